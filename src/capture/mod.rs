@@ -1,0 +1,1 @@
+//! The kernel half seen from user space.

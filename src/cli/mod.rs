@@ -1,0 +1,71 @@
+//! The command line: one file a command.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+mod check_config;
+mod doctor;
+mod query;
+mod selftest;
+mod start_no_daemon;
+
+/// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+#[derive(Parser)]
+#[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Keep every file in this one directory instead of /etc, /var and /run
+    #[arg(long, global = true, env = "PICOSNITCH_BASE_DIR", value_name = "DIR")]
+    pub base_dir: Option<PathBuf>,
+    /// Read this configuration file (TOML, or the original's JSON if it ends in .json)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Record in the foreground (what the service unit runs)
+    StartNoDaemon(start_no_daemon::Options),
+    /// Ask the log: who talked to whom, how much, when
+    Query(query::Options),
+    /// Check the configuration file and say everything that is wrong with it
+    CheckConfig(check_config::Options),
+    /// Make known traffic of every kind and compare it with what was recorded
+    Selftest(selftest::Options),
+    /// Say what this machine supports, what stays unseen, and what to do about it
+    Doctor(doctor::Options),
+    /// A part of the daemon, started by the daemon itself
+    #[command(hide = true)]
+    Role { arguments: Vec<OsString> },
+}
+
+/// Runs the command that the user typed and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
+        Command::Query(options) => query::run(&cli.common, &options),
+        Command::CheckConfig(options) => check_config::run(&cli.common, &options),
+        Command::Selftest(options) => selftest::run(&cli.common, &options),
+        Command::Doctor(options) => doctor::run(&cli.common, &options),
+        Command::Role { .. } => Ok(ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("picosnitch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

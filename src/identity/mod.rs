@@ -1,0 +1,1 @@
+//! Which program is behind a process.

@@ -1,0 +1,18 @@
+//! picosnitch shows which program talks to whom, how much, since when, and whether it is still the
+//! program it was.
+//!
+//! The rooms, in the direction in which data flows: [`capture`] (the only one that knows BPF) ->
+//! [`identity`] -> [`record`] -> [`store`] -> [`ui`]; [`roles`] wires them into processes and [`cli`]
+//! starts those. [`model`] is plain data that all rooms share. ARCHITECTURE.md is the map.
+
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod layout;
+pub mod model;
+pub mod record;
+pub mod roles;
+pub mod selftest;
+pub mod store;
+pub mod ui;

@@ -1,0 +1,165 @@
+//! Plain data that all rooms share. No input or output happens here.
+//!
+//! Paths, names and command lines are bytes from strangers ([`Bytes`]): any byte may occur. They become
+//! text in one place only, `ui::format`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes that a stranger chose: a path, a process name, a command line.
+pub type Bytes = Vec<u8>;
+
+/// The SHA-256 digest of an executable file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sha256(pub [u8; 32]);
+
+impl Sha256 {
+    /// The digest in lower-case hexadecimal.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads 64 hexadecimal digits of either case.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.len() != 64 {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
+            let high = char::from(pair[0]).to_digit(16)?;
+            let low = char::from(pair[1]).to_digit(16)?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Some(Self(digest))
+    }
+}
+
+/// A program as one process ran it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Program {
+    /// Path of the executable in the mount namespace of its process; empty when unknown.
+    pub path: Bytes,
+    /// `comm` of the thread-group leader, at most 15 bytes.
+    pub name: Bytes,
+    /// Arguments, separated by single spaces.
+    pub command_line: Bytes,
+    /// Digest of the executable file; `None` when it could not be read (or not yet).
+    pub sha256: Option<Sha256>,
+}
+
+/// Who talked: a process, those who started it, and where it ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Talker {
+    /// The process that moved the bytes.
+    pub program: Program,
+    /// The process that started it; empty for the first process of the machine.
+    pub parent: Program,
+    /// The process that started the parent.
+    pub grandparent: Program,
+    /// Real user id.
+    pub uid: u32,
+    /// Network namespace of the socket: its inode number (`ns_common.inum`), 0 when unknown.
+    pub network_namespace: u32,
+    /// Path of the process's cgroup (version 2), for example `/system.slice/nginx.service`; empty when unknown.
+    pub cgroup: Bytes,
+}
+
+/// How the domain of a peer is known. The numbers are stored: never change one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum DomainSource {
+    /// No domain is known.
+    #[default]
+    None = 0,
+}
+
+/// The other end of the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Peer {
+    /// Address family of the traffic: `AF_INET` 2, `AF_INET6` 10, `AF_PACKET` 17. IPv4 over an IPv6 socket is
+    /// `AF_INET`. 0 for a record that is not about traffic (`monitor.every_exe`).
+    pub family: u16,
+    /// IP protocol number (TCP 6, UDP 17, MPTCP 262); for `AF_PACKET` the EtherType, 0 when unknown.
+    pub protocol: u16,
+    /// Local address; `None` when unknown.
+    pub local_address: Option<IpAddr>,
+    /// Remote address; `None` when unknown or without one (`AF_PACKET`).
+    pub remote_address: Option<IpAddr>,
+    /// Local port; 0 when the protocol has none; -1 for a record of `monitor.every_exe`.
+    pub local_port: i32,
+    /// Remote port; 0 when the protocol has none; -1 for a record of `monitor.every_exe`.
+    pub remote_port: i32,
+    /// Domain of the peer; empty when unknown.
+    pub domain: Bytes,
+    /// How the domain is known.
+    pub domain_source: DomainSource,
+}
+
+/// What was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Connections opened: connects (also failed ones), accepts, and for datagrams new peers of a socket.
+    pub connections: u64,
+    /// Application bytes that the process gave to its sockets.
+    pub sent: u64,
+    /// Application bytes that the process took from its sockets.
+    pub received: u64,
+}
+
+impl std::ops::AddAssign for Amounts {
+    fn add_assign(&mut self, other: Self) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+    }
+}
+
+/// One group of traffic in one time window: a row of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// End of the window, unix seconds UTC.
+    pub time: i64,
+    /// Who talked.
+    pub talker: Talker,
+    /// With whom.
+    pub peer: Peer,
+    /// How much.
+    pub amounts: Amounts,
+}
+
+/// Something that was not seen or not kept. Every loss has a count and a sentence; silence means nothing was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LossKind {
+    /// Process events (exec, fork, exit) that did not fit into the ring buffer.
+    ProcessEvents,
+    /// Sends or receives that found the kernel's flow table full.
+    FlowTableFull,
+    /// Flows that the monitor could not hand to the recorder.
+    Channel,
+    /// Records that could not be written to the log.
+    Log,
+    /// Sockets whose bytes this kernel does not show (for example an `AF_PACKET` ring).
+    UncountableSocket,
+}
+
+/// A number of things lost in one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// What was lost.
+    pub kind: LossKind,
+    /// How many (events, flows, records or sockets, as `kind` says).
+    pub count: u64,
+}
+
+/// All that one time window brings to the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// End of the window, unix seconds UTC; the `time` of each of its records.
+    pub time: i64,
+    /// What was recorded.
+    pub records: Vec<Record>,
+    /// What was lost.
+    pub losses: Vec<Loss>,
+}
