@@ -124,7 +124,8 @@ fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
 
 /// Reads `ADDRESS` or `ADDRESS/LENGTH`; `None` if it does not look like one.
 fn network(text: &str) -> Option<Result<Ignore, String>> {
-    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {
         return length.map(|_| Err("not a network: ADDRESS/LENGTH".to_owned()));
     };

@@ -77,10 +77,8 @@ impl<'a> Reader<'a> {
 
     /// Adds a problem with `key`.
     pub fn problem(&mut self, line: Option<usize>, key: &str, message: impl Display) {
-        self.problems.push(Problem {
-            line: line.or(self.line),
-            message: format!("{}{key}: {message}", self.prefix),
-        });
+        self.problems
+            .push(Problem { line: line.or(self.line), message: format!("{}{key}: {message}", self.prefix) });
     }
 
     /// The line of a key that is not taken yet.
@@ -176,7 +174,11 @@ impl<'a> Reader<'a> {
         {
             return Some(value.clone());
         }
-        self.problem(node.line, key, format!("the value (not shown here) is not allowed; allowed: {allowed}"));
+        self.problem(
+            node.line,
+            key,
+            format!("the value (not shown here) is not allowed; allowed: {allowed}"),
+        );
         None
     }
 

@@ -168,7 +168,8 @@ pub(super) fn read_json(top: &mut Reader<'_>, key: &'static str) -> Option<Serve
         return None;
     }
     let mut table = top.sub(key, node);
-    let client = table.word::<OriginalClient>("client", "\"mariadb\", \"psycopg\", \"psycopg2\" or \"pymysql\"");
+    let client =
+        table.word::<OriginalClient>("client", "\"mariadb\", \"psycopg\", \"psycopg2\" or \"pymysql\"");
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let socket = table.text("unix_socket", "a path that starts with /", |path| path.starts_with('/'));
     let port = table.integer("port", 1..=u16::MAX);
