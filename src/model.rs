@@ -49,6 +49,20 @@ pub struct Program {
     pub sha256: Option<Sha256>,
 }
 
+/// The first address of the network that `address` and the number of leading bits `prefix_length` name.
+pub fn first_address(address: IpAddr, prefix_length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
+            IpAddr::V4((u32::from(address) & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_length.min(128))).unwrap_or(0);
+            IpAddr::V6((u128::from(address) & mask).into())
+        }
+    }
+}
+
 /// Who talked: a process, those who started it, and where it ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Talker {
