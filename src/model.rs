@@ -3,7 +3,7 @@
 //! Paths, names and command lines are bytes from strangers ([`Bytes`]): any byte may occur. They become
 //! text in one place only, `ui::format`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -131,12 +131,12 @@ impl std::ops::AddAssign for Amounts {
 }
 
 /// One group of traffic in one time window: a row of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// End of the window, unix seconds UTC.
     pub time: i64,
-    /// Who talked.
-    pub talker: Talker,
+    /// Who talked; shared, since one program makes many records.
+    pub talker: Arc<Talker>,
     /// With whom.
     pub peer: Peer,
     /// How much.
@@ -162,6 +162,19 @@ pub enum LossKind {
     UncountableSocket,
 }
 
+impl LossKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ProcessEvents,
+        Self::FlowTableFull,
+        Self::FlowTableBytes,
+        Self::ReleaseEvents,
+        Self::Channel,
+        Self::Log,
+        Self::UncountableSocket,
+    ];
+}
+
 /// A number of things lost in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
@@ -169,6 +182,31 @@ pub struct Loss {
     pub kind: LossKind,
     /// How many (events, flows, records or sockets, as `kind` says).
     pub count: u64,
+}
+
+impl Loss {
+    /// What was lost, and what that means, in words.
+    pub fn sentence(&self) -> String {
+        let count = self.count;
+        match self.kind {
+            LossKind::ProcessEvents => format!(
+                "{count} process events were lost because the ring buffer was full: traffic may lack the name of its \
+                 program. A larger monitor.ring_buffer_pages helps."
+            ),
+            LossKind::FlowTableFull => format!(
+                "{count} sends, receives or connects are in no record because the kernel's flow table was full."
+            ),
+            LossKind::FlowTableBytes => format!("{count} bytes are in no record because of that."),
+            LossKind::ReleaseEvents => format!(
+                "{count} closed sockets were noticed late because the ring buffer was full; their traffic is recorded."
+            ),
+            LossKind::Channel => format!("{count} flows are in no record because the recorder was too slow."),
+            LossKind::Log => format!("{count} records could not be written to the log and are lost."),
+            LossKind::UncountableSocket => {
+                format!("{count} sockets moved bytes that this kernel does not show; they are in no record.")
+            }
+        }
+    }
 }
 
 /// All that one time window brings to the log.

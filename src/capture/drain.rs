@@ -214,6 +214,12 @@ impl Capture {
         Ok(drained)
     }
 
+    /// Whether open sockets have to be asked now and then, because bytes or rings pass no hook on this kernel.
+    pub fn needs_sampling(&self) -> bool {
+        let hooks = ["received_splice", "received_zero_copy", "ring_set"];
+        self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
+    }
+
     fn advance_tick(&mut self) {
         self.drain.tick = self.drain.tick.wrapping_add(1);
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {

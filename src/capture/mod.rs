@@ -16,6 +16,7 @@ pub use abi::{FlowKey, ProcessId};
 pub use blind::BlindSpot;
 pub use drain::{Drained, FlowDelta};
 pub use event::{Event, ProcessEvent};
+pub(crate) use event::join_arguments;
 pub use features::Features;
 pub use load::{Capture, Settings};
 

@@ -144,14 +144,14 @@ pub(super) fn loss_number(kind: LossKind) -> i64 {
         LossKind::Channel => 3,
         LossKind::Log => 4,
         LossKind::UncountableSocket => 5,
+        LossKind::FlowTableBytes => 6,
+        LossKind::ReleaseEvents => 7,
     }
 }
 
 /// The kind of loss behind a stored number.
 pub(super) fn loss_kind(number: i64) -> Option<LossKind> {
-    use LossKind::{Channel, FlowTableFull, Log, ProcessEvents, UncountableSocket};
-    let kinds = [ProcessEvents, FlowTableFull, Channel, Log, UncountableSocket];
-    kinds.into_iter().find(|kind| loss_number(*kind) == number)
+    LossKind::ALL.into_iter().find(|kind| loss_number(*kind) == number)
 }
 
 /// Makes sure that there is a regular file; SQLite would make one with the umask's mode, and follow links.
