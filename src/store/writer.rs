@@ -42,6 +42,7 @@ impl Writer {
         let fail = failed(path, "cannot open the log");
         let mut connection = Connection::open_with_flags(path, flags).map_err(&fail)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(&fail)?;
+        connection.set_prepared_statement_cache_capacity(32);
         let version = match schema::inspect(&connection, path)? {
             Found::Empty => 0,
             Found::Version(version) => version,
