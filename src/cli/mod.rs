@@ -1,6 +1,11 @@
 //! The command line: one file a command.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -67,5 +72,17 @@ pub fn main() -> ExitCode {
             eprintln!("picosnitch: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| anyhow::Error::new(error).context("cannot write the output")),
     }
 }
