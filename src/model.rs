@@ -148,8 +148,12 @@ pub struct Record {
 pub enum LossKind {
     /// Process events (exec, fork, exit) that did not fit into the ring buffer.
     ProcessEvents,
-    /// Sends or receives that found the kernel's flow table full.
+    /// Sends, receives and connects that found the kernel's flow table full: their bytes are not in any record.
     FlowTableFull,
+    /// The bytes of those.
+    FlowTableBytes,
+    /// Closed sockets whose event did not fit into the ring buffer. Their traffic is recorded all the same.
+    ReleaseEvents,
     /// Flows that the monitor could not hand to the recorder.
     Channel,
     /// Records that could not be written to the log.
