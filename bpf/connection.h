@@ -85,7 +85,7 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 		return;
 	unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
 	event->consumed = BPF_CORE_READ(tcp, bytes_received) - unread;
-	if (unread == 0 && (BPF_CORE_READ(sk, sk_flags) >> SOCK_DONE & 1))
+	if (unread == 0 && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
 		event->consumed -= 1;
 	event->has_consumed = 1;
 }

@@ -30,11 +30,12 @@ SEC("iter/task_file")
 int existing_sockets(struct bpf_iter__task_file *ctx)
 {
 	struct release_event event = { .kind = EVENT_SOCKET };
+	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct socket *socket;
 	struct sock *sk;
 
-	if (!ctx->task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = BPF_CORE_READ(file, private_data);
 	/* The socket file system's inodes are sockets; one in a directory (AF_UNIX) is not open as a file. */
@@ -43,7 +44,7 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	if (event.family != AF_INET && event.family != AF_INET6 && event.family != AF_PACKET)
 		return 0;
 	event.socket = BPF_CORE_READ(file, f_inode, i_ino);
-	process_id_of(ctx->task, &event.process);
+	process_id_of(task, &event.process);
 	if (event.family == AF_PACKET)
 		event.receive_ring = BPF_CORE_READ((struct packet_sock *)sk, rx_ring.pg_vec) != NULL;
 	else

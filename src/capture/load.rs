@@ -43,10 +43,14 @@ static LAST_WORDS: Mutex<String> = Mutex::new(String::new());
 
 fn keep_last_words(_level: PrintLevel, message: String) {
     let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
-    // The verifier's log can be megabytes: its end says what is wrong.
-    let line = message.trim().lines().next_back().unwrap_or_default();
-    words.clear();
-    words.extend(line.chars().take(300));
+    // The verifier's log can be megabytes: the last line before its statistics says what is wrong. The messages that
+    // follow only say that all has failed.
+    let telling =
+        |line: &&str| !line.starts_with(['-', 'p']) && !line.contains("failed to load") && !line.is_empty();
+    if let Some(line) = message.lines().rev().find(telling) {
+        words.clear();
+        words.extend(line.chars().take(300));
+    }
 }
 
 fn last_words() -> String {

@@ -15,8 +15,8 @@ mod sockets;
 pub use abi::{FlowKey, ProcessId};
 pub use blind::BlindSpot;
 pub use drain::{Drained, FlowDelta};
-pub use event::{Event, ProcessEvent};
 pub(crate) use event::join_arguments;
+pub use event::{Event, ProcessEvent};
 pub use features::Features;
 pub use load::{Capture, Settings};
 

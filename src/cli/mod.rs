@@ -1,8 +1,15 @@
 //! The command line: one file a command.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::roles::recorder;
 
 mod check_config;
 mod doctor;
@@ -47,7 +54,13 @@ enum Command {
     Doctor(doctor::Options),
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
-    Role { arguments: Vec<OsString> },
+    Role {
+        /// Which part
+        name: OsString,
+        /// What it needs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// Runs the command that the user typed and returns its exit code.
@@ -59,7 +72,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
-        Command::Role { .. } => Ok(ExitCode::SUCCESS),
+        Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {
         Ok(code) => code,
@@ -67,5 +80,24 @@ pub fn main() -> ExitCode {
             eprintln!("picosnitch: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn role(name: &OsStr, _arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    match name.to_str() {
+        Some("recorder") => Ok(recorder::run()?),
+        _ => anyhow::bail!("there is no role {}", name.display()),
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| anyhow::Error::new(error).context("cannot write the output")),
     }
 }

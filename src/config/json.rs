@@ -17,7 +17,9 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
         // serde_json appends the position, which is the line that is told anyway.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message);
-        vec![Problem { line: Some(error.line()), message: format!("not valid JSON: {message}") }]
+        // Column 0 is the end of the line before.
+        let line = error.line().saturating_sub(usize::from(error.column() == 0)).max(1);
+        vec![Problem { line: Some(line), message: format!("not valid JSON: {message}") }]
     })?;
     let mut problems = Vec::new();
     let config = from_tree(&mut problems, convert(&plain, value, None));

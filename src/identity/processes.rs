@@ -76,7 +76,8 @@ impl Processes {
         self.drains += 1;
         let (table, drains) = (&mut self.table, self.drains);
         self.ended.retain(|id| {
-            let keep = table.get(id).and_then(|process| process.ended).is_some_and(|ended| ended + LINGER > drains);
+            let keep =
+                table.get(id).and_then(|process| process.ended).is_some_and(|ended| ended + LINGER > drains);
             if !keep {
                 table.remove(id);
             }
@@ -124,7 +125,8 @@ impl Processes {
     }
 
     fn executed(&mut self, event: &ProcessEvent) {
-        let before = self.current.get(&event.id.tgid).copied().filter(|before| before.start == event.id.start);
+        let before =
+            self.current.get(&event.id.tgid).copied().filter(|before| before.start == event.id.start);
         let (parent, grandparent) = match before.and_then(|before| self.table.get_mut(&before)) {
             Some(before) => {
                 if let Some(name) = before.before_rename.take() {
@@ -249,7 +251,10 @@ mod tests {
         assert_eq!(executed.parent.program.path, b"/bin/sh");
         assert_eq!(executed.grandparent.program.path, b"/sbin/init");
         let before = &processes.get(id(3, 1)).unwrap().ancestry;
-        assert_eq!(before.process.program.name, b"sh", "execve renames the old program before it makes the new one");
+        assert_eq!(
+            before.process.program.name, b"sh",
+            "execve renames the old program before it makes the new one"
+        );
     }
 
     #[test]

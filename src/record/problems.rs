@@ -6,10 +6,9 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
 };
 
-use crate::ui::format;
+use crate::ui::{format, time};
 
 /// Mode of error.log.
 const MODE: u32 = 0o640;
@@ -51,7 +50,7 @@ impl Problems {
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        file.write_all(format!("{} {text}\n", format::local_time(SystemTime::now())).as_bytes())
+        file.write_all(format!("{} {text}\n", time::local(time::now())).as_bytes())
     }
 }
 

@@ -120,9 +120,12 @@ impl OpenWindow {
                 *merged.entry((talker, peer)).or_default() += amounts;
             }
         }
-        window.records.extend(
-            merged.into_iter().map(|((talker, peer), amounts)| Record { time, talker, peer, amounts }),
-        );
+        window.records.extend(merged.into_iter().map(|((talker, peer), amounts)| Record {
+            time,
+            talker,
+            peer,
+            amounts,
+        }));
         window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
         window.losses.sort_by_key(|loss| loss.kind);
         let (groups, forget_before) = (&self.groups, self.forget_before);

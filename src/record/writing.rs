@@ -41,7 +41,11 @@ impl Writing {
     ///
     /// # Errors
     /// When the log cannot be used at all. A log that is merely locked is waited for.
-    pub fn start(database: PathBuf, retention_days: u32, problems: Arc<Problems>) -> Result<Self, StoreError> {
+    pub fn start(
+        database: PathBuf,
+        retention_days: u32,
+        problems: Arc<Problems>,
+    ) -> Result<Self, StoreError> {
         let writer = match Writer::open(&database) {
             Ok(writer) => Some(writer),
             Err(error) if error.is_transient() => None,
@@ -53,7 +57,10 @@ impl Writing {
             .name("writer".into())
             .spawn(move || {
                 let (database, problems) = (database.as_path(), problems.as_ref());
-                write_all(&theirs, Thread { writer, database, retention_days, problems, purged: None, failing: false });
+                write_all(
+                    &theirs,
+                    Thread { writer, database, retention_days, problems, purged: None, failing: false },
+                );
             })
             .map_err(|source| StoreError::File { path: "the writing thread".into(), source })?;
         Ok(Self { shared, thread })
@@ -166,7 +173,11 @@ impl Thread<'_> {
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     let text = crate::error_chain(error);
-                    let wait = if error.is_transient() { " Windows wait in memory until it can be written." } else { "" };
+                    let wait = if error.is_transient() {
+                        " Windows wait in memory until it can be written."
+                    } else {
+                        ""
+                    };
                     self.problems.report(&format!("{text}.{wait}"));
                 }
             }
@@ -179,7 +190,8 @@ impl Thread<'_> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.purge(older_than)
         {
-            self.problems.report(&format!("{}. Old records are kept until tomorrow.", crate::error_chain(&error)));
+            self.problems
+                .report(&format!("{}. Old records are kept until tomorrow.", crate::error_chain(&error)));
         }
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
-        setsockopt, socketpair, sockopt,
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
+        sendmsg, setsockopt, socketpair, sockopt,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -60,7 +60,8 @@ impl Channel {
     /// # Errors
     /// `InvalidData` for one that is too long.
     pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-        let bytes = postcard::to_stdvec(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let bytes = postcard::to_stdvec(message)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if bytes.len() > MESSAGE_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message between roles is too long"));
         }

@@ -380,7 +380,9 @@ impl Monitor {
                     Introduction::Talker(id, talker, executables) => {
                         (ToRecorder::Talker { id, talker, executables }, None)
                     }
-                    Introduction::Forget(talker, executable) => (ToRecorder::Forget { talker, executable }, None),
+                    Introduction::Forget(talker, executable) => {
+                        (ToRecorder::Forget { talker, executable }, None)
+                    }
                 };
                 self.recorder.tell(&message, descriptor)?;
             }
@@ -426,6 +428,7 @@ impl Monitor {
             )),
             None,
         )?;
-        self.recorder.tell(&ToRecorder::Losses(vec![Loss { kind: LossKind::UncountableSocket, count: 1 }]), None)
+        self.recorder
+            .tell(&ToRecorder::Losses(vec![Loss { kind: LossKind::UncountableSocket, count: 1 }]), None)
     }
 }

@@ -149,7 +149,9 @@ impl Recorder {
                     self.window.add(talker, peer, amounts);
                 }
             }
-            ToRecorder::Talker { id, talker, executables } => self.window.add_talker(id, *talker, executables),
+            ToRecorder::Talker { id, talker, executables } => {
+                self.window.add_talker(id, *talker, executables)
+            }
             ToRecorder::Executable(id) => {
                 if let Some(descriptor) = descriptor
                     && !self.digests.add(id, File::from(descriptor))

@@ -42,6 +42,7 @@ impl Writer {
         let fail = failed(path, "cannot open the log");
         let mut connection = Connection::open_with_flags(path, flags).map_err(&fail)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(&fail)?;
+        connection.set_prepared_statement_cache_capacity(32);
         let version = match schema::inspect(&connection, path)? {
             Found::Empty => 0,
             Found::Version(version) => version,
@@ -100,14 +101,14 @@ impl Writer {
 
 fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Window) -> rusqlite::Result<()> {
     // Usually 0; more only if the clock was set back or the daemon restarted within a second.
-    let mut sequence: i64 = transaction
+    let first: i64 = transaction
         .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM record WHERE time = ?1")?
         .query_row([window.time], |row| row.get(0))?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO record (time, sequence, talker, endpoint, local_port, remote_port, connections, sent, \
          received) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for record in &window.records {
+    for (sequence, record) in (first..).zip(&window.records) {
         let talker = interner.talker(transaction, &record.talker)?;
         let endpoint = interner.endpoint(transaction, &record.peer)?;
         insert.execute(params![
@@ -121,7 +122,6 @@ fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Windo
             amount(record.amounts.sent),
             amount(record.amounts.received),
         ])?;
-        sequence += 1;
     }
     let mut insert =
         transaction.prepare_cached("INSERT INTO loss (time, kind, count) VALUES (?1, ?2, ?3)")?;
