@@ -1,18 +1,37 @@
-//! Chores of the project that need more than cargo: kernels in VMs, benchmarks, instruction counts.
+//! Chores of the project that need more than cargo.
 
-use clap::Parser;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
 
 mod bench;
+mod vm;
 
 #[derive(Parser)]
-#[command(about = "Chores of the picosnitch project")]
-enum Task {
-    /// Measure what picosnitch costs: each figure with and without it, in the same run
-    Bench(bench::Options),
+#[command(name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
-        Task::Bench(options) => bench::run(&options),
+#[derive(Subcommand)]
+enum Chore {
+    /// Measure what picosnitch costs: each load with and without it, in the same run
+    Bench(bench::Options),
+    /// Run a command under stock kernels in virtual machines
+    Vm(vm::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
+        Chore::Bench(options) => bench::run(&options),
+        Chore::Vm(options) => vm::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
