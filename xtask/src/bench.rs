@@ -94,7 +94,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let number = |key: &str| result[key].as_f64().map_or(String::new(), |value| format!("{value:.3}"));
         println!(
             "{:<52} {:>12} {:>12} {:>8}  {}",
-            format!("{} ({})", result["name"].as_str().unwrap_or_default(), result["unit"].as_str().unwrap_or_default()),
+            format!(
+                "{} ({})",
+                result["name"].as_str().unwrap_or_default(),
+                result["unit"].as_str().unwrap_or_default()
+            ),
             number("without"),
             number("with"),
             number("limit"),
@@ -173,7 +177,11 @@ impl Recorder {
         for process in self.processes()? {
             let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
             let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
-            sum += line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or(f64::NAN);
+            sum += line
+                .split_whitespace()
+                .nth(1)
+                .and_then(|number| number.parse::<f64>().ok())
+                .unwrap_or(f64::NAN);
         }
         Ok(sum)
     }
@@ -184,7 +192,8 @@ impl Recorder {
             for task in fs::read_dir(format!("/proc/{process}/task"))? {
                 // The first number of schedstat is the time on the CPU in nanoseconds.
                 let text = fs::read_to_string(task?.path().join("schedstat"))?;
-                nanoseconds += text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0);
+                nanoseconds +=
+                    text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0);
             }
         }
         Ok(nanoseconds / 1e9)
@@ -313,9 +322,7 @@ fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 /// What picosnitch costs when nothing happens, how quick it is, and what its hooks cost.
 fn standing_costs(binary: &Path) -> anyhow::Result<Vec<Value>> {
     let mut results = Vec::new();
-    let limit = |name: &str, unit: &str, value: f64, most: f64| {
-        json!({"name": name, "unit": unit, "with": value, "limit": most, "within": value <= most})
-    };
+    let limit = |name: &str, unit: &str, value: f64, most: f64| json!({"name": name, "unit": unit, "with": value, "limit": most, "within": value <= most});
     let recorder = Recorder::start(binary)?;
     results.push(limit("start to recording", "s", recorder.started, 0.5));
     thread::sleep(Duration::from_secs(12));
@@ -325,7 +332,12 @@ fn standing_costs(binary: &Path) -> anyhow::Result<Vec<Value>> {
     let used = (recorder.cpu_seconds()? - before) / begin.elapsed().as_secs_f64() * 100.0;
     results.push(limit("idle CPU", "% of a core", used, 0.1));
     results.push(limit("PSS of all processes, idle", "MB", recorder.pss_kilobytes()? / 1024.0, 12.0));
-    results.push(limit("traffic to row, window of 10 s", "s", traffic_to_row(binary, &recorder.directory)?, 11.0));
+    results.push(limit(
+        "traffic to row, window of 10 s",
+        "s",
+        traffic_to_row(binary, &recorder.directory)?,
+        11.0,
+    ));
     results.extend(hook_costs()?);
     results.push(json!({
         "name": "PSS of all processes after the loads", "unit": "MB", "with": recorder.pss_kilobytes()? / 1024.0,
@@ -404,7 +416,17 @@ fn storm(binary: &Path, seconds: u64) -> anyhow::Result<Value> {
     let directory = recorder.stop()?;
     let counted = |filter: String| -> anyhow::Result<u64> {
         let output = Command::new(binary)
-            .args(["query", "--range", "1h", "--json", "--group-by", "protocol", "--where", &filter, "--base-dir"])
+            .args([
+                "query",
+                "--range",
+                "1h",
+                "--json",
+                "--group-by",
+                "protocol",
+                "--where",
+                &filter,
+                "--base-dir",
+            ])
             .arg(&directory)
             .output()?;
         let rows: Value = serde_json::from_slice(&output.stdout)?;
