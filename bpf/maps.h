@@ -36,8 +36,7 @@ volatile __u64 lost_flow_bytes = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 131072);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
