@@ -5,32 +5,38 @@
 
 #include "datagram.h"
 
-static __always_inline int connect_called(struct flow_key *key, struct sock *sk, __u16 family)
+static __always_inline void connect_called(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
-	struct flow *flow;
+	struct flow *flow = flow_find(key, sk, family, typed);
 
-	key->socket = socket_inode(sk);
-	current_process_slow(&key->process);
-	flow = flow_find(key, sk, family);
 	if (flow)
 		__sync_fetch_and_add(&flow->connects, 1);
 	else
 		COUNT(lost_flow_operations, 1);
-	return 1;
 }
 
-/* TCP: before anything can fail. Other protocols with connections have no such hook. */
+/* TCP: before anything can fail. */
 static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
 {
-	struct sock *sk = sock_of_address(ctx);
 	struct flow_key key = { .protocol = IPPROTO_TCP };
+	struct sock *sk;
 
-	/* A subflow of MPTCP is the kernel's own socket: its connection is counted in state_changed(). */
-	if (ctx->protocol != IPPROTO_TCP || !BPF_CORE_READ(sk, sk_socket, file))
+	if (ctx->protocol != IPPROTO_TCP)
 		return 1;
+	sk = sock_of_address(ctx);
+	key.socket = socket_inode(sk, have_casts);
+	if (!key.socket)
+		return 1; /* a subflow of MPTCP: a connection of the kernel's own, counted where its bytes are */
+	current_process_of_cgroup(&key.process);
 	read_address(ctx, ipv6, key.peer);
+	/* To connect to "any" is to connect to loopback: tcp_v4_connect(), tcp_v6_connect(). */
+	if (!ipv6 && !ctx->user_ip4)
+		map_ipv4(key.peer, bpf_htonl(0x7f000001));
+	if (ipv6 && is_none(key.peer))
+		key.peer[15] = 1;
 	key.peer_port = bpf_ntohs(ctx->user_port);
-	return connect_called(&key, sk, ctx->family);
+	connect_called(&key, sk, ctx->family, have_casts);
+	return 1;
 }
 
 SEC("cgroup/connect4")
@@ -45,27 +51,21 @@ int connecting6(struct bpf_sock_addr *ctx)
 	return connecting(ctx, true);
 }
 
-/* The change to SYN_SENT happens inside connect(), in its caller. */
+/* Without cgroup programs: the change to SYN_SENT happens inside connect(), in its caller. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 {
-	struct flow_key key = {};
-	__u16 family;
+	struct flow_key key = { .protocol = IPPROTO_TCP };
+	__u16 family = sk->__sk_common.skc_family;
 
-	if (to != TCP_SYN_SENT)
+	if (to != TCP_SYN_SENT || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	key.protocol = sk->sk_protocol;
-	if (key.protocol == IPPROTO_TCP ? have_connect_hooks : !is_stream(key.protocol))
+	key.socket = socket_inode(sk, true);
+	if (!key.socket)
 		return 0;
-	if (!BPF_CORE_READ(sk, sk_socket, file))
-		return 0;
-	family = sk->__sk_common.skc_family;
-	if (family == AF_INET)
-		map_ipv4(key.peer, sk->__sk_common.skc_daddr);
-	else
-		key_copy_ipv6(key.peer, sk);
-	key.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	connect_called(&key, sk, family);
+	current_process(&key.process);
+	peer_of_socket(&key, sk, family, true);
+	connect_called(&key, sk, family, true);
 	return 0;
 }
 
@@ -80,63 +80,78 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return;
+	if (have_casts)
+		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
 	/* A protocol on top (TLS) takes bytes that no program sees. */
-	if (BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
+	if (LOAD(have_casts, tcp, inet_conn.icsk_ulp_ops))
 		return;
-	unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
-	event->consumed = BPF_CORE_READ(tcp, bytes_received) - unread;
+	unread = LOAD(have_casts, tcp, rcv_nxt) - LOAD(have_casts, tcp, copied_seq);
+	event->consumed = LOAD(have_casts, tcp, bytes_received) - unread;
 	if (unread == 0 && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
 		event->consumed -= 1;
 	event->has_consumed = 1;
 }
 
-static __always_inline int released(struct sock *sk)
+/* The last user closes a socket. An accepted connection that moved no byte becomes known here. */
+static __always_inline void released(struct sock *sk, __u16 family, struct process_id *process, bool typed)
 {
-	struct release_event event = { .kind = EVENT_RELEASE };
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	struct flow_key key = {};
+	struct release_event event = {
+		.kind = EVENT_RELEASE,
+		.socket = socket_inode(sk, typed),
+		.process = *process,
+	};
+	struct flow_key key = {
+		.socket = event.socket,
+		.process = *process,
+		.protocol = LOAD(typed, sk, sk_protocol),
+	};
 
-	event.socket = socket_inode(sk);
-	event.family = family;
-	current_process_slow(&event.process);
-	tcp_consumed(sk, &event);
-	key.protocol = BPF_CORE_READ(sk, sk_protocol);
-	key.peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (is_stream(key.protocol) && key.peer_port) {
-		/* An accepted connection that moved no byte becomes known at its end. */
-		key.socket = event.socket;
-		key.process = event.process;
-		if (family == AF_INET)
-			map_ipv4(key.peer, BPF_CORE_READ(sk, __sk_common.skc_daddr));
-		else
-			BPF_CORE_READ_INTO(&key.peer, sk, __sk_common.skc_v6_daddr);
-		flow_add(&key, sk, family, 0, RECEIVED);
+	if (family == AF_INET || family == AF_INET6) {
+		peer_of_socket(&key, sk, family, typed);
+		if (is_stream(key.protocol) && key.peer_port)
+			flow_add(&key, sk, family, typed, 0, RECEIVED);
+		if (consumed_is_needed)
+			tcp_consumed(sk, &event);
 	}
 	if (send_event(&event, sizeof(event)))
 		COUNT(lost_release_events, 1);
-	return 1;
 }
 
 SEC("cgroup/sock_release")
 int socket_released(struct bpf_sock *ctx)
 {
-	return released((struct sock *)ctx);
+	struct sock *sk = (struct sock *)ctx;
+	struct process_id process;
+
+	if (have_casts)
+		sk = bpf_cast_to_kern_ctx(ctx);
+	current_process_of_cgroup(&process);
+	released(sk, LOAD(have_casts, sk, __sk_common.skc_family), &process, have_casts);
+	return 1;
 }
 
 /* Without a version 2 cgroup hierarchy. */
 SEC("fentry/inet_release")
 int BPF_PROG(inet_released, struct socket *socket)
 {
-	if (socket->sk)
-		released(socket->sk);
+	struct process_id process;
+
+	if (!socket->sk)
+		return 0;
+	current_process(&process);
+	released(socket->sk, socket->sk->__sk_common.skc_family, &process, true);
 	return 0;
 }
 
 SEC("fentry/packet_release")
 int BPF_PROG(packet_released, struct socket *socket)
 {
-	if (socket->sk)
-		released(socket->sk);
+	struct process_id process;
+
+	if (!socket->sk)
+		return 0;
+	current_process(&process);
+	released(socket->sk, AF_PACKET, &process, true);
 	return 0;
 }
 
@@ -148,7 +163,7 @@ int BPF_PROG(ring_set, struct sock *sk, void *request, int closing, int transmit
 
 	if (closing || transmit)
 		return 0;
-	current_process_slow(&event.id);
+	current_process(&event.id);
 	if (send_event(&event, sizeof(event)))
 		COUNT(lost_process_events, 1);
 	return 0;

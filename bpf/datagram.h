@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Hooks that tell the peer of datagrams, where the hook that counts them cannot see it. */
+/*
+ * Hooks that tell the peer of datagrams, where the hook that counts them cannot see it.
+ *
+ * UDP: the address given to sendmsg(2) or wanted from recvmsg(2), at each call; the datagram that is consumed, where
+ * functions can be watched. Raw and ping sockets, and UDP that nobody asks: the packets themselves. Looking at each
+ * packet of the machine costs too much to do it for nothing, so these hooks are attached when such a socket is made
+ * or found.
+ */
 #ifndef PICOSNITCH_DATAGRAM_H
 #define PICOSNITCH_DATAGRAM_H
 
@@ -16,9 +23,11 @@ static __always_inline void remember(void *map, __u64 by, struct pending_peer *p
 		bpf_map_update_elem(map, &by, peer, BPF_ANY);
 }
 
+/* The socket of a context as the kernel has it: the verifier lets nobody calculate with ctx->sk. */
 static __always_inline struct sock *sock_of_address(struct bpf_sock_addr *ctx)
 {
-	/* The context as the kernel has it: the verifier lets nobody calculate with ctx->sk. */
+	if (have_casts)
+		return ((struct bpf_sock_addr_kern *)bpf_cast_to_kern_ctx(ctx))->sk;
 	return BPF_CORE_READ((struct bpf_sock_addr_kern *)ctx, sk);
 }
 
@@ -36,55 +45,74 @@ static __always_inline void read_address(struct bpf_sock_addr *ctx, bool ipv6, _
 	}
 }
 
-static __always_inline int remember_address(void *map, struct bpf_sock_addr *ctx, bool ipv6)
+static __always_inline int sending_to(struct bpf_sock_addr *ctx, bool ipv6)
 {
-	struct sock *sk = sock_of_address(ctx);
-	struct pending_peer peer = { .socket = socket_inode(sk) };
+	struct pending_peer *here;
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 zero = 0;
 
-	read_address(ctx, ipv6, peer.address);
-	peer.port = bpf_ntohs(ctx->user_port);
-	if (map == &sending && !sends_elsewhere && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED)
+	here = bpf_map_lookup_elem(&sending_here, &zero);
+	if (!here)
+		return 1;
+	if (here->thread && here->thread != thread)
+		remember(&sending, here->thread, here);
+	here->thread = thread;
+	here->socket = (__u64)sock_of_address(ctx);
+	here->port = bpf_ntohs(ctx->user_port);
+	read_address(ctx, ipv6, here->address);
+	if (!sends_elsewhere && ctx->sk && ctx->sk->state == TCP_ESTABLISHED)
 		sends_elsewhere = true;
-	remember(map, bpf_get_current_pid_tgid(), &peer);
 	return 1;
 }
 
 SEC("cgroup/sendmsg4")
 int sending_to4(struct bpf_sock_addr *ctx)
 {
-	return remember_address(&sending, ctx, false);
+	return sending_to(ctx, false);
 }
 
 SEC("cgroup/sendmsg6")
 int sending_to6(struct bpf_sock_addr *ctx)
 {
-	return remember_address(&sending, ctx, true);
+	return sending_to(ctx, true);
+}
+
+static __always_inline int received_from(struct bpf_sock_addr *ctx, bool ipv6)
+{
+	struct pending_peer peer = {
+		.thread = bpf_get_current_pid_tgid(),
+		.socket = (__u64)sock_of_address(ctx),
+		.port = bpf_ntohs(ctx->user_port),
+	};
+
+	read_address(ctx, ipv6, peer.address);
+	remember(&receiving, peer.thread, &peer);
+	return 1;
 }
 
 SEC("cgroup/recvmsg4")
 int received_from4(struct bpf_sock_addr *ctx)
 {
-	return remember_address(&receiving, ctx, false);
+	return received_from(ctx, false);
 }
 
 SEC("cgroup/recvmsg6")
 int received_from6(struct bpf_sock_addr *ctx)
 {
-	return remember_address(&receiving, ctx, true);
+	return received_from(ctx, true);
 }
 
 /* udp_recvmsg() and udpv6_recvmsg() end with this: the datagram itself, whether or not the caller wants its address. */
 SEC("fentry/skb_consume_udp")
 int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length)
 {
-	struct pending_peer peer = {};
+	struct pending_peer peer = { .thread = bpf_get_current_pid_tgid(), .socket = (__u64)sk };
 	unsigned char *head = skb->head;
 	unsigned char *network = head + skb->network_header;
 	__be16 port = 0;
 
 	if (sk->__sk_common.skc_state == TCP_ESTABLISHED)
 		return 0;
-	peer.socket = sk->sk_socket->file->f_inode->i_ino;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be32 source = 0;
 
@@ -95,8 +123,17 @@ int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length
 	}
 	bpf_probe_read_kernel(&port, sizeof(port), head + skb->transport_header); /* RFC 768 */
 	peer.port = bpf_ntohs(port);
-	remember(&receiving, bpf_get_current_pid_tgid(), &peer);
+	remember(&receiving, peer.thread, &peer);
 	return 0;
+}
+
+/* A raw or ping socket is made. */
+SEC("cgroup/sock_create")
+int socket_made(struct bpf_sock *ctx)
+{
+	if (!has_ports(ctx->type, ctx->protocol))
+		want_packets();
+	return 1;
 }
 
 static __always_inline bool has_udp_next(struct __sk_buff *skb)
@@ -107,11 +144,22 @@ static __always_inline bool has_udp_next(struct __sk_buff *skb)
 	return next == IPPROTO_UDP || next == IPPROTO_UDPLITE;
 }
 
-/* Raw and ping sockets: no hook of theirs tells the address, but each packet passes here in the caller's context. */
+static __always_inline __u64 inode_of_packet(struct __sk_buff *skb)
+{
+	if (have_casts) {
+		struct sock *sk = ((struct sk_buff *)bpf_cast_to_kern_ctx(skb))->sk;
+
+		return sk ? socket_inode(sk, true) : 0;
+	}
+	return socket_inode(BPF_CORE_READ((struct sk_buff *)skb, sk), false);
+}
+
+/* Outgoing packets pass here in their sender's context, incoming ones before they are queued. */
 static __always_inline int packet_seen(struct __sk_buff *skb, bool egress)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct pending_peer peer = {};
+	__be16 port = 0;
 	bool ports;
 
 	if (!sk)
@@ -122,31 +170,23 @@ static __always_inline int packet_seen(struct __sk_buff *skb, bool egress)
 	ports = has_ports(sk->type, sk->protocol);
 	if (ports && (egress || have_skb_consume_udp || sk->state == TCP_ESTABLISHED))
 		return 1;
-	peer.socket = socket_inode(BPF_CORE_READ((struct sk_buff *)skb, sk));
+	peer.socket = inode_of_packet(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		__be32 address = 0;
+		__u8 first = 0;
 
 		bpf_skb_load_bytes(skb, egress ? 16 : 12, &address, sizeof(address));
 		map_ipv4(peer.address, address);
-		if (ports) {
-			__u8 first = 0;
-			__be16 port = 0;
-
-			bpf_skb_load_bytes(skb, 0, &first, sizeof(first));
+		bpf_skb_load_bytes(skb, 0, &first, sizeof(first));
+		if (ports)
 			bpf_skb_load_bytes(skb, (first & 15) * 4, &port, sizeof(port));
-			peer.port = bpf_ntohs(port);
-		}
 	} else {
 		bpf_skb_load_bytes(skb, egress ? 24 : 8, peer.address, sizeof(peer.address));
-		if (ports) {
-			__be16 port = 0;
-
-			/* Extension headers before UDP are not followed: there the port stays unknown. */
-			if (has_udp_next(skb))
-				bpf_skb_load_bytes(skb, 40, &port, sizeof(port));
-			peer.port = bpf_ntohs(port);
-		}
+		/* Extension headers before UDP are not followed: there the port stays unknown. */
+		if (ports && has_udp_next(skb))
+			bpf_skb_load_bytes(skb, 40, &port, sizeof(port));
 	}
+	peer.port = bpf_ntohs(port);
 	if (egress)
 		remember(&talked_to, peer.socket, &peer);
 	else

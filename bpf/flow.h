@@ -37,19 +37,52 @@ static __always_inline bool has_ports(__u16 type, __u32 protocol)
 	return type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
 }
 
-/* Identifies a socket from its creation to its end, also for /proc/PID/fd; 0 for the kernel's own ones. */
-static __always_inline __u64 socket_inode(struct sock *sk)
+static __always_inline bool is_none(const __u8 *address)
 {
-	return BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+	const __u64 *word = (const __u64 *)address;
+
+	return !word[0] && !word[1];
+}
+
+/* Asks user space for the hooks on each packet. */
+static __always_inline void want_packets(void)
+{
+	struct process_id_event event = { .kind = EVENT_PACKETS };
+
+	if (packets_watched || packets_wanted)
+		return;
+	packets_wanted = true;
+	bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
+}
+
+/* Identifies a socket from its creation to its end, also for /proc/PID/fd; 0 for the kernel's own ones. */
+static __always_inline __u64 socket_inode(struct sock *sk, bool typed)
+{
+	return typed ? sk->sk_socket->file->f_inode->i_ino : BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+}
+
+/* Address and port that a socket is connected to. */
+static __always_inline void peer_of_socket(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
+{
+	if (family == AF_INET) {
+		map_ipv4(key->peer, LOAD(typed, sk, __sk_common.skc_daddr));
+	} else if (typed) {
+		key_copy_ipv6(key->peer, sk);
+	} else {
+		BPF_CORE_READ_INTO(&key->peer, sk, __sk_common.skc_v6_daddr);
+	}
+	key->peer_port = bpf_ntohs(LOAD(typed, sk, __sk_common.skc_dport));
 }
 
 /* Fills a new entry with all that does not change. */
-static __always_inline void flow_describe(struct flow *flow, struct flow_key *key, struct sock *sk, __u16 family)
+static __always_inline void flow_describe(struct flow *flow, struct flow_key *key, struct sock *sk, __u16 family,
+					   bool typed)
 {
 	flow->first = bpf_ktime_get_boot_ns();
 	flow->cgroup = bpf_get_current_cgroup_id();
 	flow->uid = bpf_get_current_uid_gid();
-	flow->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	flow->netns = typed ? sk->__sk_common.skc_net.net->ns.inum
+			    : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	flow->family = family;
 	flow->stream = is_stream(key->protocol);
 	flow->last_tick = tick;
@@ -57,18 +90,18 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->expires = !flow->stream || !key->socket;
 }
 
-static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32 protocol)
+static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32 protocol, bool typed)
 {
 	if (flow->family == AF_INET)
-		map_ipv4(flow->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_ipv4(flow->local, LOAD(typed, sk, __sk_common.skc_rcv_saddr));
 	else if (flow->family == AF_INET6)
 		BPF_CORE_READ_INTO(&flow->local, sk, __sk_common.skc_v6_rcv_saddr);
-	if (flow->family != AF_PACKET && has_ports(BPF_CORE_READ(sk, sk_type), protocol))
-		flow->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (flow->family != AF_PACKET && has_ports(LOAD(typed, sk, sk_type), protocol))
+		flow->local_port = LOAD(typed, sk, __sk_common.skc_num);
 }
 
 /* The entry of a key, made if it is not there. NULL when the table is full. */
-static __always_inline struct flow *flow_find(struct flow_key *key, struct sock *sk, __u16 family)
+static __always_inline struct flow *flow_find(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 
@@ -80,7 +113,7 @@ static __always_inline struct flow *flow_find(struct flow_key *key, struct sock 
 	if (!flow) {
 		struct flow fresh = {};
 
-		flow_describe(&fresh, key, sk, family);
+		flow_describe(&fresh, key, sk, family, typed);
 		bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
 		/* Another CPU may have been quicker: then this is its entry. */
 		flow = bpf_map_lookup_elem(&flows, key);
@@ -88,10 +121,10 @@ static __always_inline struct flow *flow_find(struct flow_key *key, struct sock 
 	return flow;
 }
 
-static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u16 family, __u64 bytes,
+static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u16 family, bool typed, __u64 bytes,
 				     enum direction direction)
 {
-	struct flow *flow = flow_find(key, sk, family);
+	struct flow *flow = flow_find(key, sk, family, typed);
 
 	if (!flow) {
 		COUNT(lost_flow_operations, 1);
@@ -103,7 +136,7 @@ static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u1
 	flow->last_tick = tick;
 	/* connect() makes the entry before the socket has its local end; data comes after. */
 	if (!flow->local_known) {
-		flow_local(flow, sk, key->protocol);
+		flow_local(flow, sk, key->protocol, typed);
 		flow->local_known = 1;
 	}
 }

@@ -34,21 +34,24 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct socket *socket;
 	struct sock *sk;
+	__u16 family;
 
 	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = BPF_CORE_READ(file, private_data);
 	/* The socket file system's inodes are sockets; one in a directory (AF_UNIX) is not open as a file. */
 	sk = BPF_CORE_READ(socket, sk);
-	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (event.family != AF_INET && event.family != AF_INET6 && event.family != AF_PACKET)
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
 		return 0;
 	event.socket = BPF_CORE_READ(file, f_inode, i_ino);
 	process_id_of(task, &event.process);
-	if (event.family == AF_PACKET)
+	if (family == AF_PACKET) {
 		event.receive_ring = BPF_CORE_READ((struct packet_sock *)sk, rx_ring.pg_vec) != NULL;
-	else
+	} else {
+		event.needs_packets = !has_ports(BPF_CORE_READ(sk, sk_type), BPF_CORE_READ(sk, sk_protocol));
 		tcp_consumed(sk, &event);
+	}
 	bpf_seq_write(ctx->meta->seq, &event, sizeof(event));
 	return 0;
 }

@@ -15,7 +15,7 @@ const volatile bool have_current_task_btf = false;   /* helper bpf_get_current_t
 const volatile bool have_length_tracepoints = false; /* sock_send_length, sock_recv_length, 6.3 */
 const volatile bool have_skb_consume_udp = false;    /* the hook datagram_consumed is attached */
 
-const volatile bool have_connect_hooks = false; /* cgroup programs at connect() */
+const volatile bool have_casts = false;			/* kfuncs bpf_rdonly_cast, bpf_cast_to_kern_ctx, 6.2 */
 
 /*
  * Clock of the drain: user space adds one at each drain. An entry with `expires` that was not used for more than
@@ -25,8 +25,15 @@ const volatile bool have_connect_hooks = false; /* cgroup programs at connect() 
 volatile __u32 tick = 0;
 volatile __u32 expire_ticks = 120;
 
+/* Not every way out of a TCP socket can be watched: its own counters are compared at its end. */
+const volatile bool consumed_is_needed = true;
+
 /* Some connected datagram socket was given another address to send to: rare, so looked for only from then on. */
 volatile bool sends_elsewhere = false;
+
+/* The hooks on each packet are attached; they are only when somebody needs them, see datagram.h. */
+volatile bool packets_watched = false;
+volatile bool packets_wanted = false;
 
 /* Losses: all counted, read at each drain. */
 volatile __u64 lost_process_events = 0;
@@ -46,7 +53,18 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* Peer of the datagram that a thread is sending or receiving, by thread id (pid_tgid). */
+/*
+ * Peer of the datagram that a thread is sending, in a slot of its CPU: the hook that counts the bytes comes right
+ * after. A thread that is preempted in between leaves its slot to the next one: then it moves to `sending`.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pending_peer);
+} sending_here SEC(".maps");
+
+/* The same by thread id (pid_tgid), for the rare cases; and of the datagram that a thread is receiving. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

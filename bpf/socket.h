@@ -5,24 +5,53 @@
 
 #include "flow.h"
 
-static __always_inline bool is_none(const __u8 *address)
+static __always_inline bool use(struct pending_peer *pending, struct flow_key *key)
 {
-	const __u64 *word = (const __u64 *)address;
-
-	return !word[0] && !word[1];
-}
-
-static __always_inline bool take_pending(void *map, __u64 by, __u64 socket, struct flow_key *key, bool once)
-{
-	struct pending_peer *pending = bpf_map_lookup_elem(map, &by);
-
-	if (!pending || pending->socket != socket)
-		return false;
 	__builtin_memcpy(key->peer, pending->address, sizeof(key->peer));
 	key->peer_port = pending->port;
-	if (once)
-		pending->socket = 0;
 	return true;
+}
+
+/* What another hook told about the datagram that this thread moves through this socket. */
+static __always_inline bool use_pending(void *map, struct sock *sk, struct flow_key *key)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct pending_peer *pending;
+	__u32 zero = 0;
+
+	if (map == &sending) {
+		pending = bpf_map_lookup_elem(&sending_here, &zero);
+		if (pending && pending->thread == thread && pending->socket == (__u64)sk) {
+			pending->thread = 0;
+			return use(pending, key);
+		}
+	}
+	pending = bpf_map_lookup_elem(map, &thread);
+	if (pending && pending->thread == thread && pending->socket == (__u64)sk) {
+		pending->thread = 0;
+		return use(pending, key);
+	}
+	if (map == &sending && have_length_tracepoints) {
+		/* The thread has moved to this CPU between the two hooks. */
+		for (int cpu = 0; cpu < MOST_CPUS; cpu++) {
+			pending = bpf_map_lookup_percpu_elem(&sending_here, &zero, cpu);
+			if (!pending)
+				break;
+			if (pending->thread == thread && pending->socket == (__u64)sk) {
+				pending->thread = 0;
+				return use(pending, key);
+			}
+		}
+	}
+	return false;
+}
+
+/* The peer that the packets of this socket told last. */
+static __always_inline bool use_last(void *map, struct flow_key *key)
+{
+	struct pending_peer *last = bpf_map_lookup_elem(map, &key->socket);
+
+	return last && use(last, key);
 }
 
 /* The address that the caller gave to sendmsg(2), or got from recvmsg(2). */
@@ -48,34 +77,25 @@ static __always_inline bool peer_of_message(struct msghdr *message, struct flow_
 }
 
 /* The peer of a datagram, from the best source this kernel has. The socket's own peer is in `key` already. */
-static __always_inline void peer_of_datagram(struct flow_key *key, __u16 type, bool connected, struct msghdr *message,
-					     enum direction direction)
+static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *sk, bool connected,
+					     struct msghdr *message, enum direction direction)
 {
-	bool ports = has_ports(type, key->protocol);
-
-	if (!ports) {
-		if (!peer_of_message(message, key)) {
-			if (direction == SENT)
-				take_pending(&talked_to, key->socket, key->socket, key, false);
-			else
-				take_pending(&heard_from, key->socket, key->socket, key, false);
-		}
+	if (!has_ports(sk->sk_type, key->protocol)) {
+		/* The packet told it, or the address given, or the one connected to. */
+		if (!use_last(direction == SENT ? (void *)&talked_to : (void *)&heard_from, key))
+			peer_of_message(message, key);
 		key->peer_port = 0;
 		return;
 	}
 	if (direction == SENT) {
-		if (peer_of_message(message, key))
-			return;
-		if (have_length_tracepoints && (!connected || sends_elsewhere))
-			take_pending(&sending, bpf_get_current_pid_tgid(), key->socket, key, true);
+		if (!peer_of_message(message, key) && have_length_tracepoints && (!connected || sends_elsewhere))
+			use_pending(&sending, sk, key);
 		return;
 	}
-	if (connected)
+	if (connected || use_pending(&receiving, sk, key) || have_skb_consume_udp)
 		return;
-	if (take_pending(&receiving, bpf_get_current_pid_tgid(), key->socket, key, true))
-		return;
-	if (!have_skb_consume_udp)
-		take_pending(&heard_from, key->socket, key->socket, key, false);
+	if (!use_last(&heard_from, key))
+		want_packets();
 }
 
 /*
@@ -97,7 +117,7 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 			return 0;
 		result = 0;
 	}
-	key.socket = sk->sk_socket->file->f_inode->i_ino;
+	key.socket = socket_inode(sk, true);
 	current_process(&key.process);
 	key.protocol = sk->sk_protocol;
 	if (family == AF_PACKET) {
@@ -105,16 +125,11 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 
 		key.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
 	} else {
-		if (family == AF_INET) {
-			map_ipv4(key.peer, sk->__sk_common.skc_daddr);
-		} else {
-			key_copy_ipv6(key.peer, sk);
-		}
-		key.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+		peer_of_socket(&key, sk, family, true);
 		if (!is_stream(key.protocol))
-			peer_of_datagram(&key, sk->sk_type, connected, message, direction);
+			peer_of_datagram(&key, sk, connected, message, direction);
 	}
-	flow_add(&key, sk, family, result, direction);
+	flow_add(&key, sk, family, true, result, direction);
 	return 0;
 }
 

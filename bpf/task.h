@@ -5,6 +5,15 @@
 
 #include "maps.h"
 
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+extern void *bpf_cast_to_kern_ctx(void *context) __ksym __weak;
+
+/*
+ * Reads through a pointer: with a plain load where the verifier knows its type, else with a helper call, which takes
+ * ten times as long. `typed` is a constant in each program, so that only one of the two is left.
+ */
+#define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+
 /* Any thread of the process has the same self_exec_id: execve ends all others. */
 static __always_inline void process_id_of(struct task_struct *task, struct process_id *id)
 {
@@ -14,10 +23,10 @@ static __always_inline void process_id_of(struct task_struct *task, struct proce
 }
 
 /*
- * The process on whose behalf the current task works. Before 5.12, io_uring's helpers were kernel threads that
- * borrow the memory of their process: its owner is the one (mm_struct.owner, with CONFIG_MEMCG).
+ * Before 5.12, io_uring's helpers were kernel threads that borrow the memory of their process: its owner is the one
+ * that they work for (mm_struct.owner, with CONFIG_MEMCG).
  */
-static __always_inline void current_process_slow(struct process_id *id)
+static __always_inline void current_process_old(struct process_id *id)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
@@ -30,19 +39,31 @@ static __always_inline void current_process_slow(struct process_id *id)
 	process_id_of(task, id);
 }
 
-/* The same with plain loads, for the path of every send and receive; cgroup programs lack the helper. */
-static __always_inline void current_process(struct process_id *id)
+static __always_inline void process_id_typed(struct task_struct *task, struct process_id *id)
 {
-	struct task_struct *task;
-
-	if (!have_current_task_btf) {
-		current_process_slow(id);
-		return;
-	}
-	task = bpf_get_current_task_btf();
 	id->start = task->group_leader->start_boottime;
 	id->tgid = task->tgid;
 	id->exec = task->self_exec_id;
+}
+
+/* The process on whose behalf the current task works; for tracing programs. */
+static __always_inline void current_process(struct process_id *id)
+{
+	if (have_current_task_btf)
+		process_id_typed(bpf_get_current_task_btf(), id);
+	else
+		current_process_old(id);
+}
+
+/* The same for cgroup programs, which do not have that helper on all kernels. */
+static __always_inline void current_process_of_cgroup(struct process_id *id)
+{
+	if (have_casts)
+		process_id_typed(bpf_rdonly_cast((void *)bpf_get_current_task(),
+						 bpf_core_type_id_kernel(struct task_struct)),
+				 id);
+	else
+		current_process_old(id);
 }
 
 /*

@@ -24,7 +24,7 @@ const _: () = {
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 48);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
-    assert!(size_of::<types::pending_peer>() == 32);
+    assert!(size_of::<types::pending_peer>() == 40);
 };
 
 /// One program run by one process (`struct process_id`): a process id alone is used again, and `execve` makes

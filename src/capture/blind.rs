@@ -38,6 +38,8 @@ pub(super) enum When {
     NoDatagramConsumed,
     /// Only without cgroup programs.
     NoCgroup,
+    /// Loaded, but attached only when a raw or ping socket, or one that hides its peers, is there.
+    Packets,
 }
 
 /// One BPF program.
@@ -188,16 +190,12 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("sending_to6", Means::Cgroup, When::LengthTracepoints, PEER_OF_SEND),
     hook("received_from4", Means::Cgroup, When::NoDatagramConsumed, PEER_OF_RECEIVE),
     hook("received_from6", Means::Cgroup, When::NoDatagramConsumed, PEER_OF_RECEIVE),
-    hook("packet_leaves", Means::Cgroup, When::Always, PEER_OF_RAW),
-    hook("packet_comes", Means::Cgroup, When::Always, PEER_OF_RAW),
+    hook("socket_made", Means::Cgroup, When::Always, PEER_OF_RAW),
+    hook("packet_leaves", Means::Cgroup, When::Packets, PEER_OF_RAW),
+    hook("packet_comes", Means::Cgroup, When::Packets, PEER_OF_RAW),
     hook("connecting4", Means::Cgroup, When::Always, EARLY_FAILURE),
     hook("connecting6", Means::Cgroup, When::Always, EARLY_FAILURE),
-    essential(
-        "state_changed",
-        Means::Tracepoint("inet_sock_set_state"),
-        When::Always,
-        "connections of MPTCP and SCTP that are opened",
-    ),
+    hook("state_changed", Means::Tracepoint("inet_sock_set_state"), When::NoCgroup, "TCP connects"),
     hook("socket_released", Means::Cgroup, When::Always, "the moment at which sockets close"),
     hook(
         "inet_released",
@@ -224,15 +222,9 @@ pub(super) const HOOKS: &[Hook] = &[
 impl Hook {
     /// Whether this kernel needs the hook, given what it has.
     pub(super) fn is_wanted(&self, features: &Features) -> bool {
-<<<<<<< Updated upstream
-        if std::env::var("PS_SKIP").is_ok_and(|v| v.split(',').any(|x| x == self.program)) {
-            return false;
-        }
-=======
->>>>>>> Stashed changes
         let lengths = features.has_length_tracepoints();
         match self.when {
-            When::Always => true,
+            When::Always | When::Packets => true,
             When::LengthTracepoints => lengths,
             When::NoLengthTracepoints => !lengths,
             When::NoDatagramConsumed => lengths && !features.has_datagram_consumed(),

@@ -29,7 +29,7 @@ const GRACE_TICKS: u32 = 4;
 /// `expire_ticks` while there is room, and when the table is more than half full.
 const RELAXED_EXPIRY: u32 = 120;
 const PRESSED_EXPIRY: u32 = 8;
-const TABLE_ENTRIES: usize = 131_072;
+const TABLE_ENTRIES: usize = 65_536;
 
 /// What one flow moved since the last drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +136,12 @@ impl Capture {
     /// # Errors
     /// When the iterator cannot be read.
     pub fn learn_earlier_sockets(&mut self) -> Result<(), CaptureError> {
-        for socket in self.sockets()? {
-            self.drain.sockets.add_earlier(&socket);
+        let sockets = self.sockets()?;
+        for socket in &sockets {
+            self.drain.sockets.add_earlier(socket);
+        }
+        if sockets.iter().any(|socket| socket.needs_packets) {
+            self.watch_packets();
         }
         Ok(())
     }
@@ -152,6 +156,9 @@ impl Capture {
         let consumed = self.drain.ring.consume();
         let events = std::mem::take(&mut *self.drain.events.borrow_mut());
         consumed.map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        if events.contains(&Event::PacketsWanted) {
+            self.watch_packets();
+        }
         let released: HashMap<u64, SocketEvent> = events
             .iter()
             .filter_map(|event| {

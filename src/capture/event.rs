@@ -11,6 +11,7 @@ const RELEASE: u32 = types::event_kind::EVENT_RELEASE.0;
 const CGROUP: u32 = types::event_kind::EVENT_CGROUP.0;
 const RING: u32 = types::event_kind::EVENT_RING.0;
 const EXISTING: u32 = types::event_kind::EVENT_EXISTING.0;
+const PACKETS: u32 = types::event_kind::EVENT_PACKETS.0;
 const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
 
 /// Bits of `process_event.flags`, bpf/abi.h.
@@ -61,6 +62,8 @@ pub struct SocketEvent {
     pub process: ProcessId,
     /// `AF_PACKET` frames arrive in a ring, uncounted.
     pub receive_ring: bool,
+    /// A raw or ping socket: only its packets tell its peers.
+    pub needs_packets: bool,
 }
 
 /// Something that happened.
@@ -80,6 +83,8 @@ pub enum Event {
     Cgroup(u64, Bytes),
     /// A process set up an `AF_PACKET` receive ring.
     ReceiveRing(ProcessId),
+    /// Somebody needs the hooks that look at each packet.
+    PacketsWanted,
     /// A socket was closed by its last user.
     Released(SocketEvent),
     /// A socket is open.
@@ -102,13 +107,14 @@ impl Event {
                 };
                 Some((event, length))
             }
-            EXIT | RENAME | RING => {
+            EXIT | RENAME | RING | PACKETS => {
                 let event: types::process_id_event = abi::read(bytes)?;
                 let id = event.id.into();
                 let decoded = match kind {
                     EXIT => Self::Exited(id),
                     RENAME => Self::Renamed(id, until_zero(&event.comm.map(|byte| byte as u8)).to_vec()),
-                    _ => Self::ReceiveRing(id),
+                    RING => Self::ReceiveRing(id),
+                    _ => Self::PacketsWanted,
                 };
                 Some((decoded, size_of_val(&event)))
             }
@@ -119,6 +125,7 @@ impl Event {
                     consumed: (event.has_consumed != 0).then_some(event.consumed),
                     process: event.process.into(),
                     receive_ring: event.receive_ring != 0,
+                    needs_packets: event.needs_packets != 0,
                 };
                 let decoded = if kind == RELEASE { Self::Released(socket) } else { Self::Socket(socket) };
                 Some((decoded, size_of_val(&event)))

@@ -18,6 +18,8 @@ pub struct Features {
     tracepoints: Vec<&'static str>,
     /// Helper `bpf_get_current_task_btf`.
     pub current_task_btf: bool,
+    /// Kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`.
+    pub casts: bool,
     /// fentry and fexit programs can be attached.
     pub ftrace: bool,
     /// Root of the version 2 cgroup hierarchy.
@@ -43,8 +45,10 @@ impl Features {
             (functions.collect(), tracepoints.collect());
         for function in btf.type_by_kind::<Func<'_>>() {
             let Some(name) = function.name().and_then(|name| name.to_str()) else { continue };
-            if name == "bpf_get_current_task_btf" {
-                features.current_task_btf = true;
+            match name {
+                "bpf_get_current_task_btf" => features.current_task_btf = true,
+                "bpf_cast_to_kern_ctx" => features.casts = true,
+                _ => {}
             }
             features.functions.extend(wanted_functions.iter().filter(|wanted| **wanted == name));
         }

@@ -17,7 +17,7 @@ use libbpf_rs::{
 use super::{
     BlindSpot, CaptureError, Event, Features,
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
-    blind::{HOOKS, Hook, Means},
+    blind::{HOOKS, Hook, Means, When},
     drain::Drain,
     event::SocketEvent,
 };
@@ -97,7 +97,8 @@ impl Capture {
             }
         };
         let mut links = Vec::new();
-        for hook in hooks.iter().filter(|hook| hook.means != Means::Iterator) {
+        let now = |hook: &&&Hook| hook.means != Means::Iterator && hook.when != When::Packets;
+        for hook in hooks.iter().filter(now) {
             match attach(&skeleton, hook, &features) {
                 Ok(link) => links.push(link),
                 Err(error) => {
@@ -124,6 +125,31 @@ impl Capture {
     /// Number of attached hooks.
     pub fn attached(&self) -> usize {
         self.links.len()
+    }
+
+    /// Attaches the hooks that look at each packet, once somebody needs them.
+    pub(super) fn watch_packets(&mut self) {
+        let watched = self.skeleton.maps.bss_data.as_deref().is_none_or(|bss| bss.packets_watched);
+        if watched {
+            return;
+        }
+        for hook in HOOKS.iter().filter(|hook| hook.when == When::Packets) {
+            if self.blind_spots.iter().any(|spot| spot.hook == hook.program) {
+                continue;
+            }
+            match attach(&self.skeleton, hook, &self.features) {
+                Ok(link) => self.links.push(link),
+                Err(error) => self.blind_spots.push(BlindSpot {
+                    hook: hook.program,
+                    unseen: hook.unseen,
+                    why: format!("{error} ({})", last_words()),
+                }),
+            }
+        }
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
+            unsafe { std::ptr::write_volatile(&mut bss.packets_watched, true) };
+        }
     }
 
     /// Every process there is, in all pid namespaces.
@@ -232,7 +258,8 @@ fn load(
         switches.have_current_task_btf = features.current_task_btf;
         switches.have_length_tracepoints = features.has_length_tracepoints();
         switches.have_skb_consume_udp = features.has_datagram_consumed();
-        switches.have_connect_hooks = features.cgroup.is_some();
+        switches.have_casts = features.casts;
+        switches.consumed_is_needed = !features.ftrace;
     }
     open.load().map_err(|source| CaptureError::Bpf {
         what: format!("the kernel refused the BPF object ({})", last_words()),

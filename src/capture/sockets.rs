@@ -83,7 +83,7 @@ mod tests {
     const ME: ProcessId = ProcessId { start: 1, tgid: 1, exec: 0 };
 
     fn says(consumed: u64) -> SocketEvent {
-        SocketEvent { socket: 7, consumed: Some(consumed), process: ME, receive_ring: false }
+        SocketEvent { socket: 7, consumed: Some(consumed), process: ME, ..SocketEvent::default() }
     }
 
     #[test]
