@@ -18,7 +18,7 @@
 #define PATH_DEPTH 48	     /* components of a path that are followed */
 #define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
-#define MOST_CPUS 512		/* that are searched for a thread that has just moved */
+#define MOST_CPUS 512 /* that are searched for a thread that has just moved */
 
 /*
  * One program run by one process: a process id is used again, and a process that calls execve becomes another
@@ -71,7 +71,7 @@ enum event_kind {
 	EVENT_CGROUP,	/* struct cgroup_event */
 	EVENT_RING,	/* struct process_id_event: an AF_PACKET receive ring was set up */
 	EVENT_EXISTING, /* struct process_event, from the task iterator */
-	EVENT_PACKETS,		/* struct process_id_event: the hooks on each packet are needed */
+	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
 	EVENT_SOCKET,	/* struct release_event, from the file iterator */
 };
 
@@ -116,7 +116,7 @@ struct release_event {
 	__u64 consumed; /* TCP: bytes that left the receive queue towards user space, since the start of the connection */
 	struct process_id process; /* who closed it (or holds it) */
 	__u32 receive_ring;	   /* AF_PACKET: bytes arrive in a shared ring, uncounted */
-	__u32 needs_packets;	/* raw or ping: only packets tell its peers */
+	__u32 needs_packets;	   /* raw or ping: only packets tell its peers */
 };
 ASSERT_SIZE(struct release_event, 48);
 
@@ -130,8 +130,8 @@ ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
 
 /* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
 struct pending_peer {
-	__u64 thread;		/* pid_tgid; 0 when it was used */
-	__u64 socket;		/* address of its struct sock: the same one, still in the same call */
+	__u64 thread; /* pid_tgid; 0 when it was used */
+	__u64 socket; /* address of its struct sock: the same one, still in the same call */
 	__u8 address[16];
 	__u16 port;
 	__u8 unused[6];

@@ -76,13 +76,13 @@ static __always_inline void peer_of_socket(struct flow_key *key, struct sock *sk
 
 /* Fills a new entry with all that does not change. */
 static __always_inline void flow_describe(struct flow *flow, struct flow_key *key, struct sock *sk, __u16 family,
-					   bool typed)
+					  bool typed)
 {
 	flow->first = bpf_ktime_get_boot_ns();
 	flow->cgroup = bpf_get_current_cgroup_id();
 	flow->uid = bpf_get_current_uid_gid();
-	flow->netns = typed ? sk->__sk_common.skc_net.net->ns.inum
-			    : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	flow->netns =
+		typed ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	flow->family = family;
 	flow->stream = is_stream(key->protocol);
 	flow->last_tick = tick;

@@ -15,7 +15,7 @@ const volatile bool have_current_task_btf = false;   /* helper bpf_get_current_t
 const volatile bool have_length_tracepoints = false; /* sock_send_length, sock_recv_length, 6.3 */
 const volatile bool have_skb_consume_udp = false;    /* the hook datagram_consumed is attached */
 
-const volatile bool have_casts = false;			/* kfuncs bpf_rdonly_cast, bpf_cast_to_kern_ctx, 6.2 */
+const volatile bool have_casts = false; /* kfuncs bpf_rdonly_cast, bpf_cast_to_kern_ctx, 6.2 */
 
 /*
  * Clock of the drain: user space adds one at each drain. An entry with `expires` that was not used for more than
@@ -34,6 +34,10 @@ volatile bool sends_elsewhere = false;
 /* The hooks on each packet are attached; they are only when somebody needs them, see datagram.h. */
 volatile bool packets_watched = false;
 volatile bool packets_wanted = false;
+
+/* Bytes in the ring buffer above which user space is woken, and whether it was. */
+const volatile __u64 wake_above = 64 * 1024;
+volatile bool woken = false;
 
 /* Losses: all counted, read at each drain. */
 volatile __u64 lost_process_events = 0;
@@ -92,13 +96,16 @@ struct {
 
 /*
  * Waking user space costs more than the event, and it comes by itself at each tick: it is woken only when the
- * ring fills up.
+ * ring fills up, and once, until it has come.
  */
 static __always_inline int send_event(void *event, __u64 bytes)
 {
-	__u64 flags =
-		bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 64 * 1024 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	__u64 flags = BPF_RB_NO_WAKEUP;
 
+	if (!woken && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wake_above) {
+		woken = true;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
 	return bpf_ringbuf_output(&events, event, bytes, flags);
 }
 

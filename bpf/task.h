@@ -59,9 +59,9 @@ static __always_inline void current_process(struct process_id *id)
 static __always_inline void current_process_of_cgroup(struct process_id *id)
 {
 	if (have_casts)
-		process_id_typed(bpf_rdonly_cast((void *)bpf_get_current_task(),
-						 bpf_core_type_id_kernel(struct task_struct)),
-				 id);
+		process_id_typed(
+			bpf_rdonly_cast((void *)bpf_get_current_task(), bpf_core_type_id_kernel(struct task_struct)),
+			id);
 	else
 		current_process_old(id);
 }

@@ -230,8 +230,12 @@ impl Capture {
     fn advance_tick(&mut self) {
         self.drain.tick = self.drain.tick.wrapping_add(1);
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
-            unsafe { std::ptr::write_volatile(&mut bss.tick, self.drain.tick) };
+            // SAFETY: valid, aligned references; volatile because the kernel half reads them meanwhile.
+            unsafe {
+                std::ptr::write_volatile(&mut bss.tick, self.drain.tick);
+                // Before the ring is read: what comes after that may wake again.
+                std::ptr::write_volatile(&mut bss.woken, false);
+            }
         }
     }
 

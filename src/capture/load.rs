@@ -259,6 +259,7 @@ fn load(
         switches.have_length_tracepoints = features.has_length_tracepoints();
         switches.have_skb_consume_udp = features.has_datagram_consumed();
         switches.have_casts = features.casts;
+        switches.wake_above = u64::from(bytes / 4);
         switches.consumed_is_needed = !features.ftrace;
     }
     open.load().map_err(|source| CaptureError::Bpf {
