@@ -188,15 +188,18 @@ fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
     for flow in flows {
         let rows = own.iter().filter(|row| is_of(flow, row));
         let difference = rows.filter_map(|row| {
-            let named = if flow.marked { row.name.contains(&flow.name) } else { row.name == flow.name };
-            if !named {
+            let matches = |recorded: &str, true_one: &str| match flow.marked {
+                true => recorded.contains(true_one),
+                false => recorded == true_one,
+            };
+            if !matches(&row.name, &flow.name) {
                 Some(format!("name {:?} instead of {:?}", row.name, flow.name))
             } else if row.uid != flow.uid {
                 Some(format!("uid {} instead of {}", row.uid, flow.uid))
             } else if row.network_namespace != flow.network_namespace {
                 Some(format!("netns {} instead of {}", row.network_namespace, flow.network_namespace))
-            } else if flow.command_line_part.as_ref().is_some_and(|part| !row.command_line.contains(part)) {
-                Some(format!("command line {:?}", row.command_line))
+            } else if !matches(&row.command_line, &flow.command_line) {
+                Some(format!("command line {:?} instead of {:?}", row.command_line, flow.command_line))
             } else {
                 match (flow.local_address, row.local_address) {
                     (Some(true_one), Some(recorded)) if true_one != recorded => {

@@ -50,9 +50,8 @@ pub struct Flow {
     pub marked: bool,
     /// `comm` of the thread-group leader.
     pub name: String,
-    /// A part that the recorded command line must have.
-    #[serde(default)]
-    pub command_line_part: Option<String>,
+    /// The command line, arguments separated by single spaces; when `marked`, only a part of it.
+    pub command_line: String,
     /// Real user id.
     pub uid: u32,
     /// Inode number of the network namespace.
@@ -95,7 +94,7 @@ pub struct Socket {
     counts: BTreeMap<Option<(IpAddr, u16)>, Count>,
     /// Set where the executable's path is no text: see [`Flow::marked`].
     pub marker: Option<String>,
-    /// See [`Flow::command_line_part`].
+    /// Set where the command line is no text: see [`Flow::command_line`].
     pub command_line_part: Option<String>,
 }
 
@@ -329,6 +328,9 @@ impl Socket {
         let network_namespace = std::fs::metadata("/proc/self/ns/net")?.ino();
         let exe = std::fs::read_link("/proc/self/exe")?;
         let name = std::fs::read("/proc/self/comm")?;
+        let mut arguments = std::fs::read("/proc/self/cmdline")?;
+        arguments.pop_if(|last| *last == 0);
+        let command_line = String::from_utf8_lossy(&arguments).replace('\0', " ");
         for (peer, count) in &self.counts {
             let flow = Flow {
                 exe: self.marker.clone().unwrap_or_else(|| exe.to_string_lossy().into_owned()),
@@ -337,7 +339,7 @@ impl Socket {
                     Some(_) => "odd".to_owned(),
                     None => String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned(),
                 },
-                command_line_part: self.command_line_part.clone(),
+                command_line: self.command_line_part.clone().unwrap_or_else(|| command_line.clone()),
                 // SAFETY: getuid has no preconditions.
                 uid: unsafe { libc::getuid() },
                 network_namespace,

@@ -196,8 +196,15 @@ fn high_rate() -> Scenario {
             let mut socket = server_socket(link, UDP)?;
             stage.offer(socket.local()?)?;
             let mut buffer = [0; 2000];
-            // The last datagram, which is sent until it arrives, is shorter.
-            while socket.recv_from(&mut buffer, 0)?.0 == BYTES {}
+            // The last datagram, which is sent until it is answered, is shorter.
+            let last = loop {
+                match socket.recv_from(&mut buffer, 0)? {
+                    (BYTES, _) => {}
+                    (_, from) => break from,
+                }
+            };
+            let client = last.ok_or_else(|| Stop::Failed("a datagram from nobody".to_owned()))?;
+            socket.send_to(&[5; BYTES], client)?;
             stage.meet("over")?;
             Ok(socket.publish()?)
         })
@@ -212,8 +219,13 @@ fn high_rate() -> Scenario {
                 }
                 socket.send(&[4; BYTES], 0)?;
             }
-            thread::sleep(Duration::from_millis(200));
-            socket.send(&[4; BYTES - 1], 0)?;
+            loop {
+                socket.send(&[4; BYTES - 1], 0)?;
+                if socket.wait(libc::POLLIN, 200)? {
+                    break;
+                }
+            }
+            socket.recv(&mut [0; BYTES], 0)?;
             stage.meet("over")?;
             Ok(socket.publish()?)
         })

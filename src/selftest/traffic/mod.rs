@@ -9,8 +9,15 @@ use super::{
     socket::{Socket, SystemError},
 };
 
+mod container;
 mod datagram;
+mod offload;
+mod packet;
+mod process;
+mod raw;
 mod stream;
+mod uring;
+mod zero_copy;
 
 /// How much is given to one call.
 const CHUNK: usize = 16 * 1024;
@@ -20,6 +27,13 @@ pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(stream::scenarios());
     all.extend(datagram::scenarios());
+    all.extend(raw::scenarios());
+    all.extend(packet::scenarios());
+    all.extend(zero_copy::scenarios());
+    all.extend(offload::scenarios());
+    all.extend(uring::scenarios());
+    all.extend(process::scenarios());
+    all.extend(container::scenarios());
     all
 }
 
