@@ -130,7 +130,7 @@ impl Director<'_> {
                 Some(("meet", word)) => actor.word = Some(word.to_owned()),
                 Some(("done", _)) => actor.finished = true,
                 Some(("skipped", why)) => return Ok(Ending::Skipped(why.to_owned())),
-                Some(("failed", why)) => return Ok(Ending::Failed(format!("{role}: {why}"))),
+                Some(("failed", why)) => return Ok(first_cause(&lines, format!("{role}: {why}"))),
                 Some((word, _)) => return Ok(Ending::Failed(format!("{role}: unknown word {word:?}"))),
                 None if actor.finished => {}
                 None => {
@@ -187,6 +187,21 @@ impl Director<'_> {
         });
         Ok(Running { child, input, word: None, finished: false })
     }
+}
+
+/// An actor that ends early makes its peers fail: waits a little for what they say, because a skipped scenario is
+/// no failure, and because the first to speak is not always the one that has the cause.
+fn first_cause(lines: &mpsc::Receiver<(String, Option<String>)>, mut why: String) -> Ending {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while let Ok((role, line)) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let Some(line) = line else { continue };
+        match line.split_once(' ') {
+            Some(("skipped", reason)) => return Ending::Skipped(reason.to_owned()),
+            Some(("failed", reason)) => why.push_str(&format!("; {role}: {reason}")),
+            _ => {}
+        }
+    }
+    Ending::Failed(why)
 }
 
 /// Answers everybody who waits with the words of all.

@@ -134,6 +134,11 @@ impl Socket {
         self.fd.as_raw_fd()
     }
 
+    /// The protocol that it was opened with.
+    pub fn protocol(&self) -> i32 {
+        self.protocol
+    }
+
     /// `bind(2)`.
     pub fn bind(&self, address: SocketAddr) -> Result<(), SystemError> {
         let (storage, length) = to_kernel(address);

@@ -97,10 +97,14 @@ fn receive_to_end(socket: &mut Socket) -> Outcome<usize> {
 
 /// Both ends have nothing more to say: ends the sending direction and waits until the peer did the same.
 fn part(socket: &mut Socket) -> Outcome<()> {
-    socket.end_sending()?;
-    match receive_to_end(socket)? {
-        0 => Ok(()),
-        count => Err(Stop::Failed(format!("{count} bytes that nobody expected"))),
+    match socket.end_sending().map_err(Stop::from).and_then(|()| receive_to_end(socket)) {
+        // SCTP has no half-closed state: the peer's end may already have closed the association.
+        Err(Stop::System(error)) if error.is(libc::ENOTCONN) && socket.protocol() == libc::IPPROTO_SCTP => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+        Ok(0) => Ok(()),
+        Ok(count) => Err(Stop::Failed(format!("{count} bytes that nobody expected"))),
     }
 }
 

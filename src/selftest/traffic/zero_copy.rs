@@ -241,9 +241,9 @@ fn map_and_copy(stage: &Stage, link: Link, pages: usize) -> Outcome<()> {
             libc::getsockopt(socket.raw(), TCP, TCP_ZEROCOPY_RECEIVE, (&raw mut request).cast(), &mut size)
         };
         match check("getsockopt", returned as isize) {
-            // The peer has ended and everything was taken.
-            Err(error) if error.is(libc::EIO) => break,
-            result => skip(result, "TCP_ZEROCOPY_RECEIVE")?,
+            // Nothing more to map, perhaps nothing more at all: a plain recv finds out.
+            Err(error) if error.is(libc::EIO) => request = ZeroCopyReceive::default(),
+            result => drop(skip(result, "TCP_ZEROCOPY_RECEIVE")?),
         };
         // Kernels before 5.11 do not know the buffer: they say so by the size, and leave its fields alone.
         let knows_buffer = size as usize >= std::mem::offset_of!(ZeroCopyReceive, flags);
@@ -254,7 +254,7 @@ fn map_and_copy(stage: &Stage, link: Link, pages: usize) -> Outcome<()> {
             // What cannot be mapped is taken in the usual way.
             let mut buffer = vec![0; request.recv_skip_hint as usize];
             socket.recv(&mut buffer, 0)?;
-        } else if request.length == 0 && copied == 0 && socket.recv(&mut [0; 1], libc::MSG_DONTWAIT)? == 0 {
+        } else if request.length == 0 && copied == 0 && socket.recv(&mut [0; 1], 0)? == 0 {
             break;
         }
     }
