@@ -3,7 +3,7 @@
 //! Paths, names and command lines are bytes from strangers ([`Bytes`]): any byte may occur. They become
 //! text in one place only, `ui::format`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,20 @@ pub struct Program {
     pub command_line: Bytes,
     /// Digest of the executable file; `None` when it could not be read (or not yet).
     pub sha256: Option<Sha256>,
+}
+
+/// The first address of the network that `address` and the number of leading bits `prefix_length` name.
+pub fn first_address(address: IpAddr, prefix_length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
+            IpAddr::V4((u32::from(address) & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_length.min(128))).unwrap_or(0);
+            IpAddr::V6((u128::from(address) & mask).into())
+        }
+    }
 }
 
 /// Who talked: a process, those who started it, and where it ran.
@@ -117,12 +131,12 @@ impl std::ops::AddAssign for Amounts {
 }
 
 /// One group of traffic in one time window: a row of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// End of the window, unix seconds UTC.
     pub time: i64,
-    /// Who talked.
-    pub talker: Talker,
+    /// Who talked; shared, since one program makes many records.
+    pub talker: Arc<Talker>,
     /// With whom.
     pub peer: Peer,
     /// How much.
@@ -134,14 +148,31 @@ pub struct Record {
 pub enum LossKind {
     /// Process events (exec, fork, exit) that did not fit into the ring buffer.
     ProcessEvents,
-    /// Sends or receives that found the kernel's flow table full.
+    /// Sends, receives and connects that found the kernel's flow table full: their bytes are not in any record.
     FlowTableFull,
+    /// The bytes of those.
+    FlowTableBytes,
+    /// Closed sockets whose event did not fit into the ring buffer. Their traffic is recorded all the same.
+    ReleaseEvents,
     /// Flows that the monitor could not hand to the recorder.
     Channel,
     /// Records that could not be written to the log.
     Log,
     /// Sockets whose bytes this kernel does not show (for example an `AF_PACKET` ring).
     UncountableSocket,
+}
+
+impl LossKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ProcessEvents,
+        Self::FlowTableFull,
+        Self::FlowTableBytes,
+        Self::ReleaseEvents,
+        Self::Channel,
+        Self::Log,
+        Self::UncountableSocket,
+    ];
 }
 
 /// A number of things lost in one window.
@@ -151,6 +182,31 @@ pub struct Loss {
     pub kind: LossKind,
     /// How many (events, flows, records or sockets, as `kind` says).
     pub count: u64,
+}
+
+impl Loss {
+    /// What was lost, and what that means, in words.
+    pub fn sentence(&self) -> String {
+        let count = self.count;
+        match self.kind {
+            LossKind::ProcessEvents => format!(
+                "{count} process events were lost because the ring buffer was full: traffic may lack the name of its \
+                 program. A larger monitor.ring_buffer_pages helps."
+            ),
+            LossKind::FlowTableFull => format!(
+                "{count} sends, receives or connects are in no record because the kernel's flow table was full."
+            ),
+            LossKind::FlowTableBytes => format!("{count} bytes are in no record because of that."),
+            LossKind::ReleaseEvents => format!(
+                "{count} closed sockets were noticed late because the ring buffer was full; their traffic is recorded."
+            ),
+            LossKind::Channel => format!("{count} flows are in no record because the recorder was too slow."),
+            LossKind::Log => format!("{count} records could not be written to the log and are lost."),
+            LossKind::UncountableSocket => {
+                format!("{count} sockets moved bytes that this kernel does not show; they are in no record.")
+            }
+        }
+    }
 }
 
 /// All that one time window brings to the log.

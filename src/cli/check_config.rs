@@ -1,14 +1,79 @@
-//! `picosnitch check-config`.
+//! `picosnitch check-config`: says what was read and from where, or everything that is wrong with it.
+//! Exit codes: 0, or 78 (`EX_CONFIG`) for a bad file.
 
 use std::process::ExitCode;
 
-use super::Common;
+use serde_json::json;
+
+use super::{Common, EXIT_CONFIG, print};
+use crate::{
+    config::{Config, Source},
+    layout::Layout,
+    ui::format,
+};
 
 /// Options of the command.
 #[derive(clap::Args)]
-pub struct Options {}
+pub struct Options {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub fn run(_common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    match Config::load(&layout) {
+        Ok(loaded) => {
+            let notes = loaded.config.not_yet_built();
+            let config = serde_json::to_value(&loaded.config)?;
+            if options.json {
+                let file = match &loaded.source {
+                    Source::Toml(path) | Source::Json(path) => Some(path.to_string_lossy()),
+                    Source::Defaults(_) => None,
+                };
+                print_json(&json!({"valid": true, "file": file, "config": config, "notes": notes}))?;
+            } else {
+                let mut text = format!("{}: valid\n\n", loaded.source);
+                describe("", &config, &mut text);
+                text.extend(notes.iter().map(|note| format!("\nnote: {note}")));
+                print(&format!("{}\n", lines(&text)))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) => {
+            if options.json {
+                let problem = |problem: &crate::config::Problem| json!({"line": problem.line, "message": problem.message});
+                let problems: Vec<_> = errors.problems.iter().map(problem).collect();
+                let file = errors.file.to_string_lossy();
+                print_json(&json!({"valid": false, "file": file, "problems": problems}))?;
+            } else {
+                eprintln!("{}", lines(&errors.to_string()));
+            }
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&format!("{}\n", format::json_document(&serde_json::to_string_pretty(value)?)))
+}
+
+/// Text that is safe for a terminal, except for its own line ends.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| format::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// One line per key, `log.retention_days = 365`.
+fn describe(name: &str, value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::Object(entries) => {
+            for (key, value) in entries {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                describe(&name, value, out);
+            }
+        }
+        serde_json::Value::Null => *out += &format!("{name} is not set\n"),
+        _ => *out += &format!("{name} = {value}\n"),
+    }
 }

@@ -1,8 +1,15 @@
 //! The command line: one file a command.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::{roles::recorder, selftest::actor};
 
 mod check_config;
 mod doctor;
@@ -48,6 +55,9 @@ enum Command {
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
     Role {
+        /// Which part
+        name: OsString,
+        /// What it needs
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -62,10 +72,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
-        Command::Role { arguments } => Ok(match arguments.split_first() {
-            Some((word, rest)) if word == crate::selftest::actor::ROLE => crate::selftest::actor::run(rest),
-            _ => ExitCode::FAILURE,
-        }),
+        Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {
         Ok(code) => code,
@@ -73,5 +80,25 @@ pub fn main() -> ExitCode {
             eprintln!("picosnitch: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    match name.to_str() {
+        Some(actor::ROLE) => Ok(actor::run(arguments)),
+        Some("recorder") => Ok(recorder::run()?),
+        _ => anyhow::bail!("there is no role {}", name.display()),
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| anyhow::Error::new(error).context("cannot write the output")),
     }
 }

@@ -1,1 +1,10 @@
-//! Processes.
+//! The processes of one running picosnitch, all the same binary, and the channels between them.
+//!
+//! [`monitor`] has the rights and talks to the kernel; it parses nothing that strangers wrote and opens no database.
+//! [`recorder`] has the database and hashes files; it gets them as open descriptors.
+
+mod channel;
+mod message;
+pub mod monitor;
+pub mod recorder;
+mod talkers;

@@ -1,1 +1,5 @@
-//! Faces.
+//! What people see: how values become text.
+
+pub mod format;
+pub mod table;
+pub mod time;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* The kernel half of picosnitch: one object for every kernel from 5.10 on. ARCHITECTURE.md says how it works. */
+#include "kernel.h"
+#include "abi.h"
+#include "maps.h"
+#include "task.h"
+#include "process.h"
+#include "flow.h"
+#include "socket.h"
+#include "datagram.h"
+#include "connection.h"
+#include "iterate.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Keeps the BTF of structs that no map holds: user space is generated from it. */
+struct process_id_event unused_process_id_event;
+struct release_event unused_release_event;
+struct cgroup_event unused_cgroup_event;
+enum event_kind unused_event_kind;

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Hooks of processes: exec, fork, exit, rename, and new cgroups. */
+#ifndef PICOSNITCH_PROCESS_H
+#define PICOSNITCH_PROCESS_H
+
+#include "task.h"
+
+static __always_inline void send_process_event(void *event, __u64 bytes)
+{
+	if (send_event(event, bytes))
+		COUNT(lost_process_events, 1);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	__u32 zero = 0;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!event)
+		return 0;
+	event->kind = EVENT_EXEC;
+	describe(event, task, BPF_CORE_READ(program, file));
+	add_arguments(event, task);
+	send_process_event(event, event_bytes(event));
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 zero = 0;
+	struct process_event *event;
+
+	if (child->pid != child->tgid)
+		return 0;
+	event = bpf_map_lookup_elem(&scratch, &zero);
+	if (!event)
+		return 0;
+	event->kind = EVENT_FORK;
+	describe(event, child, NULL);
+	send_process_event(event, event_bytes(event));
+	return 0;
+}
+
+static __always_inline void send_process_id(__u32 kind, struct task_struct *task, const char *comm)
+{
+	struct process_id_event event = { .kind = kind };
+
+	process_id_of(task, &event.id);
+	if (comm)
+		bpf_probe_read_kernel_str(event.comm, sizeof(event.comm), comm);
+	send_process_event(&event, sizeof(event));
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exited, struct task_struct *task)
+{
+	/* The last thread of the process. */
+	if (task->signal->live.counter == 0)
+		send_process_id(EVENT_EXIT, task, NULL);
+	return 0;
+}
+
+SEC("tp_btf/task_rename")
+int BPF_PROG(process_renamed, struct task_struct *task, const char *comm)
+{
+	/* Only the leader's name counts: a thread's name would hide its program. */
+	if (task->pid == task->tgid)
+		send_process_id(EVENT_RENAME, task, comm);
+	return 0;
+}
+
+static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
+{
+	struct cgroup_event *event;
+	__u32 zero = 0;
+	long bytes;
+
+	if (BPF_CORE_READ(cgroup, root, hierarchy_id) != 0)
+		return 0; /* a version 1 hierarchy */
+	event = bpf_map_lookup_elem(&scratch, &zero);
+	if (!event)
+		return 0;
+	event->kind = EVENT_CGROUP;
+	event->id = BPF_CORE_READ(cgroup, kn, id);
+	bytes = bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
+	if (bytes < 0)
+		bytes = 0;
+	event->path_bytes = bytes;
+	send_process_event(event, sizeof(*event) - CGROUP_BYTES + (bytes & (2 * CGROUP_BYTES - 1)));
+	return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
+{
+	return send_cgroup(cgroup, path);
+}
+
+SEC("tp_btf/cgroup_rename")
+int BPF_PROG(cgroup_renamed, struct cgroup *cgroup, const char *path)
+{
+	return send_cgroup(cgroup, path);
+}
+
+#endif

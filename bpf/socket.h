@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Hooks that see bytes move: tracepoints from 6.3 on, fexit programs before that. */
+#ifndef PICOSNITCH_SOCKET_H
+#define PICOSNITCH_SOCKET_H
+
+#include "flow.h"
+
+static __always_inline bool is_none(const __u8 *address)
+{
+	const __u64 *word = (const __u64 *)address;
+
+	return !word[0] && !word[1];
+}
+
+static __always_inline bool take_pending(void *map, __u64 by, __u64 socket, struct flow_key *key, bool once)
+{
+	struct pending_peer *pending = bpf_map_lookup_elem(map, &by);
+
+	if (!pending || pending->socket != socket)
+		return false;
+	__builtin_memcpy(key->peer, pending->address, sizeof(key->peer));
+	key->peer_port = pending->port;
+	if (once)
+		pending->socket = 0;
+	return true;
+}
+
+/* The address that the caller gave to sendmsg(2), or got from recvmsg(2). */
+static __always_inline bool peer_of_message(struct msghdr *message, struct flow_key *key)
+{
+	struct sockaddr_in6 address = {};
+	void *name;
+
+	if (!message)
+		return false;
+	name = message->msg_name;
+	if (!name || bpf_probe_read_kernel(&address, sizeof(address), name))
+		return false;
+	if (address.sin6_family == AF_INET) {
+		map_ipv4(key->peer, ((struct sockaddr_in *)&address)->sin_addr);
+	} else if (address.sin6_family == AF_INET6) {
+		__builtin_memcpy(key->peer, address.sin6_addr, sizeof(key->peer));
+	} else {
+		return false;
+	}
+	key->peer_port = bpf_ntohs(address.sin6_port);
+	return true;
+}
+
+/* The peer of a datagram, from the best source this kernel has. The socket's own peer is in `key` already. */
+static __always_inline void peer_of_datagram(struct flow_key *key, __u16 type, bool connected, struct msghdr *message,
+					     enum direction direction)
+{
+	bool ports = has_ports(type, key->protocol);
+
+	if (!ports) {
+		if (!peer_of_message(message, key)) {
+			if (direction == SENT)
+				take_pending(&talked_to, key->socket, key->socket, key, false);
+			else
+				take_pending(&heard_from, key->socket, key->socket, key, false);
+		}
+		key->peer_port = 0;
+		return;
+	}
+	if (direction == SENT) {
+		if (peer_of_message(message, key))
+			return;
+		if (have_length_tracepoints && (!connected || sends_elsewhere))
+			take_pending(&sending, bpf_get_current_pid_tgid(), key->socket, key, true);
+		return;
+	}
+	if (connected)
+		return;
+	if (take_pending(&receiving, bpf_get_current_pid_tgid(), key->socket, key, true))
+		return;
+	if (!have_skb_consume_udp)
+		take_pending(&heard_from, key->socket, key->socket, key, false);
+}
+
+/*
+ * One send or receive came to its end. `sk` is a pointer that the verifier knows, so these are plain loads.
+ * `message` is NULL where the hook has none.
+ */
+static __always_inline int transferred(struct sock *sk, struct msghdr *message, long result, enum direction direction)
+{
+	__u16 family = sk->__sk_common.skc_family;
+	struct flow_key key = {};
+	bool connected;
+
+	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+		return 0;
+	connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
+	if (result <= 0) {
+		/* Nothing moved; but the first touch of an accepted connection is its sign of life. */
+		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(sk->sk_protocol))
+			return 0;
+		result = 0;
+	}
+	key.socket = sk->sk_socket->file->f_inode->i_ino;
+	current_process(&key.process);
+	key.protocol = sk->sk_protocol;
+	if (family == AF_PACKET) {
+		struct packet_sock *packet = (struct packet_sock *)sk;
+
+		key.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
+	} else {
+		if (family == AF_INET) {
+			map_ipv4(key.peer, sk->__sk_common.skc_daddr);
+		} else {
+			key_copy_ipv6(key.peer, sk);
+		}
+		key.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+		if (!is_stream(key.protocol))
+			peer_of_datagram(&key, sk->sk_type, connected, message, direction);
+	}
+	flow_add(&key, sk, family, result, direction);
+	return 0;
+}
+
+static __always_inline bool is_traffic(int flags)
+{
+	/* Bytes that stay in the queue, and notes about bytes sent earlier. */
+	return !(flags & (MSG_PEEK | MSG_ERRQUEUE));
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sent_length, struct sock *sk, int result, int flags)
+{
+	return transferred(sk, NULL, result, SENT);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received_length, struct sock *sk, int result, int flags)
+{
+	return is_traffic(flags) ? transferred(sk, NULL, result, RECEIVED) : 0;
+}
+
+/* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */
+#define SEND_HOOK(name, function)                                                                      \
+	SEC("fexit/" function)                                                                         \
+	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int result) \
+	{                                                                                              \
+		return transferred(socket->sk, message, result, SENT);                                 \
+	}
+#define RECEIVE_HOOK(name, function)                                                                   \
+	SEC("fexit/" function)                                                                         \
+	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int flags, \
+		     int result)                                                                       \
+	{                                                                                              \
+		return is_traffic(flags) ? transferred(socket->sk, message, result, RECEIVED) : 0;     \
+	}
+
+SEND_HOOK(sent_inet, "inet_sendmsg")
+SEND_HOOK(sent_inet6, "inet6_sendmsg")
+SEND_HOOK(sent_packet, "packet_sendmsg")
+SEND_HOOK(sent_packet_spkt, "packet_sendmsg_spkt")
+RECEIVE_HOOK(received_inet, "inet_recvmsg")
+RECEIVE_HOOK(received_inet6, "inet6_recvmsg")
+RECEIVE_HOOK(received_common, "sock_common_recvmsg")
+RECEIVE_HOOK(received_packet, "packet_recvmsg")
+
+/* sendfile and splice before 6.5. Protocols without an own sendpage go through sendmsg from here. */
+SEC("fexit/inet_sendpage")
+int BPF_PROG(sent_page, struct socket *socket, struct page *page, int offset, unsigned long size, int flags,
+	     long result)
+{
+	__u16 protocol = socket->sk->sk_protocol;
+
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE)
+		return 0;
+	return transferred(socket->sk, NULL, result, SENT);
+}
+
+/* Ways out of a TCP socket that pass no recvmsg. */
+SEC("fexit/tcp_splice_read")
+int BPF_PROG(received_splice, struct socket *socket, void *position, void *pipe, unsigned long size,
+	     unsigned int flags, long result)
+{
+	return transferred(socket->sk, NULL, result, RECEIVED);
+}
+
+SEC("fexit/tcp_zerocopy_receive")
+int BPF_PROG(received_zero_copy, struct sock *sk, struct tcp_zerocopy_receive *request)
+{
+	long bytes = request->length;
+
+	if (bpf_core_field_exists(request->copybuf_len) && request->copybuf_len > 0)
+		bytes += request->copybuf_len;
+	return bytes ? transferred(sk, NULL, bytes, RECEIVED) : 0;
+}
+
+SEC("fexit/mptcp_splice_read")
+int BPF_PROG(received_splice_mptcp, struct socket *socket, void *position, void *pipe, unsigned long size,
+	     unsigned int flags, long result)
+{
+	return transferred(socket->sk, NULL, result, RECEIVED);
+}
+
+#endif

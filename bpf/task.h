@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Who a task is: shared bodies of the process hooks and iterators. */
+#ifndef PICOSNITCH_TASK_H
+#define PICOSNITCH_TASK_H
+
+#include "maps.h"
+
+/* Any thread of the process has the same self_exec_id: execve ends all others. */
+static __always_inline void process_id_of(struct task_struct *task, struct process_id *id)
+{
+	id->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	id->tgid = BPF_CORE_READ(task, tgid);
+	id->exec = BPF_CORE_READ(task, self_exec_id);
+}
+
+/*
+ * The process on whose behalf the current task works. Before 5.12, io_uring's helpers were kernel threads that
+ * borrow the memory of their process: its owner is the one (mm_struct.owner, with CONFIG_MEMCG).
+ */
+static __always_inline void current_process_slow(struct process_id *id)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if ((BPF_CORE_READ(task, flags) & PF_KTHREAD) && bpf_core_field_exists(task->mm->owner)) {
+		struct task_struct *owner = BPF_CORE_READ(task, mm, owner);
+
+		if (owner)
+			task = owner;
+	}
+	process_id_of(task, id);
+}
+
+/* The same with plain loads, for the path of every send and receive; cgroup programs lack the helper. */
+static __always_inline void current_process(struct process_id *id)
+{
+	struct task_struct *task;
+
+	if (!have_current_task_btf) {
+		current_process_slow(id);
+		return;
+	}
+	task = bpf_get_current_task_btf();
+	id->start = task->group_leader->start_boottime;
+	id->tgid = task->tgid;
+	id->exec = task->self_exec_id;
+}
+
+/*
+ * Writes the components of a path, last one first, each with its final zero, and returns the bytes written.
+ * Crosses mount points up to the root of the mount namespace, as d_path() in fs/d_path.c does.
+ */
+static __always_inline __u32 path_components(struct file *file, char *to, __u32 *flags)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	struct dentry *root = BPF_CORE_READ(vfsmount, mnt_root);
+	__u32 used = 0;
+
+	if (BPF_CORE_READ(vfsmount, mnt_flags) & MNT_INTERNAL)
+		*flags |= PROCESS_MEMORY;
+	for (int i = 0; i < 2 * PATH_DEPTH; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+		if (dentry == root || dentry == parent) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount || dentry != root) {
+				if (*flags & PROCESS_MEMORY) {
+					const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+					long bytes = bpf_probe_read_kernel_str(to, NAME_BYTES, name);
+
+					if (used == 0 && bytes > 0)
+						used = bytes;
+				}
+				return used;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			root = BPF_CORE_READ(mount, mnt.mnt_root);
+			continue;
+		}
+		if (used > PATH_BYTES - NAME_BYTES)
+			break;
+
+		const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+		long bytes = bpf_probe_read_kernel_str(to + used, NAME_BYTES, name);
+
+		if (bytes <= 0)
+			break;
+		used += bytes;
+		dentry = parent;
+	}
+	*flags |= PROCESS_PATH_CUT;
+	return used;
+}
+
+/* Everything about a process but its arguments. `file` may be NULL: then the executable stays unknown. */
+static __always_inline void describe(struct process_event *event, struct task_struct *task, struct file *file)
+{
+	struct task_struct *parent, *grandparent;
+
+	event->flags = 0;
+	event->path_bytes = 0;
+	event->arguments_bytes = 0;
+	event->inode = 0;
+	event->device = 0;
+	process_id_of(task, &event->id);
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	process_id_of(parent, &event->parent);
+	grandparent = BPF_CORE_READ(parent, real_parent, group_leader);
+	process_id_of(grandparent, &event->grandparent);
+	event->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	event->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		event->flags |= PROCESS_KERNEL;
+	if (!file)
+		return;
+	event->inode = BPF_CORE_READ(file, f_inode, i_ino);
+	event->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+	if (BPF_CORE_READ(file, f_inode, i_nlink) == 0)
+		event->flags |= PROCESS_DELETED;
+	event->path_bytes = path_components(file, event->data, &event->flags);
+}
+
+/* Appends the arguments, which lie in the memory of the current process; execve has just put them there. */
+static __always_inline void add_arguments(struct process_event *event, struct task_struct *task)
+{
+	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
+	unsigned long end = BPF_CORE_READ(task, mm, arg_end);
+	__u64 bytes = end - start;
+	__u32 at = event->path_bytes;
+
+	if (end <= start)
+		return;
+	if (bytes > ARGUMENTS_BYTES - 1) {
+		bytes = ARGUMENTS_BYTES - 1;
+		event->flags |= PROCESS_ARGUMENTS_CUT;
+	}
+	if (at > PATH_BYTES)
+		return;
+	/* Exactly as long as the arguments are: the page behind them may be missing. */
+	if (bpf_probe_read_user(event->data + at, bytes & (ARGUMENTS_BYTES - 1), (void *)start) == 0)
+		event->arguments_bytes = bytes;
+	else
+		event->flags |= PROCESS_ARGUMENTS_CUT;
+}
+
+static __always_inline __u32 event_bytes(struct process_event *event)
+{
+	__u32 bytes = event->path_bytes + event->arguments_bytes;
+
+	if (bytes > PATH_BYTES + ARGUMENTS_BYTES)
+		bytes = PATH_BYTES + ARGUMENTS_BYTES;
+	return sizeof(*event) - (PATH_BYTES + ARGUMENTS_BYTES) + bytes;
+}
+
+#endif

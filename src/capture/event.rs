@@ -1,0 +1,225 @@
+//! Events of the kernel half, decoded.
+
+use super::abi::{self, ProcessId, types};
+use crate::model::Bytes;
+
+const EXEC: u32 = types::event_kind::EVENT_EXEC.0;
+const FORK: u32 = types::event_kind::EVENT_FORK.0;
+const EXIT: u32 = types::event_kind::EVENT_EXIT.0;
+const RENAME: u32 = types::event_kind::EVENT_RENAME.0;
+const RELEASE: u32 = types::event_kind::EVENT_RELEASE.0;
+const CGROUP: u32 = types::event_kind::EVENT_CGROUP.0;
+const RING: u32 = types::event_kind::EVENT_RING.0;
+const EXISTING: u32 = types::event_kind::EVENT_EXISTING.0;
+const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
+
+/// Bits of `process_event.flags`, bpf/abi.h.
+mod flag {
+    pub const KERNEL: u32 = 1;
+    pub const DELETED: u32 = 2;
+    pub const PATH_CUT: u32 = 4;
+    pub const MEMORY: u32 = 16;
+}
+
+/// A process as the kernel described it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessEvent {
+    /// The process.
+    pub id: ProcessId,
+    /// Its parent (`real_parent`, so not a tracer); `tgid` 0 for none.
+    pub parent: ProcessId,
+    /// The parent's parent.
+    pub grandparent: ProcessId,
+    /// Id of its version 2 cgroup.
+    pub cgroup: u64,
+    /// Inode number of the executable; 0 when unknown.
+    pub inode: u64,
+    /// Device of the executable in the kernel's encoding (major << 20 | minor).
+    pub device: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Name of the thread-group leader.
+    pub name: Bytes,
+    /// Path of the executable from the root of its mount namespace; empty when unknown.
+    pub path: Bytes,
+    /// Arguments, separated by single spaces.
+    pub command_line: Bytes,
+    /// A kernel thread.
+    pub kernel: bool,
+    /// The executable had no name on disk any more.
+    pub deleted: bool,
+}
+
+/// The end of a socket's life, or a socket that was found open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketEvent {
+    /// Inode number.
+    pub socket: u64,
+    /// Bytes that left its receive queue towards programs; `None` where the socket does not count them.
+    pub consumed: Option<u64>,
+    /// Who closed it, or holds it.
+    pub process: ProcessId,
+    /// `AF_PACKET` frames arrive in a ring, uncounted.
+    pub receive_ring: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A process runs another program now.
+    Executed(Box<ProcessEvent>),
+    /// A process was made by another one.
+    Forked(Box<ProcessEvent>),
+    /// A process was there already.
+    Existing(Box<ProcessEvent>),
+    /// The last thread of a process ended.
+    Exited(ProcessId),
+    /// A thread-group leader has a new name.
+    Renamed(ProcessId, Bytes),
+    /// A version 2 cgroup has this path.
+    Cgroup(u64, Bytes),
+    /// A process set up an `AF_PACKET` receive ring.
+    ReceiveRing(ProcessId),
+    /// A socket was closed by its last user.
+    Released(SocketEvent),
+    /// A socket is open.
+    Socket(SocketEvent),
+}
+
+impl Event {
+    /// Decodes the event at the start of `bytes` and returns it with its length. `None` for bytes that no kernel
+    /// half of this version sends.
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
+        let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
+        match kind {
+            EXEC | FORK | EXISTING => {
+                let (event, length) = process(bytes)?;
+                let event = Box::new(event);
+                let event = match kind {
+                    EXEC => Self::Executed(event),
+                    FORK => Self::Forked(event),
+                    _ => Self::Existing(event),
+                };
+                Some((event, length))
+            }
+            EXIT | RENAME | RING => {
+                let event: types::process_id_event = abi::read(bytes)?;
+                let id = event.id.into();
+                let decoded = match kind {
+                    EXIT => Self::Exited(id),
+                    RENAME => Self::Renamed(id, until_zero(&event.comm.map(|byte| byte as u8)).to_vec()),
+                    _ => Self::ReceiveRing(id),
+                };
+                Some((decoded, size_of_val(&event)))
+            }
+            RELEASE | SOCKET => {
+                let event: types::release_event = abi::read(bytes)?;
+                let socket = SocketEvent {
+                    socket: event.socket,
+                    consumed: (event.has_consumed != 0).then_some(event.consumed),
+                    process: event.process.into(),
+                    receive_ring: event.receive_ring != 0,
+                };
+                let decoded = if kind == RELEASE { Self::Released(socket) } else { Self::Socket(socket) };
+                Some((decoded, size_of_val(&event)))
+            }
+            CGROUP => {
+                let head = std::mem::offset_of!(types::cgroup_event, path);
+                let id = u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?);
+                let path = until_zero(bytes.get(head..)?);
+                Some((Self::Cgroup(id, path.to_vec()), bytes.len()))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn until_zero(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// A process event is cut after its data, so it cannot be read as the whole struct.
+fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
+    use std::mem::offset_of;
+    type Raw = types::process_event;
+
+    let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let short = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let id = |at: usize| Some(ProcessId { start: long(at)?, tgid: number(at + 8)?, exec: number(at + 12)? });
+
+    let flags = number(offset_of!(Raw, flags))?;
+    let path_bytes = usize::from(short(offset_of!(Raw, path_bytes))?);
+    let argument_bytes = usize::from(short(offset_of!(Raw, arguments_bytes))?);
+    let data = offset_of!(Raw, data);
+    let length = data + path_bytes + argument_bytes;
+    let components = bytes.get(data..data + path_bytes)?;
+    let arguments = bytes.get(data + path_bytes..length)?;
+    let comm = offset_of!(Raw, comm);
+    let event = ProcessEvent {
+        id: id(offset_of!(Raw, id))?,
+        parent: id(offset_of!(Raw, parent))?,
+        grandparent: id(offset_of!(Raw, grandparent))?,
+        cgroup: long(offset_of!(Raw, cgroup))?,
+        inode: long(offset_of!(Raw, inode))?,
+        device: number(offset_of!(Raw, device))?,
+        uid: number(offset_of!(Raw, uid))?,
+        name: until_zero(bytes.get(comm..comm + 16)?).to_vec(),
+        path: join_path(components, flags),
+        command_line: join_arguments(arguments),
+        kernel: flags & flag::KERNEL != 0,
+        deleted: flags & flag::DELETED != 0 && flags & flag::MEMORY == 0,
+    };
+    Some((event, length))
+}
+
+/// The kernel half walks from the file to the root: the components come last one first.
+fn join_path(components: &[u8], flags: u32) -> Bytes {
+    let mut path = Bytes::new();
+    if flags & flag::PATH_CUT != 0 {
+        path.extend_from_slice(b"/...");
+    }
+    let parts: Vec<&[u8]> = components.split(|byte| *byte == 0).filter(|part| !part.is_empty()).collect();
+    for part in parts.iter().rev() {
+        path.push(b'/');
+        path.extend_from_slice(part);
+    }
+    path
+}
+
+/// Arguments end in zero bytes; a program may have written anything else over them.
+pub(crate) fn join_arguments(arguments: &[u8]) -> Bytes {
+    let end = arguments.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    arguments[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_put_together_from_its_end() {
+        assert_eq!(join_path(b"curl\0bin\0usr\0", 0), b"/usr/bin/curl");
+        assert_eq!(join_path(b"curl\0bin\0", flag::PATH_CUT), b"/.../bin/curl");
+        assert_eq!(join_path(b"", 0), b"");
+        assert_eq!(join_path(b"a\nb\xff\0", 0), b"/a\nb\xff");
+    }
+
+    #[test]
+    fn arguments_become_one_line() {
+        assert_eq!(join_arguments(b"curl\0-s\0\0x\0\0\0"), b"curl -s  x");
+        assert_eq!(join_arguments(b"\0\0"), b"");
+    }
+
+    #[test]
+    fn an_event_that_is_cut_short_is_refused() {
+        for length in 0..104 {
+            let mut bytes = vec![0; length];
+            if length >= 4 {
+                bytes[..4].copy_from_slice(&EXEC.to_ne_bytes());
+            }
+            assert_eq!(Event::decode(&bytes), None, "{length} bytes");
+        }
+        assert_eq!(Event::decode(&[9; 64]), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What this kernel has: read from its BTF and found by trying, never from its version number.
+
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::btf::{
+    Btf,
+    types::{Func, Typedef},
+};
+
+use super::CaptureError;
+
+/// What this kernel has.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Functions that a program may be attached to, of those that were asked for.
+    functions: Vec<&'static str>,
+    /// Tracepoints with types, of those that were asked for.
+    tracepoints: Vec<&'static str>,
+    /// Helper `bpf_get_current_task_btf`.
+    pub current_task_btf: bool,
+    /// fentry and fexit programs can be attached.
+    pub ftrace: bool,
+    /// Root of the version 2 cgroup hierarchy.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Features {
+    /// Looks up names in the kernel's BTF. [`Features::ftrace`] stays false: it is found by trying.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoBtf`] for a kernel without type information.
+    pub(super) fn probe(
+        functions: impl Iterator<Item = &'static str>,
+        tracepoints: impl Iterator<Item = &'static str>,
+    ) -> Result<Self, CaptureError> {
+        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(CaptureError::NoBtf);
+        }
+        let btf = Btf::from_vmlinux().map_err(|_| CaptureError::NoBtf)?;
+        // One pass over each kind: a look-up by name is a pass of its own.
+        let mut features = Self { cgroup: cgroup2_root(), ..Self::default() };
+        let (wanted_functions, wanted_tracepoints): (Vec<_>, Vec<_>) =
+            (functions.collect(), tracepoints.collect());
+        for function in btf.type_by_kind::<Func<'_>>() {
+            let Some(name) = function.name().and_then(|name| name.to_str()) else { continue };
+            if name == "bpf_get_current_task_btf" {
+                features.current_task_btf = true;
+            }
+            features.functions.extend(wanted_functions.iter().filter(|wanted| **wanted == name));
+        }
+        for tracepoint in btf.type_by_kind::<Typedef<'_>>() {
+            let name = tracepoint
+                .name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.strip_prefix("btf_trace_"));
+            let Some(name) = name else { continue };
+            features.tracepoints.extend(wanted_tracepoints.iter().filter(|wanted| **wanted == name));
+        }
+        Ok(features)
+    }
+
+    /// Whether the kernel has this function.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(&name)
+    }
+
+    /// Whether `sock_send_length` and `sock_recv_length` tell of every send and receive (6.3 and later).
+    pub fn has_length_tracepoints(&self) -> bool {
+        self.has_tracepoint("sock_send_length") && self.has_tracepoint("sock_recv_length")
+    }
+
+    /// Whether each datagram can be seen as it is received.
+    pub fn has_datagram_consumed(&self) -> bool {
+        self.ftrace && self.has_function("skb_consume_udp")
+    }
+
+    /// Whether this kernel has the tracepoint.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.tracepoints.contains(&name)
+    }
+}
+
+/// Where the version 2 cgroup hierarchy is mounted; on a hybrid system that is not /sys/fs/cgroup.
+fn cgroup2_root() -> Option<PathBuf> {
+    cgroup2_mount(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The mount point of the first `cgroup2` in a mountinfo file (proc_pid_mountinfo(5)) that shows the whole tree.
+fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        if file_system.split(' ').next() != Some("cgroup2") {
+            return None;
+        }
+        let mut fields = mount.split(' ').skip(3);
+        (fields.next()? == "/").then_some(())?;
+        Some(PathBuf::from(fields.next()?.replace("\\040", " ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_cgroup2_is_found() {
+        let hybrid = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+                      31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+                      40 30 0:35 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        let container = "40 30 0:35 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(container), None);
+        assert_eq!(cgroup2_mount(""), None);
+    }
+}

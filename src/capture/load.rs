@@ -1,0 +1,256 @@
+//! Loading and attaching.
+
+use std::{
+    fs::File,
+    io::Read,
+    mem::MaybeUninit,
+    os::fd::AsRawFd,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use libbpf_rs::{
+    Iter, Link, MapHandle, PrintLevel,
+    skel::{OpenSkel, Skel, SkelBuilder},
+};
+
+use super::{
+    BlindSpot, CaptureError, Event, Features,
+    abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
+    blind::{HOOKS, Hook, Means},
+    drain::Drain,
+    event::SocketEvent,
+};
+
+/// What the user may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Size of the ring buffer for events, in pages of 4 KiB; a power of two.
+    pub ring_buffer_pages: u32,
+}
+
+/// The kernel half at work. Dropping it detaches everything.
+pub struct Capture {
+    pub(super) skeleton: PicosnitchSkel<'static>,
+    pub(super) drain: Drain,
+    links: Vec<Link>,
+    features: Features,
+    blind_spots: Vec<BlindSpot>,
+}
+
+/// The last words of libbpf, which its error codes do not carry.
+static LAST_WORDS: Mutex<String> = Mutex::new(String::new());
+
+fn keep_last_words(_level: PrintLevel, message: String) {
+    let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    // The verifier's log can be megabytes: the last line before its statistics says what is wrong. The messages that
+    // follow only say that all has failed.
+    let telling =
+        |line: &&str| !line.starts_with(['-', 'p']) && !line.contains("failed to load") && !line.is_empty();
+    if let Some(line) = message.lines().rev().find(telling) {
+        words.clear();
+        words.extend(line.chars().take(300));
+    }
+}
+
+fn last_words() -> String {
+    LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl Capture {
+    /// Loads the kernel half and starts to capture. What existed before is read by [`Capture::existing`].
+    ///
+    /// # Errors
+    /// When nothing could be recorded: no rights, no BTF, or an essential hook is missing.
+    pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(CaptureError::NotRoot("picosnitch start-no-daemon".into()));
+        }
+        libbpf_rs::set_print(Some((PrintLevel::Warn, keep_last_words)));
+        let features = probe()?;
+        let mut blind_spots = Vec::new();
+        let mut hooks = Vec::new();
+        for hook in HOOKS.iter().filter(|hook| hook.is_wanted(&features)) {
+            match hook.is_possible(&features) {
+                Ok(()) => hooks.push(hook),
+                Err(why) => missing(&mut blind_spots, hook, &features, why)?,
+            }
+        }
+        let skeleton = match load(settings, &features, &hooks) {
+            Ok(skeleton) => skeleton,
+            Err(error) => {
+                // One refused program fails the whole object: find out which ones, and go on without them.
+                let mut refused = Vec::new();
+                for hook in &hooks {
+                    if load(settings, &features, &[hook]).is_err() {
+                        refused.push((*hook, last_words()));
+                    }
+                }
+                if refused.is_empty() {
+                    return Err(error);
+                }
+                hooks.retain(|hook| !refused.iter().any(|(other, _)| other.program == hook.program));
+                for (hook, why) in refused {
+                    missing(&mut blind_spots, hook, &features, why)?;
+                }
+                load(settings, &features, &hooks)?
+            }
+        };
+        let mut links = Vec::new();
+        for hook in hooks.iter().filter(|hook| hook.means != Means::Iterator) {
+            match attach(&skeleton, hook, &features) {
+                Ok(link) => links.push(link),
+                Err(error) => {
+                    missing(&mut blind_spots, hook, &features, format!("{error} ({})", last_words()))?
+                }
+            }
+        }
+        let ring = MapHandle::try_from(&skeleton.maps.events)
+            .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
+        let drain = Drain::new(ring)?;
+        Ok(Self { skeleton, drain, links, features, blind_spots })
+    }
+
+    /// What this kernel has.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// What is not seen on this kernel.
+    pub fn blind_spots(&self) -> &[BlindSpot] {
+        &self.blind_spots
+    }
+
+    /// Number of attached hooks.
+    pub fn attached(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Every process there is, in all pid namespaces.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub fn processes(&self) -> Result<Vec<Event>, CaptureError> {
+        self.iterate("existing_processes")
+    }
+
+    /// Every open IP and `AF_PACKET` socket, in all network namespaces.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub(super) fn sockets(&self) -> Result<Vec<SocketEvent>, CaptureError> {
+        let events = self.iterate("existing_sockets")?;
+        Ok(events
+            .into_iter()
+            .filter_map(|event| if let Event::Socket(socket) = event { Some(socket) } else { None })
+            .collect())
+    }
+
+    fn iterate(&self, program: &'static str) -> Result<Vec<Event>, CaptureError> {
+        if self.blind_spots.iter().any(|spot| spot.hook == program) {
+            return Ok(Vec::new());
+        }
+        let failed = || format!("the iterator {program} cannot be read");
+        let program =
+            self.skeleton.object().progs_mut().find(|candidate| candidate.name() == program).ok_or_else(
+                || CaptureError::Bpf {
+                    what: failed(),
+                    source: libbpf_rs::Error::from_raw_os_error(libc::ENOENT),
+                },
+            )?;
+        let link = program.attach().map_err(CaptureError::bpf(failed()))?;
+        let mut iterator = Iter::new(&link).map_err(CaptureError::bpf(failed()))?;
+        let mut bytes = Vec::new();
+        iterator.read_to_end(&mut bytes).map_err(CaptureError::io(failed()))?;
+        let mut events = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some((event, length)) = Event::decode(rest) {
+            events.push(event);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        Ok(events)
+    }
+}
+
+/// Looks at the kernel without leaving anything attached, for `doctor` too.
+fn probe() -> Result<Features, CaptureError> {
+    let functions = HOOKS.iter().filter_map(|hook| match hook.means {
+        Means::Function(name) => Some(name),
+        _ => None,
+    });
+    let tracepoints = HOOKS.iter().filter_map(|hook| match hook.means {
+        Means::Tracepoint(name) => Some(name),
+        _ => None,
+    });
+    let mut features = Features::probe(functions, tracepoints)?;
+    // The smallest program of its kind.
+    if let Some(hook) = HOOKS.iter().find(|hook| hook.program == "ring_set") {
+        features.ftrace = true;
+        features.ftrace = hook.is_possible(&features).is_ok()
+            && load(&Settings { ring_buffer_pages: 1 }, &features, &[hook])
+                .is_ok_and(|skeleton| attach(&skeleton, hook, &features).is_ok());
+    }
+    Ok(features)
+}
+
+fn missing(
+    spots: &mut Vec<BlindSpot>,
+    hook: &Hook,
+    features: &Features,
+    why: String,
+) -> Result<(), CaptureError> {
+    if hook.essential {
+        return Err(CaptureError::Essential { what: hook.unseen, why });
+    }
+    let absent = matches!(hook.means, Means::Function(name) if !features.has_function(name));
+    if !(hook.only_where_present && absent) {
+        spots.push(BlindSpot { hook: hook.program, unseen: hook.unseen, why });
+    }
+    Ok(())
+}
+
+fn load(
+    settings: &Settings,
+    features: &Features,
+    hooks: &[&Hook],
+) -> Result<PicosnitchSkel<'static>, CaptureError> {
+    // Lives as long as the process, once in each start.
+    let object = Box::leak(Box::new(MaybeUninit::uninit()));
+    let refused = || CaptureError::bpf("the kernel refused the BPF object");
+    let mut open: OpenPicosnitchSkel<'static> =
+        PicosnitchSkelBuilder::default().open(object).map_err(refused())?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let wanted = hooks.iter().any(|hook| program.name() == hook.program);
+        program.set_autoload(wanted);
+    }
+    let bytes = settings.ring_buffer_pages.saturating_mul(4096);
+    open.maps
+        .events
+        .set_max_entries(bytes)
+        .map_err(CaptureError::bpf("the size of the ring buffer was refused"))?;
+    if let Some(switches) = open.maps.rodata_data.as_deref_mut() {
+        switches.have_current_task_btf = features.current_task_btf;
+        switches.have_length_tracepoints = features.has_length_tracepoints();
+        switches.have_skb_consume_udp = features.has_datagram_consumed();
+        switches.have_connect_hooks = features.cgroup.is_some();
+    }
+    open.load().map_err(|source| CaptureError::Bpf {
+        what: format!("the kernel refused the BPF object ({})", last_words()),
+        source,
+    })
+}
+
+fn attach(skeleton: &PicosnitchSkel<'_>, hook: &Hook, features: &Features) -> libbpf_rs::Result<Link> {
+    let program = skeleton
+        .object()
+        .progs_mut()
+        .find(|program| program.name() == hook.program)
+        .ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
+    match (&hook.means, &features.cgroup) {
+        (Means::Cgroup, Some(root)) => {
+            let root = File::open(Path::new(root)).map_err(libbpf_rs::Error::from)?;
+            program.attach_cgroup(root.as_raw_fd())
+        }
+        _ => program.attach(),
+    }
+}

@@ -1,0 +1,142 @@
+//! `log.ignore`: what is not logged.
+
+use std::{fmt, net::IpAddr};
+
+use serde::{Serialize, Serializer};
+
+use super::node::{Node, Raw, Reader, quoted};
+use crate::model::Sha256;
+
+/// A rule: records that match it are not logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ignore {
+    /// The program has this digest.
+    Hash(Sha256),
+    /// The remote port is this one; -1 is that of `monitor.every_exe`.
+    Port(i32),
+    /// The domain is this one, in lower case, or below it.
+    Domain(String),
+    /// The domain, its labels in reverse order (`com.example.www`), starts with this text: the original's
+    /// way, kept for its configuration files.
+    ReversedDomainPrefix(String),
+    /// The remote address lies in this network (CIDR); bits of `address` beyond `prefix_length` are zero.
+    Network {
+        /// First address of the network.
+        address: IpAddr,
+        /// Number of leading bits that count: at most 32 or 128.
+        prefix_length: u8,
+    },
+}
+
+impl fmt::Display for Ignore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hash(digest) => f.write_str(&digest.to_hex()),
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::Domain(domain) => f.write_str(domain),
+            Self::ReversedDomainPrefix(prefix) => write!(f, "reversed domain {prefix}*"),
+            Self::Network { address, prefix_length } => write!(f, "{address}/{prefix_length}"),
+        }
+    }
+}
+
+impl Serialize for Ignore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How a file writes domains.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Spelling {
+    /// `www.example.com`
+    Usual,
+    /// `com.example.www`
+    Reversed,
+}
+
+/// Reads the rules of `key`.
+pub(super) fn read(reader: &mut Reader<'_>, key: &'static str, spelling: Spelling) -> Vec<Ignore> {
+    let Some(node) = reader.take(key) else { return Vec::new() };
+    let items = match node.raw {
+        Raw::Array(items) => items,
+        _ => {
+            let message = format!("{} is not allowed; allowed: an array", node.shown());
+            reader.problem(node.line, key, message);
+            return Vec::new();
+        }
+    };
+    let mut rules = Vec::new();
+    for item in items {
+        match rule(&item, spelling) {
+            Ok(rule) => rules.push(rule),
+            Err(message) => reader.problem(item.line.or(node.line), key, message),
+        }
+    }
+    rules
+}
+
+fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
+    let text = match &item.raw {
+        Raw::Integer(port) => {
+            return match i32::try_from(*port) {
+                Ok(port) if (-1..=65535).contains(&port) => Ok(Ignore::Port(port)),
+                _ => Err(format!("{} is not allowed; allowed: a port from -1 to 65535", item.shown())),
+            };
+        }
+        Raw::Text(text) => text,
+        _ => {
+            let shown = item.shown();
+            return Err(format!("{shown} is not allowed; allowed: hashes, domains, addresses and ports"));
+        }
+    };
+    let refuse = |why: &str| Err(format!("{} is not allowed: {why}", quoted(text)));
+    if let Some(digest) = Sha256::from_hex(text) {
+        return Ok(Ignore::Hash(digest));
+    }
+    if text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return refuse("a hash (SHA-256) has 64 hexadecimal digits");
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return refuse("a port is a number, without quotation marks");
+    }
+    if let Some(network) = network(text) {
+        return network.or_else(|why| refuse(&why));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    // A prefix may end in the middle of a name, also right behind a dot.
+    let labels = if spelling == Spelling::Reversed { text.strip_suffix('.').unwrap_or(text) } else { text };
+    if !text.is_ascii() {
+        return refuse("write an international domain in its ASCII form, xn--...");
+    }
+    if labels.len() > 253 || !labels.split('.').all(label) {
+        return refuse("neither a hash, nor an address or network, nor a domain");
+    }
+    let domain = text.to_ascii_lowercase();
+    Ok(match spelling {
+        Spelling::Usual => Ignore::Domain(domain),
+        Spelling::Reversed => Ignore::ReversedDomainPrefix(domain),
+    })
+}
+
+/// Reads `ADDRESS` or `ADDRESS/LENGTH`; `None` if it does not look like one.
+fn network(text: &str) -> Option<Result<Ignore, String>> {
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return length.map(|_| Err("not a network: ADDRESS/LENGTH".to_owned()));
+    };
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_length = match length {
+        None => bits,
+        Some(length) => match length.parse() {
+            Ok(length) if length <= bits => length,
+            _ => return Some(Err(format!("the length of the network is a number from 0 to {bits}"))),
+        },
+    };
+    let address = crate::model::first_address(address, prefix_length);
+    Some(Ok(Ignore::Network { address, prefix_length }))
+}

@@ -1,0 +1,119 @@
+//! `config.toml`.
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    Config, Problem, Secret,
+    ignore::{self, Spelling},
+    node::{Node, Raw, Reader},
+    server,
+};
+
+/// Reads the text of a `config.toml`.
+pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What could be recovered from a broken file would only add misleading complaints.
+        return Err(errors
+            .iter()
+            .map(|error| Problem {
+                line: error.span().map(|span| line_at(text, span.start)),
+                message: format!("not valid TOML: {}", error.message().replace('\n', ", ")),
+            })
+            .collect());
+    }
+    let mut problems = Vec::new();
+    let config = from_tree(&mut problems, Node { line: None, raw: convert_table(text, table.get_ref()) });
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        problems.sort_by_key(|problem| problem.line);
+        Err(problems)
+    }
+}
+
+fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
+    let mut config = Config::default();
+    let mut top = Reader::new(problems, "", root);
+
+    let mut table = top.table("monitor");
+    table.boolean("bandwidth", &mut config.monitor.bandwidth);
+    table.boolean("every_exe", &mut config.monitor.every_exe);
+    if let Some(pages) = super::ring_buffer_pages(&mut table, "ring_buffer_pages") {
+        config.monitor.ring_buffer_pages = pages;
+    }
+    config.monitor.rlimit_nofile = table.integer("rlimit_nofile", super::RLIMIT_NOFILE);
+    table.finish();
+
+    let mut table = top.table("log");
+    table.boolean("sqlite", &mut config.log.sqlite);
+    table.boolean("text", &mut config.log.text);
+    if let Some(days) = table.integer("retention_days", super::RETENTION_DAYS) {
+        config.log.retention_days = days;
+    }
+    if let Some(seconds) = table.integer("write_limit_seconds", super::WRITE_LIMIT_SECONDS) {
+        config.log.write_limit_seconds = seconds;
+    }
+    table.boolean("addresses", &mut config.log.addresses);
+    table.boolean("commands", &mut config.log.commands);
+    config.log.ignore = ignore::read(&mut table, "ignore", Spelling::Usual);
+    if let Some(node) = table.take("server") {
+        config.log.server = server::read_toml(&mut table, node);
+    }
+    table.finish();
+
+    let mut table = top.table("notifications");
+    table.boolean("desktop", &mut config.notifications.desktop);
+    table.finish();
+
+    let mut table = top.table("virustotal");
+    if let Some(key) = table.secret("api_key", super::API_KEY_ALLOWED, super::is_api_key) {
+        config.virustotal.api_key = Secret(key);
+    }
+    table.boolean("file_upload", &mut config.virustotal.file_upload);
+    if let Some(seconds) = table.integer("request_limit_seconds", super::REQUEST_LIMIT_SECONDS) {
+        config.virustotal.request_limit_seconds = seconds;
+    }
+    table.finish();
+
+    top.finish();
+    config
+}
+
+fn convert_table(text: &str, table: &DeTable<'_>) -> Raw {
+    let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+        // The line of the key, not of the value: the table `[log]` has its value further down.
+        let key: &toml::Spanned<std::borrow::Cow<'_, str>> = key;
+        let line = Some(line_at(text, key.span().start));
+        (key.get_ref().to_string(), Node { line, raw: convert(text, value.get_ref()) })
+    };
+    Raw::Table(table.iter().map(entry).collect())
+}
+
+fn convert(text: &str, value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::Boolean(value) => Raw::Boolean(*value),
+        DeValue::Integer(value) => match i64::from_str_radix(value.as_str(), value.radix()) {
+            Ok(value) => Raw::Integer(value),
+            Err(_) => Raw::Other("integer", value.as_str().to_owned()),
+        },
+        DeValue::String(value) => Raw::Text(value.to_string()),
+        DeValue::Float(value) => Raw::Other("number", value.as_str().to_owned()),
+        DeValue::Datetime(value) => Raw::Other("date", value.to_string()),
+        DeValue::Array(items) => Raw::Array(
+            items
+                .iter()
+                .map(|item| Node {
+                    line: Some(line_at(text, item.span().start)),
+                    raw: convert(text, item.get_ref()),
+                })
+                .collect(),
+        ),
+        DeValue::Table(table) => convert_table(text, table),
+    }
+}
+
+/// The line, from 1, of a byte offset.
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
+}

@@ -1,0 +1,68 @@
+//! What the roles tell each other.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Amounts, Loss, Peer, Talker};
+
+/// What the recorder needs to know before all else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// The log; `None` when none is to be written.
+    pub database: Option<PathBuf>,
+    /// error.log.
+    pub error_log: PathBuf,
+    /// Length of the window, seconds.
+    pub write_limit_seconds: u32,
+    /// Days after which records are deleted.
+    pub retention_days: u32,
+    /// `monitor.bandwidth`.
+    pub bandwidth: bool,
+    /// `log.addresses`.
+    pub addresses: bool,
+    /// `log.commands`.
+    pub commands: bool,
+}
+
+/// From the monitor to the recorder.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToRecorder {
+    /// The first message.
+    Settings(Settings),
+    /// An executable to hash, with its descriptor.
+    Executable(u32),
+    /// A talker, before its first traffic. Ids are never used again.
+    Talker {
+        /// Its id.
+        id: u32,
+        /// Who it is, without digests.
+        talker: Box<Talker>,
+        /// Ids of the executables of the process, its parent and its grandparent.
+        executables: [Option<u32>; 3],
+    },
+    /// No talker and no executable before these ids comes again.
+    Forget {
+        /// The first talker that is still in use.
+        talker: u32,
+        /// The first executable that is still in use.
+        executable: u32,
+    },
+    /// Traffic: talker, peer, amounts.
+    Flows(Vec<(u32, Peer, Amounts)>),
+    /// What was lost.
+    Losses(Vec<Loss>),
+    /// Something that the user should know.
+    Problem(String),
+    /// No more messages: write what is there, and end.
+    End,
+}
+
+/// From the recorder to the monitor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToMonitor {
+    /// The log is open.
+    Ready,
+    /// There can be no log: why.
+    Failed(String),
+}

@@ -1,0 +1,183 @@
+//! The recorder: hashes executables, closes windows and writes the log.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{SigHandler, Signal, signal},
+};
+
+use super::{
+    channel::{Channel, Received},
+    message::{Settings, ToMonitor, ToRecorder},
+};
+use crate::{
+    model::Loss,
+    record::{
+        digests::Digests,
+        problems::Problems,
+        window::{Blanking, OpenWindow},
+        writing::Writing,
+    },
+};
+
+/// Why the recorder ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    /// The monitor is gone without a word.
+    #[error("the monitor has ended unexpectedly; what it had sent was written")]
+    MonitorGone,
+    /// The first message was not the settings.
+    #[error("the recorder is started by `picosnitch start-no-daemon`, not by hand")]
+    NotStartedByMonitor,
+    /// The channel or a thread failed.
+    #[error("the recorder cannot work")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the role; standard input is its end of the channel.
+///
+/// # Errors
+/// See [`RecorderError`].
+pub fn run() -> Result<ExitCode, RecorderError> {
+    // A terminal sends these to the monitor too, which ends this process when all is flushed.
+    for signal_number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { signal(signal_number, SigHandler::SigIgn) }.map_err(io::Error::from)?;
+    }
+    let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut channel = Channel::new(stdin);
+    wait(&channel, None)?;
+    let Received::Message(ToRecorder::Settings(settings), _) =
+        channel.receive().map_err(|_| RecorderError::NotStartedByMonitor)?
+    else {
+        return Err(RecorderError::NotStartedByMonitor);
+    };
+    let problems = Arc::new(Problems::new(settings.error_log.clone()));
+    let writing = settings
+        .database
+        .clone()
+        .map(|database| Writing::start(database, settings.retention_days, Arc::clone(&problems)))
+        .transpose();
+    let writing = match writing {
+        Ok(writing) => writing,
+        Err(error) => {
+            channel.send(&Channel::encode(&ToMonitor::Failed(crate::error_chain(&error)))?, None)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
+    let mut recorder = Recorder {
+        window: OpenWindow::new(Blanking {
+            bandwidth: settings.bandwidth,
+            addresses: settings.addresses,
+            commands: settings.commands,
+        }),
+        digests: Digests::start()?,
+        writing,
+        problems,
+    };
+    let ended = recorder.record(&mut channel, &settings);
+    recorder.close_window(true);
+    if let Some(writing) = recorder.writing.take() {
+        writing.finish()?;
+    }
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Waits for a message; false when the time is over.
+fn wait(channel: &Channel, until: Option<Instant>) -> io::Result<bool> {
+    let timeout = match until {
+        // Rounded up: a wait that ends early would spin.
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        }
+        None => PollTimeout::NONE,
+    };
+    match poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+struct Recorder {
+    window: OpenWindow,
+    digests: Digests,
+    writing: Option<Writing>,
+    problems: Arc<Problems>,
+}
+
+impl Recorder {
+    fn record(&mut self, channel: &mut Channel, settings: &Settings) -> Result<(), RecorderError> {
+        let length = Duration::from_secs(u64::from(settings.write_limit_seconds));
+        let mut end = Instant::now() + length;
+        loop {
+            wait(channel, Some(end))?;
+            loop {
+                match channel.receive()? {
+                    Received::Message(ToRecorder::End, _) => return Ok(()),
+                    Received::Message(message, descriptor) => self.take(message, descriptor),
+                    Received::Nothing => break,
+                    Received::Closed => return Err(RecorderError::MonitorGone),
+                }
+                if Instant::now() >= end {
+                    break;
+                }
+            }
+            let now = Instant::now();
+            if now >= end {
+                self.close_window(false);
+                // A machine that slept has no windows for the time it slept.
+                end = (end + length).max(now + length / 2);
+            }
+        }
+    }
+
+    fn take(&mut self, message: ToRecorder, descriptor: Option<OwnedFd>) {
+        match message {
+            ToRecorder::Flows(flows) => {
+                for (talker, peer, amounts) in flows {
+                    self.window.add(talker, peer, amounts);
+                }
+            }
+            ToRecorder::Talker { id, talker, executables } => {
+                self.window.add_talker(id, *talker, executables)
+            }
+            ToRecorder::Executable(id) => {
+                if let Some(descriptor) = descriptor
+                    && !self.digests.add(id, File::from(descriptor))
+                {
+                    self.problems.report(
+                        "Too many new programs at once: some are recorded without the SHA-256 of their executable.",
+                    );
+                }
+            }
+            ToRecorder::Forget { talker, executable } => {
+                self.window.forget_before(talker);
+                self.digests.forget_before(executable);
+            }
+            ToRecorder::Losses(losses) => losses.into_iter().for_each(|loss: Loss| self.window.lose(loss)),
+            ToRecorder::Problem(text) => self.problems.report(&text),
+            ToRecorder::Settings(_) | ToRecorder::End => {}
+        }
+    }
+
+    fn close_window(&mut self, last: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
+        if let Some(writing) = &self.writing
+            && (!window.records.is_empty() || !window.losses.is_empty())
+        {
+            writing.add(window);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Retention: deleting what is old, in small steps, and what nothing refers to any more.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{error::StoreError, schema::failed, writer::Writer};
+
+/// Records in one transaction, about: whole windows are deleted. A transaction of this size takes some
+/// milliseconds.
+const CHUNK: i64 = 10_000;
+
+/// What a purge deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Records.
+    pub records: u64,
+    /// Rows of the side tables that no record needed any more.
+    pub orphans: u64,
+}
+
+impl Writer {
+    /// Deletes all records and losses of windows that ended before `older_than` (unix seconds), and then the
+    /// rows of the side tables that nothing refers to. Done in steps: an error leaves a sound log that a
+    /// later purge goes on with.
+    ///
+    /// # Errors
+    /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and those of SQLite.
+    pub fn purge(&mut self, older_than: i64) -> Result<Purged, StoreError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+        if older_than > now {
+            return Err(StoreError::CutoffInFuture { cutoff: older_than, now });
+        }
+        // Ids of deleted rows are given out again: no cached one may survive, whatever happens below.
+        self.interner.clear();
+        purge(&mut self.connection, older_than).map_err(failed(&self.path, "cannot delete old records"))
+    }
+}
+
+fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purged> {
+    let mut purged = Purged::default();
+    loop {
+        // The time of the last record of this step; none: the rest is less than a step.
+        let last: Option<i64> = connection
+            .prepare_cached("SELECT time FROM record WHERE time < ?1 ORDER BY time LIMIT 1 OFFSET ?2")?
+            .query_row([older_than, CHUNK - 1], |row| row.get(0))
+            .optional()?;
+        let before = last.map_or(older_than, |last| last + 1);
+        let deleted = connection.execute("DELETE FROM record WHERE time < ?1", [before])?;
+        purged.records += deleted as u64;
+        if last.is_none() {
+            break;
+        }
+    }
+    connection.execute("DELETE FROM loss WHERE time < ?1", [older_than])?;
+    if purged.records == 0 {
+        return Ok(purged);
+    }
+    let (mut talkers, mut endpoints) = (Used::new(connection, "talker")?, Used::new(connection, "endpoint")?);
+    {
+        let mut statement = connection.prepare("SELECT talker, endpoint FROM record")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            talkers.mark(row.get(0)?);
+            endpoints.mark(row.get(1)?);
+        }
+    }
+    purged.orphans += talkers.delete_others(connection, "talker")?;
+    purged.orphans += endpoints.delete_others(connection, "endpoint")?;
+    for sql in [
+        "DELETE FROM program WHERE id NOT IN (SELECT program FROM talker UNION SELECT parent FROM talker UNION \
+         SELECT grandparent FROM talker)",
+        "DELETE FROM cgroup WHERE id NOT IN (SELECT cgroup FROM talker)",
+        "DELETE FROM domain WHERE id NOT IN (SELECT domain FROM endpoint)",
+        "DELETE FROM address WHERE id NOT IN (SELECT remote_address FROM endpoint UNION SELECT local_address \
+         FROM endpoint)",
+    ] {
+        purged.orphans += connection.execute(sql, [])? as u64;
+    }
+    Ok(purged)
+}
+
+/// Which ids of a table are in use: one bit each, for millions of them fit a small memory, and the records
+/// have no index by these ids.
+struct Used {
+    first: i64,
+    count: i64,
+    bits: Vec<u64>,
+}
+
+impl Used {
+    fn new(connection: &Connection, table: &'static str) -> rusqlite::Result<Self> {
+        let sql = format!("SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM {table}");
+        let (first, last): (i64, i64) =
+            connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let count = last - first + 1;
+        let words = usize::try_from(count).unwrap_or(0).div_ceil(64);
+        Ok(Self { first, count, bits: vec![0; words] })
+    }
+
+    fn mark(&mut self, id: i64) {
+        if let Ok(bit) = usize::try_from(id - self.first)
+            && let Some(word) = self.bits.get_mut(bit / 64)
+        {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    fn is_marked(&self, bit: i64) -> bool {
+        let bit = bit as usize;
+        self.bits.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    }
+
+    /// Deletes the rows whose ids were not marked.
+    fn delete_others(&self, connection: &mut Connection, table: &'static str) -> rusqlite::Result<u64> {
+        let sql = format!("DELETE FROM {table} WHERE id = ?1");
+        let mut deleted = 0;
+        let mut start = 0;
+        while start < self.count {
+            let end = (start + CHUNK).min(self.count);
+            let transaction = connection.transaction()?;
+            {
+                let mut delete = transaction.prepare_cached(&sql)?;
+                for bit in (start..end).filter(|bit| !self.is_marked(*bit)) {
+                    deleted += delete.execute([self.first + bit])? as u64;
+                }
+            }
+            transaction.commit()?;
+            start = end;
+        }
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,236 @@
+//! The one sanitiser: strangers' bytes become text for a given output here and nowhere else. And the units.
+//!
+//! What a terminal may act on is called *hostile* here: control characters (C0, DEL, C1), characters that
+//! change the direction or order of text or cannot be seen, and bytes that are no UTF-8.
+
+use std::fmt::Write;
+
+/// Text for a terminal: hostile characters become `\u{202e}`, or `\x1b` below 256; bytes that are no UTF-8
+/// become `\xff`. A backslash stays one, so that ordinary paths stay readable; the result is for eyes, not
+/// for reading back.
+pub fn terminal(bytes: &[u8]) -> String {
+    escape(bytes, |character, out| {
+        let code = u32::from(character);
+        if code < 0x80 {
+            let _ = write!(out, "\\x{code:02x}");
+        } else {
+            let _ = write!(out, "\\u{{{code:x}}}");
+        }
+    })
+}
+
+/// Text for a JSON string: valid UTF-8 as it is, bytes that are no UTF-8 as `\xff`. To be escaped by a JSON
+/// serialiser, and the whole document by [`json_document`].
+pub fn json_text(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        push_invalid(chunk.invalid(), &mut out);
+    }
+    out
+}
+
+/// A serialised JSON document whose hostile characters (all are inside strings: the rest is ASCII) are
+/// escaped as JSON does it, `\u202e`, so that it may be printed. Its meaning stays the same.
+pub fn json_document(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for character in document.chars() {
+        // Line breaks between values are the serialiser's own; inside strings it has escaped them.
+        if is_hostile(character) && character != '\n' {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// A field of `query --csv` (RFC 4180): as [`terminal`], and quoted where it must be. A field that a
+/// spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`) gets an apostrophe in front, the
+/// spreadsheets' own sign for text; a field that begins with an apostrophe gets one more, so that taking one
+/// away always gives the value back. Numbers do not pass through here and keep their sign.
+pub fn csv_field(bytes: &[u8]) -> String {
+    let mut text = terminal(bytes);
+    if text.starts_with(['=', '+', '-', '@', '\'']) {
+        text.insert(0, '\'');
+    }
+    if text.contains([',', '"']) || text.starts_with(' ') || text.ends_with(' ') {
+        text = format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text
+}
+
+/// A field of `conn.log`: commas and all hostile characters are taken out, bytes that are no UTF-8 are shown
+/// as `\xff`.
+pub fn conn_log_field(bytes: &[u8]) -> String {
+    escape(bytes, |_, _| {}).replace(',', "")
+}
+
+fn escape(bytes: &[u8], hostile: impl Fn(char, &mut String)) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_hostile(character) {
+                hostile(character, &mut out);
+            } else {
+                out.push(character);
+            }
+        }
+        push_invalid(chunk.invalid(), &mut out);
+    }
+    out
+}
+
+fn push_invalid(bytes: &[u8], out: &mut String) {
+    for byte in bytes {
+        let _ = write!(out, "\\x{byte:02x}");
+    }
+}
+
+/// A terminal may act on the character, or nobody can see it. Format characters (Cf), line and paragraph
+/// separators and the invisible letters of Unicode 16.
+fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Shortens a text to `width` characters by taking out its middle: both ends of a path say something.
+pub fn shorten(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let tail = kept.div_ceil(2);
+    let head = text.chars().take(kept - tail);
+    head.chain(['…']).chain(text.chars().skip(length - tail)).collect()
+}
+
+/// A number of bytes in decimal units with three significant digits: `0 B`, `999 B`, `12.4 MB`.
+pub fn byte_count(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut name = "B";
+    for unit in UNITS {
+        value /= 1000.0;
+        name = unit;
+        // What would be shown as 1000 belongs to the next unit.
+        if value < 999.5 {
+            break;
+        }
+    }
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$} {name}")
+}
+
+/// A number of bytes for a table: as [`byte_count`], zero is a dot.
+pub fn byte_cell(bytes: u64) -> String {
+    if bytes == 0 { "·".to_owned() } else { byte_count(bytes) }
+}
+
+/// A count for a table: zero is a dot.
+pub fn count_cell(count: u64) -> String {
+    if count == 0 { "·".to_owned() } else { count.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hostile_reaches_a_terminal() {
+        assert_eq!(terminal(b"/usr/bin/caf\xc3\xa9 \\n"), "/usr/bin/café \\n");
+        assert_eq!(terminal(b"a\n\t\x1b[31m\0\x7f"), "a\\x0a\\x09\\x1b[31m\\x00\\x7f");
+        assert_eq!(terminal("\u{9b}31m".as_bytes()), "\\u{9b}31m");
+        assert_eq!(terminal(b"\x9b\xff\xc3"), "\\x9b\\xff\\xc3");
+        assert_eq!(
+            terminal("a\u{202e}b\u{200b}c\u{2066}d\u{feff}".as_bytes()),
+            "a\\u{202e}b\\u{200b}c\\u{2066}d\\u{feff}"
+        );
+        for code in 0..=0xffff_u32 {
+            if let Some(character) = char::from_u32(code) {
+                let out = terminal(character.to_string().as_bytes());
+                assert!(!out.chars().any(char::is_control), "{code:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_keeps_valid_text_and_survives_a_terminal() {
+        assert_eq!(json_text("ä\n\u{202e}".as_bytes()), "ä\n\u{202e}");
+        assert_eq!(json_text(b"a\xff\xfeb"), "a\\xff\\xfeb");
+        let text = "a\n\"\\\u{7f}\u{9b}\u{202e}\u{e0041}ä";
+        let document = json_document(&serde_json::to_string_pretty(&[text]).unwrap());
+        assert!(document.chars().all(|character| character == '\n' || !is_hostile(character)), "{document}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&document).unwrap(), [text]);
+    }
+
+    #[test]
+    fn csv_fields_are_quoted_and_never_formulas() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("=1+1", "'=1+1"),
+            ("@SUM(A1,A2)", "\"'@SUM(A1,A2)\""),
+            ("-x", "'-x"),
+            ("'=1", "''=1"),
+            ("a\r\nb", "a\\x0d\\x0ab"),
+            ("\t=1", "\\x09=1"),
+            (" x", "\" x\""),
+        ] {
+            assert_eq!(csv_field(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn conn_log_fields_hold_no_separator() {
+        assert_eq!(conn_log_field(b"a,b\nc\0d\x1b\xff \"e\""), "abcd\\xff \"e\"");
+    }
+
+    #[test]
+    fn three_significant_digits() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (1234, "1.23 kB"),
+            (9_994, "9.99 kB"),
+            (9_996, "10.0 kB"),
+            (99_960, "100 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.00 MB"),
+            (12_400_000, "12.4 MB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(byte_count(bytes), expected, "{bytes}");
+        }
+        assert_eq!(byte_cell(0), "·");
+    }
+
+    #[test]
+    fn shortening_keeps_both_ends() {
+        assert_eq!(shorten("/usr/lib/firefox", 20), "/usr/lib/firefox");
+        assert_eq!(shorten("/usr/lib/firefox", 9), "/usr…efox");
+        assert_eq!(shorten("äöüäöü", 3), "ä…ü");
+        assert_eq!(shorten("abc", 0), "…");
+    }
+}
