@@ -118,8 +118,12 @@ pub fn run(request: &Request) -> Result<Report, SelftestError> {
         }
         None => None,
     };
-    let recorded =
-        Recorded { rows: rows.as_deref(), ring_reported: recorder::ring_was_reported(&directory.path) };
+    let unclaimed = compare::unclaimed(rows.as_deref().unwrap_or_default(), &played);
+    let recorded = Recorded {
+        rows: rows.as_deref(),
+        unclaimed: &unclaimed,
+        ring_reported: recorder::ring_was_reported(&directory.path),
+    };
     let comparisons = scenarios
         .iter()
         .zip(&played)
