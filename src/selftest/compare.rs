@@ -218,7 +218,7 @@ fn amounts(direction: &Direction, flows: &[Flow], own: &[&Row], foreign: &[&Row]
 /// What the rows of each flow say about its process that is not true: at most one sentence a flow.
 fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for flow in flows {
+    for (number, flow) in flows.iter().enumerate() {
         let rows = own.iter().filter(|row| is_of(flow, row));
         let difference = rows.filter_map(|row| {
             let matches = |recorded: &str, true_one: &str| match flow.marked {
@@ -229,8 +229,6 @@ fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
                 Some(format!("name {:?} instead of {:?}", row.name, flow.name))
             } else if row.uid != flow.uid {
                 Some(format!("uid {} instead of {}", row.uid, flow.uid))
-            } else if row.local_port == 0 && flow.local_port.is_some() {
-                Some(format!("{} connections without a local port", row.connections))
             } else if !matches(&row.command_line, &flow.command_line) {
                 Some(format!("command line {:?} instead of {:?}", row.command_line, flow.command_line))
             } else {
@@ -243,6 +241,16 @@ fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
             }
         });
         wrong.extend(difference.take(1).map(|difference| format!("{}: {difference}", describe_flow(flow))));
+        // Once for all flows that share what the recorder could not tell apart.
+        if flow.local_port.is_some() && !flows[..number].iter().any(|other| same_ends(other, flow)) {
+            let rows = own.iter().filter(|row| is_of(flow, row) && row.local_port == 0);
+            let connections: u64 = rows.clone().map(|row| row.connections).sum();
+            let bytes: u64 = rows.clone().map(|row| row.sent + row.received).sum();
+            if rows.count() > 0 {
+                let lost = format!("{connections} connections and {bytes} bytes without a local port");
+                wrong.push(format!("{}: {lost}", describe_flow(flow)));
+            }
+        }
     }
     wrong
 }
