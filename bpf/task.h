@@ -46,53 +46,59 @@ static __always_inline void current_process(struct process_id *id)
 }
 
 /*
- * Writes the components of a path, last one first, each with its final zero, and returns the bytes written.
- * Crosses mount points up to the root of the mount namespace, as d_path() in fs/d_path.c does.
+ * A number that went through a map is unknown to the verifier. That is good: a sum that grows in a loop makes each turn,
+ * and all that follows the loop, a case of its own, and the square of the number of turns is checked.
  */
-static __always_inline __u32 path_components(struct file *file, char *to, __u32 *flags)
+static __always_inline __u32 through_map(volatile __u16 *slot, __u32 number)
+{
+	*slot = number;
+	return *slot & (PATH_BYTES - 1);
+}
+
+/*
+ * Writes the components of a path, last one first, each with its final zero, and returns the bytes written.
+ * Crosses mount points up to the root of the mount namespace, as d_path() in fs/d_path.c does. Up to NAME_BYTES
+ * behind PATH_BYTES may be written.
+ */
+static __always_inline __u32 path_components(struct file *file, struct process_event *event)
 {
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
 	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *root = BPF_CORE_READ(vfsmount, mnt_root);
 	__u32 used = 0;
+	long bytes;
 
-	if (BPF_CORE_READ(vfsmount, mnt_flags) & MNT_INTERNAL)
-		*flags |= PROCESS_MEMORY;
-	for (int i = 0; i < 2 * PATH_DEPTH; i++) {
+	if (BPF_CORE_READ(vfsmount, mnt_flags) & MNT_INTERNAL) {
+		/* On no tree at all: memfd_create(2) names the root of its own little file system. */
+		event->flags |= PROCESS_MEMORY;
+		bytes = bpf_probe_read_kernel_str(event->data, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		return bytes > 0 ? bytes & (2 * NAME_BYTES - 1) : 0;
+	}
+	for (int i = 0; i < PATH_DEPTH; i++) {
+		used = through_map(&event->path_bytes, used);
+
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
-		if (dentry == root || dentry == parent) {
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount || dentry != root) {
-				if (*flags & PROCESS_MEMORY) {
-					const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-					long bytes = bpf_probe_read_kernel_str(to, NAME_BYTES, name);
-
-					if (used == 0 && bytes > 0)
-						used = bytes;
-				}
-				return used;
-			}
+		/* The root of the namespace, or of a tree that is mounted nowhere. */
+		if (dentry == root ? above == mount : dentry == parent)
+			goto out;
+		if (dentry == root) {
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = above;
 			root = BPF_CORE_READ(mount, mnt.mnt_root);
 			continue;
 		}
-		if (used > PATH_BYTES - NAME_BYTES)
-			break;
-
-		const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-		long bytes = bpf_probe_read_kernel_str(to + used, NAME_BYTES, name);
-
-		if (bytes <= 0)
+		bytes = bpf_probe_read_kernel_str(event->data + used, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+		if (bytes <= 0 || used + bytes >= PATH_BYTES)
 			break;
 		used += bytes;
 		dentry = parent;
 	}
-	*flags |= PROCESS_PATH_CUT;
-	return used;
+	event->flags |= PROCESS_PATH_CUT;
+out:
+	return through_map(&event->path_bytes, used);
 }
 
 /* Everything about a process but its arguments. `file` may be NULL: then the executable stays unknown. */
@@ -122,7 +128,7 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	event->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
 	if (BPF_CORE_READ(file, f_inode, i_nlink) == 0)
 		event->flags |= PROCESS_DELETED;
-	event->path_bytes = path_components(file, event->data, &event->flags);
+	event->path_bytes = path_components(file, event);
 }
 
 /* Appends the arguments, which lie in the memory of the current process; execve has just put them there. */
