@@ -17,20 +17,16 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn leftovers() -> usize {
-    let names = fs::read_dir("/var/tmp").unwrap().flatten().map(|entry| entry.file_name());
-    names.filter(|name| name.to_string_lossy().starts_with("picosnitch-selftest.")).count()
-}
-
 #[test]
 fn every_scenario_moves_what_it_says_and_leaves_nothing_behind() {
     if !is_root() {
         eprintln!("not run: needs root");
         return;
     }
-    let before = leftovers();
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_picosnitch"))
-        .args(["selftest", "--no-recorder", "--json"])
+        .args(["selftest", "--no-recorder", "--json", "--directory"])
+        .arg(directory.path())
         .output()
         .unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -56,7 +52,7 @@ fn every_scenario_moves_what_it_says_and_leaves_nothing_behind() {
         assert_eq!(amounts["connections"] == 0, id == "tcp-open-before", "{id}");
     }
     assert!(output.status.success());
-    assert_eq!(leftovers(), before);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 #[test]

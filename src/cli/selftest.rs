@@ -1,6 +1,6 @@
 //! `picosnitch selftest`.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 
@@ -28,6 +28,9 @@ pub struct Options {
     /// How long the whole may take; raise it on emulated CPUs
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(60..))]
     timeout: u64,
+    /// Make the private directory in this one; it must allow programs to run (no noexec)
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    directory: PathBuf,
     /// Make the traffic only, record nothing
     #[arg(long, hide = true)]
     no_recorder: bool,
@@ -45,6 +48,7 @@ pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let report = selftest::run(&Request {
         only: options.only.clone(),
         time_limit: Duration::from_secs(options.timeout),
+        directory: Some(options.directory.clone()),
         keep: options.keep,
         without_recorder: options.no_recorder,
     })?;

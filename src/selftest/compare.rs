@@ -135,6 +135,7 @@ fn merge(flows: &[Flow]) -> Vec<Flow> {
                 sum.connections += flow.connections;
                 sum.sent += flow.sent;
                 sum.received += flow.received;
+                sum.ancestors.extend_from_slice(&flow.ancestors);
             })
             .or_insert_with(|| flow.clone());
     }
@@ -229,6 +230,8 @@ fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
                 Some(format!("name {:?} instead of {:?}", row.name, flow.name))
             } else if row.uid != flow.uid {
                 Some(format!("uid {} instead of {}", row.uid, flow.uid))
+            } else if !flow.ancestors.is_empty() && !flow.ancestors.contains(&row.ancestors) {
+                Some(format!("parents {:?} instead of {:?}", row.ancestors, flow.ancestors))
             } else if !matches(&row.command_line, &flow.command_line) {
                 Some(format!("command line {:?} instead of {:?}", row.command_line, flow.command_line))
             } else {
@@ -304,6 +307,7 @@ mod tests {
             exe: "/bin/one".to_owned(),
             name: "one".to_owned(),
             command_line: String::new(),
+            ancestors: [String::new(), String::new()],
             uid: 0,
             family: 2,
             protocol: 6,
@@ -354,6 +358,16 @@ mod tests {
     fn the_wrong_peer_fails_although_the_sum_is_right() {
         let lines = verdicts(vec![flow()], &[Row { remote_port: 81, ..row() }]);
         assert_eq!(lines[0], ("sent".to_owned(), 100, 100, Verdict::Fail));
+    }
+
+    #[test]
+    fn wrong_parents_fail_the_identity() {
+        let parents = |name: &str| [name.to_owned(), "/sbin/init".to_owned()];
+        let flow = Flow { ancestors: vec![parents("/bin/a"), parents("/bin/b")], ..flow() };
+        for (parent, verdict) in [("/bin/b", Verdict::Pass), ("/bin/c", Verdict::Fail)] {
+            let lines = verdicts(vec![flow.clone()], &[Row { ancestors: parents(parent), ..row() }]);
+            assert_eq!(lines[3].3, verdict);
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Director<'a> {
     pub directory: &'a Path,
     /// How long a scenario may take.
     pub time_limit: Duration,
+    /// No scenario begins after this.
+    pub deadline: Instant,
     /// Set when the user wants the selftest to end.
     pub interrupted: &'a AtomicBool,
 }
@@ -80,6 +82,9 @@ impl Director<'_> {
     /// meetings up to now; the time it takes does not count.
     pub fn play(&self, scenario: &Scenario, mut pause: impl FnMut(usize)) -> Played {
         let mut flows = Vec::new();
+        if Instant::now() > self.deadline {
+            return Played { ending: Ending::Failed("the time limit was over".to_owned()), flows };
+        }
         let ending = match self.lead(scenario, &mut flows, &mut pause) {
             Ok(ending) => ending,
             Err(error) => Ending::Failed(error.to_string()),

@@ -13,7 +13,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub mod actor;
@@ -31,7 +31,7 @@ use compare::Recorded;
 use director::{Director, Ending, Played};
 use lab::Lab;
 use recorder::Recorder;
-use report::Report;
+use report::{Comparison, Report};
 use scenario::Scenario;
 
 /// The part of the whole time limit that one scenario, or the recorder's start or end, may take.
@@ -42,8 +42,10 @@ const PART_OF_TIME_LIMIT: u32 = 6;
 pub struct Request {
     /// Only these scenarios; empty: all.
     pub only: Vec<String>,
-    /// How long the whole may take.
+    /// How long the whole may take: what has not begun by then fails.
     pub time_limit: Duration,
+    /// Where the private directory is made; `None`: `/var/tmp`.
+    pub directory: Option<PathBuf>,
     /// Keep the private directory.
     pub keep: bool,
     /// Make the traffic without a recorder: shows whether the traffic makers themselves work.
@@ -99,21 +101,26 @@ pub fn run(request: &Request) -> Result<Report, SelftestError> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let directory = Directory::new(request.keep)?;
+    let directory = Directory::new(request.directory.as_deref(), request.keep)?;
     let lab = Lab::new()?;
     let director = Director {
         lab: &lab,
         directory: &directory.path,
         time_limit: request.time_limit / PART_OF_TIME_LIMIT,
+        deadline: Instant::now() + request.time_limit,
         interrupted: &interrupted,
     };
     let (played, recorder) = play_all(&director, &scenarios, request.without_recorder)?;
     if interrupted.load(Ordering::Relaxed) {
         return Err(SelftestError::Interrupted);
     }
+    let mut comparisons = Vec::new();
     let rows = match recorder {
         Some(recorder) => {
-            recorder.stop()?;
+            // A recorder that ends badly is a failure of its own; what it wrote is compared all the same.
+            if let Err(error) = recorder.stop() {
+                comparisons.push(Comparison::failure("recorder", error.to_string()));
+            }
             Some(recorder::read_log(&directory.path)?)
         }
         None => None,
@@ -124,11 +131,9 @@ pub fn run(request: &Request) -> Result<Report, SelftestError> {
         unclaimed: &unclaimed,
         ring_reported: recorder::ring_was_reported(&directory.path),
     };
-    let comparisons = scenarios
-        .iter()
-        .zip(&played)
-        .flat_map(|(scenario, played)| compare::compare(scenario, played, &recorded))
-        .collect();
+    for (scenario, played) in scenarios.iter().zip(&played) {
+        comparisons.extend(compare::compare(scenario, played, &recorded));
+    }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
     Ok(Report { kernel, scenarios: comparisons })
 }
@@ -205,9 +210,8 @@ struct Directory {
 }
 
 impl Directory {
-    fn new(keep: bool) -> io::Result<Self> {
-        let parent =
-            if Path::new("/var/tmp").is_dir() { PathBuf::from("/var/tmp") } else { std::env::temp_dir() };
+    fn new(parent: Option<&Path>, keep: bool) -> io::Result<Self> {
+        let parent = parent.unwrap_or(Path::new("/var/tmp"));
         let path = nix::unistd::mkdtemp(&parent.join("picosnitch-selftest.XXXXXX"))?;
         fs::create_dir(path.join("bin"))?;
         Ok(Self { path, keep })
@@ -236,6 +240,7 @@ mod tests {
             return;
         }
         let request = Request {
+            directory: None,
             only: vec!["no-such".to_owned()],
             time_limit: Duration::from_secs(1),
             keep: false,

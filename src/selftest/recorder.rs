@@ -18,9 +18,9 @@ use std::{
 /// The line by which the recorder says that it sees traffic.
 const READY: &str = "picosnitch: recording";
 /// The dimensions that one row is grouped by.
-const DIMENSIONS: [&str; 12] = [
-    "exe", "name", "cmdline", "uid", "family", "protocol", "address", "port", "laddress", "lport", "netns",
-    "time",
+const DIMENSIONS: [&str; 14] = [
+    "pexe", "gpexe", "exe", "name", "cmdline", "uid", "family", "protocol", "address", "port", "laddress",
+    "lport", "netns", "time",
 ];
 const TICK: Duration = Duration::from_millis(20);
 
@@ -56,6 +56,8 @@ pub struct Row {
     pub name: String,
     /// Its command line.
     pub command_line: String,
+    /// Executables of its parent and grandparent.
+    pub ancestors: [String; 2],
     /// Its real user id.
     pub uid: u32,
     /// Address family number.
@@ -236,6 +238,7 @@ fn row_of(row: &serde_json::Value) -> Option<Row> {
         exe: text("exe")?,
         name: text("name")?,
         command_line: text("cmdline")?,
+        ancestors: [text("pexe")?, text("gpexe")?],
         uid: text("uid")?.parse().ok()?,
         family: family_number(&text("family")?)?,
         protocol: protocol_number(&text("protocol")?)?,

@@ -48,6 +48,21 @@ pub struct Comparison {
     pub note: String,
 }
 
+impl Comparison {
+    /// Something failed as a whole.
+    pub fn failure(id: &str, note: String) -> Self {
+        Self {
+            id: id.to_owned(),
+            direction: "all".to_owned(),
+            expected: 0,
+            recorded: 0,
+            attributed: 0,
+            verdict: Verdict::Fail,
+            note,
+        }
+    }
+}
+
 /// Everything that the selftest found out about this kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {

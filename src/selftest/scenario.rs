@@ -2,7 +2,7 @@
 
 use super::{
     actor::{Outcome, Stage, Stop},
-    traffic,
+    lab, netlink, traffic,
 };
 
 /// Where an actor runs.
@@ -118,6 +118,10 @@ pub fn play(stage: &Stage) -> Outcome<()> {
         .flat_map(|scenario| &scenario.actors)
         .find(|actor| actor.role == stage.role)
         .ok_or_else(|| Stop::Failed(format!("no role {:?} in {:?}", stage.role, stage.scenario)))?;
+    // Typed by hand outside the lab, an actor would talk to the machine's real network.
+    if actor.place.is_some() && netlink::index(lab::INTERFACE).is_err() {
+        return Err(Stop::Failed("this is not the selftest's private network".to_owned()));
+    }
     (actor.work)(stage)
 }
 

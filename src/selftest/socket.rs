@@ -52,6 +52,10 @@ pub struct Flow {
     pub name: String,
     /// The command line, arguments separated by single spaces; when `marked`, only a part of it.
     pub command_line: String,
+    /// Paths of the executables of parent and grandparent, of each process that was part of it; empty where the
+    /// actor may not look.
+    #[serde(default)]
+    pub ancestors: Vec<[String; 2]>,
     /// Real user id.
     pub uid: u32,
     /// Inode number of the network namespace.
@@ -345,6 +349,7 @@ impl Socket {
                     None => String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned(),
                 },
                 command_line: self.command_line_part.clone().unwrap_or_else(|| command_line.clone()),
+                ancestors: ancestors(),
                 // SAFETY: getuid has no preconditions.
                 uid: unsafe { libc::getuid() },
                 network_namespace,
@@ -399,6 +404,20 @@ impl Socket {
             source: io::Error::from_raw_os_error(libc::EAFNOSUPPORT),
         })
     }
+}
+
+/// Executables of the parent and the grandparent of this process, where they are visible from here.
+fn ancestors() -> Vec<[String; 2]> {
+    let parent_of = |id: &str| {
+        // After the name, which is in parentheses and may hold anything: state, parent (proc_pid_stat(5)).
+        let stat = std::fs::read(format!("/proc/{id}/stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat).into_owned();
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+        let exe = std::fs::read_link(format!("/proc/{parent}/exe")).ok()?;
+        Some((exe.to_string_lossy().into_owned(), parent))
+    };
+    let known = parent_of("self").and_then(|(exe, parent)| Some([exe, parent_of(&parent)?.0]));
+    known.into_iter().collect()
 }
 
 /// An address as system calls take it, with its length.
