@@ -12,11 +12,11 @@
 
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " changed its size")
 
-#define COMM_BYTES 16		/* TASK_COMM_LEN, include/linux/sched.h */
-#define PATH_BYTES 4096		/* PATH_MAX, include/uapi/linux/limits.h */
-#define NAME_BYTES 256		/* NAME_MAX plus the final zero */
-#define PATH_DEPTH 48		/* components of a path that are followed */
-#define ARGUMENTS_BYTES 4096	/* of the command line; the rest is cut */
+#define COMM_BYTES 16	     /* TASK_COMM_LEN, include/linux/sched.h */
+#define PATH_BYTES 4096	     /* PATH_MAX, include/uapi/linux/limits.h */
+#define NAME_BYTES 256	     /* NAME_MAX plus the final zero */
+#define PATH_DEPTH 48	     /* components of a path that are followed */
+#define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
 
 /*
@@ -24,19 +24,19 @@
  * program. task_struct.self_exec_id counts the execve calls.
  */
 struct process_id {
-	__u64 start;		/* start of the thread-group leader, boot-time ns */
+	__u64 start; /* start of the thread-group leader, boot-time ns */
 	__u32 tgid;
-	__u32 exec;		/* low half of self_exec_id */
+	__u32 exec; /* low half of self_exec_id */
 };
 ASSERT_SIZE(struct process_id, 16);
 
 /* One process's use of one socket with one peer. */
 struct flow_key {
-	__u64 socket;		/* inode number of the socket; 0 for a kernel socket */
+	__u64 socket; /* inode number of the socket; 0 for a kernel socket */
 	struct process_id process;
 	__u8 peer[16];
 	__u16 peer_port;
-	__u16 generation;	/* 1 while generation 0 waits for its removal, see flow_find() */
+	__u16 generation; /* 1 while generation 0 waits for its removal, see flow_find() */
 	__u32 protocol;
 };
 ASSERT_SIZE(struct flow_key, 48);
@@ -45,55 +45,55 @@ ASSERT_SIZE(struct flow_key, 48);
 struct flow {
 	__u64 sent;
 	__u64 received;
-	__u64 connects;		/* connect() calls; 0 on an accepted socket */
-	__u64 first;		/* boot-time ns */
-	__u64 cgroup;		/* of the process, version 2 */
+	__u64 connects; /* connect() calls; 0 on an accepted socket */
+	__u64 first;	/* boot-time ns */
+	__u64 cgroup;	/* of the process, version 2 */
 	__u8 local[16];
-	__u32 last_tick;	/* of the last use */
-	__u32 uid;		/* real user id */
-	__u32 netns;		/* ns_common.inum */
+	__u32 last_tick; /* of the last use */
+	__u32 uid;	 /* real user id */
+	__u32 netns;	 /* ns_common.inum */
 	__u16 local_port;
-	__u16 family;		/* of the socket */
-	__u8 stream;		/* has connections: TCP, MPTCP, SCTP */
-	__u8 expires;		/* has no end of its own: removed when idle */
-	__u8 local_known;	/* `local` was read when it was settled */
+	__u16 family;	  /* of the socket */
+	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
+	__u8 expires;	  /* has no end of its own: removed when idle */
+	__u8 local_known; /* `local` was read when it was settled */
 	__u8 unused[5];
 };
 ASSERT_SIZE(struct flow, 80);
 
 enum event_kind {
-	EVENT_EXEC = 1,		/* struct process_event */
-	EVENT_FORK,		/* struct process_event without path and arguments */
-	EVENT_EXIT,		/* struct process_id_event */
-	EVENT_RENAME,		/* struct process_id_event */
-	EVENT_RELEASE,		/* struct release_event */
-	EVENT_CGROUP,		/* struct cgroup_event */
-	EVENT_RING,		/* struct process_id_event: an AF_PACKET receive ring was set up */
-	EVENT_EXISTING,		/* struct process_event, from the task iterator */
-	EVENT_SOCKET,		/* struct release_event, from the file iterator */
+	EVENT_EXEC = 1, /* struct process_event */
+	EVENT_FORK,	/* struct process_event without path and arguments */
+	EVENT_EXIT,	/* struct process_id_event */
+	EVENT_RENAME,	/* struct process_id_event */
+	EVENT_RELEASE,	/* struct release_event */
+	EVENT_CGROUP,	/* struct cgroup_event */
+	EVENT_RING,	/* struct process_id_event: an AF_PACKET receive ring was set up */
+	EVENT_EXISTING, /* struct process_event, from the task iterator */
+	EVENT_SOCKET,	/* struct release_event, from the file iterator */
 };
 
 /* process_event.flags */
-#define PROCESS_KERNEL 1	/* a kernel thread: no executable */
-#define PROCESS_DELETED 2	/* the executable has no name on disk any more */
-#define PROCESS_PATH_CUT 4	/* more components than were followed: the first ones are missing */
+#define PROCESS_KERNEL 1   /* a kernel thread: no executable */
+#define PROCESS_DELETED 2  /* the executable has no name on disk any more */
+#define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
 #define PROCESS_ARGUMENTS_CUT 8
-#define PROCESS_MEMORY 16	/* executable on a kernel-internal mount: memfd */
+#define PROCESS_MEMORY 16 /* executable on a kernel-internal mount: memfd */
 
 struct process_event {
 	__u32 kind;
 	__u32 flags;
 	struct process_id id;
-	struct process_id parent;	/* through real_parent; tgid 0: none */
+	struct process_id parent; /* through real_parent; tgid 0: none */
 	struct process_id grandparent;
 	__u64 cgroup;
 	__u64 inode;
-	__u32 device;		/* kernel encoding: major << 20 | minor */
-	__u32 uid;		/* real */
+	__u32 device; /* kernel encoding: major << 20 | minor */
+	__u32 uid;    /* real */
 	__u32 mntns;
 	__u16 path_bytes;
 	__u16 arguments_bytes;
-	char comm[COMM_BYTES];	/* of the thread-group leader */
+	char comm[COMM_BYTES];			 /* of the thread-group leader */
 	char data[PATH_BYTES + ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
 };
 ASSERT_SIZE(struct process_event, 104 + PATH_BYTES + ARGUMENTS_BYTES);
@@ -109,11 +109,11 @@ ASSERT_SIZE(struct process_id_event, 40);
 /* A socket that was closed by its last user (or, from the iterator, that exists). */
 struct release_event {
 	__u32 kind;
-	__u32 has_consumed;	/* `consumed` is known */
+	__u32 has_consumed; /* `consumed` is known */
 	__u64 socket;
-	__u64 consumed;		/* TCP: bytes that left the receive queue towards user space, since the start of the connection */
-	struct process_id process;	/* who closed it (or holds it) */
-	__u32 receive_ring;	/* AF_PACKET: bytes arrive in a shared ring, uncounted */
+	__u64 consumed; /* TCP: bytes that left the receive queue towards user space, since the start of the connection */
+	struct process_id process; /* who closed it (or holds it) */
+	__u32 receive_ring;	   /* AF_PACKET: bytes arrive in a shared ring, uncounted */
 	__u32 family;
 };
 ASSERT_SIZE(struct release_event, 48);
@@ -122,7 +122,7 @@ struct cgroup_event {
 	__u32 kind;
 	__u32 path_bytes;
 	__u64 id;
-	char path[CGROUP_BYTES];	/* as the kernel prints it, ends in zero */
+	char path[CGROUP_BYTES]; /* as the kernel prints it, ends in zero */
 };
 ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
 

@@ -23,7 +23,7 @@ int existing_processes(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-#define S_IFMT 0170000		/* include/uapi/linux/stat.h */
+#define S_IFMT 0170000 /* include/uapi/linux/stat.h */
 #define S_IFSOCK 0140000
 
 SEC("iter/task_file")

@@ -7,6 +7,8 @@
 #ifndef PICOSNITCH_KERNEL_H
 #define PICOSNITCH_KERNEL_H
 
+/* One line a struct where it fits: this is a list, not code. */
+/* clang-format off */
 typedef unsigned char __u8;
 typedef unsigned short __u16;
 typedef unsigned int __u32;

@@ -11,11 +11,11 @@
 #include "abi.h"
 
 /* What this kernel has, found in its BTF. The verifier drops the branches that are not taken. */
-const volatile bool have_current_task_btf = false;	/* helper bpf_get_current_task_btf, 5.11 */
-const volatile bool have_length_tracepoints = false;	/* sock_send_length, sock_recv_length, 6.3 */
-const volatile bool have_skb_consume_udp = false;	/* the hook datagram_consumed is attached */
+const volatile bool have_current_task_btf = false;   /* helper bpf_get_current_task_btf, 5.11 */
+const volatile bool have_length_tracepoints = false; /* sock_send_length, sock_recv_length, 6.3 */
+const volatile bool have_skb_consume_udp = false;    /* the hook datagram_consumed is attached */
 
-const volatile bool have_connect_hooks = false;		/* cgroup programs at connect() */
+const volatile bool have_connect_hooks = false; /* cgroup programs at connect() */
 
 /*
  * Clock of the drain: user space adds one at each drain. An entry with `expires` that was not used for more than
@@ -79,8 +79,8 @@ struct {
  */
 static __always_inline int send_event(void *event, __u64 bytes)
 {
-	__u64 flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 64 * 1024 ? BPF_RB_FORCE_WAKEUP
-										: BPF_RB_NO_WAKEUP;
+	__u64 flags =
+		bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 64 * 1024 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
 	return bpf_ringbuf_output(&events, event, bytes, flags);
 }

@@ -137,18 +137,17 @@ int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 }
 
 /* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */
-#define SEND_HOOK(name, function)                                                                      \
-	SEC("fexit/" function)                                                                         \
+#define SEND_HOOK(name, function)                                                                         \
+	SEC("fexit/" function)                                                                            \
 	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int result) \
-	{                                                                                              \
-		return transferred(socket->sk, message, result, SENT);                                 \
+	{                                                                                                 \
+		return transferred(socket->sk, message, result, SENT);                                    \
 	}
-#define RECEIVE_HOOK(name, function)                                                                   \
-	SEC("fexit/" function)                                                                         \
-	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int flags, \
-		     int result)                                                                       \
-	{                                                                                              \
-		return is_traffic(flags) ? transferred(socket->sk, message, result, RECEIVED) : 0;     \
+#define RECEIVE_HOOK(name, function)                                                                                 \
+	SEC("fexit/" function)                                                                                       \
+	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int flags, int result) \
+	{                                                                                                            \
+		return is_traffic(flags) ? transferred(socket->sk, message, result, RECEIVED) : 0;                   \
 	}
 
 SEND_HOOK(sent_inet, "inet_sendmsg")
@@ -174,8 +173,8 @@ int BPF_PROG(sent_page, struct socket *socket, struct page *page, int offset, un
 
 /* Ways out of a TCP socket that pass no recvmsg. */
 SEC("fexit/tcp_splice_read")
-int BPF_PROG(received_splice, struct socket *socket, void *position, void *pipe, unsigned long size,
-	     unsigned int flags, long result)
+int BPF_PROG(received_splice, struct socket *socket, void *position, void *pipe, unsigned long size, unsigned int flags,
+	     long result)
 {
 	return transferred(socket->sk, NULL, result, RECEIVED);
 }

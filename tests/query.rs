@@ -12,6 +12,7 @@ use std::{
     },
     path::Path,
     process::{Command, Output, Stdio},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -63,7 +64,13 @@ fn record(path: &[u8], address: &str, port: i32, amounts: (u64, u64, u64)) -> Re
     let parent = Program { path: b"/bin/sh".to_vec(), ..Program::default() };
     Record {
         time: 0,
-        talker: Talker { program, parent, uid: 1000, network_namespace: 4_026_531_840, ..Talker::default() },
+        talker: Arc::new(Talker {
+            program,
+            parent,
+            uid: 1000,
+            network_namespace: 4_026_531_840,
+            ..Talker::default()
+        }),
         peer: Peer {
             family: if address.contains(':') { 10 } else { 2 },
             protocol: 6,

@@ -3,7 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The generated skeleton.
-#[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::undocumented_unsafe_blocks
+)]
 pub(super) mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/picosnitch.skel.rs"));
 }

@@ -180,11 +180,11 @@ fn describe(losses: &[Loss]) -> String {
     let describe = |loss: &Loss| {
         let what = match loss.kind {
             LossKind::ProcessEvents => "process events",
-            LossKind::FlowTableFull => "sends or receives (flow table full)",
+            LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
+            LossKind::FlowTableBytes => "bytes (flow table full)",
+            LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
             LossKind::Channel => "flows (recorder too slow)",
             LossKind::Log => "records (log not writable)",
-            LossKind::FlowTableBytes => "bytes of those",
-            LossKind::ReleaseEvents => "closed sockets noticed late",
             LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
         };
         format!("{} {what}", loss.count)

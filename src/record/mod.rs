@@ -1,6 +1,5 @@
-//! Windows: groups what was seen into records, and hands them to the log.
+//! Windows: groups what was seen into records; digests; what went wrong.
 
 pub mod digests;
 pub mod problems;
 pub mod window;
-pub mod writing;

@@ -8,3 +8,4 @@ mod message;
 pub mod monitor;
 pub mod recorder;
 mod talkers;
+mod writing;

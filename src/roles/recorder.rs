@@ -17,6 +17,7 @@ use nix::{
 use super::{
     channel::{Channel, Received},
     message::{Settings, ToMonitor, ToRecorder},
+    writing::Writing,
 };
 use crate::{
     model::Loss,
@@ -24,7 +25,6 @@ use crate::{
         digests::Digests,
         problems::Problems,
         window::{Blanking, OpenWindow},
-        writing::Writing,
     },
 };
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -35,14 +36,14 @@ fn program(path: &[u8], name: &[u8]) -> Program {
 fn record(path: &[u8], remote: &str, port: i32, sent: u64, received: u64) -> Record {
     Record {
         time: 0,
-        talker: Talker {
+        talker: Arc::new(Talker {
             program: program(path, b"tool"),
             parent: program(b"/bin/sh", b"sh"),
             grandparent: Program::default(),
             uid: 4_294_967_294,
             network_namespace: 4_026_531_840,
             cgroup: b"/system.slice/tool.service".to_vec(),
-        },
+        }),
         peer: Peer {
             family: if remote.contains(':') { 10 } else { 2 },
             protocol: 6,
@@ -99,8 +100,9 @@ fn what_is_written_comes_back_in_every_dimension() {
     let mut writer = Writer::open(&path).unwrap();
     let odd = b"/tmp/\xff\n\x1b[31m\0 \xe2\x80\xae";
     let mut first = record(odd, "2001:db8::1", 443, u64::from(u32::MAX) * 1000, 7);
-    first.talker.grandparent = program(b"/init", b"init");
-    first.talker.program.sha256 = None;
+    let talker = Arc::make_mut(&mut first.talker);
+    talker.grandparent = program(b"/init", b"init");
+    talker.program.sha256 = None;
     writer.write(&window(1_700_000_000, vec![first.clone()])).unwrap();
     let row = &rows(&path, &Dimension::ALL, Vec::new())[0];
     assert_eq!(row.amounts, first.amounts);
@@ -109,7 +111,7 @@ fn what_is_written_comes_back_in_every_dimension() {
         row.values[index].clone()
     };
     assert_eq!(value(Dimension::Executable), Value::Bytes(odd.to_vec()));
-    assert_eq!(value(Dimension::CommandLine), Value::Bytes(first.talker.program.command_line));
+    assert_eq!(value(Dimension::CommandLine), Value::Bytes(first.talker.program.command_line.clone()));
     assert_eq!(value(Dimension::Sha256), Value::None);
     assert_eq!(value(Dimension::Uid), Value::Integer(4_294_967_294));
     assert_eq!(value(Dimension::ParentName), Value::Bytes(b"sh".to_vec()));
@@ -253,7 +255,7 @@ fn the_view_has_the_columns_of_conn_log() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
     let mut first = record(b"/a", "2001:db8::1", 443, 5, 6);
-    first.talker.parent.sha256 = None;
+    Arc::make_mut(&mut first.talker).parent.sha256 = None;
     writer.write(&window(100, vec![first])).unwrap();
     let mut statement = writer.connection.prepare("SELECT * FROM connection_log").unwrap();
     assert_eq!(

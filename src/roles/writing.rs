@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::problems::Problems;
 use crate::{
     model::{Loss, LossKind, Window},
+    record::problems::Problems,
     store::{StoreError, Writer},
 };
 
