@@ -222,16 +222,22 @@ fn answer(running: &mut BTreeMap<String, Running>) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the running program another path: a hard link if the file system allows it, else a copy that the
-/// links of later calls share.
+/// Puts the running program into the private directory, once, before anything else happens there: a hard link if
+/// the file system allows it, else a copy.
+pub fn keep_executable(directory: &Path) -> io::Result<()> {
+    let copy = kept_executable(directory);
+    match fs::hard_link(fs::read_link("/proc/self/exe")?, &copy) {
+        Ok(()) => Ok(()),
+        // The target does not exist: nothing can be overwritten, least of all the program that runs.
+        Err(_) => fs::copy("/proc/self/exe", &copy).map(drop),
+    }
+}
+
+/// Gives the program another path.
 pub fn give_executable(directory: &Path, path: &Path) -> io::Result<()> {
-    let myself = PathBuf::from("/proc/self/exe");
-    let copy = directory.join("bin").join("picosnitch");
-    if !copy.exists() && fs::hard_link(fs::read_link(&myself)?, &copy).is_err() {
-        fs::copy(&myself, &copy)?;
-    }
-    match fs::hard_link(&copy, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::copy(&copy, path).map(drop),
-        _ => Ok(()),
-    }
+    fs::hard_link(kept_executable(directory), path)
+}
+
+fn kept_executable(directory: &Path) -> PathBuf {
+    directory.join("bin").join("picosnitch")
 }

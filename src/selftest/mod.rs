@@ -213,8 +213,11 @@ impl Directory {
     fn new(parent: Option<&Path>, keep: bool) -> io::Result<Self> {
         let parent = parent.unwrap_or(Path::new("/var/tmp"));
         let path = nix::unistd::mkdtemp(&parent.join("picosnitch-selftest.XXXXXX"))?;
-        fs::create_dir(path.join("bin"))?;
-        Ok(Self { path, keep })
+        // Removed from here on, whatever fails.
+        let directory = Self { path, keep };
+        fs::create_dir(directory.path.join("bin"))?;
+        director::keep_executable(&directory.path)?;
+        Ok(directory)
     }
 }
 
