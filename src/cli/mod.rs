@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::roles::recorder;
+use crate::{roles::recorder, selftest::actor};
 
 mod check_config;
 mod doctor;
@@ -83,8 +83,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn role(name: &OsStr, _arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match name.to_str() {
+        Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),
         _ => anyhow::bail!("there is no role {}", name.display()),
     }
