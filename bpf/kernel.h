@@ -132,6 +132,7 @@ struct sock {
 	struct socket *sk_socket;
 };
 struct socket { struct sock *sk; struct file *file; };
+struct inet_sock { __be16 inet_sport; };
 struct inet_connection_sock { const void *icsk_ulp_ops; };
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;

@@ -253,7 +253,7 @@ impl Capture {
     fn known_of_sockets(&self, entries: &[Entry]) -> Known {
         let mut known = Known::default();
         for Entry { key, flow, .. } in entries {
-            if flow.local_known != 0 && flow.stream != 0 {
+            if flow.local_port != 0 && flow.stream != 0 {
                 known.locals.insert(key.socket, (flow.local, flow.local_port));
             }
             if flow.stream == 0 && key.peer != [0; 16] {
@@ -281,7 +281,7 @@ impl Capture {
         let Entry { key, flow, .. } = entry;
         let young = boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS;
         let waits = if flow.stream != 0 {
-            flow.local_known == 0 && !known.locals.contains_key(&key.socket)
+            flow.local_port == 0 && !known.locals.contains_key(&key.socket)
         } else {
             lacks_peer(entry) && !known.peers.contains_key(&key.socket)
         };
@@ -503,7 +503,7 @@ fn peer(entry: &Entry, known: &Known) -> Peer {
     let Entry { key, flow, .. } = entry;
     let (remote, remote_port) = peer_of(entry, known);
     let mut local = (flow.local, flow.local_port);
-    if flow.stream != 0 && flow.local_known == 0 {
+    if flow.stream != 0 && flow.local_port == 0 {
         local = known.locals.get(&key.socket).copied().unwrap_or(local);
     }
     let remote_address = abi::address(remote);
