@@ -116,9 +116,11 @@ struct release_event {
 	__u64 consumed; /* TCP: bytes that left the receive queue towards user space, since the start of the connection */
 	struct process_id process; /* who closed it (or holds it) */
 	__u32 receive_ring;	   /* AF_PACKET: bytes arrive in a shared ring, uncounted */
-	__u32 needs_packets;	   /* raw or ping: only packets tell its peers */
+	__u16 needs_packets;	   /* raw or ping: only packets tell its peers */
+	__u16 local_port;	   /* from the iterator; 0: none */
+	__u8 local[16];
 };
-ASSERT_SIZE(struct release_event, 48);
+ASSERT_SIZE(struct release_event, 64);
 
 struct cgroup_event {
 	__u32 kind;

@@ -90,6 +90,12 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->expires = !flow->stream || !key->socket;
 }
 
+static __always_inline __u16 local_port_of(struct sock *sk)
+{
+	/* Not skc_num: a connection that is closed has given that back. */
+	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
 static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32 protocol, bool typed)
 {
 	if (flow->family == AF_INET)
@@ -97,8 +103,7 @@ static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32
 	else if (flow->family == AF_INET6)
 		BPF_CORE_READ_INTO(&flow->local, sk, __sk_common.skc_v6_rcv_saddr);
 	if (flow->family != AF_PACKET && has_ports(LOAD(typed, sk, sk_type), protocol))
-		/* Not skc_num: a connection that is closed has given that back. */
-		flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+		flow->local_port = local_port_of(sk);
 }
 
 /* The entry of a key, made if it is not there. NULL when the table is full. */
@@ -129,7 +134,9 @@ static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u1
 
 	if (!flow) {
 		COUNT(lost_flow_operations, 1);
-		COUNT(lost_flow_bytes, bytes);
+		/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
+		if (bytes)
+			COUNT(lost_flow_bytes, bytes);
 		return;
 	}
 	if (bytes)

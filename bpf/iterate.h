@@ -52,6 +52,11 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 		event.receive_ring = BPF_CORE_READ((struct packet_sock *)sk, rx_ring.pg_vec) != NULL;
 	} else {
 		event.needs_packets = !has_ports(BPF_CORE_READ(sk, sk_type), BPF_CORE_READ(sk, sk_protocol));
+		event.local_port = local_port_of(sk);
+		if (family == AF_INET)
+			map_ipv4(event.local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		else
+			BPF_CORE_READ_INTO(&event.local, sk, __sk_common.skc_v6_rcv_saddr);
 		tcp_consumed(sk, &event);
 	}
 	bpf_seq_write(ctx->meta->seq, &event, sizeof(event));

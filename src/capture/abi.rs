@@ -22,7 +22,7 @@ const _: () = {
     assert!(size_of::<types::flow>() == 80);
     assert!(size_of::<types::process_event>() == 104 + 8192);
     assert!(size_of::<types::process_id_event>() == 40);
-    assert!(size_of::<types::release_event>() == 48);
+    assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 40);
 };

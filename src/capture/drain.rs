@@ -188,9 +188,18 @@ impl Capture {
         if wanted {
             self.watch_packets();
         }
-        let sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
+        let mut sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
         let entries = self.read_table()?;
+        if sampled.is_empty() && entries.iter().any(|entry| self.lacks_local_end(entry)) {
+            sampled = self.sockets()?;
+        }
         let mut events = std::mem::take(&mut *self.drain.events.borrow_mut());
+        // Then the ring again: whoever is in the table by now has been announced by now.
+        self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        let (later, announced) = std::mem::take(&mut *self.drain.events.borrow_mut())
+            .into_iter()
+            .partition(|event| matches!(event, Event::Released(_)));
+        *self.drain.events.borrow_mut() = later;
         let released: HashMap<u64, SocketEvent> = events
             .iter()
             .filter_map(|event| {
@@ -198,7 +207,7 @@ impl Capture {
             })
             .collect();
         let mut drained = Drained { table_entries: entries.len(), ..Drained::default() };
-        let known = self.known_of_sockets(&entries);
+        let known = self.known_of_sockets(&entries, &sampled);
         let settled: Vec<Entry> = entries
             .into_iter()
             .filter(|entry| {
@@ -242,6 +251,7 @@ impl Capture {
         }
         let rings = sampled.iter().filter(|socket| socket.receive_ring);
         events.extend(rings.map(|socket| Event::ReceiveRing(socket.process)));
+        events.extend::<Vec<Event>>(announced);
         drained.events = events;
         drained.losses = self.losses();
         self.set_expiry(drained.table_entries);
@@ -250,8 +260,11 @@ impl Capture {
 
     /// What other entries of the same socket know: a process that only connects never learns its local end, and a
     /// datagram whose sender was not told has it from the ones around it.
-    fn known_of_sockets(&self, entries: &[Entry]) -> Known {
+    fn known_of_sockets(&self, entries: &[Entry], sampled: &[SocketEvent]) -> Known {
         let mut known = Known::default();
+        for socket in sampled.iter().filter(|socket| socket.local.1 != 0) {
+            known.locals.insert(socket.socket, socket.local);
+        }
         for Entry { key, flow, .. } in entries {
             if flow.local_port != 0 && flow.stream != 0 {
                 known.locals.insert(key.socket, (flow.local, flow.local_port));
@@ -279,7 +292,7 @@ impl Capture {
     /// Whether a young flow had better wait for the next drain, which may know its local end or its peer.
     fn is_held_back(&self, entry: &Entry, known: &Known) -> bool {
         let Entry { key, flow, .. } = entry;
-        let young = boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS;
+        let young = is_young(flow);
         let waits = if flow.stream != 0 {
             flow.local_port == 0 && !known.locals.contains_key(&key.socket)
         } else {
@@ -292,6 +305,11 @@ impl Capture {
     pub fn needs_sampling(&self) -> bool {
         let hooks = ["received_splice", "received_zero_copy", "ring_set"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
+    }
+
+    /// A connection that is to be recorded now, though no hook has seen its local end: the socket itself knows it.
+    fn lacks_local_end(&self, Entry { key, flow, .. }: &Entry) -> bool {
+        flow.stream != 0 && flow.local_port == 0 && !is_young(flow) && !self.drain.seen.contains_key(key)
     }
 
     fn advance_tick(&mut self) {
@@ -524,6 +542,10 @@ fn peer(entry: &Entry, known: &Known) -> Peer {
         remote_port: i32::from(remote_port),
         ..Peer::default()
     }
+}
+
+fn is_young(flow: &types::flow) -> bool {
+    boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS
 }
 
 /// Nanoseconds since the boot, the clock of `bpf_ktime_get_boot_ns`.

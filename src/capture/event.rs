@@ -64,6 +64,8 @@ pub struct SocketEvent {
     pub receive_ring: bool,
     /// A raw or ping socket: only its packets tell its peers.
     pub needs_packets: bool,
+    /// Local address and port, of a socket that was found open.
+    pub local: ([u8; 16], u16),
 }
 
 /// Something that happened.
@@ -126,6 +128,7 @@ impl Event {
                     process: event.process.into(),
                     receive_ring: event.receive_ring != 0,
                     needs_packets: event.needs_packets != 0,
+                    local: (event.local, event.local_port),
                 };
                 let decoded = if kind == RELEASE { Self::Released(socket) } else { Self::Socket(socket) };
                 Some((decoded, size_of_val(&event)))

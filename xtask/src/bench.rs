@@ -144,7 +144,7 @@ impl Recorder {
             if line.ends_with(": recording") {
                 let started = begin.elapsed().as_secs_f64();
                 // Someone has to read what it says later.
-                thread::spawn(move || lines.for_each(|line| drop(line)));
+                thread::spawn(move || lines.for_each(drop));
                 thread::sleep(Duration::from_millis(100));
                 return Ok(Self { child, directory, started });
             }
