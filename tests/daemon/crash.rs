@@ -70,6 +70,7 @@ fn crash(base: &Path, after: Duration, of_monitor: bool) {
     assert!(text.contains(expected), "{text}");
     assert!(error_log(base).contains(expected), "error.log: {}", error_log(base));
     assert_intact(&base.join("snitch.db"));
+    assert!(base.join("run/picosnitch.pid").exists(), "nothing stale is left to test");
     let safe = over.iter().filter(|moment| **moment + LOST < killed).count() as u64;
     assert!(safe > 0, "killed too early to tell");
     let amounts = recorded(base, Dimension::Address, address);
@@ -83,7 +84,6 @@ fn crash(base: &Path, after: Duration, of_monitor: bool) {
 
 /// A start after a crash: the pid file that was left behind blocks nothing.
 fn works(base: &Path) {
-    assert!(base.join("run/picosnitch.pid").exists());
     let daemon = Daemon::start(base);
     let address = fresh_address();
     talk(address, 5, 6);
