@@ -19,14 +19,21 @@ static __always_inline void connect_called(struct flow_key *key, struct sock *sk
 static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	struct flow_key key = { .protocol = IPPROTO_TCP };
-	struct sock *sk;
+	struct sock *sk, *owner;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return 1;
 	sk = sock_of_address(ctx);
 	key.socket = socket_inode(sk, have_casts);
 	if (!key.socket)
-		return 1; /* a subflow of MPTCP: a connection of the kernel's own, counted where its bytes are */
+		return 1; /* the kernel's own */
+	owner = have_casts ? sk->sk_socket->sk : BPF_CORE_READ(sk, sk_socket, sk);
+	if (owner != sk) {
+		/* A subflow of MPTCP: the first one connects the program's socket, the others only join. */
+		if (BPF_CORE_READ(owner, __sk_common.skc_state) == TCP_ESTABLISHED)
+			return 1;
+		key.protocol = BPF_CORE_READ(owner, sk_protocol);
+	}
 	current_process_of_cgroup(&key.process);
 	read_address(ctx, ipv6, key.peer);
 	/* To connect to "any" is to connect to loopback: tcp_v4_connect(), tcp_v6_connect(). */

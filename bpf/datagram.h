@@ -54,12 +54,14 @@ static __always_inline int sending_to(struct bpf_sock_addr *ctx, bool ipv6)
 	here = bpf_map_lookup_elem(&sending_here, &zero);
 	if (!here)
 		return 1;
+	stay_alone();
 	if (here->thread && here->thread != thread)
 		remember(&sending, here->thread, here);
 	here->thread = thread;
 	here->socket = (__u64)sock_of_address(ctx);
 	here->port = bpf_ntohs(ctx->user_port);
 	read_address(ctx, ipv6, here->address);
+	alone_no_more();
 	if (!sends_elsewhere && ctx->sk && ctx->sk->state == TCP_ESTABLISHED)
 		sends_elsewhere = true;
 	return 1;

@@ -97,7 +97,8 @@ static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32
 	else if (flow->family == AF_INET6)
 		BPF_CORE_READ_INTO(&flow->local, sk, __sk_common.skc_v6_rcv_saddr);
 	if (flow->family != AF_PACKET && has_ports(LOAD(typed, sk, sk_type), protocol))
-		flow->local_port = LOAD(typed, sk, __sk_common.skc_num);
+		/* Not skc_num: a connection that is closed has given that back. */
+		flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 
 /* The entry of a key, made if it is not there. NULL when the table is full. */

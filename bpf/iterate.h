@@ -17,9 +17,11 @@ int existing_processes(struct bpf_iter__task *ctx)
 	event = bpf_map_lookup_elem(&scratch, &zero);
 	if (!event)
 		return 0;
+	stay_alone();
 	event->kind = EVENT_EXISTING;
 	describe(event, task, BPF_CORE_READ(task, mm, exe_file));
 	bpf_seq_write(ctx->meta->seq, event, event_bytes(event));
+	alone_no_more();
 	return 0;
 }
 

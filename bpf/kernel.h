@@ -33,8 +33,10 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 #define BPF_F_NO_PREALLOC 1
+#define BPF_LOCAL_STORAGE_GET_F_CREATE 1
 #define BPF_RB_NO_WAKEUP 1
 #define BPF_RB_FORCE_WAKEUP 2
 #define BPF_RB_AVAIL_DATA 0
@@ -130,6 +132,7 @@ struct sock {
 	struct socket *sk_socket;
 };
 struct socket { struct sock *sk; struct file *file; };
+struct inet_sock { __be16 inet_sport; };
 struct inet_connection_sock { const void *icsk_ulp_ops; };
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;

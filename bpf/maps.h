@@ -28,6 +28,16 @@ volatile __u32 expire_ticks = 120;
 /* Not every way out of a TCP socket can be watched: its own counters are compared at its end. */
 const volatile bool consumed_is_needed = true;
 
+/* kfuncs bpf_preempt_disable and bpf_preempt_enable, 6.10: what is kept for each CPU needs them on such a kernel. */
+const volatile bool have_preempt_disable = false;
+
+/*
+ * The kernel skips a tracing program that is running on this CPU already: harmless as long as nothing can come between.
+ * Where tracepoints can be preempted, another task can, and what it does would be lost. There each program is attached
+ * twice, and the second one does the work when the first one was skipped.
+ */
+const volatile bool have_seconds = false;
+
 /* Some connected datagram socket was given another address to send to: rare, so looked for only from then on. */
 volatile bool sends_elsewhere = false;
 
@@ -44,6 +54,7 @@ volatile __u64 lost_process_events = 0;
 volatile __u64 lost_release_events = 0;
 volatile __u64 lost_flow_operations = 0;
 volatile __u64 lost_flow_bytes = 0;
+volatile __u64 done_by_second = 0; /* not lost, but would have been */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -92,6 +103,34 @@ struct {
 	__type(value, struct process_event);
 } scratch SEC(".maps");
 
+/* Which hooks the first program has done for a task, and the second one need not. */
+struct done {
+	__u8 by_first[8];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct done);
+} done SEC(".maps");
+
+enum twice { TWICE_SENT, TWICE_RECEIVED, TWICE_EXEC, TWICE_FORK, TWICE_EXIT, TWICE_RENAME };
+
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+static __always_inline void stay_alone(void)
+{
+	if (have_preempt_disable)
+		bpf_preempt_disable();
+}
+
+static __always_inline void alone_no_more(void)
+{
+	if (have_preempt_disable)
+		bpf_preempt_enable();
+}
+
 #define COUNT(counter, amount) __sync_fetch_and_add(&(counter), (amount))
 
 /*
@@ -107,6 +146,31 @@ static __always_inline int send_event(void *event, __u64 bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	return bpf_ringbuf_output(&events, event, bytes, flags);
+}
+
+/*
+ * Whether this program is the one to do the work. The first one leaves it to the second if it cannot leave a note:
+ * then the second one finds none.
+ */
+static __always_inline bool is_mine(enum twice hook, bool second)
+{
+	struct done *note;
+
+	if (!have_seconds)
+		return !second;
+	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0, second ? 0 : BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!second) {
+		if (!note)
+			return false;
+		note->by_first[hook] = 1;
+		return true;
+	}
+	if (note && note->by_first[hook]) {
+		note->by_first[hook] = 0;
+		return false;
+	}
+	COUNT(done_by_second, 1);
+	return true;
 }
 
 #endif

@@ -11,39 +11,62 @@ static __always_inline void send_process_event(void *event, __u64 bytes)
 		COUNT(lost_process_events, 1);
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *program)
+static __always_inline int executed(struct task_struct *task, struct linux_binprm *program)
 {
 	__u32 zero = 0;
 	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
 
 	if (!event)
 		return 0;
+	stay_alone();
 	event->kind = EVENT_EXEC;
 	describe(event, task, BPF_CORE_READ(program, file));
 	add_arguments(event, task);
 	send_process_event(event, event_bytes(event));
+	alone_no_more();
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	return is_mine(TWICE_EXEC, false) ? executed(task, program) : 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_executed_2, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	return is_mine(TWICE_EXEC, true) ? executed(task, program) : 0;
+}
+
+static __always_inline int forked(struct task_struct *child)
+{
+	__u32 zero = 0;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!event)
+		return 0;
+	stay_alone();
+	event->kind = EVENT_FORK;
+	describe(event, child, NULL);
+	send_process_event(event, event_bytes(event));
+	alone_no_more();
 	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 zero = 0;
-	struct process_event *event;
-
-	if (child->pid != child->tgid)
-		return 0;
-	event = bpf_map_lookup_elem(&scratch, &zero);
-	if (!event)
-		return 0;
-	event->kind = EVENT_FORK;
-	describe(event, child, NULL);
-	send_process_event(event, event_bytes(event));
-	return 0;
+	return child->pid == child->tgid && is_mine(TWICE_FORK, false) ? forked(child) : 0;
 }
 
-static __always_inline void send_process_id(__u32 kind, struct task_struct *task, const char *comm)
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_forked_2, struct task_struct *parent, struct task_struct *child)
+{
+	return child->pid == child->tgid && is_mine(TWICE_FORK, true) ? forked(child) : 0;
+}
+
+static __always_inline int send_process_id(__u32 kind, struct task_struct *task, const char *comm)
 {
 	struct process_id_event event = { .kind = kind };
 
@@ -51,24 +74,37 @@ static __always_inline void send_process_id(__u32 kind, struct task_struct *task
 	if (comm)
 		bpf_probe_read_kernel_str(event.comm, sizeof(event.comm), comm);
 	send_process_event(&event, sizeof(event));
+	return 0;
+}
+
+static __always_inline bool is_last_thread(struct task_struct *task)
+{
+	return task->signal->live.counter == 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exited, struct task_struct *task)
 {
-	/* The last thread of the process. */
-	if (task->signal->live.counter == 0)
-		send_process_id(EVENT_EXIT, task, NULL);
-	return 0;
+	return is_last_thread(task) && is_mine(TWICE_EXIT, false) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
 }
 
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exited_2, struct task_struct *task)
+{
+	return is_last_thread(task) && is_mine(TWICE_EXIT, true) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+}
+
+/* Only the leader's name counts: a thread's name would hide its program. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(process_renamed, struct task_struct *task, const char *comm)
 {
-	/* Only the leader's name counts: a thread's name would hide its program. */
-	if (task->pid == task->tgid)
-		send_process_id(EVENT_RENAME, task, comm);
-	return 0;
+	return task->pid == task->tgid && is_mine(TWICE_RENAME, false) ? send_process_id(EVENT_RENAME, task, comm) : 0;
+}
+
+SEC("tp_btf/task_rename")
+int BPF_PROG(process_renamed_2, struct task_struct *task, const char *comm)
+{
+	return task->pid == task->tgid && is_mine(TWICE_RENAME, true) ? send_process_id(EVENT_RENAME, task, comm) : 0;
 }
 
 static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
@@ -82,6 +118,7 @@ static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
 	event = bpf_map_lookup_elem(&scratch, &zero);
 	if (!event)
 		return 0;
+	stay_alone();
 	event->kind = EVENT_CGROUP;
 	event->id = BPF_CORE_READ(cgroup, kn, id);
 	bytes = bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
@@ -89,6 +126,7 @@ static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
 		bytes = 0;
 	event->path_bytes = bytes;
 	send_process_event(event, sizeof(*event) - CGROUP_BYTES + (bytes & (2 * CGROUP_BYTES - 1)));
+	alone_no_more();
 	return 0;
 }
 

@@ -12,6 +12,20 @@ static __always_inline bool use(struct pending_peer *pending, struct flow_key *k
 	return true;
 }
 
+static __always_inline bool use_if_mine(struct pending_peer *pending, __u64 thread, struct sock *sk,
+					struct flow_key *key)
+{
+	bool mine = false;
+
+	stay_alone();
+	if (pending->thread == thread && pending->socket == (__u64)sk) {
+		mine = use(pending, key);
+		pending->thread = 0;
+	}
+	alone_no_more();
+	return mine;
+}
+
 /* What another hook told about the datagram that this thread moves through this socket. */
 static __always_inline bool use_pending(void *map, struct sock *sk, struct flow_key *key)
 {
@@ -21,26 +35,20 @@ static __always_inline bool use_pending(void *map, struct sock *sk, struct flow_
 
 	if (map == &sending) {
 		pending = bpf_map_lookup_elem(&sending_here, &zero);
-		if (pending && pending->thread == thread && pending->socket == (__u64)sk) {
-			pending->thread = 0;
-			return use(pending, key);
-		}
+		if (pending && use_if_mine(pending, thread, sk, key))
+			return true;
 	}
 	pending = bpf_map_lookup_elem(map, &thread);
-	if (pending && pending->thread == thread && pending->socket == (__u64)sk) {
-		pending->thread = 0;
-		return use(pending, key);
-	}
+	if (pending && use_if_mine(pending, thread, sk, key))
+		return true;
 	if (map == &sending && have_length_tracepoints) {
 		/* The thread has moved to this CPU between the two hooks. */
 		for (int cpu = 0; cpu < MOST_CPUS; cpu++) {
 			pending = bpf_map_lookup_percpu_elem(&sending_here, &zero, cpu);
 			if (!pending)
 				break;
-			if (pending->thread == thread && pending->socket == (__u64)sk) {
-				pending->thread = 0;
-				return use(pending, key);
-			}
+			if (use_if_mine(pending, thread, sk, key))
+				return true;
 		}
 	}
 	return false;
@@ -98,6 +106,13 @@ static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *
 		want_packets();
 }
 
+static __always_inline bool is_counted(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
+}
+
 /*
  * One send or receive came to its end. `sk` is a pointer that the verifier knows, so these are plain loads.
  * `message` is NULL where the hook has none.
@@ -108,7 +123,7 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 	struct flow_key key = {};
 	bool connected;
 
-	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+	if (!is_counted(sk))
 		return 0;
 	connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	if (result <= 0) {
@@ -142,13 +157,29 @@ static __always_inline bool is_traffic(int flags)
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length, struct sock *sk, int result, int flags)
 {
-	return transferred(sk, NULL, result, SENT);
+	return is_counted(sk) && is_mine(TWICE_SENT, false) ? transferred(sk, NULL, result, SENT) : 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sent_length_2, struct sock *sk, int result, int flags)
+{
+	return is_counted(sk) && is_mine(TWICE_SENT, true) ? transferred(sk, NULL, result, SENT) : 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 {
-	return is_traffic(flags) ? transferred(sk, NULL, result, RECEIVED) : 0;
+	return is_counted(sk) && is_mine(TWICE_RECEIVED, false) && is_traffic(flags)
+		       ? transferred(sk, NULL, result, RECEIVED)
+		       : 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received_length_2, struct sock *sk, int result, int flags)
+{
+	return is_counted(sk) && is_mine(TWICE_RECEIVED, true) && is_traffic(flags)
+		       ? transferred(sk, NULL, result, RECEIVED)
+		       : 0;
 }
 
 /* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */

@@ -154,6 +154,8 @@ pub enum LossKind {
     FlowTableBytes,
     /// Closed sockets whose event did not fit into the ring buffer. Their traffic is recorded all the same.
     ReleaseEvents,
+    /// Hook calls that the kernel skipped, because the same hook was interrupted on that CPU.
+    SkippedCalls,
     /// Flows that the monitor could not hand to the recorder.
     Channel,
     /// Records that could not be written to the log.
@@ -164,7 +166,8 @@ pub enum LossKind {
 
 impl LossKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::SkippedCalls,
         Self::ProcessEvents,
         Self::FlowTableFull,
         Self::FlowTableBytes,
@@ -199,6 +202,10 @@ impl Loss {
             LossKind::FlowTableBytes => format!("{count} bytes are in no record because of that."),
             LossKind::ReleaseEvents => format!(
                 "{count} closed sockets were noticed late because the ring buffer was full; their traffic is recorded."
+            ),
+            LossKind::SkippedCalls => format!(
+                "{count} events were skipped by the kernel because picosnitch's hook was interrupted on that CPU: a send, \
+                 a receive or the name of a program may be missing."
             ),
             LossKind::Channel => format!("{count} flows are in no record because the recorder was too slow."),
             LossKind::Log => format!("{count} records could not be written to the log and are lost."),

@@ -100,6 +100,8 @@ unsafe impl Shared for types::flow {}
 unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::release_event {}
+// SAFETY: integers only.
+unsafe impl Shared for types::pending_peer {}
 
 #[cfg(test)]
 mod tests {

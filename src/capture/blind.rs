@@ -38,6 +38,8 @@ pub(super) enum When {
     NoDatagramConsumed,
     /// Only without cgroup programs.
     NoCgroup,
+    /// Only where tracepoints can be preempted.
+    Seconds,
     /// Loaded, but attached only when a raw or ping socket, or one that hides its peers, is there.
     Packets,
 }
@@ -75,6 +77,7 @@ const fn where_present(
 const PEER_OF_SEND: &str = "the peers of unconnected UDP sockets that send (their bytes are counted)";
 const PEER_OF_RECEIVE: &str = "the peers of unconnected UDP sockets that receive (their bytes are counted)";
 const PEER_OF_RAW: &str = "the peers of raw and ping sockets (their bytes are counted)";
+const SECOND: &str = "what happens while a hook on the same CPU is interrupted (it is counted and reported)";
 const EARLY_FAILURE: &str = "TCP connects that fail before the first packet (no route, no permission)";
 
 /// All hooks. Before the tracepoints of 6.3 the functions of `struct proto_ops` are watched.
@@ -215,11 +218,22 @@ pub(super) const HOOKS: &[Hook] = &[
         When::Always,
         "AF_PACKET receive rings that live shorter than a window (others are found and reported)",
     ),
+    hook("process_executed_2", Means::Tracepoint("sched_process_exec"), When::Seconds, SECOND),
+    hook("process_forked_2", Means::Tracepoint("sched_process_fork"), When::Seconds, SECOND),
+    hook("process_exited_2", Means::Tracepoint("sched_process_exit"), When::Seconds, SECOND),
+    hook("process_renamed_2", Means::Tracepoint("task_rename"), When::Seconds, SECOND),
+    hook("sent_length_2", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
+    hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("existing_processes", Means::Iterator, When::Always, "processes that started before picosnitch"),
     hook("existing_sockets", Means::Iterator, When::Always, "sockets that were opened before picosnitch"),
 ];
 
 impl Hook {
+    /// Whether it is a tracing program, which the kernel does not let interrupt itself.
+    pub(super) fn is_traced(&self) -> bool {
+        matches!(self.means, Means::Tracepoint(_) | Means::Function(_))
+    }
+
     /// Whether this kernel needs the hook, given what it has.
     pub(super) fn is_wanted(&self, features: &Features) -> bool {
         let lengths = features.has_length_tracepoints();
@@ -228,6 +242,7 @@ impl Hook {
             When::LengthTracepoints => lengths,
             When::NoLengthTracepoints => !lengths,
             When::NoDatagramConsumed => lengths && !features.has_datagram_consumed(),
+            When::Seconds => features.preemptible_tracepoints,
             When::NoCgroup => features.cgroup.is_none(),
         }
     }

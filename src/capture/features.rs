@@ -20,6 +20,10 @@ pub struct Features {
     pub current_task_btf: bool,
     /// Kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`.
     pub casts: bool,
+    /// Kfunc `bpf_preempt_disable`.
+    pub preempt_disable: bool,
+    /// Programs on tracepoints can be preempted.
+    pub preemptible_tracepoints: bool,
     /// fentry and fexit programs can be attached.
     pub ftrace: bool,
     /// Root of the version 2 cgroup hierarchy.
@@ -48,6 +52,9 @@ impl Features {
             match name {
                 "bpf_get_current_task_btf" => features.current_task_btf = true,
                 "bpf_cast_to_kern_ctx" => features.casts = true,
+                "bpf_preempt_disable" => features.preempt_disable = true,
+                // Came with the SRCU flavour under which tracepoints call their programs since then.
+                "init_srcu_struct_fast" => features.preemptible_tracepoints = true,
                 _ => {}
             }
             features.functions.extend(wanted_functions.iter().filter(|wanted| **wanted == name));

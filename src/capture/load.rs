@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Read,
     mem::MaybeUninit,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -33,6 +33,8 @@ pub struct Settings {
 pub struct Capture {
     pub(super) skeleton: PicosnitchSkel<'static>,
     pub(super) drain: Drain,
+    /// The first programs of the tracing hooks: those that the kernel may skip.
+    pub(super) guarded: Vec<OwnedFd>,
     links: Vec<Link>,
     features: Features,
     blind_spots: Vec<BlindSpot>,
@@ -109,7 +111,14 @@ impl Capture {
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
         let drain = Drain::new(ring)?;
-        Ok(Self { skeleton, drain, links, features, blind_spots })
+        let guarded = hooks.iter().filter(|hook| hook.when != When::Seconds && hook.is_traced());
+        let guarded = guarded
+            .filter_map(|hook| {
+                let program = skeleton.object().progs_mut().find(|program| program.name() == hook.program)?;
+                program.as_fd().try_clone_to_owned().ok()
+            })
+            .collect();
+        Ok(Self { skeleton, drain, guarded, links, features, blind_spots })
     }
 
     /// What this kernel has.
@@ -250,6 +259,9 @@ pub(super) fn open(
         let wanted = hooks.iter().any(|hook| program.name() == hook.program);
         program.set_autoload(wanted);
     }
+    // Not on every kernel, and of use only for this.
+    let storage = open.maps.done.set_autocreate(features.preemptible_tracepoints);
+    storage.map_err(CaptureError::bpf("a map was refused"))?;
     let bytes = settings.ring_buffer_pages.saturating_mul(4096);
     open.maps
         .events
@@ -260,6 +272,8 @@ pub(super) fn open(
         switches.have_length_tracepoints = features.has_length_tracepoints();
         switches.have_skb_consume_udp = features.has_datagram_consumed();
         switches.have_casts = features.casts;
+        switches.have_preempt_disable = features.preempt_disable;
+        switches.have_seconds = features.preemptible_tracepoints;
         switches.wake_above = u64::from(bytes / 4);
         switches.consumed_is_needed = !features.ftrace;
     }

@@ -15,7 +15,7 @@ mod sockets;
 
 pub use abi::{FlowKey, ProcessId};
 pub use blind::BlindSpot;
-pub use drain::{Drained, FlowDelta};
+pub use drain::{Drained, FlowDelta, Thoroughness};
 pub(crate) use event::join_arguments;
 pub use event::{Event, ProcessEvent};
 pub use features::Features;

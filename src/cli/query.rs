@@ -181,6 +181,7 @@ fn describe(losses: &[Loss]) -> String {
         let what = match loss.kind {
             LossKind::ProcessEvents => "process events",
             LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
+            LossKind::SkippedCalls => "events (skipped by the kernel)",
             LossKind::FlowTableBytes => "bytes (flow table full)",
             LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
             LossKind::Channel => "flows (recorder too slow)",

@@ -26,7 +26,7 @@ use super::{
     talkers::{Introduction, Talkers},
 };
 use crate::{
-    capture::{self, Capture, CaptureError, Drained, Event, ProcessId},
+    capture::{self, Capture, CaptureError, Drained, Event, ProcessId, Thoroughness},
     config::Config,
     identity::{Ancestry, Cgroups, Processes},
     layout::Layout,
@@ -312,8 +312,8 @@ impl Monitor {
             self.recorder.flush()?;
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
-                let complete = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
-                self.drain(complete)?;
+                let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
+                self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 next = now + TICK;
             }
         }
@@ -325,7 +325,7 @@ impl Monitor {
             self.recorder.give_up();
             return ended;
         }
-        self.drain(true)?;
+        self.drain(Thoroughness::Last)?;
         self.recorder.tell(&ToRecorder::End, None)?;
         let until = Instant::now() + RECORDER_END;
         while !self.recorder.waiting.is_empty() && Instant::now() < until {
@@ -344,11 +344,11 @@ impl Monitor {
         Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
     }
 
-    fn drain(&mut self, complete: bool) -> Result<(), MonitorError> {
-        if complete {
+    fn drain(&mut self, thoroughness: Thoroughness) -> Result<(), MonitorError> {
+        if thoroughness != Thoroughness::Usual {
             self.sampled = Instant::now();
         }
-        let drained = self.capture.drain(complete)?;
+        let drained = self.capture.drain(thoroughness)?;
         for event in &drained.events {
             match event {
                 Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),

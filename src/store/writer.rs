@@ -146,6 +146,7 @@ pub(super) fn loss_number(kind: LossKind) -> i64 {
         LossKind::UncountableSocket => 5,
         LossKind::FlowTableBytes => 6,
         LossKind::ReleaseEvents => 7,
+        LossKind::SkippedCalls => 8,
     }
 }
 

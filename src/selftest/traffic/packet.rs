@@ -1,6 +1,6 @@
 //! AF_PACKET: whole frames and frames without their header, and the rings that are shared memory.
 
-use std::{mem, os::fd::AsRawFd};
+use std::{mem, os::fd::AsRawFd, time::Duration};
 
 use super::{
     super::{
@@ -204,6 +204,8 @@ fn receive_ring(stage: &Stage) -> Outcome<()> {
             socket.wait(libc::POLLIN, 100)?;
         }
     }
+    // A kernel whose functions cannot be watched is asked for rings once a window (of one second here).
+    std::thread::sleep(Duration::from_secs(3));
     Ok(())
 }
 
