@@ -208,7 +208,7 @@ impl Capture {
 }
 
 /// Looks at the kernel without leaving anything attached, for `doctor` too.
-fn probe() -> Result<Features, CaptureError> {
+pub(super) fn probe() -> Result<Features, CaptureError> {
     let functions = HOOKS.iter().filter_map(|hook| match hook.means {
         Means::Function(name) => Some(name),
         _ => None,
@@ -244,11 +244,12 @@ fn missing(
     Ok(())
 }
 
-fn load(
+/// The object with the switches set for this kernel, of which these programs will be loaded.
+pub(super) fn open(
     settings: &Settings,
     features: &Features,
     hooks: &[&Hook],
-) -> Result<PicosnitchSkel<'static>, CaptureError> {
+) -> Result<OpenPicosnitchSkel<'static>, CaptureError> {
     // Lives as long as the process, once in each start.
     let object = Box::leak(Box::new(MaybeUninit::uninit()));
     let refused = || CaptureError::bpf("the kernel refused the BPF object");
@@ -276,7 +277,15 @@ fn load(
         switches.wake_above = u64::from(bytes / 4);
         switches.consumed_is_needed = !features.ftrace;
     }
-    open.load().map_err(|source| CaptureError::Bpf {
+    Ok(open)
+}
+
+fn load(
+    settings: &Settings,
+    features: &Features,
+    hooks: &[&Hook],
+) -> Result<PicosnitchSkel<'static>, CaptureError> {
+    open(settings, features, hooks)?.load().map_err(|source| CaptureError::Bpf {
         what: format!("the kernel refused the BPF object ({})", last_words()),
         source,
     })

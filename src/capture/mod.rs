@@ -9,6 +9,7 @@ mod blind;
 mod drain;
 mod event;
 mod features;
+mod instructions;
 mod load;
 mod sockets;
 
@@ -18,6 +19,7 @@ pub use drain::{Drained, FlowDelta, Thoroughness};
 pub(crate) use event::join_arguments;
 pub use event::{Event, ProcessEvent};
 pub use features::Features;
+pub use instructions::instructions;
 pub use load::{Capture, Settings};
 
 /// Why the kernel half cannot work at all.

@@ -26,6 +26,9 @@ const NEVER_SEEN: &[&str] = &[
 
 /// Runs the command.
 pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("trying what this kernel supports needs root: run `sudo picosnitch doctor`");
+    }
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     // The real thing: loaded, attached, and detached again at the end.
     let capture = match Capture::start(&Settings { ring_buffer_pages: 16 }) {

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{roles::recorder, selftest::actor};
+use crate::{capture, roles::recorder, selftest::actor};
 
 mod check_config;
 mod doctor;
@@ -87,8 +87,20 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match name.to_str() {
         Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),
+        Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),
     }
+}
+
+/// What the verifier thinks of each BPF program on this kernel, as JSON for `cargo xtask instructions`.
+fn instructions() -> anyhow::Result<ExitCode> {
+    let programs: serde_json::Map<_, _> = capture::instructions()?
+        .into_iter()
+        .map(|(program, instructions)| (program.to_owned(), instructions.into()))
+        .collect();
+    let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    print(&format!("{}\n", serde_json::json!({"kernel": kernel, "programs": programs})))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.

@@ -9,6 +9,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256 as Hasher};
@@ -65,6 +66,14 @@ impl Digests {
         lock(&self.states).get(&id).copied().unwrap_or(State::Unreadable)
     }
 
+    /// Waits until the hasher has nothing left to do, but not longer than `most`.
+    pub fn settle(&self, most: Duration) {
+        let until = Instant::now() + most;
+        while Instant::now() < until && lock(&self.states).values().any(|state| *state == State::Pending) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Forgets all executables before this one.
     pub fn forget_before(&self, id: u32) {
         lock(&self.states).retain(|known, _| *known >= id);
@@ -118,12 +127,7 @@ mod tests {
         std::fs::write(&path, b"abc").unwrap();
         assert!(digests.add(1, File::open(&path).unwrap()));
         assert!(digests.add(2, File::open(directory.path()).unwrap()));
-        for _ in 0..1000 {
-            if digests.state(2) != State::Pending {
-                break;
-            }
-            thread::sleep(std::time::Duration::from_millis(5));
-        }
+        digests.settle(Duration::from_secs(5));
         assert!(matches!(digests.state(1), State::Known(_)));
         assert_eq!(digests.state(2), State::Unreadable, "a directory has no bytes");
         assert_eq!(digests.state(3), State::Unreadable);

@@ -32,9 +32,13 @@ impl Problems {
             return;
         }
         text.clone_into(&mut last);
-        let text = format::terminal(text.as_bytes());
-        eprintln!("picosnitch: {text}");
-        if let Err(error) = self.append(&text) {
+        eprintln!("picosnitch: {}", format::terminal(text.as_bytes()));
+        self.log(text);
+    }
+
+    /// Writes to error.log only, what is said on standard error elsewhere.
+    pub fn log(&self, text: &str) {
+        if let Err(error) = self.append(&format::terminal(text.as_bytes())) {
             eprintln!("picosnitch: {} cannot be written: {error}", self.path.display());
         }
     }

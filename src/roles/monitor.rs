@@ -31,6 +31,7 @@ use crate::{
     identity::{Ancestry, Cgroups, Processes},
     layout::Layout,
     model::{Loss, LossKind},
+    record::problems::Problems,
 };
 
 /// Time between two drains.
@@ -88,6 +89,15 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
 /// See [`MonitorError`].
 pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let _pid_file = lock_pid_file(layout)?;
+    let ended = record(layout, config, started);
+    if let Err(error) = &ended {
+        // The caller says it on standard error.
+        Problems::new(layout.error_log.clone()).log(&crate::error_chain(error));
+    }
+    ended
+}
+
+fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let signals = block_signals()?;
     // The recorder opens the log while the kernel checks the programs.
     let mut recorder = Recorder::start(layout, config)?;

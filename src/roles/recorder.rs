@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// How long the last window waits for digests that are being computed.
+const LAST_DIGESTS: Duration = Duration::from_secs(5);
+
 /// Why the recorder ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
@@ -85,11 +88,15 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         problems,
     };
     let ended = recorder.record(&mut channel, &settings);
+    if let Err(error) = &ended {
+        recorder.problems.report(&crate::error_chain(error));
+    }
+    recorder.digests.settle(LAST_DIGESTS);
     recorder.close_window(true);
     if let Some(writing) = recorder.writing.take() {
         writing.finish()?;
     }
-    ended.map(|()| ExitCode::SUCCESS)
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for a message; false when the time is over.

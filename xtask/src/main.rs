@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod instructions;
 mod vm;
 
 #[derive(Parser)]
@@ -18,6 +19,8 @@ struct Cli {
 enum Chore {
     /// Measure what picosnitch costs: each load with and without it, in the same run
     Bench(bench::Options),
+    /// Count the instructions that the verifier processes for each BPF program, here and under stock kernels
+    Instructions(instructions::Options),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -25,6 +28,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::Bench(options) => bench::run(&options),
+        Chore::Instructions(options) => instructions::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {

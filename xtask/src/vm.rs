@@ -31,25 +31,25 @@ pub struct Options {
     /// Series (6.1) or exact name (6.1.0-50-amd64) of a Debian kernel; may be repeated [default: 5.10 6.1
     /// 6.12 6.17 7.3]
     #[arg(long, value_name = "KERNEL")]
-    kernel: Vec<String>,
+    pub kernel: Vec<String>,
     /// Use this picosnitch; otherwise the release build, which is brought up to date first
     #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
+    pub binary: Option<PathBuf>,
     /// Also build the integration tests and put them into the guest as picosnitch-test-NAME
     #[arg(long)]
-    tests: bool,
+    pub tests: bool,
     /// Show a directory of this machine in the guest, read-only unless :rw; may be repeated
     #[arg(long, value_name = "HOST:GUEST[:rw]")]
-    share: Vec<String>,
+    pub share: Vec<String>,
     /// Seconds after which a guest is stopped
     #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
-    timeout: u32,
+    pub timeout: u32,
     /// Memory of the guest
     #[arg(long, default_value = "2G", value_name = "SIZE")]
-    memory: String,
+    pub memory: String,
     /// Command and arguments; `picosnitch` is in the PATH
     #[arg(last = true, required = true)]
-    command: Vec<String>,
+    pub command: Vec<String>,
 }
 
 /// Runs the chore; succeeds only if the command did under every kernel.
@@ -215,7 +215,7 @@ fn stage(root: &Path, options: &Options) -> anyhow::Result<tempfile::TempDir> {
 }
 
 /// Runs cargo in the project and returns what it printed.
-fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(arguments)
         .current_dir(root)
@@ -226,7 +226,7 @@ fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn target(root: &Path) -> PathBuf {
+pub fn target(root: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 

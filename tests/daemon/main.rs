@@ -1,0 +1,11 @@
+//! `picosnitch start-no-daemon` as it runs on a real machine: real BPF programs, real sockets, a real log, and what
+//! goes wrong around it. Needs root; without it every test says so and ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod crash;
+mod full;
+mod harness;
+mod machine;
+mod record;
+mod refuse;
