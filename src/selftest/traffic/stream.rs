@@ -237,7 +237,7 @@ fn open_before_recorder() -> Scenario {
 fn from_now_on(socket: Socket) -> Outcome<Socket> {
     // SAFETY: no pointers are passed.
     let copy = unsafe { libc::fcntl(socket.raw(), libc::F_DUPFD_CLOEXEC, 0) };
-    super::super::socket::check("fcntl", copy as isize)?;
+    crate::selftest::socket::check("fcntl", copy as isize)?;
     // SAFETY: the kernel just made this descriptor and nothing else owns it.
     let copy = unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(copy) };
     Ok(Socket::adopt(copy, Link::Ipv4.family(), libc::SOCK_STREAM, TCP))
