@@ -14,12 +14,12 @@ run: build
 test: lint
 	cargo test --workspace
 	cargo build --release
-	scripts/as-root target/release/picosnitch selftest
-	cargo xtask vm --kernel 6.1 -- picosnitch selftest
+	scripts/as-root target/release/picosnitch selftest --timeout 3000
+	cargo xtask vm --kernel 6.1 -- picosnitch selftest --timeout 3000
 
 # The same proof under every kernel we support, three times in a row each.
 test-kernels: setup-test
-	cargo xtask vm --timeout 3600 -- sh -c 'for n in 1 2 3; do picosnitch selftest || exit; done'
+	cargo xtask vm --timeout 3600 -- sh -c 'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done'
 
 lint: setup-test
 	cargo fmt --all --check

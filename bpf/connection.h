@@ -120,7 +120,8 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 		if (consumed_is_needed)
 			tcp_consumed(sk, &event);
 	}
-	if (send_event(&event, sizeof(event)))
+	/* One half of the ring is for processes: a closed socket is found without its event, a name is not. */
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 2 * wake_above || send_event(&event, sizeof(event)))
 		COUNT(lost_release_events, 1);
 }
 
