@@ -7,30 +7,27 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    os::fd::{AsFd, AsRawFd, RawFd},
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
 use super::{
     Capture, CaptureError,
-    abi::{self, FlowKey, ProcessId, types},
+    abi::{FlowKey, ProcessId, types},
     event::{Event, SocketEvent},
+    known::{Known, is_young, peer, peer_of},
     sockets::Sockets,
+    table::{Buffers, Entry},
 };
 use crate::model::{Amounts, Loss, LossKind, Peer};
 
-/// Flow table entries that are read with one system call.
-const BATCH: usize = 2048;
 /// Ticks between the moment at which the kernel half stops to use an idle entry and its removal: longer than any
 /// program can hold a pointer into the table.
 const GRACE_TICKS: u32 = 4;
 /// Ticks follow each other no faster than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(400);
-/// How long a flow waits for its local end or its peer to become known.
-const HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
 /// Peers that are remembered as opened.
 const MOST_OPENED: usize = 16_384;
 /// `expire_ticks` while there is room, and when the table is more than half full.
@@ -79,16 +76,9 @@ pub enum Thoroughness {
     Last,
 }
 
-/// What the entries of one socket tell about each other.
-#[derive(Debug, Default)]
-struct Known {
-    locals: HashMap<u64, ([u8; 16], u16)>,
-    peers: HashMap<u64, ([u8; 16], u16)>,
-}
-
 /// What was read of a flow last time.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+pub(super) struct Seen {
     sent: u64,
     received: u64,
     connects: u64,
@@ -98,7 +88,7 @@ struct Seen {
 pub(super) struct Drain {
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<Event>>>,
-    seen: HashMap<FlowKey, Seen>,
+    pub(super) seen: HashMap<FlowKey, Seen>,
     /// Peers of datagram sockets that were counted as opened and may come again in another entry.
     opened: HashSet<FlowKey>,
     sockets: Sockets,
@@ -107,19 +97,10 @@ pub(super) struct Drain {
     expiry: u32,
     /// The tick at which `expiry` may be relied on: the one at which it was raised, or lowered, plus the grace.
     expiry_since: u32,
-    losses: [u64; 5],
-    keys: Vec<u8>,
-    values: Vec<u8>,
-}
-
-const KEY_BYTES: usize = size_of::<types::flow_key>();
-const VALUE_BYTES: usize = size_of::<types::flow>();
-
-/// One entry of the flow table.
-struct Entry {
-    raw_key: [u8; KEY_BYTES],
-    key: FlowKey,
-    flow: types::flow,
+    pub(super) losses: [u64; 5],
+    /// Releases did not fit into the ring buffer.
+    missed_releases: bool,
+    pub(super) buffers: Buffers,
 }
 
 impl Drain {
@@ -149,8 +130,8 @@ impl Drain {
             expiry: RELAXED_EXPIRY,
             expiry_since: 0,
             losses: [0; 5],
-            keys: vec![0; BATCH * KEY_BYTES],
-            values: vec![0; BATCH * VALUE_BYTES],
+            missed_releases: false,
+            buffers: Buffers::default(),
         })
     }
 }
@@ -189,6 +170,12 @@ impl Capture {
             self.watch_packets();
         }
         let mut sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
+        // Some sockets closed without a word: those that no process has open any more. Looked for before the table is
+        // read, so that their flows are final.
+        let open: Option<HashSet<u64>> = match std::mem::take(&mut self.drain.missed_releases) {
+            true => Some(self.sockets()?.iter().map(|socket| socket.socket).collect()),
+            false => None,
+        };
         let entries = self.read_table()?;
         if sampled.is_empty() && entries.iter().any(|entry| self.lacks_local_end(entry)) {
             sampled = self.sockets()?;
@@ -200,12 +187,20 @@ impl Capture {
             .into_iter()
             .partition(|event| matches!(event, Event::Released(_)));
         *self.drain.events.borrow_mut() = later;
-        let released: HashMap<u64, SocketEvent> = events
+        let mut released: HashMap<u64, SocketEvent> = events
             .iter()
             .filter_map(|event| {
                 if let Event::Released(socket) = event { Some((socket.socket, *socket)) } else { None }
             })
             .collect();
+        if let Some(open) = open {
+            let gone = entries.iter().filter(|Entry { key, flow, .. }| {
+                flow.stream != 0 && key.socket != 0 && !is_young(flow) && !open.contains(&key.socket)
+            });
+            released.extend(gone.map(|entry| {
+                (entry.key.socket, SocketEvent { socket: entry.key.socket, ..SocketEvent::default() })
+            }));
+        }
         let mut drained = Drained { table_entries: entries.len(), ..Drained::default() };
         let known = self.known_of_sockets(&entries, &sampled);
         let settled: Vec<Entry> = entries
@@ -254,62 +249,15 @@ impl Capture {
         events.extend::<Vec<Event>>(announced);
         drained.events = events;
         drained.losses = self.losses();
+        self.drain.missed_releases = drained.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
         self.set_expiry(drained.table_entries);
         Ok(drained)
-    }
-
-    /// What other entries of the same socket know: a process that only connects never learns its local end, and a
-    /// datagram whose sender was not told has it from the ones around it.
-    fn known_of_sockets(&self, entries: &[Entry], sampled: &[SocketEvent]) -> Known {
-        let mut known = Known::default();
-        for socket in sampled.iter().filter(|socket| socket.local.1 != 0) {
-            known.locals.insert(socket.socket, socket.local);
-        }
-        for Entry { key, flow, .. } in entries {
-            if flow.local_port != 0 && flow.stream != 0 {
-                known.locals.insert(key.socket, (flow.local, flow.local_port));
-            }
-            if flow.stream == 0 && key.peer != [0; 16] {
-                known.peers.entry(key.socket).or_insert((key.peer, key.peer_port));
-            }
-        }
-        // What the hooks on each packet heard is surer than what another entry says.
-        for Entry { key, flow, .. } in entries.iter().filter(|entry| lacks_peer(entry)) {
-            let map = if flow.received > 0 {
-                &self.skeleton.maps.heard_from
-            } else {
-                &self.skeleton.maps.talked_to
-            };
-            if let Ok(Some(bytes)) = map.lookup(&key.socket.to_ne_bytes(), MapFlags::ANY)
-                && let Some(heard) = abi::read::<types::pending_peer>(&bytes)
-            {
-                known.peers.insert(key.socket, (heard.address, heard.port));
-            }
-        }
-        known
-    }
-
-    /// Whether a young flow had better wait for the next drain, which may know its local end or its peer.
-    fn is_held_back(&self, entry: &Entry, known: &Known) -> bool {
-        let Entry { key, flow, .. } = entry;
-        let young = is_young(flow);
-        let waits = if flow.stream != 0 {
-            flow.local_port == 0 && !known.locals.contains_key(&key.socket)
-        } else {
-            lacks_peer(entry) && !known.peers.contains_key(&key.socket)
-        };
-        young && waits && !self.drain.seen.contains_key(key)
     }
 
     /// Whether open sockets have to be asked now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
         let hooks = ["received_splice", "received_zero_copy", "ring_set"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
-    }
-
-    /// A connection that is to be recorded now, though no hook has seen its local end: the socket itself knows it.
-    fn lacks_local_end(&self, Entry { key, flow, .. }: &Entry) -> bool {
-        flow.stream != 0 && flow.local_port == 0 && !is_young(flow) && !self.drain.seen.contains_key(key)
     }
 
     fn advance_tick(&mut self) {
@@ -348,52 +296,6 @@ impl Capture {
         let idle = self.drain.tick.wrapping_sub(flow.last_tick);
         // After the limit was raised, entries that the kernel half had given up may come back to life.
         flow.expires != 0 && settled && idle > self.drain.expiry + GRACE_TICKS
-    }
-
-    fn read_table(&mut self) -> Result<Vec<Entry>, CaptureError> {
-        let map = self.skeleton.maps.flows.as_fd().as_raw_fd();
-        let drain = &mut self.drain;
-        let mut entries = Vec::new();
-        let mut position = [0_u64; 6]; // the kernel keeps a bucket number in it, at most a key
-        let mut first = true;
-        loop {
-            let mut count = BATCH as u32;
-            let from = if first { std::ptr::null_mut() } else { position.as_mut_ptr().cast() };
-            let mut next = [0_u64; 6];
-            // SAFETY: keys and values have room for BATCH entries of the map's sizes, the positions for a key, and
-            // `count` says so; the kernel writes no more than that.
-            let result = unsafe {
-                libbpf_sys::bpf_map_lookup_batch(
-                    map,
-                    from,
-                    next.as_mut_ptr().cast(),
-                    drain.keys.as_mut_ptr().cast(),
-                    drain.values.as_mut_ptr().cast(),
-                    &mut count,
-                    std::ptr::null(),
-                )
-            };
-            if result != 0 && result != -libc::ENOENT {
-                return Err(CaptureError::io("the flow table cannot be read")(
-                    std::io::Error::from_raw_os_error(-result),
-                ));
-            }
-            let count = count as usize;
-            let keys = drain.keys.chunks_exact(KEY_BYTES).take(count);
-            for (key, value) in keys.zip(drain.values.chunks_exact(VALUE_BYTES)) {
-                let Ok(raw_key) = <[u8; KEY_BYTES]>::try_from(key) else { continue };
-                if let (Some(key), Some(flow)) =
-                    (abi::read::<types::flow_key>(key), abi::read::<types::flow>(value))
-                {
-                    entries.push(Entry { raw_key, key: key.into(), flow });
-                }
-            }
-            if result == -libc::ENOENT {
-                return Ok(entries);
-            }
-            first = false;
-            position = next;
-        }
     }
 
     /// Puts flows that are seen for the first time in the order in which they began, and finds out what they open.
@@ -447,109 +349,4 @@ impl Capture {
             },
         }
     }
-
-    fn remove(&self, keys: &[u8]) {
-        let flows = &self.skeleton.maps.flows;
-        let count = keys.len() / KEY_BYTES;
-        if count > 0 && flows.delete_batch(keys, count as u32, MapFlags::ANY, MapFlags::ANY).is_err() {
-            // The batch stops at a key that is not there (it cannot be): go on one by one.
-            for key in keys.chunks_exact(KEY_BYTES) {
-                let _ = flows.delete(key);
-            }
-        }
-    }
-
-    fn losses(&mut self) -> Vec<Loss> {
-        let Some(bss) = self.skeleton.maps.bss_data.as_deref() else { return Vec::new() };
-        // SAFETY: valid, aligned references; volatile because the kernel half writes them meanwhile.
-        let now = unsafe {
-            [
-                std::ptr::read_volatile(&bss.lost_process_events),
-                std::ptr::read_volatile(&bss.lost_release_events),
-                std::ptr::read_volatile(&bss.lost_flow_operations),
-                std::ptr::read_volatile(&bss.lost_flow_bytes),
-                std::ptr::read_volatile(&bss.done_by_second),
-            ]
-        };
-        let [events, releases, operations, bytes, repaired] = now;
-        // What the second programs did is not lost; neither number is of exactly the same moment.
-        let skipped = self.skipped_calls().saturating_sub(repaired).max(self.drain.losses[4]);
-        let now = [events, releases, operations, bytes, skipped];
-        let before = std::mem::replace(&mut self.drain.losses, now);
-        let kinds = [
-            LossKind::ProcessEvents,
-            LossKind::ReleaseEvents,
-            LossKind::FlowTableFull,
-            LossKind::FlowTableBytes,
-            LossKind::SkippedCalls,
-        ];
-        kinds
-            .into_iter()
-            .zip(now.into_iter().zip(before))
-            .map(|(kind, (now, before))| Loss { kind, count: now.wrapping_sub(before) })
-            .filter(|loss| loss.count > 0)
-            .collect()
-    }
-
-    /// How often the kernel skipped a tracing program, because it was running on that CPU already
-    /// (`bpf_prog_info.recursion_misses`, 5.12 and later).
-    fn skipped_calls(&self) -> u64 {
-        self.guarded.iter().map(|program| recursion_misses(program.as_raw_fd())).sum()
-    }
-}
-
-fn recursion_misses(program: RawFd) -> u64 {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut bytes = size_of_val(&info) as u32;
-    // SAFETY: the kernel writes at most `bytes` bytes into a structure of that size; zeroed, it asks for no array.
-    let result =
-        unsafe { libbpf_sys::bpf_obj_get_info_by_fd(program, (&raw mut info).cast(), &raw mut bytes) };
-    if result == 0 { info.recursion_misses } else { 0 }
-}
-
-/// An IP datagram flow whose hook could not tell the peer.
-fn lacks_peer(Entry { key, flow, .. }: &Entry) -> bool {
-    flow.stream == 0 && i32::from(flow.family) != libc::AF_PACKET && key.peer == [0; 16]
-}
-
-fn peer_of(entry: &Entry, known: &Known) -> ([u8; 16], u16) {
-    let told = (entry.key.peer, entry.key.peer_port);
-    if lacks_peer(entry) { known.peers.get(&entry.key.socket).copied().unwrap_or(told) } else { told }
-}
-
-fn peer(entry: &Entry, known: &Known) -> Peer {
-    let Entry { key, flow, .. } = entry;
-    let (remote, remote_port) = peer_of(entry, known);
-    let mut local = (flow.local, flow.local_port);
-    if flow.stream != 0 && flow.local_port == 0 {
-        local = known.locals.get(&key.socket).copied().unwrap_or(local);
-    }
-    let remote_address = abi::address(remote);
-    let local_address = abi::address(local.0).filter(|address| !address.is_unspecified());
-    let family = match remote_address.or(local_address) {
-        // IPv4 over an IPv6 socket.
-        Some(address) if i32::from(flow.family) == libc::AF_INET6 && address.is_ipv4() => {
-            libc::AF_INET as u16
-        }
-        _ => flow.family,
-    };
-    Peer {
-        family,
-        protocol: key.protocol as u16,
-        local_address,
-        remote_address,
-        local_port: i32::from(local.1),
-        remote_port: i32::from(remote_port),
-        ..Peer::default()
-    }
-}
-
-fn is_young(flow: &types::flow) -> bool {
-    boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS
-}
-
-/// Nanoseconds since the boot, the clock of `bpf_ktime_get_boot_ns`.
-fn boot_time() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-    now.map_or(0, |now| Duration::from(now).as_nanos() as u64)
 }

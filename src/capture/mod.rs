@@ -10,8 +10,11 @@ mod drain;
 mod event;
 mod features;
 mod instructions;
+mod known;
 mod load;
+mod losses;
 mod sockets;
+mod table;
 
 pub use abi::{FlowKey, ProcessId};
 pub use blind::BlindSpot;

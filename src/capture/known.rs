@@ -1,0 +1,121 @@
+//! What the hook that saw a flow could not know, and others do: the peer of a datagram, the local end of a connection.
+
+use std::{collections::HashMap, time::Duration};
+
+use libbpf_rs::{MapCore, MapFlags};
+
+use super::{
+    Capture,
+    abi::{self, types},
+    event::SocketEvent,
+    table::Entry,
+};
+use crate::model::Peer;
+
+/// How long a flow waits for its local end or its peer to become known.
+const HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
+/// What the entries of one socket tell about each other.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub locals: HashMap<u64, ([u8; 16], u16)>,
+    pub peers: HashMap<u64, ([u8; 16], u16)>,
+}
+
+impl Capture {
+    /// What other entries of the same socket know: a process that only connects never learns its local end, and a
+    /// datagram whose sender was not told has it from the ones around it.
+    pub(super) fn known_of_sockets(&self, entries: &[Entry], sampled: &[SocketEvent]) -> Known {
+        let mut known = Known::default();
+        for socket in sampled.iter().filter(|socket| socket.local.1 != 0) {
+            known.locals.insert(socket.socket, socket.local);
+        }
+        for Entry { key, flow, .. } in entries {
+            if flow.local_port != 0 && flow.stream != 0 {
+                known.locals.insert(key.socket, (flow.local, flow.local_port));
+            }
+            if flow.stream == 0 && key.peer != [0; 16] {
+                known.peers.entry(key.socket).or_insert((key.peer, key.peer_port));
+            }
+        }
+        // What the hooks on each packet heard is surer than what another entry says.
+        for Entry { key, flow, .. } in entries.iter().filter(|entry| lacks_peer(entry)) {
+            let map = if flow.received > 0 {
+                &self.skeleton.maps.heard_from
+            } else {
+                &self.skeleton.maps.talked_to
+            };
+            if let Ok(Some(bytes)) = map.lookup(&key.socket.to_ne_bytes(), MapFlags::ANY)
+                && let Some(heard) = abi::read::<types::pending_peer>(&bytes)
+            {
+                known.peers.insert(key.socket, (heard.address, heard.port));
+            }
+        }
+        known
+    }
+
+    /// Whether a young flow had better wait for the next drain, which may know its local end or its peer.
+    pub(super) fn is_held_back(&self, entry: &Entry, known: &Known) -> bool {
+        let Entry { key, flow, .. } = entry;
+        let young = is_young(flow);
+        let waits = if flow.stream != 0 {
+            flow.local_port == 0 && !known.locals.contains_key(&key.socket)
+        } else {
+            lacks_peer(entry) && !known.peers.contains_key(&key.socket)
+        };
+        young && waits && !self.drain.seen.contains_key(key)
+    }
+
+    /// A connection that is to be recorded now, though no hook has seen its local end: the socket itself knows it.
+    pub(super) fn lacks_local_end(&self, Entry { key, flow, .. }: &Entry) -> bool {
+        flow.stream != 0 && flow.local_port == 0 && !is_young(flow) && !self.drain.seen.contains_key(key)
+    }
+}
+
+/// An IP datagram flow whose hook could not tell the peer.
+fn lacks_peer(Entry { key, flow, .. }: &Entry) -> bool {
+    flow.stream == 0 && i32::from(flow.family) != libc::AF_PACKET && key.peer == [0; 16]
+}
+
+pub(super) fn peer_of(entry: &Entry, known: &Known) -> ([u8; 16], u16) {
+    let told = (entry.key.peer, entry.key.peer_port);
+    if lacks_peer(entry) { known.peers.get(&entry.key.socket).copied().unwrap_or(told) } else { told }
+}
+
+/// The other end of a flow, and this one.
+pub(super) fn peer(entry: &Entry, known: &Known) -> Peer {
+    let Entry { key, flow, .. } = entry;
+    let (remote, remote_port) = peer_of(entry, known);
+    let mut local = (flow.local, flow.local_port);
+    if flow.stream != 0 && flow.local_port == 0 {
+        local = known.locals.get(&key.socket).copied().unwrap_or(local);
+    }
+    let remote_address = abi::address(remote);
+    let local_address = abi::address(local.0).filter(|address| !address.is_unspecified());
+    let family = match remote_address.or(local_address) {
+        // IPv4 over an IPv6 socket.
+        Some(address) if i32::from(flow.family) == libc::AF_INET6 && address.is_ipv4() => {
+            libc::AF_INET as u16
+        }
+        _ => flow.family,
+    };
+    Peer {
+        family,
+        protocol: key.protocol as u16,
+        local_address,
+        remote_address,
+        local_port: i32::from(local.1),
+        remote_port: i32::from(remote_port),
+        ..Peer::default()
+    }
+}
+
+/// Whether a flow is so young that it may wait for the next drain.
+pub(super) fn is_young(flow: &types::flow) -> bool {
+    boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS
+}
+
+/// Nanoseconds since the boot, the clock of `bpf_ktime_get_boot_ns`.
+fn boot_time() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| Duration::from(now).as_nanos() as u64)
+}
