@@ -18,7 +18,7 @@
 #define PATH_DEPTH 48	     /* components of a path that are followed */
 #define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
-#define MOST_CPUS 512 /* that are searched for a thread that has just moved */
+#define MOST_CPUS 256 /* that are searched for a thread that has just moved */
 
 /*
  * One program run by one process: a process id is used again, and a process that calls execve becomes another
