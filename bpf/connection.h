@@ -83,7 +83,8 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 static __always_inline void tcp_consumed(struct sock *sk, struct release_event *event)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
-	__u32 unread;
+	__u64 received = 0;
+	__u32 unread = 0, next;
 
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return;
@@ -92,8 +93,20 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	/* A protocol on top (TLS) takes bytes that no program sees. */
 	if (LOAD(have_casts, tcp, inet_conn.icsk_ulp_ops))
 		return;
-	unread = LOAD(have_casts, tcp, rcv_nxt) - LOAD(have_casts, tcp, copied_seq);
-	event->consumed = LOAD(have_casts, tcp, bytes_received) - unread;
+	/* The softirq that receives changes two of them, one after the other: they belong together if they stay. */
+	for (int attempt = 0; attempt < 4; attempt++) {
+		next = LOAD(have_casts, tcp, rcv_nxt);
+		received = LOAD(have_casts, tcp, bytes_received);
+		unread = next - LOAD(have_casts, tcp, copied_seq);
+		barrier();
+		if (next == LOAD(have_casts, tcp, rcv_nxt) && received == LOAD(have_casts, tcp, bytes_received))
+			break;
+		unread = 0;
+		received = 0;
+	}
+	if (unread > received || !received)
+		return;
+	event->consumed = received - unread;
 	if (unread == 0 && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
 		event->consumed -= 1;
 	event->has_consumed = 1;
