@@ -148,27 +148,34 @@ static __always_inline int send_event(void *event, __u64 bytes)
 	return bpf_ringbuf_output(&events, event, bytes, flags);
 }
 
+enum turn { FIRST, SECOND, THIRD };
+
 /*
- * Whether this program is the one to do the work. The first one leaves it to the second if it cannot leave a note:
- * then the second one finds none.
+ * Whether this program is the one to do the work. Each leaves a note for the next: 1, the first one did it; 2, the second
+ * one was there. The third one, where there is one, clears the note, or does what both were skipped for. Who cannot
+ * leave a note leaves the work to the next.
  */
-static __always_inline bool is_mine(enum twice hook, bool second)
+static __always_inline bool is_mine(enum twice hook, enum turn turn)
 {
 	struct done *note;
+	__u8 *mark;
 
 	if (!have_seconds)
-		return !second;
-	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0, second ? 0 : BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!second) {
-		if (!note)
-			return false;
-		note->by_first[hook] = 1;
+		return turn == FIRST;
+	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0,
+				    turn == THIRD ? 0 : BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!note)
+		return turn == SECOND;
+	mark = &note->by_first[hook];
+	if (turn == FIRST) {
+		*mark = 1;
 		return true;
 	}
-	if (note && note->by_first[hook]) {
-		note->by_first[hook] = 0;
+	if (turn == SECOND ? *mark == 1 : *mark != 0) {
+		*mark = turn == SECOND ? 2 : 0;
 		return false;
 	}
+	*mark = turn == SECOND ? 2 : 0;
 	COUNT(done_by_second, 1);
 	return true;
 }

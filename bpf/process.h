@@ -30,13 +30,13 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	return is_mine(TWICE_EXEC, false) ? executed(task, program) : 0;
+	return is_mine(TWICE_EXEC, FIRST) ? executed(task, program) : 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_executed_2, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	return is_mine(TWICE_EXEC, true) ? executed(task, program) : 0;
+	return is_mine(TWICE_EXEC, SECOND) ? executed(task, program) : 0;
 }
 
 static __always_inline int forked(struct task_struct *child)
@@ -57,13 +57,13 @@ static __always_inline int forked(struct task_struct *child)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, false) ? forked(child) : 0;
+	return child->pid == child->tgid && is_mine(TWICE_FORK, FIRST) ? forked(child) : 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked_2, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, true) ? forked(child) : 0;
+	return child->pid == child->tgid && is_mine(TWICE_FORK, SECOND) ? forked(child) : 0;
 }
 
 static __always_inline int send_process_id(__u32 kind, struct task_struct *task, const char *comm)
@@ -85,26 +85,26 @@ static __always_inline bool is_last_thread(struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exited, struct task_struct *task)
 {
-	return is_last_thread(task) && is_mine(TWICE_EXIT, false) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_last_thread(task) && is_mine(TWICE_EXIT, FIRST) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exited_2, struct task_struct *task)
 {
-	return is_last_thread(task) && is_mine(TWICE_EXIT, true) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_last_thread(task) && is_mine(TWICE_EXIT, SECOND) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
 }
 
 /* Only the leader's name counts: a thread's name would hide its program. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(process_renamed, struct task_struct *task, const char *comm)
 {
-	return task->pid == task->tgid && is_mine(TWICE_RENAME, false) ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return task->pid == task->tgid && is_mine(TWICE_RENAME, FIRST) ? send_process_id(EVENT_RENAME, task, comm) : 0;
 }
 
 SEC("tp_btf/task_rename")
 int BPF_PROG(process_renamed_2, struct task_struct *task, const char *comm)
 {
-	return task->pid == task->tgid && is_mine(TWICE_RENAME, true) ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return task->pid == task->tgid && is_mine(TWICE_RENAME, SECOND) ? send_process_id(EVENT_RENAME, task, comm) : 0;
 }
 
 static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)

@@ -157,19 +157,25 @@ static __always_inline bool is_traffic(int flags)
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_SENT, false) ? transferred(sk, NULL, result, SENT) : 0;
+	return is_counted(sk) && is_mine(TWICE_SENT, FIRST) ? transferred(sk, NULL, result, SENT) : 0;
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length_2, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_SENT, true) ? transferred(sk, NULL, result, SENT) : 0;
+	return is_counted(sk) && is_mine(TWICE_SENT, SECOND) ? transferred(sk, NULL, result, SENT) : 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sent_length_3, struct sock *sk, int result, int flags)
+{
+	return is_counted(sk) && is_mine(TWICE_SENT, THIRD) ? transferred(sk, NULL, result, SENT) : 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_RECEIVED, false) && is_traffic(flags)
+	return is_counted(sk) && is_mine(TWICE_RECEIVED, FIRST) && is_traffic(flags)
 		       ? transferred(sk, NULL, result, RECEIVED)
 		       : 0;
 }
@@ -177,7 +183,15 @@ int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length_2, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_RECEIVED, true) && is_traffic(flags)
+	return is_counted(sk) && is_mine(TWICE_RECEIVED, SECOND) && is_traffic(flags)
+		       ? transferred(sk, NULL, result, RECEIVED)
+		       : 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received_length_3, struct sock *sk, int result, int flags)
+{
+	return is_counted(sk) && is_mine(TWICE_RECEIVED, THIRD) && is_traffic(flags)
 		       ? transferred(sk, NULL, result, RECEIVED)
 		       : 0;
 }

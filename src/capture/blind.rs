@@ -224,6 +224,8 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("process_renamed_2", Means::Tracepoint("task_rename"), When::Seconds, SECOND),
     hook("sent_length_2", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
     hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
+    hook("sent_length_3", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
+    hook("received_length_3", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("existing_processes", Means::Iterator, When::Always, "processes that started before picosnitch"),
     hook("existing_sockets", Means::Iterator, When::Always, "sockets that were opened before picosnitch"),
 ];
