@@ -10,7 +10,7 @@
 #ifndef PICOSNITCH_DATAGRAM_H
 #define PICOSNITCH_DATAGRAM_H
 
-#include "flow.h"
+#include "socket.h"
 
 static __always_inline void remember(void *map, __u64 by, struct pending_peer *peer)
 {
@@ -128,6 +128,32 @@ int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length
 	remember(&receiving, peer.thread, &peer);
 	return 0;
 }
+
+/* Raw and ping sockets, where their functions can be watched: the address given, also before the hooks on packets are there. */
+static __always_inline int sending_raw(struct sock *sk, struct msghdr *message)
+{
+	struct pending_peer peer = {};
+	struct flow_key key = {};
+
+	if (!peer_of_message(message, &key))
+		return 0;
+	peer.socket = socket_inode(sk, true);
+	__builtin_memcpy(peer.address, key.peer, sizeof(peer.address));
+	remember(&talked_to, peer.socket, &peer);
+	return 0;
+}
+
+#define SENDING_RAW_HOOK(name, function)                                                  \
+	SEC("fentry/" function)                                                           \
+	int BPF_PROG(name, struct sock *sk, struct msghdr *message, unsigned long length) \
+	{                                                                                 \
+		return sending_raw(sk, message);                                          \
+	}
+
+SENDING_RAW_HOOK(sending_raw4, "raw_sendmsg")
+SENDING_RAW_HOOK(sending_raw6, "rawv6_sendmsg")
+SENDING_RAW_HOOK(sending_ping4, "ping_v4_sendmsg")
+SENDING_RAW_HOOK(sending_ping6, "ping_v6_sendmsg")
 
 /* A raw or ping socket is made. */
 SEC("cgroup/sock_create")

@@ -78,6 +78,8 @@ const PEER_OF_SEND: &str = "the peers of unconnected UDP sockets that send (thei
 const PEER_OF_RECEIVE: &str = "the peers of unconnected UDP sockets that receive (their bytes are counted)";
 const PEER_OF_RAW: &str = "the peers of raw and ping sockets (their bytes are counted)";
 const SECOND: &str = "what happens while a hook on the same CPU is interrupted (it is counted and reported)";
+const FIRST_OF_RAW: &str = "the peers of what the first raw or ping socket after the start sends at once, before the hooks on \
+                            packets are attached (its bytes are counted)";
 const EARLY_FAILURE: &str = "TCP connects that fail before the first packet (no route, no permission)";
 
 /// All hooks. Before the tracepoints of 6.3 the functions of `struct proto_ops` are watched.
@@ -222,6 +224,10 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("process_forked_2", Means::Tracepoint("sched_process_fork"), When::Seconds, SECOND),
     hook("process_exited_2", Means::Tracepoint("sched_process_exit"), When::Seconds, SECOND),
     hook("process_renamed_2", Means::Tracepoint("task_rename"), When::Seconds, SECOND),
+    hook("sending_raw4", Means::Function("raw_sendmsg"), When::LengthTracepoints, FIRST_OF_RAW),
+    hook("sending_raw6", Means::Function("rawv6_sendmsg"), When::LengthTracepoints, FIRST_OF_RAW),
+    hook("sending_ping4", Means::Function("ping_v4_sendmsg"), When::LengthTracepoints, FIRST_OF_RAW),
+    hook("sending_ping6", Means::Function("ping_v6_sendmsg"), When::LengthTracepoints, FIRST_OF_RAW),
     hook("sent_length_2", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
     hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("sent_length_3", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),

@@ -39,15 +39,17 @@ impl Capture {
         }
         // What the hooks on each packet heard is surer than what another entry says.
         for Entry { key, flow, .. } in entries.iter().filter(|entry| lacks_peer(entry)) {
-            let map = if flow.received > 0 {
-                &self.skeleton.maps.heard_from
-            } else {
-                &self.skeleton.maps.talked_to
-            };
-            if let Ok(Some(bytes)) = map.lookup(&key.socket.to_ne_bytes(), MapFlags::ANY)
-                && let Some(heard) = abi::read::<types::pending_peer>(&bytes)
-            {
-                known.peers.insert(key.socket, (heard.address, heard.port));
+            // The one that fits the direction, or else the other: who is answered was heard, who answers was asked.
+            let mut maps = [&self.skeleton.maps.talked_to, &self.skeleton.maps.heard_from];
+            if flow.received > 0 {
+                maps.reverse();
+            }
+            let told = maps.into_iter().find_map(|map| {
+                let bytes = map.lookup(&key.socket.to_ne_bytes(), MapFlags::ANY).ok()??;
+                abi::read::<types::pending_peer>(&bytes)
+            });
+            if let Some(told) = told {
+                known.peers.insert(key.socket, (told.address, told.port));
             }
         }
         known
