@@ -86,8 +86,8 @@ struct process_event {
 	__u32 kind;
 	__u32 flags;
 	struct process_id id;
-	struct process_id parent; /* through real_parent; tgid 0: none */
-	struct process_id grandparent;
+	struct process_id parent;      /* through real_parent; tgid 0: none */
+	struct process_id grandparent; /* of a fork: the process that forked */
 	__u64 cgroup;
 	__u64 inode;
 	__u32 device; /* kernel encoding: major << 20 | minor */

@@ -86,7 +86,7 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	__u64 received = 0;
 	__u32 unread = 0, next;
 
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
 		return;
 	if (have_casts)
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
@@ -126,9 +126,12 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 		.protocol = LOAD(typed, sk, sk_protocol),
 	};
 
+	/* A socket() that failed half-way has no file. */
+	if (!event.socket)
+		return;
 	if (family == AF_INET || family == AF_INET6) {
 		peer_of_socket(&key, sk, family, typed);
-		if (is_stream(key.protocol) && key.peer_port)
+		if (is_stream(LOAD(typed, sk, sk_type), key.protocol) && key.peer_port)
 			flow_add(&key, sk, family, typed, 0, RECEIVED);
 		if (consumed_is_needed)
 			tcp_consumed(sk, &event);

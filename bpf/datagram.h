@@ -193,7 +193,7 @@ static __always_inline int packet_seen(struct __sk_buff *skb, bool egress)
 	if (!sk)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->protocol == IPPROTO_TCP)
+	if (!sk || (sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW))
 		return 1;
 	ports = has_ports(sk->type, sk->protocol);
 	if (ports && (egress || have_skb_consume_udp || sk->state == TCP_ESTABLISHED))

@@ -26,9 +26,9 @@ static __always_inline void key_copy_ipv6(__u8 *to, struct sock *sk)
 	word[3] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3];
 }
 
-static __always_inline bool is_stream(__u32 protocol)
+static __always_inline bool is_stream(__u16 type, __u32 protocol)
 {
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP;
+	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP);
 }
 
 /* Raw and ping sockets keep other numbers where the rest has ports. */
@@ -84,7 +84,7 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->netns =
 		typed ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	flow->family = family;
-	flow->stream = is_stream(key->protocol);
+	flow->stream = family != AF_PACKET && is_stream(LOAD(typed, sk, sk_type), key->protocol);
 	flow->last_tick = tick;
 	/* Streams end with their socket; so do others, but they may meet any number of peers until then. */
 	flow->expires = !flow->stream || !key->socket;

@@ -10,11 +10,11 @@ int existing_processes(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct process_event *event;
-	__u32 zero = 0;
+	__u32 slot = 1;
 
 	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
-	event = bpf_map_lookup_elem(&scratch, &zero);
+	event = bpf_map_lookup_elem(&scratch, &slot);
 	if (!event)
 		return 0;
 	stay_alone();

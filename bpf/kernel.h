@@ -44,6 +44,7 @@ enum bpf_map_type {
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_PACKET 17
+#define SOCK_STREAM 1
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
@@ -152,7 +153,7 @@ struct sk_buff {
 	__u16 transport_header;
 	__u16 network_header;
 };
-struct tcp_zerocopy_receive { __u32 length; __s32 copybuf_len; };
+struct tcp_zerocopy_receive { __u32 length; __s32 copybuf_len; __u64 msg_control; };
 
 struct seq_file;
 struct page;

@@ -98,7 +98,7 @@ struct {
 /* Too big for the 512 bytes of stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2); /* of the hooks, and of the iterator, which they may interrupt */
 	__type(key, __u32);
 	__type(value, struct process_event);
 } scratch SEC(".maps");

@@ -39,7 +39,8 @@ int BPF_PROG(process_executed_2, struct task_struct *task, int old_pid, struct l
 	return is_mine(TWICE_EXEC, SECOND) ? executed(task, program) : 0;
 }
 
-static __always_inline int forked(struct task_struct *child)
+/* With CLONE_PARENT the new process is not a child of the one whose program it runs: that is told as its grandparent. */
+static __always_inline int forked(struct task_struct *parent, struct task_struct *child)
 {
 	__u32 zero = 0;
 	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
@@ -49,6 +50,7 @@ static __always_inline int forked(struct task_struct *child)
 	stay_alone();
 	event->kind = EVENT_FORK;
 	describe(event, child, NULL);
+	process_id_of(parent, &event->grandparent);
 	send_process_event(event, event_bytes(event));
 	alone_no_more();
 	return 0;
@@ -57,13 +59,13 @@ static __always_inline int forked(struct task_struct *child)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, FIRST) ? forked(child) : 0;
+	return child->pid == child->tgid && is_mine(TWICE_FORK, FIRST) ? forked(parent, child) : 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked_2, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, SECOND) ? forked(child) : 0;
+	return child->pid == child->tgid && is_mine(TWICE_FORK, SECOND) ? forked(parent, child) : 0;
 }
 
 static __always_inline int send_process_id(__u32 kind, struct task_struct *task, const char *comm)

@@ -128,7 +128,7 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 	connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	if (result <= 0) {
 		/* Nothing moved; but the first touch of an accepted connection is its sign of life. */
-		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(sk->sk_protocol))
+		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(sk->sk_type, sk->sk_protocol))
 			return 0;
 		result = 0;
 	}
@@ -141,7 +141,7 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 		key.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
 	} else {
 		peer_of_socket(&key, sk, family, true);
-		if (!is_stream(key.protocol))
+		if (!is_stream(sk->sk_type, key.protocol))
 			peer_of_datagram(&key, sk, connected, message, direction);
 	}
 	flow_add(&key, sk, family, true, result, direction);
@@ -240,13 +240,19 @@ int BPF_PROG(received_splice, struct socket *socket, void *position, void *pipe,
 }
 
 SEC("fexit/tcp_zerocopy_receive")
-int BPF_PROG(received_zero_copy, struct sock *sk, struct tcp_zerocopy_receive *request)
+int received_zero_copy(unsigned long long *ctx)
 {
-	long bytes = request->length;
+	struct tcp_zerocopy_receive *request = (void *)ctx[1];
+	/* The result comes after the arguments: two before 5.12, which brought a third one and this field. */
+	int result = bpf_core_field_exists(request->msg_control) ? ctx[3] : ctx[2];
+	long bytes;
 
+	if (result < 0)
+		return 0; /* the fields still hold what the caller asked for */
+	bytes = request->length;
 	if (bpf_core_field_exists(request->copybuf_len) && request->copybuf_len > 0)
 		bytes += request->copybuf_len;
-	return bytes ? transferred(sk, NULL, bytes, RECEIVED) : 0;
+	return bytes ? transferred((struct sock *)ctx[0], NULL, bytes, RECEIVED) : 0;
 }
 
 SEC("fexit/mptcp_splice_read")

@@ -165,14 +165,14 @@ impl Capture {
         self.advance_tick();
         // First the ring, then the table: a released socket's flows are final when its event is here.
         self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
-        let wanted = self.drain.events.borrow().contains(&Event::PacketsWanted);
-        if wanted {
+        if self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packets_wanted) {
             self.watch_packets();
         }
         let mut sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
         // Some sockets closed without a word: those that no process has open any more. Looked for before the table is
         // read, so that their flows are final.
-        let open: Option<HashSet<u64>> = match std::mem::take(&mut self.drain.missed_releases) {
+        let can_look = !self.blind_spots().iter().any(|spot| spot.hook == "existing_sockets");
+        let open: Option<HashSet<u64>> = match std::mem::take(&mut self.drain.missed_releases) && can_look {
             true => Some(self.sockets()?.iter().map(|socket| socket.socket).collect()),
             false => None,
         };
@@ -193,10 +193,17 @@ impl Capture {
                 if let Event::Released(socket) = event { Some((socket.socket, *socket)) } else { None }
             })
             .collect();
+        let mut again = false;
         if let Some(open) = open {
-            let gone = entries.iter().filter(|Entry { key, flow, .. }| {
-                flow.stream != 0 && key.socket != 0 && !is_young(flow) && !open.contains(&key.socket)
-            });
+            let gone: Vec<&Entry> = entries
+                .iter()
+                .filter(|Entry { key, flow, .. }| {
+                    flow.stream != 0 && key.socket != 0 && !open.contains(&key.socket)
+                })
+                .collect();
+            // A young one may be on its way into a process: look again.
+            again = gone.iter().any(|entry| is_young(&entry.flow));
+            let gone = gone.into_iter().filter(|entry| !is_young(&entry.flow));
             released.extend(gone.map(|entry| {
                 (entry.key.socket, SocketEvent { socket: entry.key.socket, ..SocketEvent::default() })
             }));
@@ -234,8 +241,8 @@ impl Capture {
         }
         self.remove(&finished);
         for socket in released.values().chain(&sampled) {
-            if let Some((process, bytes)) = self.drain.sockets.unseen(socket)
-                && let Some(delta) = last_of_socket.get(&socket.socket)
+            if let Some(delta) = last_of_socket.get(&socket.socket)
+                && let Some((process, bytes)) = self.drain.sockets.unseen(socket)
             {
                 let amounts = Amounts { received: bytes, ..Amounts::default() };
                 drained.flows.push(FlowDelta { process, amounts, ..delta.clone() });
@@ -249,7 +256,8 @@ impl Capture {
         events.extend::<Vec<Event>>(announced);
         drained.events = events;
         drained.losses = self.losses();
-        self.drain.missed_releases = drained.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
+        self.drain.missed_releases =
+            drained.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents) || again;
         self.set_expiry(drained.table_entries);
         Ok(drained)
     }
@@ -328,9 +336,16 @@ impl Capture {
 
     fn delta(&mut self, entry: &Entry, opened: u64, known: &Known) -> FlowDelta {
         let Entry { key, flow, .. } = entry;
-        let now = Seen { sent: flow.sent, received: flow.received, connects: flow.connects };
-        let before = self.drain.seen.insert(*key, now).unwrap_or(Seen { sent: 0, received: 0, connects: 0 });
-        let received = now.received.wrapping_sub(before.received);
+        let before = self.drain.seen.get(key).copied().unwrap_or(Seen { sent: 0, received: 0, connects: 0 });
+        // The kernel copies entries byte by byte on some machines: a counter that is read while it changes may seem to
+        // go back. It never does, and the next drain reads it right.
+        let now = Seen {
+            sent: flow.sent.max(before.sent),
+            received: flow.received.max(before.received),
+            connects: flow.connects.max(before.connects),
+        };
+        self.drain.seen.insert(*key, now);
+        let received = now.received - before.received;
         let received = if flow.stream != 0 {
             self.drain.sockets.received(key.socket, received, key.process)
         } else {
@@ -343,8 +358,8 @@ impl Capture {
             cgroup: flow.cgroup,
             peer: peer(entry, known),
             amounts: Amounts {
-                connections: opened + now.connects.wrapping_sub(before.connects),
-                sent: now.sent.wrapping_sub(before.sent),
+                connections: opened + now.connects - before.connects,
+                sent: now.sent - before.sent,
                 received,
             },
         }

@@ -131,6 +131,17 @@ impl Capture {
         &self.blind_spots
     }
 
+    /// The same for people: several hooks may see one thing from different sides, which is said once.
+    pub fn unseen(&self) -> Vec<&BlindSpot> {
+        let mut unseen: Vec<&BlindSpot> = Vec::new();
+        for spot in &self.blind_spots {
+            if !unseen.iter().any(|said| (said.unseen, &said.why) == (spot.unseen, &spot.why)) {
+                unseen.push(spot);
+            }
+        }
+        unseen
+    }
+
     /// Number of attached hooks.
     pub fn attached(&self) -> usize {
         self.links.len()
@@ -275,7 +286,9 @@ pub(super) fn open(
         switches.have_preempt_disable = features.preempt_disable;
         switches.have_seconds = features.preemptible_tracepoints;
         switches.wake_above = u64::from(bytes / 4);
-        switches.consumed_is_needed = !features.ftrace;
+        switches.consumed_is_needed = !(features.ftrace
+            && features.has_function("tcp_splice_read")
+            && features.has_function("tcp_zerocopy_receive"));
     }
     Ok(open)
 }

@@ -20,6 +20,7 @@ pub struct Options {
 const NEVER_SEEN: &[&str] = &[
     "AF_XDP sockets: their frames pass no socket function",
     "frames in AF_PACKET receive rings: that one is in use is reported, its bytes are not counted",
+    "when io_uring takes bytes straight from a network card (zero-copy receive): they are counted at the close",
     "traffic of the kernel itself that no process asked for, such as answers to ping",
     "traffic of virtual machines that have a network card of their own",
 ];
@@ -76,7 +77,7 @@ pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     if capture.blind_spots().is_empty() {
         text.push_str("  nothing beyond the list below\n");
     }
-    for spot in capture.blind_spots() {
+    for spot in capture.unseen() {
         text.push_str(&format!("  {}\n      because {}\n", spot.unseen, spot.why));
     }
     text.push_str("\nNot seen on any kernel:\n");

@@ -10,6 +10,7 @@ use crate::{
     capture::Capture,
     config::{Config, Source},
     layout::Layout,
+    record::problems::say,
     roles::monitor,
 };
 
@@ -35,7 +36,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
         Config::write_default(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     for sentence in loaded.config.not_yet_built() {
-        eprintln!("picosnitch: {sentence}");
+        say(&sentence);
     }
     monitor::run(&layout, &loaded.config, announce)?;
     Ok(ExitCode::SUCCESS)
@@ -43,8 +44,8 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Says that recording has begun, and what will not be in the record. Others wait for the last line.
 fn announce(capture: &Capture) {
-    for spot in capture.blind_spots() {
-        eprintln!("picosnitch: not seen on this kernel: {} ({})", spot.unseen, spot.why);
+    for spot in capture.unseen() {
+        say(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
     }
-    eprintln!("picosnitch: recording");
+    say("recording");
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     os::unix::{ffi::OsStrExt, fs::DirEntryExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::model::Bytes;
@@ -15,6 +15,7 @@ const MOST: usize = 65_536;
 /// Path of each cgroup by its id, which is the inode number of its directory.
 #[derive(Debug, Default)]
 pub struct Cgroups {
+    root: PathBuf,
     paths: HashMap<u64, Bytes>,
 }
 
@@ -23,7 +24,7 @@ impl Cgroups {
     pub fn read(root: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
 
-        let mut cgroups = Self::default();
+        let mut cgroups = Self { root: root.to_owned(), ..Self::default() };
         if let Ok(metadata) = fs::metadata(root) {
             cgroups.paths.insert(metadata.ino(), b"/".to_vec());
         }
@@ -47,8 +48,9 @@ impl Cgroups {
     /// A cgroup was made or renamed.
     pub fn insert(&mut self, id: u64, path: Bytes) {
         if self.paths.len() >= MOST {
-            // Old ones are never told to be gone: begin again with those that are made from now on.
-            self.paths.clear();
+            // Old ones are never told to be gone: begin again with those that are there.
+            let root = std::mem::take(&mut self.root);
+            *self = Self::read(&root);
         }
         self.paths.insert(id, path);
     }

@@ -1,14 +1,19 @@
 //! The process table.
 
-use std::{collections::HashMap, fs, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     capture::{Event, ProcessEvent, ProcessId},
     model::{Bytes, Program},
 };
 
-/// Drains for which an ended process is kept: its sockets are closed, and their flows drained, after its end.
-const LINGER: u64 = 8;
+/// How long an ended process is kept: its sockets are closed, and their flows drained, after its end.
+const LINGER: Duration = Duration::from_secs(5);
 /// Arguments of earlier processes are cut here, like those of new ones (`ARGUMENTS_BYTES` in bpf/abi.h).
 const ARGUMENT_BYTES: u64 = 4096;
 
@@ -44,8 +49,8 @@ pub struct Process {
     /// What it was called before its last change of name: `execve` changes the name of the old program just before
     /// it makes the new one.
     before_rename: Option<Rc<Running>>,
-    /// The drain in which it ended.
-    ended: Option<u64>,
+    /// When its end was seen.
+    ended: Option<Instant>,
 }
 
 /// The process table.
@@ -55,29 +60,27 @@ pub struct Processes {
     /// The program that each living process runs now.
     current: HashMap<u32, ProcessId>,
     ended: Vec<ProcessId>,
-    drains: u64,
 }
 
 impl Processes {
     /// Takes over what happened. Events that are not about processes are ignored.
-    pub fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &Event, now: Instant) {
         match event {
-            Event::Executed(event) => self.executed(event),
+            Event::Executed(event) => self.executed(event, now),
             Event::Forked(event) => self.forked(event),
             Event::Existing(event) => self.existing(event),
-            Event::Exited(id) => self.end(*id),
+            Event::Exited(id) => self.end(*id, now),
             Event::Renamed(id, name) => self.renamed(*id, name),
             _ => {}
         }
     }
 
-    /// One drain is over: forgets processes that ended long enough ago.
-    pub fn drained(&mut self) {
-        self.drains += 1;
-        let (table, drains) = (&mut self.table, self.drains);
+    /// Forgets processes that ended long enough ago.
+    pub fn forget_ended(&mut self, now: Instant) {
+        let table = &mut self.table;
         self.ended.retain(|id| {
             let keep =
-                table.get(id).and_then(|process| process.ended).is_some_and(|ended| ended + LINGER > drains);
+                table.get(id).and_then(|process| process.ended).is_some_and(|ended| now < ended + LINGER);
             if !keep {
                 table.remove(id);
             }
@@ -103,7 +106,7 @@ impl Processes {
     /// Reads the table of a machine that was running already. Parents may come after their children.
     pub fn add_existing(&mut self, events: &[Event]) {
         for event in events {
-            self.apply(event);
+            self.apply(event, Instant::now());
         }
         for event in events {
             let Event::Existing(event) = event else { continue };
@@ -112,6 +115,19 @@ impl Processes {
                 process.ancestry.parent = parent;
                 process.ancestry.grandparent = grandparent;
             }
+        }
+    }
+
+    /// Events were lost: `events` is the whole machine, and whatever else is in the table has ended unseen.
+    pub fn resync(&mut self, events: &[Event], now: Instant) {
+        self.add_existing(events);
+        let living: HashSet<ProcessId> = events
+            .iter()
+            .filter_map(|event| if let Event::Existing(process) = event { Some(process.id) } else { None })
+            .collect();
+        let gone: Vec<ProcessId> = self.table.keys().filter(|id| !living.contains(id)).copied().collect();
+        for id in gone {
+            self.end(id, now);
         }
     }
 
@@ -124,7 +140,7 @@ impl Processes {
         self.table.insert(id, Process { ancestry, before_rename: None, ended: None });
     }
 
-    fn executed(&mut self, event: &ProcessEvent) {
+    fn executed(&mut self, event: &ProcessEvent, now: Instant) {
         let before =
             self.current.get(&event.id.tgid).copied().filter(|before| before.start == event.id.start);
         let (parent, grandparent) = match before.and_then(|before| self.table.get_mut(&before)) {
@@ -138,21 +154,22 @@ impl Processes {
             None => (self.running(event.parent), self.running(event.grandparent)),
         };
         if let Some(before) = before.filter(|before| *before != event.id) {
-            self.end(before);
+            self.end(before, now);
         }
         let process = Rc::new(running(event, event.command_line.clone()));
         self.insert(event.id, Ancestry { process, parent, grandparent });
     }
 
     fn forked(&mut self, event: &ProcessEvent) {
-        let (program, parent) = match self.table.get(&event.parent) {
+        // The one that forked is not the parent if it asked for that (CLONE_PARENT).
+        let mut process = (*self.running(event.grandparent)).clone();
+        let (parent, grandparent) = match self.table.get(&event.parent) {
             Some(parent) => (Rc::clone(&parent.ancestry.process), Rc::clone(&parent.ancestry.parent)),
             None => Default::default(),
         };
-        let mut process = (*program).clone();
         process.id = event.id;
         process.program.name.clone_from(&event.name);
-        let ancestry = Ancestry { process: Rc::new(process), parent: program, grandparent: parent };
+        let ancestry = Ancestry { process: Rc::new(process), parent, grandparent };
         self.insert(event.id, ancestry);
     }
 
@@ -173,11 +190,11 @@ impl Processes {
         process.before_rename = Some(std::mem::replace(&mut process.ancestry.process, Rc::new(renamed)));
     }
 
-    fn end(&mut self, id: ProcessId) {
+    fn end(&mut self, id: ProcessId, now: Instant) {
         if let Some(process) = self.table.get_mut(&id)
             && process.ended.is_none()
         {
-            process.ended = Some(self.drains);
+            process.ended = Some(now);
             self.ended.push(id);
         }
         if self.current.get(&id.tgid) == Some(&id) {
@@ -215,6 +232,11 @@ mod tests {
         ProcessId { start: u64::from(tgid) * 10, tgid, exec }
     }
 
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// `execve`, or a process that was there.
     fn process(id: ProcessId, parent: ProcessId, path: &str, name: &str) -> Box<ProcessEvent> {
         Box::new(ProcessEvent {
             id,
@@ -226,26 +248,31 @@ mod tests {
         })
     }
 
+    fn fork(id: ProcessId, parent: ProcessId, path: &str, name: &str) -> Box<ProcessEvent> {
+        Box::new(ProcessEvent { grandparent: parent, ..*process(id, parent, path, name) })
+    }
+
     fn shell() -> Processes {
         let mut processes = Processes::default();
-        processes.apply(&Event::Existing(process(id(1, 0), ProcessId::default(), "/sbin/init", "init")));
-        processes.apply(&Event::Forked(process(id(2, 0), id(1, 0), "", "init")));
-        processes.apply(&Event::Executed(process(id(2, 1), id(1, 0), "/bin/sh", "sh")));
+        processes
+            .apply(&Event::Existing(process(id(1, 0), ProcessId::default(), "/sbin/init", "init")), now());
+        processes.apply(&Event::Forked(fork(id(2, 0), id(1, 0), "", "init")), now());
+        processes.apply(&Event::Executed(process(id(2, 1), id(1, 0), "/bin/sh", "sh")), now());
         processes
     }
 
     #[test]
     fn a_fork_and_an_exec_know_who_started_them() {
         let mut processes = shell();
-        processes.apply(&Event::Forked(process(id(3, 1), id(2, 1), "", "sh")));
+        processes.apply(&Event::Forked(fork(id(3, 1), id(2, 1), "", "sh")), now());
         let forked = &processes.get(id(3, 1)).unwrap().ancestry;
         assert_eq!(forked.process.program.path, b"/bin/sh");
         assert_eq!(forked.parent.program.path, b"/bin/sh");
         assert_eq!(forked.grandparent.program.path, b"/sbin/init");
-        processes.apply(&Event::Renamed(id(3, 1), b"curl".to_vec()));
+        processes.apply(&Event::Renamed(id(3, 1), b"curl".to_vec()), now());
         // The shell is gone and init has adopted the process: its parent is the shell all the same.
-        processes.apply(&Event::Exited(id(2, 1)));
-        processes.apply(&Event::Executed(process(id(3, 2), id(1, 0), "/bin/curl", "curl")));
+        processes.apply(&Event::Exited(id(2, 1)), now());
+        processes.apply(&Event::Executed(process(id(3, 2), id(1, 0), "/bin/curl", "curl")), now());
         let executed = &processes.get(id(3, 2)).unwrap().ancestry;
         assert_eq!(executed.process.program.path, b"/bin/curl");
         assert_eq!(executed.parent.program.path, b"/bin/sh");
@@ -258,11 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_that_calls_itself_a_sibling_runs_the_program_that_cloned_it() {
+        let mut processes = shell();
+        processes.apply(&Event::Forked(fork(id(3, 1), id(2, 1), "", "sh")), now());
+        processes.apply(&Event::Executed(process(id(3, 2), id(2, 1), "/tmp/evil", "evil")), now());
+        let sibling = ProcessEvent { grandparent: id(3, 2), ..*process(id(4, 2), id(2, 1), "", "evil") };
+        processes.apply(&Event::Forked(Box::new(sibling)), now());
+        let ancestry = &processes.get(id(4, 2)).unwrap().ancestry;
+        assert_eq!(ancestry.process.program.path, b"/tmp/evil");
+        assert_eq!(ancestry.parent.program.path, b"/bin/sh");
+    }
+
+    #[test]
+    fn what_a_new_look_at_the_machine_does_not_find_has_ended() {
+        let mut processes = shell();
+        let init = Event::Existing(process(id(1, 0), ProcessId::default(), "/sbin/init", "init"));
+        processes.resync(&[init], now());
+        processes.forget_ended(now() + LINGER * 2);
+        assert_eq!(processes.len(), 1);
+    }
+
+    #[test]
     fn a_process_id_that_is_used_again_is_another_process() {
         let mut processes = shell();
-        processes.apply(&Event::Exited(id(2, 1)));
+        processes.apply(&Event::Exited(id(2, 1)), now());
         let again = ProcessId { start: 99, tgid: 2, exec: 4 };
-        processes.apply(&Event::Executed(process(again, id(1, 0), "/bin/other", "other")));
+        processes.apply(&Event::Executed(process(again, id(1, 0), "/bin/other", "other")), now());
         assert_eq!(processes.get(again).unwrap().ancestry.process.program.path, b"/bin/other");
         assert_eq!(processes.get(id(2, 1)).unwrap().ancestry.process.program.path, b"/bin/sh");
     }
@@ -270,12 +318,10 @@ mod tests {
     #[test]
     fn ended_processes_are_forgotten_but_not_at_once() {
         let mut processes = shell();
-        processes.apply(&Event::Exited(id(2, 1)));
-        processes.drained();
+        processes.apply(&Event::Exited(id(2, 1)), now());
+        processes.forget_ended(now());
         assert!(processes.get(id(2, 1)).is_some());
-        for _ in 0..LINGER {
-            processes.drained();
-        }
+        processes.forget_ended(now() + LINGER * 2);
         assert!(processes.get(id(2, 1)).is_none());
         assert_eq!(processes.len(), 1);
     }

@@ -32,14 +32,14 @@ impl Problems {
             return;
         }
         text.clone_into(&mut last);
-        eprintln!("picosnitch: {}", format::terminal(text.as_bytes()));
+        say(&format::terminal(text.as_bytes()));
         self.log(text);
     }
 
     /// Writes to error.log only, what is said on standard error elsewhere.
     pub fn log(&self, text: &str) {
         if let Err(error) = self.append(&format::terminal(text.as_bytes())) {
-            eprintln!("picosnitch: {} cannot be written: {error}", self.path.display());
+            say(&format!("{} cannot be written: {error}", self.path.display()));
         }
     }
 
@@ -56,6 +56,11 @@ impl Problems {
         }
         file.write_all(format!("{} {text}\n", time::local(time::now())).as_bytes())
     }
+}
+
+/// Says something on standard error. That may be a terminal that is gone, or a file on a full disk: no reason to end.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "picosnitch: {text}");
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::model::{Amounts, Loss, LossKind, Peer, Record, Talker, Window};
 /// 10 seconds both sides of each make 200,000.
 const MOST_GROUPS: usize = 1_000_000;
 /// Windows for which a group waits for the digests of its executables.
-const PATIENCE: u8 = 3;
+const PATIENCE: u8 = 1;
 
 /// What is blanked before anything is stored (section `[log]` and `monitor.bandwidth` of the configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,6 +36,10 @@ use crate::{
 
 /// Time between two drains.
 const TICK: Duration = Duration::from_millis(500);
+/// Time between two drains at least, however fast the ring fills: each reads the whole flow table.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
+/// Drains that may fail one after the other.
+const MOST_FAILED_DRAINS: u32 = 20;
 /// Flows in one message.
 const FLOWS_A_MESSAGE: usize = 256;
 /// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
@@ -125,6 +129,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         rings: HashSet::new(),
         resynced: None,
         window,
+        failed_drains: 0,
         sampled: Instant::now(),
     };
     let ended = monitor.watch(&signals);
@@ -163,6 +168,8 @@ fn block_signals() -> Result<SignalFd, MonitorError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
+    // The terminal of a foreground run was closed.
+    signals.add(Signal::SIGHUP);
     let fail = "signals cannot be received";
     signals.thread_block().map_err(|error| io_error(fail)(error.into()))?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -280,6 +287,8 @@ struct Monitor {
     /// When the process table was last read anew.
     resynced: Option<Instant>,
     window: Duration,
+    /// Drains that failed, one after the other.
+    failed_drains: u32,
     /// When open sockets were last asked for bytes that no hook sees.
     sampled: Instant,
 }
@@ -287,6 +296,7 @@ struct Monitor {
 impl Monitor {
     fn watch(&mut self, signals: &SignalFd) -> Result<(), MonitorError> {
         let mut next = Instant::now() + TICK;
+        let mut earliest = Instant::now();
         loop {
             // SAFETY: the descriptor belongs to the capture, which lives as long as `self`.
             let urgent = unsafe { BorrowedFd::borrow_raw(self.capture.urgent_fd()) };
@@ -297,7 +307,13 @@ impl Monitor {
                 PollFd::new(urgent, PollFlags::POLLIN),
                 PollFd::new(self.recorder.channel.as_fd(), interest),
             ];
-            let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            // The ring stays readable as long as anything is in it.
+            let resting = Instant::now() < earliest;
+            if resting {
+                ready[1].set_events(PollFlags::empty());
+            }
+            let until = if resting { earliest } else { next };
+            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             match poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(io_error("waiting failed")(error.into())),
@@ -315,16 +331,17 @@ impl Monitor {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
                 self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 next = now + TICK;
+                earliest = Instant::now() + SHORTEST_PAUSE;
             }
         }
     }
 
     /// The end: what is in flight is flushed, then the recorder writes it.
     fn finish(mut self, ended: Result<(), MonitorError>) -> Result<(), MonitorError> {
-        if ended.is_err() {
-            self.recorder.give_up();
+        if let Err(MonitorError::RecorderGone(_)) = ended {
             return ended;
         }
+        // Whatever went wrong, what the recorder has is written.
         self.drain(Thoroughness::Last)?;
         self.recorder.tell(&ToRecorder::End, None)?;
         let until = Instant::now() + RECORDER_END;
@@ -335,7 +352,7 @@ impl Monitor {
         }
         while Instant::now() < until {
             match self.recorder.child.try_wait().map_err(io_error("the recorder cannot be waited for"))? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => return ended,
                 Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
@@ -348,27 +365,39 @@ impl Monitor {
         if thoroughness != Thoroughness::Usual {
             self.sampled = Instant::now();
         }
-        let drained = self.capture.drain(thoroughness)?;
+        let drained = match self.capture.drain(thoroughness) {
+            Ok(drained) => drained,
+            // Nothing is lost by that: the next drain brings it.
+            Err(error) if self.failed_drains < MOST_FAILED_DRAINS => {
+                self.failed_drains += 1;
+                let text = format!("{}. It is tried again.", crate::error_chain(&error));
+                return self.recorder.tell(&ToRecorder::Problem(text), None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.failed_drains = 0;
+        let now = Instant::now();
         for event in &drained.events {
             match event {
                 Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),
                 Event::ReceiveRing(id) => self.report_ring(*id)?,
-                event => self.processes.apply(event),
+                event => self.processes.apply(event, now),
             }
         }
         self.resync_if_needed(&drained)?;
         self.tell_flows(&drained)?;
         self.tell_losses(drained.losses)?;
-        self.processes.drained();
+        self.processes.forget_ended(now);
         Ok(())
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
     fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
-        let unknown = drained.flows.iter().any(|flow| self.processes.get(flow.process).is_none());
+        let unknown = drained.flows.iter().any(|flow| self.processes.get(flow.process).is_none())
+            || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
         if unknown && self.resynced.is_none_or(|last| last.elapsed() > Duration::from_secs(1)) {
             self.resynced = Some(Instant::now());
-            self.processes.add_existing(&self.capture.processes()?);
+            self.processes.resync(&self.capture.processes()?, Instant::now());
         }
         Ok(())
     }

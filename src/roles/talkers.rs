@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    capture::ProcessId,
     identity::{
         Ancestry, Running,
         executable::{self, FileIdentity},
@@ -33,6 +34,8 @@ pub enum Introduction {
 /// would do, but equal ones of different processes are to become one talker.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
+    /// Each process has its executable looked at: the file of the same name may be another one by now.
+    instance: ProcessId,
     programs: [Program; 3],
     files: [(u32, u64); 3],
     uid: u32,
@@ -61,6 +64,7 @@ impl Talkers {
     ) -> u32 {
         let programs = [&ancestry.process, &ancestry.parent, &ancestry.grandparent];
         let key = Key {
+            instance: ancestry.process.id,
             programs: programs.map(|running| running.program.clone()),
             files: programs.map(|running| (running.device, running.inode)),
             uid,

@@ -131,9 +131,11 @@ fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Windo
     Ok(())
 }
 
-/// SQLite's integers are signed. A window of more than 9.2 exabytes is stored as that.
+/// SQLite's integers are signed, and so are their sums: an amount beyond 4.5 petabytes is stored as that, so that no
+/// sum over a log overflows.
 fn amount(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+    const MOST: i64 = 1 << 52;
+    i64::try_from(value).map_or(MOST, |value| value.min(MOST))
 }
 
 /// The number under which a kind of loss is stored: never change one.
