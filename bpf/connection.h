@@ -7,12 +7,14 @@
 
 static __always_inline void connect_called(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
-	struct flow *flow = flow_find(key, sk, family, typed);
+	struct flow fresh = { .connects = 1 };
+	struct flow *flow;
 
+	/* Nearly always new: only a socket that tries again has an entry. */
+	flow_describe(&fresh, key, sk, family, typed);
+	flow = flow_make(key, &fresh, 0);
 	if (flow)
 		__sync_fetch_and_add(&flow->connects, 1);
-	else
-		COUNT(lost_flow_operations, 1);
 }
 
 /* TCP: before anything can fail. */

@@ -106,8 +106,8 @@ static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32
 		flow->local_port = local_port_of(sk);
 }
 
-/* The entry of a key, made if it is not there. NULL when the table is full. */
-static __always_inline struct flow *flow_find(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
+/* The entry of a key that may be added to; NULL if there is none. */
+static __always_inline struct flow *flow_find(struct flow_key *key)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 
@@ -116,13 +116,25 @@ static __always_inline struct flow *flow_find(struct flow_key *key, struct sock 
 		key->generation = 1;
 		flow = bpf_map_lookup_elem(&flows, key);
 	}
-	if (!flow) {
-		struct flow fresh = {};
+	return flow;
+}
 
-		flow_describe(&fresh, key, sk, family, typed);
-		bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
-		/* Another CPU may have been quicker: then this is its entry. */
-		flow = bpf_map_lookup_elem(&flows, key);
+/*
+ * Makes an entry that is complete from the beginning, so that it need not be looked up again. NULL when that was
+ * done; the entry of another CPU that was quicker; NULL and counted as lost when the table is full.
+ */
+static __always_inline struct flow *flow_make(struct flow_key *key, struct flow *fresh, __u64 bytes)
+{
+	struct flow *flow;
+
+	if (bpf_map_update_elem(&flows, key, fresh, BPF_NOEXIST) == 0)
+		return NULL;
+	flow = bpf_map_lookup_elem(&flows, key);
+	if (!flow) {
+		COUNT(lost_flow_operations, 1);
+		/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
+		if (bytes)
+			COUNT(lost_flow_bytes, bytes);
 	}
 	return flow;
 }
@@ -130,14 +142,21 @@ static __always_inline struct flow *flow_find(struct flow_key *key, struct sock 
 static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u16 family, bool typed, __u64 bytes,
 				     enum direction direction)
 {
-	struct flow *flow = flow_find(key, sk, family, typed);
+	struct flow *flow = flow_find(key);
 
 	if (!flow) {
-		COUNT(lost_flow_operations, 1);
-		/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
-		if (bytes)
-			COUNT(lost_flow_bytes, bytes);
-		return;
+		struct flow fresh = {};
+
+		flow_describe(&fresh, key, sk, family, typed);
+		flow_local(&fresh, sk, key->protocol, typed);
+		fresh.local_known = 1;
+		if (direction == SENT)
+			fresh.sent = bytes;
+		else
+			fresh.received = bytes;
+		flow = flow_make(key, &fresh, bytes);
+		if (!flow)
+			return;
 	}
 	if (bytes)
 		__sync_fetch_and_add(direction == SENT ? &flow->sent : &flow->received, bytes);
