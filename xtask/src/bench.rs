@@ -56,19 +56,23 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut results = Vec::new();
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); LOADS.len()];
     let mut figures: Vec<[Vec<f64>; 2]> = vec![Default::default(); LOADS.len()];
-    for _ in 0..options.turns {
-        let mut without = Vec::new();
-        for (_, _, _, load) in LOADS {
-            without.push(load(turn)?);
+    for number in 0..options.turns {
+        // Each side comes first in every other turn: whatever gets slower with time does so for both.
+        let mut sides = [Vec::new(), Vec::new()];
+        for side in if number % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let recorder = if side == 1 { Some(Recorder::start(&options.picosnitch)?) } else { None };
+            for (_, _, _, load) in LOADS {
+                sides[side].push(load(turn)?);
+            }
+            if let Some(recorder) = recorder {
+                recorder.stop()?;
+            }
         }
-        let recorder = Recorder::start(&options.picosnitch)?;
-        for (at, (_, _, _, load)) in LOADS.iter().enumerate() {
-            let with = load(turn)?;
-            ratios[at].push(with / without[at]);
-            figures[at][0].push(without[at]);
-            figures[at][1].push(with);
+        for at in 0..LOADS.len() {
+            ratios[at].push(sides[1][at] / sides[0][at]);
+            figures[at][0].push(sides[0][at]);
+            figures[at][1].push(sides[1][at]);
         }
-        recorder.stop()?;
     }
     for (at, (name, unit, least, _)) in LOADS.iter().enumerate() {
         // Medians of each side: a machine's hiccup spoils single turns.
