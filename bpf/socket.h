@@ -243,11 +243,18 @@ SEC("fexit/tcp_zerocopy_receive")
 int received_zero_copy(unsigned long long *ctx)
 {
 	struct tcp_zerocopy_receive *request = (void *)ctx[1];
-	/* The result comes after the arguments: two before 5.12, which brought a third one and this field. */
-	int result = bpf_core_field_exists(request->msg_control) ? ctx[3] : ctx[2];
+	long long result;
 	long bytes;
 
-	if (result < 0)
+	/*
+	 * The result comes after the arguments: two before 5.12, which brought a third one and this field. In assembly,
+	 * since clang would choose between the addresses, and the verifier wants to know them.
+	 */
+	if (bpf_core_field_exists(request->msg_control))
+		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(result) : "r"(ctx));
+	else
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(result) : "r"(ctx));
+	if ((int)result < 0)
 		return 0; /* the fields still hold what the caller asked for */
 	bytes = request->length;
 	if (bpf_core_field_exists(request->copybuf_len) && request->copybuf_len > 0)
