@@ -30,8 +30,7 @@ pub enum Introduction {
     Forget(u32, u32),
 }
 
-/// What makes two flows' talkers the same. The programs of the process table are shared, so comparing their addresses
-/// would do, but equal ones of different processes are to become one talker.
+/// What makes two flows' talkers the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     /// Each process has its executable looked at: the file of the same name may be another one by now.
