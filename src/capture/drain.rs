@@ -61,6 +61,8 @@ pub struct Drained {
     pub flows: Vec<FlowDelta>,
     /// What was lost.
     pub losses: Vec<Loss>,
+    /// What could not be attached when it was needed.
+    pub problems: Vec<String>,
     /// Entries in the flow table.
     pub table_entries: usize,
 }
@@ -165,8 +167,14 @@ impl Capture {
         self.advance_tick();
         // First the ring, then the table: a released socket's flows are final when its event is here.
         self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        let mut problems = Vec::new();
         if self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packets_wanted) {
+            let known = self.blind_spots().len();
             self.watch_packets();
+            let missing = self.blind_spots().get(known..).unwrap_or_default();
+            problems.extend(
+                missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)),
+            );
         }
         let mut sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
         // Some sockets closed without a word: those that no process has open any more. Looked for before the table is
@@ -208,7 +216,7 @@ impl Capture {
                 (entry.key.socket, SocketEvent { socket: entry.key.socket, ..SocketEvent::default() })
             }));
         }
-        let mut drained = Drained { table_entries: entries.len(), ..Drained::default() };
+        let mut drained = Drained { table_entries: entries.len(), problems, ..Drained::default() };
         let known = self.known_of_sockets(&entries, &sampled);
         let settled: Vec<Entry> = entries
             .into_iter()

@@ -376,6 +376,9 @@ impl Monitor {
             Err(error) => return Err(error.into()),
         };
         self.failed_drains = 0;
+        for text in &drained.problems {
+            self.recorder.tell(&ToRecorder::Problem(text.clone()), None)?;
+        }
         let now = Instant::now();
         for event in &drained.events {
             match event {

@@ -75,6 +75,10 @@ impl Writing {
             if let Some(dropped) = queue.windows.pop_front() {
                 queue.waiting -= dropped.records.len();
                 queue.dropped += dropped.records.len() as u64;
+                // What was lost before stays told.
+                if let Some(next) = queue.windows.front_mut() {
+                    next.losses.extend(dropped.losses);
+                }
             }
         }
         self.shared.1.notify_one();
