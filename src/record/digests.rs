@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read},
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, SyncSender, TrySendError},
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::model::Sha256;
@@ -21,20 +23,38 @@ const WAITING: usize = 1024;
 const READ_BYTES: usize = 128 * 1024;
 
 /// What is known about an executable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// The hasher has not come to it.
     Pending,
     /// Its digest.
     Known(Sha256),
-    /// It could not be read.
-    Unreadable,
+    /// There will be none: why.
+    Unreadable(String),
 }
 
 /// Executables by the ids that the monitor gave them.
 pub struct Digests {
-    states: Arc<Mutex<HashMap<u32, State>>>,
+    found: Arc<Found>,
     hasher: SyncSender<(u32, File)>,
+}
+
+/// What the hasher found out.
+struct Found {
+    states: Mutex<HashMap<u32, State>>,
+    /// Ids whose state is final and was not told by [`Digests::take_settled`] yet.
+    settled: Mutex<Vec<u32>>,
+    /// Readable while there are any.
+    bell: EventFd,
+}
+
+impl Found {
+    fn settle(&self, id: u32, state: State) {
+        lock(&self.states).insert(id, state);
+        lock(&self.settled).push(id);
+        // It fails only when nobody has listened 2^64 times.
+        let _ = self.bell.write(1);
+    }
 }
 
 impl Digests {
@@ -44,39 +64,63 @@ impl Digests {
     /// When no thread can be started.
     pub fn start() -> io::Result<Self> {
         let (hasher, files) = mpsc::sync_channel(WAITING);
-        let states = Arc::new(Mutex::new(HashMap::new()));
-        let into = Arc::clone(&states);
+        let found = Arc::new(Found {
+            states: Mutex::default(),
+            settled: Mutex::default(),
+            bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        });
+        let into = Arc::clone(&found);
         thread::Builder::new().name("hasher".into()).spawn(move || hash_all(&files, &into))?;
-        Ok(Self { states, hasher })
+        Ok(Self { found, hasher })
     }
 
-    /// Takes an executable to hash. Returns false when too many wait already: then it stays without a digest.
-    pub fn add(&self, id: u32, file: File) -> bool {
-        let taken = match self.hasher.try_send((id, file)) {
-            Ok(()) => State::Pending,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => State::Unreadable,
-        };
-        // The hasher may have been quicker.
-        lock(&self.states).entry(id).or_insert(taken);
-        taken == State::Pending
+    /// Takes an executable to hash. When too many wait already, it stays without a digest.
+    pub fn add(&self, id: u32, file: File) {
+        // First: the hasher may be quick.
+        lock(&self.found.states).insert(id, State::Pending);
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.hasher.try_send((id, file)) {
+            self.fail(id, "too many new programs at once".into());
+        }
+    }
+
+    /// There will be no digest for this executable.
+    pub fn fail(&self, id: u32, why: String) {
+        self.found.settle(id, State::Unreadable(why));
     }
 
     /// What is known about an executable; one that was never added is unreadable.
     pub fn state(&self, id: u32) -> State {
-        lock(&self.states).get(&id).copied().unwrap_or(State::Unreadable)
+        let unknown = || State::Unreadable("it was never seen".into());
+        lock(&self.found.states).get(&id).cloned().unwrap_or_else(unknown)
+    }
+
+    /// The executables whose state has become final since the last call: a digest, or a reason why there is none. The
+    /// descriptor of [`AsFd`] is readable when there are any.
+    pub fn take_settled(&self) -> Vec<(u32, State)> {
+        let _ = self.found.bell.read();
+        let settled = std::mem::take(&mut *lock(&self.found.settled));
+        settled.into_iter().map(|id| (id, self.state(id))).collect()
     }
 
     /// Waits until the hasher has nothing left to do, but not longer than `most`.
     pub fn settle(&self, most: Duration) {
         let until = Instant::now() + most;
-        while Instant::now() < until && lock(&self.states).values().any(|state| *state == State::Pending) {
+        while Instant::now() < until
+            && lock(&self.found.states).values().any(|state| *state == State::Pending)
+        {
             thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Forgets all executables before this one.
     pub fn forget_before(&self, id: u32) {
-        lock(&self.states).retain(|known, _| *known >= id);
+        lock(&self.found.states).retain(|known, _| *known >= id);
+    }
+}
+
+impl AsFd for Digests {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.found.bell.as_fd()
     }
 }
 
@@ -84,11 +128,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash_all(files: &Receiver<(u32, File)>, states: &Mutex<HashMap<u32, State>>) {
+fn hash_all(files: &Receiver<(u32, File)>, found: &Found) {
     let mut buffer = vec![0; READ_BYTES];
     for (id, file) in files {
-        let state = hash(file, &mut buffer).map_or(State::Unreadable, State::Known);
-        lock(states).insert(id, state);
+        let state =
+            hash(file, &mut buffer).map_or_else(|error| State::Unreadable(error.to_string()), State::Known);
+        found.settle(id, state);
     }
 }
 
@@ -125,11 +170,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, b"abc").unwrap();
-        assert!(digests.add(1, File::open(&path).unwrap()));
-        assert!(digests.add(2, File::open(directory.path()).unwrap()));
+        digests.add(1, File::open(&path).unwrap());
+        digests.add(2, File::open(directory.path()).unwrap());
         digests.settle(Duration::from_secs(5));
         assert!(matches!(digests.state(1), State::Known(_)));
-        assert_eq!(digests.state(2), State::Unreadable, "a directory has no bytes");
-        assert_eq!(digests.state(3), State::Unreadable);
+        assert!(matches!(digests.state(2), State::Unreadable(_)), "a directory has no bytes");
+        assert!(matches!(digests.state(3), State::Unreadable(_)));
+        assert_eq!(digests.take_settled().len(), 2);
+        assert!(digests.take_settled().is_empty());
     }
 }

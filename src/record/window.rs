@@ -142,10 +142,10 @@ impl Known {
         let states = self.executables.map(|id| id.map(|id| digests.state(id)));
         let talker = Arc::make_mut(&mut self.talker);
         for (program, state) in
-            [&mut talker.program, &mut talker.parent, &mut talker.grandparent].into_iter().zip(states)
+            [&mut talker.program, &mut talker.parent, &mut talker.grandparent].into_iter().zip(&states)
         {
             if let Some(State::Known(digest)) = state {
-                program.sha256 = Some(digest);
+                program.sha256 = Some(*digest);
             }
         }
         self.complete = !states.contains(&Some(State::Pending));
