@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "abi.h"
 #include "maps.h"
+#include "executable.h"
 #include "task.h"
 #include "process.h"
 #include "flow.h"

@@ -15,6 +15,7 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 {
 	__u32 zero = 0;
 	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	long failed;
 
 	if (!event)
 		return 0;
@@ -22,7 +23,13 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 	event->kind = EVENT_EXEC;
 	describe(event, task, BPF_CORE_READ(program, file));
 	add_arguments(event, task);
-	send_process_event(event, event_bytes(event));
+	/* No one else hands over this executable: user space has to open it while the process lives. */
+	if (bpf_map_lookup_elem(&watched_devices, &event->executable.device))
+		failed = send_event(event, event_bytes(event));
+	else
+		failed = bpf_ringbuf_output(&events, event, event_bytes(event), BPF_RB_FORCE_WAKEUP);
+	if (failed)
+		COUNT(lost_process_events, 1);
 	alone_no_more();
 	return 0;
 }

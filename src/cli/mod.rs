@@ -9,7 +9,13 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{capture, roles::recorder, selftest::actor};
+use anyhow::Context;
+
+use crate::{
+    capture,
+    roles::{reader, recorder},
+    selftest::actor,
+};
 
 mod check_config;
 mod doctor;
@@ -87,6 +93,10 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match name.to_str() {
         Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),
+        Some("reader") => {
+            let tgid = arguments.first().and_then(|argument| argument.to_str()?.parse().ok());
+            Ok(reader::run(tgid.context("the reader needs a process id")?)?)
+        }
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),
     }

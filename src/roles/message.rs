@@ -30,8 +30,17 @@ pub struct Settings {
 pub enum ToRecorder {
     /// The first message.
     Settings(Settings),
-    /// An executable to hash, with its descriptor.
-    Executable(u32),
+    /// An executable to hash, with its descriptor. Ids are never used again.
+    Executable {
+        /// Its id.
+        id: u32,
+        /// Bytes of the file.
+        size: u64,
+        /// Magic number of its file system.
+        magic: u64,
+    },
+    /// There will be no digest of this executable: why.
+    Unhashed(u32, String),
     /// A talker, before its first traffic. Ids are never used again.
     Talker {
         /// Its id.
@@ -41,13 +50,10 @@ pub enum ToRecorder {
         /// Ids of the executables of the process, its parent and its grandparent.
         executables: [Option<u32>; 3],
     },
-    /// No talker and no executable before these ids comes again.
-    Forget {
-        /// The first talker that is still in use.
-        talker: u32,
-        /// The first executable that is still in use.
-        executable: u32,
-    },
+    /// No talker before this id comes again.
+    ForgetTalkers(u32),
+    /// No executable before this id comes again.
+    ForgetExecutables(u32),
     /// Traffic: talker, peer, amounts.
     Flows(Vec<(u32, Peer, Amounts)>),
     /// What was lost.

@@ -1,11 +1,14 @@
 //! The processes of one running picosnitch, all the same binary, and the channels between them.
 //!
 //! [`monitor`] has the rights and talks to the kernel; it parses nothing that strangers wrote and opens no database.
-//! [`recorder`] has the database and hashes files; it gets them as open descriptors.
+//! [`recorder`] has the database and hashes files; it gets them as open descriptors. [`reader`] lives for a moment: it
+//! opens one file with the rights of one user.
 
 mod channel;
 mod message;
 pub mod monitor;
+pub mod reader;
 pub mod recorder;
+mod service_user;
 mod talkers;
 mod writing;

@@ -21,6 +21,7 @@ mod compare;
 mod director;
 mod lab;
 mod netlink;
+pub mod program;
 mod recorder;
 pub mod report;
 mod scenario;

@@ -6,6 +6,7 @@
 mod crash;
 mod full;
 mod harness;
+mod identity;
 mod machine;
 mod record;
 mod refuse;
