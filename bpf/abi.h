@@ -80,7 +80,8 @@ enum event_kind {
 #define PROCESS_DELETED 2  /* the executable has no name on disk any more */
 #define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
 #define PROCESS_ARGUMENTS_CUT 8
-#define PROCESS_MEMORY 16 /* executable on a kernel-internal mount: memfd */
+#define PROCESS_MEMORY 16  /* executable on a kernel-internal mount: memfd */
+#define PROCESS_WATCHED 32 /* fanotify hands over what is executed from that file system */
 
 /*
  * Which file it is, and in which state: the fields of its struct inode, which is one and the same for an executable that
@@ -124,6 +125,16 @@ struct process_event {
 	char data[PATH_BYTES + ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
 };
 ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + ARGUMENTS_BYTES);
+
+/* A program on a file system that fanotify does not watch (yet). */
+struct unwatched_event {
+	struct file_identity executable;
+	__u32 tgid;
+	__u32 mntns;
+	__u32 flags; /* of process_event */
+	__u32 unused;
+};
+ASSERT_SIZE(struct unwatched_event, 64);
 
 struct process_id_event {
 	__u32 kind;

@@ -62,6 +62,7 @@ enum bpf_map_type {
 #define SOCK_DONE 1
 #define PF_KTHREAD 0x00200000
 #define MNT_INTERNAL 0x4000
+#define FS_OPEN_EXEC 0x1000 /* include/linux/fsnotify_backend.h */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -71,7 +72,7 @@ typedef struct { struct net *net; } possible_net_t;
 struct in6_addr { union { __u8 u6_addr8[16]; __be32 u6_addr32[4]; } in6_u; };
 
 struct qstr { const unsigned char *name; };
-struct super_block { __u32 s_dev; unsigned long s_magic; };
+struct super_block { __u32 s_dev; unsigned long s_magic; __u32 s_fsnotify_mask; };
 struct timespec64 { __s64 tv_sec; long tv_nsec; };
 struct inode {
 	unsigned long i_ino;

@@ -95,13 +95,14 @@ struct {
 	__type(value, struct pending_peer);
 } talked_to SEC(".maps"), heard_from SEC(".maps");
 
-/* Devices on which fanotify hands over each program that is executed, by s_dev; user space fills it. */
+/*
+ * Programs whose files nobody hands over: they have to be opened while their processes live, which may be a millisecond.
+ * Apart from the other events, so that they are not kept waiting.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u8);
-} watched_devices SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} unwatched SEC(".maps");
 
 /* Too big for the 512 bytes of stack. */
 struct {

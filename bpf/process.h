@@ -15,7 +15,6 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 {
 	__u32 zero = 0;
 	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
-	long failed;
 
 	if (!event)
 		return 0;
@@ -23,13 +22,18 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 	event->kind = EVENT_EXEC;
 	describe(event, task, BPF_CORE_READ(program, file));
 	add_arguments(event, task);
-	/* No one else hands over this executable: user space has to open it while the process lives. */
-	if (bpf_map_lookup_elem(&watched_devices, &event->executable.device))
-		failed = send_event(event, event_bytes(event));
-	else
-		failed = bpf_ringbuf_output(&events, event, event_bytes(event), BPF_RB_FORCE_WAKEUP);
-	if (failed)
-		COUNT(lost_process_events, 1);
+	send_process_event(event, event_bytes(event));
+	if (!(event->flags & PROCESS_WATCHED)) {
+		struct unwatched_event unwatched_event = {
+			.executable = event->executable,
+			.tgid = event->id.tgid,
+			.mntns = event->mntns,
+			.flags = event->flags,
+		};
+
+		/* When it is full, user space finds out at the next drain. */
+		bpf_ringbuf_output(&unwatched, &unwatched_event, sizeof(unwatched_event), 0);
+	}
 	alone_no_more();
 	return 0;
 }

@@ -23,6 +23,7 @@ const _: () = {
     assert!(size_of::<types::process_event>() == 144 + 8192);
     assert!(size_of::<types::file_identity>() == 48);
     assert!(size_of::<types::descriptor>() == 64);
+    assert!(size_of::<types::unwatched_event>() == 64);
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
@@ -133,6 +134,8 @@ unsafe impl Shared for types::flow {}
 unsafe impl Shared for types::file_identity {}
 // SAFETY: integers only.
 unsafe impl Shared for types::descriptor {}
+// SAFETY: integers only.
+unsafe impl Shared for types::unwatched_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.

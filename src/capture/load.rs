@@ -21,6 +21,7 @@ use super::{
     drain::Drain,
     event::SocketEvent,
     probe::FileProbe,
+    unwatched::Unwatched,
 };
 
 /// What the user may set.
@@ -136,10 +137,17 @@ impl Capture {
         };
         // Without it, each executable is unknown, and reported so.
         let program = program.map(|program| share(program.as_fd())).transpose()?;
-        Ok(FileProbe::new(
-            program,
-            share(self.skeleton.maps.described.as_fd())?,
-            share(self.skeleton.maps.watched_devices.as_fd())?,
+        Ok(FileProbe::new(program, share(self.skeleton.maps.described.as_fd())?))
+    }
+
+    /// Tells of programs whose files fanotify does not hand over.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be shared.
+    pub fn unwatched(&self) -> Result<Unwatched, CaptureError> {
+        let what = "the ring buffer for executables cannot be shared";
+        Ok(Unwatched::new(
+            MapHandle::try_from(&self.skeleton.maps.unwatched).map_err(CaptureError::bpf(what))?,
         ))
     }
 

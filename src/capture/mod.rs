@@ -16,6 +16,7 @@ mod losses;
 mod probe;
 mod sockets;
 mod table;
+mod unwatched;
 
 pub use abi::{FileIdentity, FlowKey, ProcessId};
 pub use blind::BlindSpot;
@@ -26,6 +27,7 @@ pub use features::Features;
 pub use instructions::instructions;
 pub use load::{Capture, Settings};
 pub use probe::{FileProbe, Found};
+pub use unwatched::{Unwatched, UnwatchedProgram};
 
 /// Why the kernel half cannot work at all.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,6 @@ pub struct FileProbe {
     program: Option<OwnedFd>,
     /// The map in which the program leaves its answer: one question at a time.
     answers: Mutex<OwnedFd>,
-    watched_devices: OwnedFd,
 }
 
 /// What was found out about a descriptor.
@@ -28,8 +27,8 @@ pub struct Found {
 }
 
 impl FileProbe {
-    pub(super) fn new(program: Option<OwnedFd>, answers: OwnedFd, watched_devices: OwnedFd) -> Self {
-        Self { program, answers: Mutex::new(answers), watched_devices }
+    pub(super) fn new(program: Option<OwnedFd>, answers: OwnedFd) -> Self {
+        Self { program, answers: Mutex::new(answers) }
     }
 
     /// Which file `descriptor` is. Nothing of the file is read, so this does not wait for its file system.
@@ -69,20 +68,5 @@ impl FileProbe {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
         Ok(Found { file: answer.file.into(), magic: answer.magic, links: answer.links })
-    }
-
-    /// From now on the executables of this device come by themselves: an `execve` there wakes nobody.
-    pub fn set_watched(&self, device: u32) {
-        let yes = 1_u8;
-        // A full map means more wake-ups, nothing else.
-        // SAFETY: the map's key is four bytes and its value one.
-        unsafe {
-            libbpf_sys::bpf_map_update_elem(
-                self.watched_devices.as_raw_fd(),
-                (&raw const device).cast(),
-                (&raw const yes).cast(),
-                0,
-            );
-        }
     }
 }

@@ -4,13 +4,13 @@
 //! just before. Both are brought together here. A descriptor that fanotify cannot give is asked for through /proc.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender, SyncSender},
+        mpsc::{self, Receiver, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use super::{
     opener::{Job, OpenAsUser, Opener},
     watcher::{Arrival, Watcher},
 };
-use crate::capture::{FileIdentity, FileProbe, Found, ProcessEvent, ProcessId};
+use crate::capture::{FileIdentity, FileProbe, Found, ProcessEvent, ProcessId, Unwatched};
 
 /// Ids that are in use at a time; with more, all are forgotten.
 const MOST_IDS: u32 = 32_768;
@@ -83,6 +83,8 @@ struct Recent {
 #[derive(Debug)]
 struct Wanted {
     job: Job,
+    /// fanotify will bring it.
+    watched: bool,
     since: Instant,
     asked: bool,
 }
@@ -94,17 +96,10 @@ pub struct Executables {
     seen: Receiver<Seen>,
     bell: Arc<EventFd>,
     jobs: SyncSender<Job>,
-    unwatched: Sender<u32>,
-    call: Arc<EventFd>,
     recent: HashMap<u32, Vec<Recent>>,
     wanted: HashMap<u32, Wanted>,
     /// Ids of programs that ran before picosnitch.
     existing: HashMap<ProcessId, u32>,
-    /// Mount namespaces and devices that the watcher was sent to, lately.
-    visited: HashSet<(u32, u32)>,
-    visited_since: Instant,
-    /// Devices that are watched need no visit: those that a file came from.
-    reached: HashSet<u32>,
     first: u32,
     outgoing: Vec<Outgoing>,
 }
@@ -114,25 +109,21 @@ impl Executables {
     ///
     /// # Errors
     /// When fanotify or threads are refused.
-    pub fn start(probe: FileProbe, open_as_user: OpenAsUser) -> io::Result<Self> {
+    pub fn start(probe: FileProbe, unwatched: Unwatched, open_as_user: OpenAsUser) -> io::Result<Self> {
         let probe = Arc::new(probe);
         let group = Arc::new(Group::new()?);
         let known = Arc::new(Known::default());
         let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let call = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (tell, seen) = mpsc::sync_channel(ON_THE_WAY);
         let (jobs, jobs_to_do) = mpsc::sync_channel(MOST_WANTED);
-        let (unwatched, processes) = mpsc::channel();
         Watcher {
             group: Arc::clone(&group),
             probe: Arc::clone(&probe),
             known: Arc::clone(&known),
             seen: tell.clone(),
             bell: Arc::clone(&bell),
-            unwatched: processes,
-            call: Arc::clone(&call),
         }
-        .start()?;
+        .start(unwatched)?;
         Opener {
             probe,
             group: Arc::clone(&group),
@@ -149,14 +140,9 @@ impl Executables {
             seen,
             bell,
             jobs,
-            unwatched,
-            call,
             recent: HashMap::new(),
             wanted: HashMap::new(),
             existing: HashMap::new(),
-            visited: HashSet::new(),
-            visited_since: Instant::now(),
-            reached: HashSet::new(),
             first: 0,
             outgoing: Vec::new(),
         })
@@ -168,9 +154,6 @@ impl Executables {
         if file.inode == 0 || event.kernel {
             return None;
         }
-        if !event.in_memory && !self.reached.contains(&file.device) {
-            self.visit(event);
-        }
         if let Some(id) = self.known.id(file) {
             return Some(id);
         }
@@ -180,9 +163,9 @@ impl Executables {
         {
             return Some(recent.id);
         }
-        let id = self.want(event.id.tgid, file, now);
-        if event.in_memory || !self.reached.contains(&file.device) {
-            // Nobody else will bring it, and it may be gone soon.
+        let id = self.want(event.id.tgid, file, event.watched, now);
+        if !event.watched {
+            // The watcher was too slow, or may not read it.
             self.ask(id);
         }
         Some(id)
@@ -198,7 +181,7 @@ impl Executables {
         if let Some(id) = id.filter(still_used).or_else(|| self.known.id(&running.executable)) {
             return Some(id);
         }
-        let id = self.want(running.id.tgid, &running.executable, now);
+        let id = self.want(running.id.tgid, &running.executable, false, now);
         self.ask(id);
         self.existing.insert(running.id, id);
         Some(id)
@@ -252,10 +235,6 @@ impl Executables {
             }
             keep
         });
-        if now.duration_since(self.visited_since) > PATIENCE {
-            self.visited.clear();
-            self.visited_since = now;
-        }
         self.forget_if_too_many();
     }
 
@@ -271,7 +250,6 @@ impl Executables {
 
     fn arrived(&mut self, arrival: Arrival, now: Instant) {
         let Arrival { id, tgid, found, file } = arrival;
-        self.reached.insert(found.file.device);
         let waiting =
             |wanted: &Wanted| wanted.job.tgid == tgid && is_same_content(&wanted.job.executable, &found.file);
         let ids: Vec<u32> =
@@ -296,9 +274,7 @@ impl Executables {
             }
             // The process is gone. fanotify may still bring the file.
             Err(error)
-                if is_gone(&error)
-                    && self.reached.contains(&wanted.job.executable.device)
-                    && now.duration_since(wanted.since) < PATIENCE => {}
+                if is_gone(&error) && wanted.watched && now.duration_since(wanted.since) < PATIENCE => {}
             Err(error) => {
                 self.wanted.remove(&id);
                 let why = match is_gone(&error) {
@@ -310,10 +286,10 @@ impl Executables {
         }
     }
 
-    fn want(&mut self, tgid: u32, executable: &FileIdentity, now: Instant) -> u32 {
+    fn want(&mut self, tgid: u32, executable: &FileIdentity, watched: bool, now: Instant) -> u32 {
         let id = self.known.new_id();
         let job = Job { id, tgid, executable: *executable };
-        self.wanted.insert(id, Wanted { job, since: now, asked: false });
+        self.wanted.insert(id, Wanted { job, watched, since: now, asked: false });
         id
     }
 
@@ -325,16 +301,6 @@ impl Executables {
             self.wanted.remove(&id);
             let why = "too many files are waited for; is a file system stuck?";
             self.outgoing.push(Outgoing::Unhashed(id, why.into()));
-        }
-    }
-
-    /// Sends the watcher to a process that executed something on a file system that no file came from yet.
-    fn visit(&mut self, event: &ProcessEvent) {
-        if self.visited.len() < MOST_WANTED
-            && self.visited.insert((event.mount_namespace, event.executable.device))
-        {
-            let _ = self.unwatched.send(event.id.tgid);
-            let _ = self.call.write(1);
         }
     }
 

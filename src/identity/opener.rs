@@ -73,9 +73,7 @@ impl Opener {
     }
 
     fn open(&self, job: &Job) -> io::Result<(Found, File)> {
-        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOATIME;
-        let path = format!("/proc/{}/exe", job.tgid);
-        let file = match File::options().read(true).custom_flags(flags).open(path) {
+        let file = match open_executable(job.tgid) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (self.open_as_user)(job.tgid)?,
             opened => opened?,
         };
@@ -86,4 +84,13 @@ impl Opener {
             false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         }
     }
+}
+
+/// Opens the executable of a living process.
+///
+/// # Errors
+/// Those of open(2): `ENOENT` when the process is gone.
+pub(super) fn open_executable(tgid: u32) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOATIME;
+    File::options().read(true).custom_flags(flags).open(format!("/proc/{tgid}/exe"))
 }

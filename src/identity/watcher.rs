@@ -9,11 +9,9 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender},
-    },
+    sync::{Arc, mpsc::SyncSender},
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -24,10 +22,16 @@ use nix::{
 use super::{
     executables::Seen,
     fanotify::{FileEvent, Group},
-    known::Known,
+    known::{Known, is_same_content},
     mounts::Mounts,
+    opener::open_executable,
 };
-use crate::capture::{FileProbe, Found};
+use crate::capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
+
+/// How long a place that could not be watched is not tried again.
+const VISITS: Duration = Duration::from_secs(1);
+/// Places that are remembered.
+const MOST_VISITED: usize = 1024;
 
 /// A file that was executed and is not known.
 #[derive(Debug)]
@@ -51,10 +55,6 @@ pub(super) struct Watcher {
     pub seen: SyncSender<Seen>,
     /// Rung after that.
     pub bell: Arc<EventFd>,
-    /// Thread-group ids of processes that executed something on a file system that is not watched.
-    pub unwatched: Receiver<u32>,
-    /// Rung by who sends one.
-    pub call: Arc<EventFd>,
 }
 
 impl Watcher {
@@ -62,40 +62,47 @@ impl Watcher {
     ///
     /// # Errors
     /// When the mounts cannot be read, or no thread can be started.
-    pub fn start(self) -> io::Result<()> {
+    pub fn start(self, unwatched: Unwatched) -> io::Result<()> {
         let mut mounts = Mounts::of_this_process()?;
         self.watch_mounts(&mut mounts)?;
-        thread::Builder::new().name("executables".into()).spawn(move || self.run(mounts))?;
+        thread::Builder::new().name("executables".into()).spawn(move || {
+            if let Err(error) = self.run(mounts, unwatched) {
+                self.tell(Seen::Failed(error.to_string()));
+            }
+        })?;
         Ok(())
     }
 
-    fn run(self, mut mounts: Mounts) {
+    fn run(&self, mut mounts: Mounts, unwatched: Unwatched) -> io::Result<()> {
+        let unwatched = unwatched.listen()?;
+        let mut visited = Visited::default();
         loop {
             let mut ready = [
                 PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
                 PollFd::new(mounts.file().as_fd(), PollFlags::POLLPRI),
-                PollFd::new(self.call.as_fd(), PollFlags::POLLIN),
+                PollFd::new(unwatched.as_fd(), PollFlags::POLLIN),
             ];
-            if let Err(error) = poll(&mut ready, PollTimeout::NONE)
-                && error != nix::errno::Errno::EINTR
-            {
-                self.tell(Seen::Failed(format!("waiting for executables failed: {error}")));
-                return;
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            let [files, changed, called] =
+            let [files, changed, hurried] =
                 ready.map(|ready| ready.revents().is_some_and(|events| !events.is_empty()));
-            // First of all the mounts: a program may be run right after.
-            if changed && let Err(error) = self.watch_mounts(&mut mounts) {
-                self.tell(Seen::Failed(format!("the mounted file systems cannot be read: {error}")));
-            }
-            if called {
-                let _ = self.call.read();
-                while let Ok(tgid) = self.unwatched.try_recv() {
-                    self.watch_namespace_of(tgid);
+            if hurried {
+                let programs = unwatched.take()?;
+                // All files first: their processes may end any moment.
+                if !programs.iter().all(|program| self.take_unwatched(program)) {
+                    return Ok(());
                 }
+                programs.iter().filter(|program| visited.is_new(program)).for_each(|program| {
+                    self.watch_namespace_of(program.tgid);
+                });
             }
-            if files && !self.take_files() {
-                return;
+            if changed {
+                self.watch_mounts(&mut mounts)?;
+            }
+            if files && !self.take_files()? {
+                return Ok(());
             }
         }
     }
@@ -107,19 +114,28 @@ impl Watcher {
         told
     }
 
-    fn take_files(&self) -> bool {
-        let events = match self.group.read() {
-            Ok(events) => events,
-            Err(error) => {
-                self.tell(Seen::Failed(format!("executed files cannot be read: {error}")));
-                return false;
-            }
-        };
+    /// Opens the file of a program that fanotify does not hand over; false when nobody listens any more.
+    fn take_unwatched(&self, program: &UnwatchedProgram) -> bool {
+        if self.known.id(&program.executable).is_some() {
+            return true;
+        }
+        // Whoever cannot be opened here is asked for again by the main thread.
+        let Ok(file) = open_executable(program.tgid) else { return true };
+        let Ok(found) = self.probe.identify(file.as_fd()) else { return true };
+        match is_same_content(&program.executable, &found.file) {
+            true => self.hand_over(program.tgid, found, file),
+            false => true,
+        }
+    }
+
+    /// Takes what fanotify has; false when nobody listens any more.
+    fn take_files(&self) -> io::Result<bool> {
+        let events = self.group.read()?;
         if events.overflow {
             self.known.clear();
             self.tell(Seen::Overflow);
         }
-        events.events.into_iter().all(|event| self.take_file(event))
+        Ok(events.events.into_iter().all(|event| self.take_file(event)))
     }
 
     fn take_file(&self, event: FileEvent) -> bool {
@@ -136,6 +152,10 @@ impl Watcher {
         if !executed || self.known.id(&found.file).is_some() {
             return true;
         }
+        self.hand_over(tgid, found, file)
+    }
+
+    fn hand_over(&self, tgid: u32, found: Found, file: File) -> bool {
         // Before anybody reads it. A file without a name cannot be opened for writing by strangers.
         if found.links > 0 {
             let _ = self.group.watch_modifications(file.as_fd(), true);
@@ -173,7 +193,23 @@ impl Watcher {
         // Exactly what was opened, whatever is mounted over the path by now.
         let path = format!("/proc/self/fd/{}", place.as_raw_fd());
         self.group.watch_file_system(Path::new(&path))?;
-        self.probe.set_watched(device);
         Ok(device)
+    }
+}
+
+/// Mount namespaces and devices where the watcher has just been.
+#[derive(Default)]
+struct Visited {
+    places: HashSet<(u32, u32)>,
+    since: Option<Instant>,
+}
+
+impl Visited {
+    fn is_new(&mut self, program: &UnwatchedProgram) -> bool {
+        if self.places.len() >= MOST_VISITED || self.since.is_none_or(|since| since.elapsed() > VISITS) {
+            self.places.clear();
+            self.since = Some(Instant::now());
+        }
+        !program.in_memory && self.places.insert((program.mount_namespace, program.executable.device))
     }
 }

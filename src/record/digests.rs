@@ -20,6 +20,7 @@ use std::{
 };
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::model::Sha256;
@@ -49,6 +50,17 @@ const SLOW_FILE_SYSTEMS: [u64; 8] = [
     0x5346_414f, // AFS
 ];
 
+/// What a file was when it was executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// Bytes.
+    pub size: u64,
+    /// Last modification (mtime): seconds, nanoseconds.
+    pub modified: (i64, u32),
+    /// Magic number of its file system.
+    pub magic: u64,
+}
+
 /// What is known about an executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -63,8 +75,14 @@ pub enum State {
 /// Executables by the ids that the monitor gave them.
 pub struct Digests {
     found: Arc<Found>,
-    quick: SyncSender<(u32, File)>,
-    slow: SyncSender<(u32, File)>,
+    quick: SyncSender<Job>,
+    slow: SyncSender<Job>,
+}
+
+struct Job {
+    id: u32,
+    file: File,
+    file_is: FileState,
 }
 
 /// What the hashers found out.
@@ -117,8 +135,9 @@ impl Digests {
         Ok(Self { found, quick, slow })
     }
 
-    /// Takes an executable to hash: its size in bytes and the magic number of its file system choose the lane.
-    pub fn add(&self, id: u32, file: File, size: u64, magic: u64) {
+    /// Takes an executable to hash.
+    pub fn add(&self, id: u32, file: File, file_is: FileState) {
+        let FileState { size, magic, .. } = file_is;
         // First: the hasher may be quick.
         lock(&self.found.states).insert(id, State::Pending);
         if size > MOST_BYTES {
@@ -132,7 +151,7 @@ impl Digests {
         } else {
             &self.quick
         };
-        if lane.try_send((id, file)).is_err() {
+        if lane.try_send(Job { id, file, file_is }).is_err() {
             self.fail(id, "too many executables wait to be hashed".into());
         }
     }
@@ -196,12 +215,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash_all(files: &Mutex<Receiver<(u32, File)>>, found: &Found) {
+fn hash_all(files: &Mutex<Receiver<Job>>, found: &Found) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         // The lock is held while waiting: one waits for a file, the others for the lock.
-        let Ok((id, file)) = lock(files).recv() else { return };
-        let state = match hash_unchanged(&file, &mut buffer) {
+        let Ok(Job { id, file, file_is }) = lock(files).recv() else { return };
+        let state = match hash_unchanged(&file, &file_is, &mut buffer) {
             Ok(digest) => State::Known(digest),
             Err(error) => State::Unreadable(error.to_string()),
         };
@@ -209,14 +228,15 @@ fn hash_all(files: &Mutex<Receiver<(u32, File)>>, found: &Found) {
     }
 }
 
-/// The digest of a file that nobody modified meanwhile.
-fn hash_unchanged(file: &File, buffer: &mut [u8]) -> io::Result<Sha256> {
-    let state = || file.metadata().map(|found| (found.size(), found.mtime(), found.mtime_nsec()));
-    let before = state()?;
+/// The digest of a file that nobody has modified since it was executed.
+fn hash_unchanged(file: &File, file_is: &FileState, buffer: &mut [u8]) -> io::Result<Sha256> {
     let digest = hash(file, buffer)?;
-    match state()? == before {
+    // A FUSE file system tells that to nobody but its user.
+    let Ok(found) = file.metadata() else { return Ok(digest) };
+    let modified = (found.mtime(), u32::try_from(found.mtime_nsec()).unwrap_or_default());
+    match (found.size(), modified) == (file_is.size, file_is.modified) {
         true => Ok(digest),
-        false => Err(io::Error::other("it was modified while it was read")),
+        false => Err(io::Error::other("it was modified between its execution and its reading")),
     }
 }
 
@@ -243,14 +263,24 @@ pub fn hash(file: &File, buffer: &mut [u8]) -> io::Result<Sha256> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-
     use super::*;
 
     fn file(bytes: &[u8]) -> File {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(bytes, 0).unwrap();
         file
+    }
+
+    /// What it is now.
+    fn state(file: &File) -> FileState {
+        let found = file.metadata().unwrap();
+        let modified = (found.mtime(), found.mtime_nsec() as u32);
+        FileState { size: found.size(), modified, magic: 0 }
+    }
+
+    fn add(digests: &Digests, id: u32, file: File) {
+        let file_is = state(&file);
+        digests.add(id, file, file_is);
     }
 
     fn unreadable() -> File {
@@ -267,8 +297,8 @@ mod tests {
     #[test]
     fn the_hasher_tells_what_it_found() {
         let digests = Digests::start().unwrap();
-        digests.add(1, file(b"abc"), 3, 0);
-        digests.add(2, unreadable(), 3, 0);
+        add(&digests, 1, file(b"abc"));
+        add(&digests, 2, unreadable());
         digests.settle(Duration::from_secs(5));
         assert!(matches!(digests.state(1), State::Known(_)));
         assert!(matches!(digests.state(2), State::Unreadable(_)), "a directory has no bytes");
@@ -280,13 +310,13 @@ mod tests {
     #[test]
     fn a_stuck_file_system_and_a_giant_hold_up_nobody() {
         let digests = Digests::start().unwrap();
-        digests.add(1, unreadable(), MOST_BYTES + 1, 0);
+        digests.add(1, unreadable(), FileState { size: MOST_BYTES + 1, ..FileState::default() });
         assert!(matches!(digests.state(1), State::Unreadable(_)));
         // A sparse file takes seconds.
         let giant = tempfile::tempfile().unwrap();
         giant.set_len(4 << 30).unwrap();
-        digests.add(2, giant, 4 << 30, 0);
-        digests.add(3, file(b"abc"), 3, 0);
+        add(&digests, 2, giant);
+        add(&digests, 3, file(b"abc"));
         let begun = Instant::now();
         while digests.state(3) == State::Pending {
             assert!(begun.elapsed() < Duration::from_secs(5));
@@ -296,11 +326,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_modified_since_its_execution_has_no_digest() {
+        let digests = Digests::start().unwrap();
+        let modified = file(b"abc");
+        let executed = state(&modified);
+        modified.write_all_at(b"abcd", 0).unwrap();
+        digests.add(1, modified, executed);
+        digests.settle(Duration::from_secs(5));
+        assert!(matches!(digests.state(1), State::Unreadable(_)));
+    }
+
+    #[test]
     fn what_is_given_up_stays_so() {
         let digests = Digests::start().unwrap();
-        // A file that cannot be read at a position, without an end: as a stuck one.
-        let (end, _other): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
-        digests.add(1, File::from(end), 1, 0);
+        add(&digests, 1, unreadable());
         digests.settle(Duration::from_secs(5));
         assert!(matches!(digests.state(1), State::Unreadable(_)));
         digests.fail(1, "late".into());

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Amounts, Loss, Peer, Talker};
+use crate::{
+    model::{Amounts, Loss, Peer, Talker},
+    record::digests::FileState,
+};
 
 /// What the recorder needs to know before all else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,10 +37,8 @@ pub enum ToRecorder {
     Executable {
         /// Its id.
         id: u32,
-        /// Bytes of the file.
-        size: u64,
-        /// Magic number of its file system.
-        magic: u64,
+        /// What it was when it was executed.
+        file_is: FileState,
     },
     /// There will be no digest of this executable: why.
     Unhashed(u32, String),

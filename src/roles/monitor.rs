@@ -36,7 +36,10 @@ use crate::{
     identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
     model::{Amounts, Loss, LossKind, Peer},
-    record::problems::{Problems, say},
+    record::{
+        digests::FileState,
+        problems::{Problems, say},
+    },
 };
 
 /// Time between two drains.
@@ -123,7 +126,11 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
             return Err(error.into());
         }
     };
-    let executables = match Executables::start(capture.file_probe()?, reader::open_as_user) {
+    let executables = match Executables::start(
+        capture.file_probe()?,
+        capture.unwatched()?,
+        reader::open_as_user,
+    ) {
         Ok(executables) => Some(executables),
         Err(error) => {
             recorder.tell(
@@ -534,8 +541,9 @@ impl Monitor {
         for outgoing in outgoing {
             let (message, descriptor) = match outgoing {
                 Outgoing::Hash { id, file, found } => {
-                    let (size, magic) = (found.file.size, found.magic);
-                    (ToRecorder::Executable { id, size, magic }, Some(file.into()))
+                    let (size, modified) = (found.file.size, found.file.modified);
+                    let file_is = FileState { size, modified, magic: found.magic };
+                    (ToRecorder::Executable { id, file_is }, Some(file.into()))
                 }
                 Outgoing::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
                 Outgoing::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),

@@ -163,8 +163,8 @@ impl Recorder {
             ToRecorder::Talker { id, talker, executables } => {
                 self.window.add_talker(id, *talker, executables)
             }
-            ToRecorder::Executable { id, size, magic } => match descriptor {
-                Some(descriptor) => self.digests.add(id, File::from(descriptor), size, magic),
+            ToRecorder::Executable { id, file_is } => match descriptor {
+                Some(descriptor) => self.digests.add(id, File::from(descriptor), file_is),
                 None => self.digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),
             },
             ToRecorder::Unhashed(id, why) => self.digests.fail(id, why),
