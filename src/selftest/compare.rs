@@ -374,7 +374,7 @@ mod tests {
     fn a_wrong_or_missing_digest_fails() {
         for sha256 in [None, Some("bb".to_owned())] {
             let wrong = Row { sha256, ..row() };
-            assert_eq!(verdicts(vec![flow()], &[wrong.clone()])[3].3, Verdict::Fail);
+            assert_eq!(verdicts(vec![flow()], std::slice::from_ref(&wrong))[3].3, Verdict::Fail);
             // A program of its own digest: then it is not even its traffic.
             let small = Flow { sha256: Some("cc".to_owned()), ..flow() };
             assert_eq!(verdicts(vec![small], &[wrong])[0].3, Verdict::Fail);
