@@ -9,7 +9,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{capture, roles::recorder, selftest::actor};
+use crate::{
+    capture,
+    roles::{notifier, recorder},
+    selftest::actor,
+};
 
 mod check_config;
 mod doctor;
@@ -87,6 +91,7 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match name.to_str() {
         Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),
+        Some("notifier") => Ok(notifier::run(arguments)?),
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),
     }

@@ -1,11 +1,18 @@
 //! The processes of one running picosnitch, all the same binary, and the channels between them.
 //!
 //! [`monitor`] has the rights and talks to the kernel; it parses nothing that strangers wrote and opens no database.
-//! [`recorder`] has the database and hashes files; it gets them as open descriptors.
+//! [`recorder`] has the database and hashes files; it gets them as open descriptors. [`notifier`] is a desktop user and
+//! shows notifications.
 
 mod channel;
+pub mod live;
 mod message;
 pub mod monitor;
+pub mod notifier;
+mod notifiers;
 pub mod recorder;
+mod saving;
 mod talkers;
+mod telling;
+mod text_logging;
 mod writing;
