@@ -11,6 +11,8 @@ pub mod config;
 pub mod identity;
 pub mod layout;
 pub mod model;
+pub mod notify;
+pub mod outside;
 pub mod record;
 pub mod roles;
 pub mod selftest;

@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use crate::{
     capture,
-    roles::{reader, recorder},
+    roles::{notifier, reader, recorder},
     selftest::actor,
 };
 
@@ -97,6 +97,7 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             let tgid = arguments.first().and_then(|argument| argument.to_str()?.parse().ok());
             Ok(reader::run(tgid.context("the reader needs a process id")?)?)
         }
+        Some("notifier") => Ok(notifier::run(arguments)?),
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),
     }

@@ -283,8 +283,6 @@ impl Config {
                 sentences.push(format!("{key} has no effect yet: {what}"));
             }
         };
-        say(self.notifications.desktop, "notifications.desktop", "no desktop notifications are shown");
-        say(self.log.text, "log.text", "conn.log is not written");
         say(!self.log.ignore.is_empty(), "log.ignore", "everything is logged");
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
         say(!self.virustotal.api_key.0.is_empty(), "virustotal.api_key", "nothing is looked up");

@@ -1,5 +1,11 @@
-//! Windows: groups what was seen into records; digests; what went wrong.
+//! Windows: groups what was seen into records; digests; which programs are known; alerts; what went wrong.
 
+pub mod alerts;
 pub mod digests;
+mod escape;
+pub mod exe_log;
+pub mod known_programs;
+pub mod log_file;
 pub mod problems;
+pub mod text_log;
 pub mod window;

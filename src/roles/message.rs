@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Amounts, Loss, Peer, Talker},
+    notify::Notice,
     record::digests::FileState,
 };
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub database: Option<PathBuf>,
     /// error.log.
     pub error_log: PathBuf,
+    /// How the user is told.
+    pub telling: Telling,
     /// Length of the window, seconds.
     pub write_limit_seconds: u32,
     /// Days after which records are deleted.
@@ -28,10 +31,23 @@ pub struct Settings {
     pub commands: bool,
 }
 
+/// Where and how the user is told of programs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Telling {
+    /// record.json.
+    pub record_json: PathBuf,
+    /// exe.log.
+    pub exe_log: PathBuf,
+    /// conn.log; `None` when none is to be written.
+    pub conn_log: Option<PathBuf>,
+    /// Tell the monitor what desktop users should see.
+    pub desktop: bool,
+}
+
 /// From the monitor to the recorder.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToRecorder {
-    /// The first message.
+    /// The first message, with the socket on which live.sock is listened to.
     Settings(Settings),
     /// An executable to hash, with its descriptor. Ids are never used again.
     Executable {
@@ -42,6 +58,10 @@ pub enum ToRecorder {
     },
     /// There will be no digest of this executable: why.
     Unhashed(u32, String),
+    /// What stays unseen on this kernel.
+    Unseen(Vec<String>),
+    /// Open log files again: they may have been renamed.
+    Reopen,
     /// A talker, before its first traffic. Ids are never used again.
     Talker {
         /// Its id.
@@ -72,4 +92,6 @@ pub enum ToMonitor {
     Ready,
     /// There can be no log: why.
     Failed(String),
+    /// Desktop users should see this.
+    Notice(Notice),
 }

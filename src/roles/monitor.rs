@@ -5,7 +5,7 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
         unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     process::{Child, Command, Stdio},
@@ -23,7 +23,9 @@ use nix::{
 
 use super::{
     channel::{Channel, Received},
-    message::{Settings, ToMonitor, ToRecorder},
+    live,
+    message::{Settings, Telling, ToMonitor, ToRecorder},
+    notifiers::Notifiers,
     reader,
     service_user::ServiceUser,
     talkers::{Introduction, Talkers},
@@ -106,6 +108,8 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
 pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let _pid_file = lock_pid_file(layout)?;
     let ended = record(layout, config, started);
+    // Nobody answers there any more.
+    let _ = std::fs::remove_file(layout.run_dir.join(live::NAME));
     if let Err(error) = &ended {
         // The caller says it on standard error.
         Problems::new(layout.error_log.clone()).log(&crate::error_chain(error));
@@ -150,6 +154,8 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
     recorder.wait_until_ready()?;
     started(&capture);
+    let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
+    recorder.tell(&ToRecorder::Unseen(unseen), None)?;
     let window = Duration::from_secs(u64::from(config.log.write_limit_seconds));
     let mut monitor = Monitor {
         capture,
@@ -159,6 +165,8 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         cgroups,
         talkers: Talkers::default(),
         recorder,
+        notifiers: config.notifications.desktop.then(Notifiers::new),
+        terminals: [0, 2].map(is_terminal),
         rings: HashSet::new(),
         resynced: None,
         window,
@@ -210,12 +218,17 @@ fn block_signals() -> Result<SignalFd, MonitorError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
-    // The terminal of a foreground run was closed.
+    // Log files are to be opened again, or the terminal of a foreground run was closed.
     signals.add(Signal::SIGHUP);
     let fail = "signals cannot be received";
     signals.thread_block().map_err(|error| io_error(fail)(error.into()))?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| io_error(fail)(error.into()))
+}
+
+fn is_terminal(descriptor: RawFd) -> bool {
+    // SAFETY: it only asks about a number, which need not be that of an open file.
+    unsafe { libc::isatty(descriptor) == 1 }
 }
 
 /// The recorder and what it has not been told yet.
@@ -230,6 +243,8 @@ struct Recorder {
 impl Recorder {
     fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
+        let listener = live::listen_at(&layout.run_dir.join(live::NAME))
+            .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         // Executed anew, not forked: nothing of this process's memory or descriptors goes along.
         let user = ServiceUser::of(layout).map_err(io_error(fail))?;
@@ -251,13 +266,19 @@ impl Recorder {
             &ToRecorder::Settings(Settings {
                 database: config.log.sqlite.then(|| layout.database.clone()),
                 error_log: layout.error_log.clone(),
+                telling: Telling {
+                    record_json: layout.record_json.clone(),
+                    exe_log: layout.exe_log.clone(),
+                    conn_log: config.log.text.then(|| layout.conn_log.clone()),
+                    desktop: config.notifications.desktop,
+                },
                 write_limit_seconds: config.log.write_limit_seconds,
                 retention_days: config.log.retention_days,
                 bandwidth: config.monitor.bandwidth,
                 addresses: config.log.addresses,
                 commands: config.log.commands,
             }),
-            None,
+            Some(listener),
         )?;
         Ok(recorder)
     }
@@ -271,6 +292,7 @@ impl Recorder {
                     self.give_up();
                     return Err(MonitorError::Log(why));
                 }
+                Received::Message(ToMonitor::Notice(_), _) => {}
                 Received::Closed => return Err(self.gone()),
                 Received::Nothing if Instant::now() > until => {
                     self.give_up();
@@ -349,6 +371,10 @@ struct Monitor {
     cgroups: Cgroups,
     talkers: Talkers,
     recorder: Recorder,
+    /// `None` when no desktop user is to be notified.
+    notifiers: Option<Notifiers>,
+    /// Standard input and standard error are those of a terminal.
+    terminals: [bool; 2],
     /// Processes whose `AF_PACKET` rings were reported.
     rings: HashSet<ProcessId>,
     /// When the process table was last read anew.
@@ -394,7 +420,7 @@ impl Monitor {
             }
             let [stop, urgent, channel, files] =
                 ready.map(|ready| ready.revents().unwrap_or(PollFlags::empty()));
-            if stop.contains(PollFlags::POLLIN) {
+            if stop.contains(PollFlags::POLLIN) && self.is_end(signals)? {
                 return Ok(());
             }
             if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
@@ -404,6 +430,7 @@ impl Monitor {
             if files.contains(PollFlags::POLLIN) {
                 self.collect_executables()?;
             }
+            self.hear_recorder()?;
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
@@ -412,6 +439,38 @@ impl Monitor {
                 earliest = Instant::now() + SHORTEST_PAUSE;
             }
         }
+    }
+
+    /// Takes the signals that have come; true when they mean the end.
+    fn is_end(&mut self, signals: &SignalFd) -> Result<bool, MonitorError> {
+        while let Some(info) =
+            signals.read_signal().map_err(|error| io_error("signals cannot be received")(error.into()))?
+        {
+            if info.ssi_signo != Signal::SIGHUP as u32 {
+                return Ok(true);
+            }
+            // The terminal of a foreground run was closed: it is none any more, to the kernel too.
+            if self.terminals != [0, 2].map(is_terminal) {
+                return Ok(true);
+            }
+            self.recorder.tell(&ToRecorder::Reopen, None)?;
+        }
+        Ok(false)
+    }
+
+    /// Passes on to desktop users what the recorder has for them.
+    fn hear_recorder(&mut self) -> Result<(), MonitorError> {
+        while let Received::Message(message, _) =
+            self.recorder.channel.receive().map_err(io_error("the recorder cannot be heard"))?
+        {
+            if let (ToMonitor::Notice(notice), Some(notifiers)) = (message, &mut self.notifiers) {
+                notifiers.show(&notice);
+            }
+        }
+        if let Some(notifiers) = &mut self.notifiers {
+            notifiers.tick();
+        }
+        Ok(())
     }
 
     /// The end: what is in flight is flushed, then the recorder writes it.

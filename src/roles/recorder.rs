@@ -17,6 +17,8 @@ use nix::{
 use super::{
     channel::{Channel, Received},
     message::{Settings, ToMonitor, ToRecorder},
+    telling::Telling,
+    text_logging::TextLogging,
     writing::Writing,
 };
 use crate::{
@@ -30,6 +32,9 @@ use crate::{
 
 /// How long the last window waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
+
+/// How long it waits at most: what was folded is told now and then.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the recorder ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +66,8 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     }
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut channel = Channel::new(stdin);
-    wait(&channel, None)?;
-    let Received::Message(ToRecorder::Settings(settings), _) =
+    wait(vec![PollFd::new(channel.as_fd(), PollFlags::POLLIN)], None)?;
+    let Received::Message(ToRecorder::Settings(settings), listener) =
         channel.receive().map_err(|_| RecorderError::NotStartedByMonitor)?
     else {
         return Err(RecorderError::NotStartedByMonitor);
@@ -80,6 +85,18 @@ pub fn run() -> Result<ExitCode, RecorderError> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    let telling =
+        Telling::start(&settings.telling, settings.database.as_deref(), listener, Arc::clone(&problems));
+    let telling = match telling {
+        Ok(telling) => telling,
+        Err(error) => {
+            channel.send(&Channel::encode(&ToMonitor::Failed(crate::error_chain(&error)))?, None)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let text_logging = settings.telling.conn_log.clone();
+    let text_logging =
+        text_logging.map(|path| TextLogging::start(path, Arc::clone(&problems))).transpose()?;
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder {
         window: OpenWindow::new(Blanking {
@@ -89,6 +106,8 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         }),
         digests: Digests::start()?,
         writing,
+        text_logging,
+        telling,
         problems,
     };
     let ended = recorder.record(&mut channel, &settings);
@@ -96,15 +115,22 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         recorder.problems.report(&crate::error_chain(error));
     }
     recorder.digests.settle(LAST_DIGESTS);
+    recorder.telling.settle(&channel, &recorder.digests);
     recorder.close_window(true);
+    // First: it needs no lock and little room.
+    recorder.telling.serve(&channel);
+    if let Some(text_logging) = recorder.text_logging.take() {
+        text_logging.finish();
+    }
+    recorder.telling.finish();
     if let Some(writing) = recorder.writing.take() {
         writing.finish()?;
     }
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits for a message; false when the time is over.
-fn wait(channel: &Channel, until: Option<Instant>) -> io::Result<bool> {
+/// Waits until one of them is ready; false when the time is over.
+fn wait(mut interests: Vec<PollFd<'_>>, until: Option<Instant>) -> io::Result<bool> {
     let timeout = match until {
         // Rounded up: a wait that ends early would spin.
         Some(until) => {
@@ -113,7 +139,7 @@ fn wait(channel: &Channel, until: Option<Instant>) -> io::Result<bool> {
         }
         None => PollTimeout::NONE,
     };
-    match poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], timeout) {
+    match poll(&mut interests, timeout) {
         Ok(ready) => Ok(ready > 0),
         Err(nix::errno::Errno::EINTR) => Ok(false),
         Err(error) => Err(error.into()),
@@ -124,6 +150,8 @@ struct Recorder {
     window: OpenWindow,
     digests: Digests,
     writing: Option<Writing>,
+    text_logging: Option<TextLogging>,
+    telling: Telling,
     problems: Arc<Problems>,
 }
 
@@ -132,11 +160,17 @@ impl Recorder {
         let length = Duration::from_secs(u64::from(settings.write_limit_seconds));
         let mut end = Instant::now() + length;
         loop {
-            wait(channel, Some(end))?;
+            let mut interests = vec![
+                PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.digests.as_fd(), PollFlags::POLLIN),
+            ];
+            interests.extend(self.telling.interests());
+            let until = self.telling.due().unwrap_or(end).min(end).min(Instant::now() + LONGEST_WAIT);
+            wait(interests, Some(until))?;
             loop {
                 match channel.receive()? {
                     Received::Message(ToRecorder::End, _) => return Ok(()),
-                    Received::Message(message, descriptor) => self.take(message, descriptor),
+                    Received::Message(message, descriptor) => self.take(channel, message, descriptor),
                     Received::Nothing => break,
                     Received::Closed => return Err(RecorderError::MonitorGone),
                 }
@@ -144,6 +178,8 @@ impl Recorder {
                     break;
                 }
             }
+            self.telling.settle(channel, &self.digests);
+            self.telling.serve(channel);
             let now = Instant::now();
             if now >= end {
                 self.close_window(false);
@@ -153,7 +189,7 @@ impl Recorder {
         }
     }
 
-    fn take(&mut self, message: ToRecorder, descriptor: Option<OwnedFd>) {
+    fn take(&mut self, channel: &Channel, message: ToRecorder, descriptor: Option<OwnedFd>) {
         match message {
             ToRecorder::Flows(flows) => {
                 for (talker, peer, amounts) in flows {
@@ -161,6 +197,7 @@ impl Recorder {
                 }
             }
             ToRecorder::Talker { id, talker, executables } => {
+                self.telling.meet(channel, &talker, executables, &self.digests);
                 self.window.add_talker(id, *talker, executables)
             }
             ToRecorder::Executable { id, file_is } => match descriptor {
@@ -169,8 +206,21 @@ impl Recorder {
             },
             ToRecorder::Unhashed(id, why) => self.digests.fail(id, why),
             ToRecorder::ForgetTalkers(id) => self.window.forget_before(id),
-            ToRecorder::ForgetExecutables(id) => self.digests.forget_before(id),
-            ToRecorder::Losses(losses) => losses.into_iter().for_each(|loss: Loss| self.window.lose(loss)),
+            ToRecorder::ForgetExecutables(id) => {
+                self.telling.forget_before(id, &self.digests);
+                self.digests.forget_before(id);
+            }
+            ToRecorder::Losses(losses) => {
+                self.telling.lose(&losses);
+                losses.into_iter().for_each(|loss: Loss| self.window.lose(loss));
+            }
+            ToRecorder::Unseen(unseen) => self.telling.set_unseen(unseen),
+            ToRecorder::Reopen => {
+                self.telling.reopen();
+                if let Some(text_logging) = &self.text_logging {
+                    text_logging.reopen();
+                }
+            }
             ToRecorder::Problem(text) => self.problems.report(&text),
             ToRecorder::Settings(_) | ToRecorder::End => {}
         }
@@ -179,6 +229,11 @@ impl Recorder {
     fn close_window(&mut self, last: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
+        if let Some(text_logging) = &self.text_logging
+            && !window.records.is_empty()
+        {
+            text_logging.add(window.clone());
+        }
         if let Some(writing) = &self.writing
             && (!window.records.is_empty() || !window.losses.is_empty())
         {
