@@ -92,7 +92,7 @@ fn every_key_of_toml_arrives() {
     assert!(!config.notifications.desktop && config.virustotal.file_upload);
     assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
     assert_eq!(config.virustotal.request_limit_seconds, 0);
-    assert_eq!(config.not_yet_built().len(), 7);
+    assert_eq!(config.not_yet_built().len(), 5);
 }
 
 #[test]
