@@ -156,6 +156,19 @@ fn mount_overlay(at: &Path) {
     mount(Some("overlay"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
 }
 
+/// A sub-volume, whose device number in stat(2) is not that of the kernel's super block.
+fn mount_btrfs(at: &Path) {
+    let script = "truncate -s 256M \"$1.image\" && mkfs.btrfs -q \"$1.image\" 2>/dev/null && mount -o loop \"$1.image\" \"$1\" &&
+                  rm \"$1.image\" && btrfs -q subvolume create \"$1/volume\" && mount --bind \"$1/volume\" \"$1\"";
+    assert!(Command::new("sh").args(["-c", script, "sh"]).arg(at).status().unwrap().success());
+}
+
+fn has_file_system(name: &str) -> bool {
+    // Loads the module, where there is one.
+    let _ = Command::new("modprobe").arg(name).stderr(std::process::Stdio::null()).status();
+    fs::read_to_string("/proc/filesystems").unwrap().lines().any(|line| line.ends_with(&format!("\t{name}")))
+}
+
 /// What a container has: a first process that lives for a while.
 fn run_init(directory: &Path) {
     let init = directory.join("init");
@@ -166,7 +179,13 @@ fn run_init(directory: &Path) {
 #[test]
 fn so_have_those_on_file_systems_that_only_a_container_sees() {
     let Some(_root) = root() else { return };
-    for (prepare, name) in [(mount_tmpfs as fn(&Path), "tmpfs"), (mount_overlay, "overlayfs")] {
+    for (prepare, name) in
+        [(mount_tmpfs as fn(&Path), "tmpfs"), (mount_overlay, "overlay"), (mount_btrfs, "btrfs")]
+    {
+        if !has_file_system(name) {
+            eprintln!("skipped: this kernel has no {name}");
+            continue;
+        }
         let base = base("");
         let daemon = Daemon::start(base.path());
         let to = server(fresh_address());
@@ -311,6 +330,34 @@ fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() 
             case.alerts
         );
     }
+}
+
+#[test]
+fn parents_have_digests_too() {
+    let Some(_root) = root() else { return };
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let to = server(fresh_address());
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = |name| place.path().join(name);
+    write_program(&path("program"), to, 1);
+    // Two shells that differ, and are gone at once like the program itself.
+    for name in ["outer", "inner"] {
+        fs::copy("/bin/sh", path(name)).unwrap();
+        use std::io::Write;
+        File::options().append(true).open(path(name)).unwrap().write_all(name.as_bytes()).unwrap();
+    }
+    let inner = format!("'{}' -c \"'{}'; :\"; :", path("inner").display(), path("program").display());
+    assert!(Command::new(path("outer")).args(["-c", &inner]).status().unwrap().success());
+    daemon.stop(Signal::SIGTERM);
+    let query = Query {
+        group_by: vec![Dimension::Sha256, Dimension::ParentSha256, Dimension::GrandparentSha256],
+        filters: vec![Filter::equal(Dimension::Address, Value::Address((*to.ip()).into()), false)],
+        ..Query::default()
+    };
+    let rows = reader(base.path()).query(&query).unwrap();
+    let expected = ["program", "inner", "outer"].map(|name| Value::Sha256(digest(&path(name))));
+    assert_eq!(rows.iter().map(|row| row.values.as_slice()).collect::<Vec<_>>(), [expected.as_slice()]);
 }
 
 #[test]
