@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod crash;
+mod desktop;
 mod full;
 mod harness;
 mod machine;
 mod record;
 mod refuse;
+mod telling;
