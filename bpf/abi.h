@@ -80,7 +80,33 @@ enum event_kind {
 #define PROCESS_DELETED 2  /* the executable has no name on disk any more */
 #define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
 #define PROCESS_ARGUMENTS_CUT 8
-#define PROCESS_MEMORY 16 /* executable on a kernel-internal mount: memfd */
+#define PROCESS_MEMORY 16  /* executable on a kernel-internal mount: memfd */
+#define PROCESS_WATCHED 32 /* fanotify hands over what is executed from that file system */
+
+/*
+ * Which file it is, and in which state: the fields of its struct inode, which is one and the same for an executable that
+ * runs and a descriptor that is open. (stat(2) shows other device and inode numbers on btrfs and overlayfs.)
+ */
+struct file_identity {
+	__u64 inode; /* 0: unknown */
+	__u64 size;
+	__s64 modified; /* mtime, s */
+	__s64 changed;	/* ctime, s */
+	__u32 modified_ns;
+	__u32 changed_ns;
+	__u32 generation; /* differs when an inode number is used again; 0 where the file system has none */
+	__u32 device;	  /* kernel encoding: major << 20 | minor */
+};
+ASSERT_SIZE(struct file_identity, 48);
+
+/* Of an open descriptor, see describe_descriptor(). */
+struct descriptor {
+	struct file_identity file;
+	__u64 magic; /* of its file system, include/uapi/linux/magic.h */
+	__u32 links; /* names that the file has; 0: deleted */
+	__u32 found;
+};
+ASSERT_SIZE(struct descriptor, 64);
 
 struct process_event {
 	__u32 kind;
@@ -89,16 +115,26 @@ struct process_event {
 	struct process_id parent;      /* through real_parent; tgid 0: none */
 	struct process_id grandparent; /* of a fork: the process that forked */
 	__u64 cgroup;
-	__u64 inode;
-	__u32 device; /* kernel encoding: major << 20 | minor */
-	__u32 uid;    /* real */
+	struct file_identity executable;
+	__u32 uid; /* real */
 	__u32 mntns;
 	__u16 path_bytes;
 	__u16 arguments_bytes;
+	__u32 unused;
 	char comm[COMM_BYTES];			 /* of the thread-group leader */
 	char data[PATH_BYTES + ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
 };
-ASSERT_SIZE(struct process_event, 104 + PATH_BYTES + ARGUMENTS_BYTES);
+ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + ARGUMENTS_BYTES);
+
+/* A program on a file system that fanotify does not watch (yet). */
+struct unwatched_event {
+	struct file_identity executable;
+	__u32 tgid;
+	__u32 mntns;
+	__u32 flags; /* of process_event */
+	__u32 unused;
+};
+ASSERT_SIZE(struct unwatched_event, 64);
 
 struct process_id_event {
 	__u32 kind;

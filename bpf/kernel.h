@@ -62,6 +62,7 @@ enum bpf_map_type {
 #define SOCK_DONE 1
 #define PF_KTHREAD 0x00200000
 #define MNT_INTERNAL 0x4000
+#define FS_OPEN_EXEC 0x1000 /* include/linux/fsnotify_backend.h */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -71,14 +72,31 @@ typedef struct { struct net *net; } possible_net_t;
 struct in6_addr { union { __u8 u6_addr8[16]; __be32 u6_addr32[4]; } in6_u; };
 
 struct qstr { const unsigned char *name; };
-struct super_block { __u32 s_dev; unsigned long s_magic; };
-struct inode { unsigned long i_ino; struct super_block *i_sb; unsigned int i_nlink; __u16 i_mode; };
+struct super_block { __u32 s_dev; unsigned long s_magic; __u32 s_fsnotify_mask; };
+struct timespec64 { __s64 tv_sec; long tv_nsec; };
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	unsigned int i_nlink;
+	__u16 i_mode;
+	__u64 i_size;
+	__u32 i_generation;
+	/* 6.11 */
+	__s64 i_mtime_sec;
+	__s64 i_ctime_sec;
+	__u32 i_mtime_nsec;
+	__u32 i_ctime_nsec;
+};
+struct inode___before_6_6 { struct timespec64 i_mtime; struct timespec64 i_ctime; };
+struct inode___before_6_11 { struct timespec64 __i_mtime; struct timespec64 __i_ctime; };
 struct dentry { struct dentry *d_parent; struct qstr d_name; };
 struct vfsmount { struct dentry *mnt_root; int mnt_flags; };
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { struct path f_path; struct inode *f_inode; void *private_data; const struct file_operations *f_op; };
 struct linux_binprm { struct file *file; };
+struct fdtable { unsigned int max_fds; struct file **fd; };
+struct files_struct { struct fdtable *fdt; };
 
 struct kernfs_node { __u64 id; };
 struct cgroup_root { int hierarchy_id; };
@@ -105,6 +123,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	const struct cred *real_cred;

@@ -95,6 +95,15 @@ struct {
 	__type(value, struct pending_peer);
 } talked_to SEC(".maps"), heard_from SEC(".maps");
 
+/*
+ * Programs whose files nobody hands over: they have to be opened while their processes live, which may be a millisecond.
+ * Apart from the other events, so that they are not kept waiting.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} unwatched SEC(".maps");
+
 /* Too big for the 512 bytes of stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "abi.h"
 #include "maps.h"
+#include "executable.h"
 #include "task.h"
 #include "process.h"
 #include "flow.h"
@@ -15,6 +16,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Keeps the BTF of structs that no map holds: user space is generated from it. */
 struct process_id_event unused_process_id_event;
+struct unwatched_event unused_unwatched_event;
 struct release_event unused_release_event;
 struct cgroup_event unused_cgroup_event;
 enum event_kind unused_event_kind;

@@ -23,6 +23,17 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 	describe(event, task, BPF_CORE_READ(program, file));
 	add_arguments(event, task);
 	send_process_event(event, event_bytes(event));
+	if (!(event->flags & PROCESS_WATCHED)) {
+		struct unwatched_event unwatched_event = {
+			.executable = event->executable,
+			.tgid = event->id.tgid,
+			.mntns = event->mntns,
+			.flags = event->flags,
+		};
+
+		/* When it is full, user space finds out at the next drain. */
+		bpf_ringbuf_output(&unwatched, &unwatched_event, sizeof(unwatched_event), 0);
+	}
 	alone_no_more();
 	return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef PICOSNITCH_TASK_H
 #define PICOSNITCH_TASK_H
 
-#include "maps.h"
+#include "executable.h"
 
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 extern void *bpf_cast_to_kern_ctx(void *context) __ksym __weak;
@@ -130,8 +130,7 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	event->flags = 0;
 	event->path_bytes = 0;
 	event->arguments_bytes = 0;
-	event->inode = 0;
-	event->device = 0;
+	__builtin_memset(&event->executable, 0, sizeof(event->executable));
 	process_id_of(task, &event->id);
 	parent = BPF_CORE_READ(task, real_parent, group_leader);
 	process_id_of(parent, &event->parent);
@@ -145,10 +144,11 @@ static __always_inline void describe(struct process_event *event, struct task_st
 		event->flags |= PROCESS_KERNEL;
 	if (!file)
 		return;
-	event->inode = BPF_CORE_READ(file, f_inode, i_ino);
-	event->device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+	identify_file(BPF_CORE_READ(file, f_inode), &event->executable);
 	if (BPF_CORE_READ(file, f_inode, i_nlink) == 0)
 		event->flags |= PROCESS_DELETED;
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_fsnotify_mask) & FS_OPEN_EXEC)
+		event->flags |= PROCESS_WATCHED;
 	event->path_bytes = path_components(file, event);
 }
 

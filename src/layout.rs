@@ -2,15 +2,18 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use nix::unistd::{Gid, Uid, fchown};
 use thiserror::Error;
 
 /// Mode of the directories for state and logs: what is in there is nobody's business but the owner's and
 /// the group's.
 const PRIVATE: u32 = 0o750;
+/// Mode of the same directories once their group is that of the user who writes the log.
+const SHARED_WITH_GROUP: u32 = 0o1770;
 /// Mode of the configuration and run directories: anyone may look for the live socket, which has a mode of
 /// its own.
 const PUBLIC: u32 = 0o755;
@@ -120,6 +123,49 @@ impl Layout {
         }
         make(&self.run_dir, PUBLIC)
     }
+
+    /// Gives what root made to the user under which the log is written: its files to the user, and the directories
+    /// for state and logs to its group. These stay root's and are sticky, so that a file of root's in the same
+    /// directory (the configuration, with a base directory) cannot be replaced. What is owned by anybody but root is
+    /// left alone.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn hand_over(&self, user: Uid, group: Gid) -> io::Result<()> {
+        for file in [&self.database, &self.record_json, &self.exe_log, &self.error_log, &self.conn_log] {
+            if let Some(directory) = file.parent() {
+                let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+                let directory = fs::File::options().read(true).custom_flags(flags).open(directory)?;
+                if directory.metadata()?.uid() == 0 {
+                    fchown(&directory, None, Some(group))?;
+                    directory.set_permissions(fs::Permissions::from_mode(SHARED_WITH_GROUP))?;
+                }
+            }
+            hand_over(file, user, group)?;
+        }
+        for suffix in ["-wal", "-shm"] {
+            let mut path = self.database.clone().into_os_string();
+            path.push(suffix);
+            hand_over(Path::new(&path), user, group)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a file of root's away; never one that has a second name, which may be anybody's.
+fn hand_over(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = match fs::File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // A link that somebody put there; who writes the file refuses it with a better message.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(()),
+        opened => opened?,
+    };
+    let found = file.metadata()?;
+    if found.is_file() && found.uid() == 0 && found.nlink() == 1 {
+        fchown(&file, Some(user), Some(group))?;
+    }
+    Ok(())
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -20,7 +20,10 @@ const _: () = {
     assert!(size_of::<types::process_id>() == 16);
     assert!(size_of::<types::flow_key>() == 48);
     assert!(size_of::<types::flow>() == 80);
-    assert!(size_of::<types::process_event>() == 104 + 8192);
+    assert!(size_of::<types::process_event>() == 144 + 8192);
+    assert!(size_of::<types::file_identity>() == 48);
+    assert!(size_of::<types::descriptor>() == 64);
+    assert!(size_of::<types::unwatched_event>() == 64);
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
@@ -42,6 +45,37 @@ pub struct ProcessId {
 impl From<types::process_id> for ProcessId {
     fn from(id: types::process_id) -> Self {
         Self { start: id.start, tgid: id.tgid, exec: id.exec }
+    }
+}
+
+/// Which file an executable is, and in which state (`struct file_identity`): the kernel's own numbers, which stat(2)
+/// does not always show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileIdentity {
+    /// Inode number; 0 when the file is unknown.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last modification (mtime): seconds, nanoseconds.
+    pub modified: (i64, u32),
+    /// Last change of the inode (ctime): seconds, nanoseconds.
+    pub changed: (i64, u32),
+    /// Differs when an inode number is used again; 0 where the file system has no generations.
+    pub generation: u32,
+    /// Device in the kernel's encoding (major << 20 | minor).
+    pub device: u32,
+}
+
+impl From<types::file_identity> for FileIdentity {
+    fn from(file: types::file_identity) -> Self {
+        Self {
+            inode: file.inode,
+            size: file.size,
+            modified: (file.modified, file.modified_ns),
+            changed: (file.changed, file.changed_ns),
+            generation: file.generation,
+            device: file.device,
+        }
     }
 }
 
@@ -96,6 +130,12 @@ pub(super) unsafe trait Shared: Copy {}
 unsafe impl Shared for types::flow_key {}
 // SAFETY: integers only.
 unsafe impl Shared for types::flow {}
+// SAFETY: integers only.
+unsafe impl Shared for types::file_identity {}
+// SAFETY: integers only.
+unsafe impl Shared for types::descriptor {}
+// SAFETY: integers only.
+unsafe impl Shared for types::unwatched_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.

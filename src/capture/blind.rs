@@ -24,6 +24,8 @@ pub(super) enum Means {
     Cgroup,
     /// Read when asked for.
     Iterator,
+    /// Run when asked for.
+    Call,
 }
 
 /// When a hook is wanted.
@@ -232,6 +234,7 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("sent_length_3", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
     hook("received_length_3", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
+    hook("describe_descriptor", Means::Call, When::Always, "the SHA-256 of executables"),
     hook("existing_processes", Means::Iterator, When::Always, "processes that started before picosnitch"),
     hook("existing_sockets", Means::Iterator, When::Always, "sockets that were opened before picosnitch"),
 ];

@@ -1,6 +1,6 @@
 //! Events of the kernel half, decoded.
 
-use super::abi::{self, ProcessId, types};
+use super::abi::{self, FileIdentity, ProcessId, types};
 use crate::model::Bytes;
 
 const EXEC: u32 = types::event_kind::EVENT_EXEC.0;
@@ -15,11 +15,12 @@ const PACKETS: u32 = types::event_kind::EVENT_PACKETS.0;
 const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
 
 /// Bits of `process_event.flags`, bpf/abi.h.
-mod flag {
+pub(super) mod flag {
     pub const KERNEL: u32 = 1;
     pub const DELETED: u32 = 2;
     pub const PATH_CUT: u32 = 4;
     pub const MEMORY: u32 = 16;
+    pub const WATCHED: u32 = 32;
 }
 
 /// A process as the kernel described it.
@@ -33,12 +34,12 @@ pub struct ProcessEvent {
     pub grandparent: ProcessId,
     /// Id of its version 2 cgroup.
     pub cgroup: u64,
-    /// Inode number of the executable; 0 when unknown.
-    pub inode: u64,
-    /// Device of the executable in the kernel's encoding (major << 20 | minor).
-    pub device: u32,
+    /// The executable.
+    pub executable: FileIdentity,
     /// Real user id.
     pub uid: u32,
+    /// Mount namespace (`ns_common.inum`).
+    pub mount_namespace: u32,
     /// Name of the thread-group leader.
     pub name: Bytes,
     /// Path of the executable from the root of its mount namespace; empty when unknown.
@@ -49,6 +50,10 @@ pub struct ProcessEvent {
     pub kernel: bool,
     /// The executable had no name on disk any more.
     pub deleted: bool,
+    /// fanotify hands over what is executed from the executable's file system; never so for a memfd.
+    pub watched: bool,
+    /// The executable is on no file system that could be watched (memfd).
+    pub in_memory: bool,
 }
 
 /// The end of a socket's life, or a socket that was found open.
@@ -171,14 +176,16 @@ fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
         parent: id(offset_of!(Raw, parent))?,
         grandparent: id(offset_of!(Raw, grandparent))?,
         cgroup: long(offset_of!(Raw, cgroup))?,
-        inode: long(offset_of!(Raw, inode))?,
-        device: number(offset_of!(Raw, device))?,
+        executable: abi::read::<types::file_identity>(bytes.get(offset_of!(Raw, executable)..)?)?.into(),
         uid: number(offset_of!(Raw, uid))?,
+        mount_namespace: number(offset_of!(Raw, mntns))?,
         name: until_zero(bytes.get(comm..comm + 16)?).to_vec(),
         path: join_path(components, flags),
         command_line: join_arguments(arguments),
         kernel: flags & flag::KERNEL != 0,
         deleted: flags & flag::DELETED != 0 && flags & flag::MEMORY == 0,
+        watched: flags & flag::WATCHED != 0,
+        in_memory: flags & flag::MEMORY != 0,
     };
     Some((event, length))
 }
@@ -223,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_event_that_is_cut_short_is_refused() {
-        for length in 0..104 {
+        for length in 0..144 {
             let mut bytes = vec![0; length];
             if length >= 4 {
                 bytes[..4].copy_from_slice(&EXEC.to_ne_bytes());

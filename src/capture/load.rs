@@ -20,6 +20,8 @@ use super::{
     blind::{HOOKS, Hook, Means, When},
     drain::Drain,
     event::SocketEvent,
+    probe::FileProbe,
+    unwatched::Unwatched,
 };
 
 /// What the user may set.
@@ -99,7 +101,8 @@ impl Capture {
             }
         };
         let mut links = Vec::new();
-        let now = |hook: &&&Hook| hook.means != Means::Iterator && hook.when != When::Packets;
+        let on_demand = [Means::Iterator, Means::Call];
+        let now = |hook: &&&Hook| !on_demand.contains(&hook.means) && hook.when != When::Packets;
         for hook in hooks.iter().filter(now) {
             match attach(&skeleton, hook, &features) {
                 Ok(link) => links.push(link),
@@ -119,6 +122,33 @@ impl Capture {
             })
             .collect();
         Ok(Self { skeleton, drain, guarded, links, features, blind_spots })
+    }
+
+    /// Tells which file a descriptor is.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated.
+    pub fn file_probe(&self) -> Result<FileProbe, CaptureError> {
+        let missing = "the program that identifies files cannot be found";
+        let program =
+            self.skeleton.object().progs_mut().find(|program| program.name() == "describe_descriptor");
+        let share = |descriptor: std::os::fd::BorrowedFd<'_>| {
+            descriptor.try_clone_to_owned().map_err(CaptureError::io(missing))
+        };
+        // Without it, each executable is unknown, and reported so.
+        let program = program.map(|program| share(program.as_fd())).transpose()?;
+        Ok(FileProbe::new(program, share(self.skeleton.maps.described.as_fd())?))
+    }
+
+    /// Tells of programs whose files fanotify does not hand over.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be shared.
+    pub fn unwatched(&self) -> Result<Unwatched, CaptureError> {
+        let what = "the ring buffer for executables cannot be shared";
+        Ok(Unwatched::new(
+            MapHandle::try_from(&self.skeleton.maps.unwatched).map_err(CaptureError::bpf(what))?,
+        ))
     }
 
     /// What this kernel has.

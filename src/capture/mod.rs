@@ -13,10 +13,12 @@ mod instructions;
 mod known;
 mod load;
 mod losses;
+mod probe;
 mod sockets;
 mod table;
+mod unwatched;
 
-pub use abi::{FlowKey, ProcessId};
+pub use abi::{FileIdentity, FlowKey, ProcessId};
 pub use blind::BlindSpot;
 pub use drain::{Drained, FlowDelta, Thoroughness};
 pub(crate) use event::join_arguments;
@@ -24,6 +26,8 @@ pub use event::{Event, ProcessEvent};
 pub use features::Features;
 pub use instructions::instructions;
 pub use load::{Capture, Settings};
+pub use probe::{FileProbe, Found};
+pub use unwatched::{Unwatched, UnwatchedProgram};
 
 /// Why the kernel half cannot work at all.
 #[derive(Debug, thiserror::Error)]

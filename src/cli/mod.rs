@@ -9,9 +9,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
+use anyhow::Context;
+
 use crate::{
     capture,
-    roles::{notifier, recorder},
+    roles::{notifier, reader, recorder},
     selftest::actor,
 };
 
@@ -95,6 +97,10 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match name.to_str() {
         Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),
+        Some("reader") => {
+            let tgid = arguments.first().and_then(|argument| argument.to_str()?.parse().ok());
+            Ok(reader::run(tgid.context("the reader needs a process id")?)?)
+        }
         Some("notifier") => Ok(notifier::run(arguments)?),
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),

@@ -283,8 +283,6 @@ impl Config {
                 sentences.push(format!("{key} has no effect yet: {what}"));
             }
         };
-        say(self.monitor.every_exe, "monitor.every_exe", "programs without connections are not recorded");
-        say(self.monitor.rlimit_nofile.is_some(), "monitor.rlimit_nofile", "the limit is left as it is");
         say(!self.log.ignore.is_empty(), "log.ignore", "everything is logged");
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
         say(!self.virustotal.api_key.0.is_empty(), "virustotal.api_key", "nothing is looked up");

@@ -1,12 +1,19 @@
 //! Which program is behind a process, who started it, and where it runs.
 //!
 //! [`Processes`] is kept by the events of the kernel half alone; /proc is read only for the arguments of processes
-//! that ran before picosnitch did. [`Cgroups`] turns cgroup ids into paths, [`executable`] opens executables so that
-//! the recorder can hash them.
+//! that ran before picosnitch did. [`Cgroups`] turns cgroup ids into paths. [`Executables`] has a descriptor of each
+//! executed file, so that the recorder can hash it, and knows which files are still what they were.
 
 mod cgroups;
-pub mod executable;
+mod executables;
+mod fanotify;
+mod known;
+mod mounts;
+mod opener;
 mod processes;
+mod watcher;
 
 pub use cgroups::Cgroups;
+pub use executables::{Executables, Outgoing};
+pub use opener::OpenAsUser;
 pub use processes::{Ancestry, Process, Processes, Running};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    capture::{Event, ProcessEvent, ProcessId},
+    capture::{Event, FileIdentity, ProcessEvent, ProcessId},
     model::{Bytes, Program},
 };
 
@@ -24,10 +24,10 @@ pub struct Running {
     pub id: ProcessId,
     /// Path, name and arguments. The digest is not known here.
     pub program: Program,
-    /// Inode number of the executable; 0 when unknown.
-    pub inode: u64,
-    /// Device of the executable in the kernel's encoding.
-    pub device: u32,
+    /// Which file the executable is.
+    pub executable: FileIdentity,
+    /// The id of the executable, of a program that was executed since the start.
+    pub executable_id: Option<u32>,
 }
 
 /// A process and those who started it.
@@ -72,6 +72,13 @@ impl Processes {
             Event::Exited(id) => self.end(*id, now),
             Event::Renamed(id, name) => self.renamed(*id, name),
             _ => {}
+        }
+    }
+
+    /// Names the executable of a process that has just executed it.
+    pub fn set_executable(&mut self, id: ProcessId, executable: u32) {
+        if let Some(process) = self.table.get_mut(&id) {
+            Rc::make_mut(&mut process.ancestry.process).executable_id = Some(executable);
         }
     }
 
@@ -207,8 +214,8 @@ fn running(event: &ProcessEvent, command_line: Bytes) -> Running {
     Running {
         id: event.id,
         program: Program { path: event.path.clone(), name: event.name.clone(), command_line, sha256: None },
-        inode: event.inode,
-        device: event.device,
+        executable: event.executable,
+        executable_id: None,
     }
 }
 

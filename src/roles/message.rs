@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{Amounts, Loss, Peer, Talker},
     notify::Notice,
+    record::digests::FileState,
 };
 
 /// What the recorder needs to know before all else.
@@ -48,12 +49,19 @@ pub struct Telling {
 pub enum ToRecorder {
     /// The first message, with the socket on which live.sock is listened to.
     Settings(Settings),
+    /// An executable to hash, with its descriptor. Ids are never used again.
+    Executable {
+        /// Its id.
+        id: u32,
+        /// What it was when it was executed.
+        file_is: FileState,
+    },
+    /// There will be no digest of this executable: why.
+    Unhashed(u32, String),
     /// What stays unseen on this kernel.
     Unseen(Vec<String>),
     /// Open log files again: they may have been renamed.
     Reopen,
-    /// An executable to hash, with its descriptor.
-    Executable(u32),
     /// A talker, before its first traffic. Ids are never used again.
     Talker {
         /// Its id.
@@ -63,13 +71,10 @@ pub enum ToRecorder {
         /// Ids of the executables of the process, its parent and its grandparent.
         executables: [Option<u32>; 3],
     },
-    /// No talker and no executable before these ids comes again.
-    Forget {
-        /// The first talker that is still in use.
-        talker: u32,
-        /// The first executable that is still in use.
-        executable: u32,
-    },
+    /// No talker before this id comes again.
+    ForgetTalkers(u32),
+    /// No executable before this id comes again.
+    ForgetExecutables(u32),
     /// Traffic: talker, peer, amounts.
     Flows(Vec<(u32, Peer, Amounts)>),
     /// What was lost.

@@ -2,7 +2,7 @@
 //!
 //! [`monitor`] has the rights and talks to the kernel; it parses nothing that strangers wrote and opens no database.
 //! [`recorder`] has the database and hashes files; it gets them as open descriptors. [`notifier`] is a desktop user and
-//! shows notifications.
+//! shows notifications. [`reader`] lives for a moment: it opens one file with the rights of one user.
 
 mod channel;
 pub mod live;
@@ -10,8 +10,10 @@ mod message;
 pub mod monitor;
 pub mod notifier;
 mod notifiers;
+pub mod reader;
 pub mod recorder;
 mod saving;
+mod service_user;
 mod talkers;
 mod telling;
 mod text_logging;

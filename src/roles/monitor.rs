@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
-        unix::fs::OpenOptionsExt,
+        unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -25,15 +26,22 @@ use super::{
     live,
     message::{Settings, Telling, ToMonitor, ToRecorder},
     notifiers::Notifiers,
+    reader,
+    service_user::ServiceUser,
     talkers::{Introduction, Talkers},
 };
 use crate::{
-    capture::{self, Capture, CaptureError, Drained, Event, ProcessId, Thoroughness},
+    capture::{
+        self, Capture, CaptureError, Drained, Event, FlowDelta, ProcessEvent, ProcessId, Thoroughness,
+    },
     config::Config,
-    identity::{Ancestry, Cgroups, Processes},
+    identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
-    model::{Loss, LossKind},
-    record::problems::Problems,
+    model::{Amounts, Loss, LossKind, Peer},
+    record::{
+        digests::FileState,
+        problems::{Problems, say},
+    },
 };
 
 /// Time between two drains.
@@ -46,6 +54,10 @@ const MOST_FAILED_DRAINS: u32 = 20;
 const FLOWS_A_MESSAGE: usize = 256;
 /// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
 const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Messages that may wait for the recorder before no more executables are taken from fanotify, which has room for all.
+const MOST_WAITING_MESSAGES: usize = 1024;
+/// How long the end waits for the files of programs that were executed just before.
+const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
 /// How long the recorder may take to open the log, and to write it at the end.
 const RECORDER_START: Duration = Duration::from_secs(60);
 const RECORDER_END: Duration = Duration::from_secs(60);
@@ -107,6 +119,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
 
 fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let signals = block_signals()?;
+    raise_descriptor_limit(config.monitor.rlimit_nofile)?;
     // The recorder opens the log while the kernel checks the programs.
     let mut recorder = Recorder::start(layout, config)?;
     let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
@@ -117,8 +130,26 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
             return Err(error.into());
         }
     };
+    let executables = match Executables::start(
+        capture.file_probe()?,
+        capture.unwatched()?,
+        reader::open_as_user,
+    ) {
+        Ok(executables) => Some(executables),
+        Err(error) => {
+            recorder.tell(
+                &ToRecorder::Problem(format!(
+                    "Executables cannot be watched ({error}): no program has a SHA-256, and none is known to have \
+                     changed. The kernel needs CONFIG_FANOTIFY, and picosnitch CAP_SYS_ADMIN."
+                )),
+                None,
+            )?;
+            None
+        }
+    };
     let mut processes = Processes::default();
-    processes.add_existing(&capture.processes()?);
+    let existing = capture.processes()?;
+    processes.add_existing(&existing);
     capture.learn_earlier_sockets()?;
     let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
     recorder.wait_until_ready()?;
@@ -129,6 +160,8 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     let mut monitor = Monitor {
         capture,
         processes,
+        executables,
+        every_exe: config.monitor.every_exe,
         cgroups,
         talkers: Talkers::default(),
         recorder,
@@ -140,7 +173,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         failed_drains: 0,
         sampled: Instant::now(),
     };
-    let ended = monitor.watch(&signals);
+    let ended = monitor.tell_existing(&existing).and_then(|()| monitor.watch(&signals));
     monitor.finish(ended)
 }
 
@@ -170,6 +203,15 @@ fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
     file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
     writeln!(file, "{}", std::process::id()).map_err(fail)?;
     Ok(file)
+}
+
+/// Sets the limit of open descriptors: as configured, or as high as the system allows. Each executable that waits to be
+/// hashed holds one.
+fn raise_descriptor_limit(configured: Option<u64>) -> Result<(), MonitorError> {
+    let fail = "the limit of open descriptors (monitor.rlimit_nofile) cannot be set";
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| io_error(fail)(error.into()))?;
+    let limit = configured.unwrap_or(hard);
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit)).map_err(|error| io_error(fail)(error.into()))
 }
 
 fn block_signals() -> Result<SignalFd, MonitorError> {
@@ -205,8 +247,17 @@ impl Recorder {
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         // Executed anew, not forked: nothing of this process's memory or descriptors goes along.
+        let user = ServiceUser::of(layout).map_err(io_error(fail))?;
+        if let Some(advice) = user.advice() {
+            say(advice);
+        }
+        layout
+            .hand_over(user.uid, user.gid)
+            .map_err(io_error("the files of the log cannot be handed over"))?;
         let child = Command::new("/proc/self/exe")
             .args(["role", "recorder"])
+            .uid(user.uid.as_raw())
+            .gid(user.gid.as_raw())
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(io_error(fail))?;
@@ -298,9 +349,25 @@ impl Recorder {
     }
 }
 
+/// The record of a program that was executed (`monitor.every_exe`).
+fn execution(event: &ProcessEvent) -> FlowDelta {
+    FlowDelta {
+        process: event.id,
+        uid: event.uid,
+        network_namespace: 0,
+        cgroup: event.cgroup,
+        peer: Peer { local_port: -1, remote_port: -1, ..Peer::default() },
+        amounts: Amounts::default(),
+    }
+}
+
 struct Monitor {
     capture: Capture,
     processes: Processes,
+    /// `None` where fanotify is refused.
+    executables: Option<Executables>,
+    /// Whether each executed program is a record.
+    every_exe: bool,
     cgroups: Cgroups,
     talkers: Talkers,
     recorder: Recorder,
@@ -332,6 +399,10 @@ impl Monitor {
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(urgent, PollFlags::POLLIN),
                 PollFd::new(self.recorder.channel.as_fd(), interest),
+                PollFd::new(
+                    self.executables.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
+                    PollFlags::POLLIN,
+                ),
             ];
             // The ring stays readable as long as anything is in it.
             let resting = Instant::now() < earliest;
@@ -344,7 +415,11 @@ impl Monitor {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(io_error("waiting failed")(error.into())),
             }
-            let [stop, urgent, channel] = ready.map(|ready| ready.revents().unwrap_or(PollFlags::empty()));
+            if self.recorder.waiting.len() >= MOST_WAITING_MESSAGES {
+                ready[3].set_events(PollFlags::empty());
+            }
+            let [stop, urgent, channel, files] =
+                ready.map(|ready| ready.revents().unwrap_or(PollFlags::empty()));
             if stop.contains(PollFlags::POLLIN) && self.is_end(signals)? {
                 return Ok(());
             }
@@ -352,6 +427,9 @@ impl Monitor {
                 return Err(self.recorder.gone());
             }
             self.recorder.flush()?;
+            if files.contains(PollFlags::POLLIN) {
+                self.collect_executables()?;
+            }
             self.hear_recorder()?;
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
@@ -402,6 +480,7 @@ impl Monitor {
         }
         // Whatever went wrong, what the recorder has is written.
         self.drain(Thoroughness::Last)?;
+        self.await_executables()?;
         self.recorder.tell(&ToRecorder::End, None)?;
         let until = Instant::now() + RECORDER_END;
         while !self.recorder.waiting.is_empty() && Instant::now() < until {
@@ -439,17 +518,98 @@ impl Monitor {
             self.recorder.tell(&ToRecorder::Problem(text.clone()), None)?;
         }
         let now = Instant::now();
+        self.collect_executables()?;
+        let mut executions = Vec::new();
         for event in &drained.events {
             match event {
                 Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),
                 Event::ReceiveRing(id) => self.report_ring(*id)?,
                 event => self.processes.apply(event, now),
             }
+            if let Event::Executed(event) = event {
+                let id = self.executables.as_mut().and_then(|executables| executables.executed(event, now));
+                if let Some(id) = id {
+                    self.processes.set_executable(event.id, id);
+                }
+                if self.every_exe {
+                    executions.push(execution(event));
+                }
+            }
         }
         self.resync_if_needed(&drained)?;
-        self.tell_flows(&drained)?;
+        self.tell_flows(&executions)?;
+        self.tell_flows(&drained.flows)?;
         self.tell_losses(drained.losses)?;
         self.processes.forget_ended(now);
+        if let Some(executables) = &mut self.executables {
+            executables.tick(now);
+        }
+        self.tell_executables()
+    }
+
+    /// With `monitor.every_exe`, what ran at the start is a record too.
+    fn tell_existing(&mut self, existing: &[Event]) -> Result<(), MonitorError> {
+        if !self.every_exe {
+            return Ok(());
+        }
+        let executions: Vec<FlowDelta> = existing
+            .iter()
+            .filter_map(|event| match event {
+                Event::Existing(event) if !event.kernel => Some(execution(event)),
+                _ => None,
+            })
+            .collect();
+        self.tell_flows(&executions)
+    }
+
+    /// Takes executed files over from the threads that watch them.
+    fn collect_executables(&mut self) -> Result<(), MonitorError> {
+        let room = MOST_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
+        if let Some(executables) = &mut self.executables {
+            executables.collect(room, Instant::now());
+        }
+        self.tell_executables()
+    }
+
+    /// The end: programs that were executed a moment ago still have their files on the way.
+    fn await_executables(&mut self) -> Result<(), MonitorError> {
+        let until = Instant::now() + LAST_EXECUTABLES;
+        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
+            let mut ready = [
+                PollFd::new(
+                    self.executables.as_ref().map_or(self.recorder.channel.as_fd(), AsFd::as_fd),
+                    PollFlags::POLLIN,
+                ),
+                PollFd::new(self.recorder.channel.as_fd(), PollFlags::POLLOUT),
+            ];
+            if self.recorder.waiting.is_empty() {
+                ready[1].set_events(PollFlags::empty());
+            }
+            let _ = poll(&mut ready, PollTimeout::from(50_u16));
+            self.recorder.flush()?;
+            self.collect_executables()?;
+            if let Some(executables) = &mut self.executables {
+                executables.tick(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_executables(&mut self) -> Result<(), MonitorError> {
+        let outgoing = self.executables.as_mut().map(Executables::take_outgoing).unwrap_or_default();
+        for outgoing in outgoing {
+            let (message, descriptor) = match outgoing {
+                Outgoing::Hash { id, file, found } => {
+                    let (size, modified) = (found.file.size, found.file.modified);
+                    let file_is = FileState { size, modified, magic: found.magic };
+                    (ToRecorder::Executable { id, file_is }, Some(file.into()))
+                }
+                Outgoing::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
+                Outgoing::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
+                Outgoing::Problem(text) => (ToRecorder::Problem(text), None),
+            };
+            self.recorder.tell(&message, descriptor)?;
+        }
         Ok(())
     }
 
@@ -464,28 +624,25 @@ impl Monitor {
         Ok(())
     }
 
-    fn tell_flows(&mut self, drained: &Drained) -> Result<(), MonitorError> {
+    fn tell_flows(&mut self, flows: &[FlowDelta]) -> Result<(), MonitorError> {
         let nobody = Ancestry::default();
         let mut batch = Vec::new();
         let mut introductions = Vec::new();
-        for flow in &drained.flows {
+        for flow in flows {
             let ancestry = self.processes.get(flow.process).map_or(&nobody, |process| &process.ancestry);
-            let cgroup = self.cgroups.path(flow.cgroup);
-            let id = self.talkers.id(ancestry, flow.uid, flow.network_namespace, cgroup, &mut introductions);
+            let place = (flow.uid, flow.network_namespace, self.cgroups.path(flow.cgroup));
+            let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
                 if !batch.is_empty() && matches!(introduction, Introduction::Forget(..)) {
                     self.recorder.tell(&ToRecorder::Flows(std::mem::take(&mut batch)), None)?;
                 }
-                let (message, descriptor) = match introduction {
-                    Introduction::Executable(id, file) => (ToRecorder::Executable(id), Some(file)),
+                let message = match introduction {
                     Introduction::Talker(id, talker, executables) => {
-                        (ToRecorder::Talker { id, talker, executables }, None)
+                        ToRecorder::Talker { id, talker, executables }
                     }
-                    Introduction::Forget(talker, executable) => {
-                        (ToRecorder::Forget { talker, executable }, None)
-                    }
+                    Introduction::Forget(id) => ToRecorder::ForgetTalkers(id),
                 };
-                self.recorder.tell(&message, descriptor)?;
+                self.recorder.tell(&message, None)?;
             }
             batch.push((id, flow.peer.clone(), flow.amounts));
             if batch.len() == FLOWS_A_MESSAGE {

@@ -55,6 +55,10 @@ pub enum RecorderError {
 /// # Errors
 /// See [`RecorderError`].
 pub fn run() -> Result<ExitCode, RecorderError> {
+    // Files of strangers, and other machines, are its business: whatever happens to it, it gains no rights.
+    nix::sys::prctl::set_no_new_privs().map_err(io::Error::from)?;
+    // Other processes of the same user have no business with its memory.
+    nix::sys::prctl::set_dumpable(false).map_err(io::Error::from)?;
     // A terminal sends these to the monitor too, which ends this process when all is flushed.
     for signal_number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: ignoring a signal runs no code.
@@ -196,15 +200,15 @@ impl Recorder {
                 self.telling.meet(channel, &talker, executables, &self.digests);
                 self.window.add_talker(id, *talker, executables)
             }
-            ToRecorder::Executable(id) => {
-                if let Some(descriptor) = descriptor {
-                    self.digests.add(id, File::from(descriptor));
-                }
-            }
-            ToRecorder::Forget { talker, executable } => {
-                self.window.forget_before(talker);
-                self.telling.forget_before(executable, &self.digests);
-                self.digests.forget_before(executable);
+            ToRecorder::Executable { id, file_is } => match descriptor {
+                Some(descriptor) => self.digests.add(id, File::from(descriptor), file_is),
+                None => self.digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),
+            },
+            ToRecorder::Unhashed(id, why) => self.digests.fail(id, why),
+            ToRecorder::ForgetTalkers(id) => self.window.forget_before(id),
+            ToRecorder::ForgetExecutables(id) => {
+                self.telling.forget_before(id, &self.digests);
+                self.digests.forget_before(id);
             }
             ToRecorder::Losses(losses) => {
                 self.telling.lose(&losses);

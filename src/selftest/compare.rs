@@ -30,6 +30,8 @@ pub struct Recorded<'a> {
     pub unclaimed: &'a [&'a Row],
     /// Whether it reported a packet ring.
     pub ring_reported: bool,
+    /// SHA-256 of the program that all actors are, hexadecimal.
+    pub sha256: &'a str,
 }
 
 /// The rows that belong to no flow of any of `played`: bytes that were charged to the wrong program are there.
@@ -87,7 +89,7 @@ pub fn compare(scenario: &Scenario, played: &Played, recorded: &Recorded) -> Vec
         .iter()
         .map(|direction| Comparison { id: scenario.id.clone(), ..amounts(direction, &flows, &own, &foreign) })
         .collect();
-    let wrong = wrong_identities(&flows, &own);
+    let wrong = wrong_identities(&flows, &own, recorded.sha256);
     comparisons.push(Comparison {
         expected: flows.len() as u64,
         recorded: flows.iter().filter(|flow| own.iter().any(|row| is_of(flow, row))).count() as u64,
@@ -121,7 +123,7 @@ fn merge(flows: &[Flow]) -> Vec<Flow> {
     let mut merged: BTreeMap<_, Flow> = BTreeMap::new();
     for flow in flows {
         let key = (
-            flow.exe.clone(),
+            (flow.exe.clone(), flow.sha256.clone()),
             flow.family,
             flow.protocol,
             flow.remote_address,
@@ -143,10 +145,12 @@ fn merge(flows: &[Flow]) -> Vec<Flow> {
 }
 
 fn same_program(flow: &Flow, row: &Row) -> bool {
-    match flow.marked {
+    let same_path = match flow.marked {
         true => row.exe.contains(&flow.exe),
         false => row.exe == flow.exe,
-    }
+    };
+    // Files of one path are told apart by their digest.
+    same_path && (flow.sha256.is_none() || flow.sha256 == row.sha256)
 }
 
 /// Whether a row is about the traffic between the two ends of a flow, whoever it is charged to. A local port that
@@ -166,7 +170,7 @@ fn is_of(flow: &Flow, row: &Row) -> bool {
 
 /// Whether the log cannot tell two flows apart where the recorder did not know the local port.
 fn same_ends(one: &Flow, other: &Flow) -> bool {
-    one.exe == other.exe
+    (&one.exe, &one.sha256) == (&other.exe, &other.sha256)
         && one.family == other.family
         && one.protocol == other.protocol
         && one.remote_address == other.remote_address
@@ -217,7 +221,7 @@ fn amounts(direction: &Direction, flows: &[Flow], own: &[&Row], foreign: &[&Row]
 }
 
 /// What the rows of each flow say about its process that is not true: at most one sentence a flow.
-fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
+fn wrong_identities(flows: &[Flow], own: &[&Row], sha256: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for (number, flow) in flows.iter().enumerate() {
         let rows = own.iter().filter(|row| is_of(flow, row));
@@ -226,7 +230,11 @@ fn wrong_identities(flows: &[Flow], own: &[&Row]) -> Vec<String> {
                 true => recorded.contains(true_one),
                 false => recorded == true_one,
             };
-            if !matches(&row.name, &flow.name) {
+            let digest = flow.sha256.as_deref().unwrap_or(sha256);
+            if row.sha256.as_deref() != Some(digest) {
+                let recorded = row.sha256.as_deref().unwrap_or("none");
+                Some(format!("SHA-256 {recorded} instead of {digest}"))
+            } else if !matches(&row.name, &flow.name) {
                 Some(format!("name {:?} instead of {:?}", row.name, flow.name))
             } else if row.uid != flow.uid {
                 Some(format!("uid {} instead of {}", row.uid, flow.uid))
@@ -305,6 +313,7 @@ mod tests {
     fn row() -> Row {
         Row {
             exe: "/bin/one".to_owned(),
+            sha256: Some("aa".to_owned()),
             name: "one".to_owned(),
             command_line: String::new(),
             ancestors: [String::new(), String::new()],
@@ -326,7 +335,8 @@ mod tests {
     fn verdicts(flows: Vec<Flow>, rows: &[Row]) -> Vec<(String, u64, u64, Verdict)> {
         let played = Played { ending: Ending::Done, flows };
         let unclaimed = unclaimed(rows, std::slice::from_ref(&played));
-        let recorded = Recorded { rows: Some(rows), unclaimed: &unclaimed, ring_reported: false };
+        let recorded =
+            Recorded { rows: Some(rows), unclaimed: &unclaimed, ring_reported: false, sha256: "aa" };
         compare(&Scenario::new("x"), &played, &recorded)
             .into_iter()
             .map(|line| (line.direction, line.recorded, line.attributed, line.verdict))
@@ -358,6 +368,17 @@ mod tests {
     fn the_wrong_peer_fails_although_the_sum_is_right() {
         let lines = verdicts(vec![flow()], &[Row { remote_port: 81, ..row() }]);
         assert_eq!(lines[0], ("sent".to_owned(), 100, 100, Verdict::Fail));
+    }
+
+    #[test]
+    fn a_wrong_or_missing_digest_fails() {
+        for sha256 in [None, Some("bb".to_owned())] {
+            let wrong = Row { sha256, ..row() };
+            assert_eq!(verdicts(vec![flow()], std::slice::from_ref(&wrong))[3].3, Verdict::Fail);
+            // A program of its own digest: then it is not even its traffic.
+            let small = Flow { sha256: Some("cc".to_owned()), ..flow() };
+            assert_eq!(verdicts(vec![small], &[wrong])[0].3, Verdict::Fail);
+        }
     }
 
     #[test]
@@ -399,7 +420,7 @@ mod tests {
     #[test]
     fn a_skipped_scenario_is_one_line() {
         let played = Played { ending: Ending::Skipped("no such thing".to_owned()), flows: vec![] };
-        let recorded = Recorded { rows: Some(&[]), unclaimed: &[], ring_reported: false };
+        let recorded = Recorded { rows: Some(&[]), unclaimed: &[], ring_reported: false, sha256: "aa" };
         let lines = compare(&Scenario::new("x"), &played, &recorded);
         assert_eq!(lines.len(), 1);
         assert_eq!((lines[0].verdict, &*lines[0].note), (Verdict::Skipped, "no such thing"));

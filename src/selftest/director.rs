@@ -22,6 +22,7 @@ use super::{
     scenario::{Actor, Scenario},
     socket::Flow,
 };
+use crate::record::digests;
 
 /// How often waiting looks for an interruption.
 const TICK: Duration = Duration::from_millis(50);
@@ -92,15 +93,25 @@ impl Director<'_> {
         Played { ending, flows }
     }
 
+    /// Gives every actor its executable. Before anything is recorded: each new name of a file is a change of it.
+    pub fn prepare(&self, scenarios: &[Scenario]) -> io::Result<()> {
+        for scenario in scenarios {
+            for actor in &scenario.actors {
+                give_executable(
+                    self.directory,
+                    &actor::executable(self.directory, &scenario.id, &actor.role),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     fn lead(
         &self,
         scenario: &Scenario,
         flows: &mut Vec<Flow>,
         pause: &mut impl FnMut(usize),
     ) -> io::Result<Ending> {
-        for actor in &scenario.actors {
-            give_executable(self.directory, &actor::executable(self.directory, &scenario.id, &actor.role))?;
-        }
         let (sender, lines) = mpsc::channel();
         let mut running = BTreeMap::new();
         for actor in &scenario.actors {
@@ -236,6 +247,12 @@ pub fn keep_executable(directory: &Path) -> io::Result<()> {
 /// Gives the program another path.
 pub fn give_executable(directory: &Path, path: &Path) -> io::Result<()> {
     fs::hard_link(kept_executable(directory), path)
+}
+
+/// SHA-256 of the program that all actors are, hexadecimal.
+pub fn digest(directory: &Path) -> io::Result<String> {
+    let program = fs::File::open(kept_executable(directory))?;
+    Ok(digests::hash(&program, &mut vec![0; 128 * 1024])?.to_hex())
 }
 
 fn kept_executable(directory: &Path) -> PathBuf {

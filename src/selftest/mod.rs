@@ -19,8 +19,10 @@ use std::{
 pub mod actor;
 mod compare;
 mod director;
+mod fuse;
 mod lab;
 mod netlink;
+pub mod program;
 mod recorder;
 pub mod report;
 mod scenario;
@@ -110,6 +112,7 @@ pub fn run(request: &Request) -> Result<Report, SelftestError> {
         deadline: Instant::now() + request.time_limit,
         interrupted: &interrupted,
     };
+    director.prepare(&scenarios)?;
     let (played, recorder) = play_all(&director, &scenarios, request.without_recorder)?;
     if interrupted.load(Ordering::Relaxed) {
         return Err(SelftestError::Interrupted);
@@ -130,6 +133,7 @@ pub fn run(request: &Request) -> Result<Report, SelftestError> {
         rows: rows.as_deref(),
         unclaimed: &unclaimed,
         ring_reported: recorder::ring_was_reported(&directory.path),
+        sha256: &director::digest(&directory.path)?,
     };
     for (scenario, played) in scenarios.iter().zip(&played) {
         comparisons.extend(compare::compare(scenario, played, &recorded));

@@ -18,9 +18,9 @@ use std::{
 /// The line by which the recorder says that it sees traffic.
 const READY: &str = "picosnitch: recording";
 /// The dimensions that one row is grouped by.
-const DIMENSIONS: [&str; 14] = [
-    "pexe", "gpexe", "exe", "name", "cmdline", "uid", "family", "protocol", "address", "port", "laddress",
-    "lport", "netns", "time",
+const DIMENSIONS: [&str; 15] = [
+    "pexe", "gpexe", "exe", "sha256", "name", "cmdline", "uid", "family", "protocol", "address", "port",
+    "laddress", "lport", "netns", "time",
 ];
 const TICK: Duration = Duration::from_millis(20);
 
@@ -52,6 +52,8 @@ pub enum RecorderError {
 pub struct Row {
     /// Path of the executable.
     pub exe: String,
+    /// SHA-256 of the executable, hexadecimal.
+    pub sha256: Option<String>,
     /// `comm` of the process.
     pub name: String,
     /// Its command line.
@@ -236,6 +238,7 @@ fn row_of(row: &serde_json::Value) -> Option<Row> {
     let amount = |key: &str| row.get(key)?.as_u64();
     Some(Row {
         exe: text("exe")?,
+        sha256: text("sha256").filter(|digest| !digest.is_empty()),
         name: text("name")?,
         command_line: text("cmdline")?,
         ancestors: [text("pexe")?, text("gpexe")?],

@@ -48,6 +48,9 @@ pub struct Flow {
     /// Whether `exe` and `name` are parts to look for, because the whole holds bytes that are no text.
     #[serde(default)]
     pub marked: bool,
+    /// SHA-256 of the executable, hexadecimal; `None`: that of the selftest's own program.
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// `comm` of the thread-group leader.
     pub name: String,
     /// The command line, arguments separated by single spaces; when `marked`, only a part of it.
@@ -98,6 +101,8 @@ pub struct Socket {
     counts: BTreeMap<Option<(IpAddr, u16)>, Count>,
     /// Set where the executable's path is no text: see [`Flow::marked`].
     pub marker: Option<String>,
+    /// Set where /proc does not tell the path under which the program was executed.
+    pub executable: Option<String>,
     /// Set where the command line is no text: see [`Flow::command_line`].
     pub command_line_part: Option<String>,
 }
@@ -124,6 +129,7 @@ impl Socket {
             local: None,
             counts: BTreeMap::new(),
             marker: None,
+            executable: None,
             command_line_part: None,
         };
         socket.peer = socket.name(libc::getpeername).ok();
@@ -342,7 +348,12 @@ impl Socket {
         let command_line = String::from_utf8_lossy(&arguments).replace('\0', " ");
         for (peer, count) in &self.counts {
             let flow = Flow {
-                exe: self.marker.clone().unwrap_or_else(|| exe.to_string_lossy().into_owned()),
+                exe: self
+                    .marker
+                    .clone()
+                    .or_else(|| self.executable.clone())
+                    .unwrap_or_else(|| exe.to_string_lossy().into_owned()),
+                sha256: None,
                 marked: self.marker.is_some(),
                 name: match self.marker {
                     Some(_) => "odd".to_owned(),
@@ -407,7 +418,7 @@ impl Socket {
 }
 
 /// Executables of the parent and the grandparent of this process, where they are visible from here.
-fn ancestors() -> Vec<[String; 2]> {
+pub fn ancestors() -> Vec<[String; 2]> {
     let parent_of = |id: &str| {
         // After the name, which is in parentheses and may hold anything: state, parent (proc_pid_stat(5)).
         let stat = std::fs::read(format!("/proc/{id}/stat")).ok()?;

@@ -7,6 +7,7 @@ mod crash;
 mod desktop;
 mod full;
 mod harness;
+mod identity;
 mod machine;
 mod record;
 mod refuse;

@@ -141,7 +141,7 @@ fn names_of_any_bytes_are_recorded_and_printed_without_control_characters() {
     let odd = OsString::from_vec(b"we\x1b]0;\x07\n\xff,\"=ird".to_vec());
     let program = base.path().join(&odd);
     fs::copy("/bin/bash", &program).unwrap();
-    let digest = digests::hash(File::open(&program).unwrap(), &mut [0; 65536]).unwrap();
+    let digest = digests::hash(&File::open(&program).unwrap(), &mut [0; 65536]).unwrap();
     let daemon = Daemon::start(base.path());
     let listener = TcpListener::bind((fresh_address(), 0)).unwrap();
     let here = listener.local_addr().unwrap();

@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+mod executions;
+
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
@@ -34,6 +36,9 @@ pub struct Options {
     /// Also keep up 10,000 short TCP connections a second for this many seconds, and count what was lost
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     storm: u64,
+    /// Also start 500 programs a second for this many seconds, and tell what that cost and what was lost
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    executions: u64,
 }
 
 /// A load: how much was done in the time.
@@ -45,6 +50,7 @@ const LOADS: &[(&str, &str, f64, Load)] = &[
     ("UDP sends of 64 bytes, connected", "1/CPU s", 0.93, udp_connected),
     ("UDP sends of 64 bytes, unconnected", "1/CPU s", 0.93, udp_unconnected),
     ("TCP connect, accept and close", "1/CPU s", 0.90, connections),
+    ("programs started one after the other", "1/s", 0.90, executions::as_fast_as_possible),
 ];
 
 /// Measures everything and prints it.
@@ -88,6 +94,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     if options.storm > 0 {
         results.push(storm(&options.picosnitch, options.storm)?);
+    }
+    if options.executions > 0 {
+        results.push(executions::steady(&options.picosnitch, options.executions)?);
     }
     if options.json {
         println!("{:#}", Value::Array(results));

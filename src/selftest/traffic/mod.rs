@@ -11,6 +11,7 @@ use super::{
 
 mod container;
 mod datagram;
+mod identity;
 mod offload;
 mod packet;
 mod process;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(offload::scenarios());
     all.extend(uring::scenarios());
     all.extend(process::scenarios());
+    all.extend(identity::scenarios());
     all.extend(container::scenarios());
     all
 }

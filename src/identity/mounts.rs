@@ -1,0 +1,149 @@
+//! Which file systems there are, in the mount namespaces that programs run in.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Seek},
+    os::unix::ffi::OsStringExt,
+    path::PathBuf,
+};
+
+/// Bytes of one mountinfo file that are read: about 10,000 mounts.
+const MOST_BYTES: u64 = 2 * 1024 * 1024;
+
+/// File systems of the kernel's own: nothing is executed from there, and looking at some has effects (`autofs` mounts).
+const WITHOUT_PROGRAMS: [&str; 24] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "efivarfs",
+    "fusectl",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "pipefs",
+    "proc",
+    "pstore",
+    "resctrl",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "smackfs",
+    "sockfs",
+    "sysfs",
+    "tracefs",
+];
+
+/// The mount table of one namespace. As long as it is open, the namespace and all its mounts live on: of another
+/// namespace than picosnitch's own it must not be kept.
+pub struct Mounts {
+    mountinfo: File,
+    /// The directory under which its paths are found: `/proc/PID/root`.
+    root: PathBuf,
+}
+
+impl Mounts {
+    /// The mounts that a process sees.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn of_process(tgid: u32) -> io::Result<Self> {
+        Ok(Self {
+            mountinfo: File::open(format!("/proc/{tgid}/mountinfo"))?,
+            root: format!("/proc/{tgid}/root").into(),
+        })
+    }
+
+    /// The mounts that picosnitch sees.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn of_this_process() -> io::Result<Self> {
+        Ok(Self { mountinfo: File::open("/proc/self/mountinfo")?, root: PathBuf::from("/") })
+    }
+
+    /// The file, to wait for changes (`POLLPRI`).
+    pub fn file(&self) -> &File {
+        &self.mountinfo
+    }
+
+    /// The mounts of file systems that may hold programs, newest first, each with its device.
+    ///
+    /// # Errors
+    /// When the namespace is gone.
+    pub fn read(&mut self) -> io::Result<Vec<(u32, PathBuf)>> {
+        let mut text = Vec::new();
+        self.mountinfo.rewind()?;
+        (&self.mountinfo).take(MOST_BYTES).read_to_end(&mut text)?;
+        Ok(mounts(&text).into_iter().map(|(device, path)| (device, self.root.join(path))).collect())
+    }
+}
+
+/// Device (in the kernel's encoding) and mount point, without its leading slash, of each line of a mountinfo file
+/// (proc_pid_mountinfo(5)).
+fn mounts(mountinfo: &[u8]) -> Vec<(u32, PathBuf)> {
+    let mount = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
+        let device = major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?;
+        let point = unescape(fields.nth(1)?);
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let path = point.strip_prefix(b"/").unwrap_or(&point).to_vec();
+        (!WITHOUT_PROGRAMS.iter().any(|name| name.as_bytes() == kind))
+            .then(|| (device, PathBuf::from(OsString::from_vec(path))))
+    };
+    mountinfo.split(|byte| *byte == b'\n').rev().filter_map(mount).collect()
+}
+
+/// Undoes `mangle()` of the kernel's fs/proc_namespace.c: a backslash and three octal digits.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if *byte == b'\\' => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_with_programs_are_found() {
+        let text = b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+                     23 22 0:21 / /proc rw - proc proc rw\n\
+                     24 22 8:1 /home /mnt/a\\040b rw master:3 propagate_from:2 - ext4 /dev/sda1 rw\n\
+                     25 22 0:44 / /tmp\\011x rw - tmpfs tmpfs rw\n\
+                     garbage\n\n";
+        let found = mounts(text);
+        assert_eq!(found, [(44, "tmp\tx".into()), (8 << 20 | 1, "mnt/a b".into()), (8 << 20 | 1, "".into())]);
+    }
+
+    #[test]
+    fn escapes_are_undone_once() {
+        assert_eq!(unescape(b"a\\134040"), b"a\\040");
+        assert_eq!(unescape(b"\\04"), b"\\04");
+        assert_eq!(unescape(b"\\"), b"\\");
+    }
+
+    #[test]
+    fn this_machine_has_a_root() {
+        let mounts = Mounts::of_this_process().unwrap().read().unwrap();
+        assert!(mounts.iter().any(|(_, path)| path.as_os_str() == "/"), "{mounts:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Programs that are as small and as short-lived as a program can be: made from a few machine instructions, so that a
+//! thousand different ones cost nothing, and that they run where nothing else is installed.
+
+use std::net::SocketAddrV4;
+
+/// What such a program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Connects with TCP, sends these bytes, and ends.
+    Send {
+        /// To whom.
+        to: SocketAddrV4,
+        /// Bytes, at most 4,096.
+        bytes: u16,
+    },
+    /// Ends.
+    Nothing,
+}
+
+/// An ELF file for x86-64 that does it; `salt` makes its content, and so its digest, its own. `None` on other machines.
+pub fn elf(deed: Deed, salt: u64) -> Option<Vec<u8>> {
+    cfg!(target_arch = "x86_64").then(|| file(&code(deed), salt))
+}
+
+/// Where the file is in memory, and where the code is in the file: right behind the headers.
+const BASE: u64 = 0x40_0000;
+const HEADERS: u64 = 64 + 56;
+
+/// Header and program header as in elf(5).
+fn file(code: &[u8], salt: u64) -> Vec<u8> {
+    let size = HEADERS + code.len() as u64 + 8;
+    let mut file = Vec::new();
+    file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    // ET_EXEC, EM_X86_64, EV_CURRENT.
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    // Entry; offsets of program and section headers.
+    [BASE + HEADERS, 64, 0].iter().for_each(|number: &u64| file.extend(number.to_le_bytes()));
+    // Flags; sizes and numbers of headers.
+    file.extend([0; 4]);
+    [64_u16, 56, 1, 0, 0, 0].iter().for_each(|number| file.extend(number.to_le_bytes()));
+    // PT_LOAD, readable and executable.
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    // Offset, addresses, sizes, alignment.
+    [0, BASE, BASE, size, size, 0x1000].iter().for_each(|number: &u64| file.extend(number.to_le_bytes()));
+    file.extend(code);
+    file.extend(salt.to_le_bytes());
+    file
+}
+
+/// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl): socket 41, connect 42, write 1, exit_group 231.
+fn code(deed: Deed) -> Vec<u8> {
+    let mut code = Vec::new();
+    if let Deed::Send { to, bytes } = deed {
+        // socket(AF_INET, SOCK_STREAM, 0): mov edi, 2; mov esi, 1; xor edx, edx; mov eax, 41; syscall; mov ebx, eax
+        code.extend(b"\xbf\x02\0\0\0\xbe\x01\0\0\0\x31\xd2\xb8\x29\0\0\0\x0f\x05\x89\xc3");
+        // The address on the stack (struct sockaddr_in): push 0; mov rax, ...; push rax
+        code.extend(b"\x6a\0\x48\xb8\x02\0");
+        code.extend(to.port().to_be_bytes());
+        code.extend(to.ip().octets());
+        code.push(0x50);
+        // connect(ebx, rsp, 16): mov edi, ebx; mov rsi, rsp; mov edx, 16; mov eax, 42; syscall
+        code.extend(b"\x89\xdf\x48\x89\xe6\xba\x10\0\0\0\xb8\x2a\0\0\0\x0f\x05");
+        // write(ebx, the image, bytes): mov edi, ebx; mov esi, BASE; mov edx, bytes; mov eax, 1; syscall
+        code.extend(b"\x89\xdf\xbe");
+        code.extend((BASE as u32).to_le_bytes());
+        code.push(0xba);
+        code.extend(u32::from(bytes.min(4096)).to_le_bytes());
+        code.extend(b"\xb8\x01\0\0\0\x0f\x05");
+    }
+    // exit_group(0): xor edi, edi; mov eax, 231; syscall
+    code.extend(b"\x31\xff\xb8\xe7\0\0\0\x0f\x05");
+    code
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use std::{
+        fs,
+        io::Read,
+        net::{SocketAddr, TcpListener},
+        os::unix::fs::PermissionsExt,
+        process::Command,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_program_of_our_own_making_runs_and_sends() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(to) = listener.local_addr().unwrap() else { panic!() };
+        let place = tempfile::tempdir().unwrap();
+        for (salt, deed) in [(1, Deed::Nothing), (2, Deed::Send { to, bytes: 64 })] {
+            let path = place.path().join(salt.to_string());
+            fs::write(&path, elf(deed, salt).unwrap()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(Command::new(path).status().unwrap().success());
+        }
+        let mut sent = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut sent).unwrap();
+        assert_eq!(sent.len(), 64);
+        assert_eq!(&sent[..4], b"\x7fELF");
+    }
+
+    #[test]
+    fn another_salt_is_another_program() {
+        assert_ne!(elf(Deed::Nothing, 1), elf(Deed::Nothing, 2));
+    }
+}
