@@ -22,6 +22,7 @@ mod doctor;
 mod query;
 mod selftest;
 mod start_no_daemon;
+mod status;
 
 /// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -50,6 +51,8 @@ pub struct Common {
 enum Command {
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
+    /// Say whether picosnitch is running, what it does and what it could not see
+    Status(status::Options),
     /// Ask the log: who talked to whom, how much, when
     Query(query::Options),
     /// Check the configuration file and say everything that is wrong with it
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
+        Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),

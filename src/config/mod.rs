@@ -38,6 +38,7 @@ const REQUEST_LIMIT_SECONDS: RangeInclusive<u32> = 0..=86_400;
 /// `fs.nr_open`.
 const RLIMIT_NOFILE: RangeInclusive<u64> = 256..=1_048_576;
 const RING_BUFFER_PAGES: RangeInclusive<u32> = 16..=65_536;
+const API_URL_ALLOWED: &str = "an address that begins with https://; http:// only for this machine";
 const API_KEY_ALLOWED: &str = "at most 256 letters, digits, hyphens and underscores; empty = off";
 
 /// The whole configuration. Keys and ranges are those of `default.toml`.
@@ -103,6 +104,8 @@ pub struct VirusTotal {
     pub file_upload: bool,
     /// Seconds between two requests.
     pub request_limit_seconds: u32,
+    /// The API.
+    pub url: String,
 }
 
 impl Default for Monitor {
@@ -134,7 +137,12 @@ impl Default for Notifications {
 
 impl Default for VirusTotal {
     fn default() -> Self {
-        Self { api_key: Secret::default(), file_upload: false, request_limit_seconds: 15 }
+        Self {
+            api_key: Secret::default(),
+            file_upload: false,
+            request_limit_seconds: 15,
+            url: "https://www.virustotal.com/api/v3".to_owned(),
+        }
     }
 }
 
@@ -285,11 +293,6 @@ impl Config {
         };
         say(!self.log.ignore.is_empty(), "log.ignore", "everything is logged");
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
-        say(!self.virustotal.api_key.0.is_empty(), "virustotal.api_key", "nothing is looked up");
-        say(self.virustotal.file_upload, "virustotal.file_upload", "nothing is uploaded");
-        let other_limit =
-            self.virustotal.request_limit_seconds != VirusTotal::default().request_limit_seconds;
-        say(other_limit, "virustotal.request_limit_seconds", "there are no requests");
         sentences
     }
 }
@@ -297,6 +300,17 @@ impl Config {
 /// It goes into an HTTP header: nothing may end that.
 fn is_api_key(text: &str) -> bool {
     text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// The key goes there: encrypted, or not further than this machine.
+fn is_api_url(text: &str) -> bool {
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    let rest = text.strip_prefix("https://").or_else(|| {
+        local.iter().find_map(|local| text.strip_prefix(local).filter(|rest| rest.starts_with([':', '/'])))
+    });
+    text.len() <= 512
+        && rest.is_some_and(|rest| rest.len() > 1)
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'?' | b'#'))
 }
 
 /// The number of pages under `key`, which the kernel wants to be a power of two.

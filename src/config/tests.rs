@@ -92,7 +92,7 @@ fn every_key_of_toml_arrives() {
     assert!(!config.notifications.desktop && config.virustotal.file_upload);
     assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
     assert_eq!(config.virustotal.request_limit_seconds, 0);
-    assert_eq!(config.not_yet_built().len(), 5);
+    assert_eq!(config.not_yet_built().len(), 2);
 }
 
 #[test]
@@ -290,4 +290,24 @@ fn secrets_are_not_printed() {
     let json = serde_json::to_string(&config).unwrap();
     assert!(!json.contains("hidden") && json.contains("(set)"), "{json}");
     assert!(!format!("{config:?}").contains("hidden"));
+}
+
+#[test]
+fn the_key_is_sent_encrypted_or_not_beyond_this_machine() {
+    for (url, valid) in [
+        ("https://www.virustotal.com/api/v3", true),
+        ("http://127.0.0.1:8080/api/v3", true),
+        ("http://localhost/x", true),
+        ("http://[::1]:80", true),
+        ("http://www.virustotal.com/api/v3", false),
+        ("http://127.0.0.1.evil.example/", false),
+        ("http://localhost@evil.example/", false),
+        ("https://", false),
+        ("https://a b", false),
+        ("ftp://x", false),
+        ("", false),
+    ] {
+        let text = format!("[virustotal]\nurl = \"{url}\"\n");
+        assert_eq!(Config::from_toml(&text).is_ok(), valid, "{url}");
+    }
 }

@@ -71,6 +71,9 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
         config.virustotal.api_key = Secret(key);
     }
     table.boolean("file_upload", &mut config.virustotal.file_upload);
+    if let Some(url) = table.text("url", super::API_URL_ALLOWED, super::is_api_url) {
+        config.virustotal.url = url;
+    }
     if let Some(seconds) = table.integer("request_limit_seconds", super::REQUEST_LIMIT_SECONDS) {
         config.virustotal.request_limit_seconds = seconds;
     }

@@ -1,1 +1,4 @@
 //! Everything that talks to other machines.
+
+pub mod client;
+pub mod virustotal;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{Amounts, Loss, Peer, Talker},
     notify::Notice,
+    outside::virustotal,
     record::digests::FileState,
 };
 
@@ -42,6 +43,8 @@ pub struct Telling {
     pub conn_log: Option<PathBuf>,
     /// Tell the monitor what desktop users should see.
     pub desktop: bool,
+    /// How VirusTotal is asked; `None` when it is not.
+    pub virustotal: Option<virustotal::Settings>,
 }
 
 /// From the monitor to the recorder.

@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod live;
+mod lookups;
 mod message;
 pub mod monitor;
 pub mod notifier;

@@ -38,6 +38,7 @@ use crate::{
     identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
     model::{Amounts, Loss, LossKind, Peer},
+    outside::virustotal,
     record::{
         digests::FileState,
         problems::{Problems, say},
@@ -271,6 +272,12 @@ impl Recorder {
                     exe_log: layout.exe_log.clone(),
                     conn_log: config.log.text.then(|| layout.conn_log.clone()),
                     desktop: config.notifications.desktop,
+                    virustotal: (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
+                        url: config.virustotal.url.clone(),
+                        key: config.virustotal.api_key.0.clone(),
+                        upload: config.virustotal.file_upload,
+                        request_limit_seconds: config.virustotal.request_limit_seconds,
+                    }),
                 },
                 write_limit_seconds: config.log.write_limit_seconds,
                 retention_days: config.log.retention_days,

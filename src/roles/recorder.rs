@@ -201,7 +201,11 @@ impl Recorder {
                 self.window.add_talker(id, *talker, executables)
             }
             ToRecorder::Executable { id, file_is } => match descriptor {
-                Some(descriptor) => self.digests.add(id, File::from(descriptor), file_is),
+                Some(descriptor) => {
+                    let file = File::from(descriptor);
+                    self.telling.keep(id, &file);
+                    self.digests.add(id, file, file_is);
+                }
                 None => self.digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),
             },
             ToRecorder::Unhashed(id, why) => self.digests.fail(id, why),

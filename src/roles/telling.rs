@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     os::fd::OwnedFd,
     path::Path,
@@ -16,12 +17,14 @@ use serde_json::json;
 use super::{
     channel::Channel,
     live::Live,
+    lookups::Lookups,
     message::{Telling as Settings, ToMonitor},
     saving::Saving,
 };
 use crate::{
     model::{Loss, LossKind, Talker},
     notify::{Kind, Notice},
+    outside::virustotal::Verdict,
     record::{
         alerts::{Alert, Alerts, Tag},
         digests::{self, Digests},
@@ -46,6 +49,7 @@ pub struct Telling {
     live: Option<Live>,
     saving: Saving,
     problems: Arc<Problems>,
+    lookups: Option<Lookups>,
     desktop: bool,
     /// Notices for which the channel had no room.
     dropped: u64,
@@ -95,7 +99,13 @@ impl Telling {
             "exe_log": path(&settings.exe_log),
             "conn_log": settings.conn_log.as_deref().map(path),
         });
+        let lookups = settings.virustotal.as_ref().and_then(|settings| {
+            Lookups::start(settings)
+                .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
+                .ok()
+        });
         Ok(Self {
+            lookups,
             alerts: Alerts::new(known),
             exe_log: ExeLog::new(settings.exe_log.clone()),
             live: listener.map(Live::new),
@@ -144,6 +154,9 @@ impl Telling {
     }
 
     fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::State) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.settled(executable, state, self.alerts.known());
+        }
         let (alerts, problem) = self.alerts.settled(executable, state);
         self.tell(channel, &alerts);
         if let Some(problem) = problem {
@@ -151,9 +164,19 @@ impl Telling {
         }
     }
 
+    /// An executable is hashed now.
+    pub fn keep(&mut self, executable: u32, file: &File) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.keep(executable, file);
+        }
+    }
+
     /// Executables before this one do not come again.
     pub fn forget_before(&mut self, executable: u32, digests: &Digests) {
         self.alerts.forget_before(executable, |id| digests.state(id));
+        if let Some(lookups) = &mut self.lookups {
+            lookups.forget_before(executable);
+        }
     }
 
     /// What stays unseen on this kernel.
@@ -188,13 +211,15 @@ impl Telling {
     pub fn interests(&self) -> Vec<PollFd<'_>> {
         let mut interests: Vec<_> =
             self.problems.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)).into_iter().collect();
+        interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
         interests.extend(self.live.iter().flat_map(Live::interests));
         interests
     }
 
     /// When [`Telling::serve`] has something to do, whatever happens.
     pub fn due(&self) -> Option<Instant> {
-        self.save_at.into_iter().chain(self.retry_at).min()
+        let lookups = self.lookups.as_ref().and_then(Lookups::due);
+        self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
     }
 
     /// Does what is due. Never waits.
@@ -208,8 +233,12 @@ impl Telling {
             let problem = self.exe_log.retry();
             self.after_exe_log(problem);
         }
-        if self.alerts.known().take_changed() && self.save_at.is_none() {
-            self.save_at = Some(now + SAVE_AFTER);
+        self.look_up(channel);
+        if self.alerts.known().take_changed() {
+            self.save_at.get_or_insert(now + SAVE_AFTER);
+            if let Some(lookups) = &mut self.lookups {
+                lookups.look_again();
+            }
         }
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
@@ -228,7 +257,22 @@ impl Telling {
         if let Some(live) = &mut self.live {
             let (state, awaited) = (&self.state, self.alerts.awaited());
             let programs = self.alerts.known().count();
-            live.serve(|live| state.hello(live, programs, awaited));
+            let lookups = self.lookups.as_ref();
+            live.serve(|live| state.hello(live, programs, awaited, lookups));
+        }
+    }
+
+    /// Asks VirusTotal, and tells what it says.
+    fn look_up(&mut self, channel: &Channel) {
+        let Some(lookups) = &mut self.lookups else { return };
+        for (digest, verdict) in lookups.serve(self.alerts.known(), &self.problems) {
+            let tag = match verdict {
+                Verdict::Suspicious(_) => Some(Tag::Suspicious),
+                Verdict::Clean(_) => Some(Tag::Clean),
+                _ => None,
+            };
+            let alerts = self.alerts.verdict(digest, &verdict.text(), tag);
+            self.tell(channel, &alerts);
         }
     }
 
@@ -247,12 +291,12 @@ impl Telling {
     }
 
     fn tell(&mut self, channel: &Channel, alerts: &[Alert]) {
+        // First: who has a desktop is told even if a disk is slow.
+        for notice in notices(alerts) {
+            self.notify(channel, notice);
+        }
         for alert in alerts {
             self.state.alerts += 1;
-            // First: who has a desktop is told even if a disk is slow.
-            if let Some(notice) = notice(alert) {
-                self.notify(channel, notice);
-            }
             if let Some(live) = &mut self.live {
                 live.publish(&alert.to_json());
             }
@@ -291,7 +335,13 @@ impl Telling {
 }
 
 impl State {
-    fn hello(&self, live: &Live, programs: usize, awaited: usize) -> serde_json::Value {
+    fn hello(
+        &self,
+        live: &Live,
+        programs: usize,
+        awaited: usize,
+        lookups: Option<&Lookups>,
+    ) -> serde_json::Value {
         let (subscribers, dropped) = live.counts();
         let losses: BTreeMap<String, u64> =
             self.losses.iter().map(|(kind, count)| (format!("{kind:?}"), *count)).collect();
@@ -307,12 +357,29 @@ impl State {
             "alerts": self.alerts,
             "errors": self.errors,
             "last_error": self.last_error.as_ref().map(|(time, text)| json!({"time": time, "text": text})),
+            "virustotal": lookups.map(Lookups::state),
             "losses": losses,
             "subscribers": subscribers,
             "subscribers_dropped": dropped,
             "unseen": self.unseen,
         })
     }
+}
+
+/// What desktop users see of alerts that belong together: one notification of each kind.
+fn notices(alerts: &[Alert]) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = Vec::new();
+    for alert in alerts {
+        let Some(notice) = notice(alert) else { continue };
+        match notices.iter_mut().find(|first| first.kind == notice.kind) {
+            Some(first) => {
+                let text = format::shorten(&alert.text(), MOST_PATH);
+                first.body = format!("{}\n{text}", first.body);
+            }
+            None => notices.push(notice),
+        }
+    }
+    notices
 }
 
 /// What desktop users see of an alert; nothing of good news.

@@ -28,7 +28,7 @@ use picosnitch::{
 };
 
 /// How long anything may take on a slow, emulated machine.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The window that the daemons here are configured with.
 pub const WINDOW: Duration = Duration::from_secs(1);
 
@@ -148,14 +148,16 @@ impl Daemon {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// The recorder: the only child of the monitor.
-    pub fn recorder(&self) -> Pid {
+    /// The children of the monitor: the recorder first, then notifiers.
+    pub fn children(&self) -> Vec<u32> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let mut children = children.split_whitespace();
-        let recorder = Pid::from_raw(children.next().expect("no recorder").parse().unwrap());
-        assert_eq!(children.next(), None);
-        recorder
+        children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+    }
+
+    /// The recorder.
+    pub fn recorder(&self) -> Pid {
+        Pid::from_raw(*self.children().first().expect("no recorder") as i32)
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod crash;
+mod desktop;
 mod full;
 mod harness;
 mod identity;
 mod machine;
 mod record;
 mod refuse;
+mod telling;
