@@ -9,6 +9,9 @@ use crate::{
 
 /// Talkers that are known at a time; with more, all get new ids.
 const MOST_TALKERS: usize = 8192;
+/// Bytes of their paths, names and command lines, which both the monitor and the recorder keep; compilers alone have
+/// command lines of 4 KiB.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Something that the recorder has to be told before the traffic.
 pub enum Introduction {
@@ -33,6 +36,7 @@ struct Key {
 #[derive(Default)]
 pub struct Talkers {
     talkers: HashMap<Key, u32>,
+    bytes: usize,
     next: u32,
 }
 
@@ -56,8 +60,11 @@ impl Talkers {
         if let Some(id) = self.talkers.get(&key) {
             return *id;
         }
-        if self.talkers.len() >= MOST_TALKERS {
+        let bytes = |program: &Program| program.path.len() + program.name.len() + program.command_line.len();
+        self.bytes += key.programs.iter().map(bytes).sum::<usize>();
+        if self.talkers.len() >= MOST_TALKERS || self.bytes > MOST_BYTES {
             self.talkers.clear();
+            self.bytes = 0;
             introductions.push(Introduction::Forget(self.next));
         }
         let id = self.next;
@@ -68,5 +75,35 @@ impl Talkers {
         introductions.push(Introduction::Talker(id, Box::new(talker), executables));
         self.talkers.insert(key, id);
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::identity::Running;
+
+    #[test]
+    fn talkers_with_long_command_lines_are_forgotten_before_they_fill_the_memory() {
+        let mut talkers = Talkers::default();
+        let mut forgotten = 0;
+        for number in 0..4096_u32 {
+            let mut running = Running::default();
+            running.program.command_line = vec![b'x'; 4096];
+            running.program.name = number.to_string().into();
+            let ancestry = Ancestry { process: Rc::new(running), ..Ancestry::default() };
+            let mut introductions = Vec::new();
+            let id = talkers.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions);
+            assert_eq!(id, number);
+            assert!(matches!(introductions.last(), Some(Introduction::Talker(..))));
+            forgotten += introductions.len() - 1;
+            introductions.clear();
+            assert_eq!(talkers.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions), id);
+            assert!(introductions.is_empty());
+        }
+        assert_eq!(forgotten, 4);
+        assert!(talkers.talkers.len() < 1100);
     }
 }
