@@ -31,23 +31,23 @@ use super::{
 const USER: u32 = 2;
 const OTHER_USER: u32 = 3;
 
-fn lines(base: &Path, file: &str) -> Vec<String> {
+pub fn lines(base: &Path, file: &str) -> Vec<String> {
     fs::read_to_string(base.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-fn record(base: &Path) -> Value {
+pub fn record(base: &Path) -> Value {
     serde_json::from_slice(&fs::read(base.join("record.json")).unwrap()).unwrap()
 }
 
 /// A copy of a shell, under a name of any bytes: a program that nobody knows.
-fn program(base: &Path, name: &[u8]) -> PathBuf {
+pub fn program(base: &Path, name: &[u8]) -> PathBuf {
     let path = base.join(OsString::from_vec(name.to_vec()));
     fs::copy("/bin/bash", &path).unwrap();
     path
 }
 
 /// Lets a program connect, and live until it was looked at; when it was connected.
-fn run(program: &Path, address: Ipv4Addr) -> Instant {
+pub fn run(program: &Path, address: Ipv4Addr) -> Instant {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("exec 3<>/dev/tcp/{address}/{port}; printf hello >&3; read -r -n 3 answer <&3");
@@ -192,6 +192,7 @@ fn a_full_disk_is_told_and_everything_is_written_later() {
     let mut filler = File::create(base.join("filler")).unwrap();
     let page = [1; 4096];
     while filler.write_all(&page).is_ok() {}
+    drop(filler);
     run(&path, fresh_address());
     for file in ["exe.log", "conn.log", "record.json"] {
         let says = |text: &str| {
@@ -442,7 +443,7 @@ fn status_tells_what_runs_and_the_live_socket_what_happens() {
     // Without rights.
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o1771)).unwrap();
     let binary = place.path().join("picosnitch");
     fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
     let mut command = Command::new(&binary);
