@@ -335,6 +335,11 @@ impl Recorder {
             self.lost_flows += flows.len() as u64;
             return Ok(());
         }
+        // Flows are dropped long before; whatever else is waiting cannot be.
+        if self.waiting_bytes > 2 * MOST_WAITING_BYTES {
+            self.give_up();
+            return Err(MonitorError::RecorderGone("it did not take any message for too long".into()));
+        }
         self.waiting_bytes += bytes.len();
         self.waiting.push_back((bytes, descriptor));
         self.flush()

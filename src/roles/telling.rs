@@ -27,7 +27,7 @@ use crate::{
     outside::virustotal::Verdict,
     record::{
         alerts::{Alert, Alerts, Tag},
-        digests::Digests,
+        digests::{self, Digests},
         exe_log::ExeLog,
         known_programs::{KnownPrograms, KnownProgramsError},
         problems::Problems,
@@ -137,19 +137,30 @@ impl Telling {
     ) {
         let alerts = self.alerts.meet(talker, executables, |id| digests.state(id));
         self.tell(channel, &alerts);
+        // What could not be read before its program talked.
+        for id in executables.into_iter().flatten() {
+            let state = digests.state(id);
+            if matches!(state, digests::State::Unreadable(_)) {
+                self.settled(channel, id, &state);
+            }
+        }
     }
 
     /// The hasher has found something.
     pub fn settle(&mut self, channel: &Channel, digests: &Digests) {
         for (id, state) in digests.take_settled() {
-            if let Some(lookups) = &mut self.lookups {
-                lookups.settled(id, &state, self.alerts.known());
-            }
-            let (alerts, problem) = self.alerts.settled(id, &state);
-            self.tell(channel, &alerts);
-            if let Some(problem) = problem {
-                self.problems.report(&problem);
-            }
+            self.settled(channel, id, &state);
+        }
+    }
+
+    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::State) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.settled(executable, state, self.alerts.known());
+        }
+        let (alerts, problem) = self.alerts.settled(executable, state);
+        self.tell(channel, &alerts);
+        if let Some(problem) = problem {
+            self.problems.report(&problem);
         }
     }
 

@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, SFlag},
+};
 
 /// The name of the program in the file system.
 pub const PROGRAM: &str = "program";
@@ -45,7 +48,7 @@ impl<'a> Fuse<'a> {
     /// # Errors
     /// `ENOENT`, `ENODEV` or `ENXIO` where the kernel has no FUSE.
     pub fn mount(at: &'a Path, program: Vec<u8>, (user, group): (u32, u32)) -> io::Result<Self> {
-        let device = File::options().read(true).write(true).open("/dev/fuse")?;
+        let device = device(at)?;
         let options = format!("fd={},rootmode=40000,user_id={user},group_id={group}", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("picosnitch"), at, Some("fuse"), flags, Some(options.as_str()))?;
@@ -54,6 +57,23 @@ impl<'a> Fuse<'a> {
         // Ends when the file system is unmounted: then reading says ENODEV.
         thread::Builder::new().name("fuse".into()).spawn(move || server.serve())?;
         Ok(mounted)
+    }
+}
+
+/// The device, even where nobody has made its node: opening one makes the kernel load what is behind it.
+fn device(at: &Path) -> io::Result<File> {
+    let open = |path: &Path| File::options().read(true).write(true).open(path);
+    match open(Path::new("/dev/fuse")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let node = at.with_extension("device");
+            // FUSE_MINOR of include/linux/miscdevice.h.
+            let number = nix::sys::stat::makedev(10, 229);
+            nix::sys::stat::mknod(&node, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, number)?;
+            let device = open(&node);
+            std::fs::remove_file(&node)?;
+            device
+        }
+        device => device,
     }
 }
 
