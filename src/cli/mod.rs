@@ -94,6 +94,10 @@ pub fn main() -> ExitCode {
 }
 
 fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    if name != actor::ROLE {
+        // It was executed as /proc/self/exe, and would be called `exe`.
+        nix::sys::prctl::set_name(c"picosnitch")?;
+    }
     match name.to_str() {
         Some(actor::ROLE) => Ok(actor::run(arguments)),
         Some("recorder") => Ok(recorder::run()?),

@@ -1,4 +1,4 @@
-//! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT.
+//! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again.
 //! Exit codes: 0 after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 when nothing can be recorded.
 
 use std::process::ExitCode;

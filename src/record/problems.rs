@@ -45,6 +45,8 @@ struct State {
     period: (Instant, u32),
     waiting: VecDeque<String>,
     not_passed_on: u64,
+    /// Lines that could not be written.
+    missing: u64,
 }
 
 /// A kind of problem in the last minute.
@@ -65,6 +67,7 @@ impl Problems {
             period: (Instant::now(), 0),
             waiting: VecDeque::new(),
             not_passed_on: 0,
+            missing: 0,
         };
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok();
         Self { state: Mutex::new(state), bell }
@@ -204,9 +207,18 @@ impl State {
 
     /// `text` is fit for a terminal.
     fn write(&mut self, text: &str) {
-        let line = format!("{} {text}\n", time::local(time::now()));
-        if let Err(error) = self.file.append(line.as_bytes()) {
-            say(&format!("{} cannot be written: {error}", self.file.path().display()));
+        let now = time::local(time::now());
+        let mut lines = match self.missing {
+            0 => String::new(),
+            count => format!("{now} {count} errors before this line could not be written here.\n"),
+        };
+        lines.push_str(&format!("{now} {text}\n"));
+        match self.file.append(lines.as_bytes()) {
+            Ok(()) => self.missing = 0,
+            Err(error) => {
+                self.missing += 1;
+                say(&format!("{} cannot be written: {error}", self.file.path().display()));
+            }
         }
     }
 }

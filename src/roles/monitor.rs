@@ -120,6 +120,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
 
 fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let signals = block_signals()?;
+    let terminals = [0, 2].map(is_terminal);
     raise_descriptor_limit(config.monitor.rlimit_nofile)?;
     // The recorder opens the log while the kernel checks the programs.
     let mut recorder = Recorder::start(layout, config)?;
@@ -167,7 +168,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         talkers: Talkers::default(),
         recorder,
         notifiers: config.notifications.desktop.then(Notifiers::new),
-        terminals: [0, 2].map(is_terminal),
+        terminals,
         rings: HashSet::new(),
         resynced: None,
         window,

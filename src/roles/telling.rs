@@ -387,9 +387,9 @@ fn notice(alert: &Alert) -> Option<Notice> {
     let (kind, what) = match alert.tag {
         Tag::NewName => (Kind::Program, "Known program under a new name"),
         Tag::NewExecutable => (Kind::Program, "New program under a known name"),
-        Tag::NewBoth => (Kind::Program, "New program on the network"),
-        Tag::NewHash => (Kind::Program, "Changed program on the network"),
-        Tag::Suspicious => (Kind::Suspicious, "Suspicious program on the network"),
+        Tag::NewBoth => (Kind::Program, "New program"),
+        Tag::NewHash => (Kind::Program, "Changed program"),
+        Tag::Suspicious => (Kind::Suspicious, "Suspicious program"),
         Tag::Clean => return None,
     };
     let path = format::shorten(&format::terminal(&alert.path), MOST_PATH);

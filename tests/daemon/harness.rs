@@ -28,7 +28,7 @@ use picosnitch::{
 };
 
 /// How long anything may take on a slow, emulated machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The window that the daemons here are configured with.
 pub const WINDOW: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ mod full;
 mod harness;
 mod identity;
 mod machine;
+mod outside;
 mod record;
 mod refuse;
 mod telling;
