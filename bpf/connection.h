@@ -7,12 +7,10 @@
 
 static __always_inline void connect_called(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
-	struct flow fresh = { .connects = 1 };
 	struct flow *flow;
 
 	/* Nearly always new: only a socket that tries again has an entry. */
-	flow_describe(&fresh, key, sk, family, typed);
-	flow = flow_make(key, &fresh, 0);
+	flow = flow_make(key, sk, family, typed, tick, (struct addition){ .connects = true });
 	if (flow)
 		__sync_fetch_and_add(&flow->connects, 1);
 }

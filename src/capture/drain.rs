@@ -19,7 +19,7 @@ use super::{
     event::{Event, SocketEvent},
     known::{Known, is_young, peer, peer_of},
     sockets::Sockets,
-    table::{Buffers, Entry},
+    table::{Buffers, Entry, Flows},
 };
 use crate::model::{Amounts, Loss, LossKind, Peer};
 
@@ -103,10 +103,11 @@ pub(super) struct Drain {
     /// Releases did not fit into the ring buffer.
     missed_releases: bool,
     pub(super) buffers: Buffers,
+    pub(super) flows: Flows,
 }
 
 impl Drain {
-    pub(super) fn new(ring: MapHandle) -> Result<Self, CaptureError> {
+    pub(super) fn new(ring: MapHandle, flows: Flows) -> Result<Self, CaptureError> {
         let events = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&events);
         // Lives as long as the process.
@@ -134,6 +135,7 @@ impl Drain {
             losses: [0; 5],
             missed_releases: false,
             buffers: Buffers::default(),
+            flows,
         })
     }
 }
@@ -244,7 +246,7 @@ impl Capture {
             }
             if ended {
                 self.drain.seen.remove(&entry.key);
-                finished.extend_from_slice(&entry.raw_key);
+                finished.push((entry.raw_key, entry.place));
             }
         }
         self.remove(&finished);

@@ -20,6 +20,7 @@ use super::{
     blind::{HOOKS, Hook, Means, When},
     drain::Drain,
     event::SocketEvent,
+    table::Flows,
 };
 
 /// What the user may set.
@@ -98,6 +99,8 @@ impl Capture {
                 load(settings, &features, &hooks)?
             }
         };
+        // Before anything is attached: the hooks need places for their flows.
+        let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_places)?;
         let mut links = Vec::new();
         let now = |hook: &&&Hook| hook.means != Means::Iterator && hook.when != When::Packets;
         for hook in hooks.iter().filter(now) {
@@ -110,7 +113,7 @@ impl Capture {
         }
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
-        let drain = Drain::new(ring)?;
+        let drain = Drain::new(ring, flows)?;
         let guarded = hooks.iter().filter(|hook| hook.when != When::Seconds && hook.is_traced());
         let guarded = guarded
             .filter_map(|hook| {
