@@ -87,8 +87,12 @@ static __always_inline void peer_of_socket(struct flow_key *key, struct sock *sk
 
 static __always_inline __u16 local_port_of(struct sock *sk)
 {
+	struct inet_sock *inet = (struct inet_sock *)sk;
+
+	if (have_casts)
+		inet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_sock));
 	/* Not skc_num: a connection that is closed has given that back. */
-	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	return bpf_ntohs(LOAD(have_casts, inet, inet_sport));
 }
 
 static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32 protocol, bool typed)
@@ -154,7 +158,7 @@ static __always_inline struct flow *flow_at(const struct flow_key *key)
 }
 
 /* The flow of a key that may be added to; NULL if there is none. */
-static __always_inline struct flow *flow_find(struct flow_key *key, __u64 *hint, __u32 now)
+static __always_inline struct flow *flow_find(struct flow_key *key, __u64 *hint, __u32 now, bool moves)
 {
 	__u32 *place = bpf_map_lookup_elem(&places, key), at;
 	struct flow *flow;
@@ -170,7 +174,9 @@ static __always_inline struct flow *flow_find(struct flow_key *key, __u64 *hint,
 		key->generation = 1;
 		return flow_at(key);
 	}
-	*hint = (__u64)flow->life << 32 | (at + 1);
+	/* A flow that only begins or ends needs no hint. */
+	if (moves)
+		*hint = (__u64)flow->life << 32 | (at + 1);
 	return flow;
 }
 
@@ -254,7 +260,7 @@ static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u1
 		return; /* cannot be */
 	flow = flow_hinted(key, hint, now);
 	if (!flow)
-		flow = flow_find(key, hint, now);
+		flow = flow_find(key, hint, now, bytes > 0);
 	if (!flow)
 		flow = flow_make(key, sk, family, typed, now,
 				 (struct addition){ .bytes = bytes, .direction = direction });
