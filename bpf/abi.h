@@ -77,6 +77,7 @@ enum event_kind {
 	EVENT_EXISTING, /* struct process_event, from the task iterator */
 	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
 	EVENT_SOCKET,	/* struct release_event, from the file iterator */
+	EVENT_TALKS,	/* struct process_id_event: its first flow */
 };
 
 /* process_event.flags */

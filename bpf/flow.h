@@ -203,6 +203,19 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->local_known = 0;
 }
 
+/* User space comes at once for the first flow of a process, and for no other one. */
+static __always_inline void announce(const struct process_id *process)
+{
+	struct process_id_event event = { .kind = EVENT_TALKS, .id = *process };
+	__u8 yes = 1;
+
+	if (bpf_map_lookup_elem(&announced, process) ||
+	    bpf_map_update_elem(&announced, process, &yes, BPF_NOEXIST) != 0)
+		return;
+	/* No loss if the ring is full: then it was woken already. */
+	bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
+}
+
 struct addition {
 	__u64 bytes;
 	enum direction direction;
@@ -235,8 +248,10 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 			flow->sent = add.bytes;
 		else
 			flow->received = add.bytes;
-		if (bpf_map_update_elem(&places, key, &place, BPF_NOEXIST) == 0)
+		if (bpf_map_update_elem(&places, key, &place, BPF_NOEXIST) == 0) {
+			announce(&key->process);
 			return NULL;
+		}
 		bpf_map_push_elem(&free_places, &place, BPF_ANY);
 	}
 	flow = flow_at(key);

@@ -99,6 +99,14 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
+/* Processes whose first flow was told at once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_id);
+	__type(value, __u8);
+} announced SEC(".maps");
+
 /*
  * Peer of the datagram that a thread is sending: the hook that counts the bytes comes right after, and frees the slot.
  * Threads fall on slots by their address. A slot belongs to the thread that is in it, until that takes itself out: who

@@ -329,9 +329,9 @@ impl Monitor {
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
-                self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
-                next = now + TICK;
+                let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 earliest = Instant::now() + SHORTEST_PAUSE;
+                next = if hurry { earliest } else { now + TICK };
             }
         }
     }
@@ -361,7 +361,8 @@ impl Monitor {
         Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
     }
 
-    fn drain(&mut self, thoroughness: Thoroughness) -> Result<(), MonitorError> {
+    /// Returns whether the next one should come soon.
+    fn drain(&mut self, thoroughness: Thoroughness) -> Result<bool, MonitorError> {
         if thoroughness != Thoroughness::Usual {
             self.sampled = Instant::now();
         }
@@ -371,7 +372,8 @@ impl Monitor {
             Err(error) if self.failed_drains < MOST_FAILED_DRAINS => {
                 self.failed_drains += 1;
                 let text = format!("{}. It is tried again.", crate::error_chain(&error));
-                return self.recorder.tell(&ToRecorder::Problem(text), None);
+                self.recorder.tell(&ToRecorder::Problem(text), None)?;
+                return Ok(false);
             }
             Err(error) => return Err(error.into()),
         };
@@ -391,7 +393,7 @@ impl Monitor {
         self.tell_flows(&drained)?;
         self.tell_losses(drained.losses)?;
         self.processes.forget_ended(now);
-        Ok(())
+        Ok(drained.hurry)
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
