@@ -7,5 +7,7 @@ mod crash;
 mod full;
 mod harness;
 mod machine;
+mod prompt;
+mod races;
 mod record;
 mod refuse;
