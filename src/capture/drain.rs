@@ -34,6 +34,9 @@ const MOST_WAITS: u8 = 3;
 const MOST_NEWCOMERS: usize = 4096;
 /// Open sockets are asked for it so seldom that it takes less than this part of the time.
 const ASKING_PART: u32 = 20;
+/// How long, and how often, a drain waits for the second half of an execve.
+const EXECVE_WAIT: Duration = Duration::from_millis(1);
+const EXECVE_WAITS: usize = 20;
 /// Peers that are remembered as opened.
 const MOST_OPENED: usize = 16_384;
 /// `expire_ticks` while there is room, and when the table is more than half full.
@@ -161,6 +164,27 @@ impl Drain {
     }
 }
 
+/// Whether the events end within an execve: it gives the old program the new one's name before it is another program.
+/// What the old one did must not be told under that name. (Who only renames itself looks the same.)
+fn is_within_execve<'a>(events: impl Iterator<Item = &'a Event>) -> bool {
+    let mut renamed = HashSet::new();
+    for event in events {
+        match event {
+            Event::Renamed(id, _) => {
+                renamed.insert(id.tgid);
+            }
+            Event::Executed(process) => {
+                renamed.remove(&process.id.tgid);
+            }
+            Event::Exited(id) => {
+                renamed.remove(&id.tgid);
+            }
+            _ => {}
+        }
+    }
+    !renamed.is_empty()
+}
+
 /// The process of an event that says that it has begun to talk.
 fn newcomer(bytes: &[u8]) -> Option<ProcessId> {
     let event: types::process_id_event = abi::read(bytes)?;
@@ -225,6 +249,13 @@ impl Capture {
         let mut events = std::mem::take(&mut *self.drain.events.borrow_mut());
         // Then the ring again: whoever is in the table by now has been announced by now.
         self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        for _ in 0..EXECVE_WAITS {
+            if !is_within_execve(events.iter().chain(&*self.drain.events.borrow())) {
+                break;
+            }
+            std::thread::sleep(EXECVE_WAIT);
+            self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        }
         let (later, announced) = std::mem::take(&mut *self.drain.events.borrow_mut())
             .into_iter()
             .partition(|event| matches!(event, Event::Released(_)));
