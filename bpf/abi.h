@@ -18,7 +18,6 @@
 #define PATH_DEPTH 48	     /* components of a path that are followed */
 #define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
-#define MOST_CPUS 256 /* that are searched for a thread that has just moved */
 
 /*
  * One program run by one process: a process id is used again, and a process that calls execve becomes another
@@ -42,8 +41,12 @@ struct flow_key {
 };
 ASSERT_SIZE(struct flow_key, 48);
 
-/* Counters only grow, and user space never writes here: a drain cannot lose what is added meanwhile. */
+/*
+ * Counters only grow, and user space never writes to them: a drain cannot lose what is added meanwhile. The key and the
+ * counters share a cache line.
+ */
 struct flow {
+	struct flow_key key;
 	__u64 sent;
 	__u64 received;
 	__u64 connects; /* connect() calls; 0 on an accepted socket */
@@ -58,9 +61,10 @@ struct flow {
 	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
 	__u8 expires;	  /* has no end of its own: removed when idle */
 	__u8 local_known; /* `local` was read when it was settled */
-	__u8 unused[5];
+	__u8 unused;
+	__u32 life; /* one more each time user space gives this place to another flow */
 };
-ASSERT_SIZE(struct flow, 80);
+ASSERT_SIZE(struct flow, 128);
 
 enum event_kind {
 	EVENT_EXEC = 1, /* struct process_event */
@@ -73,6 +77,7 @@ enum event_kind {
 	EVENT_EXISTING, /* struct process_event, from the task iterator */
 	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
 	EVENT_SOCKET,	/* struct release_event, from the file iterator */
+	EVENT_TALKS,	/* struct process_id_event: its first flow */
 };
 
 /* process_event.flags */
@@ -168,12 +173,12 @@ ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
 
 /* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
 struct pending_peer {
-	__u64 thread; /* pid_tgid; 0 when it was used */
+	__u64 thread; /* address of its task_struct; 0 when it was used */
 	__u64 socket; /* address of its struct sock: the same one, still in the same call */
 	__u8 address[16];
 	__u16 port;
-	__u8 unused[6];
+	__u8 unused[30]; /* one cache line each: threads on several CPUs use neighbours */
 };
-ASSERT_SIZE(struct pending_peer, 40);
+ASSERT_SIZE(struct pending_peer, 64);
 
 #endif

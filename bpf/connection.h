@@ -7,12 +7,10 @@
 
 static __always_inline void connect_called(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
-	struct flow fresh = { .connects = 1 };
 	struct flow *flow;
 
 	/* Nearly always new: only a socket that tries again has an entry. */
-	flow_describe(&fresh, key, sk, family, typed);
-	flow = flow_make(key, &fresh, 0);
+	flow = flow_make(key, sk, family, typed, tick, (struct addition){ .connects = true });
 	if (flow)
 		__sync_fetch_and_add(&flow->connects, 1);
 }
@@ -88,7 +86,9 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	__u64 received = 0;
 	__u32 unread = 0, next;
 
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
+	if (have_casts)
+		sk = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+	if (LOAD(have_casts, sk, sk_protocol) != IPPROTO_TCP || LOAD(have_casts, sk, sk_type) != SOCK_STREAM)
 		return;
 	if (have_casts)
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
@@ -109,7 +109,7 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	if (unread > received || !received)
 		return;
 	event->consumed = received - unread;
-	if (unread == 0 && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
+	if (unread == 0 && (LOAD(have_casts, sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
 		event->consumed -= 1;
 	event->has_consumed = 1;
 }

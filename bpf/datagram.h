@@ -33,13 +33,11 @@ static __always_inline struct sock *sock_of_address(struct bpf_sock_addr *ctx)
 
 static __always_inline void read_address(struct bpf_sock_addr *ctx, bool ipv6, __u8 *address)
 {
-	__u32 *word = (__u32 *)address;
+	__u64 *word = (__u64 *)address;
 
 	if (ipv6) {
-		word[0] = ctx->user_ip6[0];
-		word[1] = ctx->user_ip6[1];
-		word[2] = ctx->user_ip6[2];
-		word[3] = ctx->user_ip6[3];
+		word[0] = pair(ctx->user_ip6[0], ctx->user_ip6[1]);
+		word[1] = pair(ctx->user_ip6[2], ctx->user_ip6[3]);
 	} else {
 		map_ipv4(address, ctx->user_ip4);
 	}
@@ -47,22 +45,22 @@ static __always_inline void read_address(struct bpf_sock_addr *ctx, bool ipv6, _
 
 static __always_inline int sending_to(struct bpf_sock_addr *ctx, bool ipv6)
 {
-	struct pending_peer *here;
-	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 zero = 0;
+	__u64 thread = bpf_get_current_task();
+	struct pending_peer *slot = slot_of(thread), peer = { .thread = thread };
+	struct sock *sk = sock_of_address(ctx);
 
-	here = bpf_map_lookup_elem(&sending_here, &zero);
-	if (!here)
-		return 1;
-	stay_alone();
-	if (here->thread && here->thread != thread)
-		remember(&sending, here->thread, here);
-	here->thread = thread;
-	here->socket = (__u64)sock_of_address(ctx);
-	here->port = bpf_ntohs(ctx->user_port);
-	read_address(ctx, ipv6, here->address);
-	alone_no_more();
-	if (!sends_elsewhere && ctx->sk && ctx->sk->state == TCP_ESTABLISHED)
+	/* Free, or left over from a send of this thread that no hook saw the end of. */
+	if (slot && (slot->thread == thread || !__sync_val_compare_and_swap(&slot->thread, 0, thread))) {
+		slot->socket = (__u64)sk;
+		slot->port = bpf_ntohs(ctx->user_port);
+		read_address(ctx, ipv6, slot->address);
+	} else {
+		peer.socket = (__u64)sk;
+		peer.port = bpf_ntohs(ctx->user_port);
+		read_address(ctx, ipv6, peer.address);
+		remember(&sending, thread, &peer);
+	}
+	if (!sends_elsewhere && LOAD(have_casts, sk, __sk_common.skc_state) == TCP_ESTABLISHED)
 		sends_elsewhere = true;
 	return 1;
 }
@@ -82,7 +80,7 @@ int sending_to6(struct bpf_sock_addr *ctx)
 static __always_inline int received_from(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	struct pending_peer peer = {
-		.thread = bpf_get_current_pid_tgid(),
+		.thread = bpf_get_current_task(),
 		.socket = (__u64)sock_of_address(ctx),
 		.port = bpf_ntohs(ctx->user_port),
 	};
@@ -108,7 +106,7 @@ int received_from6(struct bpf_sock_addr *ctx)
 SEC("fentry/skb_consume_udp")
 int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length)
 {
-	struct pending_peer peer = { .thread = bpf_get_current_pid_tgid(), .socket = (__u64)sk };
+	struct pending_peer peer = { .thread = bpf_get_current_task(), .socket = (__u64)sk };
 	unsigned char *head = skb->head;
 	unsigned char *network = head + skb->network_header;
 	__be16 port = 0;

@@ -56,30 +56,71 @@ volatile __u64 lost_flow_operations = 0;
 volatile __u64 lost_flow_bytes = 0;
 volatile __u64 done_by_second = 0; /* not lost, but would have been */
 
+#define MOST_FLOWS 65536
+
+/* The flows, which user space reads in place. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct flow_key);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MOST_FLOWS);
+	__type(key, __u32);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+/* Where the flow of a key is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MOST_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, __u32);
+} places SEC(".maps");
+
+/* Places without a flow: user space puts them here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, MOST_FLOWS);
+	__type(value, __u32);
+} free_places SEC(".maps");
+
+/*
+ * Where the flow of a key was last time, for keys that fall on the same one of these: life << 32 | place + 1. Only a
+ * hint: what lies there is compared with the key.
+ */
+#define HINT_BITS 14
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << HINT_BITS);
+	__type(key, __u32);
+	__type(value, __u64);
+} hints SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/*
- * Peer of the datagram that a thread is sending, in a slot of its CPU: the hook that counts the bytes comes right
- * after. A thread that is preempted in between leaves its slot to the next one: then it moves to `sending`.
- */
+/* Processes whose first flow was told at once. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_id);
+	__type(value, __u8);
+} announced SEC(".maps");
+
+/*
+ * Peer of the datagram that a thread is sending: the hook that counts the bytes comes right after, and frees the slot.
+ * Threads fall on slots by their address. A slot belongs to the thread that is in it, until that takes itself out: who
+ * finds another one there goes to `sending`.
+ */
+#define SLOT_BITS 12
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << SLOT_BITS);
 	__type(key, __u32);
 	__type(value, struct pending_peer);
-} sending_here SEC(".maps");
+} slots SEC(".maps");
 
-/* The same by thread id (pid_tgid), for the rare cases; and of the datagram that a thread is receiving. */
+/* The same by thread, for the rare cases; and of the datagram that a thread is receiving. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

@@ -12,46 +12,53 @@ static __always_inline bool use(struct pending_peer *pending, struct flow_key *k
 	return true;
 }
 
-static __always_inline bool use_if_mine(struct pending_peer *pending, __u64 thread, struct sock *sk,
-					struct flow_key *key)
+/* The slot that a thread falls on. */
+static __always_inline struct pending_peer *slot_of(__u64 thread)
 {
-	bool mine = false;
+	__u32 at = thread * GOLDEN_RATIO >> (64 - SLOT_BITS);
 
-	stay_alone();
-	if (pending->thread == thread && pending->socket == (__u64)sk) {
-		mine = use(pending, key);
-		pending->thread = 0;
-	}
-	alone_no_more();
-	return mine;
+	return bpf_map_lookup_elem(&slots, &at);
 }
 
 /* What another hook told about the datagram that this thread moves through this socket. */
 static __always_inline bool use_pending(void *map, struct sock *sk, struct flow_key *key)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct pending_peer *pending;
-	__u32 zero = 0;
+	__u64 thread = bpf_get_current_task();
+	struct pending_peer *pending = bpf_map_lookup_elem(map, &thread);
+	bool mine = pending && pending->thread == thread && pending->socket == (__u64)sk;
 
-	if (map == &sending) {
-		pending = bpf_map_lookup_elem(&sending_here, &zero);
-		if (pending && use_if_mine(pending, thread, sk, key))
-			return true;
+	if (!mine)
+		return false;
+	pending->thread = 0;
+	return use(pending, key);
+}
+
+/* What was told about the datagram that this thread sends. */
+static __always_inline void use_sending(struct sock *sk, struct flow_key *key)
+{
+	__u64 thread = bpf_get_current_task();
+	struct pending_peer *slot = slot_of(thread);
+
+	if (slot && slot->thread == thread) {
+		if (slot->socket == (__u64)sk)
+			use(slot, key);
+		barrier();
+		*(volatile __u64 *)&slot->thread = 0;
+		return;
 	}
-	pending = bpf_map_lookup_elem(map, &thread);
-	if (pending && use_if_mine(pending, thread, sk, key))
-		return true;
-	if (map == &sending && have_length_tracepoints) {
-		/* The thread has moved to this CPU between the two hooks. */
-		for (int cpu = 0; cpu < MOST_CPUS; cpu++) {
-			pending = bpf_map_lookup_percpu_elem(&sending_here, &zero, cpu);
-			if (!pending)
-				break;
-			if (use_if_mine(pending, thread, sk, key))
-				return true;
-		}
-	}
-	return false;
+	use_pending(&sending, sk, key);
+}
+
+/* The send has failed: nothing may be left that a later one could mistake for its own. */
+static __always_inline void forget_sending(void)
+{
+	__u64 thread = bpf_get_current_task();
+	struct pending_peer *pending = slot_of(thread);
+
+	if (!pending || pending->thread != thread)
+		pending = bpf_map_lookup_elem(&sending, &thread);
+	if (pending && pending->thread == thread)
+		*(volatile __u64 *)&pending->thread = 0;
 }
 
 /* The peer that the packets of this socket told last. */
@@ -97,7 +104,7 @@ static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *
 	}
 	if (direction == SENT) {
 		if (!peer_of_message(message, key) && have_length_tracepoints && (!connected || sends_elsewhere))
-			use_pending(&sending, sk, key);
+			use_sending(sk, key);
 		return;
 	}
 	if (connected || use_pending(&receiving, sk, key) || have_skb_consume_udp)
@@ -127,6 +134,8 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 		return 0;
 	connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	if (result <= 0) {
+		if (direction == SENT && have_length_tracepoints && (!connected || sends_elsewhere))
+			forget_sending();
 		/* Nothing moved; but the first touch of an accepted connection is its sign of life. */
 		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(sk->sk_type, sk->sk_protocol))
 			return 0;

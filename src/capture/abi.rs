@@ -19,7 +19,7 @@ pub(super) use skeleton::types;
 const _: () = {
     assert!(size_of::<types::process_id>() == 16);
     assert!(size_of::<types::flow_key>() == 48);
-    assert!(size_of::<types::flow>() == 80);
+    assert!(size_of::<types::flow>() == 128);
     assert!(size_of::<types::process_event>() == 144 + 8192);
     assert!(size_of::<types::file_identity>() == 48);
     assert!(size_of::<types::descriptor>() == 64);
@@ -27,7 +27,7 @@ const _: () = {
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
-    assert!(size_of::<types::pending_peer>() == 40);
+    assert!(size_of::<types::pending_peer>() == 64);
 };
 
 /// One program run by one process (`struct process_id`): a process id alone is used again, and `execve` makes

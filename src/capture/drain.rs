@@ -15,11 +15,11 @@ use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
 use super::{
     Capture, CaptureError,
-    abi::{FlowKey, ProcessId, types},
+    abi::{self, FlowKey, ProcessId, types},
     event::{Event, SocketEvent},
     known::{Known, is_young, peer, peer_of},
     sockets::Sockets,
-    table::{Buffers, Entry},
+    table::{Buffers, Entry, Flows},
 };
 use crate::model::{Amounts, Loss, LossKind, Peer};
 
@@ -28,6 +28,15 @@ use crate::model::{Amounts, Loss, LossKind, Peer};
 const GRACE_TICKS: u32 = 4;
 /// Ticks follow each other no faster than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(400);
+/// How often the first flow of a process may wait for the next drain to know its local end.
+const MOST_WAITS: u8 = 3;
+/// Processes whose first flow is waited for.
+const MOST_NEWCOMERS: usize = 4096;
+/// Open sockets are asked for it so seldom that it takes less than this part of the time.
+const ASKING_PART: u32 = 20;
+/// How long, and how often, a drain waits for the second half of an execve.
+const EXECVE_WAIT: Duration = Duration::from_millis(1);
+const EXECVE_WAITS: usize = 20;
 /// Peers that are remembered as opened.
 const MOST_OPENED: usize = 16_384;
 /// `expire_ticks` while there is room, and when the table is more than half full.
@@ -65,6 +74,8 @@ pub struct Drained {
     pub problems: Vec<String>,
     /// Entries in the flow table.
     pub table_entries: usize,
+    /// The first flow of a process waits for what the next drain will know: it should come soon.
+    pub hurry: bool,
 }
 
 /// How much a drain looks at.
@@ -90,6 +101,10 @@ pub(super) struct Seen {
 pub(super) struct Drain {
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<Event>>>,
+    /// Processes that have just begun to talk, and how many drains have not delivered their flow.
+    newcomers: Rc<RefCell<HashMap<ProcessId, u8>>>,
+    /// When open sockets were asked last for such a flow, and how long it took.
+    asked: Option<(Instant, Duration)>,
     pub(super) seen: HashMap<FlowKey, Seen>,
     /// Peers of datagram sockets that were counted as opened and may come again in another entry.
     opened: HashSet<FlowKey>,
@@ -103,18 +118,26 @@ pub(super) struct Drain {
     /// Releases did not fit into the ring buffer.
     missed_releases: bool,
     pub(super) buffers: Buffers,
+    pub(super) flows: Flows,
 }
 
 impl Drain {
-    pub(super) fn new(ring: MapHandle) -> Result<Self, CaptureError> {
+    pub(super) fn new(ring: MapHandle, flows: Flows) -> Result<Self, CaptureError> {
         let events = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&events);
+        let newcomers = Rc::new(RefCell::new(HashMap::new()));
+        let new = Rc::clone(&newcomers);
         // Lives as long as the process.
         let ring: &'static MapHandle = Box::leak(Box::new(ring));
         let mut builder = RingBufferBuilder::new();
         builder
             .add(ring, move |bytes| {
-                if let Some((event, _)) = Event::decode(bytes) {
+                if let Some(process) = newcomer(bytes) {
+                    let mut newcomers = new.borrow_mut();
+                    if newcomers.len() < MOST_NEWCOMERS {
+                        newcomers.insert(process, 0);
+                    }
+                } else if let Some((event, _)) = Event::decode(bytes) {
                     into.borrow_mut().push(event);
                 }
                 0
@@ -124,6 +147,8 @@ impl Drain {
         Ok(Self {
             ring,
             events,
+            newcomers,
+            asked: None,
             seen: HashMap::new(),
             opened: HashSet::new(),
             ticked: Instant::now(),
@@ -134,8 +159,36 @@ impl Drain {
             losses: [0; 5],
             missed_releases: false,
             buffers: Buffers::default(),
+            flows,
         })
     }
+}
+
+/// Whether the events end within an execve: it gives the old program the new one's name before it is another program.
+/// What the old one did must not be told under that name. (Who only renames itself looks the same.)
+fn is_within_execve<'a>(events: impl Iterator<Item = &'a Event>) -> bool {
+    let mut renamed = HashSet::new();
+    for event in events {
+        match event {
+            Event::Renamed(id, _) => {
+                renamed.insert(id.tgid);
+            }
+            Event::Executed(process) => {
+                renamed.remove(&process.id.tgid);
+            }
+            Event::Exited(id) => {
+                renamed.remove(&id.tgid);
+            }
+            _ => {}
+        }
+    }
+    !renamed.is_empty()
+}
+
+/// The process of an event that says that it has begun to talk.
+fn newcomer(bytes: &[u8]) -> Option<ProcessId> {
+    let event: types::process_id_event = abi::read(bytes)?;
+    (event.kind == types::event_kind::EVENT_TALKS.0).then(|| event.id.into())
 }
 
 impl Capture {
@@ -185,12 +238,27 @@ impl Capture {
             false => None,
         };
         let entries = self.read_table()?;
-        if sampled.is_empty() && entries.iter().any(|entry| self.lacks_local_end(entry)) {
+        if sampled.is_empty() && entries.iter().any(|entry| self.lacks_local_end(entry, true)) {
             sampled = self.sockets()?;
+        }
+        if sampled.is_empty() && entries.iter().any(|entry| self.waits_as_newcomer(entry)) && self.may_ask() {
+            let begin = Instant::now();
+            sampled = self.sockets()?;
+            self.drain.asked = Some((begin, begin.elapsed()));
         }
         let mut events = std::mem::take(&mut *self.drain.events.borrow_mut());
         // Then the ring again: whoever is in the table by now has been announced by now.
         self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        for _ in 0..EXECVE_WAITS {
+            if !is_within_execve(events.iter().chain(&*self.drain.events.borrow())) {
+                break;
+            }
+            std::thread::sleep(EXECVE_WAIT);
+            self.drain
+                .ring
+                .consume()
+                .map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        }
         let (later, announced) = std::mem::take(&mut *self.drain.events.borrow_mut())
             .into_iter()
             .partition(|event| matches!(event, Event::Released(_)));
@@ -226,6 +294,7 @@ impl Capture {
                     || !self.is_held_back(entry, &known)
             })
             .collect();
+        drained.hurry = self.newcomers_wait(&settled);
         let mut last_of_socket: HashMap<u64, FlowDelta> = HashMap::new();
         let mut finished = Vec::new();
         for (entry, opened) in self.order(settled, &known) {
@@ -244,7 +313,7 @@ impl Capture {
             }
             if ended {
                 self.drain.seen.remove(&entry.key);
-                finished.extend_from_slice(&entry.raw_key);
+                finished.push((entry.raw_key, entry.place));
             }
         }
         self.remove(&finished);
@@ -274,6 +343,31 @@ impl Capture {
     pub fn needs_sampling(&self) -> bool {
         let hooks = ["received_splice", "received_zero_copy", "ring_set"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
+    }
+
+    /// Whether this is the first flow of a process, and only its local end keeps it.
+    fn waits_as_newcomer(&self, entry: &Entry) -> bool {
+        self.lacks_local_end(entry, false) && self.drain.newcomers.borrow().contains_key(&entry.key.process)
+    }
+
+    fn may_ask(&self) -> bool {
+        self.drain.asked.is_none_or(|(when, took)| when.elapsed() > took * ASKING_PART)
+    }
+
+    /// Whether a process that has begun to talk still waits to be told. Those of which a flow is to be told now, and
+    /// those that have waited long enough, do not.
+    fn newcomers_wait(&self, settled: &[Entry]) -> bool {
+        let mut newcomers = self.drain.newcomers.borrow_mut();
+        if !newcomers.is_empty() {
+            for entry in settled {
+                newcomers.remove(&entry.key.process);
+            }
+        }
+        newcomers.retain(|_, waits| {
+            *waits += 1;
+            *waits <= MOST_WAITS
+        });
+        !newcomers.is_empty()
     }
 
     fn advance_tick(&mut self) {

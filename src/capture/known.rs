@@ -67,9 +67,13 @@ impl Capture {
         young && waits && !self.drain.seen.contains_key(key)
     }
 
-    /// A connection that is to be recorded now, though no hook has seen its local end: the socket itself knows it.
-    pub(super) fn lacks_local_end(&self, Entry { key, flow, .. }: &Entry) -> bool {
-        flow.stream != 0 && flow.local_port == 0 && !is_young(flow) && !self.drain.seen.contains_key(key)
+    /// A connection that is to be recorded now (young ones can wait), though no hook has seen its local end: the socket
+    /// itself knows it.
+    pub(super) fn lacks_local_end(&self, Entry { key, flow, .. }: &Entry, unless_young: bool) -> bool {
+        flow.stream != 0
+            && flow.local_port == 0
+            && !(unless_young && is_young(flow))
+            && !self.drain.seen.contains_key(key)
     }
 }
 

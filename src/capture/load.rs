@@ -21,6 +21,7 @@ use super::{
     drain::Drain,
     event::SocketEvent,
     probe::FileProbe,
+    table::Flows,
     unwatched::Unwatched,
 };
 
@@ -100,6 +101,8 @@ impl Capture {
                 load(settings, &features, &hooks)?
             }
         };
+        // Before anything is attached: the hooks need places for their flows.
+        let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_places)?;
         let mut links = Vec::new();
         let on_demand = [Means::Iterator, Means::Call];
         let now = |hook: &&&Hook| !on_demand.contains(&hook.means) && hook.when != When::Packets;
@@ -113,7 +116,7 @@ impl Capture {
         }
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
-        let drain = Drain::new(ring)?;
+        let drain = Drain::new(ring, flows)?;
         let guarded = hooks.iter().filter(|hook| hook.when != When::Seconds && hook.is_traced());
         let guarded = guarded
             .filter_map(|hook| {

@@ -447,9 +447,9 @@ impl Monitor {
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
-                self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
-                next = now + TICK;
+                let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 earliest = Instant::now() + SHORTEST_PAUSE;
+                next = if hurry { earliest } else { now + TICK };
             }
         }
     }
@@ -512,7 +512,8 @@ impl Monitor {
         Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
     }
 
-    fn drain(&mut self, thoroughness: Thoroughness) -> Result<(), MonitorError> {
+    /// Returns whether the next one should come soon.
+    fn drain(&mut self, thoroughness: Thoroughness) -> Result<bool, MonitorError> {
         if thoroughness != Thoroughness::Usual {
             self.sampled = Instant::now();
         }
@@ -522,7 +523,8 @@ impl Monitor {
             Err(error) if self.failed_drains < MOST_FAILED_DRAINS => {
                 self.failed_drains += 1;
                 let text = format!("{}. It is tried again.", crate::error_chain(&error));
-                return self.recorder.tell(&ToRecorder::Problem(text), None);
+                self.recorder.tell(&ToRecorder::Problem(text), None)?;
+                return Ok(false);
             }
             Err(error) => return Err(error.into()),
         };
@@ -557,7 +559,8 @@ impl Monitor {
         if let Some(executables) = &mut self.executables {
             executables.tick(now);
         }
-        self.tell_executables()
+        self.tell_executables()?;
+        Ok(drained.hurry)
     }
 
     /// With `monitor.every_exe`, what ran at the start is a record too.

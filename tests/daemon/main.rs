@@ -10,6 +10,8 @@ mod harness;
 mod identity;
 mod machine;
 mod outside;
+mod prompt;
+mod races;
 mod record;
 mod refuse;
 mod telling;

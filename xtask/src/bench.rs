@@ -33,6 +33,9 @@ pub struct Options {
     /// Only the loads, with and without
     #[arg(long)]
     loads_only: bool,
+    /// Only loads whose name contains this
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    only: String,
     /// Also keep up 10,000 short TCP connections a second for this many seconds, and count what was lost
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     storm: u64,
@@ -60,27 +63,28 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let turn = Duration::from_millis(options.milliseconds);
     let mut results = Vec::new();
-    let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); LOADS.len()];
-    let mut figures: Vec<[Vec<f64>; 2]> = vec![Default::default(); LOADS.len()];
+    let loads: Vec<_> = LOADS.iter().filter(|(name, ..)| name.contains(&options.only)).collect();
+    let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); loads.len()];
+    let mut figures: Vec<[Vec<f64>; 2]> = vec![Default::default(); loads.len()];
     for number in 0..options.turns {
         // Each side comes first in every other turn: whatever gets slower with time does so for both.
         let mut sides = [Vec::new(), Vec::new()];
         for side in if number % 2 == 0 { [0, 1] } else { [1, 0] } {
             let recorder = if side == 1 { Some(Recorder::start(&options.picosnitch)?) } else { None };
-            for (_, _, _, load) in LOADS {
+            for (_, _, _, load) in &loads {
                 sides[side].push(load(turn)?);
             }
             if let Some(recorder) = recorder {
                 recorder.stop()?;
             }
         }
-        for at in 0..LOADS.len() {
+        for at in 0..loads.len() {
             ratios[at].push(sides[1][at] / sides[0][at]);
             figures[at][0].push(sides[0][at]);
             figures[at][1].push(sides[1][at]);
         }
     }
-    for (at, (name, unit, least, _)) in LOADS.iter().enumerate() {
+    for (at, (name, unit, least, _)) in loads.iter().enumerate() {
         // Medians of each side: a machine's hiccup spoils single turns.
         let (without, with) = (median(&mut figures[at][0]), median(&mut figures[at][1]));
         let ratio = with / without;
