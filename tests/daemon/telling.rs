@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::{ffi::OsStringExt, fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +30,8 @@ use super::{
 /// Users of the machine that have no desktop, for sessions of the tests.
 const USER: u32 = 2;
 const OTHER_USER: u32 = 3;
+/// From the first packet of an unknown program to the notification.
+const NOTIFIED_WITHIN: Duration = Duration::from_millis(500);
 
 pub fn lines(base: &Path, file: &str) -> Vec<String> {
     fs::read_to_string(base.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -250,6 +252,16 @@ fn sighup_opens_the_logs_again() {
     assert!(!lines(base.path(), "conn.log").iter().any(is_first));
 }
 
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     let Some(_root) = root() else { return };
@@ -261,19 +273,19 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     let slave = File::options().read(true).write(true).open(ptsname_r(&terminal).unwrap()).unwrap();
     let mut command = picosnitch(base.path(), &["start-no-daemon"]);
     command.stdin(slave).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = Killed(command.spawn().unwrap());
     drop(command);
     wait_until("the start", || base.path().join("run/live.sock").exists());
     thread::sleep(Duration::from_secs(2));
-    let daemon = nix::unistd::Pid::from_raw(child.id() as i32);
+    let daemon = nix::unistd::Pid::from_raw(child.0.id() as i32);
     kill(daemon, Signal::SIGHUP).unwrap();
     thread::sleep(Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none(), "its terminal is there");
+    assert!(child.0.try_wait().unwrap().is_none(), "its terminal is there");
     drop(terminal);
     kill(daemon, Signal::SIGHUP).unwrap();
     let mut status = None;
     wait_until("the end", || {
-        status = child.try_wait().unwrap();
+        status = child.0.try_wait().unwrap();
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(0));
@@ -294,14 +306,21 @@ fn a_new_program_is_notified_at_once_while_the_hasher_is_busy() {
     let giant_runs = thread::spawn(move || run(&giant, fresh_address()));
     service.wait_for("/giant");
     thread::sleep(Duration::from_secs(3));
-    let quick = program(base.path(), b"quick<b>");
-    let connected = run(&quick, fresh_address());
-    let shown = service.wait_for("/quick&lt;b&gt;");
-    let took = shown.at.saturating_duration_since(connected);
-    assert_eq!((shown.title.as_str(), shown.urgency), ("New program", 1), "{shown:?}");
-    // The kernel's half is read every half second; what is measured here comes on top.
-    assert!(took < Duration::from_millis(1000), "{took:?}");
-    eprintln!("notified after {took:?}");
+    // The best of some: this machine may have other work to do. Waiting for the hasher would take seconds each time.
+    let mut best = Duration::MAX;
+    for number in 0..5 {
+        let quick = program(base.path(), format!("quick{number}<b>").as_bytes());
+        let connected = run(&quick, fresh_address());
+        let shown = service.wait_for(&format!("/quick{number}&lt;b&gt;"));
+        best = best.min(shown.at.saturating_duration_since(connected));
+        if number == 0 {
+            assert_eq!((shown.title.as_str(), shown.urgency), ("New program", 1), "{shown:?}");
+        }
+        // What comes sooner is folded.
+        thread::sleep(Duration::from_secs(2));
+    }
+    eprintln!("notified after {best:?}");
+    assert!(best < NOTIFIED_WITHIN, "{best:?}");
     giant_runs.join().unwrap();
     let text = fs::read_to_string(base.path().join("run/picosnitch.pid")).unwrap();
     assert_eq!(text.trim(), daemon.monitor().to_string());
