@@ -31,10 +31,10 @@ static __always_inline void key_copy_ipv6(__u8 *to, struct sock *sk)
 	 * A v4-mapped address needs no translation: it is what map_ipv4() makes. By words of the size in which it is
 	 * compared: a CPU reads back slowly what was written in pieces.
 	 */
-	word[0] = pair(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0],
-		       sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1]);
-	word[1] = pair(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2],
-		       sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
+	word[0] =
+		pair(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0], sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1]);
+	word[1] =
+		pair(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2], sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
 }
 
 static __always_inline bool is_stream(__u16 type, __u32 protocol)

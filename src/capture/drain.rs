@@ -254,7 +254,10 @@ impl Capture {
                 break;
             }
             std::thread::sleep(EXECVE_WAIT);
-            self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+            self.drain
+                .ring
+                .consume()
+                .map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
         }
         let (later, announced) = std::mem::take(&mut *self.drain.events.borrow_mut())
             .into_iter()
