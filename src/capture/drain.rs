@@ -15,9 +15,10 @@ use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
 use super::{
     Capture, CaptureError,
-    abi::{self, FlowKey, ProcessId, types},
+    abi::{FlowKey, ProcessId, types},
     event::{Event, SocketEvent},
     known::{Known, is_young, peer, peer_of},
+    newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve, newcomer},
     sockets::Sockets,
     table::{Buffers, Entry, Flows},
 };
@@ -28,15 +29,6 @@ use crate::model::{Amounts, Loss, LossKind, Peer};
 const GRACE_TICKS: u32 = 4;
 /// Ticks follow each other no faster than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(400);
-/// How often the first flow of a process may wait for the next drain to know its local end.
-const MOST_WAITS: u8 = 3;
-/// Processes whose first flow is waited for.
-const MOST_NEWCOMERS: usize = 4096;
-/// Open sockets are asked for it so seldom that it takes less than this part of the time.
-const ASKING_PART: u32 = 20;
-/// How long, and how often, a drain waits for the second half of an execve.
-const EXECVE_WAIT: Duration = Duration::from_millis(1);
-const EXECVE_WAITS: usize = 20;
 /// Peers that are remembered as opened.
 const MOST_OPENED: usize = 16_384;
 /// `expire_ticks` while there is room, and when the table is more than half full.
@@ -102,9 +94,9 @@ pub(super) struct Drain {
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<Event>>>,
     /// Processes that have just begun to talk, and how many drains have not delivered their flow.
-    newcomers: Rc<RefCell<HashMap<ProcessId, u8>>>,
+    pub(super) newcomers: Rc<RefCell<HashMap<ProcessId, u8>>>,
     /// When open sockets were asked last for such a flow, and how long it took.
-    asked: Option<(Instant, Duration)>,
+    pub(super) asked: Option<(Instant, Duration)>,
     pub(super) seen: HashMap<FlowKey, Seen>,
     /// Peers of datagram sockets that were counted as opened and may come again in another entry.
     opened: HashSet<FlowKey>,
@@ -162,33 +154,6 @@ impl Drain {
             flows,
         })
     }
-}
-
-/// Whether the events end within an execve: it gives the old program the new one's name before it is another program.
-/// What the old one did must not be told under that name. (Who only renames itself looks the same.)
-fn is_within_execve<'a>(events: impl Iterator<Item = &'a Event>) -> bool {
-    let mut renamed = HashSet::new();
-    for event in events {
-        match event {
-            Event::Renamed(id, _) => {
-                renamed.insert(id.tgid);
-            }
-            Event::Executed(process) => {
-                renamed.remove(&process.id.tgid);
-            }
-            Event::Exited(id) => {
-                renamed.remove(&id.tgid);
-            }
-            _ => {}
-        }
-    }
-    !renamed.is_empty()
-}
-
-/// The process of an event that says that it has begun to talk.
-fn newcomer(bytes: &[u8]) -> Option<ProcessId> {
-    let event: types::process_id_event = abi::read(bytes)?;
-    (event.kind == types::event_kind::EVENT_TALKS.0).then(|| event.id.into())
 }
 
 impl Capture {
@@ -343,31 +308,6 @@ impl Capture {
     pub fn needs_sampling(&self) -> bool {
         let hooks = ["received_splice", "received_zero_copy", "ring_set"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
-    }
-
-    /// Whether this is the first flow of a process, and only its local end keeps it.
-    fn waits_as_newcomer(&self, entry: &Entry) -> bool {
-        self.lacks_local_end(entry, false) && self.drain.newcomers.borrow().contains_key(&entry.key.process)
-    }
-
-    fn may_ask(&self) -> bool {
-        self.drain.asked.is_none_or(|(when, took)| when.elapsed() > took * ASKING_PART)
-    }
-
-    /// Whether a process that has begun to talk still waits to be told. Those of which a flow is to be told now, and
-    /// those that have waited long enough, do not.
-    fn newcomers_wait(&self, settled: &[Entry]) -> bool {
-        let mut newcomers = self.drain.newcomers.borrow_mut();
-        if !newcomers.is_empty() {
-            for entry in settled {
-                newcomers.remove(&entry.key.process);
-            }
-        }
-        newcomers.retain(|_, waits| {
-            *waits += 1;
-            *waits <= MOST_WAITS
-        });
-        !newcomers.is_empty()
     }
 
     fn advance_tick(&mut self) {

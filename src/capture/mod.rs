@@ -13,6 +13,7 @@ mod instructions;
 mod known;
 mod load;
 mod losses;
+mod newcomers;
 mod probe;
 mod sockets;
 mod table;
