@@ -123,15 +123,15 @@ impl Service {
         self.shown.lock().unwrap().clone()
     }
 
+    /// One that says this.
+    pub fn find(&self, text: &str) -> Option<Shown> {
+        let says = |shown: &Shown| shown.title.contains(text) || shown.body.contains(text);
+        self.shown().into_iter().find(says)
+    }
+
     /// Waits for one that says this.
-    pub fn wait_for(&self, text: &str) -> Shown {
-        let mut found = None;
-        wait_until(&format!("a notification of {text}"), || {
-            let says = |shown: &Shown| shown.title.contains(text) || shown.body.contains(text);
-            found = self.shown().into_iter().find(says);
-            found.is_some()
-        });
-        found.unwrap()
+    pub fn wait_for(&self, text: &str) {
+        wait_until(&format!("a notification of {text}"), || self.find(text).is_some());
     }
 }
 

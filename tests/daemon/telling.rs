@@ -30,7 +30,7 @@ use super::{
 /// Users of the machine that have no desktop, for sessions of the tests.
 const USER: u32 = 2;
 const OTHER_USER: u32 = 3;
-/// From the first packet of an unknown program to the notification.
+/// From the start of an unknown program, a little before its first packet, to the notification.
 const NOTIFIED_WITHIN: Duration = Duration::from_millis(500);
 
 pub fn lines(base: &Path, file: &str) -> Vec<String> {
@@ -48,11 +48,12 @@ pub fn program(base: &Path, name: &[u8]) -> PathBuf {
     path
 }
 
-/// Lets a program connect, and live until it was looked at; when it was connected.
+/// Lets a program connect, and live until it was looked at; the moment before it was started.
 pub fn run(program: &Path, address: Ipv4Addr) -> Instant {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("exec 3<>/dev/tcp/{address}/{port}; printf hello >&3; read -r -n 3 answer <&3");
+    let started = Instant::now();
     let mut child = loop {
         // Another test may fork while the copy is open for writing.
         match Command::new(program).args(["-c", &script]).stdin(Stdio::null()).spawn() {
@@ -63,12 +64,11 @@ pub fn run(program: &Path, address: Ipv4Addr) -> Instant {
         }
     };
     let (mut connection, _) = listener.accept().unwrap();
-    let connected = Instant::now();
     connection.read_exact(&mut [0; 5]).unwrap();
     thread::sleep(Duration::from_millis(1500));
     connection.write_all(b"bye").unwrap();
     child.wait().unwrap();
-    connected
+    started
 }
 
 fn with_desktop(run_user: &RunUser, base: &Path) -> Daemon {
@@ -304,17 +304,17 @@ fn a_new_program_is_notified_at_once_while_the_hasher_is_busy() {
     let giant = program(base.path(), b"giant");
     File::options().append(true).open(&giant).unwrap().set_len(4 << 30).unwrap();
     let giant_runs = thread::spawn(move || run(&giant, fresh_address()));
-    service.wait_for("/giant");
+    wait_until("the giant", || lines(base.path(), "exe.log").iter().any(|line| line.contains("/giant ")));
     thread::sleep(Duration::from_secs(3));
     // The best of some: this machine may have other work to do. Waiting for the hasher would take seconds each time.
     let mut best = Duration::MAX;
-    for number in 0..5 {
+    for number in 0..8 {
         let quick = program(base.path(), format!("quick{number}<b>").as_bytes());
-        let connected = run(&quick, fresh_address());
-        let shown = service.wait_for(&format!("/quick{number}&lt;b&gt;"));
-        best = best.min(shown.at.saturating_duration_since(connected));
-        if number == 0 {
-            assert_eq!((shown.title.as_str(), shown.urgency), ("New program", 1), "{shown:?}");
+        let started = run(&quick, fresh_address());
+        // Among many others that run on this machine now it may be folded, and not be named.
+        if let Some(shown) = service.find(&format!("/quick{number}&lt;b&gt;")) {
+            best = best.min(shown.at.saturating_duration_since(started));
+            assert_eq!(shown.urgency, 1, "{shown:?}");
         }
         // What comes sooner is folded.
         thread::sleep(Duration::from_secs(2));
