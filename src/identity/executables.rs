@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, Sender},
     },
     time::{Duration, Instant},
 };
@@ -95,7 +95,7 @@ pub struct Executables {
     group: Arc<Group>,
     seen: Receiver<Seen>,
     bell: Arc<EventFd>,
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
     recent: HashMap<u32, Vec<Recent>>,
     wanted: HashMap<u32, Wanted>,
     /// Ids of programs that ran before picosnitch.
@@ -115,7 +115,7 @@ impl Executables {
         let known = Arc::new(Known::default());
         let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (tell, seen) = mpsc::sync_channel(ON_THE_WAY);
-        let (jobs, jobs_to_do) = mpsc::sync_channel(MOST_WANTED);
+        let (jobs, jobs_to_do) = mpsc::channel();
         Watcher {
             group: Arc::clone(&group),
             probe: Arc::clone(&probe),
@@ -295,9 +295,10 @@ impl Executables {
 
     /// Has a wanted file opened through /proc.
     fn ask(&mut self, id: u32) {
+        let too_many = self.wanted.len() > MOST_WANTED;
         let Some(wanted) = self.wanted.get_mut(&id) else { return };
         wanted.asked = true;
-        if self.jobs.try_send(wanted.job.clone()).is_err() {
+        if too_many || self.jobs.send(wanted.job.clone()).is_err() {
             self.wanted.remove(&id);
             let why = "too many files are waited for; is a file system stuck?";
             self.outgoing.push(Outgoing::Unhashed(id, why.into()));

@@ -13,7 +13,8 @@ use std::{
     },
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver, SyncSender},
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -75,8 +76,25 @@ pub enum State {
 /// Executables by the ids that the monitor gave them.
 pub struct Digests {
     found: Arc<Found>,
-    quick: SyncSender<Job>,
-    slow: SyncSender<Job>,
+    quick: Lane,
+    slow: Lane,
+}
+
+/// The way to some hashers. A channel with a bound of its own would have all of its room in memory from the start.
+struct Lane {
+    files: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Lane {
+    /// Hands a file over; false when too many wait.
+    fn take(&self, job: Job) -> bool {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.files.send(job).is_ok()
+    }
 }
 
 struct Job {
@@ -123,13 +141,13 @@ impl Digests {
             bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
         let lane = |name: &str, threads: usize| {
-            let (sender, files) = mpsc::sync_channel(WAITING);
-            let files = Arc::new(Mutex::new(files));
+            let (sender, files) = mpsc::channel();
+            let (files, waiting) = (Arc::new(Mutex::new(files)), Arc::new(AtomicUsize::new(0)));
             for _ in 0..threads {
-                let (files, into) = (Arc::clone(&files), Arc::clone(&found));
-                thread::Builder::new().name(name.into()).spawn(move || hash_all(&files, &into))?;
+                let (files, waiting, into) = (Arc::clone(&files), Arc::clone(&waiting), Arc::clone(&found));
+                thread::Builder::new().name(name.into()).spawn(move || hash_all(&files, &waiting, &into))?;
             }
-            io::Result::Ok(sender)
+            io::Result::Ok(Lane { files: sender, waiting })
         };
         let (quick, slow) = (lane("hasher", 1)?, lane("slow hasher", SLOW_THREADS)?);
         Ok(Self { found, quick, slow })
@@ -151,7 +169,7 @@ impl Digests {
         } else {
             &self.quick
         };
-        if lane.try_send(Job { id, file, file_is }).is_err() {
+        if !lane.take(Job { id, file, file_is }) {
             self.fail(id, "too many executables wait to be hashed".into());
         }
     }
@@ -215,11 +233,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash_all(files: &Mutex<Receiver<Job>>, found: &Found) {
+fn hash_all(files: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, found: &Found) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         // The lock is held while waiting: one waits for a file, the others for the lock.
         let Ok(Job { id, file, file_is }) = lock(files).recv() else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
         let state = match hash_unchanged(&file, &file_is, &mut buffer) {
             Ok(digest) => State::Known(digest),
             Err(error) => State::Unreadable(error.to_string()),
