@@ -4,7 +4,7 @@
 //! the array's memory: it reads the counters of those places that the hash table names.
 
 use std::{
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr::NonNull,
 };
 
@@ -41,44 +41,35 @@ pub(super) struct Entry {
     pub flow: types::flow,
 }
 
-/// The array of flows, shared with the kernel half.
+/// Bytes of the array that are mapped together; a multiple of any page size.
+const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_FLOWS: usize = CHUNK_BYTES / size_of::<types::flow>();
+
+/// The array of flows, shared with the kernel half: those parts of it in which there are flows. A mapping of all of it
+/// would count as memory of this process, used or not.
 pub(super) struct Flows {
-    memory: NonNull<types::flow>,
-    places: usize,
+    map: OwnedFd,
+    chunks: Vec<Option<Chunk>>,
 }
 
 impl Flows {
-    /// Maps the array, and gives all of its places to the kernel half.
+    /// Gives all places of the array to the kernel half.
     pub(super) fn share(flows: &impl MapCore, free: &impl MapCore) -> Result<Self, CaptureError> {
         let places = flows.max_entries();
-        // From the last one: what was put in last is taken first, and memory that was never used costs nothing.
+        // From the last one: what was put in last is taken first, so that flows stay together.
         for place in (0..places).rev() {
             give(free, place).map_err(CaptureError::bpf("the flow table cannot be set up"))?;
         }
-        let places = places as usize;
-        let bytes = (places * size_of::<types::flow>()).next_multiple_of(page_bytes());
-        // SAFETY: a new mapping of a map's memory, of the length that the kernel has for it.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                flows.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(CaptureError::io("the flow table cannot be shared")(std::io::Error::last_os_error()));
-        }
-        let memory = NonNull::new(memory.cast()).ok_or_else(|| {
-            CaptureError::io("the flow table cannot be shared")(std::io::ErrorKind::OutOfMemory.into())
-        })?;
-        Ok(Self { memory, places })
+        let map = flows
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(CaptureError::io("the flow table cannot be shared"))?;
+        let chunks = (places as usize).div_ceil(CHUNK_FLOWS);
+        Ok(Self { map, chunks: std::iter::repeat_with(|| None).take(chunks).collect() })
     }
 
     /// The flow in a place, as it is now: each counter is whole.
-    fn read(&self, place: u32) -> Option<types::flow> {
+    fn read(&mut self, place: u32) -> Result<types::flow, CaptureError> {
         let words = self.at(place)?.cast::<[u64; FLOW_WORDS]>().as_ptr();
         let mut copy = [0_u64; FLOW_WORDS];
         for (at, word) in copy.iter_mut().enumerate() {
@@ -86,37 +77,75 @@ impl Flows {
             *word = unsafe { (&raw const (*words)[at]).read_volatile() };
         }
         // SAFETY: integers only, of the same size.
-        Some(unsafe { std::mem::transmute::<[u64; FLOW_WORDS], types::flow>(copy) })
+        Ok(unsafe { std::mem::transmute::<[u64; FLOW_WORDS], types::flow>(copy) })
     }
 
     /// From now on no hint of the kernel half leads to what was in this place.
-    fn end_life(&self, place: u32) {
-        if let Some(flow) = self.at(place) {
-            // SAFETY: a valid, aligned place; volatile because the kernel half reads it meanwhile.
-            unsafe {
-                let life = &raw mut (*flow.as_ptr()).life;
-                life.write_volatile(life.read_volatile().wrapping_add(1));
+    fn end_life(&mut self, place: u32) -> Result<(), CaptureError> {
+        let flow = self.at(place)?.as_ptr();
+        // SAFETY: a valid, aligned place; volatile because the kernel half reads it meanwhile.
+        unsafe {
+            let life = &raw mut (*flow).life;
+            life.write_volatile(life.read_volatile().wrapping_add(1));
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, place: u32) -> Result<NonNull<types::flow>, CaptureError> {
+        let (number, offset) = (place as usize / CHUNK_FLOWS, place as usize % CHUNK_FLOWS);
+        let shared = match self.chunks.get_mut(number) {
+            Some(Some(chunk)) => Ok(chunk),
+            Some(chunk) => Chunk::map(&self.map, number).map(|mapped| chunk.insert(mapped)),
+            None => Err(std::io::ErrorKind::InvalidData.into()),
+        };
+        let chunk = shared.map_err(CaptureError::io("the flow table cannot be shared"))?;
+        chunk.used = true;
+        // SAFETY: the chunk has CHUNK_FLOWS flows, and stays mapped until `unmap_unused`.
+        Ok(unsafe { chunk.memory.add(offset) })
+    }
+
+    /// Lets go of what no flow was read from since the last call.
+    fn unmap_unused(&mut self) {
+        for slot in &mut self.chunks {
+            if slot.as_mut().is_some_and(|chunk| !std::mem::take(&mut chunk.used)) {
+                *slot = None;
             }
         }
     }
+}
 
-    fn at(&self, place: u32) -> Option<NonNull<types::flow>> {
-        // SAFETY: the mapping has `places` flows, and lives as long as this.
-        ((place as usize) < self.places).then(|| unsafe { self.memory.add(place as usize) })
+/// A mapped part of the array.
+struct Chunk {
+    memory: NonNull<types::flow>,
+    used: bool,
+}
+
+impl Chunk {
+    fn map(map: &OwnedFd, number: usize) -> std::io::Result<Self> {
+        // SAFETY: a new mapping of a part of a map's memory; the kernel refuses what is not there.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                CHUNK_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                (number * CHUNK_BYTES) as libc::off_t,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self { memory, used: false })
     }
 }
 
-impl Drop for Flows {
+impl Drop for Chunk {
     fn drop(&mut self) {
-        let bytes = (self.places * size_of::<types::flow>()).next_multiple_of(page_bytes());
-        // SAFETY: mapped in `share`, and nothing refers to it any more.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), bytes) };
+        // SAFETY: mapped in `map`, and nothing refers to it any more.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), CHUNK_BYTES) };
     }
-}
-
-fn page_bytes() -> usize {
-    // SAFETY: asks for a constant.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Lets the kernel half use a place.
@@ -157,13 +186,13 @@ impl Capture {
             let keys = buffers.keys.chunks_exact(KEY_BYTES).take(count as usize);
             for (key, place) in keys.zip(&buffers.places) {
                 let Ok(raw_key) = <[u8; KEY_BYTES]>::try_from(key) else { continue };
-                if let (Some(key), Some(flow)) =
-                    (abi::read::<types::flow_key>(key), self.drain.flows.read(*place))
-                {
+                if let Some(key) = abi::read::<types::flow_key>(key) {
+                    let flow = self.drain.flows.read(*place)?;
                     entries.push(Entry { raw_key, key: key.into(), place: *place, flow });
                 }
             }
             if result == -libc::ENOENT {
+                self.drain.flows.unmap_unused();
                 return Ok(entries);
             }
             first = false;
@@ -172,7 +201,7 @@ impl Capture {
     }
 
     /// Removes entries, and makes room where they were.
-    pub(super) fn remove(&self, finished: &[([u8; KEY_BYTES], u32)]) {
+    pub(super) fn remove(&mut self, finished: &[([u8; KEY_BYTES], u32)]) {
         let places = &self.skeleton.maps.places;
         let keys: Vec<u8> = finished.iter().flat_map(|(key, _)| *key).collect();
         if !keys.is_empty()
@@ -184,9 +213,10 @@ impl Capture {
             }
         }
         for (_, place) in finished {
-            self.drain.flows.end_life(*place);
-            // There is room for all places.
-            let _ = give(&self.skeleton.maps.free_places, *place);
+            // A place that cannot be reached is not used again. There is room for all in the stack.
+            if self.drain.flows.end_life(*place).is_ok() {
+                let _ = give(&self.skeleton.maps.free_places, *place);
+            }
         }
     }
 }
