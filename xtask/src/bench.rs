@@ -163,7 +163,8 @@ impl Recorder {
                 let started = begin.elapsed().as_secs_f64();
                 // Someone has to read what it says later.
                 thread::spawn(move || lines.for_each(drop));
-                thread::sleep(Duration::from_millis(100));
+                // What it finds at its start (programs to digest) is not the cost of the loads.
+                thread::sleep(Duration::from_millis(1500));
                 return Ok(Self { child, directory, started });
             }
             said.push_str(&line);
