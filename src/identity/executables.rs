@@ -10,6 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
+        atomic::AtomicUsize,
         mpsc::{self, Receiver, Sender},
     },
     time::{Duration, Instant},
@@ -115,6 +116,7 @@ impl Executables {
         let known = Arc::new(Known::default());
         let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (tell, seen) = mpsc::sync_channel(ON_THE_WAY);
+        let hurried = Arc::new(AtomicUsize::new(0));
         let (jobs, jobs_to_do) = mpsc::channel();
         Watcher {
             group: Arc::clone(&group),
@@ -122,6 +124,8 @@ impl Executables {
             known: Arc::clone(&known),
             seen: tell.clone(),
             bell: Arc::clone(&bell),
+            jobs: jobs.clone(),
+            hurried: Arc::clone(&hurried),
         }
         .start(unwatched)?;
         Opener {
@@ -130,6 +134,7 @@ impl Executables {
             known: Arc::clone(&known),
             open_as_user,
             jobs: jobs_to_do,
+            hurried,
             seen: tell,
             bell: Arc::clone(&bell),
         }
@@ -288,7 +293,7 @@ impl Executables {
 
     fn want(&mut self, tgid: u32, executable: &FileIdentity, watched: bool, now: Instant) -> u32 {
         let id = self.known.new_id();
-        let job = Job { id, tgid, executable: *executable };
+        let job = Job { id: Some(id), tgid, executable: *executable, since: now };
         self.wanted.insert(id, Wanted { job, watched, since: now, asked: false });
         id
     }

@@ -7,9 +7,11 @@ use std::{
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::eventfd::EventFd;
@@ -18,19 +20,27 @@ use super::{
     executables::Seen,
     fanotify::Group,
     known::{Known, is_same_content},
+    watcher::Arrival,
 };
 use crate::capture::{FileIdentity, FileProbe, Found};
 
 /// An executable that is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    /// The id under which it is wanted.
-    pub id: u32,
+    /// The id under which it is wanted; `None`: whoever was just executed gets it like a file from fanotify.
+    pub id: Option<u32>,
     /// The process that runs it.
     pub tgid: u32,
     /// Which file it must be.
     pub executable: FileIdentity,
+    /// When it was asked for.
+    pub since: Instant,
 }
+
+/// Jobs in a hurry at a time: each may mean a process, and whoever starts programs on FUSE decides how many.
+pub(super) const MOST_HURRIED: usize = 16;
+/// Nobody waits for it any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the executable of a process with the rights of its user, for files that not even root may read (FUSE).
 pub type OpenAsUser = fn(tgid: u32) -> io::Result<File>;
@@ -42,6 +52,8 @@ pub(super) struct Opener {
     pub known: Arc<Known>,
     pub open_as_user: OpenAsUser,
     pub jobs: Receiver<Job>,
+    /// Jobs without an id that are not done.
+    pub hurried: Arc<AtomicUsize>,
     pub seen: SyncSender<Seen>,
     pub bell: Arc<EventFd>,
 }
@@ -59,13 +71,23 @@ impl Opener {
     fn run(self) {
         while let Ok(job) = self.jobs.recv() {
             let opened = self.open(&job);
+            if job.id.is_none() {
+                self.hurried.fetch_sub(1, Ordering::Relaxed);
+            }
+            let id = job.id.unwrap_or_else(|| self.known.new_id());
             if let Ok((found, file)) = &opened {
                 if found.links > 0 {
                     let _ = self.group.watch_modifications(file.as_fd(), true);
                 }
-                self.known.remember(found, job.id);
+                self.known.remember(found, id);
             }
-            if self.seen.send(Seen::Opened(job.id, opened)).is_err() {
+            let seen = match (job.id, opened) {
+                (Some(id), opened) => Seen::Opened(id, opened),
+                (None, Ok((found, file))) => Seen::Executed(Arrival { id, tgid: job.tgid, found, file }),
+                // The main thread will ask for it, and tell why not.
+                (None, Err(_)) => continue,
+            };
+            if self.seen.send(seen).is_err() {
                 return;
             }
             let _ = self.bell.write(1);
@@ -73,6 +95,9 @@ impl Opener {
     }
 
     fn open(&self, job: &Job) -> io::Result<(Found, File)> {
+        if job.since.elapsed() > PATIENCE {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "another file system does not answer"));
+        }
         let file = match open_executable(job.tgid) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (self.open_as_user)(job.tgid)?,
             opened => opened?,

@@ -9,7 +9,11 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
-    sync::{Arc, mpsc::SyncSender},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Sender, SyncSender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +28,7 @@ use super::{
     fanotify::{FileEvent, Group},
     known::{Known, is_same_content},
     mounts::Mounts,
-    opener::open_executable,
+    opener::{Job, MOST_HURRIED, open_executable},
 };
 use crate::capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
 
@@ -55,6 +59,10 @@ pub(super) struct Watcher {
     pub seen: SyncSender<Seen>,
     /// Rung after that.
     pub bell: Arc<EventFd>,
+    /// The way to who opens what only its user may read.
+    pub jobs: Sender<Job>,
+    /// How many of its jobs are not done.
+    pub hurried: Arc<AtomicUsize>,
 }
 
 impl Watcher {
@@ -119,12 +127,30 @@ impl Watcher {
         if self.known.id(&program.executable).is_some() {
             return true;
         }
-        // Whoever cannot be opened here is asked for again by the main thread.
-        let Ok(file) = open_executable(program.tgid) else { return true };
+        let file = match open_executable(program.tgid) {
+            Ok(file) => file,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    self.hurry(program);
+                }
+                // Whatever else is missing is asked for again by the main thread.
+                return true;
+            }
+        };
         let Ok(found) = self.probe.identify(file.as_fd()) else { return true };
         match is_same_content(&program.executable, &found.file) {
             true => self.hand_over(program.tgid, found, file),
             false => true,
+        }
+    }
+
+    /// Has a file opened with the rights of its user, before the main thread would ask for it.
+    fn hurry(&self, program: &UnwatchedProgram) {
+        let UnwatchedProgram { tgid, executable, .. } = *program;
+        if self.hurried.fetch_add(1, Ordering::Relaxed) < MOST_HURRIED {
+            let _ = self.jobs.send(Job { id: None, tgid, executable, since: Instant::now() });
+        } else {
+            self.hurried.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

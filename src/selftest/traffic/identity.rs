@@ -281,6 +281,6 @@ fn on_fuse(stage: &Stage) -> Outcome<()> {
 /// Lives as long as a small AppImage does at least: no other way to its file leads past the process.
 fn inside_fuse(stage: &Stage) -> Outcome<()> {
     talk(stage, None)?;
-    thread::sleep(READING);
+    thread::sleep(3 * READING);
     Ok(())
 }
