@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Channel, Received};
 
 /// How long the file system of a stranger may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The reader's answer; a descriptor comes with it when it was opened.
 #[derive(Debug, Serialize, Deserialize)]

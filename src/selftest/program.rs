@@ -6,12 +6,14 @@ use std::net::SocketAddrV4;
 /// What such a program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Connects with TCP, sends these bytes, and ends.
+    /// Connects with TCP, sends these bytes, lingers, and ends.
     Send {
         /// To whom.
         to: SocketAddrV4,
         /// Bytes, at most 4,096.
         bytes: u16,
+        /// Seconds, at most 127.
+        linger: u8,
     },
     /// Ends.
     Nothing,
@@ -47,10 +49,11 @@ fn file(code: &[u8], salt: u64) -> Vec<u8> {
     file
 }
 
-/// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl): socket 41, connect 42, write 1, exit_group 231.
+/// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl): socket 41, connect 42, write 1, nanosleep 35,
+/// exit_group 231.
 fn code(deed: Deed) -> Vec<u8> {
     let mut code = Vec::new();
-    if let Deed::Send { to, bytes } = deed {
+    if let Deed::Send { to, bytes, linger } = deed {
         // socket(AF_INET, SOCK_STREAM, 0): mov edi, 2; mov esi, 1; xor edx, edx; mov eax, 41; syscall; mov ebx, eax
         code.extend(b"\xbf\x02\0\0\0\xbe\x01\0\0\0\x31\xd2\xb8\x29\0\0\0\x0f\x05\x89\xc3");
         // The address on the stack (struct sockaddr_in): push 0; mov rax, ...; push rax
@@ -66,6 +69,11 @@ fn code(deed: Deed) -> Vec<u8> {
         code.push(0xba);
         code.extend(u32::from(bytes.min(4096)).to_le_bytes());
         code.extend(b"\xb8\x01\0\0\0\x0f\x05");
+        if linger > 0 {
+            // nanosleep({linger, 0}, NULL): push 0; push linger; mov rdi, rsp; xor esi, esi; mov eax, 35; syscall
+            code.extend([0x6a, 0, 0x6a, linger.min(127)]);
+            code.extend(b"\x48\x89\xe7\x31\xf6\xb8\x23\0\0\0\x0f\x05");
+        }
     }
     // exit_group(0): xor edi, edi; mov eax, 231; syscall
     code.extend(b"\x31\xff\xb8\xe7\0\0\0\x0f\x05");
@@ -89,7 +97,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(to) = listener.local_addr().unwrap() else { panic!() };
         let place = tempfile::tempdir().unwrap();
-        for (salt, deed) in [(1, Deed::Nothing), (2, Deed::Send { to, bytes: 64 })] {
+        let begin = std::time::Instant::now();
+        for (salt, deed) in [(1, Deed::Nothing), (2, Deed::Send { to, bytes: 64, linger: 1 })] {
             let path = place.path().join(salt.to_string());
             fs::write(&path, elf(deed, salt).unwrap()).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -97,6 +106,7 @@ mod tests {
         }
         let mut sent = Vec::new();
         listener.accept().unwrap().0.read_to_end(&mut sent).unwrap();
+        assert!(begin.elapsed() >= std::time::Duration::from_secs(1));
         assert_eq!(sent.len(), 64);
         assert_eq!(&sent[..4], b"\x7fELF");
     }

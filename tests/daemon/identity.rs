@@ -40,7 +40,7 @@ fn server(address: Ipv4Addr) -> SocketAddrV4 {
 
 /// Writes a program and returns its digest.
 fn write_program(path: &Path, to: SocketAddrV4, salt: u64) -> Sha256 {
-    fs::write(path, elf(Deed::Send { to, bytes: 4 }, salt).unwrap()).unwrap();
+    fs::write(path, elf(Deed::Send { to, bytes: 4, linger: 0 }, salt).unwrap()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     digest(path)
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, SocketAddrV4},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::{
@@ -51,7 +51,7 @@ pub fn scenarios() -> Vec<Scenario> {
         programs("replaced", 2, replaced).helper("old", replaced_while_it_runs),
         programs("deleted", 1, |stage| run(&stage.executable("gone"), stage, "gone")).helper("gone", deleted),
         programs("memfd", 1, in_memory).helper("inner", inside_memory),
-        programs("fuse", 1, on_fuse).helper("inner", inside_fuse),
+        programs("fuse", 1, on_fuse),
     ]
 }
 
@@ -81,8 +81,7 @@ struct Small {
 impl Small {
     fn write(path: PathBuf, to: SocketAddr, salt: u64) -> Outcome<Self> {
         let SocketAddr::V4(address) = to else { return Err(Stop::Failed("not an IPv4 address".into())) };
-        let program = elf(Deed::Send { to: address, bytes: BYTES }, salt)
-            .ok_or_else(|| Stop::Skipped("the small programs are made for x86-64 only".into()))?;
+        let program = small(address, 0, salt)?;
         // In place where there is a file already.
         File::options()
             .write(true)
@@ -100,7 +99,13 @@ impl Small {
     }
 
     /// Waits for its end and says what it moved.
-    fn finish(self, mut running: Child) -> Outcome<()> {
+    fn finish(self, running: Child) -> Outcome<()> {
+        let path = self.path.to_string_lossy().into_owned();
+        self.finish_as(running, path, 0)
+    }
+
+    /// The same with another command line and user.
+    fn finish_as(self, mut running: Child, command_line: String, uid: u32) -> Outcome<()> {
         let status = running.wait()?;
         if !status.success() {
             return Err(Stop::Failed(format!("{} ended with {status}", self.path.display())));
@@ -109,13 +114,13 @@ impl Small {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let [parent, _] = ancestors().pop().unwrap_or_default();
         let flow = Flow {
-            exe: path.clone(),
+            exe: path,
             sha256: Some(self.sha256),
             // TASK_COMM_LEN.
             name: name.chars().take(15).collect(),
-            command_line: path,
+            command_line,
             ancestors: vec![[fs::read_link("/proc/self/exe")?.to_string_lossy().into_owned(), parent]],
-            uid: 0,
+            uid,
             network_namespace: fs::metadata("/proc/self/ns/net")?.ino(),
             family: libc::AF_INET as u16,
             protocol: TCP as u16,
@@ -245,11 +250,15 @@ fn talk(stage: &Stage, path: Option<PathBuf>) -> Outcome<()> {
 
 /// A program on a file system that only its user may read.
 fn on_fuse(stage: &Stage) -> Outcome<()> {
-    let to = stage.server(LINK)?.to_string();
-    let place = place(stage)?;
+    let (to, place) = (stage.server(LINK)?, place(stage)?);
+    let SocketAddr::V4(address) = to else { return Err(Stop::Failed("not an IPv4 address".into())) };
     let at = place.join("mounted");
     fs::create_dir(&at)?;
-    let program = fs::read("/proc/self/exe")?;
+    // Lives as long as a small AppImage does at least: no other way to its file leads past the process.
+    let program = small(address, 3, 0)?;
+    let copy = place.join("copy");
+    fs::write(&copy, &program)?;
+    let sha256 = digests::hash(&File::open(&copy)?, &mut [0; 4096])?.to_hex();
     let mounted = match Fuse::mount(&at, program, (NOBODY, NOBODY)) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
             return Err(Stop::Skipped(format!("this kernel has no FUSE ({error})")));
@@ -258,8 +267,9 @@ fn on_fuse(stage: &Stage) -> Outcome<()> {
     };
     // The way to it is the selftest's, which others may not go: they start from there.
     let directory = File::open(&place)?;
-    let mut command = Command::new(Path::new("mounted").join(fuse::PROGRAM));
-    command.args(stage.arguments("inner", &[to.as_ref()])).stdin(Stdio::null());
+    let path = Path::new("mounted").join(fuse::PROGRAM);
+    let mut command = Command::new(&path);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: between fork and exec only system calls are made, nothing is allocated or locked.
     unsafe {
         command.pre_exec(move || {
@@ -270,17 +280,17 @@ fn on_fuse(stage: &Stage) -> Outcome<()> {
             if done { Ok(()) } else { Err(io::Error::last_os_error()) }
         });
     }
-    let status = command.status()?;
+    let running = command.spawn()?;
+    let small = Small { path: at.join(fuse::PROGRAM), sha256, to };
+    small.finish_as(running, path.to_string_lossy().into_owned(), NOBODY)?;
+    // It is read while its file system is there.
+    thread::sleep(READING);
     drop(mounted);
-    match status.success() {
-        true => Ok(()),
-        false => Err(Stop::Failed(format!("the program on FUSE ended with {status}"))),
-    }
+    Ok(())
 }
 
-/// Lives as long as a small AppImage does at least: no other way to its file leads past the process.
-fn inside_fuse(stage: &Stage) -> Outcome<()> {
-    talk(stage, None)?;
-    thread::sleep(3 * READING);
-    Ok(())
+/// The content of a small program.
+fn small(to: SocketAddrV4, linger: u8, salt: u64) -> Outcome<Vec<u8>> {
+    elf(Deed::Send { to, bytes: BYTES, linger }, salt)
+        .ok_or_else(|| Stop::Skipped("the small programs are made for x86-64 only".into()))
 }
