@@ -17,7 +17,6 @@ const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
 /// Bits of `process_event.flags`, bpf/abi.h.
 pub(super) mod flag {
     pub const KERNEL: u32 = 1;
-    pub const DELETED: u32 = 2;
     pub const PATH_CUT: u32 = 4;
     pub const MEMORY: u32 = 16;
     pub const WATCHED: u32 = 32;
@@ -48,12 +47,8 @@ pub struct ProcessEvent {
     pub command_line: Bytes,
     /// A kernel thread.
     pub kernel: bool,
-    /// The executable had no name on disk any more.
-    pub deleted: bool,
     /// fanotify hands over what is executed from the executable's file system; never so for a memfd.
     pub watched: bool,
-    /// The executable is on no file system that could be watched (memfd).
-    pub in_memory: bool,
 }
 
 /// The end of a socket's life, or a socket that was found open.
@@ -183,9 +178,7 @@ fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
         path: join_path(components, flags),
         command_line: join_arguments(arguments),
         kernel: flags & flag::KERNEL != 0,
-        deleted: flags & flag::DELETED != 0 && flags & flag::MEMORY == 0,
         watched: flags & flag::WATCHED != 0,
-        in_memory: flags & flag::MEMORY != 0,
     };
     Some((event, length))
 }
