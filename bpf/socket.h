@@ -163,46 +163,56 @@ static __always_inline bool is_traffic(int flags)
 	return !(flags & (MSG_PEEK | MSG_ERRQUEUE));
 }
 
+/*
+ * Where tracepoints can be preempted, a program is skipped while another task's call of it is interrupted on that CPU: the
+ * shorter it can be interrupted, the fewer are skipped.
+ */
+static __always_inline int counted(struct sock *sk, int result, int flags, enum direction direction, enum turn turn)
+{
+	if (have_seconds)
+		stay_alone();
+	if (is_counted(sk) && is_mine(direction == SENT ? TWICE_SENT : TWICE_RECEIVED, turn) &&
+	    (direction == SENT || is_traffic(flags)))
+		transferred(sk, NULL, result, direction);
+	if (have_seconds)
+		alone_no_more();
+	return 0;
+}
+
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_SENT, FIRST) ? transferred(sk, NULL, result, SENT) : 0;
+	return counted(sk, result, flags, SENT, FIRST);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length_2, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_SENT, SECOND) ? transferred(sk, NULL, result, SENT) : 0;
+	return counted(sk, result, flags, SENT, SECOND);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_length_3, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_SENT, THIRD) ? transferred(sk, NULL, result, SENT) : 0;
+	return counted(sk, result, flags, SENT, THIRD);
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_RECEIVED, FIRST) && is_traffic(flags)
-		       ? transferred(sk, NULL, result, RECEIVED)
-		       : 0;
+	return counted(sk, result, flags, RECEIVED, FIRST);
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length_2, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_RECEIVED, SECOND) && is_traffic(flags)
-		       ? transferred(sk, NULL, result, RECEIVED)
-		       : 0;
+	return counted(sk, result, flags, RECEIVED, SECOND);
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length_3, struct sock *sk, int result, int flags)
 {
-	return is_counted(sk) && is_mine(TWICE_RECEIVED, THIRD) && is_traffic(flags)
-		       ? transferred(sk, NULL, result, RECEIVED)
-		       : 0;
+	return counted(sk, result, flags, RECEIVED, THIRD);
 }
 
 /* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */
