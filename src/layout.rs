@@ -134,7 +134,8 @@ impl Layout {
     pub fn hand_over(&self, user: Uid, group: Gid) -> io::Result<()> {
         for file in [&self.database, &self.record_json, &self.exe_log, &self.error_log, &self.conn_log] {
             if let Some(directory) = file.parent() {
-                let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+                // It may be a link of root's to another disk; who could put a link there could replace it all.
+                let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
                 let directory = fs::File::options().read(true).custom_flags(flags).open(directory)?;
                 if directory.metadata()?.uid() == 0 {
                     fchown(&directory, None, Some(group))?;

@@ -417,6 +417,10 @@ impl Monitor {
                     PollFlags::POLLIN,
                 ),
             ];
+            if self.recorder.waiting.len() >= MOST_WAITING_MESSAGES {
+                // They stay where they are until there is room.
+                ready[3].set_events(PollFlags::empty());
+            }
             // The ring stays readable as long as anything is in it.
             let resting = Instant::now() < earliest;
             if resting {
@@ -427,9 +431,6 @@ impl Monitor {
             match poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(io_error("waiting failed")(error.into())),
-            }
-            if self.recorder.waiting.len() >= MOST_WAITING_MESSAGES {
-                ready[3].set_events(PollFlags::empty());
             }
             let [stop, urgent, channel, files] =
                 ready.map(|ready| ready.revents().unwrap_or(PollFlags::empty()));
@@ -443,10 +444,15 @@ impl Monitor {
             if files.contains(PollFlags::POLLIN) {
                 self.collect_executables()?;
             }
-            self.hear_recorder()?;
+            if channel.contains(PollFlags::POLLIN) {
+                self.hear_recorder()?;
+            }
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
+                if let Some(notifiers) = &mut self.notifiers {
+                    notifiers.tick();
+                }
                 let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 earliest = Instant::now() + SHORTEST_PAUSE;
                 next = if hurry { earliest } else { now + TICK };
@@ -479,9 +485,6 @@ impl Monitor {
             if let (ToMonitor::Notice(notice), Some(notifiers)) = (message, &mut self.notifiers) {
                 notifiers.show(&notice);
             }
-        }
-        if let Some(notifiers) = &mut self.notifiers {
-            notifiers.tick();
         }
         Ok(())
     }
