@@ -82,7 +82,6 @@ enum event_kind {
 
 /* process_event.flags */
 #define PROCESS_KERNEL 1   /* a kernel thread: no executable */
-#define PROCESS_DELETED 2  /* the executable has no name on disk any more */
 #define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
 #define PROCESS_ARGUMENTS_CUT 8
 #define PROCESS_MEMORY 16  /* executable on a kernel-internal mount: memfd */

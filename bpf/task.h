@@ -145,8 +145,6 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	if (!file)
 		return;
 	identify_file(BPF_CORE_READ(file, f_inode), &event->executable);
-	if (BPF_CORE_READ(file, f_inode, i_nlink) == 0)
-		event->flags |= PROCESS_DELETED;
 	if (BPF_CORE_READ(file, f_inode, i_sb, s_fsnotify_mask) & FS_OPEN_EXEC)
 		event->flags |= PROCESS_WATCHED;
 	event->path_bytes = path_components(file, event);

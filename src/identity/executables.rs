@@ -4,7 +4,7 @@
 //! just before. Both are brought together here. A descriptor that fanotify cannot give is asked for through /proc.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -22,16 +22,17 @@ use super::{
     Running,
     fanotify::Group,
     known::{Known, is_same_content},
-    opener::{Job, OpenAsUser, Opener},
+    opener::{Job, OpenAsUser, Opener, PATIENCE},
     watcher::{Arrival, Watcher},
 };
 use crate::capture::{FileIdentity, FileProbe, Found, ProcessEvent, ProcessId, Unwatched};
 
 /// Ids that are in use at a time; with more, all are forgotten.
 const MOST_IDS: u32 = 32_768;
-/// How long fanotify may take before /proc is asked, and how long anybody may take.
+/// How long fanotify may take before /proc is asked.
 const FANOTIFY_PATIENCE: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a file that could not be opened is not tried again for a process that goes on to talk.
+const FAILED_PAUSE: Duration = Duration::from_secs(60);
 /// How long an executed file waits for its process event.
 const RECENT: Duration = Duration::from_secs(10);
 /// Descriptors on their way to the main thread; more wait in the kernel.
@@ -39,13 +40,19 @@ const ON_THE_WAY: usize = 256;
 /// Executables that wait to be opened through /proc.
 const MOST_WANTED: usize = 16_384;
 
+/// Why there is no digest, in the words of error.log.
+const GONE: &str = "its process ended before the file could be opened";
+
+/// A wanted file: thread-group id of the process that runs it, and the id under which it is wanted.
+pub(super) type Key = (u32, u32);
+
 /// What the threads tell.
 #[derive(Debug)]
 pub(super) enum Seen {
     /// A file was executed.
     Executed(Arrival),
     /// What became of a file that was asked for.
-    Opened(u32, io::Result<(Found, File)>),
+    Opened(Key, io::Result<(Found, File)>),
     /// fanotify's queue overflowed: whatever was known is suspect.
     Overflow,
     /// Something does not work (any more).
@@ -86,7 +93,6 @@ struct Wanted {
     job: Job,
     /// fanotify will bring it.
     watched: bool,
-    since: Instant,
     asked: bool,
 }
 
@@ -98,9 +104,11 @@ pub struct Executables {
     bell: Arc<EventFd>,
     jobs: Sender<Job>,
     recent: HashMap<u32, Vec<Recent>>,
-    wanted: HashMap<u32, Wanted>,
-    /// Ids of programs that ran before picosnitch.
+    wanted: BTreeMap<Key, Wanted>,
+    /// Ids of programs that ran before picosnitch, and of those whose file is tried again.
     existing: HashMap<ProcessId, u32>,
+    /// Ids without a digest, and since when.
+    failed: HashMap<u32, Instant>,
     first: u32,
     outgoing: Vec<Outgoing>,
 }
@@ -146,8 +154,9 @@ impl Executables {
             bell,
             jobs,
             recent: HashMap::new(),
-            wanted: HashMap::new(),
+            wanted: BTreeMap::new(),
             existing: HashMap::new(),
+            failed: HashMap::new(),
             first: 0,
             outgoing: Vec::new(),
         })
@@ -171,7 +180,7 @@ impl Executables {
         let id = self.want(event.id.tgid, file, event.watched, now);
         if !event.watched {
             // The watcher was too slow, or may not read it.
-            self.ask(id);
+            self.ask((event.id.tgid, id), now);
         }
         Some(id)
     }
@@ -181,13 +190,16 @@ impl Executables {
         if running.executable.inode == 0 {
             return None;
         }
-        let still_used = |id: &u32| *id >= self.first;
-        let id = running.executable_id.or_else(|| self.existing.get(&running.id).copied());
-        if let Some(id) = id.filter(still_used).or_else(|| self.known.id(&running.executable)) {
+        let usable = |id: &u32| {
+            let failed = self.failed.get(id).is_some_and(|since| now.duration_since(*since) > FAILED_PAUSE);
+            *id >= self.first && !failed
+        };
+        let id = self.existing.get(&running.id).copied().or(running.executable_id);
+        if let Some(id) = id.filter(usable).or_else(|| self.known.id(&running.executable)) {
             return Some(id);
         }
         let id = self.want(running.id.tgid, &running.executable, false, now);
-        self.ask(id);
+        self.ask((running.id.tgid, id), now);
         self.existing.insert(running.id, id);
         Some(id)
     }
@@ -204,7 +216,7 @@ impl Executables {
             let Ok(seen) = self.seen.try_recv() else { return };
             match seen {
                 Seen::Executed(arrival) => self.arrived(arrival, now),
-                Seen::Opened(id, opened) => self.opened(id, opened, now),
+                Seen::Opened(key, opened) => self.opened(key, opened, now),
                 Seen::Overflow => self.outgoing.push(Outgoing::Problem(
                     "The kernel's queue of executed files overflowed: every known SHA-256 is computed again. Programs \
                      that were started and ended meanwhile may lack theirs."
@@ -224,22 +236,19 @@ impl Executables {
             recent.retain(|recent| now.duration_since(recent.since) < RECENT);
             !recent.is_empty()
         });
-        let late: Vec<u32> = self
+        let waits = |wanted: &Wanted| now.duration_since(wanted.job.since);
+        let late: Vec<Key> = self
             .wanted
             .iter()
-            .filter(|(_, wanted)| !wanted.asked && now.duration_since(wanted.since) > FANOTIFY_PATIENCE)
-            .map(|(id, _)| *id)
+            .filter(|(_, wanted)| !wanted.asked && waits(wanted) > FANOTIFY_PATIENCE)
+            .map(|(key, _)| *key)
             .collect();
-        late.into_iter().for_each(|id| self.ask(id));
-        let outgoing = &mut self.outgoing;
-        self.wanted.retain(|id, wanted| {
-            let keep = now.duration_since(wanted.since) < PATIENCE;
-            if !keep {
-                let why = "its process ended before the file could be opened";
-                outgoing.push(Outgoing::Unhashed(*id, why.into()));
-            }
-            keep
-        });
+        late.into_iter().for_each(|key| self.ask(key, now));
+        let given_up: Vec<Key> =
+            self.wanted.iter().filter(|(_, wanted)| waits(wanted) >= PATIENCE).map(|(key, _)| *key).collect();
+        for key in given_up {
+            self.fail(key, GONE.into(), now);
+        }
         self.forget_if_too_many();
     }
 
@@ -255,59 +264,57 @@ impl Executables {
 
     fn arrived(&mut self, arrival: Arrival, now: Instant) {
         let Arrival { id, tgid, found, file } = arrival;
-        let waiting =
-            |wanted: &Wanted| wanted.job.tgid == tgid && is_same_content(&wanted.job.executable, &found.file);
-        let ids: Vec<u32> =
-            self.wanted.iter().filter(|(_, wanted)| waiting(wanted)).map(|(id, _)| *id).collect();
-        for id in ids {
+        let waiting = self.wanted.range((tgid, 0)..=(tgid, u32::MAX));
+        let keys: Vec<Key> = waiting
+            .filter(|(_, wanted)| is_same_content(&wanted.job.executable, &found.file))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
             // Hashed twice, once under each id: the event of the process came before the file.
             if let Ok(file) = file.try_clone() {
-                self.wanted.remove(&id);
-                self.outgoing.push(Outgoing::Hash { id, file, found });
+                self.wanted.remove(&key);
+                self.outgoing.push(Outgoing::Hash { id: key.1, file, found });
             }
         }
         self.outgoing.push(Outgoing::Hash { id, file, found });
         self.recent.entry(tgid).or_default().push(Recent { id, file: found.file, since: now });
     }
 
-    fn opened(&mut self, id: u32, opened: io::Result<(Found, File)>, now: Instant) {
-        let Some(wanted) = self.wanted.get(&id) else { return };
+    fn opened(&mut self, key: Key, opened: io::Result<(Found, File)>, now: Instant) {
+        let Some(wanted) = self.wanted.get(&key) else { return };
         match opened {
             Ok((found, file)) => {
-                self.wanted.remove(&id);
-                self.outgoing.push(Outgoing::Hash { id, file, found });
+                self.wanted.remove(&key);
+                self.outgoing.push(Outgoing::Hash { id: key.1, file, found });
             }
-            // The process is gone. fanotify may still bring the file.
-            Err(error)
-                if is_gone(&error) && wanted.watched && now.duration_since(wanted.since) < PATIENCE => {}
-            Err(error) => {
-                self.wanted.remove(&id);
-                let why = match is_gone(&error) {
-                    true => "its process ended before the file could be opened".into(),
-                    false => error.to_string(),
-                };
-                self.outgoing.push(Outgoing::Unhashed(id, why));
-            }
+            // The process is gone. fanotify may still bring the file, until it is given up.
+            Err(error) if is_gone(&error) && wanted.watched => {}
+            Err(error) if is_gone(&error) => self.fail(key, GONE.into(), now),
+            Err(error) => self.fail(key, error.to_string(), now),
         }
     }
 
     fn want(&mut self, tgid: u32, executable: &FileIdentity, watched: bool, now: Instant) -> u32 {
         let id = self.known.new_id();
         let job = Job { id: Some(id), tgid, executable: *executable, since: now };
-        self.wanted.insert(id, Wanted { job, watched, since: now, asked: false });
+        self.wanted.insert((tgid, id), Wanted { job, watched, asked: false });
         id
     }
 
     /// Has a wanted file opened through /proc.
-    fn ask(&mut self, id: u32) {
+    fn ask(&mut self, key: Key, now: Instant) {
         let too_many = self.wanted.len() > MOST_WANTED;
-        let Some(wanted) = self.wanted.get_mut(&id) else { return };
+        let Some(wanted) = self.wanted.get_mut(&key) else { return };
         wanted.asked = true;
         if too_many || self.jobs.send(wanted.job.clone()).is_err() {
-            self.wanted.remove(&id);
-            let why = "too many files are waited for; is a file system stuck?";
-            self.outgoing.push(Outgoing::Unhashed(id, why.into()));
+            self.fail(key, "too many files are waited for; is a file system stuck?".into(), now);
         }
+    }
+
+    fn fail(&mut self, key: Key, why: String, now: Instant) {
+        self.wanted.remove(&key);
+        self.failed.insert(key.1, now);
+        self.outgoing.push(Outgoing::Unhashed(key.1, why));
     }
 
     fn forget_if_too_many(&mut self) {
@@ -319,6 +326,7 @@ impl Executables {
         let _ = self.group.forget_modifications();
         self.recent.clear();
         self.existing.clear();
+        self.failed.clear();
         // Those that are still waited for come under ids that are too old: they are asked for again when they talk.
         self.wanted.clear();
         self.first = next;

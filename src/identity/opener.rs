@@ -39,8 +39,8 @@ pub(super) struct Job {
 
 /// Jobs in a hurry at a time: each may mean a process, and whoever starts programs on FUSE decides how many.
 pub(super) const MOST_HURRIED: usize = 16;
-/// Nobody waits for it any more.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anybody waits for a file.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the executable of a process with the rights of its user, for files that not even root may read (FUSE).
 pub type OpenAsUser = fn(tgid: u32) -> io::Result<File>;
@@ -82,7 +82,7 @@ impl Opener {
                 self.known.remember(found, id);
             }
             let seen = match (job.id, opened) {
-                (Some(id), opened) => Seen::Opened(id, opened),
+                (Some(id), opened) => Seen::Opened((job.tgid, id), opened),
                 (None, Ok((found, file))) => Seen::Executed(Arrival { id, tgid: job.tgid, found, file }),
                 // The main thread will ask for it, and tell why not.
                 (None, Err(_)) => continue,
