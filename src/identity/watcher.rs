@@ -32,6 +32,9 @@ use super::{
 };
 use crate::capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
 
+/// How long executed files are left to gather in the kernel's queue, milliseconds: to be woken for each of them would slow
+/// down whoever starts programs. The queue holds the files themselves, so nothing is missed.
+const GATHERING: u8 = 2;
 /// How long a place that could not be watched is not tried again.
 const VISITS: Duration = Duration::from_secs(1);
 /// Places that are remembered.
@@ -84,17 +87,24 @@ impl Watcher {
     fn run(&self, mut mounts: Mounts, unwatched: Unwatched) -> io::Result<()> {
         let unwatched = unwatched.listen()?;
         let mut visited = Visited::default();
+        let mut gathering = false;
         loop {
             let mut ready = [
-                PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
                 PollFd::new(mounts.file().as_fd(), PollFlags::POLLPRI),
                 PollFd::new(unwatched.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut ready, PollTimeout::NONE) {
+            // What is not among the polled wakes nobody.
+            let (polled, timeout) = match gathering {
+                true => (2, PollTimeout::from(GATHERING)),
+                false => (3, PollTimeout::NONE),
+            };
+            match poll(&mut ready[..polled], timeout) {
+                Ok(0) => gathering = false,
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let [files, changed, hurried] =
+            let [changed, hurried, files] =
                 ready.map(|ready| ready.revents().is_some_and(|events| !events.is_empty()));
             if hurried {
                 let programs = unwatched.take()?;
@@ -109,8 +119,11 @@ impl Watcher {
             if changed {
                 self.watch_mounts(&mut mounts)?;
             }
-            if files && !self.take_files()? {
-                return Ok(());
+            if files {
+                if !self.take_files()? {
+                    return Ok(());
+                }
+                gathering = true;
             }
         }
     }
