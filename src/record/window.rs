@@ -11,8 +11,8 @@ use crate::model::{Amounts, Loss, LossKind, Peer, Record, Talker, Window};
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
 const MOST_GROUPS: usize = 1_000_000;
-/// Windows for which a group waits for the digests of its executables.
-const PATIENCE: u8 = 1;
+/// Seconds for which a group waits for the digests of its executables, at least one window.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// A talker whose executables may still be on their way through the hasher.
 #[derive(Clone, Debug)]
@@ -28,17 +28,20 @@ struct Known {
 #[derive(Debug)]
 pub struct OpenWindow {
     rules: LogRules,
+    /// Windows for which a group waits for the digests of its executables.
+    patience: u32,
     talkers: HashMap<u32, Known>,
-    groups: HashMap<(u32, Peer), (Amounts, u8)>,
+    groups: HashMap<(u32, Peer), (Amounts, u32)>,
     losses: HashMap<LossKind, u64>,
     forget_before: u32,
 }
 
 impl OpenWindow {
-    /// An empty window.
-    pub fn new(rules: LogRules) -> Self {
+    /// An empty window, `seconds` long.
+    pub fn new(rules: LogRules, seconds: u32) -> Self {
         Self {
             rules,
+            patience: (PATIENCE_SECONDS / seconds.max(1)).max(1),
             talkers: HashMap::new(),
             groups: HashMap::new(),
             losses: HashMap::new(),
@@ -95,7 +98,7 @@ impl OpenWindow {
             };
             known.resolve(digests);
             // With rules about digests, whoever has none yet waits until the hasher has given up.
-            if !known.complete && !last && (waited < PATIENCE || self.rules.need_digests()) {
+            if !known.complete && !last && (waited < self.patience || self.rules.need_digests()) {
                 self.groups.insert((id, peer), (amounts, waited.saturating_add(1)));
                 continue;
             }
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn traffic_of_one_talker_and_peer_is_one_record() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(all());
+        let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
         window.add(1, peer(80), amounts(10));
         window.add(1, peer(80), amounts(5));
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_blanked_leaves_no_trace() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(LogRules::default());
+        let mut window = OpenWindow::new(LogRules::default(), 10);
         window.add_talker(1, talker("x --password=1"), [None; 3]);
         window.add_talker(2, talker("x --password=2"), [None; 3]);
         window.add(1, peer(80), amounts(10));
@@ -204,11 +207,11 @@ mod tests {
     #[test]
     fn a_record_waits_for_its_digest_but_not_for_ever() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(all());
+        let mut window = OpenWindow::new(all(), 3);
         // Never comes.
         window.add_talker(1, talker("x"), [Some(7), None, None]);
         window.add(1, peer(80), amounts(10));
-        for round in 0..PATIENCE {
+        for round in 0..3 {
             assert!(window.close(1000, &digests, false).records.is_empty(), "round {round}");
         }
         assert_eq!(window.close(1000, &digests, false).records.len(), 1);
@@ -221,7 +224,7 @@ mod tests {
         let digests = Digests::start().unwrap();
         let digest = crate::model::Sha256([7; 32]);
         let ignore = vec![crate::config::Ignore::Port(80), crate::config::Ignore::Hash(digest)];
-        let mut window = OpenWindow::new(LogRules { ignore, ..all() });
+        let mut window = OpenWindow::new(LogRules { ignore, ..all() }, 10);
         window.add_talker(1, talker("x"), [None; 3]);
         let mut hashed = talker("y");
         hashed.program.sha256 = Some(digest);
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn talkers_are_forgotten_when_told() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(all());
+        let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
         window.add(1, peer(80), amounts(1));
         window.forget_before(2);

@@ -95,7 +95,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         text_logging.map(|path| TextLogging::start(path, Arc::clone(&problems))).transpose()?;
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder {
-        window: OpenWindow::new(settings.rules.clone()),
+        window: OpenWindow::new(settings.rules.clone(), settings.write_limit_seconds),
         digests: Digests::start()?,
         writing,
         text_logging,
