@@ -11,6 +11,7 @@ pub mod config;
 pub mod identity;
 pub mod layout;
 pub mod model;
+pub mod names;
 pub mod notify;
 pub mod outside;
 pub mod record;

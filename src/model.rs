@@ -88,8 +88,32 @@ pub struct Talker {
     pub uid: u32,
     /// Network namespace of the socket: its inode number (`ns_common.inum`), 0 when unknown.
     pub network_namespace: u32,
+    /// Where it ran.
+    pub place: Place,
+}
+
+/// Where a process ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
     /// Path of the process's cgroup (version 2), for example `/system.slice/nginx.service`; empty when unknown.
     pub cgroup: Bytes,
+    /// systemd unit; empty without one.
+    pub unit: Bytes,
+    /// Engine and name of the container, for example `docker web-1`; empty outside of one.
+    pub container: Bytes,
+    /// Application: `Flatpak org.mozilla.firefox`, `Snap firefox`, or the id of a desktop application; empty when unknown.
+    pub app: Bytes,
+}
+
+/// Where the other end of the traffic is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    /// Country (two letters, ISO 3166-1), or the purpose of an address that is in none (`private`); empty when unknown.
+    pub country: Arc<str>,
+    /// Number of the autonomous system; 0 when unknown.
+    pub network_number: u32,
+    /// Name of the autonomous system; empty when unknown.
+    pub network: Arc<str>,
 }
 
 /// How the domain of a peer is known. The numbers are stored: never change one.
@@ -149,6 +173,8 @@ pub struct Record {
     pub time: i64,
     /// Who talked; shared, since one program makes many records.
     pub talker: Arc<Talker>,
+    /// Where the peer is.
+    pub location: Location,
     /// With whom.
     pub peer: Peer,
     /// How much.

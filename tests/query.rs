@@ -17,7 +17,7 @@ use std::{
 };
 
 use picosnitch::{
-    model::{Amounts, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window},
+    model::{Amounts, Location, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window},
     store::Writer,
 };
 use serde_json::{Value, json};
@@ -78,6 +78,7 @@ fn record(path: &[u8], address: &str, port: i32, amounts: (u64, u64, u64)) -> Re
             remote_port: port,
             ..Peer::default()
         },
+        location: Location::default(),
         amounts: Amounts { connections: amounts.0, sent: amounts.1, received: amounts.2 },
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The rooms, in the direction in which data flows.
-const ROOMS: [&str; 7] = ["capture", "identity", "record", "store", "outside", "notify", "ui"];
+const ROOMS: [&str; 8] = ["capture", "identity", "names", "record", "store", "outside", "notify", "ui"];
 
 /// What every room may use; these use only each other.
 const SHARED: [&str; 4] = ["model", "layout", "config", "error_chain"];
@@ -21,8 +21,9 @@ const WIRING: [&str; 3] = ["roles", "selftest", "cli"];
 const PUBLIC: [(&str, &str); 2] = [("ui", "format"), ("ui", "time")];
 
 /// Libraries that only one room may use.
-const KEPT: [(&str, &str); 5] = [
+const KEPT: [(&str, &str); 6] = [
     ("libbpf_rs", "capture"),
+    ("maxminddb", "names"),
     ("rusqlite", "store"),
     ("zbus", "notify"),
     ("ureq", "outside"),

@@ -52,6 +52,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// VirusTotal look-ups.
     pub virustotal: VirusTotal,
+    /// Who is behind an address.
+    pub names: Names,
 }
 
 /// `[monitor]`
@@ -107,6 +109,15 @@ pub struct VirusTotal {
     pub request_limit_seconds: u32,
     /// The API.
     pub url: String,
+}
+
+/// `[names]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Names {
+    /// MaxMind DB file of countries; `None`: the packaged one.
+    pub country_file: Option<PathBuf>,
+    /// MaxMind DB file of networks (autonomous systems); `None`: networks are not known.
+    pub network_file: Option<PathBuf>,
 }
 
 impl Default for Monitor {
@@ -302,6 +313,25 @@ impl Config {
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
         sentences
     }
+
+    /// A sentence for every file that is named and cannot be there yet: no reason to refuse the configuration.
+    pub fn missing_files(&self) -> Vec<String> {
+        let files = [
+            ("names.country_file", &self.names.country_file),
+            ("names.network_file", &self.names.network_file),
+        ];
+        let missing = |(key, file): (&str, &Option<PathBuf>)| {
+            let file = file.as_ref().filter(|file| !file.is_file())?;
+            Some(format!("{key}: there is no file {}", file.display()))
+        };
+        files.into_iter().filter_map(missing).collect()
+    }
+}
+
+const FILE_ALLOWED: &str = "the path of a file, from the root: /...";
+
+fn is_file_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() < 4096 && !text.contains('\0')
 }
 
 /// It goes into an HTTP header: nothing may end that.

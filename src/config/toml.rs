@@ -1,5 +1,7 @@
 //! `config.toml`.
 
+use std::path::PathBuf;
+
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -77,6 +79,14 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     if let Some(seconds) = table.integer("request_limit_seconds", super::REQUEST_LIMIT_SECONDS) {
         config.virustotal.request_limit_seconds = seconds;
     }
+    table.finish();
+
+    let mut table = top.table("names");
+    let file = |text: String| Some(PathBuf::from(text));
+    config.names.country_file =
+        table.text("country_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
+    config.names.network_file =
+        table.text("network_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
     table.finish();
 
     top.finish();

@@ -5,15 +5,19 @@
 //! executed file, so that the recorder can hash it, and knows which files are still what they were.
 
 mod cgroups;
+mod container_names;
 mod executables;
 mod fanotify;
 mod known;
 mod mounts;
 mod opener;
+mod place;
 mod processes;
 mod watcher;
 
 pub use cgroups::Cgroups;
+pub use container_names::ContainerNames;
 pub use executables::{Executables, Outgoing};
 pub use opener::OpenAsUser;
+pub use place::{CgroupPlace, Container, place};
 pub use processes::{Ancestry, Process, Processes, Running};

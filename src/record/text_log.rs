@@ -94,7 +94,7 @@ mod tests {
     use std::{fs, sync::Arc};
 
     use super::*;
-    use crate::model::{Amounts, Peer, Sha256, Talker};
+    use crate::model::{Amounts, Location, Peer, Sha256, Talker};
 
     fn record(name: &[u8]) -> Record {
         let program = |path: &[u8]| Program {
@@ -112,7 +112,7 @@ mod tests {
             ..Peer::default()
         };
         let amounts = Amounts { connections: 1, sent: 2, received: 3 };
-        Record { time: 1_700_000_000, talker: Arc::new(talker), peer, amounts }
+        Record { time: 1_700_000_000, talker: Arc::new(talker), location: Location::default(), peer, amounts }
     }
 
     #[test]

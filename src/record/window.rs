@@ -6,7 +6,7 @@ use super::{
     digests::{Digests, State},
     log_rules::LogRules,
 };
-use crate::model::{Amounts, Loss, LossKind, Peer, Record, Talker, Window};
+use crate::model::{Amounts, Location, Loss, LossKind, Peer, Record, Talker, Window};
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
@@ -107,7 +107,7 @@ impl OpenWindow {
             }
             let talker = Arc::clone(&known.talker);
             if !self.rules.blank_anything() {
-                window.records.push(Record { time, talker, peer, amounts });
+                window.records.push(Record { time, talker, location: Location::default(), peer, amounts });
             } else {
                 // What was blanked may have been the only difference.
                 *merged.entry((talker, peer)).or_default() += amounts;
@@ -116,6 +116,7 @@ impl OpenWindow {
         window.records.extend(merged.into_iter().map(|((talker, peer), amounts)| Record {
             time,
             talker,
+            location: Location::default(),
             peer,
             amounts,
         }));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Amounts, Loss, Peer, Talker},
+    names::Files,
     notify::Notice,
     outside::virustotal,
     record::{digests::FileState, log_rules::LogRules},
@@ -26,6 +27,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// What of the traffic is logged.
     pub rules: LogRules,
+    /// Files that know countries and networks.
+    pub geography: Files,
 }
 
 /// Where and how the user is told of programs.
@@ -47,7 +50,7 @@ pub struct Telling {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToRecorder {
     /// The first message, with the socket on which live.sock is listened to.
-    Settings(Settings),
+    Settings(Box<Settings>),
     /// An executable to hash, with its descriptor. Ids are never used again.
     Executable {
         /// Its id.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -107,7 +108,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         executables,
         every_exe: config.monitor.every_exe,
         cgroups,
-        talkers: Talkers::default(),
+        talkers: Talkers::new(Path::new("/")),
         recorder,
         notifiers: config.notifications.desktop.then(Notifiers::new),
         terminals,

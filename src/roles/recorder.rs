@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     model::Loss,
+    names::Geography,
     record::{digests::Digests, problems::Problems, window::OpenWindow},
 };
 
@@ -94,7 +96,11 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     let text_logging =
         text_logging.map(|path| TextLogging::start(path, Arc::clone(&problems))).transpose()?;
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
+    let directory = settings.telling.record_json.parent().unwrap_or(Path::new("/"));
+    let (geography, unknown) = Geography::start(&settings.geography, directory);
+    unknown.iter().for_each(|problem| problems.report(problem));
     let mut recorder = Recorder {
+        geography,
         window: OpenWindow::new(settings.rules.clone(), settings.write_limit_seconds),
         digests: Digests::start()?,
         writing,
@@ -139,6 +145,7 @@ fn wait(mut interests: Vec<PollFd<'_>>, until: Option<Instant>) -> io::Result<bo
 }
 
 struct Recorder {
+    geography: Geography,
     window: OpenWindow,
     digests: Digests,
     writing: Option<Writing>,
@@ -224,7 +231,16 @@ impl Recorder {
 
     fn close_window(&mut self, last: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
+        let mut window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
+        self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
+        for record in &mut window.records {
+            // What was blanked is not located.
+            record.location = record
+                .peer
+                .remote_address
+                .map(|address| self.geography.location(address))
+                .unwrap_or_default();
+        }
         if let Some(text_logging) = &self.text_logging
             && !window.records.is_empty()
         {

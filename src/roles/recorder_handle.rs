@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config::Config,
     layout::Layout,
+    names::Files,
     outside::virustotal,
     record::{log_rules::LogRules, problems::say},
 };
@@ -68,7 +69,7 @@ impl Recorder {
             .map_err(io_error(fail))?;
         let mut recorder = Self { child, channel, waiting: VecDeque::new(), waiting_bytes: 0, lost_flows: 0 };
         recorder.tell(
-            &ToRecorder::Settings(Settings {
+            &ToRecorder::Settings(Box::new(Settings {
                 database: config.log.sqlite.then(|| layout.database.clone()),
                 error_log: layout.error_log.clone(),
                 telling: Telling {
@@ -86,7 +87,11 @@ impl Recorder {
                 write_limit_seconds: config.log.write_limit_seconds,
                 retention_days: config.log.retention_days,
                 rules: LogRules::of(config),
-            }),
+                geography: Files {
+                    country: config.names.country_file.clone(),
+                    network: config.names.network_file.clone(),
+                },
+            })),
             Some(listener),
         )?;
         Ok(recorder)

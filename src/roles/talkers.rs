@@ -1,10 +1,10 @@
 //! Talkers by the short ids under which the recorder knows them.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, path::Path, time::Instant};
 
 use crate::{
-    identity::{Ancestry, Executables},
-    model::{Bytes, Program, Talker},
+    identity::{Ancestry, Container, ContainerNames, Executables, place},
+    model::{Bytes, Place, Program, Talker},
 };
 
 /// Talkers that are known at a time; with more, all get new ids.
@@ -33,14 +33,19 @@ struct Key {
 }
 
 /// The table behind the ids.
-#[derive(Default)]
 pub struct Talkers {
+    containers: ContainerNames,
     talkers: HashMap<Key, u32>,
     bytes: usize,
     next: u32,
 }
 
 impl Talkers {
+    /// Nobody has talked. Names of containers are looked for below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { containers: ContainerNames::new(root), talkers: HashMap::new(), bytes: 0, next: 0 }
+    }
+
     /// The id of a talker, and what the recorder has to be told first.
     pub fn id(
         &mut self,
@@ -71,10 +76,18 @@ impl Talkers {
         self.next = self.next.wrapping_add(1);
         let [program, parent, grandparent] = key.programs.clone();
         let talker =
-            Talker { program, parent, grandparent, uid, network_namespace, cgroup: key.cgroup.clone() };
+            Talker { program, parent, grandparent, uid, network_namespace, place: self.place(&key.cgroup) };
         introductions.push(Introduction::Talker(id, Box::new(talker), executables));
         self.talkers.insert(key, id);
         id
+    }
+
+    fn place(&mut self, cgroup: &Bytes) -> Place {
+        let found = place(cgroup);
+        let containers = &mut self.containers;
+        let label = |container: Container| container.label(containers.name(&container).as_deref());
+        let container = found.container.map(label).unwrap_or_default();
+        Place { cgroup: cgroup.clone(), unit: found.unit, container, app: found.app }
     }
 }
 
@@ -87,7 +100,7 @@ mod tests {
 
     #[test]
     fn talkers_with_long_command_lines_are_forgotten_before_they_fill_the_memory() {
-        let mut talkers = Talkers::default();
+        let mut talkers = Talkers::new(Path::new("/"));
         let mut forgotten = 0;
         for number in 0..4096_u32 {
             let mut running = Running::default();

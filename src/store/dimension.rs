@@ -55,6 +55,16 @@ pub enum Dimension {
     Cgroup,
     /// systemd unit.
     Unit,
+    /// Container: its engine and its name.
+    Container,
+    /// Flatpak, Snap or application of the desktop.
+    App,
+    /// Country of the peer, or the purpose of its address.
+    Country,
+    /// Number of the peer's autonomous system; 0 when unknown.
+    Asn,
+    /// Name of the peer's autonomous system.
+    Network,
     /// End of the window, unix seconds UTC.
     Time,
 }
@@ -70,7 +80,7 @@ pub(super) enum Kind {
 
 impl Dimension {
     /// Every dimension, in the order in which they are listed to the user.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::Executable,
         Self::Name,
         Self::CommandLine,
@@ -94,6 +104,11 @@ impl Dimension {
         Self::NetworkNamespace,
         Self::Cgroup,
         Self::Unit,
+        Self::Container,
+        Self::App,
+        Self::Country,
+        Self::Asn,
+        Self::Network,
         Self::Time,
     ];
 
@@ -123,6 +138,11 @@ impl Dimension {
             Self::NetworkNamespace => "netns",
             Self::Cgroup => "cgroup",
             Self::Unit => "unit",
+            Self::Container => "container",
+            Self::App => "app",
+            Self::Country => "country",
+            Self::Asn => "asn",
+            Self::Network => "network",
             Self::Time => "time",
         }
     }
@@ -137,6 +157,7 @@ impl Dimension {
             | Self::Protocol
             | Self::Family
             | Self::NetworkNamespace
+            | Self::Asn
             | Self::Time => Kind::Integer,
             _ => Kind::Bytes,
         }
@@ -232,10 +253,11 @@ impl Filter {
                     Dimension::Protocol => {
                         (protocol_number(&text), "expected a protocol's name (tcp, udp, icmp, ...) or number")
                     }
+                    Dimension::Asn => (asn_number(&text), "expected a number, with or without AS before it"),
                     Dimension::Family => (family_number(&text), "expected ipv4, ipv6, packet or a number"),
                     _ => (None, "expected an integer"),
                 };
-                let number = named.map(i64::from).or_else(|| text.parse().ok());
+                let number = named.or_else(|| text.parse().ok());
                 (number.map(|number| Wanted::Value(Value::Integer(number))), expected)
             }
         };
@@ -272,20 +294,25 @@ const PROTOCOLS: [(&str, u16); 8] = [
 /// Address families with a name: `AF_INET`, `AF_INET6`, `AF_PACKET` (`<linux/socket.h>`).
 const FAMILIES: [(&str, u16); 3] = [("ipv4", 2), ("ipv6", 10), ("packet", 17)];
 
-fn number_of(table: &[(&str, u16)], text: &str) -> Option<u16> {
-    table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| *number)
+fn number_of(table: &[(&str, u16)], text: &str) -> Option<i64> {
+    table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| i64::from(*number))
 }
 
 fn name_of(table: &[(&'static str, u16)], number: i64) -> Option<&'static str> {
     table.iter().find(|(_, known)| i64::from(*known) == number).map(|(name, _)| *name)
 }
 
-fn protocol_number(text: &str) -> Option<u16> {
+fn protocol_number(text: &str) -> Option<i64> {
     number_of(&PROTOCOLS, text)
 }
 
-fn family_number(text: &str) -> Option<u16> {
+fn family_number(text: &str) -> Option<i64> {
     number_of(&FAMILIES, text)
+}
+
+fn asn_number(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as"))?;
+    digits.parse::<u32>().ok().map(i64::from)
 }
 
 /// The name of a protocol, where it has one here.

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr};
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::ToSqlOutput, types::ValueRef};
 use sha2::Digest;
 
-use crate::model::{Peer, Program, Talker};
+use crate::model::{Location, Peer, Place, Program, Talker};
 
 /// Entries in one cache; at about 56 bytes each. A cache that is full starts anew.
 const CACHE_LIMIT: usize = 8192;
@@ -96,7 +96,7 @@ impl Interner {
         for program in [&talker.program, &talker.parent, &talker.grandparent] {
             digest.program(program);
         }
-        digest.number(talker.uid.into()).number(talker.network_namespace.into()).bytes(&talker.cgroup);
+        digest.number(talker.uid.into()).number(talker.network_namespace.into()).place(&talker.place);
         let key = digest.finish();
         if let Some(id) = self.talkers.get(&key) {
             return Ok(id);
@@ -104,7 +104,7 @@ impl Interner {
         let program = self.program(connection, &talker.program)?;
         let parent = self.program(connection, &talker.parent)?;
         let grandparent = self.program(connection, &talker.grandparent)?;
-        let cgroup = cgroup(connection, &talker.cgroup)?;
+        let cgroup = cgroup(connection, &talker.place)?;
         let row = params![program, parent, grandparent, talker.uid, talker.network_namespace, cgroup];
         let id = find_or_insert(
             connection,
@@ -143,11 +143,18 @@ impl Interner {
     }
 
     /// The id of a peer without its ports.
-    pub fn endpoint(&mut self, connection: &Connection, peer: &Peer) -> rusqlite::Result<i64> {
+    pub fn endpoint(
+        &mut self,
+        connection: &Connection,
+        peer: &Peer,
+        location: &Location,
+    ) -> rusqlite::Result<i64> {
         let mut digest = Digester::default();
         digest.number(peer.family.into()).number(peer.protocol.into());
         digest.address(peer.local_address).address(peer.remote_address);
         digest.bytes(&peer.domain).number(peer.domain_source as u64);
+        digest.bytes(location.country.as_bytes()).number(location.network_number.into());
+        digest.bytes(location.network.as_bytes());
         let key = digest.finish();
         if let Some(id) = self.endpoints.get(&key) {
             return Ok(id);
@@ -156,25 +163,42 @@ impl Interner {
         let local = address(connection, peer.local_address)?;
         let domain = domain(connection, &peer.domain)?;
         let source = peer.domain_source as u8;
+        let network = network(connection, location)?;
         let id = find_or_insert(
             connection,
             "SELECT id FROM endpoint WHERE remote_address = ?1 AND local_address = ?2 AND domain = ?3 AND \
-             domain_source = ?4 AND family = ?5 AND protocol = ?6",
-            "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![remote, local, domain, source, peer.family, peer.protocol],
+             domain_source = ?4 AND family = ?5 AND protocol = ?6 AND country = ?7 AND network = ?8",
+            "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol, country, \
+             network) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![remote, local, domain, source, peer.family, peer.protocol, &*location.country, network],
         )?;
         self.endpoints.put(key, id);
         Ok(id)
     }
 }
 
-fn cgroup(connection: &Connection, path: &[u8]) -> rusqlite::Result<i64> {
+fn cgroup(connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
-        "SELECT id FROM cgroup WHERE lookup = ?1 AND path = ?2 AND unit = ?3",
-        "INSERT INTO cgroup (lookup, path, unit) VALUES (?1, ?2, ?3)",
-        params![lookup(&sha2::Sha256::digest(path).into()), Stored(path), Stored(unit(path))],
+        "SELECT id FROM cgroup WHERE lookup = ?1 AND path = ?2 AND unit = ?3 AND container = ?4 AND app = ?5",
+        "INSERT INTO cgroup (lookup, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            lookup(&sha2::Sha256::digest(&place.cgroup).into()),
+            Stored(&place.cgroup),
+            Stored(&place.unit),
+            Stored(&place.container),
+            Stored(&place.app),
+        ],
+    )
+}
+
+/// The id of an autonomous system; 0 for an unknown one.
+fn network(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM network WHERE number = ?1 AND name = ?2",
+        "INSERT INTO network (number, name) VALUES (?1, ?2)",
+        params![location.network_number, &*location.network],
     )
 }
 
@@ -220,15 +244,6 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The systemd unit of a cgroup path: the last component that is named like one, else empty.
-pub(super) fn unit(path: &[u8]) -> &[u8] {
-    const SUFFIXES: [&[u8]; 6] = [b".service", b".scope", b".socket", b".slice", b".mount", b".swap"];
-    let named = |component: &&[u8]| {
-        SUFFIXES.iter().any(|suffix| component.len() > suffix.len() && component.ends_with(suffix))
-    };
-    path.split(|byte| *byte == b'/').rfind(named).unwrap_or_default()
-}
-
 /// The part of a digest that a table indexes.
 fn lookup(key: &Key) -> i64 {
     let mut first = [0; 8];
@@ -253,6 +268,10 @@ impl Digester {
 
     fn address(&mut self, address: Option<IpAddr>) -> &mut Self {
         self.bytes(&address.map(octets).unwrap_or_default())
+    }
+
+    fn place(&mut self, place: &Place) -> &mut Self {
+        self.bytes(&place.cgroup).bytes(&place.unit).bytes(&place.container).bytes(&place.app)
     }
 
     fn program(&mut self, program: &Program) -> &mut Self {

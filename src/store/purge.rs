@@ -72,6 +72,7 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
          SELECT grandparent FROM talker)",
         "DELETE FROM cgroup WHERE id NOT IN (SELECT cgroup FROM talker)",
         "DELETE FROM domain WHERE id NOT IN (SELECT domain FROM endpoint)",
+        "DELETE FROM network WHERE id != 0 AND id NOT IN (SELECT network FROM endpoint)",
         "DELETE FROM address WHERE id NOT IN (SELECT remote_address FROM endpoint UNION SELECT local_address \
          FROM endpoint)",
     ] {

@@ -87,6 +87,7 @@ enum Table {
     Cgroup,
     Endpoint,
     Domain,
+    Network,
     RemoteAddress,
     LocalAddress,
 }
@@ -103,8 +104,9 @@ impl Dimension {
             | Self::GrandparentCommandLine
             | Self::GrandparentSha256 => Table::Grandparent,
             Self::Uid | Self::NetworkNamespace => Table::Talker,
-            Self::Cgroup | Self::Unit => Table::Cgroup,
-            Self::Protocol | Self::Family => Table::Endpoint,
+            Self::Cgroup | Self::Unit | Self::Container | Self::App => Table::Cgroup,
+            Self::Protocol | Self::Family | Self::Country => Table::Endpoint,
+            Self::Asn | Self::Network => Table::Network,
             Self::Domain => Table::Domain,
             Self::Address => Table::RemoteAddress,
             Self::LocalAddress => Table::LocalAddress,
@@ -131,6 +133,11 @@ impl Dimension {
             Self::NetworkNamespace => "talker.network_namespace",
             Self::Cgroup => "cgroup.path",
             Self::Unit => "cgroup.unit",
+            Self::Container => "cgroup.container",
+            Self::App => "cgroup.app",
+            Self::Country => "endpoint.country",
+            Self::Asn => "network.number",
+            Self::Network => "network.name",
             Self::Protocol => "endpoint.protocol",
             Self::Family => "endpoint.family",
             Self::Domain => "domain.name",
@@ -159,6 +166,7 @@ impl Table {
             Self::Cgroup => &[TALKER, "JOIN cgroup ON cgroup.id = talker.cgroup"],
             Self::Endpoint => &[ENDPOINT],
             Self::Domain => &[ENDPOINT, "JOIN domain ON domain.id = endpoint.domain"],
+            Self::Network => &[ENDPOINT, "JOIN network ON network.id = endpoint.network"],
             Self::RemoteAddress => {
                 &[ENDPOINT, "LEFT JOIN address AS remote ON remote.id = endpoint.remote_address"]
             }
@@ -173,7 +181,9 @@ impl Table {
         match self {
             Self::Record => None,
             Self::Talker | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => Some("talker"),
-            Self::Endpoint | Self::Domain | Self::RemoteAddress | Self::LocalAddress => Some("endpoint"),
+            Self::Endpoint | Self::Domain | Self::Network | Self::RemoteAddress | Self::LocalAddress => {
+                Some("endpoint")
+            }
         }
     }
 }

@@ -110,7 +110,7 @@ fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Windo
     )?;
     for (sequence, record) in (first..).zip(&window.records) {
         let talker = interner.talker(transaction, &record.talker)?;
-        let endpoint = interner.endpoint(transaction, &record.peer)?;
+        let endpoint = interner.endpoint(transaction, &record.peer, &record.location)?;
         insert.execute(params![
             window.time,
             sequence,

@@ -10,6 +10,7 @@ mod harness;
 mod identity;
 mod machine;
 mod outside;
+mod places;
 mod prompt;
 mod races;
 mod record;

@@ -12,11 +12,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    intern::unit,
     schema::{self, APPLICATION_ID, Found, MIGRATIONS},
     *,
 };
-use crate::model::{Amounts, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window};
+use crate::model::{Amounts, Location, Loss, LossKind, Peer, Place, Program, Record, Sha256, Talker, Window};
 
 mod trouble;
 
@@ -44,7 +43,12 @@ fn record(path: &[u8], remote: &str, port: i32, sent: u64, received: u64) -> Rec
             grandparent: Program::default(),
             uid: 4_294_967_294,
             network_namespace: 4_026_531_840,
-            cgroup: b"/system.slice/tool.service".to_vec(),
+            place: Place {
+                cgroup: b"/system.slice/tool.service".to_vec(),
+                unit: b"tool.service".to_vec(),
+                container: b"docker web-1".to_vec(),
+                app: b"Snap tool".to_vec(),
+            },
         }),
         peer: Peer {
             family: if remote.contains(':') { 10 } else { 2 },
@@ -56,6 +60,7 @@ fn record(path: &[u8], remote: &str, port: i32, sent: u64, received: u64) -> Rec
             domain: b"example.com".to_vec(),
             ..Peer::default()
         },
+        location: Location { country: "NL".into(), network_number: 64496, network: "Example".into() },
         amounts: Amounts { connections: 1, sent, received },
     }
 }
@@ -129,6 +134,11 @@ fn what_is_written_comes_back_in_every_dimension() {
     assert_eq!(value(Dimension::NetworkNamespace), Value::Integer(4_026_531_840));
     assert_eq!(value(Dimension::Cgroup), Value::Bytes(b"/system.slice/tool.service".to_vec()));
     assert_eq!(value(Dimension::Unit), Value::Bytes(b"tool.service".to_vec()));
+    assert_eq!(value(Dimension::Container), Value::Bytes(b"docker web-1".to_vec()));
+    assert_eq!(value(Dimension::App), Value::Bytes(b"Snap tool".to_vec()));
+    assert_eq!(value(Dimension::Country), Value::Bytes(b"NL".to_vec()));
+    assert_eq!(value(Dimension::Asn), Value::Integer(64496));
+    assert_eq!(value(Dimension::Network), Value::Bytes(b"Example".to_vec()));
     assert_eq!(value(Dimension::Time), Value::Integer(1_700_000_000));
     // The same bytes find it again, and other bytes that look alike do not.
     let found = |bytes: &[u8]| {
@@ -363,22 +373,6 @@ fn a_reader_sees_whole_windows_while_the_writer_writes() {
     assert_eq!(sum(&reader), 5000);
 }
 
-#[test]
-fn units_are_the_last_component_that_is_named_like_one() {
-    for (path, expected) in [
-        ("/system.slice/nginx.service", "nginx.service"),
-        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.scope", "app-x.scope"),
-        ("/system.slice/docker-0a.scope/init", "docker-0a.scope"),
-        ("/system.slice", "system.slice"),
-        ("/.service", ""),
-        ("/", ""),
-        ("", ""),
-    ] {
-        assert_eq!(unit(path.as_bytes()), expected.as_bytes(), "{path}");
-    }
-}
-
-/// 200,000 records as a busy desktop would make them: few programs, some thousand peers, a local port each.
 #[test]
 fn records_are_small_and_written_quickly() {
     let (_directory, path) = place();
