@@ -32,9 +32,9 @@ use super::{
 };
 use crate::capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
 
-/// How long executed files are left to gather in the kernel's queue, milliseconds: to be woken for each of them would slow
-/// down whoever starts programs. The queue holds the files themselves, so nothing is missed.
-const GATHERING: u8 = 2;
+/// How long executed files are left to gather in the kernel's queue: to be woken for each of them would slow down whoever
+/// starts programs. The queue holds the files themselves, so nothing is missed.
+const GATHERING: Duration = Duration::from_millis(2);
 /// How long a place that could not be watched is not tried again.
 const VISITS: Duration = Duration::from_secs(1);
 /// Places that are remembered.
@@ -87,7 +87,7 @@ impl Watcher {
     fn run(&self, mut mounts: Mounts, unwatched: Unwatched) -> io::Result<()> {
         let unwatched = unwatched.listen()?;
         let mut visited = Visited::default();
-        let mut gathering = false;
+        let mut gather_until = Instant::now();
         loop {
             let mut ready = [
                 PollFd::new(mounts.file().as_fd(), PollFlags::POLLPRI),
@@ -95,12 +95,11 @@ impl Watcher {
                 PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
             ];
             // What is not among the polled wakes nobody.
-            let (polled, timeout) = match gathering {
-                true => (2, PollTimeout::from(GATHERING)),
+            let (polled, timeout) = match Instant::now() < gather_until {
+                true => (2, PollTimeout::try_from(GATHERING).unwrap_or(PollTimeout::ZERO)),
                 false => (3, PollTimeout::NONE),
             };
             match poll(&mut ready[..polled], timeout) {
-                Ok(0) => gathering = false,
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -123,7 +122,7 @@ impl Watcher {
                 if !self.take_files()? {
                     return Ok(());
                 }
-                gathering = true;
+                gather_until = Instant::now() + GATHERING;
             }
         }
     }

@@ -14,7 +14,13 @@ use std::{
 };
 
 use maxminddb::{Mmap, Reader};
-use nix::{fcntl::OFlag, sys::stat::Mode};
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        stat::Mode,
+    },
+};
 use serde::{Deserialize, Serialize};
 
 use super::special::{inner, purpose};
@@ -54,6 +60,8 @@ struct Database {
     /// What the file was when it was read.
     version: Option<Version>,
     reader: Option<Reader<Mmap>>,
+    /// The user was told that this version cannot be used.
+    told: bool,
 }
 
 /// Device, inode, size and modification time, which differ when a file was replaced or written.
@@ -93,7 +101,8 @@ impl Geography {
         let packaged = || PACKAGED.iter().map(PathBuf::from).find(|path| path.exists());
         let paths = [files.country.clone().or_else(packaged), files.network.clone()];
         let databases = paths.into_iter().flatten();
-        let databases = databases.map(|path| Database { path, version: None, reader: None }).collect();
+        let databases =
+            databases.map(|path| Database { path, version: None, reader: None, told: false }).collect();
         let mut geography = Self {
             databases,
             known: HashMap::new(),
@@ -118,23 +127,24 @@ impl Geography {
         let mut problems = Vec::new();
         for database in &mut self.databases {
             let version = version(&database.path);
-            if version == database.version && version.is_some() {
+            if version == database.version && (version.is_some() || database.told) {
                 continue;
             }
-            let missing = version.is_none() && database.version.is_none() && database.reader.is_some();
             database.version = version;
+            database.told = false;
             match open(&database.path, &self.directory) {
                 Ok(reader) => {
                     database.reader = Some(reader);
                     self.known.clear();
                 }
-                // Said once.
-                Err(_) if missing => {}
-                Err(why) => problems.push(format!(
-                    "{} cannot be used ({why}): the countries or networks that it tells are those of the last time, or \
-                     unknown. It must be a MaxMind DB file that the user picosnitch may read.",
-                    database.path.display()
-                )),
+                Err(why) => {
+                    database.told = true;
+                    problems.push(format!(
+                        "{} cannot be used ({why}): the countries or networks that it tells are those of the last \
+                         time, or unknown. It must be a MaxMind DB file that the user picosnitch may read.",
+                        database.path.display()
+                    ));
+                }
             }
         }
         problems
@@ -217,7 +227,10 @@ fn open(path: &Path, directory: &Path) -> io::Result<Reader<Mmap>> {
         return Err(io::Error::other("not a regular file of at most 1 GiB"));
     }
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_EXCL;
-    let mut copy = File::from(nix::fcntl::open(directory, flags, Mode::S_IRUSR)?);
+    let copy = nix::fcntl::open(directory, flags, Mode::S_IRUSR)
+        // Not every file system has files without a name; memory costs more, but is everywhere.
+        .or_else(|_| memfd_create(c"picosnitch", MFdFlags::MFD_CLOEXEC))?;
+    let mut copy = File::from(copy);
     io::copy(&mut file, &mut copy)?;
     copy.rewind()?;
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
@@ -266,6 +279,7 @@ mod tests {
         let file = place.path().join("country.mmdb");
         let (mut geography, problems) = start(&file, place.path());
         assert!(problems.len() == 1 && problems[0].contains("No such file"), "{problems:?}");
+        assert_eq!(geography.read(), [""; 0], "said once");
         assert_eq!(&*country(&mut geography, "193.0.6.139"), "");
         fs::copy(COUNTRIES, &file).unwrap();
         assert_eq!(geography.read(), [""; 0]);
