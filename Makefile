@@ -17,9 +17,10 @@ test: lint
 	scripts/as-root target/release/picosnitch selftest --timeout 3000
 	cargo xtask vm --kernel 6.1 -- picosnitch selftest --timeout 3000
 
-# The same proof under every kernel we support, three times in a row each.
+# The same proof under every kernel we support, three times in a row each, and the tests that need root.
 test-kernels: setup-test
-	cargo xtask vm --timeout 3600 -- sh -c 'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done'
+	cargo xtask vm --tests --memory 4G --timeout 7200 -- sh -c \
+		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; picosnitch-test-daemon'
 
 lint: setup-test
 	cargo fmt --all --check

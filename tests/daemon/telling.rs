@@ -274,7 +274,9 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     let terminal = posix_openpt(flags).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
-    let slave = File::options().read(true).write(true).open(ptsname_r(&terminal).unwrap()).unwrap();
+    // Not the terminal of this process, whom its end would end.
+    let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let slave = slave.open(ptsname_r(&terminal).unwrap()).unwrap();
     let mut command = picosnitch(base.path(), &["start-no-daemon"]);
     command.stdin(slave).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Killed(command.spawn().unwrap());

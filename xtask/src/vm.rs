@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -21,6 +22,9 @@ const SUITE: &str = "trixie";
 
 /// Programs that a run needs, as `make setup` installs them.
 const NEEDED: [&str; 3] = ["qemu-system-x86_64", "busybox", "python3"];
+
+/// What the tests read of the project, besides their binaries.
+const COUNTRIES: &str = "assets/country.mmdb";
 
 /// Where the guest finds the files of this run.
 const STAGE: &str = "/mnt/picosnitch";
@@ -150,11 +154,18 @@ fn cached_kernel(kernels: &Path, kernel: &str) -> Option<PathBuf> {
         .map(|name| kernels.join(name))
 }
 
-/// The root image, made if it is not there.
+/// The root image, made if it is not there, or was made by another version of the script.
 fn find_image(scripts: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
-    let image = cache.join(format!("{SUITE}.ext4"));
+    let mut version = DefaultHasher::new();
+    fs::read(scripts.join("make-image")).context("cannot read make-image")?.hash(&mut version);
+    let image = cache.join(format!("{SUITE}-{:08x}.ext4", version.finish() as u32));
     if image.exists() {
         return Ok(image);
+    }
+    for old in fs::read_dir(cache)?.flatten() {
+        if old.file_name().to_str().is_some_and(|name| name.starts_with(SUITE) && name.ends_with(".ext4")) {
+            let _ = fs::remove_file(old.path());
+        }
     }
     eprintln!("--- making the root image {} (once)", image.display());
     // Files of root's can only be made by root; the cache belongs to whoever runs this.
@@ -205,6 +216,12 @@ fn stage(root: &Path, options: &Options) -> anyhow::Result<tempfile::TempDir> {
         }
     }
     let mut script = format!("set -e\ncp {STAGE}/picosnitch* /usr/local/bin/\n");
+    if options.tests {
+        // They read it by the path they were built at.
+        put(&root.join(COUNTRIES), "country.mmdb")?;
+        let there = root.join(COUNTRIES);
+        script += &format!("install -D {STAGE}/country.mmdb '{}'\n", there.display());
+    }
     for link in links {
         let Some((directory, _)) = link.rsplit_once('/') else { bail!("no absolute path: {link}") };
         script += &format!("mkdir -p '{directory}'\nln -sf /usr/local/bin/picosnitch '{link}'\n");
