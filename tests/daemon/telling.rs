@@ -5,7 +5,12 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{ffi::OsStringExt, fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{OpenOptionsExt, PermissionsExt},
+        net::UnixStream,
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -275,8 +280,8 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     // Not the terminal of this process, whom its end would end.
-    let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY);
-    let slave = slave.open(ptsname_r(&terminal).unwrap()).unwrap();
+    let path = ptsname_r(&terminal).unwrap();
+    let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap();
     let mut command = picosnitch(base.path(), &["start-no-daemon"]);
     command.stdin(slave).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Killed(command.spawn().unwrap());
