@@ -18,6 +18,8 @@ use super::{
 };
 use crate::model::{Amounts, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window};
 
+mod oracle;
+mod rollups;
 mod trouble;
 
 fn place() -> (TempDir, PathBuf) {
