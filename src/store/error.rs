@@ -118,6 +118,11 @@ impl StoreError {
         }
     }
 
+    /// An `Interrupter` ended the question.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Sql { source, .. } if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
+    }
+
     /// The kernel refused: the user lacks the right to open the file.
     pub fn is_permission(&self) -> bool {
         match self {

@@ -163,6 +163,7 @@ impl Interner {
         let local = address(connection, peer.local_address)?;
         let domain = domain(connection, &peer.domain)?;
         let source = peer.domain_source as u8;
+        let country = country(connection, location)?;
         let network = network(connection, location)?;
         let id = find_or_insert(
             connection,
@@ -170,7 +171,7 @@ impl Interner {
              domain_source = ?4 AND family = ?5 AND protocol = ?6 AND country = ?7 AND network = ?8",
             "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol, country, \
              network) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![remote, local, domain, source, peer.family, peer.protocol, &*location.country, network],
+            params![remote, local, domain, source, peer.family, peer.protocol, country, network],
         )?;
         self.endpoints.put(key, id);
         Ok(id)
@@ -192,7 +193,15 @@ fn cgroup(connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
     )
 }
 
-/// The id of an autonomous system; 0 for an unknown one.
+fn country(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM country WHERE name = ?1",
+        "INSERT INTO country (name) VALUES (?1)",
+        params![&*location.country],
+    )
+}
+
 fn network(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,

@@ -1,12 +1,16 @@
 //! The connection log in SQLite: schema, writer, reader, query. All SQL of the project is here.
 
+mod answer;
 mod dimension;
 mod error;
 mod intern;
+mod packed;
 mod purge;
 mod query;
 mod reader;
+mod rollup;
 mod schema;
+mod sums;
 mod writer;
 
 #[cfg(test)]
@@ -16,5 +20,5 @@ pub use dimension::{Dimension, Filter, FilterError, UnknownDimension, Value, fam
 pub use error::StoreError;
 pub use purge::Purged;
 pub use query::{Query, Range, Sort};
-pub use reader::{Reader, Row};
+pub use reader::{Interrupter, Reader, Row};
 pub use writer::Writer;

@@ -1,10 +1,20 @@
 //! Retention: deleting what is old, in small steps, and what nothing refers to any more.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::AtomicBool,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{error::StoreError, schema::failed, writer::Writer};
+use super::{
+    error::StoreError,
+    query::Range,
+    rollup::{self, LEVELS},
+    schema::failed,
+    sums::{Adder, Parts},
+    writer::Writer,
+};
 
 /// Records in one transaction, about: whole windows are deleted. A transaction of this size takes some
 /// milliseconds.
@@ -46,8 +56,10 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
             .query_row([older_than, CHUNK - 1], |row| row.get(0))
             .optional()?;
         let before = last.map_or(older_than, |last| last + 1);
-        let deleted = connection.execute("DELETE FROM record WHERE time < ?1", [before])?;
-        purged.records += deleted as u64;
+        let transaction = connection.transaction()?;
+        rollup::cut(&transaction, before)?;
+        purged.records += transaction.execute("DELETE FROM record WHERE time < ?1", [before])? as u64;
+        transaction.commit()?;
         if last.is_none() {
             break;
         }
@@ -57,12 +69,16 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
         return Ok(purged);
     }
     let (mut talkers, mut endpoints) = (Used::new(connection, "talker")?, Used::new(connection, "endpoint")?);
-    {
-        let mut statement = connection.prepare("SELECT talker, endpoint FROM record")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            talkers.mark(row.get(0)?);
-            endpoints.mark(row.get(1)?);
+    // Their rollups tell the same, sooner.
+    for (used, parts) in [
+        (&mut talkers, Parts { talker: true, ..Parts::default() }),
+        (&mut endpoints, Parts { endpoint: true, ..Parts::default() }),
+    ] {
+        let never = AtomicBool::new(false);
+        let mut adder = Adder::new(connection, (parts, Parts::default()), |_| true, &never);
+        adder.add(Range::default(), LEVELS.len())?;
+        for key in adder.finish().keys() {
+            used.mark(if parts.talker { key.talker } else { key.endpoint });
         }
     }
     purged.orphans += talkers.delete_others(connection, "talker")?;
@@ -72,7 +88,8 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
          SELECT grandparent FROM talker)",
         "DELETE FROM cgroup WHERE id NOT IN (SELECT cgroup FROM talker)",
         "DELETE FROM domain WHERE id NOT IN (SELECT domain FROM endpoint)",
-        "DELETE FROM network WHERE id != 0 AND id NOT IN (SELECT network FROM endpoint)",
+        "DELETE FROM country WHERE id NOT IN (SELECT country FROM endpoint)",
+        "DELETE FROM network WHERE id NOT IN (SELECT network FROM endpoint)",
         "DELETE FROM address WHERE id NOT IN (SELECT remote_address FROM endpoint UNION SELECT local_address \
          FROM endpoint)",
     ] {

@@ -4,13 +4,18 @@ use std::{
     fs, io,
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, types::ValueRef};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, types::ValueRef};
 
 use super::{
-    dimension::{Dimension, Kind, Value},
+    answer,
+    dimension::{Dimension, Filter, Kind, Value},
     error::StoreError,
     query::{Query, Range},
     schema::{self, Found, MIGRATIONS, failed},
@@ -34,6 +39,23 @@ pub struct Row {
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// Ends, from another thread, the question that a [`Reader`] is answering: its answer is an error for which
+/// [`StoreError::is_interrupted`] holds. Without such a question it does nothing.
+#[derive(Clone)]
+pub struct Interrupter {
+    handle: Arc<InterruptHandle>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Interrupter {
+    /// Ends the question.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.handle.interrupt();
+    }
 }
 
 impl Reader {
@@ -65,29 +87,58 @@ impl Reader {
             Found::Version(found) if found < known => {
                 Err(StoreError::Older { path: path.to_owned(), found, known })
             }
-            Found::Version(_) => Ok(Self { path: path.to_owned(), connection }),
+            Found::Version(_) => {
+                connection.set_prepared_statement_cache_capacity(64);
+                Ok(Self { path: path.to_owned(), connection, interrupted: Arc::default() })
+            }
+        }
+    }
+
+    /// What another thread can end a question with.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter {
+            handle: Arc::new(self.connection.get_interrupt_handle()),
+            interrupted: Arc::clone(&self.interrupted),
         }
     }
 
     /// Answers a question.
     ///
     /// # Errors
-    /// Those of SQLite.
+    /// Those of SQLite; [`StoreError::is_interrupted`] when an [`Interrupter`] ended it.
     pub fn query(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
-        let compiled = query.compile();
+        self.read(|connection| answer::rows(connection, query, &self.interrupted))
+    }
+
+    /// Sums over time, for a chart: one for each two neighbours of `edges` (unix seconds, growing), from the first second
+    /// up to, and without, the second. Quick when the edges are whole quarters of an hour, or few.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn series(&self, filters: &[Filter], edges: &[i64]) -> Result<Vec<Amounts>, StoreError> {
+        self.read(|connection| answer::series(connection, (filters, edges), &self.interrupted))
+    }
+
+    /// Times of the first and the last window with a record; `None` for a log without any.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn extent(&self) -> Result<Option<(i64, i64)>, StoreError> {
+        self.read(|connection| {
+            let edge = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+            let first = edge("SELECT min(time) FROM record")?;
+            Ok(first.zip(edge("SELECT max(time) FROM record")?))
+        })
+    }
+
+    /// Reads in one transaction: all statements see the same log.
+    fn read<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.interrupted.store(false, Ordering::Relaxed);
         let read = || {
-            let mut statement = self.connection.prepare(&compiled.sql)?;
-            let dimensions = &query.group_by;
-            let rows = statement.query_map(rusqlite::params_from_iter(&compiled.parameters), |row| {
-                let mut values = Vec::with_capacity(dimensions.len());
-                for (index, dimension) in dimensions.iter().enumerate() {
-                    values.push(value(*dimension, row.get_ref(index)?));
-                }
-                let amount = |index| row.get(dimensions.len() + index).map(|sum: i64| sum.max(0) as u64);
-                let amounts = Amounts { connections: amount(0)?, sent: amount(1)?, received: amount(2)? };
-                Ok(Row { values, amounts })
-            })?;
-            rows.collect::<Result<Vec<_>, _>>()
+            let transaction = self.connection.unchecked_transaction()?;
+            let answer = read(&transaction)?;
+            transaction.commit()?;
+            Ok(answer)
         };
         read().map_err(failed(&self.path, "cannot read the log"))
     }
@@ -114,7 +165,7 @@ impl Reader {
 
 /// A value as a dimension means it. What does not fit its dimension (someone edited the file) is shown as
 /// what it is.
-fn value(dimension: Dimension, stored: ValueRef<'_>) -> Value {
+pub(super) fn value(dimension: Dimension, stored: ValueRef<'_>) -> Value {
     match (dimension.kind(), stored) {
         (_, ValueRef::Null) => Value::None,
         (_, ValueRef::Integer(number)) => Value::Integer(number),

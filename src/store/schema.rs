@@ -11,7 +11,11 @@ pub const APPLICATION_ID: i64 = i64::from_be_bytes([0, 0, 0, 0, b'p', b's', b'n'
 
 /// What leads from one version to the next: entry 0 makes version 1 of an empty file. Entries are only ever
 /// appended; docs/schema.md has the history.
-pub const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0003.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// What is in a file.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use super::{
     error::StoreError,
     intern::Interner,
+    rollup::{self, CatchUp},
     schema::{self, Found, MIGRATIONS, failed},
 };
 use crate::model::{LossKind, Window};
@@ -27,6 +28,10 @@ pub struct Writer {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) interner: Interner,
+    /// Time of the window that was written last; after the start that of the latest one. The buckets that it is in are
+    /// not rolled up.
+    pub(super) last: Option<i64>,
+    pub(super) catch_up: CatchUp,
 }
 
 impl Writer {
@@ -47,6 +52,10 @@ impl Writer {
             Found::Empty => 0,
             Found::Version(version) => version,
         };
+        if version == 0 {
+            // What a purge frees can be given back in small steps. Only an empty file can be told so.
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(&fail)?;
+        }
         // Not inside a transaction: there it has no effect.
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(&fail)?;
@@ -63,7 +72,11 @@ impl Writer {
             )
             .map_err(&fail)?;
         schema::migrate(&mut connection, path, version, MIGRATIONS)?;
-        Ok(Self { path: path.to_owned(), connection, interner: Interner::default() })
+        let last = connection
+            .query_row("SELECT max(time) FROM record", [], |row| row.get(0))
+            .map_err(failed(path, "cannot read the log"))?;
+        let path = path.to_owned();
+        Ok(Self { path, connection, interner: Interner::default(), last, catch_up: CatchUp::default() })
     }
 
     /// Writes a window in one transaction; on an error nothing of it is written.
@@ -78,11 +91,22 @@ impl Writer {
         }
         let written = (|| {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !window.records.is_empty() {
+                if let Some(last) = self.last {
+                    rollup::leave(&transaction, last, window.time)?;
+                }
+                rollup::invalidate(&transaction, window.time)?;
+            }
             insert(&transaction, &mut self.interner, window)?;
             transaction.commit()
         })();
         match written {
-            Ok(()) => self.interner.committed(),
+            Ok(()) => {
+                self.interner.committed();
+                if !window.records.is_empty() {
+                    self.last = Some(window.time);
+                }
+            }
             // The rows behind the ids that were just handed out are gone again.
             Err(_) => self.interner.rolled_back(),
         }

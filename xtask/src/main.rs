@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ask;
 mod bench;
+mod generate;
 mod instructions;
 mod vm;
 
@@ -17,8 +19,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Ask a log everything that the screens ask, and say how long that takes
+    AskDb(ask::Options),
     /// Measure what picosnitch costs: each load with and without it, in the same run
     Bench(bench::Options),
+    /// Make a log with months of made-up records
+    GenDb(generate::Options),
     /// Count the instructions that the verifier processes for each BPF program, here and under stock kernels
     Instructions(instructions::Options),
     /// Run a command under stock kernels in virtual machines
@@ -26,7 +32,26 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    // What these measure is nothing like itself without optimisation.
+    if cfg!(debug_assertions)
+        && std::env::args_os().nth(1).is_some_and(|chore| chore == "gen-db" || chore == "ask-db")
+    {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut again = std::process::Command::new(cargo);
+        again
+            .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+            .args(std::env::args_os().skip(1));
+        return match again.status() {
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => {
+                eprintln!("xtask: cannot run cargo: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let result = match Cli::parse().chore {
+        Chore::AskDb(options) => ask::run(&options),
+        Chore::GenDb(options) => generate::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Vm(options) => vm::run(&options),

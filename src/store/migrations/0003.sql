@@ -2,6 +2,12 @@
 ALTER TABLE cgroup ADD COLUMN container TEXT NOT NULL DEFAULT '';
 ALTER TABLE cgroup ADD COLUMN app TEXT NOT NULL DEFAULT '';
 
+CREATE TABLE country (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+INSERT INTO country (id, name) VALUES (1, '');
+
 -- Number 0 is an unknown one.
 CREATE TABLE network (
     id INTEGER PRIMARY KEY,
@@ -9,7 +15,7 @@ CREATE TABLE network (
     name TEXT NOT NULL,
     UNIQUE (number, name)
 );
-INSERT INTO network (id, number, name) VALUES (0, 0, '');
+INSERT INTO network (id, number, name) VALUES (1, 0, '');
 
 -- What is known of an address changes: the same one has another row then.
 DROP VIEW connection_log;
@@ -21,12 +27,12 @@ CREATE TABLE new_endpoint (
     domain_source INTEGER NOT NULL,
     family INTEGER NOT NULL,
     protocol INTEGER NOT NULL,
-    country TEXT NOT NULL,
+    country INTEGER NOT NULL REFERENCES country (id),
     network INTEGER NOT NULL REFERENCES network (id),
     UNIQUE (remote_address, local_address, domain, domain_source, family, protocol, country, network)
 );
 INSERT INTO new_endpoint
-SELECT id, remote_address, local_address, domain, domain_source, family, protocol, '', 0 FROM endpoint;
+SELECT id, remote_address, local_address, domain, domain_source, family, protocol, 1, 1 FROM endpoint;
 DROP TABLE endpoint;
 ALTER TABLE new_endpoint RENAME TO endpoint;
 

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::model::{Amounts, Location, Loss, LossKind, Peer, Place, Program, Record, Sha256, Talker, Window};
 
+mod oracle;
+mod rollups;
 mod trouble;
 
 fn place() -> (TempDir, PathBuf) {
