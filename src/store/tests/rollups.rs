@@ -45,7 +45,7 @@ impl Random {
     /// A question of any kind about times around `first` to `last`.
     fn query(&mut self, first: i64, last: i64) -> Query {
         let zone = self.pick(&[0, 3600, -34_200, 20_700, 45_900]);
-        let mut point = |random: &mut Self| {
+        let point = |random: &mut Self| {
             let time = first - 5000 + random.below((last - first) as u64 + 10_000) as i64;
             // Any second, a window's end, or the edge of a local quarter, hour or day.
             let step = random.pick(&[1, 1, 10, 900, 3600, 86_400]);
