@@ -131,6 +131,9 @@ fn write_all(shared: &(Mutex<Queue>, Condvar), mut thread: Thread<'_>) {
                 let lost = window.records.len();
                 thread.problems.report(&format!("{lost} records could not be written and are lost."));
             }
+        } else {
+            // Nobody waits meanwhile: each step is short, and the next window ends it.
+            while is_idle(shared) && thread.catch_up() {}
         }
     }
     if let Some(writer) = &mut thread.writer
@@ -139,6 +142,11 @@ fn write_all(shared: &(Mutex<Queue>, Condvar), mut thread: Thread<'_>) {
     {
         thread.problems.report(&crate::error_chain(&error));
     }
+}
+
+fn is_idle(shared: &(Mutex<Queue>, Condvar)) -> bool {
+    let queue = lock(&shared.0);
+    queue.windows.is_empty() && !queue.end
 }
 
 /// The next window, or `None` at the end, and whether the end has come.
@@ -187,6 +195,15 @@ impl Thread<'_> {
             }
         }
         result
+    }
+
+    /// Makes rollups that are missing; false when there are none, or it has to wait.
+    fn catch_up(&mut self) -> bool {
+        match self.writer.as_mut().map(Writer::catch_up) {
+            Some(Ok(more)) => more,
+            // A lock or a full disk is told when the next window meets it; questions are answered without, too.
+            _ => false,
+        }
     }
 
     fn purge(&mut self, now: i64) {

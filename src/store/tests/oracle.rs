@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, types::Value as Sql};
 
-use super::super::{
+use super::*;
+use crate::store::{
     dimension::{Value, Wanted},
     intern::octets,
     reader::value,
 };
-use super::*;
 
 /// What the records alone say.
 pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {

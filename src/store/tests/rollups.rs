@@ -229,7 +229,7 @@ fn a_log_of_version_1_gets_its_rollups_and_answers_all_the_while() {
         let connection = Connection::open(&path).unwrap();
         connection
             .execute_batch(
-                "DROP TABLE rollup_quarter_hour; DROP TABLE rollup_day; DROP TABLE rollup_four_weeks; \
+                "PRAGMA foreign_keys = OFF; DROP TABLE rollup_quarter_hour; DROP TABLE rollup_day; DROP TABLE rollup_four_weeks; \
                  DROP TABLE local_ports_day; DROP TABLE local_ports_four_weeks; DROP VIEW connection_log; \
                  ALTER TABLE cgroup DROP COLUMN container; ALTER TABLE cgroup DROP COLUMN app; \
                  CREATE TEMP TABLE same AS SELECT id, min(id) OVER (PARTITION BY remote_address, local_address, \
