@@ -19,6 +19,20 @@ pub fn terminal(bytes: &[u8]) -> String {
     })
 }
 
+/// A text that is safe for a terminal, for one whose locale is not UTF-8: other characters than ASCII become
+/// `\u{e9}`. Such a terminal would see single bytes, some of which are control characters.
+pub fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+        }
+    }
+    out
+}
+
 /// Text for a JSON string: valid UTF-8 as it is, bytes that are no UTF-8 as `\xff`. To be escaped by a JSON
 /// serialiser, and the whole document by [`json_document`].
 pub fn json_text(bytes: &[u8]) -> String {
