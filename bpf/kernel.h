@@ -181,6 +181,7 @@ struct page;
 struct bpf_iter_meta { struct seq_file *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 struct bpf_sock_addr_kern { struct sock *sk; };
+struct trace_event_raw_sock_msg_length { void *sk; int ret; int flags; };
 struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; __u32 fd; struct file *file; };
 
 #pragma clang attribute pop

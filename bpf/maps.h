@@ -203,30 +203,29 @@ enum turn { FIRST, SECOND, THIRD };
 /*
  * Whether this program is the one to do the work. Each leaves a note for the next: 1, the first one did it; 2, the second
  * one was there. The third one, where there is one, clears the note, or does what both were skipped for. Who cannot
- * leave a note leaves the work to the next.
+ * leave a note leaves the work to the next; the last one needs none.
  */
 static __always_inline bool is_mine(enum twice hook, enum turn turn)
 {
+	enum turn last = hook == TWICE_SENT || hook == TWICE_RECEIVED ? THIRD : SECOND;
 	struct done *note;
+	bool did = false;
 	__u8 *mark;
 
 	if (!have_seconds)
 		return turn == FIRST;
-	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0,
-				    turn == THIRD ? 0 : BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!note)
-		return turn == SECOND;
-	mark = &note->by_first[hook];
-	if (turn == FIRST) {
-		*mark = 1;
-		return true;
-	}
-	if (turn == SECOND ? *mark == 1 : *mark != 0) {
-		*mark = turn == SECOND ? 2 : 0;
+	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (note) {
+		mark = &note->by_first[hook];
+		did = turn == SECOND ? *mark == 1 : turn == THIRD && *mark != 0;
+		*mark = turn == FIRST ? 1 : turn == SECOND ? 2 : 0;
+	} else if (turn != last) {
 		return false;
 	}
-	*mark = turn == SECOND ? 2 : 0;
-	COUNT(done_by_second, 1);
+	if (did)
+		return false;
+	if (turn != FIRST)
+		COUNT(done_by_second, 1);
 	return true;
 }
 

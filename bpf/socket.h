@@ -163,19 +163,11 @@ static __always_inline bool is_traffic(int flags)
 	return !(flags & (MSG_PEEK | MSG_ERRQUEUE));
 }
 
-/*
- * Where tracepoints can be preempted, a program is skipped while another task's call of it is interrupted on that CPU: the
- * shorter it can be interrupted, the fewer are skipped.
- */
 static __always_inline int counted(struct sock *sk, int result, int flags, enum direction direction, enum turn turn)
 {
-	if (have_seconds)
-		stay_alone();
 	if (is_counted(sk) && is_mine(direction == SENT ? TWICE_SENT : TWICE_RECEIVED, turn) &&
 	    (direction == SENT || is_traffic(flags)))
 		transferred(sk, NULL, result, direction);
-	if (have_seconds)
-		alone_no_more();
 	return 0;
 }
 
@@ -191,12 +183,6 @@ int BPF_PROG(sent_length_2, struct sock *sk, int result, int flags)
 	return counted(sk, result, flags, SENT, SECOND);
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(sent_length_3, struct sock *sk, int result, int flags)
-{
-	return counted(sk, result, flags, SENT, THIRD);
-}
-
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_length, struct sock *sk, int result, int flags)
 {
@@ -209,10 +195,28 @@ int BPF_PROG(received_length_2, struct sock *sk, int result, int flags)
 	return counted(sk, result, flags, RECEIVED, SECOND);
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(received_length_3, struct sock *sk, int result, int flags)
+/*
+ * The third programs are of the classic kind: for these the kernel holds preemption off before it looks whether one is running
+ * on that CPU (perf_trace_##call(), include/trace/perf.h), so no other task can stand in their way.
+ */
+static __always_inline int counted_at_last(struct trace_event_raw_sock_msg_length *event, enum direction direction)
 {
-	return counted(sk, result, flags, RECEIVED, THIRD);
+	if (!have_casts)
+		return 0;
+	return counted(bpf_rdonly_cast(event->sk, bpf_core_type_id_kernel(struct sock)), event->ret, event->flags,
+		       direction, THIRD);
+}
+
+SEC("tp/sock/sock_send_length")
+int sent_length_3(struct trace_event_raw_sock_msg_length *event)
+{
+	return counted_at_last(event, SENT);
+}
+
+SEC("tp/sock/sock_recv_length")
+int received_length_3(struct trace_event_raw_sock_msg_length *event)
+{
+	return counted_at_last(event, RECEIVED);
 }
 
 /* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */

@@ -63,6 +63,18 @@ pub fn first_address(address: IpAddr, prefix_length: u8) -> IpAddr {
     }
 }
 
+/// The last address of that network.
+pub fn last_address(address: IpAddr, prefix_length: u8) -> IpAddr {
+    match first_address(address, prefix_length) {
+        IpAddr::V4(first) => {
+            IpAddr::V4((u32::from(first) | u32::MAX.checked_shr(prefix_length.into()).unwrap_or(0)).into())
+        }
+        IpAddr::V6(first) => {
+            IpAddr::V6((u128::from(first) | u128::MAX.checked_shr(prefix_length.into()).unwrap_or(0)).into())
+        }
+    }
+}
+
 /// Who talked: a process, those who started it, and where it ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Talker {

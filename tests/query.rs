@@ -249,7 +249,15 @@ fn a_lack_of_rights_says_what_to_do() {
     if unsafe { libc::geteuid() } == 0 {
         command.uid(65_534).gid(65_534);
     }
-    let output = command.output().unwrap();
+    let output = loop {
+        // Another test may have forked while the copy was open for writing.
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            output => break output.unwrap(),
+        }
+    };
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("sudo picosnitch query") && message.contains("Permission denied"), "{message}");

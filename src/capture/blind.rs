@@ -18,6 +18,8 @@ pub struct BlindSpot {
 pub(super) enum Means {
     /// A tracepoint with types (`tp_btf`).
     Tracepoint(&'static str),
+    /// A tracepoint as perf_event_open(2) attaches to it (`tp`); it needs tracefs.
+    ClassicTracepoint(&'static str),
     /// Entry or exit of a kernel function (`fentry`, `fexit`).
     Function(&'static str),
     /// The root of the version 2 cgroup hierarchy.
@@ -232,8 +234,8 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("sending_ping6", Means::Function("ping_v6_sendmsg"), When::LengthTracepoints, FIRST_OF_RAW),
     hook("sent_length_2", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
     hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
-    hook("sent_length_3", Means::Tracepoint("sock_send_length"), When::Seconds, SECOND),
-    hook("received_length_3", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
+    hook("sent_length_3", Means::ClassicTracepoint("sock_send_length"), When::Seconds, SECOND),
+    hook("received_length_3", Means::ClassicTracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("describe_descriptor", Means::Call, When::Always, "the SHA-256 of executables"),
     hook("existing_processes", Means::Iterator, When::Always, "processes that started before picosnitch"),
     hook("existing_sockets", Means::Iterator, When::Always, "sockets that were opened before picosnitch"),
@@ -261,7 +263,7 @@ impl Hook {
     /// Why the hook cannot be attached; `Ok` when it may be tried.
     pub(super) fn is_possible(&self, features: &Features) -> Result<(), String> {
         match self.means {
-            Means::Tracepoint(name) if !features.has_tracepoint(name) => {
+            Means::Tracepoint(name) | Means::ClassicTracepoint(name) if !features.has_tracepoint(name) => {
                 Err(format!("this kernel has no tracepoint {name}"))
             }
             Means::Function(name) if !features.has_function(name) => Err(format!("this kernel has no function {name}")),

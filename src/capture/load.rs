@@ -258,7 +258,7 @@ pub(super) fn probe() -> Result<Features, CaptureError> {
         _ => None,
     });
     let tracepoints = HOOKS.iter().filter_map(|hook| match hook.means {
-        Means::Tracepoint(name) => Some(name),
+        Means::Tracepoint(name) | Means::ClassicTracepoint(name) => Some(name),
         _ => None,
     });
     let mut features = Features::probe(functions, tracepoints)?;

@@ -27,15 +27,25 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         Ok(loaded) => {
             let notes = loaded.config.not_yet_built();
             let config = serde_json::to_value(&loaded.config)?;
+            let ignored: Vec<(String, String)> =
+                loaded.config.log.ignore.iter().map(|rule| (rule.to_string(), rule.explanation())).collect();
             if options.json {
                 let file = match &loaded.source {
                     Source::Toml(path) | Source::Json(path) => Some(path.to_string_lossy()),
                     Source::Defaults(_) => None,
                 };
-                print_json(&json!({"valid": true, "file": file, "config": config, "notes": notes}))?;
+                let ignored: Vec<_> =
+                    ignored.iter().map(|(rule, matches)| json!({"rule": rule, "matches": matches})).collect();
+                print_json(
+                    &json!({"valid": true, "file": file, "config": config, "ignored": ignored, "notes": notes}),
+                )?;
             } else {
                 let mut text = format!("{}: valid\n\n", loaded.source);
                 describe("", &config, &mut text);
+                if !ignored.is_empty() {
+                    text += "\nNot logged (but notified, and kept in record.json):\n";
+                    text.extend(ignored.iter().map(|(rule, matches)| format!("  {rule}: {matches}\n")));
+                }
                 text.extend(notes.iter().map(|note| format!("\nnote: {note}")));
                 print(&format!("{}\n", lines(&text)))?;
             }

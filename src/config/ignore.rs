@@ -2,17 +2,17 @@
 
 use std::{fmt, net::IpAddr};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 
 use super::node::{Node, Raw, Reader, quoted};
 use crate::model::Sha256;
 
 /// A rule: records that match it are not logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ignore {
     /// The program has this digest.
     Hash(Sha256),
-    /// The remote port is this one; -1 is that of `monitor.every_exe`.
+    /// The local or the remote port is this one; -1 is that of `monitor.every_exe`.
     Port(i32),
     /// The domain is this one, in lower case, or below it.
     Domain(String),
@@ -40,10 +40,36 @@ impl fmt::Display for Ignore {
     }
 }
 
-impl Serialize for Ignore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Ignore {
+    /// Which records match: a sentence for people, without its subject.
+    pub fn explanation(&self) -> String {
+        match self {
+            Self::Hash(_) => "programs whose executable has this SHA-256".into(),
+            Self::Port(-1) => "executed programs that are recorded because of monitor.every_exe".into(),
+            Self::Port(port) => format!("the local or the remote port is {port}"),
+            Self::Domain(domain) => format!("the domain is {domain} or ends with .{domain}"),
+            Self::ReversedDomainPrefix(prefix) => {
+                let usual: Vec<&str> = prefix.trim_end_matches('.').rsplit('.').collect();
+                let whole = if prefix.ends_with('.') { "is below" } else { "is, is below or begins like" };
+                format!("the domain, read from its end, starts with {prefix}: it {whole} {}", usual.join("."))
+            }
+            Self::Network { address, prefix_length } => {
+                match crate::model::last_address(*address, *prefix_length) {
+                    last if last == *address => format!("the remote address is {address}"),
+                    last => format!("the remote address is one from {address} to {last}"),
+                }
+            }
+        }
     }
+}
+
+/// The rules as the user writes them.
+pub(super) fn as_text<S: Serializer>(rules: &[Ignore], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut sequence = serializer.serialize_seq(Some(rules.len()))?;
+    for rule in rules {
+        sequence.serialize_element(&rule.to_string())?;
+    }
+    sequence.end()
 }
 
 /// How a file writes domains.
@@ -136,6 +162,14 @@ fn network(text: &str) -> Option<Result<Ignore, String>> {
             Ok(length) if length <= bits => length,
             _ => return Some(Err(format!("the length of the network is a number from 0 to {bits}"))),
         },
+    };
+    // IPv4 over an IPv6 socket is recorded as IPv4.
+    let (address, prefix_length) = match address {
+        IpAddr::V6(mapped) if prefix_length >= 96 => match mapped.to_ipv4_mapped() {
+            Some(address) => (IpAddr::V4(address), prefix_length - 96),
+            None => (address, prefix_length),
+        },
+        _ => (address, prefix_length),
     };
     let address = crate::model::first_address(address, prefix_length);
     Some(Ok(Ignore::Network { address, prefix_length }))

@@ -83,6 +83,7 @@ pub struct Log {
     /// Store command lines.
     pub commands: bool,
     /// Records that match one of these are not logged.
+    #[serde(serialize_with = "ignore::as_text")]
     pub ignore: Vec<Ignore>,
     /// SQL server that gets a copy of every record.
     pub server: Option<Server>,
@@ -291,7 +292,13 @@ impl Config {
                 sentences.push(format!("{key} has no effect yet: {what}"));
             }
         };
-        say(!self.log.ignore.is_empty(), "log.ignore", "everything is logged");
+        let is_domain = |rule: &Ignore| matches!(rule, Ignore::Domain(_) | Ignore::ReversedDomainPrefix(_));
+        let of_domains = self.log.ignore.iter().any(is_domain);
+        say(
+            of_domains,
+            "log.ignore",
+            "domains are not known yet, so what the rules for domains name is logged",
+        );
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
         sentences
     }

@@ -248,6 +248,11 @@ impl KnownPrograms {
         all.into_iter().map(|(_, digest, verdict)| (digest, verdict)).collect()
     }
 
+    /// Whether a program with this digest has talked.
+    pub fn has_digest(&self, digest: Sha256) -> bool {
+        self.digests.values().any(|digests| digests.value.contains_key(&digest))
+    }
+
     /// Programs that talked, by path.
     pub fn count(&self) -> usize {
         self.executables[Rank::Program as usize].len()

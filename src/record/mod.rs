@@ -6,6 +6,7 @@ mod escape;
 pub mod exe_log;
 pub mod known_programs;
 pub mod log_file;
+pub mod log_rules;
 pub mod problems;
 pub mod text_log;
 pub mod window;

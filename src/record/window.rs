@@ -2,25 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::digests::{Digests, State};
+use super::{
+    digests::{Digests, State},
+    log_rules::LogRules,
+};
 use crate::model::{Amounts, Loss, LossKind, Peer, Record, Talker, Window};
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
 const MOST_GROUPS: usize = 1_000_000;
-/// Windows for which a group waits for the digests of its executables.
-const PATIENCE: u8 = 1;
-
-/// What is blanked before anything is stored (section `[log]` and `monitor.bandwidth` of the configuration).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blanking {
-    /// Keep bytes; without it only connections count.
-    pub bandwidth: bool,
-    /// Keep addresses and domains.
-    pub addresses: bool,
-    /// Keep command lines.
-    pub commands: bool,
-}
+/// Seconds for which a group waits for the digests of its executables, at least one window.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// A talker whose executables may still be on their way through the hasher.
 #[derive(Clone, Debug)]
@@ -35,18 +27,21 @@ struct Known {
 /// Collects traffic until the window is closed.
 #[derive(Debug)]
 pub struct OpenWindow {
-    blanking: Blanking,
+    rules: LogRules,
+    /// Windows for which a group waits for the digests of its executables.
+    patience: u32,
     talkers: HashMap<u32, Known>,
-    groups: HashMap<(u32, Peer), (Amounts, u8)>,
+    groups: HashMap<(u32, Peer), (Amounts, u32)>,
     losses: HashMap<LossKind, u64>,
     forget_before: u32,
 }
 
 impl OpenWindow {
-    /// An empty window.
-    pub fn new(blanking: Blanking) -> Self {
+    /// An empty window, `seconds` long.
+    pub fn new(rules: LogRules, seconds: u32) -> Self {
         Self {
-            blanking,
+            rules,
+            patience: (PATIENCE_SECONDS / seconds.max(1)).max(1),
             talkers: HashMap::new(),
             groups: HashMap::new(),
             losses: HashMap::new(),
@@ -56,11 +51,7 @@ impl OpenWindow {
 
     /// Introduces a talker; ids are never used again.
     pub fn add_talker(&mut self, id: u32, mut talker: Talker, executables: [Option<u32>; 3]) {
-        if !self.blanking.commands {
-            for program in [&mut talker.program, &mut talker.parent, &mut talker.grandparent] {
-                program.command_line.clear();
-            }
-        }
+        self.rules.blank_talker(&mut talker);
         self.talkers.insert(id, Known { talker: Arc::new(talker), executables, complete: false });
     }
 
@@ -71,14 +62,11 @@ impl OpenWindow {
 
     /// Adds traffic.
     pub fn add(&mut self, talker: u32, mut peer: Peer, mut amounts: Amounts) {
-        if !self.blanking.bandwidth {
-            (amounts.sent, amounts.received) = (0, 0);
+        if self.rules.ignores_peer(&peer) {
+            return;
         }
-        if !self.blanking.addresses {
-            (peer.local_address, peer.remote_address) = (None, None);
-            peer.domain.clear();
-            peer.domain_source = Default::default();
-        }
+        self.rules.blank_amounts(&mut amounts);
+        self.rules.blank_peer(&mut peer);
         // The record of an executed program (port -1) has no amounts.
         if amounts == Amounts::default() && peer.remote_port >= 0 {
             return;
@@ -109,12 +97,16 @@ impl OpenWindow {
                 continue;
             };
             known.resolve(digests);
-            if !known.complete && !last && waited < PATIENCE {
-                self.groups.insert((id, peer), (amounts, waited + 1));
+            // With rules about digests, whoever has none yet waits until the hasher has given up.
+            if !known.complete && !last && (waited < self.patience || self.rules.need_digests()) {
+                self.groups.insert((id, peer), (amounts, waited.saturating_add(1)));
+                continue;
+            }
+            if self.rules.ignores_digest(known.talker.program.sha256) {
                 continue;
             }
             let talker = Arc::clone(&known.talker);
-            if self.blanking.addresses && self.blanking.commands {
+            if !self.rules.blank_anything() {
                 window.records.push(Record { time, talker, peer, amounts });
             } else {
                 // What was blanked may have been the only difference.
@@ -157,7 +149,9 @@ impl Known {
 mod tests {
     use super::*;
 
-    const ALL: Blanking = Blanking { bandwidth: true, addresses: true, commands: true };
+    fn all() -> LogRules {
+        LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
+    }
 
     fn talker(command_line: &str) -> Talker {
         let mut talker = Talker::default();
@@ -183,7 +177,7 @@ mod tests {
     #[test]
     fn traffic_of_one_talker_and_peer_is_one_record() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(ALL);
+        let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
         window.add(1, peer(80), amounts(10));
         window.add(1, peer(80), amounts(5));
@@ -198,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_blanked_leaves_no_trace() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(Blanking { bandwidth: false, addresses: false, commands: false });
+        let mut window = OpenWindow::new(LogRules::default(), 10);
         window.add_talker(1, talker("x --password=1"), [None; 3]);
         window.add_talker(2, talker("x --password=2"), [None; 3]);
         window.add(1, peer(80), amounts(10));
@@ -213,11 +207,11 @@ mod tests {
     #[test]
     fn a_record_waits_for_its_digest_but_not_for_ever() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(ALL);
+        let mut window = OpenWindow::new(all(), 3);
         // Never comes.
         window.add_talker(1, talker("x"), [Some(7), None, None]);
         window.add(1, peer(80), amounts(10));
-        for round in 0..PATIENCE {
+        for round in 0..3 {
             assert!(window.close(1000, &digests, false).records.is_empty(), "round {round}");
         }
         assert_eq!(window.close(1000, &digests, false).records.len(), 1);
@@ -226,9 +220,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ignored_is_not_in_the_window() {
+        let digests = Digests::start().unwrap();
+        let digest = crate::model::Sha256([7; 32]);
+        let ignore = vec![crate::config::Ignore::Port(80), crate::config::Ignore::Hash(digest)];
+        let mut window = OpenWindow::new(LogRules { ignore, ..all() }, 10);
+        window.add_talker(1, talker("x"), [None; 3]);
+        let mut hashed = talker("y");
+        hashed.program.sha256 = Some(digest);
+        window.add_talker(2, hashed, [None; 3]);
+        let mut child = talker("z");
+        child.parent.sha256 = Some(digest);
+        window.add_talker(3, child, [None; 3]);
+        // Its digest is on the way.
+        window.add_talker(4, talker("w"), [Some(7), None, None]);
+        for id in 1..=4 {
+            window.add(id, peer(80), amounts(1));
+            window.add(id, peer(443), amounts(1));
+        }
+        let mut logged = |last| {
+            let mut lines: Vec<_> = window
+                .close(1000, &digests, last)
+                .records
+                .iter()
+                .map(|record| (record.talker.program.command_line.clone(), record.peer.remote_port))
+                .collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(logged(false), [(b"x".to_vec(), 443), (b"z".to_vec(), 443)]);
+        for _ in 0..5 {
+            assert!(logged(false).is_empty(), "it may be one that is ignored");
+        }
+        assert_eq!(logged(true), [(b"w".to_vec(), 443)], "the last window keeps nothing back");
+    }
+
+    #[test]
     fn talkers_are_forgotten_when_told() {
         let digests = Digests::start().unwrap();
-        let mut window = OpenWindow::new(ALL);
+        let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
         window.add(1, peer(80), amounts(1));
         window.forget_before(2);

@@ -1,7 +1,7 @@
 //! Which digests VirusTotal is asked about, and when: those of record.json that have no verdict, newest first.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     fs::File,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
@@ -72,8 +72,7 @@ impl Lookups {
         self.files.push_back((*digest, file));
         if self.files.len() > MOST_FILES {
             // First of all those of programs that never talked.
-            let wanted: HashSet<Sha256> = known.verdicts().into_iter().map(|(digest, _)| digest).collect();
-            let victim = self.files.iter().position(|(digest, _)| !wanted.contains(digest)).unwrap_or(0);
+            let victim = self.files.iter().position(|(digest, _)| !known.has_digest(*digest)).unwrap_or(0);
             self.files.remove(victim);
         }
     }

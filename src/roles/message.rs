@@ -8,7 +8,7 @@ use crate::{
     model::{Amounts, Loss, Peer, Talker},
     notify::Notice,
     outside::virustotal,
-    record::digests::FileState,
+    record::{digests::FileState, log_rules::LogRules},
 };
 
 /// What the recorder needs to know before all else.
@@ -24,12 +24,8 @@ pub struct Settings {
     pub write_limit_seconds: u32,
     /// Days after which records are deleted.
     pub retention_days: u32,
-    /// `monitor.bandwidth`.
-    pub bandwidth: bool,
-    /// `log.addresses`.
-    pub addresses: bool,
-    /// `log.commands`.
-    pub commands: bool,
+    /// What of the traffic is logged.
+    pub rules: LogRules,
 }
 
 /// Where and how the user is told of programs.

@@ -5,6 +5,8 @@
 //! shows notifications. [`reader`] lives for a moment: it opens one file with the rights of one user.
 
 mod channel;
+mod error;
+mod host;
 pub mod live;
 mod lookups;
 mod message;
@@ -13,9 +15,12 @@ pub mod notifier;
 mod notifiers;
 pub mod reader;
 pub mod recorder;
+mod recorder_handle;
 mod saving;
 mod service_user;
 mod talkers;
 mod telling;
 mod text_logging;
 mod writing;
+
+pub use error::MonitorError;

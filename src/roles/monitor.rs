@@ -1,48 +1,34 @@
 //! The monitor: talks to the kernel, knows who is who, and tells the recorder.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    fs::{File, TryLockError},
-    io::{self, Read, Seek, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
-        unix::{fs::OpenOptionsExt, process::CommandExt},
-    },
-    process::{Child, Command, Stdio},
+    collections::HashSet,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
+    sys::{signal::Signal, signalfd::SignalFd},
 };
 
 use super::{
-    channel::{Channel, Received},
+    channel::Received,
+    error::{MonitorError, io_error},
+    host::{block_signals, is_terminal, lock_pid_file, raise_descriptor_limit},
     live,
-    message::{Settings, Telling, ToMonitor, ToRecorder},
+    message::{ToMonitor, ToRecorder},
     notifiers::Notifiers,
     reader,
-    service_user::ServiceUser,
+    recorder_handle::Recorder,
     talkers::{Introduction, Talkers},
 };
 use crate::{
-    capture::{
-        self, Capture, CaptureError, Drained, Event, FlowDelta, ProcessEvent, ProcessId, Thoroughness,
-    },
+    capture::{self, Capture, Drained, Event, FlowDelta, ProcessEvent, ProcessId, Thoroughness},
     config::Config,
     identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
     model::{Amounts, Loss, LossKind, Peer},
-    outside::virustotal,
-    record::{
-        digests::FileState,
-        problems::{Problems, say},
-    },
+    record::{digests::FileState, problems::Problems},
 };
 
 /// Time between two drains.
@@ -53,54 +39,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
 const MOST_FAILED_DRAINS: u32 = 20;
 /// Flows in one message.
 const FLOWS_A_MESSAGE: usize = 256;
-/// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
-const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Messages that may wait for the recorder before no more executables are taken from fanotify, which has room for all.
 const MOST_WAITING_MESSAGES: usize = 1024;
 /// How long the end waits for the files of programs that were executed just before.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
-/// How long the recorder may take to open the log, and to write it at the end.
-const RECORDER_START: Duration = Duration::from_secs(60);
-const RECORDER_END: Duration = Duration::from_secs(60);
-
-/// Why the monitor could not start, or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum MonitorError {
-    /// Another one is running.
-    #[error("picosnitch is running already (process {0}); stop that one first")]
-    AlreadyRunning(String),
-    /// The pid file is not usable.
-    #[error("the pid file {path} cannot be used")]
-    PidFile {
-        /// Its path.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Nothing can be captured.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// The recorder gave up.
-    #[error("{0}")]
-    Log(String),
-    /// The recorder ended by itself.
-    #[error("the recorder has ended unexpectedly ({0}); start picosnitch again")]
-    RecorderGone(String),
-    /// A system call failed.
-    #[error("{what}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}
-
-fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
-    move |source| MonitorError::Io { what, source }
-}
 
 /// Records until SIGTERM or SIGINT. `started` is called once everything is attached.
 ///
@@ -177,189 +119,6 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     };
     let ended = monitor.tell_existing(&existing).and_then(|()| monitor.watch(&signals));
     monitor.finish(ended)
-}
-
-/// Holds the pid file as long as it is open: a lock ends with its process, so a file that was left behind by a crash
-/// blocks nothing.
-fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
-    let path = layout.run_dir.join("picosnitch.pid");
-    let fail = |source| MonitorError::PidFile { path: path.display().to_string(), source };
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(&path)
-        .map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            file.take(16).read_to_string(&mut pid).map_err(fail)?;
-            return Err(MonitorError::AlreadyRunning(pid.trim().to_owned()));
-        }
-        Err(TryLockError::Error(error)) => return Err(fail(error)),
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
-    writeln!(file, "{}", std::process::id()).map_err(fail)?;
-    Ok(file)
-}
-
-/// Sets the limit of open descriptors: as configured, or as high as the system allows. Each executable that waits to be
-/// hashed holds one.
-fn raise_descriptor_limit(configured: Option<u64>) -> Result<(), MonitorError> {
-    let fail = "the limit of open descriptors (monitor.rlimit_nofile) cannot be set";
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| io_error(fail)(error.into()))?;
-    let limit = configured.unwrap_or(hard);
-    setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit)).map_err(|error| io_error(fail)(error.into()))
-}
-
-fn block_signals() -> Result<SignalFd, MonitorError> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    // Log files are to be opened again, or the terminal of a foreground run was closed.
-    signals.add(Signal::SIGHUP);
-    let fail = "signals cannot be received";
-    signals.thread_block().map_err(|error| io_error(fail)(error.into()))?;
-    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|error| io_error(fail)(error.into()))
-}
-
-fn is_terminal(descriptor: RawFd) -> bool {
-    // SAFETY: it only asks about a number, which need not be that of an open file.
-    unsafe { libc::isatty(descriptor) == 1 }
-}
-
-/// The recorder and what it has not been told yet.
-struct Recorder {
-    child: Child,
-    channel: Channel,
-    waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
-    waiting_bytes: usize,
-    lost_flows: u64,
-}
-
-impl Recorder {
-    fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
-        let fail = "the recorder cannot be started";
-        let listener = live::listen_at(&layout.run_dir.join(live::NAME))
-            .map_err(io_error("the live socket in the run directory cannot be made"))?;
-        let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
-        // Executed anew, not forked: nothing of this process's memory or descriptors goes along.
-        let user = ServiceUser::of(layout).map_err(io_error(fail))?;
-        if let Some(advice) = user.advice() {
-            say(advice);
-        }
-        layout
-            .hand_over(user.uid, user.gid)
-            .map_err(io_error("the files of the log cannot be handed over"))?;
-        let child = Command::new("/proc/self/exe")
-            .args(["role", "recorder"])
-            .uid(user.uid.as_raw())
-            .gid(user.gid.as_raw())
-            .stdin(Stdio::from(theirs))
-            .spawn()
-            .map_err(io_error(fail))?;
-        let mut recorder = Self { child, channel, waiting: VecDeque::new(), waiting_bytes: 0, lost_flows: 0 };
-        recorder.tell(
-            &ToRecorder::Settings(Settings {
-                database: config.log.sqlite.then(|| layout.database.clone()),
-                error_log: layout.error_log.clone(),
-                telling: Telling {
-                    record_json: layout.record_json.clone(),
-                    exe_log: layout.exe_log.clone(),
-                    conn_log: config.log.text.then(|| layout.conn_log.clone()),
-                    desktop: config.notifications.desktop,
-                    virustotal: (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
-                        url: config.virustotal.url.clone(),
-                        key: config.virustotal.api_key.0.clone(),
-                        upload: config.virustotal.file_upload,
-                        request_limit_seconds: config.virustotal.request_limit_seconds,
-                    }),
-                },
-                write_limit_seconds: config.log.write_limit_seconds,
-                retention_days: config.log.retention_days,
-                bandwidth: config.monitor.bandwidth,
-                addresses: config.log.addresses,
-                commands: config.log.commands,
-            }),
-            Some(listener),
-        )?;
-        Ok(recorder)
-    }
-
-    fn wait_until_ready(&mut self) -> Result<(), MonitorError> {
-        let until = Instant::now() + RECORDER_START;
-        loop {
-            match self.channel.receive().map_err(io_error("the recorder cannot be heard"))? {
-                Received::Message(ToMonitor::Ready, _) => return Ok(()),
-                Received::Message(ToMonitor::Failed(why), _) => {
-                    self.give_up();
-                    return Err(MonitorError::Log(why));
-                }
-                Received::Message(ToMonitor::Notice(_), _) => {}
-                Received::Closed => return Err(self.gone()),
-                Received::Nothing if Instant::now() > until => {
-                    self.give_up();
-                    return Err(MonitorError::RecorderGone("it did not open the log within 60 s".into()));
-                }
-                Received::Nothing => {
-                    let mut ready = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut ready, PollTimeout::from(1000_u16));
-                }
-            }
-        }
-    }
-
-    /// Ends the recorder when there is nothing to write.
-    fn give_up(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn gone(&mut self) -> MonitorError {
-        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        MonitorError::RecorderGone(status)
-    }
-
-    /// Sends a message, or lets it wait.
-    fn tell(&mut self, message: &ToRecorder, descriptor: Option<OwnedFd>) -> Result<(), MonitorError> {
-        let fail = "the recorder cannot be told";
-        let bytes = Channel::encode(message).map_err(io_error(fail))?;
-        if let ToRecorder::Flows(flows) = message
-            && self.waiting_bytes > MOST_WAITING_BYTES
-        {
-            self.lost_flows += flows.len() as u64;
-            return Ok(());
-        }
-        // Flows are dropped long before; whatever else is waiting cannot be.
-        if self.waiting_bytes > 2 * MOST_WAITING_BYTES {
-            self.give_up();
-            return Err(MonitorError::RecorderGone("it did not take any message for too long".into()));
-        }
-        self.waiting_bytes += bytes.len();
-        self.waiting.push_back((bytes, descriptor));
-        self.flush()
-    }
-
-    /// Sends what waits, as far as there is room.
-    fn flush(&mut self) -> Result<(), MonitorError> {
-        while let Some((bytes, descriptor)) = self.waiting.front() {
-            match self.channel.send(bytes, descriptor.as_ref().map(AsFd::as_fd)) {
-                Ok(true) => {
-                    self.waiting_bytes -= bytes.len();
-                    self.waiting.pop_front();
-                }
-                Ok(false) => break,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.gone()),
-                Err(error) => return Err(io_error("the recorder cannot be told")(error)),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The record of a program that was executed (`monitor.every_exe`).
@@ -452,6 +211,9 @@ impl Monitor {
                 let sample = self.capture.needs_sampling() && self.sampled.elapsed() + TICK >= self.window;
                 if let Some(notifiers) = &mut self.notifiers {
                     notifiers.tick();
+                    for text in notifiers.take_problems() {
+                        self.recorder.tell(&ToRecorder::Problem(text), None)?;
+                    }
                 }
                 let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
                 earliest = Instant::now() + SHORTEST_PAUSE;
@@ -497,22 +259,8 @@ impl Monitor {
         // Whatever went wrong, what the recorder has is written.
         self.drain(Thoroughness::Last)?;
         self.await_executables()?;
-        self.recorder.tell(&ToRecorder::End, None)?;
-        let until = Instant::now() + RECORDER_END;
-        while !self.recorder.waiting.is_empty() && Instant::now() < until {
-            let mut ready = [PollFd::new(self.recorder.channel.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut ready, PollTimeout::from(100_u16));
-            self.recorder.flush()?;
-        }
-        while Instant::now() < until {
-            match self.recorder.child.try_wait().map_err(io_error("the recorder cannot be waited for"))? {
-                Some(status) if status.success() => return ended,
-                Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
-                None => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-        self.recorder.give_up();
-        Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
+        self.recorder.end()?;
+        ended
     }
 
     /// Returns whether the next one should come soon.

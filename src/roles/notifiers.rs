@@ -37,6 +37,8 @@ pub struct Notifiers {
     /// What nobody was there to be shown to.
     waiting: Waiting,
     looked: Option<Instant>,
+    /// Why a user is not notified, not told yet.
+    problems: Vec<String>,
 }
 
 #[derive(Default)]
@@ -64,6 +66,8 @@ struct Session {
     waiting: Waiting,
     retry_at: Option<Instant>,
     pause: Duration,
+    /// It was said that its notifier cannot be started.
+    told: bool,
 }
 
 impl Notifiers {
@@ -74,7 +78,13 @@ impl Notifiers {
             sessions: BTreeMap::new(),
             waiting: Waiting::default(),
             looked: None,
+            problems: Vec::new(),
         }
+    }
+
+    /// What went wrong since the last call: sentences for the user.
+    pub fn take_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
     }
 
     /// Shows a notification to every desktop user, or keeps it until there is one. Never waits.
@@ -85,7 +95,7 @@ impl Notifiers {
         }
         for (user, session) in &mut self.sessions {
             session.waiting.add(notice.clone());
-            session.pass_on(*user);
+            self.problems.extend(session.pass_on(*user));
         }
     }
 
@@ -96,7 +106,7 @@ impl Notifiers {
         }
         for (user, session) in &mut self.sessions {
             session.reap();
-            session.pass_on(*user);
+            self.problems.extend(session.pass_on(*user));
         }
     }
 
@@ -130,6 +140,7 @@ impl Notifiers {
                     waiting: Waiting::default(),
                     retry_at: None,
                     pause: SHORTEST_PAUSE,
+                    told: false,
                 },
             );
         }
@@ -169,10 +180,10 @@ fn sessions(run_user: &Path) -> BTreeMap<u32, (PathBuf, u32)> {
 }
 
 impl Session {
-    /// Hands over what waits, to a notifier that is started if need be.
-    fn pass_on(&mut self, user: u32) {
+    /// Hands over what waits, to a notifier that is started if need be; why it cannot be started, the first time.
+    fn pass_on(&mut self, user: u32) -> Option<String> {
         if self.waiting.notices.is_empty() || self.retry_at.is_some_and(|at| Instant::now() < at) {
-            return;
+            return None;
         }
         for _attempt in 0..2 {
             if self.running.is_none() {
@@ -181,17 +192,26 @@ impl Session {
                         self.running = Some(running);
                         self.started = Instant::now();
                         self.retry_at = None;
+                        self.told = false;
                     }
-                    Err(_) => return self.pause(),
+                    Err(error) => {
+                        self.pause();
+                        let text = format!(
+                            "User {user} cannot be notified: the notifier cannot be started ({error}). It is tried again; \
+                             exe.log and error.log have everything."
+                        );
+                        return (!std::mem::replace(&mut self.told, true)).then_some(text);
+                    }
                 }
             }
             match self.send() {
-                Ok(()) => return,
+                Ok(()) => return None,
                 // It was about to end because it had nothing to show, or has died.
                 Err(_) => self.stop(),
             }
         }
         self.pause();
+        None
     }
 
     fn send(&mut self) -> io::Result<()> {

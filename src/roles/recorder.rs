@@ -23,11 +23,7 @@ use super::{
 };
 use crate::{
     model::Loss,
-    record::{
-        digests::Digests,
-        problems::Problems,
-        window::{Blanking, OpenWindow},
-    },
+    record::{digests::Digests, problems::Problems, window::OpenWindow},
 };
 
 /// How long the last window waits for digests that are being computed.
@@ -99,11 +95,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         text_logging.map(|path| TextLogging::start(path, Arc::clone(&problems))).transpose()?;
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder {
-        window: OpenWindow::new(Blanking {
-            bandwidth: settings.bandwidth,
-            addresses: settings.addresses,
-            commands: settings.commands,
-        }),
+        window: OpenWindow::new(settings.rules.clone(), settings.write_limit_seconds),
         digests: Digests::start()?,
         writing,
         text_logging,

@@ -1,14 +1,10 @@
 //! What a record can be grouped and filtered by.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv6Addr},
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use thiserror::Error;
 
-use crate::model::{Bytes, Sha256, first_address};
+use crate::model::{Bytes, Sha256, first_address, last_address};
 
 /// A property of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -254,16 +250,10 @@ fn network(text: &str) -> Option<Wanted> {
     };
     let address: IpAddr = address.parse().ok()?;
     let length: u8 = length.parse().ok()?;
-    let first = first_address(address, length);
-    let last = match first {
-        IpAddr::V4(first) if length <= 32 => {
-            IpAddr::V4((u32::from(first) | u32::MAX.checked_shr(length.into()).unwrap_or(0)).into())
-        }
-        IpAddr::V6(first) if length <= 128 => {
-            IpAddr::V6(Ipv6Addr::from(u128::from(first) | u128::MAX.checked_shr(length.into()).unwrap_or(0)))
-        }
-        _ => return None,
-    };
+    if length > if address.is_ipv4() { 32 } else { 128 } {
+        return None;
+    }
+    let (first, last) = (first_address(address, length), last_address(address, length));
     Some(Wanted::Network(first, last))
 }
 

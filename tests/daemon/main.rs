@@ -14,4 +14,5 @@ mod prompt;
 mod races;
 mod record;
 mod refuse;
+mod rules;
 mod telling;

@@ -50,8 +50,12 @@ pub fn program(base: &Path, name: &[u8]) -> PathBuf {
 
 /// Lets a program connect, and live until it was looked at; the moment before it was started.
 pub fn run(program: &Path, address: Ipv4Addr) -> Instant {
-    let listener = TcpListener::bind((address, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    run_to(program, &TcpListener::bind((address, 0)).unwrap())
+}
+
+/// The same, to a listener.
+pub fn run_to(program: &Path, listener: &TcpListener) -> Instant {
+    let (address, port) = (listener.local_addr().unwrap().ip(), listener.local_addr().unwrap().port());
     let script = format!("exec 3<>/dev/tcp/{address}/{port}; printf hello >&3; read -r -n 3 answer <&3");
     let started = Instant::now();
     let mut child = loop {

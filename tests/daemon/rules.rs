@@ -1,0 +1,118 @@
+//! What is not to be logged is nowhere: `log.ignore`, `log.addresses`, `log.commands`. The raw bytes of the files are searched.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use picosnitch::{model::Amounts, store::Dimension};
+
+use super::{
+    harness::{Daemon, assert_recorded, base, configure, fresh_address, recorded, root, talk, wait_until},
+    telling::{lines, program, record, run, run_to},
+};
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// The files of the log and what is beside them.
+fn logged(base: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let names = ["snitch.db", "snitch.db-wal", "snitch.db-shm", "conn.log"];
+    let paths = names.iter().map(|name| base.join(name));
+    paths.filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes))).collect()
+}
+
+/// A program that nobody knows, with a digest that no other has.
+fn unique(base: &Path, name: &str) -> PathBuf {
+    let path = program(base, name.as_bytes());
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(name.as_bytes()).unwrap();
+    path
+}
+
+fn sha256(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+}
+
+#[test]
+fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
+    let Some(_root) = root() else { return };
+    let base = base("");
+    let names = ["ignored-by-port", "ignored-by-network", "ignored-by-digest"];
+    let [by_port, by_network, by_digest] = names.map(|name| unique(base.path(), name));
+    let other = unique(base.path(), "not-ignored");
+    let listener = TcpListener::bind((fresh_address(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let network = fresh_address();
+    let ignore = format!("text = true\nignore = [{port}, \"{network}/32\", \"{}\"]\n", sha256(&by_digest));
+    configure(base.path(), &ignore);
+    let daemon = Daemon::start(base.path());
+    run_to(&by_port, &listener);
+    run(&by_network, network);
+    run(&by_digest, fresh_address());
+    run(&other, fresh_address());
+    // Both sides of a connection to an ignored port are ignored: one has it as its local port.
+    let talked = fresh_address();
+    talk(talked, 1000, 2000);
+    wait_until("the records", || {
+        let conn_log = lines(base.path(), "conn.log");
+        conn_log.iter().any(|line| line.contains("not-ignored"))
+            && conn_log.iter().any(|line| line.contains(&talked.to_string()))
+    });
+    daemon.stop(Signal::SIGTERM);
+    assert_recorded(base.path(), talked, 1, 1000, 2000);
+    assert_eq!(recorded(base.path(), Dimension::Address, network), Amounts::default());
+    let mut found = false;
+    for (path, bytes) in logged(base.path()) {
+        assert!(!contains(&bytes, b"ignored-by-"), "{}", path.display());
+        let own = listener.local_addr().unwrap().ip().to_string();
+        assert!(!contains(&bytes, own.as_bytes()), "{}: {own}", path.display());
+        // The other side of that connection has it as its own address: only remote ones are looked at.
+        let is_text = path.ends_with("conn.log");
+        assert!(!(is_text && contains(&bytes, network.to_string().as_bytes())), "{network}");
+        found |= contains(&bytes, b"not-ignored");
+    }
+    assert!(found, "what is not ignored is logged");
+    let (exe_log, known) = (lines(base.path(), "exe.log").join("\n"), record(base.path()).to_string());
+    for name in names {
+        assert!(exe_log.contains(name) && known.contains(name), "{name}: {exe_log}");
+    }
+}
+
+#[test]
+fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
+    let Some(_root) = root() else { return };
+    let base = base("text = true\naddresses = false\ncommands = false\n[monitor]\nevery_exe = true\n");
+    let daemon = Daemon::start(base.path());
+    let mut live = UnixStream::connect(base.path().join("run/live.sock")).unwrap();
+    live.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let talker = unique(base.path(), "talker");
+    let address = fresh_address();
+    // Its command line has the address too.
+    run(&talker, address);
+    let script = "exec 3<&0; : secret-word-of-a-command-line";
+    assert!(Command::new(&talker).args(["-c", script]).status().unwrap().success());
+    wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("talker")));
+    let mut heard = Vec::new();
+    let _ = live.read_to_end(&mut heard);
+    assert!(contains(&heard, b"talker"), "the live socket tells of the program");
+    daemon.stop(Signal::SIGTERM);
+    let mut everything = vec![(PathBuf::from("the live socket"), heard)];
+    let told = ["exe.log", "error.log", "record.json"].map(|name| base.path().join(name));
+    everything.extend(told.into_iter().filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes))));
+    everything.extend(logged(base.path()));
+    for (path, bytes) in everything {
+        let place = path.display();
+        assert!(!contains(&bytes, b"secret-word"), "{place} has the command line");
+        assert!(!contains(&bytes, b"/dev/tcp"), "{place} has the command line");
+        assert!(!contains(&bytes, address.to_string().as_bytes()), "{place} has the address");
+        assert!(!contains(&bytes, &address.octets()), "{place} has the address in its bytes");
+    }
+}
