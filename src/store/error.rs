@@ -100,6 +100,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A reader was interrupted ([`super::Interrupter`]): somebody wants to know something else.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Sql { source, .. }
+            if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
+    }
+
     /// Trying again later can help: another process holds a lock, or the disk is full. Nothing was written.
     pub fn is_transient(&self) -> bool {
         match self {

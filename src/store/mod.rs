@@ -2,6 +2,7 @@
 
 mod dimension;
 mod error;
+mod history;
 mod intern;
 mod purge;
 mod query;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use dimension::{Dimension, Filter, FilterError, UnknownDimension, Value, family_name, protocol_name};
 pub use error::StoreError;
+pub use history::Interrupter;
 pub use purge::Purged;
 pub use query::{Query, Range, Sort};
 pub use reader::{Reader, Row};

@@ -4,3 +4,5 @@ pub mod format;
 pub mod table;
 pub mod time;
 pub mod tui;
+pub mod values;
+pub mod view;
