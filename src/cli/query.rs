@@ -14,7 +14,6 @@ use serde_json::{Map, Value as Json};
 use super::{Common, print};
 use crate::{
     layout::Layout,
-    model::{Loss, LossKind},
     store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value},
     ui::{
         format,
@@ -79,7 +78,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let rows = reader.query(&query)?;
     let losses = reader.losses(query.range)?;
     if !losses.is_empty() {
-        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", describe(&losses));
+        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", values::losses(&losses));
     }
     print(&match (options.json, options.csv) {
         (true, _) => as_json(&query.group_by, &rows)?,
@@ -172,23 +171,6 @@ fn group_name(gid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
     })
-}
-
-fn describe(losses: &[Loss]) -> String {
-    let describe = |loss: &Loss| {
-        let what = match loss.kind {
-            LossKind::ProcessEvents => "process events",
-            LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
-            LossKind::SkippedCalls => "events (skipped by the kernel)",
-            LossKind::FlowTableBytes => "bytes (flow table full)",
-            LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
-            LossKind::Channel => "flows (recorder too slow)",
-            LossKind::Log => "records (log not writable)",
-            LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
-        };
-        format!("{} {what}", loss.count)
-    };
-    losses.iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {

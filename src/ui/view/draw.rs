@@ -1,6 +1,11 @@
 //! The screen: tabs, where one is, sums, chart, rows, detail, footer. It says what it has room for.
 
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    widgets::{Clear, Widget},
+};
 
 use super::{
     detail_pane,
@@ -12,10 +17,13 @@ use super::{
 };
 use crate::{
     store::Sort,
-    ui::tui::{
-        text::width,
-        theme::Theme,
-        widgets::{Sample, TabStrip, footer, help, put, sparkline, tab_strip},
+    ui::{
+        tui::{
+            text::width,
+            theme::Theme,
+            widgets::{Sample, TabStrip, footer, help, put, sparkline, tab_strip},
+        },
+        values,
     },
 };
 
@@ -70,11 +78,11 @@ impl Layout {
         let state = take(1);
         let mut pane = Rect::default();
         if detail && area.width >= WIDE {
-            let wide = (area.width * 2 / 5).min(90);
+            let wide = (area.width / 5 * 2).min(90);
             pane = Rect { x: list.right() - wide, width: wide, ..list };
             list.width -= wide + 2;
         } else if detail && list.height >= 12 {
-            let lines = (list.height * 2 / 5).min(14);
+            let lines = (list.height / 5 * 2).min(14);
             list.height -= lines;
             pane = Rect { y: list.bottom(), height: lines, ..list };
         }
@@ -99,6 +107,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &mut State, theme: Theme) ->
     detail_pane::draw(buffer, layout.detail, state, theme);
     footer(buffer, layout.keys, &BINDINGS, |action| state.offers(*action), theme);
     say_state(buffer, layout.state, state, theme);
+    say_error(buffer, area, state, theme);
     if state.help {
         help(buffer, area, &BINDINGS, theme);
     }
@@ -166,6 +175,7 @@ fn totals(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     };
     let more = if state.rows.more { "+" } else { "" };
     let rows = match state.find.is_empty() {
+        true if state.shown.len() == 1 => "1 row".to_owned(),
         true => format!("{}{more} rows", state.shown.len()),
         false => format!("{} of {}{more} rows", state.shown.len(), state.rows.rows.len()),
     };
@@ -225,6 +235,33 @@ fn chart(buffer: &mut Buffer, area: Rect, axis: Rect, state: &State, theme: Them
     }
 }
 
+/// What went wrong, in as many lines at the end of the screen as it needs.
+fn say_error(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
+    let Some(error) = &state.error else { return };
+    let lines = wrap(&state.labels.typed(error), area.width.saturating_sub(2).into());
+    let height = (lines.len() as u16).min(area.height);
+    let area = Rect { y: area.bottom() - height, height, ..area };
+    Clear.render(area, buffer);
+    for (y, line) in (0..height).zip(&lines) {
+        put(buffer, area, 1, y, line, theme.wrong(), theme);
+    }
+}
+
+/// Breaks a sentence at its spaces; a longer word is shortened when it is drawn.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// The last line: what the user types or has to know now, else what state the log is in.
 fn say_state(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     let mut x = 0;
@@ -236,15 +273,11 @@ fn say_state(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
         let cursor = if state.finding { "_" } else { "" };
         say(&format!("find: {}{cursor}", state.labels.typed(&state.find)), theme.strong());
     }
-    if let Some(error) = &state.error {
-        return say(&state.labels.typed(error), theme.wrong());
-    }
     if let Some(notice) = &state.notice {
         return say(notice, theme.new_thing());
     }
     if !state.rows.losses.is_empty() {
-        let lost: Vec<String> = state.rows.losses.iter().map(|loss| loss.sentence()).collect();
-        say(&format!("incomplete here: {}", lost.join("; ")), theme.wrong());
+        say(&format!("incomplete, lost here: {}", values::losses(&state.rows.losses)), theme.wrong());
     }
     match state.rows.extent {
         Some((first, last)) => {

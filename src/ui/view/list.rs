@@ -36,7 +36,7 @@ impl Columns {
             }
         }
         // An odd number: the axis is in the middle.
-        let bar = if rest >= 44 { (rest * 2 / 5).min(81) | 1 } else { 0 };
+        let bar = if rest >= 44 { (rest / 5 * 2).min(81) | 1 } else { 0 };
         let label = rest.saturating_sub(if bar > 0 { bar + 2 } else { 0 });
         let mut x = label + 2;
         let mut place = |columns: u16| {

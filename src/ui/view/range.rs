@@ -111,11 +111,35 @@ fn offset(point: i64, zone: &TimeZone) -> i64 {
     Timestamp::from_second(point).map_or(0, |point| zone.to_offset(point).seconds().into())
 }
 
+/// The first second after `start`, up to `end`, in which clocks show another offset than at `start`.
+fn change(start: i64, end: i64, zone: &TimeZone) -> Option<i64> {
+    let before = offset(start, zone);
+    if offset(end, zone) == before {
+        return None;
+    }
+    let (mut start, mut end) = (start, end);
+    while end - start > 1 {
+        let middle = start + (end - start) / 2;
+        if offset(middle, zone) == before { start = middle } else { end = middle }
+    }
+    Some(end)
+}
+
+/// The last multiple of `seconds` on the clock up to `point`, or the clock change after it: where clocks change by half
+/// an hour, hours begin anew.
+fn floor_seconds(seconds: i64, point: i64, zone: &TimeZone) -> i64 {
+    let offset = offset(point, zone);
+    let start = (point + offset).div_euclid(seconds) * seconds - offset;
+    match change(start, point, zone) {
+        Some(change) if (self::offset(start, zone) - offset) % seconds != 0 => change,
+        _ => start,
+    }
+}
+
 /// The start of the piece that `point` is in.
 fn floor(step: Step, point: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
-        let offset = offset(point, zone);
-        return (point + offset).div_euclid(seconds) * seconds - offset;
+        return floor_seconds(seconds, point, zone);
     }
     let start = (|| {
         let local = civil(point, zone)?;
@@ -147,9 +171,12 @@ fn floor_local(step: Step, local: DateTime) -> Option<DateTime> {
 /// The start of the piece after the one that begins at `start`.
 fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
-        let end = start + seconds;
-        // Where clocks change by half an hour, an hour of them can be short.
-        return Some(floor(step, end - 1, zone)).filter(|later| *later > start).unwrap_or(end);
+        let offset = offset(start, zone);
+        let end = (start + offset).div_euclid(seconds) * seconds + seconds - offset;
+        return match change(start, end - 1, zone) {
+            Some(change) if (self::offset(end - 1, zone) - offset) % seconds != 0 => change,
+            _ => end,
+        };
     }
     let next = (|| {
         let local = floor_local(step, civil(start, zone)?)?;
