@@ -16,3 +16,6 @@ mod record;
 mod refuse;
 mod rules;
 mod telling;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod view;

@@ -153,3 +153,54 @@ pub fn leave() {
     let _ = nix::unistd::write(&out, LEAVE);
     let _ = terminal::disable_raw_mode();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Run again by itself in a terminal of tmux, with this in the environment.
+    const VARIABLE: &str = "PICOSNITCH_TEST_PANIC";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(VARIABLE).is_some() {
+            let _screen = Screen::enter().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            // Another thread's, as of a worker: only the hook can help there.
+            let _ = std::thread::spawn(|| panic!("deliberately")).join();
+            std::thread::sleep(std::time::Duration::from_secs(60));
+        }
+        let server = format!("picosnitch-panic-{}", std::process::id());
+        let tmux = |arguments: &[&str]| {
+            let output = std::process::Command::new("tmux").args(["-L", &server]).args(arguments).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let test = std::env::current_exe().unwrap();
+        let name = "ui::tui::terminal::tests::a_panic_gives_the_terminal_back";
+        let command = format!("{VARIABLE}=1 {} --exact {name} --nocapture", test.display());
+        if tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &command]).is_err() {
+            eprintln!("skipped: there is no tmux (scripts/setup test)");
+            return;
+        }
+        let mut states = Vec::new();
+        for _ in 0..1000 {
+            let state = tmux(&["display", "-p", "#{alternate_on}#{mouse_any_flag}#{cursor_flag}"]).unwrap();
+            if states.last() != Some(&state) {
+                states.push(state);
+            }
+            if states.len() > 1 && states.last().is_some_and(|state| state.trim() == "001") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let screen = tmux(&["capture-pane", "-p"]).unwrap();
+        let tty = tmux(&["display", "-p", "#{pane_tty}"]).unwrap();
+        let modes = std::process::Command::new("stty").args(["-a", "-F", tty.trim()]).output().unwrap();
+        let modes = String::from_utf8_lossy(&modes.stdout).into_owned();
+        let _ = tmux(&["kill-server"]);
+        assert!(states.iter().any(|state| state.trim() == "110"), "{states:?}");
+        assert_eq!(states.last().map(|state| state.trim()), Some("001"), "{states:?}");
+        assert!(screen.contains("deliberately"), "{screen}");
+        assert!(modes.contains(" icanon") && modes.contains(" echo "), "{modes}");
+    }
+}

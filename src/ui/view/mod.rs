@@ -15,7 +15,7 @@ mod tabs;
 mod tests;
 
 use std::{
-    io,
+    io::{self, IsTerminal},
     path::Path,
     time::{Duration, Instant},
 };
@@ -32,7 +32,7 @@ use self::{
     state::{State, Todo},
 };
 use crate::{
-    store::StoreError,
+    store::{Reader, StoreError},
     ui::{
         time,
         tui::{
@@ -74,6 +74,11 @@ pub enum ViewError {
 /// # Errors
 /// There is no terminal, or the log cannot be opened. What goes wrong later is said on the screen.
 pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        // What is wrong with the log is said all the same.
+        Reader::open(database)?;
+        return Err(TerminalError::NoTerminal.into());
+    }
     let theme = Theme::detect();
     let events = Events::start()?;
     let asker = Asker::start(database, record_json, events.sender())?;
