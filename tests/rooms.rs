@@ -21,13 +21,16 @@ const WIRING: [&str; 3] = ["roles", "selftest", "cli"];
 const PUBLIC: [(&str, &str); 2] = [("ui", "format"), ("ui", "time")];
 
 /// Libraries that only one room may use.
-const KEPT: [(&str, &str); 6] = [
+const KEPT: [(&str, &str); 9] = [
     ("libbpf_rs", "capture"),
     ("maxminddb", "names"),
     ("rusqlite", "store"),
     ("zbus", "notify"),
     ("ureq", "outside"),
     ("rustls", "outside"),
+    ("ratatui", "ui"),
+    ("crossterm", "ui"),
+    ("jiff", "ui"),
 ];
 
 /// A use of another room: its name, and the part of it where the source names one.

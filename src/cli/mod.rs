@@ -23,6 +23,7 @@ mod query;
 mod selftest;
 mod start_no_daemon;
 mod status;
+mod view;
 
 /// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -55,6 +56,8 @@ enum Command {
     Status(status::Options),
     /// Ask the log: who talked to whom, how much, when
     Query(query::Options),
+    /// Look at the history in the terminal
+    View(view::Options),
     /// Check the configuration file and say everything that is wrong with it
     CheckConfig(check_config::Options),
     /// Make known traffic of every kind and compare it with what was recorded
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
+        Command::View(options) => view::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),

@@ -14,14 +14,11 @@ use serde_json::{Map, Value as Json};
 use super::{Common, print};
 use crate::{
     layout::Layout,
-    model::{Loss, LossKind},
-    store::{
-        Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, family_name, protocol_name,
-    },
+    store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value},
     ui::{
         format,
         table::{self, Column},
-        time,
+        time, values,
     },
 };
 
@@ -77,11 +74,11 @@ fn after_help() -> String {
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let query = query(options, time::now())?;
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
-    let reader = Reader::open(&layout.database).map_err(|error| explain(error, &layout.database))?;
+    let reader = Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"))?;
     let rows = reader.query(&query)?;
     let losses = reader.losses(query.range)?;
     if !losses.is_empty() {
-        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", describe(&losses));
+        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", values::losses(&losses));
     }
     print(&match (options.json, options.csv) {
         (true, _) => as_json(&query.group_by, &rows)?,
@@ -150,7 +147,7 @@ fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Filter> {
 }
 
 /// Adds to a lack of rights who has them.
-fn explain(error: StoreError, database: &Path) -> anyhow::Error {
+pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyhow::Error {
     if !error.is_permission() {
         return error.into();
     }
@@ -162,7 +159,7 @@ fn explain(error: StoreError, database: &Path) -> anyhow::Error {
         _ => String::new(),
     };
     anyhow::Error::new(error).context(format!(
-        "you have no right to read the log; run it as root (sudo picosnitch query ...){group}"
+        "you have no right to read the log; run it as root (sudo picosnitch {command} ...){group}"
     ))
 }
 
@@ -176,45 +173,6 @@ fn group_name(gid: u32) -> Option<String> {
     })
 }
 
-fn describe(losses: &[Loss]) -> String {
-    let describe = |loss: &Loss| {
-        let what = match loss.kind {
-            LossKind::ProcessEvents => "process events",
-            LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
-            LossKind::SkippedCalls => "events (skipped by the kernel)",
-            LossKind::FlowTableBytes => "bytes (flow table full)",
-            LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
-            LossKind::Channel => "flows (recorder too slow)",
-            LossKind::Log => "records (log not writable)",
-            LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
-        };
-        format!("{} {what}", loss.count)
-    };
-    losses.iter().map(describe).collect::<Vec<_>>().join(", ")
-}
-
-/// A value as bytes: those of a stranger as they are, everything else as its usual text.
-fn text(dimension: Dimension, value: &Value) -> Vec<u8> {
-    match value {
-        Value::None => Vec::new(),
-        Value::Bytes(bytes) => bytes.clone(),
-        Value::Address(address) => address.to_string().into_bytes(),
-        Value::Sha256(digest) => digest.to_hex().into_bytes(),
-        Value::Integer(number) => {
-            named(dimension, *number).map_or(number.to_string(), str::to_owned).into_bytes()
-        }
-    }
-}
-
-/// The name of a number, where its dimension gives it one.
-fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
-    match dimension {
-        Dimension::Protocol => protocol_name(number),
-        Dimension::Family => family_name(number),
-        _ => None,
-    }
-}
-
 fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
     let mut array = Vec::with_capacity(rows.len());
     for row in rows {
@@ -222,10 +180,12 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
         for (dimension, value) in dimensions.iter().zip(&row.values) {
             let value = match value {
                 Value::None => Json::Null,
-                Value::Integer(number) if named(*dimension, *number).is_none() && !is_named(*dimension) => {
+                Value::Integer(number)
+                    if values::named(*dimension, *number).is_none() && !is_named(*dimension) =>
+                {
                     Json::from(*number)
                 }
-                _ => Json::from(format::json_text(&text(*dimension, value))),
+                _ => Json::from(format::json_text(&values::bytes(*dimension, value))),
             };
             object.insert(dimension.name().to_owned(), value);
         }
@@ -247,8 +207,8 @@ fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
     let mut out = names.chain(["conns", "sent", "received"]).collect::<Vec<_>>().join(",") + "\r\n";
     for row in rows {
         let cell = |(dimension, value): (&Dimension, &Value)| match value {
-            Value::Integer(number) if named(*dimension, *number).is_none() => number.to_string(),
-            _ => format::csv_field(&text(*dimension, value)),
+            Value::Integer(number) if values::named(*dimension, *number).is_none() => number.to_string(),
+            _ => format::csv_field(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
         let amounts = row.amounts;
@@ -272,7 +232,7 @@ fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
     let cells = |row: &Row| {
         let cell = |(dimension, value): (&Dimension, &Value)| match (dimension, value) {
             (Dimension::Time, Value::Integer(seconds)) => time::local(*seconds),
-            _ => format::terminal(&text(*dimension, value)),
+            _ => format::terminal(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
         cells.push(format::count_cell(row.amounts.connections));

@@ -230,6 +230,16 @@ impl Filter {
         Self { dimension, wanted: Wanted::Value(value), exclude }
     }
 
+    /// What it looks at.
+    pub fn dimension(&self) -> Dimension {
+        self.dimension
+    }
+
+    /// Whether it drops what matches.
+    pub fn is_exclude(&self) -> bool {
+        self.exclude
+    }
+
     /// A filter from what the user typed: bytes as they are, numbers, names of protocols and families,
     /// addresses and networks (`10.0.0.0/8`), digests in hexadecimal. Empty means that nothing is known.
     ///

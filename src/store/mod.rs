@@ -3,6 +3,7 @@
 mod answer;
 mod dimension;
 mod error;
+mod history;
 mod intern;
 mod packed;
 mod purge;

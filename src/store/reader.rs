@@ -27,7 +27,7 @@ use crate::model::{Amounts, Loss, Sha256};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One row of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// The values of the dimensions, in the order of the query's `group_by`.
     pub values: Vec<Value>,
@@ -37,8 +37,8 @@ pub struct Row {
 
 /// Reads the log, changing nothing.
 pub struct Reader {
-    path: PathBuf,
-    connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
     interrupted: Arc<AtomicBool>,
 }
 

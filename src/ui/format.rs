@@ -19,6 +19,20 @@ pub fn terminal(bytes: &[u8]) -> String {
     })
 }
 
+/// A text that is safe for a terminal, for one whose locale is not UTF-8: other characters than ASCII become
+/// `\u{e9}`. Such a terminal would see single bytes, some of which are control characters.
+pub fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+        }
+    }
+    out
+}
+
 /// Text for a JSON string: valid UTF-8 as it is, bytes that are no UTF-8 as `\xff`. To be escaped by a JSON
 /// serialiser, and the whole document by [`json_document`].
 pub fn json_text(bytes: &[u8]) -> String {
@@ -117,17 +131,21 @@ pub fn shorten(text: &str, width: usize) -> String {
 
 /// A number of bytes in decimal units with three significant digits: `0 B`, `999 B`, `12.4 MB`.
 pub fn byte_count(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
+    scaled(bytes, 1000, &["kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// Three significant digits in the largest unit that fits, each `step` times the one before.
+fn scaled(bytes: u64, step: u64, units: &[&'static str]) -> String {
+    if bytes < step {
         return format!("{bytes} B");
     }
     let mut value = bytes as f64;
     let mut name = "B";
-    for unit in UNITS {
-        value /= 1000.0;
+    for unit in units {
+        value /= step as f64;
         name = unit;
-        // What would be shown as 1000 belongs to the next unit.
-        if value < 999.5 {
+        // What would be shown as a whole step belongs to the next unit.
+        if value < step as f64 - 0.5 {
             break;
         }
     }
@@ -139,6 +157,60 @@ pub fn byte_count(bytes: u64) -> String {
         0
     };
     format!("{value:.decimals$} {name}")
+}
+
+/// How numbers of bytes are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByteUnit {
+    /// Decimal units, the one that fits: `12.4 MB`.
+    #[default]
+    Decimal,
+    /// Binary units (IEC 80000-13), the one that fits: `11.8 MiB`.
+    Binary,
+    /// The number itself.
+    Bytes,
+    /// Always kilobytes.
+    Kilobytes,
+    /// Always megabytes.
+    Megabytes,
+    /// Always gigabytes.
+    Gigabytes,
+}
+
+impl ByteUnit {
+    /// All of them, in the order in which a key goes through them.
+    pub const ALL: [Self; 6] =
+        [Self::Decimal, Self::Binary, Self::Bytes, Self::Kilobytes, Self::Megabytes, Self::Gigabytes];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decimal => "decimal",
+            Self::Binary => "binary",
+            Self::Bytes => "bytes",
+            Self::Kilobytes => "kB",
+            Self::Megabytes => "MB",
+            Self::Gigabytes => "GB",
+        }
+    }
+
+    /// A number of bytes in this unit.
+    pub fn write(self, bytes: u64) -> String {
+        let fixed = |size: f64, name: &str| format!("{:.3} {name}", bytes as f64 / size);
+        match self {
+            Self::Decimal => byte_count(bytes),
+            Self::Binary => scaled(bytes, 1024, &["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]),
+            Self::Bytes => format!("{bytes} B"),
+            Self::Kilobytes => fixed(1e3, "kB"),
+            Self::Megabytes => fixed(1e6, "MB"),
+            Self::Gigabytes => fixed(1e9, "GB"),
+        }
+    }
+
+    /// The same for a table: zero is a dot.
+    pub fn cell(self, bytes: u64) -> String {
+        if bytes == 0 { "·".to_owned() } else { self.write(bytes) }
+    }
 }
 
 /// A number of bytes for a table: as [`byte_count`], zero is a dot.
@@ -224,6 +296,12 @@ mod tests {
             assert_eq!(byte_count(bytes), expected, "{bytes}");
         }
         assert_eq!(byte_cell(0), "·");
+        assert_eq!(ByteUnit::Binary.write(1023), "1023 B");
+        assert_eq!(ByteUnit::Binary.write(1024), "1.00 KiB");
+        assert_eq!(ByteUnit::Binary.write(1_048_575), "1.00 MiB");
+        assert_eq!(ByteUnit::Bytes.write(1_234_567), "1234567 B");
+        assert_eq!(ByteUnit::Megabytes.write(1_234_567), "1.235 MB");
+        assert_eq!(ByteUnit::Gigabytes.cell(0), "·");
     }
 
     #[test]

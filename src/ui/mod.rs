@@ -3,3 +3,6 @@
 pub mod format;
 pub mod table;
 pub mod time;
+pub mod tui;
+pub mod values;
+pub mod view;

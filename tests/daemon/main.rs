@@ -17,3 +17,7 @@ mod record;
 mod refuse;
 mod rules;
 mod telling;
+#[allow(dead_code, reason = "tests/view.rs uses the rest")]
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod view;

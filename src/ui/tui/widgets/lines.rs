@@ -1,0 +1,65 @@
+//! Lines of text: the footer, the help.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    widgets::{Clear, Widget},
+};
+
+use crate::ui::tui::{
+    keys::Binding,
+    text::{shorten, width},
+    theme::Theme,
+};
+
+/// Writes a text at a place of `area`, shortened to what is left of the line; returns the columns it took.
+pub fn put(buffer: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Style, theme: Theme) -> u16 {
+    if x >= area.width || y >= area.height {
+        return 0;
+    }
+    let text = shorten(text, usize::from(area.width - x), theme.ascii);
+    let (end, _) = buffer.set_stringn(area.x + x, area.y + y, &text, usize::from(area.width - x), style);
+    end - area.x - x
+}
+
+/// One line with the keys that work here, as many as fit.
+pub fn footer<A>(
+    buffer: &mut Buffer,
+    area: Rect,
+    bindings: &[Binding<A>],
+    shown: impl Fn(&A) -> bool,
+    theme: Theme,
+) {
+    let mut x = 0;
+    for binding in bindings.iter().filter(|binding| !binding.short.is_empty() && shown(&binding.action)) {
+        let name = binding.name.split(' ').next().unwrap_or_default();
+        let needed = (width(name) + 1 + width(binding.short)) as u16;
+        if x + needed > area.width {
+            break;
+        }
+        x += put(buffer, area, x, 0, name, theme.strong(), theme) + 1;
+        x += put(buffer, area, x, 0, binding.short, theme.dim(), theme) + 2;
+    }
+}
+
+/// All keys, over the rest of the screen; in as many columns as fit.
+pub fn help<A>(buffer: &mut Buffer, area: Rect, bindings: &[Binding<A>], theme: Theme) {
+    Clear.render(area, buffer);
+    put(buffer, area, 1, 0, "Keys", theme.strong(), theme);
+    put(buffer, area, 7, 0, "any key closes this", theme.dim(), theme);
+    let names = bindings.iter().map(|binding| width(binding.name)).max().unwrap_or(0) as u16;
+    let widest = bindings.iter().map(|binding| width(binding.help)).max().unwrap_or(0) as u16 + names + 5;
+    let rows = area.height.saturating_sub(2).max(1);
+    let columns = (area.width / widest.max(1)).max(1);
+    for (index, binding) in bindings.iter().enumerate() {
+        let (column, row) = (index as u16 / rows, index as u16 % rows);
+        if column >= columns {
+            // A tiny screen shows the first ones; the page on keys has all.
+            break;
+        }
+        let x = column * widest + 1;
+        put(buffer, area, x, row + 2, binding.name, theme.strong(), theme);
+        put(buffer, area, x + names + 2, row + 2, binding.help, Style::new(), theme);
+    }
+}

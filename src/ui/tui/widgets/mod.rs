@@ -1,0 +1,12 @@
+//! Pieces of a screen. Each draws into a rectangle of any size, also of none, and takes texts that are safe already
+//! ([`super::text::safe`]).
+
+mod bars;
+mod lines;
+mod sparkline;
+mod tabs;
+
+pub use bars::{Bar, mirrored_bar};
+pub use lines::{footer, help, put};
+pub use sparkline::{Sample, sparkline};
+pub use tabs::{TabStrip, tab_strip};

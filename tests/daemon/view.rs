@@ -1,0 +1,53 @@
+//! `picosnitch view` on what a real daemon records, in a real terminal.
+
+use std::net::Ipv4Addr;
+
+use nix::sys::signal::Signal;
+
+use super::harness::{Daemon, base, fresh_address, root, talk};
+use crate::terminal::{Terminal, picosnitch};
+
+/// Numbers that nothing else on the machine happens to move.
+const SENT: usize = 12_345;
+const RECEIVED: usize = 87_654_321;
+
+fn download(address: Ipv4Addr) {
+    talk(address, SENT, RECEIVED);
+}
+
+#[test]
+fn a_download_is_on_the_screen_with_its_exact_bytes() {
+    let Some(_root) = root() else { return };
+    let Some(terminal) = Terminal::start(120, 40) else { return };
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let address = fresh_address();
+    download(address);
+    terminal.line(&picosnitch(base.path(), "view"));
+    // The addresses, and among them this one; exact bytes are in the detail.
+    terminal.wait_for("Programs");
+    terminal.press(&["BTab"; 10]);
+    terminal.press(&["/"]);
+    terminal.tmux(&["send-keys", "-l", &address.to_string()]);
+    terminal.press(&["Enter"]);
+    let mut turn = 0;
+    let screen = terminal.wait_until("the window", |screen| {
+        // The screen asks by itself every ten seconds; this is sooner.
+        turn += 1;
+        if turn % 25 == 0 {
+            terminal.press(&["r"]);
+        }
+        screen.contains("87,654,321 B")
+    });
+    assert!(screen.contains("12,345 B"), "{screen}");
+    terminal.press(&[" "]);
+    let own = std::env::current_exe().unwrap();
+    // Long paths are shortened in their middle.
+    let name = own.file_name().unwrap().to_str().unwrap();
+    let name = &name[name.len() - 8..];
+    let screen =
+        terminal.wait_until("the program", |screen| screen.contains(name) && screen.contains("SHA-256"));
+    assert!(screen.contains("1 row") && screen.contains("87,654,321 B"), "{screen}");
+    terminal.press(&["q"]);
+    daemon.stop(Signal::SIGTERM);
+}
