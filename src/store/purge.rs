@@ -20,6 +20,9 @@ use super::{
 /// milliseconds.
 const CHUNK: i64 = 10_000;
 
+/// Pages that are given back to the file system in one transaction.
+const PAGES: i64 = 1000;
+
 /// What a purge deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
@@ -43,8 +46,32 @@ impl Writer {
         }
         // Ids of deleted rows are given out again: no cached one may survive, whatever happens below.
         self.interner.clear();
-        purge(&mut self.connection, older_than).map_err(failed(&self.path, "cannot delete old records"))
+        let fail = failed(&self.path, "cannot delete old records");
+        let purged = purge(&mut self.connection, older_than).map_err(&fail)?;
+        give_back(&self.connection).map_err(fail)?;
+        Ok(purged)
     }
+}
+
+/// Gives pages back to the file system once a quarter of the file is unused: what a daily purge leaves is used again by
+/// the records of the next day. A log that was made before pages could be given back keeps them.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let mut free = number("freelist_count")?;
+    if free < number("page_count")? / 4 {
+        return Ok(());
+    }
+    while free > 0 {
+        let mut step = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+        let mut rows = step.query([])?;
+        while rows.next()?.is_some() {}
+        let left = number("freelist_count")?;
+        if left >= free {
+            break;
+        }
+        free = left;
+    }
+    Ok(())
 }
 
 fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purged> {

@@ -324,6 +324,30 @@ fn purging_deletes_old_windows_and_what_only_they_needed() {
 }
 
 #[test]
+fn a_large_purge_gives_its_room_back() {
+    let (_directory, path) = place();
+    let mut writer = Writer::open(&path).unwrap();
+    for time in 0..40 {
+        let records = (0..1000).map(|n| record(b"/a", "192.0.2.1", n, 1, 0));
+        writer.write(&window(1000 + time, records.collect())).unwrap();
+    }
+    let mut bytes = || {
+        writer.checkpoint().unwrap();
+        fs::metadata(&path).unwrap().len()
+    };
+    let before = bytes();
+    // A daily purge: what it leaves is used again.
+    Writer::open(&path).unwrap().purge(1002).unwrap();
+    assert_eq!(bytes(), before);
+    Writer::open(&path).unwrap().purge(1030).unwrap();
+    assert!(bytes() < before / 2, "{} of {before}", bytes());
+    let connection = Connection::open(&path).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    assert_eq!(total(&path).sent, 10_000);
+}
+
+#[test]
 fn a_purge_of_the_future_is_refused() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
