@@ -32,6 +32,8 @@ pub use server::{Client, Server, Tls};
 const DEFAULT_TOML: &str = include_str!("default.toml");
 
 const RETENTION_DAYS: RangeInclusive<u32> = 1..=36_500;
+/// Less would not hold the programs and addresses of a day.
+const RETENTION_MEGABYTES: RangeInclusive<u32> = 10..=10_000_000;
 const WRITE_LIMIT_SECONDS: RangeInclusive<u32> = 1..=3600;
 const REQUEST_LIMIT_SECONDS: RangeInclusive<u32> = 0..=86_400;
 /// Fewer than 256 descriptors do not even hold the BPF programs; the upper end is the kernel's default
@@ -78,6 +80,8 @@ pub struct Log {
     pub text: bool,
     /// Days after which a record is deleted; at least 1.
     pub retention_days: u32,
+    /// Megabytes above which the oldest records are deleted; `None`: the log may have any size.
+    pub retention_megabytes: Option<u32>,
     /// Seconds between two writes: the length of the window.
     pub write_limit_seconds: u32,
     /// Store addresses and domains.
@@ -132,6 +136,7 @@ impl Default for Log {
             sqlite: true,
             text: false,
             retention_days: 365,
+            retention_megabytes: None,
             write_limit_seconds: 10,
             addresses: true,
             commands: true,
@@ -359,6 +364,19 @@ fn ring_buffer_pages(reader: &mut node::Reader<'_>, key: &'static str) -> Option
     }
     let (from, to) = (RING_BUFFER_PAGES.start(), RING_BUFFER_PAGES.end());
     let message = format!("the integer {pages} is not allowed; allowed: a power of two from {from} to {to}");
+    reader.problem(line, key, message);
+    None
+}
+
+/// The size under `key`; 0 is none.
+fn retention_megabytes(reader: &mut node::Reader<'_>, key: &'static str) -> Option<u32> {
+    let line = reader.line_of(key);
+    let size = reader.integer(key, 0..=*RETENTION_MEGABYTES.end())?;
+    if size == 0 || RETENTION_MEGABYTES.contains(&size) {
+        return Some(size).filter(|size| *size > 0);
+    }
+    let (from, to) = (RETENTION_MEGABYTES.start(), RETENTION_MEGABYTES.end());
+    let message = format!("the integer {size} is not allowed; allowed: 0, or an integer from {from} to {to}");
     reader.problem(line, key, message);
     None
 }

@@ -40,6 +40,7 @@ fn every_key_of_toml_arrives() {
         sqlite = false
         text = true
         retention_days = 30
+        retention_megabytes = 500
         write_limit_seconds = 3600
         addresses = false
         commands = false
@@ -86,6 +87,7 @@ fn every_key_of_toml_arrives() {
     let log = &config.log;
     assert_eq!((log.sqlite, log.text, log.addresses, log.commands), (false, true, false, false));
     assert_eq!((log.retention_days, log.write_limit_seconds), (30, 3600));
+    assert_eq!(log.retention_megabytes, Some(500));
     let server = log.server.clone().unwrap();
     assert_eq!((server.client, server.port, server.tls), (Client::MariaDb, 3306, Tls::VerifyFull));
     assert_eq!((server.password.0.as_str(), server.table_name.as_str()), ("p \" ", "t_1"));

@@ -53,6 +53,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     if let Some(days) = table.integer("retention_days", super::RETENTION_DAYS) {
         config.log.retention_days = days;
     }
+    config.log.retention_megabytes = super::retention_megabytes(&mut table, "retention_megabytes");
     if let Some(seconds) = table.integer("write_limit_seconds", super::WRITE_LIMIT_SECONDS) {
         config.log.write_limit_seconds = seconds;
     }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub write_limit_seconds: u32,
     /// Days after which records are deleted.
     pub retention_days: u32,
+    /// Megabytes above which the oldest records are deleted.
+    pub retention_megabytes: Option<u32>,
     /// What of the traffic is logged.
     pub rules: LogRules,
     /// Files that know countries and networks.

@@ -20,7 +20,7 @@ use super::{
     message::{Settings, ToMonitor, ToRecorder},
     telling::Telling,
     text_logging::TextLogging,
-    writing::Writing,
+    writing::{Retention, Writing},
 };
 use crate::{
     model::Loss,
@@ -74,7 +74,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     let writing = settings
         .database
         .clone()
-        .map(|database| Writing::start(database, settings.retention_days, Arc::clone(&problems)))
+        .map(|database| Writing::start(database, Retention::of(&settings), Arc::clone(&problems)))
         .transpose();
     let writing = match writing {
         Ok(writing) => writing,

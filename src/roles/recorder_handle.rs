@@ -86,6 +86,7 @@ impl Recorder {
                 },
                 write_limit_seconds: config.log.write_limit_seconds,
                 retention_days: config.log.retention_days,
+                retention_megabytes: config.log.retention_megabytes,
                 rules: LogRules::of(config),
                 geography: Files {
                     country: config.names.country_file.clone(),

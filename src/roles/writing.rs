@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::message::Settings;
 use crate::{
     model::{Loss, LossKind, Window},
     record::problems::Problems,
@@ -18,6 +19,7 @@ use crate::{
 /// Records that wait while the log cannot be written; the oldest windows beyond that are dropped and counted.
 const MOST_WAITING: usize = 500_000;
 const RETRY: Duration = Duration::from_millis(200);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end waits for a log that cannot be written.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ impl Writing {
     /// When the log cannot be used at all. A log that is merely locked is waited for.
     pub fn start(
         database: PathBuf,
-        retention_days: u32,
+        retention: Retention,
         problems: Arc<Problems>,
     ) -> Result<Self, StoreError> {
         let writer = match Writer::open(&database) {
@@ -59,7 +61,15 @@ impl Writing {
                 let (database, problems) = (database.as_path(), problems.as_ref());
                 write_all(
                     &theirs,
-                    Thread { writer, database, retention_days, problems, purged: None, failing: false },
+                    Thread {
+                        writer,
+                        database,
+                        retention,
+                        problems,
+                        purged: None,
+                        sized: None,
+                        failing: false,
+                    },
                 );
             })
             .map_err(|source| StoreError::File { path: "the writing thread".into(), source })?;
@@ -99,13 +109,30 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How much of the log is kept.
+#[derive(Clone, Copy)]
+pub struct Retention {
+    days: u32,
+    bytes: Option<u64>,
+}
+
+impl Retention {
+    /// As configured.
+    pub fn of(settings: &Settings) -> Self {
+        let bytes = settings.retention_megabytes.map(|megabytes| u64::from(megabytes) * 1_000_000);
+        Self { days: settings.retention_days, bytes }
+    }
+}
+
 /// What the thread keeps between two windows.
 struct Thread<'a> {
     writer: Option<Writer>,
     database: &'a Path,
-    retention_days: u32,
+    retention: Retention,
     problems: &'a Problems,
     purged: Option<Instant>,
+    /// When the size was last looked at.
+    sized: Option<Instant>,
     failing: bool,
 }
 
@@ -181,6 +208,10 @@ impl Thread<'_> {
                     self.purged = Some(Instant::now());
                     self.purge(window.time);
                 }
+                if self.sized.is_none_or(|last| last.elapsed() >= HOUR) {
+                    self.sized = Some(Instant::now());
+                    self.purge_to_size();
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
@@ -207,12 +238,23 @@ impl Thread<'_> {
     }
 
     fn purge(&mut self, now: i64) {
-        let older_than = now - i64::from(self.retention_days) * 24 * 60 * 60;
+        let older_than = now - i64::from(self.retention.days) * 24 * 60 * 60;
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.purge(older_than)
         {
             self.problems
                 .report(&format!("{}. Old records are kept until tomorrow.", crate::error_chain(&error)));
+        }
+    }
+
+    fn purge_to_size(&mut self) {
+        if let (Some(writer), Some(bytes)) = (&mut self.writer, self.retention.bytes)
+            && let Err(error) = writer.purge_to_size(bytes)
+        {
+            self.problems.report(&format!(
+                "{}. The log may be larger than log.retention_megabytes for another hour.",
+                crate::error_chain(&error)
+            ));
         }
     }
 }

@@ -53,6 +53,53 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Deletes the oldest records until what is left takes at most nine tenths of `most` bytes, if it takes more than
+    /// `most`. The last window always stays.
+    ///
+    /// # Errors
+    /// Those of [`Writer::purge`].
+    pub fn purge_to_size(&mut self, most: u64) -> Result<Purged, StoreError> {
+        let mut purged = Purged::default();
+        let mut goal = most;
+        loop {
+            let fail = failed(&self.path, "cannot look at the size of the log");
+            let used = used_bytes(&self.connection).map_err(&fail)?;
+            if used <= goal {
+                return Ok(purged);
+            }
+            goal = most / 10 * 9;
+            let Some(before) = cutoff(&self.connection, goal, used).map_err(fail)? else { return Ok(purged) };
+            let step = self.purge(before)?;
+            purged.records += step.records;
+            purged.orphans += step.orphans;
+            if step.records == 0 {
+                return Ok(purged);
+            }
+        }
+    }
+}
+
+/// Bytes of the pages in use.
+fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
+}
+
+/// Up to when records go, so that of `used` bytes about `goal` stay; `None` when only the last window is left.
+fn cutoff(connection: &Connection, goal: u64, used: u64) -> rusqlite::Result<Option<i64>> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0))?;
+    let share = i128::from(count) * i128::from(used - goal) / i128::from(used.max(1));
+    let last: Option<i64> = connection.query_row("SELECT max(time) FROM record", [], |row| row.get(0))?;
+    let at: Option<i64> = connection
+        .query_row("SELECT time FROM record ORDER BY time LIMIT 1 OFFSET ?1", [share as i64], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(at.zip(last).map(|(at, last)| (at + 1).min(last)))
+}
+
 /// Gives pages back to the file system once a quarter of the file is unused: what a daily purge leaves is used again by
 /// the records of the next day. A log that was made before pages could be given back keeps them.
 fn give_back(connection: &Connection) -> rusqlite::Result<()> {

@@ -348,6 +348,30 @@ fn a_large_purge_gives_its_room_back() {
 }
 
 #[test]
+fn a_log_is_kept_below_a_size() {
+    let (_directory, path) = place();
+    let mut writer = Writer::open(&path).unwrap();
+    for time in 0..100 {
+        let records = (0..1000).map(|n| record(b"/a", "192.0.2.1", n, 1, 0));
+        writer.write(&window(1000 + time, records.collect())).unwrap();
+    }
+    assert_eq!(writer.purge_to_size(1 << 30).unwrap(), Purged::default());
+    assert_eq!(total(&path).sent, 100_000);
+    let most = 1_000_000;
+    let purged = writer.purge_to_size(most).unwrap();
+    writer.checkpoint().unwrap();
+    let bytes = fs::metadata(&path).unwrap().len();
+    assert!(bytes <= most && bytes > most / 2, "{bytes}");
+    assert_eq!(total(&path).sent, 100_000 - purged.records);
+    let times = rows(&path, &[Dimension::Time], Vec::new());
+    assert!(times.iter().any(|row| row.values == [Value::Integer(1099)]), "the newest stay");
+    assert!(times.iter().all(|row| row.amounts.sent == 1000), "windows are whole");
+    // Less than anything needs: the last window stays.
+    writer.purge_to_size(1000).unwrap();
+    assert_eq!(total(&path).sent, 1000);
+}
+
+#[test]
 fn a_purge_of_the_future_is_refused() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
