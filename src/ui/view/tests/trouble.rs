@@ -41,7 +41,7 @@ fn files_that_are_no_log_are_refused_with_advice() {
 fn the_newest_question_is_answered() {
     let mut bench = Bench::new((80, 24), PLAIN);
     for _ in 0..200 {
-        let todo = bench.state.act(super::super::keys::Action::NextTab);
+        let todo = bench.state.act(crate::ui::view::keys::Action::NextTab);
         assert_eq!(todo, Todo::Ask);
         let question = bench.state.question(78);
         let number = bench.state.next_number();
@@ -52,7 +52,7 @@ fn the_newest_question_is_answered() {
         assert!(Instant::now() < until);
         bench.receive();
     }
-    assert_eq!(bench.state.answered.unwrap().0, 200 % super::super::tabs::TABS.len());
+    assert_eq!(bench.state.answered.unwrap().0, 200 % crate::ui::view::tabs::TABS.len());
     assert!(bench.state.error.is_none(), "{:?}", bench.state.error);
 }
 
