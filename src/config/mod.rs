@@ -40,6 +40,7 @@ const REQUEST_LIMIT_SECONDS: RangeInclusive<u32> = 0..=86_400;
 /// `fs.nr_open`.
 const RLIMIT_NOFILE: RangeInclusive<u64> = 256..=1_048_576;
 const RING_BUFFER_PAGES: RangeInclusive<u32> = 16..=65_536;
+const FILE_ALLOWED: &str = "the path of a file, from the root: /...";
 const API_URL_ALLOWED: &str = "an address that begins with https://; http:// only for this machine";
 const API_KEY_ALLOWED: &str = "at most 256 letters, digits, hyphens and underscores; empty = off";
 
@@ -319,7 +320,7 @@ impl Config {
         sentences
     }
 
-    /// A sentence for every file that is named and cannot be there yet: no reason to refuse the configuration.
+    /// A sentence for every file that is named and not there: no reason to refuse the configuration, it may come.
     pub fn missing_files(&self) -> Vec<String> {
         let files = [
             ("names.country_file", &self.names.country_file),
@@ -332,8 +333,6 @@ impl Config {
         files.into_iter().filter_map(missing).collect()
     }
 }
-
-const FILE_ALLOWED: &str = "the path of a file, from the root: /...";
 
 fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && text.len() < 4096 && !text.contains('\0')

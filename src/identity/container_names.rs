@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -106,8 +109,11 @@ impl ContainerNames {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+    let found = file.metadata()?;
+    // Or our own: tests need not be root.
+    let is_trusted = found.uid() == 0 || found.uid() == nix::unistd::geteuid().as_raw();
+    if !found.is_file() || !is_trusted {
+        return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;

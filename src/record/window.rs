@@ -13,6 +13,8 @@ use crate::model::{Amounts, Location, Loss, LossKind, Peer, Record, Talker, Wind
 const MOST_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
+/// The same with rules about digests: nearly always longer than hashing takes, but not for ever.
+const RULES_PATIENCE_SECONDS: u32 = 600;
 
 /// A talker whose executables may still be on their way through the hasher.
 #[derive(Clone, Debug)]
@@ -39,9 +41,10 @@ pub struct OpenWindow {
 impl OpenWindow {
     /// An empty window, `seconds` long.
     pub fn new(rules: LogRules, seconds: u32) -> Self {
+        let patience = if rules.need_digests() { RULES_PATIENCE_SECONDS } else { PATIENCE_SECONDS };
         Self {
             rules,
-            patience: (PATIENCE_SECONDS / seconds.max(1)).max(1),
+            patience: (patience / seconds.max(1)).max(1),
             talkers: HashMap::new(),
             groups: HashMap::new(),
             losses: HashMap::new(),
@@ -97,9 +100,8 @@ impl OpenWindow {
                 continue;
             };
             known.resolve(digests);
-            // With rules about digests, whoever has none yet waits until the hasher has given up.
-            if !known.complete && !last && (waited < self.patience || self.rules.need_digests()) {
-                self.groups.insert((id, peer), (amounts, waited.saturating_add(1)));
+            if !known.complete && !last && waited < self.patience {
+                self.groups.insert((id, peer), (amounts, waited + 1));
                 continue;
             }
             if self.rules.ignores_digest(known.talker.program.sha256) {
@@ -254,6 +256,19 @@ mod tests {
             assert!(logged(false).is_empty(), "it may be one that is ignored");
         }
         assert_eq!(logged(true), [(b"w".to_vec(), 443)], "the last window keeps nothing back");
+    }
+
+    #[test]
+    fn a_digest_that_never_comes_hides_nothing_for_ever() {
+        let digests = Digests::start().unwrap();
+        let ignore = vec![crate::config::Ignore::Hash(crate::model::Sha256([7; 32]))];
+        let mut window = OpenWindow::new(LogRules { ignore, ..all() }, 200);
+        window.add_talker(1, talker("w"), [Some(7), None, None]);
+        window.add(1, peer(443), amounts(1));
+        for round in 0..3 {
+            assert!(window.close(1000, &digests, false).records.is_empty(), "round {round}");
+        }
+        assert_eq!(window.close(1000, &digests, false).records.len(), 1);
     }
 
     #[test]

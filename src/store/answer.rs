@@ -430,7 +430,7 @@ fn comparison(column: &str, wanted: &Wanted, parameters: &mut Vec<Sql>) -> Strin
 }
 
 /// A value as the tables hold it.
-fn parameter(value: &Value) -> Sql {
+pub(super) fn parameter(value: &Value) -> Sql {
     match value {
         Value::None => Sql::Null,
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {

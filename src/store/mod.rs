@@ -3,7 +3,6 @@
 mod answer;
 mod dimension;
 mod error;
-mod history;
 mod intern;
 mod packed;
 mod purge;

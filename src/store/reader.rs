@@ -19,6 +19,7 @@ use super::{
     error::StoreError,
     query::{Query, Range},
     schema::{self, Found, MIGRATIONS, failed},
+    sums::interruption,
     writer::loss_kind,
 };
 use crate::model::{Amounts, Loss, Sha256};
@@ -37,13 +38,13 @@ pub struct Row {
 
 /// Reads the log, changing nothing.
 pub struct Reader {
-    pub(super) path: PathBuf,
-    pub(super) connection: Connection,
+    path: PathBuf,
+    connection: Connection,
     interrupted: Arc<AtomicBool>,
 }
 
-/// Ends, from another thread, the question that a [`Reader`] is answering: its answer is an error for which
-/// [`StoreError::is_interrupted`] holds. Without such a question it does nothing.
+/// Ends, from another thread, what a [`Reader`] is asked: all answers are errors for which [`StoreError::is_interrupted`]
+/// holds, until [`Interrupter::resume`]. So it does not matter whether the question has begun.
 #[derive(Clone)]
 pub struct Interrupter {
     handle: Arc<InterruptHandle>,
@@ -55,6 +56,11 @@ impl Interrupter {
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Relaxed);
         self.handle.interrupt();
+    }
+
+    /// What is asked from now on is answered again.
+    pub fn resume(&self) {
+        self.interrupted.store(false, Ordering::Relaxed);
     }
 }
 
@@ -133,8 +139,10 @@ impl Reader {
 
     /// Reads in one transaction: all statements see the same log.
     fn read<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        self.interrupted.store(false, Ordering::Relaxed);
         let read = || {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(interruption());
+            }
             let transaction = self.connection.unchecked_transaction()?;
             let answer = read(&transaction)?;
             transaction.commit()?;
@@ -149,8 +157,8 @@ impl Reader {
     /// Those of SQLite.
     pub fn losses(&self, range: Range) -> Result<Vec<Loss>, StoreError> {
         let (since, until) = range.bounds();
-        let read = || {
-            let mut statement = self.connection.prepare(
+        self.read(|connection| {
+            let mut statement = connection.prepare(
                 "SELECT kind, sum(count) FROM loss WHERE time BETWEEN ?1 AND ?2 GROUP BY kind ORDER BY kind",
             )?;
             let rows = statement.query_map([since, until], |row| {
@@ -158,8 +166,19 @@ impl Reader {
                 Ok(loss_kind(row.get(0)?).map(|kind| Loss { kind, count: count.max(0) as u64 }))
             })?;
             rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(failed(&self.path, "cannot read the losses"))
+        })
+    }
+
+    /// In which pieces between two of `edges` (unix seconds, growing) something was lost.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn lossy(&self, edges: &[i64]) -> Result<Vec<bool>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM loss WHERE time >= ?1 AND time < ?2)";
+            let mut statement = connection.prepare_cached(sql)?;
+            edges.windows(2).map(|edge| statement.query_row([edge[0], edge[1]], |row| row.get(0))).collect()
+        })
     }
 }
 

@@ -275,7 +275,7 @@ impl<'a, Keep: Fn(&Key) -> bool> Adder<'a, Keep> {
 
     fn check(&self) -> rusqlite::Result<()> {
         if self.interrupted.load(Ordering::Relaxed) {
-            return Err(failure(ffi::SQLITE_INTERRUPT));
+            return Err(interruption());
         }
         if self.sums.len() > self.most {
             return Err(failure(ffi::SQLITE_TOOBIG));
@@ -291,6 +291,11 @@ fn amounts(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Amounts> {
 
 fn failure(code: std::ffi::c_int) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+}
+
+/// Nobody wants the answer any more.
+pub(super) fn interruption() -> rusqlite::Error {
+    failure(ffi::SQLITE_INTERRUPT)
 }
 
 /// A rollup that cannot be read.

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, types::Value as Sql};
 
 use super::*;
-use crate::store::{
-    dimension::{Value, Wanted},
-    intern::octets,
-    reader::value,
-};
+use crate::store::{answer::parameter, dimension::Wanted, intern::octets, reader::value};
 
 /// What the records alone say.
 pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
@@ -261,19 +257,5 @@ fn condition(filter: &Filter, parameters: &mut Vec<Sql>) -> String {
                 "coalesce(length({expression}) = {length} AND {expression} BETWEEN ?{first} AND ?{last}, 0)"
             )
         }
-    }
-}
-
-/// A value as the tables hold it.
-fn parameter(value: &Value) -> Sql {
-    match value {
-        Value::None => Sql::Null,
-        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => Sql::Text(text.to_owned()),
-            _ => Sql::Blob(bytes.clone()),
-        },
-        Value::Integer(number) => Sql::Integer(*number),
-        Value::Address(address) => Sql::Blob(octets(*address)),
-        Value::Sha256(digest) => Sql::Blob(digest.0.to_vec()),
     }
 }

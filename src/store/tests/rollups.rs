@@ -307,16 +307,20 @@ fn a_question_can_be_interrupted_and_the_next_one_is_answered() {
     (0..20).for_each(|number| writer.write(&window(100 + number, many.clone())).unwrap());
     let reader = Reader::open(&path).unwrap();
     let interrupter = reader.interrupter();
-    // Without a question nothing happens.
-    interrupter.interrupt();
     let query = Query { group_by: vec![Dimension::Time], ..Query::default() };
+    // Before it has begun: it does not begin.
+    interrupter.interrupt();
+    assert!(reader.query(&query).unwrap_err().is_interrupted());
+    assert!(reader.losses(Range::default()).unwrap_err().is_interrupted());
+    interrupter.resume();
     assert_eq!(reader.query(&query).unwrap().len(), 20);
     let (end, asked) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         while asked.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            interrupter.interrupt();
             std::thread::sleep(std::time::Duration::from_millis(1));
+            interrupter.interrupt();
         }
+        interrupter.resume();
     });
     let error = (0..100).find_map(|_| reader.query(&query).err()).unwrap();
     assert!(error.is_interrupted(), "{error}");

@@ -206,6 +206,10 @@ impl Worker {
             if desk.closed {
                 return None;
             }
+            // What was to be ended has ended; with the lock held, what comes now cannot be meant.
+            if let Some(interrupter) = &desk.interrupter {
+                interrupter.resume();
+            }
             if let Some((number, question)) = desk.screen.take() {
                 desk.running = Some(false);
                 return Some((number, Request::Screen(Box::new(question))));
