@@ -147,6 +147,48 @@ pub struct Peer {
     pub domain_source: DomainSource,
 }
 
+/// One program run by one process (`struct process_id`): a process id alone is used again, and `execve` makes
+/// another program of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Start of the thread-group leader, nanoseconds of boot time.
+    pub start: u64,
+    /// Thread-group id in the initial pid namespace.
+    pub tgid: u32,
+    /// Number of `execve` calls of the process and its ancestors before it (`task_struct.self_exec_id`).
+    pub exec: u32,
+}
+
+/// One process's use of one socket with one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Connection {
+    /// Who moves the bytes.
+    pub process: ProcessId,
+    /// Inode number of the socket, which no other socket has before the machine is started again; 0 for one of the
+    /// kernel's own.
+    pub socket: u64,
+    /// Its first use by this process, nanoseconds of boot time.
+    pub began: u64,
+    /// This process called `connect()`, or these are datagrams; false for an accepted connection, and for one that
+    /// another process opened.
+    pub opened: bool,
+    /// Nothing more will come.
+    pub ended: bool,
+}
+
+/// What one connection moved between two drains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Id of the talker.
+    pub talker: u32,
+    /// Which connection it is.
+    pub connection: Connection,
+    /// With whom; the domain is not known here.
+    pub peer: Peer,
+    /// How much; nothing when only its end is news.
+    pub amounts: Amounts,
+}
+
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amounts {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::model::ProcessId;
+
 /// The generated skeleton.
 #[allow(
     missing_docs,
@@ -29,18 +31,6 @@ const _: () = {
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
 };
-
-/// One program run by one process (`struct process_id`): a process id alone is used again, and `execve` makes
-/// another program of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProcessId {
-    /// Start of the thread-group leader, nanoseconds of boot time.
-    pub start: u64,
-    /// Thread-group id in the initial pid namespace.
-    pub tgid: u32,
-    /// Number of `execve` calls of the process and its ancestors before it (`task_struct.self_exec_id`).
-    pub exec: u32,
-}
 
 impl From<types::process_id> for ProcessId {
     fn from(id: types::process_id) -> Self {

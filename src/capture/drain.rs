@@ -15,14 +15,14 @@ use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
 use super::{
     Capture, CaptureError,
-    abi::{FlowKey, ProcessId, types},
+    abi::{FlowKey, types},
     event::{Event, SocketEvent},
     known::{Known, is_young, peer, peer_of},
     newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve, newcomer},
     sockets::Sockets,
     table::{Buffers, Entry, Flows},
 };
-use crate::model::{Amounts, Loss, LossKind, Peer};
+use crate::model::{Amounts, Connection, Loss, LossKind, Peer, ProcessId};
 
 /// Ticks between the moment at which the kernel half stops to use an idle entry and its removal: longer than any
 /// program can hold a pointer into the table.
@@ -39,8 +39,8 @@ const TABLE_ENTRIES: usize = 65_536;
 /// What one flow moved since the last drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowDelta {
-    /// Who.
-    pub process: ProcessId,
+    /// Which connection it is.
+    pub connection: Connection,
     /// Real user id when the flow began.
     pub uid: u32,
     /// Network namespace of the socket.
@@ -264,7 +264,7 @@ impl Capture {
         let mut finished = Vec::new();
         for (entry, opened) in self.order(settled, &known) {
             let ended = released.contains_key(&entry.key.socket) || self.is_expired(&entry.flow);
-            let delta = self.delta(&entry, opened, &known);
+            let delta = self.delta(&entry, opened, ended, &known);
             if entry.flow.stream != 0 && (ended || !sampled.is_empty()) {
                 let empty = FlowDelta { amounts: Amounts::default(), ..delta.clone() };
                 if delta.amounts.received > 0 {
@@ -273,7 +273,7 @@ impl Capture {
                     last_of_socket.entry(entry.key.socket).or_insert(empty);
                 }
             }
-            if delta.amounts != Amounts::default() {
+            if delta.amounts != Amounts::default() || ended {
                 drained.flows.push(delta);
             }
             if ended {
@@ -287,7 +287,8 @@ impl Capture {
                 && let Some((process, bytes)) = self.drain.sockets.unseen(socket)
             {
                 let amounts = Amounts { received: bytes, ..Amounts::default() };
-                drained.flows.push(FlowDelta { process, amounts, ..delta.clone() });
+                let connection = Connection { process, ..delta.connection };
+                drained.flows.push(FlowDelta { connection, amounts, ..delta.clone() });
             }
         }
         for socket in released.keys() {
@@ -376,7 +377,7 @@ impl Capture {
         entries.into_iter().zip(opened).collect()
     }
 
-    fn delta(&mut self, entry: &Entry, opened: u64, known: &Known) -> FlowDelta {
+    fn delta(&mut self, entry: &Entry, opened: u64, ended: bool, known: &Known) -> FlowDelta {
         let Entry { key, flow, .. } = entry;
         let before = self.drain.seen.get(key).copied().unwrap_or(Seen { sent: 0, received: 0, connects: 0 });
         // The kernel copies entries byte by byte on some machines: a counter that is read while it changes may seem to
@@ -394,7 +395,13 @@ impl Capture {
             received
         };
         FlowDelta {
-            process: key.process,
+            connection: Connection {
+                process: key.process,
+                socket: key.socket,
+                began: flow.first,
+                opened: flow.stream == 0 || flow.connects > 0,
+                ended,
+            },
             uid: flow.uid,
             network_namespace: flow.netns,
             cgroup: flow.cgroup,

@@ -1,7 +1,7 @@
 //! Events of the kernel half, decoded.
 
-use super::abi::{self, FileIdentity, ProcessId, types};
-use crate::model::Bytes;
+use super::abi::{self, FileIdentity, types};
+use crate::model::{Bytes, ProcessId};
 
 const EXEC: u32 = types::event_kind::EVENT_EXEC.0;
 const FORK: u32 = types::event_kind::EVENT_FORK.0;

@@ -19,7 +19,7 @@ mod sockets;
 mod table;
 mod unwatched;
 
-pub use abi::{FileIdentity, FlowKey, ProcessId};
+pub use abi::{FileIdentity, FlowKey};
 pub use blind::BlindSpot;
 pub use drain::{Drained, FlowDelta, Thoroughness};
 pub(crate) use event::join_arguments;

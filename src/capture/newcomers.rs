@@ -4,10 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     Capture,
-    abi::{self, ProcessId, types},
+    abi::{self, types},
     event::Event,
     table::Entry,
 };
+use crate::model::ProcessId;
 
 /// How often the first flow of a process may wait for the next drain to know its local end.
 const MOST_WAITS: u8 = 3;

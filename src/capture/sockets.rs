@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{abi::ProcessId, event::SocketEvent};
+use super::event::SocketEvent;
+use crate::model::ProcessId;
 
 /// One open socket with connections.
 #[derive(Clone, Copy, Debug)]

@@ -25,7 +25,10 @@ use super::{
     opener::{Job, OpenAsUser, Opener, PATIENCE},
     watcher::{Arrival, Watcher},
 };
-use crate::capture::{FileIdentity, FileProbe, Found, ProcessEvent, ProcessId, Unwatched};
+use crate::{
+    capture::{FileIdentity, FileProbe, Found, ProcessEvent, Unwatched},
+    model::ProcessId,
+};
 
 /// Ids that are in use at a time; with more, all are forgotten.
 const MOST_IDS: u32 = 32_768;

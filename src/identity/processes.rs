@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    capture::{Event, FileIdentity, ProcessEvent, ProcessId},
-    model::{Bytes, Program},
+    capture::{Event, FileIdentity, ProcessEvent},
+    model::{Bytes, ProcessId, Program},
 };
 
 /// How long an ended process is kept: its sockets are closed, and their flows drained, after its end.

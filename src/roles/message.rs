@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Amounts, Loss, Peer, Talker},
+    model::{Flow, Loss, Talker},
     names::Files,
     notify::Notice,
     outside::virustotal,
@@ -79,8 +79,8 @@ pub enum ToRecorder {
     ForgetTalkers(u32),
     /// No executable before this id comes again.
     ForgetExecutables(u32),
-    /// Traffic: talker, peer, amounts.
-    Flows(Vec<(u32, Peer, Amounts)>),
+    /// Traffic.
+    Flows(Vec<Flow>),
     /// What was lost.
     Losses(Vec<Loss>),
     /// Something that the user should know.

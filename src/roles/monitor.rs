@@ -24,11 +24,11 @@ use super::{
     talkers::{Introduction, Talkers},
 };
 use crate::{
-    capture::{self, Capture, Drained, Event, FlowDelta, ProcessEvent, ProcessId, Thoroughness},
+    capture::{self, Capture, Drained, Event, FlowDelta, ProcessEvent, Thoroughness},
     config::Config,
     identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
-    model::{Amounts, Loss, LossKind, Peer},
+    model::{Amounts, Connection, Flow, Loss, LossKind, Peer, ProcessId},
     record::{digests::FileState, problems::Problems},
 };
 
@@ -125,7 +125,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
 /// The record of a program that was executed (`monitor.every_exe`).
 fn execution(event: &ProcessEvent) -> FlowDelta {
     FlowDelta {
-        process: event.id,
+        connection: Connection { process: event.id, ..Connection::default() },
         uid: event.uid,
         network_namespace: 0,
         cgroup: event.cgroup,
@@ -383,7 +383,8 @@ impl Monitor {
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
     fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
-        let unknown = drained.flows.iter().any(|flow| self.processes.get(flow.process).is_none())
+        let mut moved = drained.flows.iter().filter(|flow| flow.amounts != Amounts::default());
+        let unknown = moved.any(|flow| self.processes.get(flow.connection.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
         if unknown && self.resynced.is_none_or(|last| last.elapsed() > Duration::from_secs(1)) {
             self.resynced = Some(Instant::now());
@@ -397,7 +398,11 @@ impl Monitor {
         let mut batch = Vec::new();
         let mut introductions = Vec::new();
         for flow in flows {
-            let ancestry = self.processes.get(flow.process).map_or(&nobody, |process| &process.ancestry);
+            let process = self.processes.get(flow.connection.process);
+            if process.is_none() && flow.connection.ended && flow.amounts == Amounts::default() {
+                continue; // long after the end of its process
+            }
+            let ancestry = process.map_or(&nobody, |process| &process.ancestry);
             let place = (flow.uid, flow.network_namespace, self.cgroups.path(flow.cgroup));
             let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
@@ -412,7 +417,12 @@ impl Monitor {
                 };
                 self.recorder.tell(&message, None)?;
             }
-            batch.push((id, flow.peer.clone(), flow.amounts));
+            batch.push(Flow {
+                talker: id,
+                connection: flow.connection,
+                peer: flow.peer.clone(),
+                amounts: flow.amounts,
+            });
             if batch.len() == FLOWS_A_MESSAGE {
                 self.recorder.tell(&ToRecorder::Flows(std::mem::take(&mut batch)), None)?;
             }

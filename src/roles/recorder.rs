@@ -23,7 +23,7 @@ use super::{
     writing::{Retention, Writing},
 };
 use crate::{
-    model::Loss,
+    model::{Flow, Loss},
     names::Geography,
     record::{digests::Digests, problems::Problems, window::OpenWindow},
 };
@@ -191,7 +191,7 @@ impl Recorder {
     fn take(&mut self, channel: &Channel, message: ToRecorder, descriptor: Option<OwnedFd>) {
         match message {
             ToRecorder::Flows(flows) => {
-                for (talker, peer, amounts) in flows {
+                for Flow { talker, peer, amounts, .. } in flows {
                     self.window.add(talker, peer, amounts);
                 }
             }

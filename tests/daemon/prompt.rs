@@ -73,7 +73,7 @@ fn the_first_connection_of_a_program_is_told_at_once() {
     let mut child = Command::new("bash").arg("-c").arg(script).spawn().unwrap();
     let accepting = std::thread::spawn(move || (listener.accept().unwrap(), Instant::now()));
     let told = wait_for(&mut capture, |flow| {
-        flow.process.tgid == child.id() && flow.peer.remote_port == i32::from(port)
+        flow.connection.process.tgid == child.id() && flow.peer.remote_port == i32::from(port)
     });
     let (_, begin) = accepting.join().unwrap();
     child.kill().unwrap();
@@ -89,7 +89,8 @@ fn a_busy_process_wakes_the_monitor_once() {
     let begin = Instant::now();
     socket.send_to(&[1], (Ipv4Addr::LOCALHOST, 9)).unwrap();
     let me = std::process::id();
-    let told = wait_for(&mut capture, |flow| flow.process.tgid == me && flow.peer.remote_port == 9);
+    let told =
+        wait_for(&mut capture, |flow| flow.connection.process.tgid == me && flow.peer.remote_port == 9);
     assert_prompt(begin, told);
     for port in 10_000..11_000 {
         socket.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -97,6 +98,6 @@ fn a_busy_process_wakes_the_monitor_once() {
     assert!(!is_woken(&capture, Duration::from_millis(200)), "woken again by the same process");
     // Without the wake they come with the next tick.
     let drained = capture.drain(Thoroughness::Usual).unwrap();
-    let mine = drained.flows.iter().filter(|flow| flow.process.tgid == me);
+    let mine = drained.flows.iter().filter(|flow| flow.connection.process.tgid == me);
     assert_eq!(mine.map(|flow| flow.amounts.sent).sum::<u64>(), 1000);
 }

@@ -31,7 +31,7 @@ impl Totals {
     fn add(&mut self, drained: Drained) {
         self.most = self.most.max(drained.table_entries);
         for flow in drained.flows {
-            let sum = self.by.entry((flow.process.tgid, flow.peer.remote_port)).or_default();
+            let sum = self.by.entry((flow.connection.process.tgid, flow.peer.remote_port)).or_default();
             sum.connections += flow.amounts.connections;
             sum.sent += flow.amounts.sent;
             sum.received += flow.amounts.received;
