@@ -18,6 +18,9 @@
 #define PATH_DEPTH 48	     /* components of a path that are followed */
 #define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
+#define HEARD_BYTES 4096     /* of one piece of what was said; the rest is cut */
+#define ASKED_NAME_BYTES 256 /* a domain name has 255 at most (RFC 1035, 2.3.4) */
+#define ASKED_ADDRESSES 16   /* of one answer */
 
 /*
  * One program run by one process: a process id is used again, and a process that calls execve becomes another
@@ -61,8 +64,8 @@ struct flow {
 	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
 	__u8 expires;	  /* has no end of its own: removed when idle */
 	__u8 local_known; /* `local` was read when it was settled */
-	__u8 unused;
-	__u32 life; /* one more each time user space gives this place to another flow */
+	__u8 opening;	  /* not 0: what is sent next may name the peer; see opening_sent() */
+	__u32 life;	  /* one more each time user space gives this place to another flow */
 };
 ASSERT_SIZE(struct flow, 128);
 
@@ -169,6 +172,37 @@ struct cgroup_event {
 	char path[CGROUP_BYTES]; /* as the kernel prints it, ends in zero */
 };
 ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
+
+enum heard_kind {
+	HEARD_SENT = 1, /* bytes follow */
+	HEARD_RECEIVED, /* bytes follow */
+	HEARD_ASKED,	/* struct asked_event */
+};
+
+/* Something that may tell the name of an address. */
+struct heard_event {
+	__u64 time; /* boot-time ns */
+	__u64 socket;
+	struct process_id process;
+	__u8 peer[16];
+	__u16 peer_port;
+	__u16 protocol;
+	__u16 kind;
+	__u16 bytes; /* that follow */
+	__u32 netns;
+	__u32 left_out; /* bytes between these and those of the next event */
+};
+ASSERT_SIZE(struct heard_event, 64);
+
+/* A process asked its C library for the addresses of a name, and got them. */
+struct asked_event {
+	struct heard_event heard;
+	__u32 count;
+	__u32 unused;
+	char name[ASKED_NAME_BYTES];
+	__u8 addresses[ASKED_ADDRESSES][16];
+};
+ASSERT_SIZE(struct asked_event, 72 + ASKED_NAME_BYTES + ASKED_ADDRESSES * 16);
 
 /* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
 struct pending_peer {

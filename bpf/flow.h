@@ -3,9 +3,7 @@
 #ifndef PICOSNITCH_FLOW_H
 #define PICOSNITCH_FLOW_H
 
-#include "task.h"
-
-enum direction { SENT, RECEIVED };
+#include "heard.h"
 
 /* Two 32-bit words as they follow each other in memory. */
 static __always_inline __u64 pair(__u32 first, __u32 second)
@@ -201,6 +199,8 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	__builtin_memset(flow->local, 0, sizeof(flow->local));
 	flow->local_port = 0;
 	flow->local_known = 0;
+	/* A stream is opened by connect(); who opens one is who speaks first. */
+	flow->opening = !flow->stream && key->protocol == IPPROTO_UDP;
 }
 
 /* User space comes at once for the first flow of a process, and for no other one. */
@@ -240,6 +240,7 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 		if (add.connects) {
 			/* The socket has no local end yet. */
 			flow->connects = 1;
+			flow->opening = 1;
 		} else {
 			flow_local(flow, sk, key->protocol, typed);
 			flow->local_known = 1;
@@ -250,6 +251,8 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 			flow->received = add.bytes;
 		if (bpf_map_update_elem(&places, key, &place, BPF_NOEXIST) == 0) {
 			announce(&key->process);
+			if (add.bytes && add.direction == SENT && flow->opening)
+				opening_sent(flow, add.bytes);
 			return NULL;
 		}
 		bpf_map_push_elem(&free_places, &place, BPF_ANY);
@@ -283,6 +286,8 @@ static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u1
 		return;
 	if (bytes)
 		__sync_fetch_and_add(direction == SENT ? &flow->sent : &flow->received, bytes);
+	if (bytes && direction == SENT && flow->opening)
+		opening_sent(flow, bytes);
 	if (flow->last_tick != now)
 		flow->last_tick = now;
 	/* connect() makes the flow before the socket has its local end; data comes after. */

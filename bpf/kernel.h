@@ -106,7 +106,7 @@ struct cgroup { struct kernfs_node *kn; struct cgroup_root *root; };
 struct css_set { struct cgroup *dfl_cgrp; };
 
 struct mnt_namespace { struct ns_common ns; };
-struct nsproxy { struct mnt_namespace *mnt_ns; };
+struct nsproxy { struct mnt_namespace *mnt_ns; struct net *net_ns; };
 typedef struct { unsigned int val; } kuid_t;
 struct cred { kuid_t uid; };
 typedef struct { int counter; } atomic_t;
@@ -117,7 +117,15 @@ struct mm_struct {
 	struct task_struct *owner;
 	struct file *exe_file;
 };
+/* x86-64 */
+struct thread_info { __u32 status; };
+struct pt_regs {
+	unsigned long ax, dx, si, di, cx, r8, r9;
+	unsigned long orig_ax; /* number of the system call */
+};
 struct task_struct {
+	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags;
 	int pid;
 	int tgid;
@@ -250,6 +258,14 @@ struct __sk_buff {
 	union { struct bpf_sock *sk; __u64 : 64; } __attribute__((aligned(8)));
 	__u32 gso_size;
 };
+
+/* What programs give to system calls and get from their C library, 64 bits: include/uapi/linux/uio.h, recvmsg(2), sendmmsg(2). */
+struct user_iovec { __u64 base, length; };
+struct user_msghdr { __u64 name, name_length, vector, count, control, control_length, flags; };
+struct user_mmsghdr { struct user_msghdr header; __u64 length; };
+/* getaddrinfo(3), gethostbyname(3): the same in glibc and musl. */
+struct addrinfo { int flags, family, type, protocol; __u64 length, address, canonical_name, next; };
+struct hostent { __u64 name, aliases; int type, length; __u64 addresses; };
 
 /* Addresses as sendmsg(2) gives them, include/uapi/linux/in.h and in6.h. */
 struct sockaddr_in { __u16 sin_family; __be16 sin_port; __be32 sin_addr; };

@@ -41,6 +41,9 @@ const volatile bool have_seconds = false;
 /* Some connected datagram socket was given another address to send to: rare, so looked for only from then on. */
 volatile bool sends_elsewhere = false;
 
+/* Helper bpf_task_pt_regs, 5.15. */
+const volatile bool have_task_pt_regs = false;
+
 /* The hooks on each packet are attached; they are only when somebody needs them, see datagram.h. */
 volatile bool packets_watched = false;
 volatile bool packets_wanted = false;
@@ -54,6 +57,7 @@ volatile __u64 lost_process_events = 0;
 volatile __u64 lost_release_events = 0;
 volatile __u64 lost_flow_operations = 0;
 volatile __u64 lost_flow_bytes = 0;
+volatile __u64 lost_heard_events = 0;
 volatile __u64 done_by_second = 0; /* not lost, but would have been */
 
 #define MOST_FLOWS 65536
@@ -144,6 +148,29 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);
 } unwatched SEC(".maps");
+
+/* What may tell the names of addresses: user space reads it for itself. */
+#define HEARD_RING_BYTES (256 * 1024)
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, HEARD_RING_BYTES);
+} heard SEC(".maps");
+
+/* Calls of getaddrinfo(3) and its kin that have not returned yet, by thread and function. */
+struct asking_key {
+	__u64 thread;
+	__u64 function;
+};
+struct asking {
+	__u64 result; /* where the function puts its answer */
+	char name[ASKED_NAME_BYTES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct asking_key);
+	__type(value, struct asking);
+} asking_map SEC(".maps");
 
 /* Too big for the 512 bytes of stack. */
 struct {

@@ -6,7 +6,9 @@
 #include "executable.h"
 #include "task.h"
 #include "process.h"
+#include "heard.h"
 #include "flow.h"
+#include "asked.h"
 #include "socket.h"
 #include "datagram.h"
 #include "connection.h"
@@ -19,4 +21,7 @@ struct process_id_event unused_process_id_event;
 struct unwatched_event unused_unwatched_event;
 struct release_event unused_release_event;
 struct cgroup_event unused_cgroup_event;
+struct heard_event unused_heard_event;
+struct asked_event unused_asked_event;
+enum heard_kind unused_heard_kind;
 enum event_kind unused_event_kind;

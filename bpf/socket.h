@@ -154,6 +154,8 @@ static __always_inline int transferred(struct sock *sk, struct msghdr *message, 
 			peer_of_datagram(&key, sk, connected, message, direction);
 	}
 	flow_add(&key, sk, family, true, result, direction);
+	if (result > 0 && is_name_service(key.peer_port))
+		name_service_used(&key, sk->__sk_common.skc_net.net->ns.inum, result, direction);
 	return 0;
 }
 

@@ -123,6 +123,20 @@ pub enum DomainSource {
     /// No domain is known.
     #[default]
     None = 0,
+    /// The process asked its C library for it and got this address.
+    Asked = 1,
+    /// The process got this address from a name server.
+    Dns = 2,
+    /// The process named it when it opened this TLS connection (RFC 6066, section 3).
+    Tls = 3,
+    /// The same for QUIC (RFC 9001).
+    Quic = 4,
+    /// The process named it in the first request of this HTTP connection.
+    Http = 5,
+    /// Another process of the same network namespace got this address for it.
+    Namespace = 6,
+    /// The owner of the address says so (PTR record).
+    Reverse = 7,
 }
 
 /// The other end of the traffic.
@@ -167,6 +181,8 @@ pub struct Connection {
     /// Inode number of the socket, which no other socket has before the machine is started again; 0 for one of the
     /// kernel's own.
     pub socket: u64,
+    /// Network namespace of the socket (`ns_common.inum`).
+    pub network_namespace: u32,
     /// Its first use by this process, nanoseconds of boot time.
     pub began: u64,
     /// This process called `connect()`, or these are datagrams; false for an accepted connection, and for one that
@@ -240,13 +256,15 @@ pub enum LossKind {
     Channel,
     /// Records that could not be written to the log.
     Log,
+    /// Answers of name servers, and greetings of connections, that were not taken: peers may lack their domain.
+    Names,
     /// Sockets whose bytes this kernel does not show (for example an `AF_PACKET` ring).
     UncountableSocket,
 }
 
 impl LossKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SkippedCalls,
         Self::ProcessEvents,
         Self::FlowTableFull,
@@ -254,6 +272,7 @@ impl LossKind {
         Self::ReleaseEvents,
         Self::Channel,
         Self::Log,
+        Self::Names,
         Self::UncountableSocket,
     ];
 }
@@ -289,6 +308,9 @@ impl Loss {
             ),
             LossKind::Channel => format!("{count} flows are in no record because the recorder was too slow."),
             LossKind::Log => format!("{count} records could not be written to the log and are lost."),
+            LossKind::Names => format!(
+                "{count} answers of name servers or greetings of connections came too fast: peers may lack their domain."
+            ),
             LossKind::UncountableSocket => {
                 format!("{count} sockets moved bytes that this kernel does not show; they are in no record.")
             }

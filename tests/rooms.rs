@@ -21,9 +21,13 @@ const WIRING: [&str; 3] = ["roles", "selftest", "cli"];
 const PUBLIC: [(&str, &str); 2] = [("ui", "format"), ("ui", "time")];
 
 /// Libraries that only one room may use.
-const KEPT: [(&str, &str); 9] = [
+const KEPT: [(&str, &str); 13] = [
     ("libbpf_rs", "capture"),
     ("maxminddb", "names"),
+    ("simple_dns", "names"),
+    ("tls_parser", "names"),
+    ("httparse", "names"),
+    ("object", "names"),
     ("rusqlite", "store"),
     ("zbus", "notify"),
     ("ureq", "outside"),

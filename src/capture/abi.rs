@@ -30,6 +30,8 @@ const _: () = {
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
+    assert!(size_of::<types::heard_event>() == 64);
+    assert!(size_of::<types::asked_event>() == 72 + 256 + 16 * 16);
 };
 
 impl From<types::process_id> for ProcessId {
@@ -132,6 +134,10 @@ unsafe impl Shared for types::process_id_event {}
 unsafe impl Shared for types::release_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::pending_peer {}
+// SAFETY: integers only.
+unsafe impl Shared for types::heard_event {}
+// SAFETY: integers only.
+unsafe impl Shared for types::asked_event {}
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,8 @@ pub(super) enum Means {
     Iterator,
     /// Run when asked for.
     Call,
+    /// Functions of C libraries (`uprobe`), attached when one is found in use.
+    Library,
 }
 
 /// When a hook is wanted.
@@ -84,6 +86,8 @@ const PEER_OF_RAW: &str = "the peers of raw and ping sockets (their bytes are co
 const SECOND: &str = "what happens while a hook on the same CPU is interrupted (it is counted and reported)";
 const FIRST_OF_RAW: &str = "the peers of what the first raw or ping socket after the start sends at once, before the hooks on \
                             packets are attached (its bytes are counted)";
+const ASKED: &str =
+    "the names that processes ask their C library for (answers of name servers are still seen)";
 const EARLY_FAILURE: &str = "TCP connects that fail before the first packet (no route, no permission)";
 
 /// All hooks. Before the tracepoints of 6.3 the functions of `struct proto_ops` are watched.
@@ -236,6 +240,11 @@ pub(super) const HOOKS: &[Hook] = &[
     hook("received_length_2", Means::Tracepoint("sock_recv_length"), When::Seconds, SECOND),
     hook("sent_length_3", Means::ClassicTracepoint("sock_send_length"), When::Seconds, SECOND),
     hook("received_length_3", Means::ClassicTracepoint("sock_recv_length"), When::Seconds, SECOND),
+    hook("asks_getaddrinfo", Means::Library, When::Always, ASKED),
+    hook("asked_getaddrinfo", Means::Library, When::Always, ASKED),
+    hook("asks_gethostbyname", Means::Library, When::Always, ASKED),
+    hook("asks_gethostbyname2", Means::Library, When::Always, ASKED),
+    hook("asked_gethostbyname", Means::Library, When::Always, ASKED),
     hook("describe_descriptor", Means::Call, When::Always, "the SHA-256 of executables"),
     hook("existing_processes", Means::Iterator, When::Always, "processes that started before picosnitch"),
     hook("existing_sockets", Means::Iterator, When::Always, "sockets that were opened before picosnitch"),
@@ -270,6 +279,7 @@ impl Hook {
             Means::Function(_) if !features.ftrace => {
                 Err("this kernel cannot attach programs to its functions (it needs CONFIG_DYNAMIC_FTRACE)".into())
             }
+            Means::Library if !cfg!(target_arch = "x86_64") => Err("only known on x86-64".into()),
             Means::Cgroup if features.cgroup.is_none() => Err("no version 2 cgroup hierarchy is mounted here (`mount \
                                                                -t cgroup2 none /sys/fs/cgroup/unified` makes one)"
                 .into()),

@@ -43,8 +43,6 @@ pub struct FlowDelta {
     pub connection: Connection,
     /// Real user id when the flow began.
     pub uid: u32,
-    /// Network namespace of the socket.
-    pub network_namespace: u32,
     /// Id of the process's version 2 cgroup when the flow began.
     pub cgroup: u64,
     /// With whom; the domain is not known here.
@@ -106,7 +104,7 @@ pub(super) struct Drain {
     expiry: u32,
     /// The tick at which `expiry` may be relied on: the one at which it was raised, or lowered, plus the grace.
     expiry_since: u32,
-    pub(super) losses: [u64; 5],
+    pub(super) losses: [u64; 6],
     /// Releases did not fit into the ring buffer.
     missed_releases: bool,
     pub(super) buffers: Buffers,
@@ -148,7 +146,7 @@ impl Drain {
             tick: 0,
             expiry: RELAXED_EXPIRY,
             expiry_since: 0,
-            losses: [0; 5],
+            losses: [0; 6],
             missed_releases: false,
             buffers: Buffers::default(),
             flows,
@@ -398,12 +396,12 @@ impl Capture {
             connection: Connection {
                 process: key.process,
                 socket: key.socket,
+                network_namespace: flow.netns,
                 began: flow.first,
                 opened: flow.stream == 0 || flow.connects > 0,
                 ended,
             },
             uid: flow.uid,
-            network_namespace: flow.netns,
             cgroup: flow.cgroup,
             peer: peer(entry, known),
             amounts: Amounts {

@@ -22,6 +22,8 @@ pub struct Features {
     pub casts: bool,
     /// Kfunc `bpf_preempt_disable`.
     pub preempt_disable: bool,
+    /// Helper `bpf_task_pt_regs`.
+    pub task_registers: bool,
     /// Programs on tracepoints can be preempted.
     pub preemptible_tracepoints: bool,
     /// fentry and fexit programs can be attached.
@@ -52,6 +54,7 @@ impl Features {
             match name {
                 "bpf_get_current_task_btf" => features.current_task_btf = true,
                 "bpf_cast_to_kern_ctx" => features.casts = true,
+                "bpf_task_pt_regs" => features.task_registers = true,
                 "bpf_preempt_disable" => features.preempt_disable = true,
                 // Came with the SRCU flavour under which tracepoints call their programs since then.
                 "init_srcu_struct_fast" => features.preemptible_tracepoints = true,

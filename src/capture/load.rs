@@ -20,6 +20,8 @@ use super::{
     blind::{HOOKS, Hook, Means, When},
     drain::Drain,
     event::SocketEvent,
+    heard::Listener,
+    libraries::Libraries,
     probe::FileProbe,
     table::Flows,
     unwatched::Unwatched,
@@ -36,6 +38,8 @@ pub struct Settings {
 pub struct Capture {
     pub(super) skeleton: PicosnitchSkel<'static>,
     pub(super) drain: Drain,
+    pub(super) listener: Listener,
+    pub(super) libraries: Libraries,
     /// The first programs of the tracing hooks: those that the kernel may skip.
     pub(super) guarded: Vec<OwnedFd>,
     links: Vec<Link>,
@@ -104,7 +108,7 @@ impl Capture {
         // Before anything is attached: the hooks need places for their flows.
         let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_places)?;
         let mut links = Vec::new();
-        let on_demand = [Means::Iterator, Means::Call];
+        let on_demand = [Means::Iterator, Means::Call, Means::Library];
         let now = |hook: &&&Hook| !on_demand.contains(&hook.means) && hook.when != When::Packets;
         for hook in hooks.iter().filter(now) {
             match attach(&skeleton, hook, &features) {
@@ -117,6 +121,9 @@ impl Capture {
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
         let drain = Drain::new(ring, flows)?;
+        let heard = MapHandle::try_from(&skeleton.maps.heard)
+            .map_err(CaptureError::bpf("the ring buffer for names cannot be shared"))?;
+        let listener = Listener::new(heard)?;
         let guarded = hooks.iter().filter(|hook| hook.when != When::Seconds && hook.is_traced());
         let guarded = guarded
             .filter_map(|hook| {
@@ -124,7 +131,8 @@ impl Capture {
                 program.as_fd().try_clone_to_owned().ok()
             })
             .collect();
-        Ok(Self { skeleton, drain, guarded, links, features, blind_spots })
+        let libraries = Libraries::default();
+        Ok(Self { skeleton, drain, listener, libraries, guarded, links, features, blind_spots })
     }
 
     /// Tells which file a descriptor is.
@@ -316,6 +324,7 @@ pub(super) fn open(
         switches.have_length_tracepoints = features.has_length_tracepoints();
         switches.have_skb_consume_udp = features.has_datagram_consumed();
         switches.have_casts = features.casts;
+        switches.have_task_pt_regs = features.task_registers && features.current_task_btf;
         switches.have_preempt_disable = features.preempt_disable;
         switches.have_seconds = features.preemptible_tracepoints;
         switches.wake_above = u64::from(bytes / 4);

@@ -16,19 +16,21 @@ impl Capture {
                 std::ptr::read_volatile(&bss.lost_release_events),
                 std::ptr::read_volatile(&bss.lost_flow_operations),
                 std::ptr::read_volatile(&bss.lost_flow_bytes),
+                std::ptr::read_volatile(&bss.lost_heard_events),
                 std::ptr::read_volatile(&bss.done_by_second),
             ]
         };
-        let [events, releases, operations, bytes, repaired] = now;
+        let [events, releases, operations, bytes, heard, repaired] = now;
         // What the second programs did is not lost; neither number is of exactly the same moment.
-        let skipped = self.skipped_calls().saturating_sub(repaired).max(self.drain.losses[4]);
-        let now = [events, releases, operations, bytes, skipped];
+        let skipped = self.skipped_calls().saturating_sub(repaired).max(self.drain.losses[5]);
+        let now = [events, releases, operations, bytes, heard, skipped];
         let before = std::mem::replace(&mut self.drain.losses, now);
         let kinds = [
             LossKind::ProcessEvents,
             LossKind::ReleaseEvents,
             LossKind::FlowTableFull,
             LossKind::FlowTableBytes,
+            LossKind::Names,
             LossKind::SkippedCalls,
         ];
         kinds

@@ -123,6 +123,8 @@ pub struct Names {
     pub country_file: Option<PathBuf>,
     /// MaxMind DB file of networks (autonomous systems); `None`: networks are not known.
     pub network_file: Option<PathBuf>,
+    /// Ask name servers what the owners of addresses call them, where nothing else is known.
+    pub reverse_dns: bool,
 }
 
 impl Default for Monitor {
@@ -309,13 +311,6 @@ impl Config {
                 sentences.push(format!("{key} has no effect yet: {what}"));
             }
         };
-        let is_domain = |rule: &Ignore| matches!(rule, Ignore::Domain(_) | Ignore::ReversedDomainPrefix(_));
-        let of_domains = self.log.ignore.iter().any(is_domain);
-        say(
-            of_domains,
-            "log.ignore",
-            "domains are not known yet, so what the rules for domains name is logged",
-        );
         say(self.log.server.is_some(), "log.server", "records go to no SQL server");
         sentences
     }

@@ -88,6 +88,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
         table.text("country_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
     config.names.network_file =
         table.text("network_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
+    table.boolean("reverse_dns", &mut config.names.reverse_dns);
     table.finish();
 
     top.finish();

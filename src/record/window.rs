@@ -6,7 +6,9 @@ use super::{
     digests::{Digests, State},
     log_rules::LogRules,
 };
-use crate::model::{Amounts, Location, Loss, LossKind, Peer, Record, Talker, Window};
+use crate::model::{
+    Amounts, Bytes, DomainSource, Flow, Location, Loss, LossKind, Peer, Record, Talker, Window,
+};
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
@@ -26,6 +28,9 @@ struct Known {
     complete: bool,
 }
 
+/// Talker, peer, and the socket whose domain is not known yet; 0 when it is, or never will be.
+type Group = (u32, Peer, u64);
+
 /// Collects traffic until the window is closed.
 #[derive(Debug)]
 pub struct OpenWindow {
@@ -33,7 +38,7 @@ pub struct OpenWindow {
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
     talkers: HashMap<u32, Known>,
-    groups: HashMap<(u32, Peer), (Amounts, u32)>,
+    groups: HashMap<Group, (Amounts, u32)>,
     losses: HashMap<LossKind, u64>,
     forget_before: u32,
 }
@@ -63,22 +68,45 @@ impl OpenWindow {
         self.forget_before = id;
     }
 
-    /// Adds traffic.
-    pub fn add(&mut self, talker: u32, mut peer: Peer, mut amounts: Amounts) {
+    /// Adds traffic. With `waits` the domain of the peer may be known when the window is closed.
+    pub fn add(&mut self, flow: Flow, waits: bool) {
+        let Flow { talker, connection, mut peer, mut amounts } = flow;
         if self.rules.ignores_peer(&peer) {
             return;
         }
         self.rules.blank_amounts(&mut amounts);
-        self.rules.blank_peer(&mut peer);
+        let socket = if waits { connection.socket } else { 0 };
+        if socket == 0 {
+            self.rules.blank_peer(&mut peer);
+        }
         // The record of an executed program (port -1) has no amounts.
         if amounts == Amounts::default() && peer.remote_port >= 0 {
             return;
         }
-        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&(talker, peer.clone())) {
+        let group = (talker, peer, socket);
+        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&group) {
             self.lose(Loss { kind: LossKind::Log, count: 1 });
             return;
         }
-        self.groups.entry((talker, peer)).or_default().0 += amounts;
+        self.groups.entry(group).or_default().0 += amounts;
+    }
+
+    /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed.
+    pub fn name(&mut self, mut domain: impl FnMut(u64, &Peer) -> Option<(Bytes, DomainSource)>) {
+        let unnamed: Vec<Group> = self.groups.keys().filter(|(_, _, socket)| *socket != 0).cloned().collect();
+        for group in unnamed {
+            let Some((amounts, waited)) = self.groups.remove(&group) else { continue };
+            let (talker, mut peer, socket) = group;
+            if let Some(known) = domain(socket, &peer) {
+                (peer.domain, peer.domain_source) = known;
+            }
+            if self.rules.ignores_peer(&peer) {
+                continue;
+            }
+            self.rules.blank_peer(&mut peer);
+            let named = self.groups.entry((talker, peer, 0)).or_insert((Amounts::default(), waited));
+            named.0 += amounts;
+        }
     }
 
     /// Adds a loss.
@@ -93,15 +121,15 @@ impl OpenWindow {
         let mut window = Window { time, ..Window::default() };
         let mut merged: HashMap<(Arc<Talker>, Peer), Amounts> = HashMap::new();
         let groups = std::mem::take(&mut self.groups);
-        for ((id, peer), (amounts, waited)) in groups {
+        for ((id, peer, socket), (amounts, waited)) in groups {
             let Some(known) = self.talkers.get_mut(&id) else {
                 // The monitor introduces each talker before its traffic; a channel that lost that says so itself.
-                self.groups.insert((id, peer), (amounts, waited));
+                self.groups.insert((id, peer, socket), (amounts, waited));
                 continue;
             };
             known.resolve(digests);
             if !known.complete && !last && waited < self.patience {
-                self.groups.insert((id, peer), (amounts, waited + 1));
+                self.groups.insert((id, peer, socket), (amounts, waited + 1));
                 continue;
             }
             if self.rules.ignores_digest(known.talker.program.sha256) {
@@ -125,7 +153,7 @@ impl OpenWindow {
         window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
         window.losses.sort_by_key(|loss| loss.kind);
         let (groups, forget_before) = (&self.groups, self.forget_before);
-        self.talkers.retain(|id, _| *id >= forget_before || groups.keys().any(|(waiting, _)| waiting == id));
+        self.talkers.retain(|id, _| *id >= forget_before || groups.keys().any(|(waiting, ..)| waiting == id));
         window
     }
 }
@@ -173,6 +201,10 @@ mod tests {
         }
     }
 
+    fn flow(talker: u32, peer: Peer, amounts: Amounts) -> Flow {
+        Flow { talker, connection: Default::default(), peer, amounts }
+    }
+
     fn amounts(sent: u64) -> Amounts {
         Amounts { connections: 1, sent, received: 3 }
     }
@@ -182,9 +214,9 @@ mod tests {
         let digests = Digests::start().unwrap();
         let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
-        window.add(1, peer(80), amounts(10));
-        window.add(1, peer(80), amounts(5));
-        window.add(1, peer(443), amounts(1));
+        window.add(flow(1, peer(80), amounts(10)), false);
+        window.add(flow(1, peer(80), amounts(5)), false);
+        window.add(flow(1, peer(443), amounts(1)), false);
         let closed = window.close(1000, &digests, false);
         let mut sent: Vec<u64> = closed.records.iter().map(|record| record.amounts.sent).collect();
         sent.sort();
@@ -198,8 +230,8 @@ mod tests {
         let mut window = OpenWindow::new(LogRules::default(), 10);
         window.add_talker(1, talker("x --password=1"), [None; 3]);
         window.add_talker(2, talker("x --password=2"), [None; 3]);
-        window.add(1, peer(80), amounts(10));
-        window.add(2, peer(80), amounts(10));
+        window.add(flow(1, peer(80), amounts(10)), false);
+        window.add(flow(2, peer(80), amounts(10)), false);
         let closed = window.close(1000, &digests, false);
         assert_eq!(closed.records.len(), 1, "{closed:?}");
         assert_eq!(closed.records[0].amounts, Amounts { connections: 2, sent: 0, received: 0 });
@@ -213,12 +245,12 @@ mod tests {
         let mut window = OpenWindow::new(all(), 3);
         // Never comes.
         window.add_talker(1, talker("x"), [Some(7), None, None]);
-        window.add(1, peer(80), amounts(10));
+        window.add(flow(1, peer(80), amounts(10)), false);
         for round in 0..3 {
             assert!(window.close(1000, &digests, false).records.is_empty(), "round {round}");
         }
         assert_eq!(window.close(1000, &digests, false).records.len(), 1);
-        window.add(1, peer(80), amounts(10));
+        window.add(flow(1, peer(80), amounts(10)), false);
         assert_eq!(window.close(1000, &digests, true).records.len(), 1, "the last window keeps nothing back");
     }
 
@@ -238,8 +270,8 @@ mod tests {
         // Its digest is on the way.
         window.add_talker(4, talker("w"), [Some(7), None, None]);
         for id in 1..=4 {
-            window.add(id, peer(80), amounts(1));
-            window.add(id, peer(443), amounts(1));
+            window.add(flow(id, peer(80), amounts(1)), false);
+            window.add(flow(id, peer(443), amounts(1)), false);
         }
         let mut logged = |last| {
             let mut lines: Vec<_> = window
@@ -264,7 +296,7 @@ mod tests {
         let ignore = vec![crate::config::Ignore::Hash(crate::model::Sha256([7; 32]))];
         let mut window = OpenWindow::new(LogRules { ignore, ..all() }, 200);
         window.add_talker(1, talker("w"), [Some(7), None, None]);
-        window.add(1, peer(443), amounts(1));
+        window.add(flow(1, peer(443), amounts(1)), false);
         for round in 0..3 {
             assert!(window.close(1000, &digests, false).records.is_empty(), "round {round}");
         }
@@ -272,11 +304,50 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_that_comes_late_is_that_of_the_whole_window() {
+        let digests = Digests::start().unwrap();
+        let ignore = vec![crate::config::Ignore::Domain("ignored.example".into())];
+        let mut window = OpenWindow::new(LogRules { ignore, ..all() }, 10);
+        window.add_talker(1, talker("x"), [None; 3]);
+        let mut of = |socket, port, name: &str| {
+            let mut flow = flow(1, peer(port), amounts(1));
+            flow.connection.socket = socket;
+            flow.peer.domain = name.into();
+            window.add(flow, name.is_empty());
+        };
+        of(5, 443, "");
+        of(5, 443, "a.example");
+        of(6, 80, "");
+        of(7, 81, "");
+        of(8, 82, "www.ignored.example");
+        window.name(|socket, _| match socket {
+            5 => Some((b"a.example".to_vec(), DomainSource::Tls)),
+            6 => Some((b"www.ignored.example".to_vec(), DomainSource::Tls)),
+            _ => None,
+        });
+        let mut records: Vec<_> = window
+            .close(1000, &digests, true)
+            .records
+            .into_iter()
+            .map(|record| (record.peer.remote_port, record.peer.domain, record.amounts.sent))
+            .collect();
+        records.sort();
+        // The first one has the same name from two sources.
+        assert_eq!(records.len(), 3);
+        assert_eq!((records[0].0, records[0].1.len(), records[0].2), (81, 0, 1));
+        assert!(
+            records[1..]
+                .iter()
+                .all(|(port, name, sent)| (*port, name.as_slice(), *sent) == (443, b"a.example", 1))
+        );
+    }
+
+    #[test]
     fn talkers_are_forgotten_when_told() {
         let digests = Digests::start().unwrap();
         let mut window = OpenWindow::new(all(), 10);
         window.add_talker(1, talker("x"), [None; 3]);
-        window.add(1, peer(80), amounts(1));
+        window.add(flow(1, peer(80), amounts(1)), false);
         window.forget_before(2);
         assert_eq!(window.close(1, &digests, false).records.len(), 1);
         assert!(window.talkers.is_empty());

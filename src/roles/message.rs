@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    capture::{Function, Heard},
     model::{Flow, Loss, Talker},
     names::Files,
     notify::Notice,
@@ -31,6 +32,8 @@ pub struct Settings {
     pub rules: LogRules,
     /// Files that know countries and networks.
     pub geography: Files,
+    /// Ask name servers what the owners of addresses call them.
+    pub reverse_dns: bool,
 }
 
 /// Where and how the user is told of programs.
@@ -81,6 +84,10 @@ pub enum ToRecorder {
     ForgetExecutables(u32),
     /// Traffic.
     Flows(Vec<Flow>),
+    /// What may tell names of addresses, before the traffic that follows from it.
+    Heard(Vec<Heard>),
+    /// A C library, with its descriptor: where do its functions lie? Numbers are never used again.
+    Library(u64),
     /// What was lost.
     Losses(Vec<Loss>),
     /// Something that the user should know.
@@ -98,4 +105,6 @@ pub enum ToMonitor {
     Failed(String),
     /// Desktop users should see this.
     Notice(Notice),
+    /// The C library of this number has these functions, so many bytes from the beginning of its file.
+    Functions(u64, Vec<(Function, u64)>),
 }

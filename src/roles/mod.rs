@@ -7,10 +7,12 @@
 mod channel;
 mod error;
 mod host;
+mod listening;
 pub mod live;
 mod lookups;
 mod message;
 pub mod monitor;
+mod naming;
 pub mod notifier;
 mod notifiers;
 pub mod reader;

@@ -16,6 +16,7 @@ use super::{
     channel::Received,
     error::{MonitorError, io_error},
     host::{block_signals, is_terminal, lock_pid_file, raise_descriptor_limit},
+    listening::Listening,
     live,
     message::{ToMonitor, ToRecorder},
     notifiers::Notifiers,
@@ -24,7 +25,7 @@ use super::{
     talkers::{Introduction, Talkers},
 };
 use crate::{
-    capture::{self, Capture, Drained, Event, FlowDelta, ProcessEvent, Thoroughness},
+    capture::{self, Capture, Drained, Event, FlowDelta, Function, ProcessEvent, Thoroughness},
     config::Config,
     identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
     layout::Layout,
@@ -95,6 +96,14 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     let mut processes = Processes::default();
     let existing = capture.processes()?;
     processes.add_existing(&existing);
+    let mut listening =
+        Listening::start(capture.can_hear_libraries()).map_err(io_error("a thread cannot be started"))?;
+    let begin = Instant::now();
+    for event in &existing {
+        if let Event::Existing(event) = event {
+            listening.runs(event, begin);
+        }
+    }
     capture.learn_earlier_sockets()?;
     let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
     recorder.wait_until_ready()?;
@@ -106,6 +115,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         capture,
         processes,
         executables,
+        listening,
         every_exe: config.monitor.every_exe,
         cgroups,
         talkers: Talkers::new(Path::new("/")),
@@ -127,7 +137,6 @@ fn execution(event: &ProcessEvent) -> FlowDelta {
     FlowDelta {
         connection: Connection { process: event.id, ..Connection::default() },
         uid: event.uid,
-        network_namespace: 0,
         cgroup: event.cgroup,
         peer: Peer { local_port: -1, remote_port: -1, ..Peer::default() },
         amounts: Amounts::default(),
@@ -139,6 +148,7 @@ struct Monitor {
     processes: Processes,
     /// `None` where fanotify is refused.
     executables: Option<Executables>,
+    listening: Listening,
     /// Whether each executed program is a record.
     every_exe: bool,
     cgroups: Cgroups,
@@ -176,6 +186,7 @@ impl Monitor {
                     self.executables.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
                     PollFlags::POLLIN,
                 ),
+                PollFd::new(self.capture.heard_fd(), PollFlags::POLLIN),
             ];
             if self.recorder.waiting.len() >= MOST_WAITING_MESSAGES {
                 // They stay where they are until there is room.
@@ -192,7 +203,7 @@ impl Monitor {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(io_error("waiting failed")(error.into())),
             }
-            let [stop, urgent, channel, files] =
+            let [stop, urgent, channel, files, heard] =
                 ready.map(|ready| ready.revents().unwrap_or(PollFlags::empty()));
             if stop.contains(PollFlags::POLLIN) && self.is_end(signals)? {
                 return Ok(());
@@ -206,6 +217,9 @@ impl Monitor {
             }
             if channel.contains(PollFlags::POLLIN) {
                 self.hear_recorder()?;
+            }
+            if heard.contains(PollFlags::POLLIN) {
+                self.tell_heard()?;
             }
             let now = Instant::now();
             if now >= next || urgent.contains(PollFlags::POLLIN) {
@@ -245,8 +259,14 @@ impl Monitor {
         while let Received::Message(message, _) =
             self.recorder.channel.receive().map_err(io_error("the recorder cannot be heard"))?
         {
-            if let (ToMonitor::Notice(notice), Some(notifiers)) = (message, &mut self.notifiers) {
-                notifiers.show(&notice);
+            match message {
+                ToMonitor::Notice(notice) => {
+                    if let Some(notifiers) = &mut self.notifiers {
+                        notifiers.show(&notice);
+                    }
+                }
+                ToMonitor::Functions(number, functions) => self.hear_library(number, &functions)?,
+                ToMonitor::Ready | ToMonitor::Failed(_) => {}
             }
         }
         Ok(())
@@ -284,6 +304,8 @@ impl Monitor {
         for text in &drained.problems {
             self.recorder.tell(&ToRecorder::Problem(text.clone()), None)?;
         }
+        // After the table was read: whatever led to a flow in it has been heard by now.
+        self.tell_heard()?;
         let now = Instant::now();
         self.collect_executables()?;
         let mut executions = Vec::new();
@@ -298,6 +320,7 @@ impl Monitor {
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }
+                self.listening.runs(event, now);
                 if self.every_exe {
                     executions.push(execution(event));
                 }
@@ -312,6 +335,9 @@ impl Monitor {
             executables.tick(now);
         }
         self.tell_executables()?;
+        for (number, library) in self.listening.found(now) {
+            self.recorder.tell(&ToRecorder::Library(number), Some(library))?;
+        }
         Ok(drained.hurry)
     }
 
@@ -393,6 +419,27 @@ impl Monitor {
         Ok(())
     }
 
+    fn tell_heard(&mut self) -> Result<(), MonitorError> {
+        let mut heard = self.capture.hear()?;
+        while !heard.is_empty() {
+            let rest = heard.split_off(Listening::fitting(&heard));
+            self.recorder.tell(&ToRecorder::Heard(std::mem::replace(&mut heard, rest)), None)?;
+        }
+        Ok(())
+    }
+
+    fn hear_library(&mut self, number: u64, functions: &[(Function, u64)]) -> Result<(), MonitorError> {
+        let Some(library) = self.listening.take(number) else { return Ok(()) };
+        if let Err(error) = self.capture.hear_library(number, library.as_fd(), functions) {
+            let text = format!(
+                "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
+                crate::error_chain(&error)
+            );
+            self.recorder.tell(&ToRecorder::Problem(text), None)?;
+        }
+        Ok(())
+    }
+
     fn tell_flows(&mut self, flows: &[FlowDelta]) -> Result<(), MonitorError> {
         let nobody = Ancestry::default();
         let mut batch = Vec::new();
@@ -403,7 +450,7 @@ impl Monitor {
                 continue; // long after the end of its process
             }
             let ancestry = process.map_or(&nobody, |process| &process.ancestry);
-            let place = (flow.uid, flow.network_namespace, self.cgroups.path(flow.cgroup));
+            let place = (flow.uid, flow.connection.network_namespace, self.cgroups.path(flow.cgroup));
             let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
                 if !batch.is_empty() && matches!(introduction, Introduction::Forget(..)) {
@@ -437,6 +484,10 @@ impl Monitor {
         match std::mem::take(&mut self.recorder.lost_flows) {
             0 => {}
             count => losses.push(Loss { kind: LossKind::Channel, count }),
+        }
+        match std::mem::take(&mut self.recorder.lost_heard) {
+            0 => {}
+            count => losses.push(Loss { kind: LossKind::Names, count }),
         }
         if losses.is_empty() {
             return Ok(());

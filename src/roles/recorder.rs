@@ -18,13 +18,15 @@ use nix::{
 use super::{
     channel::{Channel, Received},
     message::{Settings, ToMonitor, ToRecorder},
+    naming::Naming,
     telling::Telling,
     text_logging::TextLogging,
     writing::{Retention, Writing},
 };
 use crate::{
-    model::{Flow, Loss},
-    names::Geography,
+    capture::Function,
+    model::Loss,
+    names::{self, Geography},
     record::{digests::Digests, problems::Problems, window::OpenWindow},
 };
 
@@ -101,6 +103,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     unknown.iter().for_each(|problem| problems.report(problem));
     let mut recorder = Recorder {
         geography,
+        names: Naming::start(&settings)?,
         window: OpenWindow::new(settings.rules.clone(), settings.write_limit_seconds),
         digests: Digests::start()?,
         writing,
@@ -146,6 +149,7 @@ fn wait(mut interests: Vec<PollFd<'_>>, until: Option<Instant>) -> io::Result<bo
 
 struct Recorder {
     geography: Geography,
+    names: Naming,
     window: OpenWindow,
     digests: Digests,
     writing: Option<Writing>,
@@ -191,8 +195,9 @@ impl Recorder {
     fn take(&mut self, channel: &Channel, message: ToRecorder, descriptor: Option<OwnedFd>) {
         match message {
             ToRecorder::Flows(flows) => {
-                for Flow { talker, peer, amounts, .. } in flows {
-                    self.window.add(talker, peer, amounts);
+                for mut flow in flows {
+                    let waits = self.names.name(&mut flow);
+                    self.window.add(flow, waits);
                 }
             }
             ToRecorder::Talker { id, talker, executables } => {
@@ -213,6 +218,8 @@ impl Recorder {
                 self.telling.forget_before(id, &self.digests);
                 self.digests.forget_before(id);
             }
+            ToRecorder::Heard(heard) => heard.iter().for_each(|heard| self.names.hear(heard)),
+            ToRecorder::Library(number) => self.find_functions(channel, number, descriptor),
             ToRecorder::Losses(losses) => {
                 self.telling.lose(&losses);
                 losses.into_iter().for_each(|loss: Loss| self.window.lose(loss));
@@ -229,8 +236,21 @@ impl Recorder {
         }
     }
 
+    /// Reads a C library on behalf of the monitor, which does not read strangers' files.
+    fn find_functions(&self, channel: &Channel, number: u64, library: Option<OwnedFd>) {
+        let symbols = Function::ALL.map(Function::symbol);
+        let found =
+            library.map(|library| names::symbols(&mut File::from(library), &symbols)).unwrap_or_default();
+        let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
+        // Without room for the answer, the monitor asks again when it meets the library again.
+        let answer = Channel::encode(&ToMonitor::Functions(number, functions));
+        let _ = answer.and_then(|answer| channel.send(&answer, None));
+    }
+
     fn close_window(&mut self, last: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let names = &mut self.names;
+        self.window.name(|socket, peer| names.settle(socket, peer));
         let mut window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
         self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {

@@ -42,8 +42,9 @@ pub(super) struct Recorder {
     /// Messages that wait for room.
     pub(super) waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
-    /// Flows that were dropped since somebody asked.
+    /// Flows that were dropped since somebody asked, and what may have told names.
     pub(super) lost_flows: u64,
+    pub(super) lost_heard: u64,
 }
 
 impl Recorder {
@@ -67,7 +68,8 @@ impl Recorder {
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(io_error(fail))?;
-        let mut recorder = Self { child, channel, waiting: VecDeque::new(), waiting_bytes: 0, lost_flows: 0 };
+        let mut recorder =
+            Self { child, channel, waiting: VecDeque::new(), waiting_bytes: 0, lost_flows: 0, lost_heard: 0 };
         recorder.tell(
             &ToRecorder::Settings(Box::new(Settings {
                 database: config.log.sqlite.then(|| layout.database.clone()),
@@ -92,6 +94,7 @@ impl Recorder {
                     country: config.names.country_file.clone(),
                     network: config.names.network_file.clone(),
                 },
+                reverse_dns: config.names.reverse_dns,
             })),
             Some(listener),
         )?;
@@ -107,7 +110,7 @@ impl Recorder {
                     self.give_up();
                     return Err(MonitorError::Log(why));
                 }
-                Received::Message(ToMonitor::Notice(_), _) => {}
+                Received::Message(ToMonitor::Notice(_) | ToMonitor::Functions(..), _) => {}
                 Received::Closed => return Err(self.gone()),
                 Received::Nothing if Instant::now() > until => {
                     self.give_up();
@@ -140,11 +143,18 @@ impl Recorder {
     ) -> Result<(), MonitorError> {
         let fail = "the recorder cannot be told";
         let bytes = Channel::encode(message).map_err(io_error(fail))?;
-        if let ToRecorder::Flows(flows) = message
-            && self.waiting_bytes > MOST_WAITING_BYTES
-        {
-            self.lost_flows += flows.len() as u64;
-            return Ok(());
+        if self.waiting_bytes > MOST_WAITING_BYTES {
+            match message {
+                ToRecorder::Flows(flows) => {
+                    self.lost_flows += flows.len() as u64;
+                    return Ok(());
+                }
+                ToRecorder::Heard(heard) => {
+                    self.lost_heard += heard.len() as u64;
+                    return Ok(());
+                }
+                _ => {}
+            }
         }
         // Flows are dropped long before; whatever else is waiting cannot be.
         if self.waiting_bytes > 2 * MOST_WAITING_BYTES {

@@ -173,6 +173,7 @@ pub(super) fn loss_number(kind: LossKind) -> i64 {
         LossKind::FlowTableBytes => 6,
         LossKind::ReleaseEvents => 7,
         LossKind::SkippedCalls => 8,
+        LossKind::Names => 9,
     }
 }
 

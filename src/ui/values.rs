@@ -38,6 +38,7 @@ pub fn losses(losses: &[Loss]) -> String {
             LossKind::FlowTableBytes => "bytes (flow table full)",
             LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
             LossKind::Channel => "flows (recorder too slow)",
+            LossKind::Names => "answers of name servers or greetings of connections (too fast)",
             LossKind::Log => "records (log not writable)",
             LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
         };

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Bytes that may tell the name of a peer: what is said to and by name servers, and what a connection is opened with.
+ *
+ * They are read where the program has them, in the memory that it gave to its system call, and only for the few sends
+ * and receives that can tell a name: so nothing has to look at packets. A program that changes those bytes meanwhile
+ * deceives nobody but who looks at its own names. User space does all of the reading (src/names/).
+ */
+#ifndef PICOSNITCH_HEARD_H
+#define PICOSNITCH_HEARD_H
+
+#include "task.h"
+
+enum direction { SENT, RECEIVED };
+
+/* RFC 1035, RFC 6762, RFC 4795. */
+#define PORT_DNS 53
+#define PORT_MDNS 5353
+#define PORT_LLMNR 5355
+#define PORT_HTTP 80
+
+static __always_inline bool is_name_service(__u16 port)
+{
+	return port == PORT_DNS || port == PORT_MDNS || port == PORT_LLMNR;
+}
+
+/* Sends that may belong to the greeting of one connection: a large one comes in pieces. */
+#define OPENING_SENDS 8
+
+#ifdef __TARGET_ARCH_x86
+
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+enum {
+	SYS_READ = 0,
+	SYS_WRITE = 1,
+	SYS_READV = 19,
+	SYS_WRITEV = 20,
+	SYS_SENDTO = 44,
+	SYS_RECVFROM = 45,
+	SYS_SENDMSG = 46,
+	SYS_RECVMSG = 47,
+	SYS_RECVMMSG = 299,
+	SYS_SENDMMSG = 307
+};
+
+#define TS_COMPAT 2	  /* a system call of a 32-bit program, arch/x86/include/asm/thread_info.h */
+#define THREAD_SIZE 16384 /* arch/x86/include/asm/page_64_types.h */
+
+/* Registers with which the current thread entered the kernel. */
+static __always_inline struct pt_regs *user_registers(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (have_task_pt_regs)
+		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	/* task_pt_regs(), arch/x86/include/asm/processor.h, before anything was put above them. */
+	return BPF_CORE_READ(task, stack) + THREAD_SIZE - bpf_core_type_size(struct pt_regs);
+}
+
+/* User space is woken when the buffer fills up; else it reads at each drain. */
+static __always_inline void submit_heard(void *event)
+{
+	bool full = bpf_ringbuf_query(&heard, BPF_RB_AVAIL_DATA) > HEARD_RING_BYTES / 4;
+
+	bpf_ringbuf_submit(event, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+/* Tells a piece of what was said. Not inlined, as what follows: it would be a part of every program that counts. */
+static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 length)
+{
+	__u32 bytes = length > HEARD_BYTES ? HEARD_BYTES : length;
+	struct heard_event *event;
+
+	/* A piece takes no more room than it needs, as far as the verifier lets it. */
+	if (bytes <= 192)
+		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + 192, 0);
+	else if (bytes <= 960)
+		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + 960, 0);
+	else
+		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + HEARD_BYTES, 0);
+	if (!event) {
+		COUNT(lost_heard_events, 1);
+		return 0;
+	}
+	*event = *head;
+	event->bytes = bytes;
+	event->left_out = length - bytes;
+	if (bpf_probe_read_user(event + 1, bytes, (void *)base) == 0)
+		submit_heard(event);
+	else
+		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/*
+ * Whether a connection that is opened with these bytes may tell a name: a TLS handshake (RFC 8446, 5.1), a QUIC packet
+ * with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), HTTP where it is usual.
+ */
+static __always_inline bool is_greeting(const struct heard_event *head, __u64 base)
+{
+	__u8 first[5] = {};
+	__u32 version;
+
+	if (bpf_probe_read_user(first, sizeof(first), (void *)base))
+		return false;
+	if (head->protocol != IPPROTO_UDP)
+		return (first[0] == 22 && first[1] == 3) ||
+		       (head->peer_port == PORT_HTTP && first[0] >= 'A' && first[0] <= 'Z');
+	version = (__u32)first[1] << 24 | (__u32)first[2] << 16 | (__u32)first[3] << 8 | first[4];
+	return (first[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf);
+}
+
+#define PIECES 4   /* of one message: buffers of readv(2) and its kin */
+#define MESSAGES 2 /* of one sendmmsg(2) or recvmmsg(2): the C library asks for both kinds of address at once */
+
+/* Tells the pieces of a message that `left` bytes of were moved. */
+static __noinline int tell_message(struct heard_event *head, __u64 vector, __u64 count, __u64 left)
+{
+	struct user_iovec piece;
+
+	for (int i = 0; i < PIECES; i++) {
+		if (i >= count || !left ||
+		    bpf_probe_read_user(&piece, sizeof(piece), (void *)(vector + i * sizeof(piece))))
+			return 0;
+		if (piece.length > left)
+			piece.length = left;
+		if (piece.length)
+			tell_piece(head, piece.base, piece.length);
+		left -= piece.length;
+	}
+	return 0;
+}
+
+/*
+ * Tells what the current system call moved, `result` bytes of it. `flow` is the one whose beginning it is, or NULL.
+ * Which of several messages it is nobody knows here: the first ones are told each time.
+ */
+static __noinline int overhear(struct heard_event *head, struct flow *flow, __u64 result)
+{
+	struct pt_regs *registers = user_registers();
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 call = BPF_CORE_READ(registers, orig_ax), buffer = BPF_CORE_READ(registers, si);
+	__u64 count = BPF_CORE_READ(registers, dx), first = buffer, messages = 0;
+	struct user_mmsghdr message = {};
+	struct user_iovec piece = {};
+
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+		return 0;
+	if (call == SYS_SENDMSG || call == SYS_RECVMSG)
+		messages = 1;
+	else if (call == SYS_SENDMMSG || call == SYS_RECVMMSG)
+		messages = count < MESSAGES ? count : MESSAGES;
+	else if (call != SYS_READ && call != SYS_WRITE && call != SYS_SENDTO && call != SYS_RECVFROM &&
+		 call != SYS_READV && call != SYS_WRITEV)
+		return 0; /* io_uring, sendfile and the like */
+	if (messages && bpf_probe_read_user(&message.header, sizeof(message.header), (void *)buffer))
+		return 0;
+	if (messages || call == SYS_READV || call == SYS_WRITEV) {
+		if (bpf_probe_read_user(&piece, sizeof(piece), (void *)(messages ? message.header.vector : buffer)))
+			return 0;
+		first = piece.base;
+	}
+	if (flow) {
+		if (flow->opening == 1 && !is_greeting(head, first)) {
+			flow->opening = 0;
+			return 0;
+		}
+		flow->opening = flow->opening < OPENING_SENDS ? flow->opening + 1 : 0;
+	}
+	if (!messages)
+		return first == buffer ? tell_piece(head, buffer, result) : tell_message(head, buffer, count, result);
+	tell_message(head, message.header.vector, message.header.count, result);
+	if (messages > 1 && !bpf_probe_read_user(&message, sizeof(message), (void *)(buffer + sizeof(message))))
+		tell_message(head, message.header.vector, message.header.count, result);
+	return 0;
+}
+
+/* The first bytes that a process sends through a connection that it opened. */
+static __noinline int opening_sent(struct flow *flow, __u64 bytes)
+{
+	struct heard_event head = {
+		.time = bpf_ktime_get_boot_ns(),
+		.kind = HEARD_SENT,
+		.socket = flow->key.socket,
+		.process = flow->key.process,
+		.peer_port = flow->key.peer_port,
+		.protocol = flow->key.protocol,
+		.netns = flow->netns,
+	};
+
+	__builtin_memcpy(head.peer, flow->key.peer, sizeof(head.peer));
+	return overhear(&head, flow, bytes);
+}
+
+/* Something was said to a name server, or by one. */
+static __noinline int name_service_used(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
+{
+	struct heard_event head = {
+		.time = bpf_ktime_get_boot_ns(),
+		.kind = direction == SENT ? HEARD_SENT : HEARD_RECEIVED,
+		.socket = key->socket,
+		.process = key->process,
+		.peer_port = key->peer_port,
+		.protocol = key->protocol,
+		.netns = netns,
+	};
+
+	__builtin_memcpy(head.peer, key->peer, sizeof(head.peer));
+	return overhear(&head, NULL, bytes);
+}
+
+#else /* Nobody has told this where other machines keep their arguments. */
+
+static __always_inline int opening_sent(struct flow *flow, __u64 bytes)
+{
+	return 0;
+}
+
+static __always_inline int name_service_used(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
+{
+	return 0;
+}
+
+#endif
+
+#endif

@@ -1,0 +1,299 @@
+//! The domain of a peer: what the process asked for, or what the connection itself says, or what others in the network
+//! namespace asked for, in this order. docs/names.md says why.
+//!
+//! A name is decided for a connection, once: what was written is never renamed.
+
+use std::{net::IpAddr, rc::Rc};
+
+use hashlink::LruCache;
+
+use super::{
+    dns::{self, Message},
+    domain,
+    framing::Framing,
+    greeting::{Greeting, Outcome},
+    known::{Answer, Request, Scope},
+};
+use crate::{
+    capture::{Heard, Said},
+    model::{Bytes, DomainSource, Flow, ProcessId},
+};
+
+/// Processes and network namespaces of which names are remembered, and addresses of each.
+const MOST_PROCESSES: usize = 4096;
+const MOST_NAMESPACES: usize = 256;
+const PROCESS_ADDRESSES: usize = 512;
+const NAMESPACE_ADDRESSES: usize = 4096;
+/// Addresses of all of them together.
+const MOST_ADDRESSES: usize = 50_000;
+/// They are counted whenever so many were learned.
+const COUNT_EVERY: usize = 1024;
+/// Sockets whose questions to name servers wait for an answer, and questions of one.
+const MOST_ASKING: usize = 2048;
+const MOST_QUESTIONS: usize = 64;
+/// Streams to and from name servers, and connections whose greeting is not complete.
+const MOST_STREAMS: usize = 512;
+/// Connections whose name is known, or that wait for one.
+const MOST_CONNECTIONS: usize = 16_384;
+
+/// Seconds for which an answer of a name server counts, whatever it says.
+const SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// Seconds for which an answer of the C library counts, which does not say.
+const ASKED_SECONDS: u64 = 600;
+
+const UDP: u16 = 17;
+const PORT_DNS: u16 = 53;
+const PORT_MDNS: u16 = 5353;
+const PORT_LLMNR: u16 = 5355;
+
+/// A connection: socket, and the address and port of its other end.
+type Connection = (u64, IpAddr, u16);
+
+/// A domain, and how it is known.
+pub type Known = (Bytes, DomainSource);
+
+/// What was asked through one socket: number, name and type.
+type Questions = Vec<(u16, Bytes, u16)>;
+
+/// A connection that waits for its name.
+struct Waiting {
+    network_namespace: u32,
+    /// When it began, nanoseconds of boot time.
+    began: u64,
+    /// What its process may have meant.
+    possible: Vec<Rc<Request>>,
+}
+
+/// What is known of names, from what was heard.
+pub struct Domains {
+    processes: LruCache<ProcessId, Scope>,
+    namespaces: LruCache<u32, Scope>,
+    questions: LruCache<(ProcessId, u64), Questions>,
+    streams: LruCache<(ProcessId, u64, bool), Framing>,
+    greetings: LruCache<Connection, Greeting>,
+    /// What connections said themselves, before anybody asked for it.
+    said: LruCache<Connection, Known>,
+    waiting: LruCache<Connection, Waiting>,
+    decided: LruCache<Connection, Known>,
+    /// Addresses that were learned, ever.
+    learned: usize,
+}
+
+impl Default for Domains {
+    fn default() -> Self {
+        Self {
+            processes: LruCache::new(MOST_PROCESSES),
+            namespaces: LruCache::new(MOST_NAMESPACES),
+            questions: LruCache::new(MOST_ASKING),
+            streams: LruCache::new(MOST_STREAMS),
+            greetings: LruCache::new(MOST_STREAMS),
+            said: LruCache::new(MOST_CONNECTIONS),
+            waiting: LruCache::new(MOST_CONNECTIONS),
+            decided: LruCache::new(MOST_CONNECTIONS),
+            learned: 0,
+        }
+    }
+}
+
+impl Domains {
+    /// Takes something that was heard. It has to come before the traffic that follows from it.
+    pub fn hear(&mut self, heard: &Heard) {
+        match &heard.said {
+            Said::Asked(name, addresses) => {
+                let Some(name) = domain(name) else { return };
+                let request = Request::new(name, heard.time, ASKED_SECONDS, DomainSource::Asked);
+                for address in addresses {
+                    self.learn(heard, *address, &request);
+                }
+            }
+            Said::Sent(bytes, left_out) => {
+                if is_name_service(heard.remote_port) {
+                    self.name_service(heard, bytes, *left_out, true);
+                } else {
+                    self.greet(heard, bytes, *left_out);
+                }
+            }
+            Said::Received(bytes, left_out) => self.name_service(heard, bytes, *left_out, false),
+        }
+    }
+
+    /// Names the peer of a flow, if its name is certain by now. Returns whether [`Domains::settle`] may know it later.
+    pub fn name(&mut self, flow: &mut Flow) -> bool {
+        let Some(address) = flow.peer.remote_address else { return false };
+        let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
+        let connection = (flow.connection.socket, address, port);
+        if let Some((name, source)) = self.decided.get(&connection) {
+            (flow.peer.domain, flow.peer.domain_source) = (name.clone(), *source);
+            return false;
+        }
+        if self.waiting.contains_key(&connection) {
+            return true;
+        }
+        // An accepted connection is none that anybody asked a name for.
+        if !flow.connection.opened || flow.connection.socket == 0 {
+            return false;
+        }
+        let began = flow.connection.began;
+        let scope = self.processes.get_mut(&flow.connection.process);
+        let possible = match scope.map(|scope| scope.name(address, began)).unwrap_or_default() {
+            Answer::One(request) => {
+                request.mark_used();
+                let known = (request.name.clone(), request.source);
+                (flow.peer.domain, flow.peer.domain_source) = known.clone();
+                self.decided.insert(connection, known);
+                return false;
+            }
+            // The connection may say better.
+            Answer::Expired(request) => vec![request],
+            Answer::Several(possible) => possible,
+            Answer::Unknown => Vec::new(),
+        };
+        let network_namespace = flow.connection.network_namespace;
+        self.waiting.insert(connection, Waiting { network_namespace, began, possible });
+        true
+    }
+
+    /// The name of a connection that waits for one, now that its window ends: what it said itself, or what others asked for.
+    pub fn settle(&mut self, socket: u64, address: IpAddr, port: u16) -> Option<Known> {
+        let connection = (socket, address, port);
+        if let Some(known) = self.decided.get(&connection) {
+            return Some(known.clone());
+        }
+        let waiting = self.waiting.get(&connection)?;
+        let known = match self.said.remove(&connection) {
+            // One of those that its process asked for: then it is that one.
+            Some((name, source)) => match waiting.possible.iter().find(|request| request.name == name) {
+                Some(request) => {
+                    request.mark_used();
+                    (name, request.source)
+                }
+                None => (name, source),
+            },
+            None if waiting.possible.is_empty() => {
+                let scope = self.namespaces.get_mut(&waiting.network_namespace)?;
+                let request = scope.certain_name(address, waiting.began)?;
+                (request.name.clone(), DomainSource::Namespace)
+            }
+            None => match waiting.possible.as_slice() {
+                [only] => (only.name.clone(), only.source),
+                _ => return None,
+            },
+        };
+        self.waiting.remove(&connection);
+        self.decided.insert(connection, known.clone());
+        Some(known)
+    }
+
+    /// The process of `heard` has found out that `address` belongs to a name.
+    fn learn(&mut self, heard: &Heard, address: IpAddr, request: &Rc<Request>) {
+        let scope = self.processes.entry(heard.process).or_insert_with(|| Scope::new(PROCESS_ADDRESSES));
+        scope.add(address, request);
+        let scope =
+            self.namespaces.entry(heard.network_namespace).or_insert_with(|| Scope::new(NAMESPACE_ADDRESSES));
+        scope.add(address, request);
+        self.learned += 1;
+        if self.learned.is_multiple_of(COUNT_EVERY) {
+            self.bound();
+        }
+    }
+
+    /// Forgets whoever has asked nothing for longest, when there is too much.
+    fn bound(&mut self) {
+        while self.addresses() > MOST_ADDRESSES {
+            if self.processes.len() > 1 {
+                self.processes.remove_lru();
+            } else if self.namespaces.remove_lru().is_none() {
+                return;
+            }
+        }
+    }
+
+    fn addresses(&self) -> usize {
+        let processes = self.processes.iter().map(|(_, scope)| scope.len());
+        processes.chain(self.namespaces.iter().map(|(_, scope)| scope.len())).sum()
+    }
+
+    fn name_service(&mut self, heard: &Heard, bytes: &[u8], left_out: u32, sent: bool) {
+        if heard.protocol == UDP {
+            if left_out == 0 {
+                self.message(heard, bytes, sent);
+            }
+            return;
+        }
+        let stream = (heard.process, heard.socket, sent);
+        let framing = self.streams.entry(stream).or_insert_with(Framing::default);
+        for message in framing.add(bytes, left_out as usize) {
+            self.message(heard, &message, sent);
+        }
+    }
+
+    fn message(&mut self, heard: &Heard, bytes: &[u8], sent: bool) {
+        let Some(message) = dns::read(bytes) else { return };
+        let asking = (heard.process, heard.socket);
+        match (&message.question, message.answer) {
+            (Some((name, kind)), false) if sent => {
+                let questions = self.questions.entry(asking).or_insert_with(Vec::new);
+                if questions.len() >= MOST_QUESTIONS {
+                    questions.remove(0);
+                }
+                questions.push((message.id, name.clone(), *kind));
+            }
+            (_, true) if !sent && self.is_answer(heard, &message) => {
+                // All addresses of a name are one request.
+                let mut requests: Vec<Rc<Request>> = Vec::new();
+                for named in message.names {
+                    let seconds = u64::from(named.seconds).clamp(*SECONDS.start(), *SECONDS.end());
+                    let known = requests.iter().find(|request| request.name == named.name).cloned();
+                    let request = known.unwrap_or_else(|| {
+                        let request = Request::new(named.name, heard.time, seconds, DomainSource::Dns);
+                        requests.push(Rc::clone(&request));
+                        request
+                    });
+                    self.learn(heard, named.address, &request);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this process asked for that, through that socket: whatever else comes, it will not believe either. Multicast
+    /// answers come from anybody, so they may only speak of what is theirs.
+    fn is_answer(&mut self, heard: &Heard, message: &Message) -> bool {
+        let only = |is_theirs: fn(&[u8]) -> bool| message.names.iter().all(|named| is_theirs(&named.name));
+        if heard.remote_port == PORT_MDNS {
+            return only(|name| name.ends_with(b".local"));
+        }
+        let Some(questions) = self.questions.get(&(heard.process, heard.socket)) else { return false };
+        let asked = questions.iter().any(|(id, name, kind)| {
+            *id == message.id
+                && message.question.as_ref().is_some_and(|(asked, of)| (asked, of) == (name, kind))
+        });
+        asked && (heard.remote_port != PORT_LLMNR || only(|name| !name.contains(&b'.')))
+    }
+
+    fn greet(&mut self, heard: &Heard, bytes: &[u8], left_out: u32) {
+        let Some(address) = heard.remote else { return };
+        let connection = (heard.socket, address, heard.remote_port);
+        if self.said.contains_key(&connection) {
+            return;
+        }
+        let greeting = self.greetings.entry(connection).or_insert_with(Greeting::default);
+        let outcome = if heard.protocol == UDP { greeting.add_datagram(bytes) } else { greeting.add(bytes) };
+        match outcome {
+            Outcome::More if left_out == 0 => return,
+            Outcome::Named(name, source) => {
+                self.said.insert(connection, (name, source));
+            }
+            Outcome::More | Outcome::Nothing => {}
+        }
+        self.greetings.remove(&connection);
+    }
+}
+
+fn is_name_service(port: u16) -> bool {
+    [PORT_DNS, PORT_MDNS, PORT_LLMNR].contains(&port)
+}
+
+#[cfg(test)]
+#[path = "domains_tests.rs"]
+mod tests;

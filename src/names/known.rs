@@ -1,0 +1,224 @@
+//! Which names stand for an address, for one process or for one network namespace.
+
+use std::{cell::Cell, net::IpAddr, rc::Rc};
+
+use hashlink::LruCache;
+
+use crate::model::{Bytes, DomainSource};
+
+/// Names of one address that are remembered: of more, those that were asked for last.
+const MOST_NAMES: usize = 16;
+const SECOND: u64 = 1_000_000_000;
+
+/// A name that was asked for, and found.
+#[derive(Debug)]
+pub struct Request {
+    /// The name.
+    pub name: Bytes,
+    /// When it was found, nanoseconds of boot time.
+    pub time: u64,
+    /// Until when it holds.
+    pub expires: u64,
+    /// How it is known.
+    pub source: DomainSource,
+    /// A connection was opened to one of its addresses: the process has had what it asked for.
+    used: Cell<bool>,
+}
+
+impl Request {
+    /// A name found at `time` that holds for so many seconds.
+    pub fn new(name: Bytes, time: u64, seconds: u64, source: DomainSource) -> Rc<Self> {
+        let expires = time.saturating_add(seconds.saturating_mul(SECOND));
+        Rc::new(Self { name, time, expires, source, used: Cell::new(false) })
+    }
+
+    /// A connection was opened because of it.
+    pub fn mark_used(&self) {
+        self.used.set(true);
+    }
+}
+
+/// What an address is called.
+#[derive(Debug, Default)]
+pub enum Answer {
+    /// Nobody has asked.
+    #[default]
+    Unknown,
+    /// This name.
+    One(Rc<Request>),
+    /// This name, but it has expired.
+    Expired(Rc<Request>),
+    /// One of these: nothing tells which.
+    Several(Vec<Rc<Request>>),
+}
+
+/// The names of addresses in one scope.
+pub struct Scope {
+    addresses: LruCache<IpAddr, Vec<Rc<Request>>>,
+}
+
+impl Scope {
+    /// Nothing is known; at most so many addresses will be.
+    pub fn new(most: usize) -> Self {
+        Self { addresses: LruCache::new(most) }
+    }
+
+    /// Addresses that are known.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Remembers that a request found this address.
+    pub fn add(&mut self, address: IpAddr, request: &Rc<Request>) {
+        if !self.addresses.contains_key(&address) {
+            self.addresses.insert(address, Vec::new());
+        }
+        let Some(requests) = self.addresses.get_mut(&address) else { return };
+        // The C library's answer comes right after the name server's: one question, and who asked it counts.
+        let same = requests.iter().position(|known| known.name == request.name);
+        if let Some(same) = same {
+            let known = requests.remove(same);
+            let is_asked = known.source == DomainSource::Asked && known.expires > request.time;
+            if is_asked && request.source != DomainSource::Asked {
+                requests.push(Request::renewed(&known, request));
+                return;
+            }
+        } else if requests.len() == MOST_NAMES {
+            requests.remove(0);
+        }
+        requests.push(Rc::clone(request));
+    }
+
+    /// What the address was called at `time`, nanoseconds of boot time.
+    ///
+    /// Of several names it is the one that was asked for and that no connection was opened for yet. What has expired
+    /// counts only when nothing else is there: who keeps an address keeps what it was called.
+    pub fn name(&mut self, address: IpAddr, time: u64) -> Answer {
+        let Some(requests) = self.addresses.get(&address) else { return Answer::Unknown };
+        let earlier: Vec<_> = requests.iter().filter(|request| request.time <= time).cloned().collect();
+        let live: Vec<_> = earlier.iter().filter(|request| request.expires >= time).cloned().collect();
+        match (live.as_slice(), earlier.as_slice()) {
+            ([], []) => return Answer::Unknown,
+            ([], [only]) => return Answer::Expired(Rc::clone(only)),
+            ([], _) => return Answer::Several(earlier),
+            ([only], _) => return Answer::One(Rc::clone(only)),
+            _ => {}
+        }
+        let mut unused = live.iter().filter(|request| !request.used.get());
+        match (unused.next(), unused.next()) {
+            (Some(only), None) => Answer::One(Rc::clone(only)),
+            _ => Answer::Several(live),
+        }
+    }
+
+    /// The only name that the address had at `time` and that had not expired.
+    pub fn certain_name(&mut self, address: IpAddr, time: u64) -> Option<Rc<Request>> {
+        let requests = self.addresses.get(&address)?;
+        let mut live = requests.iter().filter(|request| (request.time..=request.expires).contains(&time));
+        live.next().filter(|_| live.next().is_none()).cloned()
+    }
+}
+
+impl Request {
+    /// A name that was asked for anew: it stays one that the C library was asked for.
+    fn renewed(known: &Self, request: &Self) -> Rc<Self> {
+        Rc::new(Self {
+            name: known.name.clone(),
+            time: known.time,
+            expires: known.expires.max(request.expires),
+            source: known.source,
+            used: Cell::new(false),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn ask(scope: &mut Scope, name: &str, second: u64, seconds: u64, addresses: &[IpAddr]) {
+        let request = Request::new(name.into(), second * SECOND, seconds, DomainSource::Dns);
+        addresses.iter().for_each(|address| scope.add(*address, &request));
+    }
+
+    /// Opens a connection; the names that it may have.
+    fn connect(scope: &mut Scope, address: IpAddr, second: u64) -> Vec<String> {
+        let text = |request: &Rc<Request>| String::from_utf8(request.name.clone()).unwrap();
+        match scope.name(address, second * SECOND) {
+            Answer::Unknown => vec![],
+            Answer::One(request) | Answer::Expired(request) => {
+                request.mark_used();
+                vec![text(&request)]
+            }
+            Answer::Several(requests) => requests.iter().map(text).collect(),
+        }
+    }
+
+    #[test]
+    fn names_of_one_address_are_told_apart_by_what_was_asked_last() {
+        let mut scope = Scope::new(8);
+        for (second, name) in [(10, "a"), (20, "b"), (30, "c"), (40, "a")] {
+            ask(&mut scope, name, second, 300, &[ADDRESS]);
+            assert_eq!(connect(&mut scope, ADDRESS, second + 1), [name]);
+        }
+        // All have had theirs: it may be any.
+        assert_eq!(connect(&mut scope, ADDRESS, 50).len(), 3);
+        // Asked at once.
+        ask(&mut scope, "b", 60, 300, &[ADDRESS]);
+        ask(&mut scope, "c", 60, 300, &[ADDRESS]);
+        assert_eq!(connect(&mut scope, ADDRESS, 61).len(), 3);
+    }
+
+    #[test]
+    fn a_request_is_used_by_a_connection_to_any_of_its_addresses() {
+        let mut scope = Scope::new(8);
+        ask(&mut scope, "a", 10, 300, &[ADDRESS, OTHER]);
+        assert_eq!(connect(&mut scope, ADDRESS, 11), ["a"]);
+        ask(&mut scope, "b", 20, 300, &[ADDRESS, OTHER]);
+        assert_eq!(connect(&mut scope, OTHER, 21), ["b"]);
+    }
+
+    #[test]
+    fn only_what_was_asked_before_counts() {
+        let mut scope = Scope::new(8);
+        ask(&mut scope, "a", 10, 300, &[ADDRESS]);
+        ask(&mut scope, "b", 20, 300, &[ADDRESS]);
+        assert!(connect(&mut scope, ADDRESS, 9).is_empty());
+        assert_eq!(connect(&mut scope, ADDRESS, 15), ["a"]);
+        assert!(connect(&mut scope, OTHER, 15).is_empty());
+    }
+
+    #[test]
+    fn what_has_expired_counts_only_when_it_is_all_there_is() {
+        let mut scope = Scope::new(8);
+        ask(&mut scope, "a", 10, 60, &[ADDRESS]);
+        assert_eq!(connect(&mut scope, ADDRESS, 10_000), ["a"]);
+        assert!(scope.certain_name(ADDRESS, 10_000 * SECOND).is_none());
+        ask(&mut scope, "b", 20_000, 60, &[ADDRESS]);
+        assert_eq!(connect(&mut scope, ADDRESS, 20_001), ["b"]);
+        assert!(scope.certain_name(ADDRESS, 20_001 * SECOND).is_some());
+    }
+
+    #[test]
+    fn what_the_c_library_answered_stays_so_when_a_name_server_repeats_it() {
+        let mut scope = Scope::new(8);
+        let asked = Request::new(b"a".to_vec(), SECOND, 60, DomainSource::Asked);
+        scope.add(ADDRESS, &asked);
+        ask(&mut scope, "a", 2, 600, &[ADDRESS]);
+        let Answer::One(request) = scope.name(ADDRESS, 400 * SECOND) else { panic!() };
+        assert_eq!(request.source, DomainSource::Asked);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut scope = Scope::new(8);
+        for number in 0..100_u8 {
+            ask(&mut scope, &number.to_string(), 1, 60, &[ADDRESS, [10, 0, 0, number].into()]);
+        }
+        assert_eq!(scope.len(), 8);
+        assert_eq!(connect(&mut scope, ADDRESS, 2).len(), MOST_NAMES);
+    }
+}

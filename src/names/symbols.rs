@@ -1,0 +1,87 @@
+//! Where functions lie in a C library.
+
+use std::{fs::File, io::Read};
+
+use object::{
+    Endianness,
+    elf::{EM_X86_64, FileHeader64, STT_FUNC, STT_GNU_IFUNC},
+    read::elf::{FileHeader, ProgramHeader, Sym},
+};
+
+/// The largest file that is looked into; the C libraries of all distributions are a tenth of it.
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes from the beginning of the file at which each function begins that the library offers under one of these names. Empty
+/// for a file that is no library of this kind of machine.
+pub fn symbols(library: &mut File, names: &[&str]) -> Vec<(usize, u64)> {
+    read(library, names).unwrap_or_default()
+}
+
+fn read(library: &mut File, names: &[&str]) -> Option<Vec<(usize, u64)>> {
+    let metadata = library.metadata().ok()?;
+    if !metadata.is_file() || metadata.len() > MOST_BYTES {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    library.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    find(&bytes, names)
+}
+
+/// The same in the bytes of the file.
+pub fn find(bytes: &[u8], names: &[&str]) -> Option<Vec<(usize, u64)>> {
+    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    if header.e_machine(endian) != EM_X86_64 {
+        return None;
+    }
+    let segments = header.program_headers(endian, bytes).ok()?;
+    let sections = header.sections(endian, bytes).ok()?;
+    let table = sections.symbols(endian, bytes, object::elf::SHT_DYNSYM).ok()?;
+    let mut found = Vec::new();
+    for symbol in table.iter() {
+        if symbol.is_undefined(endian) || ![STT_FUNC, STT_GNU_IFUNC].contains(&symbol.st_type()) {
+            continue;
+        }
+        let Ok(name) = table.symbol_name(endian, symbol) else { continue };
+        let Some(at) = names.iter().position(|wanted| wanted.as_bytes() == name) else { continue };
+        let address = symbol.st_value(endian);
+        let offset = segments.iter().find_map(|segment| {
+            let within = address.checked_sub(segment.p_vaddr(endian))?;
+            (segment.p_type(endian) == object::elf::PT_LOAD && within < segment.p_filesz(endian))
+                .then(|| segment.p_offset(endian).checked_add(within))?
+        });
+        // Several versions of a symbol may be one function.
+        found.extend(offset.map(|offset| (at, offset)).filter(|new| !found.contains(new)));
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_this_machines_library_are_found() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let path = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let path =
+            path.into_iter().find(|path| path.contains("/libc.so") || path.contains("/libc-")).unwrap();
+        let found =
+            symbols(&mut File::open(path).unwrap(), &["getaddrinfo", "gethostbyname_r", "no_such_function"]);
+        assert!(
+            [0, 1].iter().all(|wanted| found.iter().any(|(at, offset)| at == wanted && *offset > 0)),
+            "{found:?}"
+        );
+        assert!(!found.iter().any(|(at, _)| *at == 2));
+    }
+
+    #[test]
+    fn what_is_no_library_has_no_functions() {
+        for bytes in [&b""[..], b"\x7fELF", &[0x7f; 4096], b"#!/bin/sh\n"] {
+            assert_eq!(find(bytes, &["getaddrinfo"]), None);
+        }
+        let mut cut = std::fs::read("/proc/self/exe").unwrap();
+        cut.truncate(4096);
+        assert!(find(&cut, &["getaddrinfo"]).is_none_or(|found| found.is_empty()));
+    }
+}

@@ -1,0 +1,60 @@
+//! How the recorder names the peers of traffic: by what was heard, or by what name servers say if the user wants them asked.
+
+use std::io;
+
+use super::message::Settings;
+use crate::{
+    capture::Heard,
+    model::{Bytes, DomainSource, Flow, Peer},
+    names::{Domains, Reverse},
+    record::log_rules::LogRules,
+};
+
+/// All that knows domains.
+pub struct Naming {
+    domains: Domains,
+    /// `None` when name servers are not asked.
+    reverse: Option<Reverse>,
+    /// Of what is not logged no name server is told.
+    rules: LogRules,
+}
+
+impl Naming {
+    /// As the user wants it.
+    ///
+    /// # Errors
+    /// When the thread that asks name servers cannot be started.
+    pub fn start(settings: &Settings) -> io::Result<Self> {
+        let reverse = (settings.reverse_dns && settings.rules.addresses).then(Reverse::start).transpose()?;
+        Ok(Self { domains: Domains::default(), reverse, rules: settings.rules.clone() })
+    }
+
+    /// Something was heard.
+    pub fn hear(&mut self, heard: &Heard) {
+        self.domains.hear(heard);
+    }
+
+    /// Names the peer of a flow, if that is known by now. Returns whether it may be known when the window ends.
+    pub fn name(&mut self, flow: &mut Flow) -> bool {
+        let waits = self.domains.name(flow);
+        if flow.peer.domain.is_empty()
+            && flow.connection.socket != 0
+            && let (Some(reverse), Some(address)) = (&self.reverse, flow.peer.remote_address)
+            && !self.rules.ignores_peer(&flow.peer)
+        {
+            reverse.want(address);
+            return true;
+        }
+        waits
+    }
+
+    /// The domain of a peer that waited for it.
+    pub fn settle(&mut self, socket: u64, peer: &Peer) -> Option<(Bytes, DomainSource)> {
+        let address = peer.remote_address?;
+        let port = u16::try_from(peer.remote_port).ok()?;
+        self.domains.settle(socket, address, port).or_else(|| {
+            let name = self.reverse.as_ref()?.name(address)?;
+            Some((name, DomainSource::Reverse))
+        })
+    }
+}
