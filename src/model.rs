@@ -192,6 +192,12 @@ pub struct Connection {
     pub ended: bool,
 }
 
+/// Nanoseconds since the boot, the clock of `bpf_ktime_get_boot_ns`.
+pub fn boot_time() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| std::time::Duration::from(now).as_nanos() as u64)
+}
+
 /// What one connection moved between two drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {

@@ -289,6 +289,8 @@ impl Capture {
                 drained.flows.push(FlowDelta { connection, amounts, ..delta.clone() });
             }
         }
+        // What a name was asked for is found out by what came first.
+        drained.flows.sort_by_key(|flow| flow.connection.began);
         for socket in released.keys() {
             self.drain.sockets.closed(*socket);
         }

@@ -1,6 +1,6 @@
 //! What the hook that saw a flow could not know, and others do: the peer of a datagram, the local end of a connection.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use libbpf_rs::{MapCore, MapFlags};
 
@@ -10,7 +10,7 @@ use super::{
     event::SocketEvent,
     table::Entry,
 };
-use crate::model::Peer;
+use crate::model::{Peer, boot_time};
 
 /// How long a flow waits for its local end or its peer to become known.
 const HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
@@ -118,10 +118,4 @@ pub(super) fn peer(entry: &Entry, known: &Known) -> Peer {
 /// Whether a flow is so young that it may wait for the next drain.
 pub(super) fn is_young(flow: &types::flow) -> bool {
     boot_time().saturating_sub(flow.first) < HOLD_BACK_NANOSECONDS
-}
-
-/// Nanoseconds since the boot, the clock of `bpf_ktime_get_boot_ns`.
-fn boot_time() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-    now.map_or(0, |now| Duration::from(now).as_nanos() as u64)
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     capture::{Heard, Said},
-    model::{Bytes, DomainSource, Flow, ProcessId},
+    model::{Bytes, Connection, DomainSource, Flow, ProcessId},
 };
 
 /// Processes and network namespaces of which names are remembered, and addresses of each.
@@ -24,8 +24,8 @@ const MOST_PROCESSES: usize = 4096;
 const MOST_NAMESPACES: usize = 256;
 const PROCESS_ADDRESSES: usize = 512;
 const NAMESPACE_ADDRESSES: usize = 4096;
-/// Addresses of all of them together.
-const MOST_ADDRESSES: usize = 50_000;
+/// Requests of all of them together, counted once for each of their addresses.
+const MOST_REQUESTS: usize = 50_000;
 /// They are counted whenever so many were learned.
 const COUNT_EVERY: usize = 1024;
 /// Sockets whose questions to name servers wait for an answer, and questions of one.
@@ -38,6 +38,8 @@ const MOST_CONNECTIONS: usize = 16_384;
 
 /// Seconds for which an answer of a name server counts, whatever it says.
 const SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// A connection whose greeting, or that of an earlier one, may still be on its way: nanoseconds.
+const YOUNG: u64 = 2_000_000_000;
 /// Seconds for which an answer of the C library counts, which does not say.
 const ASKED_SECONDS: u64 = 600;
 
@@ -46,22 +48,33 @@ const PORT_DNS: u16 = 53;
 const PORT_MDNS: u16 = 5353;
 const PORT_LLMNR: u16 = 5355;
 
-/// A connection: socket, and the address and port of its other end.
-type Connection = (u64, IpAddr, u16);
+/// Which connection: its socket, and the address and port of its other end.
+type End = (u64, IpAddr, u16);
 
 /// A domain, and how it is known.
 pub type Known = (Bytes, DomainSource);
+
+/// What is known of a connection when its window ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Its name.
+    Known(Known),
+    /// One of several names: which one may become known soon.
+    Soon,
+    /// Nothing.
+    Unknown,
+}
 
 /// What was asked through one socket: number, name and type.
 type Questions = Vec<(u16, Bytes, u16)>;
 
 /// A connection that waits for its name.
+#[derive(Clone, Copy)]
 struct Waiting {
+    process: ProcessId,
     network_namespace: u32,
     /// When it began, nanoseconds of boot time.
     began: u64,
-    /// What its process may have meant.
-    possible: Vec<Rc<Request>>,
 }
 
 /// What is known of names, from what was heard.
@@ -70,11 +83,11 @@ pub struct Domains {
     namespaces: LruCache<u32, Scope>,
     questions: LruCache<(ProcessId, u64), Questions>,
     streams: LruCache<(ProcessId, u64, bool), Framing>,
-    greetings: LruCache<Connection, Greeting>,
+    greetings: LruCache<End, Greeting>,
     /// What connections said themselves, before anybody asked for it.
-    said: LruCache<Connection, Known>,
-    waiting: LruCache<Connection, Waiting>,
-    decided: LruCache<Connection, Known>,
+    said: LruCache<End, Known>,
+    waiting: LruCache<End, Waiting>,
+    decided: LruCache<End, Known>,
     /// Addresses that were learned, ever.
     learned: usize,
 }
@@ -117,71 +130,80 @@ impl Domains {
         }
     }
 
-    /// Names the peer of a flow, if its name is certain by now. Returns whether [`Domains::settle`] may know it later.
+    /// Names the peer of a flow, if its name is certain by now; flows should come in the order in which they began. Returns whether [`Domains::settle`] may know it later.
     pub fn name(&mut self, flow: &mut Flow) -> bool {
         let Some(address) = flow.peer.remote_address else { return false };
         let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
-        let connection = (flow.connection.socket, address, port);
-        if let Some((name, source)) = self.decided.get(&connection) {
+        let end = (flow.connection.socket, address, port);
+        if let Some((name, source)) = self.decided.get(&end) {
             (flow.peer.domain, flow.peer.domain_source) = (name.clone(), *source);
             return false;
         }
-        if self.waiting.contains_key(&connection) {
+        if self.waiting.contains_key(&end) {
             return true;
         }
         // An accepted connection is none that anybody asked a name for.
         if !flow.connection.opened || flow.connection.socket == 0 {
             return false;
         }
-        let began = flow.connection.began;
-        let scope = self.processes.get_mut(&flow.connection.process);
-        let possible = match scope.map(|scope| scope.name(address, began)).unwrap_or_default() {
-            Answer::One(request) => {
-                request.mark_used();
-                let known = (request.name.clone(), request.source);
-                (flow.peer.domain, flow.peer.domain_source) = known.clone();
-                self.decided.insert(connection, known);
-                return false;
-            }
-            // The connection may say better.
-            Answer::Expired(request) => vec![request],
-            Answer::Several(possible) => possible,
-            Answer::Unknown => Vec::new(),
-        };
-        let network_namespace = flow.connection.network_namespace;
-        self.waiting.insert(connection, Waiting { network_namespace, began, possible });
+        let Connection { process, network_namespace, began, .. } = flow.connection;
+        let waiting = Waiting { process, network_namespace, began };
+        if let Answer::One(request) = self.asked(&waiting, address) {
+            request.mark_used();
+            let known = (request.name.clone(), request.source);
+            (flow.peer.domain, flow.peer.domain_source) = known.clone();
+            self.decided.insert(end, known);
+            return false;
+        }
+        self.waiting.insert(end, waiting);
         true
     }
 
-    /// The name of a connection that waits for one, now that its window ends: what it said itself, or what others asked for.
-    pub fn settle(&mut self, socket: u64, address: IpAddr, port: u16) -> Option<Known> {
-        let connection = (socket, address, port);
-        if let Some(known) = self.decided.get(&connection) {
-            return Some(known.clone());
+    /// The name of a connection that waits for one, now (nanoseconds of boot time) that its window ends: what was asked for, as it is known now, what it
+    /// said itself, or what others asked for.
+    pub fn settle(&mut self, socket: u64, address: IpAddr, port: u16, now: u64) -> Settled {
+        let end = (socket, address, port);
+        if let Some(known) = self.decided.get(&end) {
+            return Settled::Known(known.clone());
         }
-        let waiting = self.waiting.get(&connection)?;
-        let known = match self.said.remove(&connection) {
+        let Some(waiting) = self.waiting.get(&end).copied() else { return Settled::Unknown };
+        let answer = self.asked(&waiting, address);
+        let said = self.said.get(&end).cloned();
+        let known = match (answer, said) {
+            (Answer::One(request), _) | (Answer::Expired(request), None) => {
+                request.mark_used();
+                (request.name.clone(), request.source)
+            }
             // One of those that its process asked for: then it is that one.
-            Some((name, source)) => match waiting.possible.iter().find(|request| request.name == name) {
-                Some(request) => {
-                    request.mark_used();
-                    (name, request.source)
+            (Answer::Several(possible), Some((name, source))) => {
+                match possible.iter().find(|request| request.name == name) {
+                    Some(request) => {
+                        request.mark_used();
+                        (name, request.source)
+                    }
+                    None => (name, source),
                 }
-                None => (name, source),
-            },
-            None if waiting.possible.is_empty() => {
-                let scope = self.namespaces.get_mut(&waiting.network_namespace)?;
-                let request = scope.certain_name(address, waiting.began)?;
+            }
+            (Answer::Several(_), None) if now.saturating_sub(waiting.began) < YOUNG => return Settled::Soon,
+            (Answer::Several(_), None) => return Settled::Unknown,
+            (Answer::Expired(_) | Answer::Unknown, Some(known)) => known,
+            (Answer::Unknown, None) => {
+                let scope = self.namespaces.get_mut(&waiting.network_namespace);
+                let request = scope.and_then(|scope| scope.certain_name(address, waiting.began));
+                let Some(request) = request else { return Settled::Unknown };
                 (request.name.clone(), DomainSource::Namespace)
             }
-            None => match waiting.possible.as_slice() {
-                [only] => (only.name.clone(), only.source),
-                _ => return None,
-            },
         };
-        self.waiting.remove(&connection);
-        self.decided.insert(connection, known.clone());
-        Some(known)
+        self.waiting.remove(&end);
+        self.said.remove(&end);
+        self.decided.insert(end, known.clone());
+        Settled::Known(known)
+    }
+
+    /// What the process of a connection had asked for when it opened it.
+    fn asked(&mut self, waiting: &Waiting, address: IpAddr) -> Answer {
+        let scope = self.processes.get_mut(&waiting.process);
+        scope.map(|scope| scope.name(address, waiting.began)).unwrap_or_default()
     }
 
     /// The process of `heard` has found out that `address` belongs to a name.
@@ -199,7 +221,7 @@ impl Domains {
 
     /// Forgets whoever has asked nothing for longest, when there is too much.
     fn bound(&mut self) {
-        while self.addresses() > MOST_ADDRESSES {
+        while self.requests() > MOST_REQUESTS {
             if self.processes.len() > 1 {
                 self.processes.remove_lru();
             } else if self.namespaces.remove_lru().is_none() {
@@ -208,7 +230,7 @@ impl Domains {
         }
     }
 
-    fn addresses(&self) -> usize {
+    fn requests(&self) -> usize {
         let processes = self.processes.iter().map(|(_, scope)| scope.len());
         processes.chain(self.namespaces.iter().map(|(_, scope)| scope.len())).sum()
     }
@@ -273,20 +295,20 @@ impl Domains {
 
     fn greet(&mut self, heard: &Heard, bytes: &[u8], left_out: u32) {
         let Some(address) = heard.remote else { return };
-        let connection = (heard.socket, address, heard.remote_port);
-        if self.said.contains_key(&connection) {
+        let end = (heard.socket, address, heard.remote_port);
+        if self.said.contains_key(&end) {
             return;
         }
-        let greeting = self.greetings.entry(connection).or_insert_with(Greeting::default);
+        let greeting = self.greetings.entry(end).or_insert_with(Greeting::default);
         let outcome = if heard.protocol == UDP { greeting.add_datagram(bytes) } else { greeting.add(bytes) };
         match outcome {
             Outcome::More if left_out == 0 => return,
             Outcome::Named(name, source) => {
-                self.said.insert(connection, (name, source));
+                self.said.insert(end, (name, source));
             }
             Outcome::More | Outcome::Nothing => {}
         }
-        self.greetings.remove(&connection);
+        self.greetings.remove(&end);
     }
 }
 

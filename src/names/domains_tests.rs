@@ -70,7 +70,10 @@ fn flow(process_number: u32, socket: u64, second: u64) -> Flow {
 /// The name of a connection at the end of its window.
 fn name(domains: &mut Domains, mut flow: Flow) -> Option<(String, DomainSource)> {
     let known = match domains.name(&mut flow) {
-        true => domains.settle(flow.connection.socket, ADDRESS, 443),
+        true => match domains.settle(flow.connection.socket, ADDRESS, 443, u64::MAX) {
+            Settled::Known(known) => Some(known),
+            _ => None,
+        },
         false => Some((flow.peer.domain, flow.peer.domain_source)).filter(|(name, _)| !name.is_empty()),
     };
     known.map(|(name, source)| (String::from_utf8(name).unwrap(), source))
@@ -117,6 +120,8 @@ fn ten_names_of_one_address_are_told_apart_by_what_connections_say() {
     for flow in &mut flows {
         assert!(domains.name(flow), "it may be any");
     }
+    let now = flows[0].connection.began;
+    assert_eq!(domains.settle(100, ADDRESS, 443, now), Settled::Soon);
     for (flow, name) in flows.iter().zip(&names) {
         greet(&mut domains, flow.connection.socket, name);
     }
@@ -237,7 +242,7 @@ fn what_is_remembered_is_bounded() {
         let said = Said::Asked(b"a.example".to_vec(), vec![Ipv4Addr::from(number).into()]);
         domains.hear(&heard(number % 1000, 10, said));
     }
-    assert!(domains.addresses() <= MOST_ADDRESSES + COUNT_EVERY * 2, "{}", domains.addresses());
+    assert!(domains.requests() <= MOST_REQUESTS + COUNT_EVERY * 2, "{}", domains.requests());
     for socket in 1..50_000 {
         domains.name(&mut flow(5000, socket, 11));
         domains.hear(&Heard { socket, ..heard(1, 10, Said::Sent(query("a.example"), 0)) });

@@ -6,9 +6,11 @@ use hashlink::LruCache;
 
 use crate::model::{Bytes, DomainSource};
 
-/// Names of one address that are remembered: of more, those that were asked for last.
-const MOST_NAMES: usize = 16;
+/// Requests for one address that are remembered: of more, the last ones.
+const MOST_REQUESTS: usize = 64;
 const SECOND: u64 = 1_000_000_000;
+/// After so long the connections that followed a request are known.
+const SETTLED: u64 = 10 * SECOND;
 
 /// A name that was asked for, and found.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub enum Answer {
 
 /// The names of addresses in one scope.
 pub struct Scope {
+    /// Requests that found the address, in the order of their times.
     addresses: LruCache<IpAddr, Vec<Rc<Request>>>,
 }
 
@@ -63,9 +66,9 @@ impl Scope {
         Self { addresses: LruCache::new(most) }
     }
 
-    /// Addresses that are known.
+    /// Requests that are remembered, counted once for each of their addresses.
     pub fn len(&self) -> usize {
-        self.addresses.len()
+        self.addresses.iter().map(|(_, requests)| requests.len()).sum()
     }
 
     /// Remembers that a request found this address.
@@ -74,16 +77,10 @@ impl Scope {
             self.addresses.insert(address, Vec::new());
         }
         let Some(requests) = self.addresses.get_mut(&address) else { return };
-        // The C library's answer comes right after the name server's: one question, and who asked it counts.
-        let same = requests.iter().position(|known| known.name == request.name);
-        if let Some(same) = same {
-            let known = requests.remove(same);
-            let is_asked = known.source == DomainSource::Asked && known.expires > request.time;
-            if is_asked && request.source != DomainSource::Asked {
-                requests.push(Request::renewed(&known, request));
-                return;
-            }
-        } else if requests.len() == MOST_NAMES {
+        // Connections become known a moment after they were opened, and an earlier request may be theirs.
+        let settled = request.time.saturating_sub(SETTLED);
+        requests.retain(|known| known.name != request.name || known.time > settled);
+        if requests.len() == MOST_REQUESTS {
             requests.remove(0);
         }
         requests.push(Rc::clone(request));
@@ -94,8 +91,7 @@ impl Scope {
     /// Of several names it is the one that was asked for and that no connection was opened for yet. What has expired
     /// counts only when nothing else is there: who keeps an address keeps what it was called.
     pub fn name(&mut self, address: IpAddr, time: u64) -> Answer {
-        let Some(requests) = self.addresses.get(&address) else { return Answer::Unknown };
-        let earlier: Vec<_> = requests.iter().filter(|request| request.time <= time).cloned().collect();
+        let earlier = self.latest(address, time);
         let live: Vec<_> = earlier.iter().filter(|request| request.expires >= time).cloned().collect();
         match (live.as_slice(), earlier.as_slice()) {
             ([], []) => return Answer::Unknown,
@@ -113,22 +109,20 @@ impl Scope {
 
     /// The only name that the address had at `time` and that had not expired.
     pub fn certain_name(&mut self, address: IpAddr, time: u64) -> Option<Rc<Request>> {
-        let requests = self.addresses.get(&address)?;
-        let mut live = requests.iter().filter(|request| (request.time..=request.expires).contains(&time));
-        live.next().filter(|_| live.next().is_none()).cloned()
+        let mut live = self.latest(address, time).into_iter().filter(|request| request.expires >= time);
+        live.next().filter(|_| live.next().is_none())
     }
-}
 
-impl Request {
-    /// A name that was asked for anew: it stays one that the C library was asked for.
-    fn renewed(known: &Self, request: &Self) -> Rc<Self> {
-        Rc::new(Self {
-            name: known.name.clone(),
-            time: known.time,
-            expires: known.expires.max(request.expires),
-            source: known.source,
-            used: Cell::new(false),
-        })
+    /// The last request for each name that found the address before `time`.
+    fn latest(&mut self, address: IpAddr, time: u64) -> Vec<Rc<Request>> {
+        let mut latest: Vec<Rc<Request>> = Vec::new();
+        let requests = self.addresses.get(&address).map(Vec::as_slice).unwrap_or_default();
+        for request in requests.iter().rev().filter(|request| request.time <= time) {
+            if !latest.iter().any(|later| later.name == request.name) {
+                latest.push(Rc::clone(request));
+            }
+        }
+        latest
     }
 }
 
@@ -203,13 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_c_library_answered_stays_so_when_a_name_server_repeats_it() {
+    fn connections_that_become_known_late_have_what_was_asked_before_them() {
         let mut scope = Scope::new(8);
-        let asked = Request::new(b"a".to_vec(), SECOND, 60, DomainSource::Asked);
-        scope.add(ADDRESS, &asked);
-        ask(&mut scope, "a", 2, 600, &[ADDRESS]);
-        let Answer::One(request) = scope.name(ADDRESS, 400 * SECOND) else { panic!() };
-        assert_eq!(request.source, DomainSource::Asked);
+        let asked = ["a", "b", "c", "a", "b", "c"];
+        for (second, name) in (1..).zip(asked) {
+            ask(&mut scope, name, second, 300, &[ADDRESS]);
+        }
+        for (second, name) in (1..).zip(asked) {
+            assert_eq!(connect(&mut scope, ADDRESS, second), [name]);
+        }
     }
 
     #[test]
@@ -218,7 +214,13 @@ mod tests {
         for number in 0..100_u8 {
             ask(&mut scope, &number.to_string(), 1, 60, &[ADDRESS, [10, 0, 0, number].into()]);
         }
-        assert_eq!(scope.len(), 8);
-        assert_eq!(connect(&mut scope, ADDRESS, 2).len(), MOST_NAMES);
+        assert_eq!(scope.addresses.len(), 8);
+        assert_eq!(scope.len(), MOST_REQUESTS + 7);
+        assert_eq!(connect(&mut scope, ADDRESS, 2).len(), MOST_REQUESTS);
+        // Again and again the same.
+        for second in 100..1000 {
+            ask(&mut scope, "0", second, 60, &[OTHER]);
+        }
+        assert!(scope.addresses.get(&OTHER).unwrap().len() <= 11);
     }
 }

@@ -13,7 +13,7 @@ mod special;
 mod symbols;
 mod tls;
 
-pub use domains::Domains;
+pub use domains::{Domains, Settled};
 pub use geography::{Files, Geography};
 pub use reverse::Reverse;
 pub use symbols::symbols;

@@ -6,8 +6,9 @@ use super::{
     digests::{Digests, State},
     log_rules::LogRules,
 };
-use crate::model::{
-    Amounts, Bytes, DomainSource, Flow, Location, Loss, LossKind, Peer, Record, Talker, Window,
+use crate::{
+    model::{Amounts, Flow, Location, Loss, LossKind, Peer, Record, Talker, Window},
+    names::Settled,
 };
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
@@ -91,14 +92,20 @@ impl OpenWindow {
         self.groups.entry(group).or_default().0 += amounts;
     }
 
-    /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed.
-    pub fn name(&mut self, mut domain: impl FnMut(u64, &Peer) -> Option<(Bytes, DomainSource)>) {
+    /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed. Those
+    /// that will know it soon stay for the next window, but not in the `last` one.
+    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &Peer) -> Settled) {
         let unnamed: Vec<Group> = self.groups.keys().filter(|(_, _, socket)| *socket != 0).cloned().collect();
         for group in unnamed {
             let Some((amounts, waited)) = self.groups.remove(&group) else { continue };
             let (talker, mut peer, socket) = group;
-            if let Some(known) = domain(socket, &peer) {
-                (peer.domain, peer.domain_source) = known;
+            match domain(socket, &peer) {
+                Settled::Known(known) => (peer.domain, peer.domain_source) = known,
+                Settled::Soon if !last => {
+                    self.groups.insert((talker, peer, socket), (amounts, waited));
+                    continue;
+                }
+                Settled::Soon | Settled::Unknown => {}
             }
             if self.rules.ignores_peer(&peer) {
                 continue;
@@ -122,6 +129,10 @@ impl OpenWindow {
         let mut merged: HashMap<(Arc<Talker>, Peer), Amounts> = HashMap::new();
         let groups = std::mem::take(&mut self.groups);
         for ((id, peer, socket), (amounts, waited)) in groups {
+            if socket != 0 {
+                self.groups.insert((id, peer, socket), (amounts, waited));
+                continue;
+            }
             let Some(known) = self.talkers.get_mut(&id) else {
                 // The monitor introduces each talker before its traffic; a channel that lost that says so itself.
                 self.groups.insert((id, peer, socket), (amounts, waited));
@@ -179,6 +190,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::DomainSource;
 
     fn all() -> LogRules {
         LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
@@ -320,10 +332,12 @@ mod tests {
         of(6, 80, "");
         of(7, 81, "");
         of(8, 82, "www.ignored.example");
-        window.name(|socket, _| match socket {
-            5 => Some((b"a.example".to_vec(), DomainSource::Tls)),
-            6 => Some((b"www.ignored.example".to_vec(), DomainSource::Tls)),
-            _ => None,
+        of(8, 83, "");
+        window.name(false, |socket, _| match socket {
+            5 => Settled::Known((b"a.example".to_vec(), DomainSource::Tls)),
+            6 => Settled::Known((b"www.ignored.example".to_vec(), DomainSource::Tls)),
+            7 => Settled::Unknown,
+            _ => Settled::Soon,
         });
         let mut records: Vec<_> = window
             .close(1000, &digests, true)
@@ -335,6 +349,8 @@ mod tests {
         // The first one has the same name from two sources.
         assert_eq!(records.len(), 3);
         assert_eq!((records[0].0, records[0].1.len(), records[0].2), (81, 0, 1));
+        window.name(true, |_, _| Settled::Soon);
+        assert_eq!(window.close(1010, &digests, true).records.len(), 1, "the one that waited");
         assert!(
             records[1..]
                 .iter()

@@ -5,8 +5,8 @@ use std::io;
 use super::message::Settings;
 use crate::{
     capture::Heard,
-    model::{Bytes, DomainSource, Flow, Peer},
-    names::{Domains, Reverse},
+    model::{DomainSource, Flow, Peer, boot_time},
+    names::{Domains, Reverse, Settled},
     record::log_rules::LogRules,
 };
 
@@ -49,12 +49,16 @@ impl Naming {
     }
 
     /// The domain of a peer that waited for it.
-    pub fn settle(&mut self, socket: u64, peer: &Peer) -> Option<(Bytes, DomainSource)> {
-        let address = peer.remote_address?;
-        let port = u16::try_from(peer.remote_port).ok()?;
-        self.domains.settle(socket, address, port).or_else(|| {
-            let name = self.reverse.as_ref()?.name(address)?;
-            Some((name, DomainSource::Reverse))
-        })
+    pub fn settle(&mut self, socket: u64, peer: &Peer) -> Settled {
+        let (Some(address), Ok(port)) = (peer.remote_address, u16::try_from(peer.remote_port)) else {
+            return Settled::Unknown;
+        };
+        let reverse = || self.reverse.as_ref()?.name(address);
+        match self.domains.settle(socket, address, port, boot_time()) {
+            Settled::Unknown => {
+                reverse().map_or(Settled::Unknown, |name| Settled::Known((name, DomainSource::Reverse)))
+            }
+            settled => settled,
+        }
     }
 }

@@ -250,7 +250,7 @@ impl Recorder {
     fn close_window(&mut self, last: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let names = &mut self.names;
-        self.window.name(|socket, peer| names.settle(socket, peer));
+        self.window.name(last, |socket, peer| names.settle(socket, peer));
         let mut window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
         self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {

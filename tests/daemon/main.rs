@@ -9,6 +9,7 @@ mod full;
 mod harness;
 mod identity;
 mod machine;
+mod names;
 mod outside;
 mod places;
 mod prompt;

@@ -1,0 +1,172 @@
+//! Names of peers: servers and clients of every kind in a network of their own (tests/names/lab.py), and what the log then
+//! calls their connections.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use picosnitch::store::{Dimension, Query, Value};
+
+use super::harness::{Daemon, base, error_log, reader, root};
+
+/// Connections of all clients together; `PICOSNITCH_TEST_CONNECTIONS` sets another number.
+const CONNECTIONS: usize = 1000;
+/// How often of 1,000 a connection may have no name. A wrong one none may have.
+const MOST_UNNAMED: usize = 10;
+
+fn lab(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/names").join(file)
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Clients that have to be made first: static, of another C library, in a file system of their own.
+fn make_clients(place: &Path) {
+    let at = |name: &str| place.join(name);
+    run(Command::new("rustc")
+        .args(["-C", "target-feature=+crt-static", "--edition", "2024", "-o"])
+        .arg(at("static"))
+        .arg(lab("client.rs")));
+    for (name, options) in [("musl", &[][..]), ("musl-static", &["-static"])] {
+        run(Command::new("musl-gcc").args(options).arg("-o").arg(at(name)).arg(lab("client.c")));
+    }
+    let examples = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
+    fs::copy(examples.join("quic_lab"), at("quic")).unwrap();
+
+    // A container by hand: its own C library, its own resolv.conf.
+    let root = at("container");
+    for directory in ["old", "etc", "lib/x86_64-linux-gnu", "lib64"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    run(Command::new("gcc").arg("-o").arg(root.join("client")).arg(lab("client.c")));
+    for library in ["libc.so.6", "libnss_dns.so.2", "libresolv.so.2"] {
+        let library = Path::new("lib/x86_64-linux-gnu").join(library);
+        fs::copy(Path::new("/").join(&library), root.join(&library)).unwrap();
+    }
+    let loader = "lib64/ld-linux-x86-64.so.2";
+    fs::copy(Path::new("/").join(loader), root.join(loader)).unwrap();
+    // What is left of the way in there.
+    fs::create_dir(root.join("bin")).unwrap();
+    for tool in ["umount", "sh"] {
+        fs::copy("/bin/busybox", root.join("bin").join(tool)).unwrap();
+    }
+    fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.53\noptions timeout:5\n").unwrap();
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: dns\n").unwrap();
+}
+
+/// What the lab says of a connection.
+#[derive(serde::Deserialize)]
+struct Made {
+    client: String,
+    name: String,
+    address: IpAddr,
+    port: u16,
+}
+
+#[test]
+fn connections_carry_the_name_that_was_asked_for() {
+    let Some(_root) = root() else { return };
+    let tools = ["rustc", "musl-gcc", "gcc", "curl", "openssl", "node", "/usr/bin/python3"];
+    let is_missing = |tool: &&&str| {
+        let script = format!("command -v {tool}");
+        !Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status().unwrap().success()
+    };
+    let missing: Vec<_> = tools.iter().filter(is_missing).collect();
+    if !missing.is_empty() {
+        eprintln!("skipped: the lab needs {missing:?}");
+        return;
+    }
+    let count =
+        std::env::var("PICOSNITCH_TEST_CONNECTIONS").map_or(CONNECTIONS, |count| count.parse().unwrap());
+    let place = tempfile::tempdir().unwrap();
+    make_clients(place.path());
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    // The C libraries that are in use already are listened to a moment later.
+    thread::sleep(Duration::from_secs(2));
+    let script = "mount -t tmpfs lab /etc/netns 2>/dev/null; touch \"$1/resolv.conf\" && \
+                  mount --bind \"$1/resolv.conf\" /etc/resolv.conf && exec /usr/bin/python3 \"$0\" \"$1\" \"$2\"";
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "sh", "-c", script])
+        .args([lab("lab.py").as_os_str(), place.path().as_os_str()])
+        .arg(count.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    eprintln!("{said}");
+    assert!(output.status.success());
+    thread::sleep(Duration::from_secs(3));
+    daemon.stop(Signal::SIGTERM);
+
+    let mut names: HashMap<(IpAddr, i64), Vec<String>> = HashMap::new();
+    let group_by = vec![Dimension::Address, Dimension::LocalPort, Dimension::Domain];
+    for row in reader(base.path()).query(&Query { group_by, ..Query::default() }).unwrap() {
+        let [Value::Address(address), Value::Integer(port), domain] = row.values.as_slice() else { continue };
+        let domain = match domain {
+            Value::Bytes(domain) => String::from_utf8(domain.clone()).unwrap(),
+            _ => String::new(),
+        };
+        names.entry((*address, *port)).or_default().push(domain);
+    }
+    let mut kinds: HashMap<String, [usize; 3]> = HashMap::new();
+    let mut total = [0; 3];
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let all: Vec<Made> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // A port may be used again.
+    let mut meant: HashMap<(IpAddr, u16), Vec<&str>> = HashMap::new();
+    for made in &all {
+        meant.entry((made.address, made.port)).or_default().push(&made.name);
+    }
+    for made in &all {
+        let found = names.get(&(made.address, i64::from(made.port))).map(Vec::as_slice).unwrap_or_default();
+        let meant = &meant[&(made.address, made.port)];
+        let verdict = if found.iter().any(|name| !name.is_empty() && !meant.contains(&name.as_str())) {
+            eprintln!("wrong: {} {} port {}: {found:?}", made.client, made.name, made.port);
+            2
+        } else {
+            if !found.contains(&made.name) {
+                eprintln!("unnamed: {} {} port {}: {found:?}", made.client, made.name, made.port);
+            }
+            usize::from(!found.contains(&made.name))
+        };
+        total[verdict] += 1;
+        kinds.entry(made.client.clone()).or_default()[verdict] += 1;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort();
+    for (kind, [right, unnamed, wrong]) in &kinds {
+        eprintln!("{kind:<14} {right:>5} right {unnamed:>5} unnamed {wrong:>5} wrong");
+    }
+    let [right, unnamed, wrong] = total;
+    eprintln!("{} connections: {right} right, {unnamed} unnamed, {wrong} wrong", right + unnamed + wrong);
+    assert_eq!(wrong, 0);
+    assert!(unnamed * 1000 <= (right + unnamed) * MOST_UNNAMED);
+    let expected = [
+        "container",
+        "curl",
+        "curl-many",
+        "musl",
+        "musl-static",
+        "node",
+        "python-old",
+        "python-plain",
+        "python-tls",
+        "quic",
+        "static",
+    ];
+    let made: Vec<&str> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(made, expected);
+    assert!(right + unnamed > count * 8 / 10, "{said}");
+    assert_eq!(error_log(base.path()), "");
+}
