@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
@@ -86,17 +86,79 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     }
 }
 
+/// Lets a program connect, in vain, to an address of which only it knows this name, by that name.
+fn run_by_name(program: &Path, name: &str, address: Ipv4Addr) {
+    let script = "printf '%s %s\\n' \"$2\" \"$1\" > \"$0.hosts\" && mount --bind \"$0.hosts\" /etc/hosts && \
+                  exec \"$0\" -c \"exec 3<>/dev/tcp/$1/9\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([program.as_os_str(), name.as_ref(), address.to_string().as_ref()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("refused"), "{said}");
+}
+
+/// Waits until names are heard: then a rule for this name ignores what connects by it, and nothing else.
+fn wait_for_names(base: &Path, name: &str) {
+    let mut number = 0;
+    wait_until("the names that programs ask for", || {
+        number += 1;
+        let [by_name, by_address] =
+            ["by-name", "by-address"].map(|kind| unique(base, &format!("{kind}-{number}.")));
+        run_by_name(&by_name, name, fresh_address());
+        run(&by_address, fresh_address());
+        let is_logged = |program: &Path| {
+            let program = program.to_str().unwrap().to_owned();
+            // (Records of executed programs have port -1.)
+            lines(base, "conn.log").iter().any(|line| line.contains(&program) && !line.contains(",-1,"))
+        };
+        wait_until("the control", || is_logged(&by_address));
+        !is_logged(&by_name)
+    });
+}
+
+#[test]
+fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
+    let Some(_root) = root() else { return };
+    let base = base("text = true\nignore = [\"ignored.example\"]\n");
+    let daemon = Daemon::start(base.path());
+    wait_for_names(base.path(), "www.ignored.example");
+    let [ignored, other] = ["banned-by-domain", "not-ignored"].map(|name| unique(base.path(), name));
+    let [ignored_address, other_address] = [fresh_address(), fresh_address()];
+    run_by_name(&ignored, "a.b.Ignored.example", ignored_address);
+    run_by_name(&other, "notignored.example", other_address);
+    wait_until("the record", || {
+        lines(base.path(), "conn.log").iter().any(|line| line.contains("not-ignored"))
+    });
+    daemon.stop(Signal::SIGTERM);
+    assert_eq!(recorded(base.path(), Dimension::Address, ignored_address), Amounts::default());
+    for (path, bytes) in logged(base.path()) {
+        for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
+            assert!(!contains(&bytes, absent.as_bytes()), "{}: {absent}", path.display());
+        }
+    }
+    let conn_log = lines(base.path(), "conn.log").join("\n");
+    assert!(conn_log.contains(&format!(",notignored.example,{other_address},")), "{conn_log}");
+    let (exe_log, known) = (lines(base.path(), "exe.log").join("\n"), record(base.path()).to_string());
+    assert!(exe_log.contains("banned-by-domain") && known.contains("banned-by-domain"), "{exe_log}");
+}
+
 #[test]
 fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
     let Some(_root) = root() else { return };
-    let base = base("text = true\naddresses = false\ncommands = false\n[monitor]\nevery_exe = true\n");
+    let more = "text = true\naddresses = false\ncommands = false\nignore = [\"ignored.example\"]\n[monitor]\nevery_exe = true\n";
+    let base = base(more);
     let daemon = Daemon::start(base.path());
+    // Rules look at what is blanked after them.
+    wait_for_names(base.path(), "www.ignored.example");
     let mut live = UnixStream::connect(base.path().join("run/live.sock")).unwrap();
     live.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let talker = unique(base.path(), "talker");
     let address = fresh_address();
     // Its command line has the address too.
     run(&talker, address);
+    run_by_name(&talker, "unstored.example", address);
     let script = "exec 3<&0; : secret-word-of-a-command-line";
     assert!(Command::new(&talker).args(["-c", script]).status().unwrap().success());
     wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("talker")));
@@ -113,6 +175,7 @@ fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
         assert!(!contains(&bytes, b"secret-word"), "{place} has the command line");
         assert!(!contains(&bytes, b"/dev/tcp"), "{place} has the command line");
         assert!(!contains(&bytes, address.to_string().as_bytes()), "{place} has the address");
+        assert!(!contains(&bytes, b"unstored.example"), "{place} has the domain");
         assert!(!contains(&bytes, b"loopback"), "{place} has where the address is");
         assert!(!contains(&bytes, &address.octets()), "{place} has the address in its bytes");
     }
