@@ -130,6 +130,15 @@ impl Domains {
         }
     }
 
+    /// systemd-resolved has found out for somebody in this network namespace, at `time` (nanoseconds of boot time), that these
+    /// are the addresses of a name.
+    pub fn resolved(&mut self, network_namespace: u32, time: u64, name: Bytes, addresses: &[IpAddr]) {
+        let request = Request::new(name, time, ASKED_SECONDS, DomainSource::Dns);
+        for address in addresses {
+            self.learn_namespace(network_namespace, *address, &request);
+        }
+    }
+
     /// Names the peer of a flow, if its name is certain by now; flows should come in the order in which they began. Returns whether [`Domains::settle`] may know it later.
     pub fn name(&mut self, flow: &mut Flow) -> bool {
         let Some(address) = flow.peer.remote_address else { return false };
@@ -210,8 +219,13 @@ impl Domains {
     fn learn(&mut self, heard: &Heard, address: IpAddr, request: &Rc<Request>) {
         let scope = self.processes.entry(heard.process).or_insert_with(|| Scope::new(PROCESS_ADDRESSES));
         scope.add(address, request);
+        self.learn_namespace(heard.network_namespace, address, request);
+    }
+
+    /// Somebody in a network namespace has found out that `address` belongs to a name.
+    fn learn_namespace(&mut self, network_namespace: u32, address: IpAddr, request: &Rc<Request>) {
         let scope =
-            self.namespaces.entry(heard.network_namespace).or_insert_with(|| Scope::new(NAMESPACE_ADDRESSES));
+            self.namespaces.entry(network_namespace).or_insert_with(|| Scope::new(NAMESPACE_ADDRESSES));
         scope.add(address, request);
         self.learned += 1;
         if self.learned.is_multiple_of(COUNT_EVERY) {

@@ -8,6 +8,7 @@ mod geography;
 mod greeting;
 mod known;
 mod quic;
+mod resolved;
 mod reverse;
 mod special;
 mod symbols;
@@ -15,8 +16,9 @@ mod tls;
 
 pub use domains::{Domains, Settled};
 pub use geography::{Files, Geography};
+pub use resolved::{Answer, Answers, SOCKET as RESOLVED_SOCKET, SUBSCRIBE as RESOLVED_SUBSCRIBE};
 pub use reverse::Reverse;
-pub use symbols::symbols;
+pub use symbols::{find as symbols_in, symbols};
 
 use crate::model::Bytes;
 

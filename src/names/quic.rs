@@ -204,6 +204,10 @@ fn expand<const LENGTH: usize>(secret: &hkdf::Prk, label: &str) -> Option<[u8; L
 /// The frames of a packet that a client sent (RFC 9001, sections 5.3 and 5.4).
 fn decrypt(packet: Packet<'_>) -> Option<Vec<u8>> {
     let Packet { version, id, bytes, number_at } = packet;
+    // Nothing that a fuzzer makes up would pass.
+    if cfg!(fuzzing) {
+        return bytes.get(number_at..).map(<[u8]>::to_vec);
+    }
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &version.salt).extract(id);
     let secret: [u8; 32] = expand(&secret, "client in")?;
     let secret = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &secret);

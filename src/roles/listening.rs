@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
 
+use super::resolved::Connecting;
 use crate::{
     capture::{Heard, ProcessEvent, Said},
     identity::Libraries,
@@ -18,8 +19,10 @@ const HEAD_BYTES: usize = 96;
 pub struct Listening {
     /// `None` where they cannot be listened to.
     libraries: Option<Libraries>,
+    /// Libraries whose functions the recorder looks for.
     found: VecDeque<(u64, File)>,
     next: u64,
+    pub resolved: Connecting,
 }
 
 impl Listening {
@@ -29,7 +32,7 @@ impl Listening {
     /// When a thread cannot be started.
     pub fn start(wanted: bool) -> io::Result<Self> {
         let libraries = wanted.then(Libraries::start).transpose()?;
-        Ok(Self { libraries, found: VecDeque::new(), next: 0 })
+        Ok(Self { libraries, found: VecDeque::new(), next: 0, resolved: Connecting::default() })
     }
 
     /// A process runs this program.

@@ -88,6 +88,8 @@ pub enum ToRecorder {
     Heard(Vec<Heard>),
     /// A C library, with its descriptor: where do its functions lie? Numbers are never used again.
     Library(u64),
+    /// A connection to systemd-resolved, which tells what it finds out.
+    Resolved,
     /// What was lost.
     Losses(Vec<Loss>),
     /// Something that the user should know.
@@ -105,6 +107,8 @@ pub enum ToMonitor {
     Failed(String),
     /// Desktop users should see this.
     Notice(Notice),
+    /// The connection to systemd-resolved has ended.
+    ResolvedEnded,
     /// The C library of this number has these functions, so many bytes from the beginning of its file.
     Functions(u64, Vec<(Function, u64)>),
 }

@@ -18,6 +18,7 @@ mod notifiers;
 pub mod reader;
 pub mod recorder;
 mod recorder_handle;
+mod resolved;
 mod saving;
 mod service_user;
 mod talkers;

@@ -266,6 +266,7 @@ impl Monitor {
                     }
                 }
                 ToMonitor::Functions(number, functions) => self.hear_library(number, &functions)?,
+                ToMonitor::ResolvedEnded => self.listening.resolved.ended(),
                 ToMonitor::Ready | ToMonitor::Failed(_) => {}
             }
         }
@@ -335,6 +336,9 @@ impl Monitor {
             executables.tick(now);
         }
         self.tell_executables()?;
+        if let Some(connection) = self.listening.resolved.try_now() {
+            self.recorder.tell(&ToRecorder::Resolved, Some(connection))?;
+        }
         for (number, library) in self.listening.found(now) {
             self.recorder.tell(&ToRecorder::Library(number), Some(library))?;
         }

@@ -1,8 +1,10 @@
 //! How the recorder names the peers of traffic: by what was heard, or by what name servers say if the user wants them asked.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
-use super::message::Settings;
+use nix::poll::{PollFd, PollFlags};
+
+use super::{message::Settings, resolved::Resolved};
 use crate::{
     capture::Heard,
     model::{DomainSource, Flow, Peer, boot_time},
@@ -15,6 +17,7 @@ pub struct Naming {
     domains: Domains,
     /// `None` when name servers are not asked.
     reverse: Option<Reverse>,
+    resolved: Option<Resolved>,
     /// Of what is not logged no name server is told.
     rules: LogRules,
 }
@@ -26,7 +29,34 @@ impl Naming {
     /// When the thread that asks name servers cannot be started.
     pub fn start(settings: &Settings) -> io::Result<Self> {
         let reverse = (settings.reverse_dns && settings.rules.addresses).then(Reverse::start).transpose()?;
-        Ok(Self { domains: Domains::default(), reverse, rules: settings.rules.clone() })
+        Ok(Self { domains: Domains::default(), reverse, resolved: None, rules: settings.rules.clone() })
+    }
+
+    /// Takes over a connection to systemd-resolved.
+    pub fn listen_to_resolved(&mut self, connection: OwnedFd) {
+        self.resolved = Some(Resolved::new(connection));
+    }
+
+    /// What to wait for.
+    pub fn interest(&self) -> Option<PollFd<'_>> {
+        self.resolved.as_ref().map(|resolved| PollFd::new(resolved.as_fd(), PollFlags::POLLIN))
+    }
+
+    /// Takes what systemd-resolved has told, without waiting; false when that has just ended.
+    pub fn serve(&mut self) -> bool {
+        let Some(resolved) = &mut self.resolved else { return true };
+        match resolved.take() {
+            Some(answers) => {
+                for (name, addresses) in answers {
+                    self.domains.resolved(resolved.network_namespace, boot_time(), name, &addresses);
+                }
+                true
+            }
+            None => {
+                self.resolved = None;
+                false
+            }
+        }
     }
 
     /// Something was heard.

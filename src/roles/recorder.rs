@@ -168,6 +168,7 @@ impl Recorder {
                 PollFd::new(self.digests.as_fd(), PollFlags::POLLIN),
             ];
             interests.extend(self.telling.interests());
+            interests.extend(self.names.interest());
             let until = self.telling.due().unwrap_or(end).min(end).min(Instant::now() + LONGEST_WAIT);
             wait(interests, Some(until))?;
             loop {
@@ -180,6 +181,9 @@ impl Recorder {
                 if Instant::now() >= end {
                     break;
                 }
+            }
+            if !self.names.serve() {
+                let _ = channel.send(&Channel::encode(&ToMonitor::ResolvedEnded)?, None)?;
             }
             self.telling.settle(channel, &self.digests);
             self.telling.serve(channel);
@@ -219,6 +223,11 @@ impl Recorder {
                 self.digests.forget_before(id);
             }
             ToRecorder::Heard(heard) => heard.iter().for_each(|heard| self.names.hear(heard)),
+            ToRecorder::Resolved => {
+                if let Some(connection) = descriptor {
+                    self.names.listen_to_resolved(connection);
+                }
+            }
             ToRecorder::Library(number) => self.find_functions(channel, number, descriptor),
             ToRecorder::Losses(losses) => {
                 self.telling.lose(&losses);

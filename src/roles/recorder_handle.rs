@@ -110,7 +110,10 @@ impl Recorder {
                     self.give_up();
                     return Err(MonitorError::Log(why));
                 }
-                Received::Message(ToMonitor::Notice(_) | ToMonitor::Functions(..), _) => {}
+                Received::Message(
+                    ToMonitor::Notice(_) | ToMonitor::Functions(..) | ToMonitor::ResolvedEnded,
+                    _,
+                ) => {}
                 Received::Closed => return Err(self.gone()),
                 Received::Nothing if Instant::now() > until => {
                     self.give_up();

@@ -4,7 +4,9 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{Read, Write},
     net::IpAddr,
+    os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -14,7 +16,10 @@ use std::{
 use nix::sys::signal::Signal;
 use picosnitch::store::{Dimension, Query, Value};
 
-use super::harness::{Daemon, base, error_log, reader, root};
+use super::{
+    harness::{Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root, wait_until},
+    telling::{lines, program, run as run_program},
+};
 
 /// Connections of all clients together; `PICOSNITCH_TEST_CONNECTIONS` sets another number.
 const CONNECTIONS: usize = 1000;
@@ -168,5 +173,42 @@ fn connections_carry_the_name_that_was_asked_for() {
     let made: Vec<&str> = kinds.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(made, expected);
     assert!(right + unnamed > count * 8 / 10, "{said}");
+    assert_eq!(error_log(base.path()), "");
+}
+
+#[test]
+fn what_systemd_resolved_finds_out_names_connections() {
+    let Some(_root) = root() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(place.path().join("io.systemd.Resolve.Monitor")).unwrap();
+    let base = base("text = true\n");
+    let prepare = format!(
+        "mount -t tmpfs picosnitch-test /run && mkdir -p /run/systemd/resolve && \
+         mount --bind {} /run/systemd/resolve",
+        place.path().display()
+    );
+    let daemon = Daemon::start_as(picosnitch_elsewhere(&prepare, base.path(), &["start-no-daemon"]));
+    let (mut resolved, _) = listener.accept().unwrap();
+    let mut subscription = vec![0; 74];
+    resolved.read_exact(&mut subscription).unwrap();
+    assert_eq!(subscription.last(), Some(&0), "{}", String::from_utf8_lossy(&subscription));
+    let (address, program) = (fresh_address(), program(base.path(), b"resolves"));
+    let bytes = address.octets();
+    let answer = format!(
+        "{{\"parameters\":{{\"state\":\"success\",\"question\":[{{\"class\":1,\"type\":1,\"name\":\"Told.example\"}}],\
+         \"answer\":[{{\"rr\":{{\"key\":{{\"class\":1,\"type\":1,\"name\":\"told.example\"}},\"address\":{bytes:?}}}}}]}},\
+         \"continues\":true}}\0"
+    );
+    resolved.write_all(answer.as_bytes()).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    run_program(&program, address);
+    wait_until("the record", || {
+        let wanted = format!(",told.example,{address},");
+        lines(base.path(), "conn.log").iter().any(|line| line.contains(&wanted))
+    });
+    // Its end is no trouble.
+    drop((resolved, listener));
+    thread::sleep(Duration::from_millis(500));
+    daemon.stop(Signal::SIGTERM);
     assert_eq!(error_log(base.path()), "");
 }
