@@ -5,19 +5,25 @@ use std::{
     collections::HashMap,
     fs,
     io::{Read, Write},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::Signal,
+    unistd::Pid,
+};
 use picosnitch::store::{Dimension, Query, Value};
 
 use super::{
-    harness::{Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root, wait_until},
+    harness::{
+        Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root, root_alone, wait_until,
+    },
     telling::{lines, program, run as run_program},
 };
 
@@ -211,4 +217,140 @@ fn what_systemd_resolved_finds_out_names_connections() {
     thread::sleep(Duration::from_millis(500));
     daemon.stop(Signal::SIGTERM);
     assert_eq!(error_log(base.path()), "");
+}
+
+/// Answers in a second, and seconds.
+const FLOOD: usize = 50_000;
+const FLOOD_SECONDS: usize = 10;
+
+/// A DNS message: a question, or with an address its answer.
+fn message(number: u16, name: &str, address: Option<Ipv4Addr>) -> Vec<u8> {
+    let mut bytes = number.to_be_bytes().to_vec();
+    bytes.extend(if address.is_some() { [0x81, 0x80] } else { [1, 0] });
+    bytes.extend([0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    if let Some(address) = address {
+        bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4]);
+        bytes.extend(address.octets());
+    }
+    bytes
+}
+
+/// Runs something in a network namespace of its own, with a loopback.
+fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let inside = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            run(Command::new("ip").args(["link", "set", "lo", "up"]));
+            work()
+        };
+        scope.spawn(inside).join().unwrap()
+    })
+}
+
+/// Sockets of a client and of its name server.
+fn name_server() -> (UdpSocket, UdpSocket) {
+    let server = UdpSocket::bind("127.0.0.53:53").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(server.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    server.connect(client.local_addr().unwrap()).unwrap();
+    (client, server)
+}
+
+/// Asks for a name and connects to its address, in vain.
+fn connect_by_name((client, server): &(UdpSocket, UdpSocket), name: &str, address: Ipv4Addr) {
+    client.send(&message(1, name, None)).unwrap();
+    server.recv(&mut [0; 512]).unwrap();
+    server.send(&message(1, name, Some(address))).unwrap();
+    client.recv(&mut [0; 512]).unwrap();
+    assert!(TcpStream::connect((address, 9)).is_err());
+}
+
+/// Kilobytes of memory that only this process has, and its share of the rest.
+fn memory(process: Pid) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_flood_of_answers_takes_no_memory_and_names_nothing_elsewhere() {
+    let Some(_alone) = root_alone() else { return };
+    let base = base("text = true\n");
+    let daemon = Daemon::start(base.path());
+    let (before, after, flooded, elsewhere_too) =
+        (fresh_address(), fresh_address(), fresh_address(), fresh_address());
+    let rest = Duration::from_millis(2500);
+    let processes = [daemon.monitor(), daemon.recorder()];
+    let (received, grown) = elsewhere(|| {
+        let sockets = name_server();
+        connect_by_name(&sockets, "before.example", before);
+        thread::sleep(rest);
+        let start = processes.map(memory);
+        let (client, server) = &sockets;
+        let received = thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut received = 0_usize;
+                while client.recv(&mut [0; 2048]).is_ok() {
+                    received += 1;
+                }
+                received
+            });
+            let begin = Instant::now();
+            for number in 0..FLOOD * FLOOD_SECONDS {
+                let name = format!("n{number}.flood.example");
+                let sent = match number % 4 {
+                    // Asked for, and answered.
+                    0 => {
+                        client.send(&message(number as u16, &name, None)).unwrap();
+                        message(number as u16, &name, Some(Ipv4Addr::from(number as u32 | 10 << 24)))
+                    }
+                    // From somebody who guesses.
+                    1 => message(number as u16, "spoofed.example", Some(flooded)),
+                    // Cut, or no message at all.
+                    2 => message(1, &name, Some(flooded))[..12 + number % 20].to_vec(),
+                    _ => (0..number % 600).map(|at| (at * number) as u8).collect(),
+                };
+                let _ = server.send(&sent);
+                if number % 50 == 0 {
+                    let due = begin + Duration::from_micros(1_000_000 / FLOOD as u64 * number as u64);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+            }
+            let seconds = begin.elapsed().as_secs_f64();
+            eprintln!("{:.0} answers a second", (FLOOD * FLOOD_SECONDS) as f64 / seconds);
+            reader.join().unwrap()
+        });
+        thread::sleep(rest);
+        let end = processes.map(memory);
+        connect_by_name(&sockets, "after.example", after);
+        assert!(TcpStream::connect((flooded, 9)).is_err());
+        (received, [end[0].saturating_sub(start[0]), end[1].saturating_sub(start[1])])
+    });
+    // The same address in another namespace, where nobody has asked.
+    elsewhere(|| assert!(TcpStream::connect((before, 9)).is_err()));
+    elsewhere(|| connect_by_name(&name_server(), "elsewhere.example", elsewhere_too));
+    thread::sleep(rest);
+    let said = daemon.stop(Signal::SIGTERM);
+    eprintln!("{received} received; monitor and recorder took {grown:?} KiB more; lost: {said}");
+    assert!(received > FLOOD * FLOOD_SECONDS / 10);
+    assert!(grown[0] < 20_000 && grown[1] < 60_000, "{grown:?}");
+    let conn_log = lines(base.path(), "conn.log");
+    let named = |address: Ipv4Addr| {
+        let wanted = format!(",{address},9,");
+        let lines = conn_log.iter().filter(|line| line.contains(&wanted));
+        let mut names: Vec<&str> =
+            lines.map(|line| line.split(&wanted).next().unwrap().rsplit(',').next().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(named(before), ["", "before.example"], "the other namespace has none");
+    assert_eq!(named(after), ["after.example"]);
+    assert_eq!(named(flooded), [""]);
+    assert_eq!(named(elsewhere_too), ["elsewhere.example"]);
 }
