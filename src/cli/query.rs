@@ -199,7 +199,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
 
 /// Values of the dimension are names, and texts in JSON even where a number has none.
 fn is_named(dimension: Dimension) -> bool {
-    matches!(dimension, Dimension::Protocol | Dimension::Family)
+    matches!(dimension, Dimension::Protocol | Dimension::Family | Dimension::DomainSource)
 }
 
 fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {

@@ -68,6 +68,7 @@ impl Dimension {
             Self::Protocol => own(Part::Endpoint, "protocol"),
             Self::Family => own(Part::Endpoint, "family"),
             Self::Domain => endpoint("domain", "domain", "name"),
+            Self::DomainSource => own(Part::Endpoint, "domain_source"),
             Self::Address => endpoint("remote_address", "address", "bytes"),
             Self::LocalAddress => endpoint("local_address", "address", "bytes"),
             Self::Port => own(Part::Port, ""),

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use thiserror::Error;
 
-use crate::model::{Bytes, Sha256, first_address, last_address};
+use crate::model::{Bytes, DomainSource, Sha256, first_address, last_address};
 
 /// A property of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,8 @@ pub enum Dimension {
     GrandparentSha256,
     /// Domain of the peer.
     Domain,
+    /// How that domain is known.
+    DomainSource,
     /// Remote address.
     Address,
     /// Remote port.
@@ -80,7 +82,7 @@ pub(super) enum Kind {
 
 impl Dimension {
     /// Every dimension, in the order in which they are listed to the user.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Executable,
         Self::Name,
         Self::CommandLine,
@@ -95,6 +97,7 @@ impl Dimension {
         Self::GrandparentCommandLine,
         Self::GrandparentSha256,
         Self::Domain,
+        Self::DomainSource,
         Self::Address,
         Self::Port,
         Self::LocalAddress,
@@ -129,6 +132,7 @@ impl Dimension {
             Self::GrandparentCommandLine => "gpcmdline",
             Self::GrandparentSha256 => "gpsha256",
             Self::Domain => "domain",
+            Self::DomainSource => "domain-source",
             Self::Address => "address",
             Self::Port => "port",
             Self::LocalAddress => "laddress",
@@ -156,6 +160,7 @@ impl Dimension {
             | Self::LocalPort
             | Self::Protocol
             | Self::Family
+            | Self::DomainSource
             | Self::NetworkNamespace
             | Self::Asn
             | Self::Time => Kind::Integer,
@@ -264,6 +269,10 @@ impl Filter {
                         (protocol_number(&text), "expected a protocol's name (tcp, udp, icmp, ...) or number")
                     }
                     Dimension::Asn => (asn_number(&text), "expected a number, with or without AS before it"),
+                    Dimension::DomainSource => (
+                        domain_source_number(&text),
+                        "expected asked, dns, tls, quic, http, namespace, reverse, unknown or a number",
+                    ),
                     Dimension::Family => (family_number(&text), "expected ipv4, ipv6, packet or a number"),
                     _ => (None, "expected an integer"),
                 };
@@ -304,6 +313,18 @@ const PROTOCOLS: [(&str, u16); 8] = [
 /// Address families with a name: `AF_INET`, `AF_INET6`, `AF_PACKET` (`<linux/socket.h>`).
 const FAMILIES: [(&str, u16); 3] = [("ipv4", 2), ("ipv6", 10), ("packet", 17)];
 
+/// Sources of domains (docs/names.md).
+const DOMAIN_SOURCES: [(&str, u16); 8] = [
+    ("unknown", DomainSource::None as u16),
+    ("asked", DomainSource::Asked as u16),
+    ("dns", DomainSource::Dns as u16),
+    ("tls", DomainSource::Tls as u16),
+    ("quic", DomainSource::Quic as u16),
+    ("http", DomainSource::Http as u16),
+    ("namespace", DomainSource::Namespace as u16),
+    ("reverse", DomainSource::Reverse as u16),
+];
+
 fn number_of(table: &[(&str, u16)], text: &str) -> Option<i64> {
     table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| i64::from(*number))
 }
@@ -320,6 +341,10 @@ fn family_number(text: &str) -> Option<i64> {
     number_of(&FAMILIES, text)
 }
 
+fn domain_source_number(text: &str) -> Option<i64> {
+    number_of(&DOMAIN_SOURCES, text)
+}
+
 fn asn_number(text: &str) -> Option<i64> {
     let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as"))?;
     digits.parse::<u32>().ok().map(i64::from)
@@ -328,6 +353,11 @@ fn asn_number(text: &str) -> Option<i64> {
 /// The name of a protocol, where it has one here.
 pub fn protocol_name(number: i64) -> Option<&'static str> {
     name_of(&PROTOCOLS, number)
+}
+
+/// The name of a source of domains, where it has one here.
+pub fn domain_source_name(number: i64) -> Option<&'static str> {
+    name_of(&DOMAIN_SOURCES, number)
 }
 
 /// The name of an address family, where it has one here.

@@ -16,7 +16,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use dimension::{Dimension, Filter, FilterError, UnknownDimension, Value, family_name, protocol_name};
+pub use dimension::{
+    Dimension, Filter, FilterError, UnknownDimension, Value, domain_source_name, family_name, protocol_name,
+};
 pub use error::StoreError;
 pub use purge::Purged;
 pub use query::{Query, Range, Sort};

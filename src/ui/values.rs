@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Loss, LossKind},
-    store::{Dimension, Value, family_name, protocol_name},
+    store::{Dimension, Value, domain_source_name, family_name, protocol_name},
 };
 
 /// A value as bytes: those of a stranger as they are, everything else as its usual text; nothing for what is unknown.
@@ -24,6 +24,7 @@ pub fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     match dimension {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),
+        Dimension::DomainSource => domain_source_name(number),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ const fn tab(dimension: Dimension, title: &'static str, next: Dimension, unknown
 use Dimension as D;
 
 /// All of them. A new dimension is a line here.
-pub const TABS: [Tab; 29] = [
+pub const TABS: [Tab; 30] = [
     tab(D::Executable, "Programs", D::Address, "(unknown program)"),
     tab(D::Name, "Names", D::Executable, "(no name)"),
     tab(D::CommandLine, "Commands", D::Address, "(no command line)"),
@@ -42,6 +42,7 @@ pub const TABS: [Tab; 29] = [
     tab(D::Cgroup, "Cgroups", D::Executable, "(not known)"),
     tab(D::NetworkNamespace, "Network namespaces", D::Executable, ""),
     tab(D::Domain, "Domains", D::Executable, "(not known)"),
+    tab(D::DomainSource, "Domain sources", D::Domain, ""),
     tab(D::Address, "Addresses", D::Executable, "(no address)"),
     tab(D::Country, "Countries", D::Address, "(not known)"),
     tab(D::Network, "Networks", D::Address, "(not known)"),
