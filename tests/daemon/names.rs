@@ -354,3 +354,31 @@ fn a_flood_of_answers_takes_no_memory_and_names_nothing_elsewhere() {
     assert_eq!(named(flooded), [""]);
     assert_eq!(named(elsewhere_too), ["elsewhere.example"]);
 }
+
+#[test]
+fn the_owner_of_an_address_names_it_only_if_the_user_wants_that() {
+    let Some(_root) = root() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (address, program) = (fresh_address(), program(place.path(), b"asks-nobody"));
+    let hosts = place.path().join("hosts");
+    fs::write(&hosts, format!("{address} Owner.example\n")).unwrap();
+    let prepare = format!("mount --bind {} /etc/hosts", hosts.display());
+    let bases = ["", "[names]\nreverse_dns = true\n"].map(|more| base(&format!("text = true\n{more}")));
+    let daemons = bases
+        .each_ref()
+        .map(|base| Daemon::start_as(picosnitch_elsewhere(&prepare, base.path(), &["start-no-daemon"])));
+    let line_of = |base: &tempfile::TempDir, end: &str| {
+        let wanted = format!(",{end},{address},");
+        lines(base.path(), "conn.log")
+            .iter()
+            .any(|line| line.contains("asks-nobody") && line.contains(&wanted))
+    };
+    // What is not known when its window ends has no name; the next one has.
+    wait_until("the name", || {
+        run_program(&program, address);
+        line_of(&bases[1], "owner.example")
+    });
+    assert!(line_of(&bases[0], "") && !line_of(&bases[0], "owner.example"));
+    daemons.into_iter().for_each(|daemon| drop(daemon.stop(Signal::SIGTERM)));
+    bases.iter().for_each(|base| assert_eq!(error_log(base.path()), ""));
+}
