@@ -79,7 +79,7 @@ enum event_kind {
 	EVENT_RING,	/* struct process_id_event: an AF_PACKET receive ring was set up */
 	EVENT_EXISTING, /* struct process_event, from the task iterator */
 	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
-	EVENT_SOCKET,	/* struct release_event, from the file iterator */
+	EVENT_SOCKET,	/* struct socket_event, from the file iterator */
 	EVENT_TALKS,	/* struct process_id_event: its first flow */
 };
 
@@ -151,7 +151,7 @@ struct process_id_event {
 };
 ASSERT_SIZE(struct process_id_event, 40);
 
-/* A socket that was closed by its last user (or, from the iterator, that exists). */
+/* A socket that was closed by its last user. */
 struct release_event {
 	__u32 kind;
 	__u32 has_consumed; /* `consumed` is known */
@@ -164,6 +164,21 @@ struct release_event {
 	__u8 local[16];
 };
 ASSERT_SIZE(struct release_event, 64);
+
+/* A socket that a process has open, from the file iterator. */
+struct socket_event {
+	struct release_event socket;
+	__u64 cgroup; /* of the process, version 2 */
+	__u8 peer[16];
+	__u32 uid; /* real, of the process */
+	__u32 netns;
+	__u16 peer_port;
+	__u16 protocol;
+	__u16 family;
+	__u8 state; /* include/net/tcp_states.h; of datagram sockets too */
+	__u8 bound; /* to a port that the program chose */
+};
+ASSERT_SIZE(struct socket_event, 104);
 
 struct cgroup_event {
 	__u32 kind;

@@ -28,6 +28,7 @@ const _: () = {
     assert!(size_of::<types::unwatched_event>() == 64);
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
+    assert!(size_of::<types::socket_event>() == 104);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
     assert!(size_of::<types::heard_event>() == 64);
@@ -132,6 +133,8 @@ unsafe impl Shared for types::unwatched_event {}
 unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::release_event {}
+// SAFETY: integers only, see bpf/abi.h.
+unsafe impl Shared for types::socket_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::pending_peer {}
 // SAFETY: integers only.

@@ -82,8 +82,8 @@ pub enum Thoroughness {
 /// What was read of a flow last time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    sent: u64,
-    received: u64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
     connects: u64,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Drain {
     pub(super) seen: HashMap<FlowKey, Seen>,
     /// Peers of datagram sockets that were counted as opened and may come again in another entry.
     opened: HashSet<FlowKey>,
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     tick: u32,
     ticked: Instant,
     expiry: u32,

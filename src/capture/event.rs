@@ -51,7 +51,7 @@ pub struct ProcessEvent {
     pub watched: bool,
 }
 
-/// The end of a socket's life, or a socket that was found open.
+/// The end of a socket's life, or of a socket that was found open what its end would tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketEvent {
     /// Inode number.
@@ -66,6 +66,29 @@ pub struct SocketEvent {
     pub needs_packets: bool,
     /// Local address and port, of a socket that was found open.
     pub local: ([u8; 16], u16),
+}
+
+/// A socket that a process has open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenSocket {
+    /// Which socket, and who holds it.
+    pub socket: SocketEvent,
+    /// Id of the process's version 2 cgroup.
+    pub cgroup: u64,
+    /// Real user id of the process.
+    pub uid: u32,
+    /// Network namespace of the socket.
+    pub network_namespace: u32,
+    /// Address family of the socket.
+    pub family: u16,
+    /// IP protocol.
+    pub protocol: u16,
+    /// The other end; all zero, and 0, without one.
+    pub peer: ([u8; 16], u16),
+    /// `TCP_ESTABLISHED` and its like (include/net/tcp_states.h); of datagram sockets too.
+    pub state: u8,
+    /// The program has chosen the local port.
+    pub bound: bool,
 }
 
 /// Something that happened.
@@ -90,7 +113,7 @@ pub enum Event {
     /// A socket was closed by its last user.
     Released(SocketEvent),
     /// A socket is open.
-    Socket(SocketEvent),
+    Socket(Box<OpenSocket>),
 }
 
 impl Event {
@@ -120,18 +143,24 @@ impl Event {
                 };
                 Some((decoded, size_of_val(&event)))
             }
-            RELEASE | SOCKET => {
+            RELEASE => {
                 let event: types::release_event = abi::read(bytes)?;
-                let socket = SocketEvent {
-                    socket: event.socket,
-                    consumed: (event.has_consumed != 0).then_some(event.consumed),
-                    process: event.process.into(),
-                    receive_ring: event.receive_ring != 0,
-                    needs_packets: event.needs_packets != 0,
-                    local: (event.local, event.local_port),
+                Some((Self::Released(event.into()), size_of_val(&event)))
+            }
+            SOCKET => {
+                let event: types::socket_event = abi::read(bytes)?;
+                let socket = OpenSocket {
+                    socket: event.socket.into(),
+                    cgroup: event.cgroup,
+                    uid: event.uid,
+                    network_namespace: event.netns,
+                    family: event.family,
+                    protocol: event.protocol,
+                    peer: (event.peer, event.peer_port),
+                    state: event.state,
+                    bound: event.bound != 0,
                 };
-                let decoded = if kind == RELEASE { Self::Released(socket) } else { Self::Socket(socket) };
-                Some((decoded, size_of_val(&event)))
+                Some((Self::Socket(Box::new(socket)), size_of_val(&event)))
             }
             CGROUP => {
                 let head = std::mem::offset_of!(types::cgroup_event, path);
@@ -140,6 +169,19 @@ impl Event {
                 Some((Self::Cgroup(id, path.to_vec()), bytes.len()))
             }
             _ => None,
+        }
+    }
+}
+
+impl From<types::release_event> for SocketEvent {
+    fn from(event: types::release_event) -> Self {
+        Self {
+            socket: event.socket,
+            consumed: (event.has_consumed != 0).then_some(event.consumed),
+            process: event.process.into(),
+            receive_ring: event.receive_ring != 0,
+            needs_packets: event.needs_packets != 0,
+            local: (event.local, event.local_port),
         }
     }
 }

@@ -7,7 +7,7 @@ use libbpf_rs::{MapCore, MapFlags};
 use super::{
     Capture,
     abi::{self, types},
-    event::SocketEvent,
+    event::{OpenSocket, SocketEvent},
     table::Entry,
 };
 use crate::model::{Peer, boot_time};
@@ -90,27 +90,34 @@ pub(super) fn peer_of(entry: &Entry, known: &Known) -> ([u8; 16], u16) {
 /// The other end of a flow, and this one.
 pub(super) fn peer(entry: &Entry, known: &Known) -> Peer {
     let Entry { key, flow, .. } = entry;
-    let (remote, remote_port) = peer_of(entry, known);
     let mut local = (flow.local, flow.local_port);
     if flow.stream != 0 && flow.local_port == 0 {
         local = known.locals.get(&key.socket).copied().unwrap_or(local);
     }
-    let remote_address = abi::address(remote);
+    between(local, peer_of(entry, known), flow.family, key.protocol as u16)
+}
+
+/// Both ends of a socket, as it tells them itself.
+pub(super) fn peer_of_socket(open: &OpenSocket) -> Peer {
+    let peer = if open.peer.1 == 0 { Default::default() } else { open.peer };
+    between(open.socket.local, peer, open.family, open.protocol)
+}
+
+fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protocol: u16) -> Peer {
+    let remote_address = abi::address(remote.0);
     let local_address = abi::address(local.0).filter(|address| !address.is_unspecified());
     let family = match remote_address.or(local_address) {
         // IPv4 over an IPv6 socket.
-        Some(address) if i32::from(flow.family) == libc::AF_INET6 && address.is_ipv4() => {
-            libc::AF_INET as u16
-        }
-        _ => flow.family,
+        Some(address) if i32::from(family) == libc::AF_INET6 && address.is_ipv4() => libc::AF_INET as u16,
+        _ => family,
     };
     Peer {
         family,
-        protocol: key.protocol as u16,
+        protocol,
         local_address,
         remote_address,
         local_port: i32::from(local.1),
-        remote_port: i32::from(remote_port),
+        remote_port: i32::from(remote.1),
         ..Peer::default()
     }
 }

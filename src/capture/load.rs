@@ -19,7 +19,7 @@ use super::{
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
     blind::{HOOKS, Hook, Means, When},
     drain::Drain,
-    event::SocketEvent,
+    event::{OpenSocket, SocketEvent},
     heard::Listener,
     libraries::Libraries,
     probe::FileProbe,
@@ -221,15 +221,23 @@ impl Capture {
         self.iterate("existing_processes")
     }
 
-    /// Every open IP and `AF_PACKET` socket, in all network namespaces.
+    /// What every open IP and `AF_PACKET` socket says about itself.
     ///
     /// # Errors
     /// When the iterator cannot be read.
     pub(super) fn sockets(&self) -> Result<Vec<SocketEvent>, CaptureError> {
+        Ok(self.open_sockets()?.into_iter().map(|open| open.socket).collect())
+    }
+
+    /// Every open IP and `AF_PACKET` socket, in all network namespaces, for each process that holds it.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub(super) fn open_sockets(&self) -> Result<Vec<OpenSocket>, CaptureError> {
         let events = self.iterate("existing_sockets")?;
         Ok(events
             .into_iter()
-            .filter_map(|event| if let Event::Socket(socket) = event { Some(socket) } else { None })
+            .filter_map(|event| if let Event::Socket(socket) = event { Some(*socket) } else { None })
             .collect())
     }
 

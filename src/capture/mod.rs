@@ -16,6 +16,7 @@ mod libraries;
 mod load;
 mod losses;
 mod newcomers;
+mod open;
 mod probe;
 mod sockets;
 mod table;
@@ -31,6 +32,7 @@ pub use heard::{Heard, Said};
 pub use instructions::instructions;
 pub use libraries::Function;
 pub use load::{Capture, Settings};
+pub use open::Open;
 pub use probe::{FileProbe, Found};
 pub use unwatched::{Unwatched, UnwatchedProgram};
 

@@ -71,6 +71,11 @@ impl Sockets {
         Some((socket.user, unseen))
     }
 
+    /// Bytes that were charged to this process though no hook has counted them.
+    pub(super) fn charged(&self, socket: u64, process: ProcessId) -> u64 {
+        self.open.get(&socket).filter(|socket| socket.user == process).map_or(0, |socket| socket.charged)
+    }
+
     /// The socket is closed and all of its flows are read.
     pub(super) fn closed(&mut self, socket: u64) {
         self.open.remove(&socket);

@@ -23,6 +23,7 @@ mod query;
 mod selftest;
 mod start_no_daemon;
 mod status;
+mod top;
 mod view;
 
 /// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
@@ -58,6 +59,8 @@ enum Command {
     Query(query::Options),
     /// Look at the history in the terminal
     View(view::Options),
+    /// Look at what happens now in the terminal
+    Top(top::Options),
     /// Check the configuration file and say everything that is wrong with it
     CheckConfig(check_config::Options),
     /// Make known traffic of every kind and compare it with what was recorded
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
         Command::View(options) => view::run(&cli.common, &options),
+        Command::Top(options) => top::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
@@ -131,9 +135,18 @@ fn instructions() -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Those of writing.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_more(text.as_bytes()).map(drop)
+}
+
+/// The same; false when the reader went away.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print_more(text: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| anyhow::Error::new(error).context("cannot write the output")),
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot write the output")),
     }
 }

@@ -168,6 +168,17 @@ impl Domains {
         true
     }
 
+    /// Gives the peer of a flow the name that was decided before. Returns whether [`Domains::settle`] may know it later.
+    pub fn recall(&mut self, flow: &mut Flow) -> bool {
+        let Some(address) = flow.peer.remote_address else { return false };
+        let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
+        let end = (flow.connection.socket, address, port);
+        if let Some((name, source)) = self.decided.get(&end) {
+            (flow.peer.domain, flow.peer.domain_source) = (name.clone(), *source);
+        }
+        self.waiting.contains_key(&end)
+    }
+
     /// The name of a connection that waits for one, now (nanoseconds of boot time) that its window ends: what was asked for, as it is known now, what it
     /// said itself, or what others asked for.
     pub fn settle(&mut self, socket: u64, address: IpAddr, port: u16, now: u64) -> Settled {

@@ -56,6 +56,11 @@ impl LogRules {
         self.ignore.iter().any(|rule| matches!(rule, Ignore::Hash(_)))
     }
 
+    /// Whether a rule needs to know the domain.
+    pub fn need_domains(&self) -> bool {
+        self.ignore.iter().any(|rule| matches!(rule, Ignore::Domain(_) | Ignore::ReversedDomainPrefix(_)))
+    }
+
     /// Whether records that differ may be the same once they are blanked.
     pub fn blank_anything(&self) -> bool {
         !self.addresses || !self.commands

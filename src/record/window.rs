@@ -17,7 +17,7 @@ const MOST_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
 /// The same with rules about digests: nearly always longer than hashing takes, but not for ever.
-const RULES_PATIENCE_SECONDS: u32 = 600;
+pub(super) const RULES_PATIENCE_SECONDS: u32 = 600;
 
 /// A talker whose executables may still be on their way through the hasher.
 #[derive(Clone, Debug)]
@@ -62,6 +62,19 @@ impl OpenWindow {
     pub fn add_talker(&mut self, id: u32, mut talker: Talker, executables: [Option<u32>; 3]) {
         self.rules.blank_talker(&mut talker);
         self.talkers.insert(id, Known { talker: Arc::new(talker), executables, complete: false });
+    }
+
+    /// What is logged.
+    pub fn rules(&self) -> &LogRules {
+        &self.rules
+    }
+
+    /// A talker as far as it is known now, and whether all digests that will ever come are there. `None`: it was not
+    /// introduced, or is forgotten.
+    pub fn talker(&mut self, id: u32, digests: &Digests) -> Option<(Arc<Talker>, bool)> {
+        let known = self.talkers.get_mut(&id)?;
+        known.resolve(digests);
+        Some((Arc::clone(&known.talker), known.complete))
     }
 
     /// Talkers before this one will not talk again.

@@ -10,6 +10,7 @@ use std::{
         },
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -20,7 +21,13 @@ use nix::{
     },
 };
 
-use crate::ui::format;
+use crate::{
+    record::{
+        feed::Wish,
+        open_connections::{OpenConnections, Sweep},
+    },
+    ui::format,
+};
 
 /// The name of the socket in the run directory.
 pub const NAME: &str = "live.sock";
@@ -31,6 +38,12 @@ const MODE: u32 = 0o660;
 const MOST_SUBSCRIBERS: usize = 32;
 /// Bytes that wait for one of them; who is slower is dropped.
 const MOST_WAITING: usize = 256 * 1024;
+/// Bytes that wait when no more traffic is added: it waits in the table, where its newest state is.
+const ENOUGH_WAITING: usize = 64 * 1024;
+/// How long one may take nothing, though something waits, before it is dropped.
+const MOST_STILLNESS: Duration = Duration::from_secs(10);
+/// Bytes of a wish.
+const MOST_WISH: usize = 1024;
 
 /// Binds the socket (root does it: the run directory is root's). One that was left behind is replaced.
 ///
@@ -75,6 +88,12 @@ pub struct Live {
 struct Subscriber {
     stream: UnixStream,
     waiting: Vec<u8>,
+    /// What it has written, up to the end of a line.
+    wish: Vec<u8>,
+    /// How far it was told of traffic, if it wants to hear of it.
+    sweep: Option<Sweep>,
+    /// Since when it has taken nothing.
+    still: Option<Instant>,
 }
 
 impl Live {
@@ -105,13 +124,39 @@ impl Live {
                 self.dropped += 1;
                 continue;
             }
-            let mut subscriber = Subscriber { stream, waiting: Vec::new() };
+            let mut subscriber =
+                Subscriber { stream, waiting: Vec::new(), wish: Vec::new(), sweep: None, still: None };
             if subscriber.push(&line(&hello(self))) {
                 self.subscribers.push(subscriber);
             }
         }
-        // A listener says nothing; if its end is closed, it has left.
-        self.subscribers.retain_mut(|subscriber| subscriber.flush() && !has_left(&subscriber.stream));
+        self.subscribers.retain_mut(|subscriber| subscriber.flush() && subscriber.hear());
+        self.drop_if(|subscriber| subscriber.still.is_some_and(|since| since.elapsed() > MOST_STILLNESS));
+    }
+
+    /// Whether somebody wants to hear of traffic.
+    pub fn wants_traffic(&self) -> bool {
+        self.subscribers.iter().any(|subscriber| subscriber.sweep.is_some())
+    }
+
+    /// Tells of traffic those who want to hear of it, as much as they take. Never waits.
+    pub fn tell(&mut self, open: &mut OpenConnections) {
+        self.subscribers.retain_mut(|subscriber| subscriber.tell(open));
+        let slowest = |live: &Self| live.subscribers.iter().filter_map(Subscriber::told).min();
+        open.forget_told(slowest(self).unwrap_or(0));
+        while open.is_crowded()
+            && let Some(told) = slowest(self)
+        {
+            self.drop_if(|subscriber| subscriber.told() == Some(told));
+            open.forget_told(slowest(self).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Drops, and counts, those who are too slow.
+    fn drop_if(&mut self, slow: impl Fn(&Subscriber) -> bool) {
+        let before = self.subscribers.len();
+        self.subscribers.retain(|subscriber| !slow(subscriber));
+        self.dropped += (before - self.subscribers.len()) as u64;
     }
 
     /// Sends an event to everybody.
@@ -138,23 +183,71 @@ impl Subscriber {
 
     /// Sends what waits; false when the listener is gone.
     fn flush(&mut self) -> bool {
-        while !self.waiting.is_empty() {
+        let mut sent = 0;
+        while sent < self.waiting.len() {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.stream.as_raw_fd(), &self.waiting, flags) {
-                Ok(bytes) => drop(self.waiting.drain(..bytes)),
-                Err(Errno::EAGAIN) => return true,
+            match send(self.stream.as_raw_fd(), &self.waiting[sent..], flags) {
+                Ok(bytes) => sent += bytes,
+                Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 Err(_) => return false,
             }
         }
+        self.waiting.drain(..sent);
+        if sent > 0 || self.waiting.is_empty() {
+            self.still = None;
+        }
+        if !self.waiting.is_empty() {
+            self.still.get_or_insert_with(Instant::now);
+        }
         true
     }
-}
 
-fn has_left(stream: &UnixStream) -> bool {
-    match io::Read::read(&mut &*stream, &mut [0; 256]) {
-        Ok(bytes) => bytes == 0,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+    /// Reads what it wishes; false when it has left, or says too much.
+    fn hear(&mut self) -> bool {
+        loop {
+            let mut bytes = [0; 256];
+            match io::Read::read(&mut &self.stream, &mut bytes) {
+                Ok(0) => return false,
+                Ok(length) => self.wish.extend_from_slice(&bytes[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+            while let Some(end) = self.wish.iter().position(|byte| *byte == b'\n') {
+                // What is not understood may be a wish that a later version fulfils.
+                match serde_json::from_slice(&self.wish[..end]) {
+                    Ok(Wish { traffic: true }) => {
+                        self.sweep.get_or_insert_default();
+                    }
+                    Ok(Wish { traffic: false }) => self.sweep = None,
+                    Err(_) => {}
+                }
+                self.wish.drain(..=end);
+            }
+            if self.wish.len() > MOST_WISH {
+                return false;
+            }
+        }
+    }
+
+    /// The last round of traffic that it was told in full.
+    fn told(&self) -> Option<u64> {
+        self.sweep.as_ref().map(Sweep::told)
+    }
+
+    fn tell(&mut self, open: &OpenConnections) -> bool {
+        loop {
+            let Some(sweep) = &mut self.sweep else { return true };
+            if self.waiting.len() >= ENOUGH_WAITING {
+                return true;
+            }
+            let Some(text) = open.tell(sweep) else { return true };
+            self.waiting.extend_from_slice(text.as_bytes());
+            if !self.flush() {
+                return false;
+            }
+        }
     }
 }
 
@@ -167,11 +260,15 @@ fn line(event: &serde_json::Value) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
 
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        model::{Amounts, Connection, Flow, Peer, Talker},
+        record::{digests::Digests, log_rules::LogRules, open_connections::Listed, window::OpenWindow},
+    };
 
     fn hello(live: &Live) -> serde_json::Value {
         json!({"event": "hello", "subscribers": live.counts().0})
@@ -214,6 +311,92 @@ mod tests {
             .collect();
         assert_eq!(live.counts(), (MOST_SUBSCRIBERS, 4));
         drop(slow);
+    }
+
+    /// A table with so many connections.
+    fn table(connections: u64) -> (OpenConnections, OpenWindow, Digests) {
+        let digests = Digests::start().unwrap();
+        let rules = LogRules { bandwidth: true, ..LogRules::default() };
+        let mut window = OpenWindow::new(rules.clone(), 10);
+        window.add_talker(1, Talker::default(), [None; 3]);
+        let mut open = OpenConnections::new(rules);
+        for socket in 1..=connections {
+            let flow = Flow {
+                talker: 1,
+                connection: Connection { socket, began: 1, ..Connection::default() },
+                peer: Peer::default(),
+                amounts: Amounts { connections: 1, sent: socket, received: 0 },
+            };
+            open.list(&flow, false, &mut window, &digests);
+        }
+        open.list_ends(Listed::Busy);
+        open.close_round(&mut window, &digests);
+        (open, window, digests)
+    }
+
+    #[test]
+    fn traffic_is_for_those_who_ask_and_comes_as_it_is_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(NAME);
+        let mut live = Live::new(listen_at(&path).unwrap());
+        let (mut open, ..) = table(20_000);
+        let mut asking = UnixStream::connect(&path).unwrap();
+        let silent = UnixStream::connect(&path).unwrap();
+        let mut odd = UnixStream::connect(&path).unwrap();
+        let mut wordy = UnixStream::connect(&path).unwrap();
+        live.serve(hello);
+        assert!(!live.wants_traffic());
+        // In two halves, after something that nobody understands.
+        asking.write_all(b"GET / HTTP/1.1\n[]\n\xff\n{\"traffic\": tr").unwrap();
+        odd.write_all(b"{\"traffic\": true, \"more\": {}}\n{\"traffic\": false}\n").unwrap();
+        wordy.write_all(&[b'x'; 2000]).unwrap();
+        live.serve(hello);
+        assert!(!live.wants_traffic());
+        assert_eq!(live.counts(), (3, 0), "who says too much has to leave");
+        asking.write_all(b"ue}\n").unwrap();
+        live.serve(hello);
+        assert!(live.wants_traffic());
+        live.tell(&mut open);
+        // Nobody reads: no more waits than a bound.
+        let waiting: Vec<usize> =
+            live.subscribers.iter().map(|subscriber| subscriber.waiting.len()).collect();
+        assert!(waiting[0] > 0 && waiting[0] < MOST_WAITING && waiting[1..] == [0, 0], "{waiting:?}");
+        asking.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut lines = BufReader::new(asking);
+        let (mut line, mut told) = (String::new(), 0);
+        while !line.contains("\"tick\"") {
+            live.serve(hello);
+            live.tell(&mut open);
+            line.clear();
+            lines.read_line(&mut line).unwrap();
+            told += usize::from(line.contains("\"connection\""));
+        }
+        assert_eq!(told, 20_000);
+        drop(lines);
+        silent.set_nonblocking(true).unwrap();
+        let mut heard = String::new();
+        BufReader::new(silent).read_line(&mut heard).unwrap();
+        assert!(heard.contains("hello"));
+        live.serve(hello);
+        assert!(!live.wants_traffic());
+    }
+
+    #[test]
+    fn who_takes_nothing_is_dropped() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(NAME);
+        let mut live = Live::new(listen_at(&path).unwrap());
+        let (mut open, ..) = table(20_000);
+        let mut still = UnixStream::connect(&path).unwrap();
+        still.write_all(b"{\"traffic\": true}\n").unwrap();
+        live.serve(hello);
+        live.serve(hello);
+        live.tell(&mut open);
+        assert_eq!(live.counts(), (1, 0));
+        // As if it were ten seconds later.
+        live.subscribers[0].still = Instant::now().checked_sub(MOST_STILLNESS + Duration::from_secs(1));
+        live.serve(hello);
+        assert_eq!(live.counts(), (0, 1));
     }
 
     #[test]

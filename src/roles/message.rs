@@ -10,7 +10,7 @@ use crate::{
     names::Files,
     notify::Notice,
     outside::virustotal,
-    record::{digests::FileState, log_rules::LogRules},
+    record::{digests::FileState, log_rules::LogRules, open_connections::Listed},
 };
 
 /// What the recorder needs to know before all else.
@@ -90,6 +90,12 @@ pub enum ToRecorder {
     Library(u64),
     /// A connection to systemd-resolved, which tells what it finds out.
     Resolved,
+    /// A part of a list of all that is open, asked for with [`ToMonitor::Traffic`].
+    Open(Vec<Flow>),
+    /// The list is complete.
+    OpenEnds(Listed),
+    /// All flows of a drain were told; only while somebody wants to hear of traffic.
+    Drained,
     /// What was lost.
     Losses(Vec<Loss>),
     /// Something that the user should know.
@@ -111,4 +117,6 @@ pub enum ToMonitor {
     ResolvedEnded,
     /// The C library of this number has these functions, so many bytes from the beginning of its file.
     Functions(u64, Vec<(Function, u64)>),
+    /// Somebody wants to hear of traffic, or nobody does any more: lists of what is open are needed, or not.
+    Traffic(bool),
 }

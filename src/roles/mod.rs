@@ -24,6 +24,7 @@ mod service_user;
 mod talkers;
 mod telling;
 mod text_logging;
+mod traffic;
 mod writing;
 
 pub use error::MonitorError;

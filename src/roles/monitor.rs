@@ -33,6 +33,10 @@ use crate::{
     record::{digests::FileState, problems::Problems},
 };
 
+mod showing;
+
+use self::showing::Showing;
+
 /// Time between two drains.
 const TICK: Duration = Duration::from_millis(500);
 /// Time between two drains at least, however fast the ring fills: each reads the whole flow table.
@@ -127,6 +131,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         window,
         failed_drains: 0,
         sampled: Instant::now(),
+        showing: None,
     };
     let ended = monitor.tell_existing(&existing).and_then(|()| monitor.watch(&signals));
     monitor.finish(ended)
@@ -167,6 +172,8 @@ struct Monitor {
     failed_drains: u32,
     /// When open sockets were last asked for bytes that no hook sees.
     sampled: Instant,
+    /// While somebody wants to hear of traffic.
+    showing: Option<Showing>,
 }
 
 impl Monitor {
@@ -215,8 +222,9 @@ impl Monitor {
             if files.contains(PollFlags::POLLIN) {
                 self.collect_executables()?;
             }
-            if channel.contains(PollFlags::POLLIN) {
-                self.hear_recorder()?;
+            if channel.contains(PollFlags::POLLIN) && self.hear_recorder()? {
+                // A list of what is open belongs to the end of a drain.
+                next = Instant::now();
             }
             if heard.contains(PollFlags::POLLIN) {
                 self.tell_heard()?;
@@ -254,8 +262,9 @@ impl Monitor {
         Ok(false)
     }
 
-    /// Passes on to desktop users what the recorder has for them.
-    fn hear_recorder(&mut self) -> Result<(), MonitorError> {
+    /// Passes on to desktop users what the recorder has for them. Returns whether a list of what is open is wanted.
+    fn hear_recorder(&mut self) -> Result<bool, MonitorError> {
+        let mut wanted = false;
         while let Received::Message(message, _) =
             self.recorder.channel.receive().map_err(io_error("the recorder cannot be heard"))?
         {
@@ -267,10 +276,14 @@ impl Monitor {
                 }
                 ToMonitor::Functions(number, functions) => self.hear_library(number, &functions)?,
                 ToMonitor::ResolvedEnded => self.listening.resolved.ended(),
+                ToMonitor::Traffic(on) => {
+                    self.showing = on.then(Showing::new);
+                    wanted = on;
+                }
                 ToMonitor::Ready | ToMonitor::Failed(_) => {}
             }
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// The end: what is in flight is flushed, then the recorder writes it.
@@ -328,9 +341,10 @@ impl Monitor {
             }
         }
         self.resync_if_needed(&drained)?;
-        self.tell_flows(&executions)?;
-        self.tell_flows(&drained.flows)?;
+        self.tell_flows(&executions, ToRecorder::Flows)?;
+        self.tell_flows(&drained.flows, ToRecorder::Flows)?;
         self.tell_losses(drained.losses)?;
+        self.tell_open(now)?;
         self.processes.forget_ended(now);
         if let Some(executables) = &mut self.executables {
             executables.tick(now);
@@ -357,7 +371,7 @@ impl Monitor {
                 _ => None,
             })
             .collect();
-        self.tell_flows(&executions)
+        self.tell_flows(&executions, ToRecorder::Flows)
     }
 
     /// Takes executed files over from the threads that watch them.
@@ -444,7 +458,11 @@ impl Monitor {
         Ok(())
     }
 
-    fn tell_flows(&mut self, flows: &[FlowDelta]) -> Result<(), MonitorError> {
+    fn tell_flows(
+        &mut self,
+        flows: &[FlowDelta],
+        message: fn(Vec<Flow>) -> ToRecorder,
+    ) -> Result<(), MonitorError> {
         let nobody = Ancestry::default();
         let mut batch = Vec::new();
         let mut introductions = Vec::new();
@@ -458,15 +476,15 @@ impl Monitor {
             let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
                 if !batch.is_empty() && matches!(introduction, Introduction::Forget(..)) {
-                    self.recorder.tell(&ToRecorder::Flows(std::mem::take(&mut batch)), None)?;
+                    self.recorder.tell(&message(std::mem::take(&mut batch)), None)?;
                 }
-                let message = match introduction {
+                let introduction = match introduction {
                     Introduction::Talker(id, talker, executables) => {
                         ToRecorder::Talker { id, talker, executables }
                     }
                     Introduction::Forget(id) => ToRecorder::ForgetTalkers(id),
                 };
-                self.recorder.tell(&message, None)?;
+                self.recorder.tell(&introduction, None)?;
             }
             batch.push(Flow {
                 talker: id,
@@ -475,11 +493,11 @@ impl Monitor {
                 amounts: flow.amounts,
             });
             if batch.len() == FLOWS_A_MESSAGE {
-                self.recorder.tell(&ToRecorder::Flows(std::mem::take(&mut batch)), None)?;
+                self.recorder.tell(&message(std::mem::take(&mut batch)), None)?;
             }
         }
         if !batch.is_empty() {
-            self.recorder.tell(&ToRecorder::Flows(batch), None)?;
+            self.recorder.tell(&message(batch), None)?;
         }
         Ok(())
     }

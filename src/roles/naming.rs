@@ -78,6 +78,12 @@ impl Naming {
         waits
     }
 
+    /// Gives the peer of a flow the domain that was found for it before; changes nothing else. Returns whether it may become
+    /// known.
+    pub fn recall(&mut self, flow: &mut Flow) -> bool {
+        self.domains.recall(flow)
+    }
+
     /// The domain of a peer that waited for it.
     pub fn settle(&mut self, socket: u64, peer: &Peer) -> Settled {
         let (Some(address), Ok(port)) = (peer.remote_address, u16::try_from(peer.remote_port)) else {

@@ -1,6 +1,7 @@
 //! The recorder: hashes executables, closes windows and writes the log.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
@@ -21,13 +22,14 @@ use super::{
     naming::Naming,
     telling::Telling,
     text_logging::TextLogging,
+    traffic::Traffic,
     writing::{Retention, Writing},
 };
 use crate::{
     capture::Function,
     model::Loss,
-    names::{self, Geography},
-    record::{digests::Digests, problems::Problems, window::OpenWindow},
+    names::{self, Geography, Settled},
+    record::{digests::Digests, open_connections::end_of, problems::Problems, window::OpenWindow},
 };
 
 /// How long the last window waits for digests that are being computed.
@@ -109,6 +111,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         writing,
         text_logging,
         telling,
+        traffic: Traffic::default(),
         problems,
     };
     let ended = recorder.record(&mut channel, &settings);
@@ -155,6 +158,7 @@ struct Recorder {
     writing: Option<Writing>,
     text_logging: Option<TextLogging>,
     telling: Telling,
+    traffic: Traffic,
     problems: Arc<Problems>,
 }
 
@@ -187,6 +191,9 @@ impl Recorder {
             }
             self.telling.settle(channel, &self.digests);
             self.telling.serve(channel);
+            if let Some(live) = self.telling.live() {
+                self.traffic.serve(live, channel, &settings.rules);
+            }
             let now = Instant::now();
             if now >= end {
                 self.close_window(false);
@@ -201,9 +208,15 @@ impl Recorder {
             ToRecorder::Flows(flows) => {
                 for mut flow in flows {
                     let waits = self.names.name(&mut flow);
+                    self.traffic.add(&flow, waits, &mut self.window, &self.digests);
                     self.window.add(flow, waits);
                 }
             }
+            ToRecorder::Open(flows) => {
+                self.traffic.list(flows, &mut self.names, &mut self.window, &self.digests);
+            }
+            ToRecorder::OpenEnds(listed) => self.traffic.list_ends(listed),
+            ToRecorder::Drained => self.traffic.drained(&mut self.window, &self.digests),
             ToRecorder::Talker { id, talker, executables } => {
                 self.telling.meet(channel, &talker, executables, &self.digests);
                 self.window.add_talker(id, *talker, executables)
@@ -217,7 +230,10 @@ impl Recorder {
                 None => self.digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),
             },
             ToRecorder::Unhashed(id, why) => self.digests.fail(id, why),
-            ToRecorder::ForgetTalkers(id) => self.window.forget_before(id),
+            ToRecorder::ForgetTalkers(id) => {
+                self.traffic.forget_before(id);
+                self.window.forget_before(id);
+            }
             ToRecorder::ForgetExecutables(id) => {
                 self.telling.forget_before(id, &self.digests);
                 self.digests.forget_before(id);
@@ -231,6 +247,7 @@ impl Recorder {
             ToRecorder::Library(number) => self.find_functions(channel, number, descriptor),
             ToRecorder::Losses(losses) => {
                 self.telling.lose(&losses);
+                self.traffic.lose(&losses);
                 losses.into_iter().for_each(|loss: Loss| self.window.lose(loss));
             }
             ToRecorder::Unseen(unseen) => self.telling.set_unseen(unseen),
@@ -259,7 +276,20 @@ impl Recorder {
     fn close_window(&mut self, last: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let names = &mut self.names;
-        self.window.name(last, |socket, peer| names.settle(socket, peer));
+        let (mut known, mut soon) = (HashMap::new(), HashSet::new());
+        let told = self.traffic.is_told();
+        self.window.name(last, |socket, peer| {
+            let settled = names.settle(socket, peer);
+            if told && let Some(end) = end_of(socket, peer) {
+                match &settled {
+                    Settled::Known(name) => drop(known.insert(end, name.clone())),
+                    Settled::Soon => drop(soon.insert(end)),
+                    Settled::Unknown => {}
+                }
+            }
+            settled
+        });
+        self.traffic.name(&known, &soon);
         let mut window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &self.digests, last);
         self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {

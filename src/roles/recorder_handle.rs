@@ -111,7 +111,10 @@ impl Recorder {
                     return Err(MonitorError::Log(why));
                 }
                 Received::Message(
-                    ToMonitor::Notice(_) | ToMonitor::Functions(..) | ToMonitor::ResolvedEnded,
+                    ToMonitor::Notice(_)
+                    | ToMonitor::Functions(..)
+                    | ToMonitor::ResolvedEnded
+                    | ToMonitor::Traffic(_),
                     _,
                 ) => {}
                 Received::Closed => return Err(self.gone()),

@@ -201,6 +201,11 @@ impl Telling {
         }
     }
 
+    /// The live socket.
+    pub fn live(&mut self) -> Option<&mut Live> {
+        self.live.as_mut()
+    }
+
     /// Opens the logs again.
     pub fn reopen(&mut self) {
         self.exe_log.reopen();

@@ -47,6 +47,10 @@ pub fn json_text(bytes: &[u8]) -> String {
 /// A serialised JSON document whose hostile characters (all are inside strings: the rest is ASCII) are
 /// escaped as JSON does it, `\u202e`, so that it may be printed. Its meaning stays the same.
 pub fn json_document(document: &str) -> String {
+    // Most are plain, and some are long.
+    if document.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+        return document.to_owned();
+    }
     let mut out = String::with_capacity(document.len());
     for character in document.chars() {
         // Line breaks between values are the serialiser's own; inside strings it has escaped them.
@@ -216,6 +220,19 @@ impl ByteUnit {
 /// A number of bytes for a table: as [`byte_count`], zero is a dot.
 pub fn byte_cell(bytes: u64) -> String {
     if bytes == 0 { "·".to_owned() } else { byte_count(bytes) }
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// A count for a table: zero is a dot.

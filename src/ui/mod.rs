@@ -3,6 +3,7 @@
 pub mod format;
 pub mod table;
 pub mod time;
+pub mod top;
 pub mod tui;
 pub mod values;
 pub mod view;

@@ -18,7 +18,8 @@ mod record;
 mod refuse;
 mod rules;
 mod telling;
-#[allow(dead_code, reason = "tests/view.rs uses the rest")]
+#[allow(dead_code, reason = "tests/view.rs and tests/top.rs use the rest")]
 #[path = "../terminal/mod.rs"]
 mod terminal;
+mod top;
 mod view;

@@ -2,20 +2,21 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::{Ipv4Addr, TcpListener},
-    os::unix::net::UnixStream,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use picosnitch::{model::Amounts, store::Dimension};
+use serde_json::Value;
 
 use super::{
     harness::{Daemon, assert_recorded, base, configure, fresh_address, recorded, root, talk, wait_until},
     telling::{lines, program, record, run, run_to},
+    top::Recording,
 };
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
@@ -54,6 +55,7 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     let ignore = format!("text = true\nignore = [{port}, \"{network}/32\", \"{}\"]\n", sha256(&by_digest));
     configure(base.path(), &ignore);
     let daemon = Daemon::start(base.path());
+    let live = Recording::start(base.path());
     run_to(&by_port, &listener);
     run(&by_network, network);
     run(&by_digest, fresh_address());
@@ -66,7 +68,26 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
         conn_log.iter().any(|line| line.contains("not-ignored"))
             && conn_log.iter().any(|line| line.contains(&talked.to_string()))
     });
+    let heard = live.end();
     daemon.stop(Signal::SIGTERM);
+    let heard: Vec<Value> =
+        heard.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let told = |event: &str, what: &dyn Fn(&Value) -> bool| {
+        heard.iter().any(|line| line["event"] == event && what(line))
+    };
+    for name in names {
+        let ends_so = |line: &Value| line["path"].as_str().is_some_and(|path| path.ends_with(name));
+        assert!(told("alert", &ends_so), "{name} is announced");
+        assert!(!told("talker", &ends_so), "{name} does not talk on the live socket");
+    }
+    assert!(told("talker", &|line| line["name"] == "not-ignored"));
+    assert!(told("connection", &|line| line["remote_address"] == talked.to_string()));
+    for port_of in ["local_port", "remote_port"] {
+        for event in ["connection", "listening"] {
+            assert!(!told(event, &|line| line[port_of] == port), "the port is ignored");
+        }
+    }
+    assert!(!told("connection", &|line| line["remote_address"] == network.to_string()));
     assert_recorded(base.path(), talked, 1, 1000, 2000);
     assert_eq!(recorded(base.path(), Dimension::Address, network), Amounts::default());
     let mut found = false;
@@ -124,6 +145,7 @@ fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
     let base = base("text = true\nignore = [\"ignored.example\"]\n");
     let daemon = Daemon::start(base.path());
     wait_for_names(base.path(), "www.ignored.example");
+    let live = Recording::start(base.path());
     let [ignored, other] = ["banned-by-domain", "not-ignored"].map(|name| unique(base.path(), name));
     let [ignored_address, other_address] = [fresh_address(), fresh_address()];
     run_by_name(&ignored, "a.b.Ignored.example", ignored_address);
@@ -131,7 +153,17 @@ fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
     wait_until("the record", || {
         lines(base.path(), "conn.log").iter().any(|line| line.contains("not-ignored"))
     });
+    let heard = live.end();
     daemon.stop(Signal::SIGTERM);
+    let mut named = false;
+    for line in String::from_utf8(heard).unwrap().lines().filter(|line| !line.contains(r#""event":"alert""#))
+    {
+        for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
+            assert!(!line.contains(absent), "the live socket: {line}");
+        }
+        named |= line.contains(r#""domain":"notignored.example","domain_source":"asked""#);
+    }
+    assert!(named, "the live socket tells of domains");
     assert_eq!(recorded(base.path(), Dimension::Address, ignored_address), Amounts::default());
     for (path, bytes) in logged(base.path()) {
         for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
@@ -152,8 +184,8 @@ fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
     let daemon = Daemon::start(base.path());
     // Rules look at what is blanked after them.
     wait_for_names(base.path(), "www.ignored.example");
-    let mut live = UnixStream::connect(base.path().join("run/live.sock")).unwrap();
-    live.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let live = Recording::start(base.path());
+    let _listens = TcpListener::bind((fresh_address(), 0)).unwrap();
     let talker = unique(base.path(), "talker");
     let address = fresh_address();
     // Its command line has the address too.
@@ -162,9 +194,13 @@ fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
     let script = "exec 3<&0; : secret-word-of-a-command-line";
     assert!(Command::new(&talker).args(["-c", script]).status().unwrap().success());
     wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("talker")));
-    let mut heard = Vec::new();
-    let _ = live.read_to_end(&mut heard);
-    assert!(contains(&heard, b"talker"), "the live socket tells of the program");
+    let heard = live.end();
+    let path = talker.as_os_str().as_bytes();
+    for expected in
+        [&b"\"event\":\"connection\""[..], b"\"event\":\"listening\"", b"\"event\":\"alert\"", path]
+    {
+        assert!(contains(&heard, expected), "the live socket tells of the program and its connection");
+    }
     daemon.stop(Signal::SIGTERM);
     let mut everything = vec![(PathBuf::from("the live socket"), heard)];
     let told = ["exe.log", "error.log", "record.json"].map(|name| base.path().join(name));

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 mod executions;
+mod live;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -39,6 +40,9 @@ pub struct Options {
     /// Also keep up 10,000 short TCP connections a second for this many seconds, and count what was lost
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     storm: u64,
+    /// Also show 5,000 connections in `top` for this many seconds (tmux is needed), and tell what that takes
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    top: u64,
     /// Also start 500 programs a second for this many seconds, and tell what that cost and what was lost
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     executions: u64,
@@ -99,6 +103,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     if options.storm > 0 {
         results.push(storm(&options.picosnitch, options.storm)?);
+    }
+    if options.top > 0 {
+        results.extend(live::top(&options.picosnitch, options.top)?);
     }
     if options.executions > 0 {
         results.push(executions::steady(&options.picosnitch, options.executions)?);
@@ -206,17 +213,19 @@ impl Recorder {
     }
 
     fn cpu_seconds(&self) -> io::Result<f64> {
-        let mut nanoseconds = 0.0;
-        for process in self.processes()? {
-            for task in fs::read_dir(format!("/proc/{process}/task"))? {
-                // The first number of schedstat is the time on the CPU in nanoseconds.
-                let text = fs::read_to_string(task?.path().join("schedstat"))?;
-                nanoseconds +=
-                    text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0);
-            }
-        }
-        Ok(nanoseconds / 1e9)
+        self.processes()?.into_iter().map(cpu_seconds).sum()
     }
+}
+
+/// Seconds that all threads of a process were on a CPU.
+fn cpu_seconds(process: u32) -> io::Result<f64> {
+    let mut nanoseconds = 0.0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        // The first number of schedstat is the time on the CPU in nanoseconds.
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    Ok(nanoseconds / 1e9)
 }
 
 impl Drop for Recorder {

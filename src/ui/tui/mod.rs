@@ -3,6 +3,8 @@
 pub mod events;
 pub mod keys;
 pub mod terminal;
+#[cfg(test)]
+pub mod testing;
 pub mod text;
 pub mod theme;
 pub mod widgets;

@@ -4,7 +4,7 @@ use std::{
     io::{self, IsTerminal, Stdout, Write},
     os::fd::AsFd,
     sync::{
-        Once,
+        Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -29,13 +29,15 @@ const MOST_COPIED: usize = 4096;
 
 /// Whether the terminal is ours. A static, since a panic or a signal has to find it.
 static ENTERED: AtomicBool = AtomicBool::new(false);
+/// Held while it is given back.
+static LEAVING: Mutex<()> = Mutex::new(());
 
 /// There is no screen to draw on.
 #[derive(Debug, Error)]
 pub enum TerminalError {
     /// Input or output is a pipe or a file.
-    #[error("standard input and output must be a terminal; for pipes and files there is `picosnitch query`")]
-    NoTerminal,
+    #[error("standard input and output must be a terminal; for pipes and files there is `picosnitch {0}`")]
+    NoTerminal(&'static str),
     /// The terminal refused.
     #[error("the terminal cannot be used")]
     Refused(#[from] io::Error),
@@ -45,14 +47,22 @@ pub enum TerminalError {
 pub struct Screen(Terminal<CrosstermBackend<Stdout>>);
 
 impl Screen {
-    /// Takes the terminal, and sees to it that a panic gives it back.
+    /// Fails without a terminal; `instead` is the command for pipes and files.
     ///
     /// # Errors
-    /// It is no terminal, or cannot be switched to raw mode.
-    pub fn enter() -> Result<Self, TerminalError> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return Err(TerminalError::NoTerminal);
+    /// Input or output is none.
+    pub fn check(instead: &'static str) -> Result<(), TerminalError> {
+        match io::stdin().is_terminal() && io::stdout().is_terminal() {
+            true => Ok(()),
+            false => Err(TerminalError::NoTerminal(instead)),
         }
+    }
+
+    /// Takes the terminal ([`Screen::check`] comes first), and sees to it that a panic gives it back.
+    ///
+    /// # Errors
+    /// It cannot be switched to raw mode.
+    pub fn enter() -> Result<Self, TerminalError> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -137,6 +147,8 @@ fn take() -> io::Result<()> {
 
 /// Gives the terminal back, once, from wherever the process is ending. Never waits for long.
 pub fn leave() {
+    // Who comes second waits for the first: it may be about to end the process.
+    let _alone = LEAVING.lock().unwrap_or_else(PoisonError::into_inner);
     if !ENTERED.swap(false, Ordering::SeqCst) {
         return;
     }

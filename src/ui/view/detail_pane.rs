@@ -5,10 +5,13 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::{detail::Detail, range, state::State};
 use crate::{
     store::{Dimension, Value},
-    ui::tui::{
-        text::{self, fit, width},
-        theme::Theme,
-        widgets::put,
+    ui::{
+        format::grouped,
+        tui::{
+            text::{self, fit, width},
+            theme::Theme,
+            widgets::put,
+        },
     },
 };
 
@@ -147,17 +150,4 @@ fn detail_blocks(detail: &Detail, state: &State, theme: Theme) -> Vec<Vec<Line>>
         blocks.push(block);
     }
     blocks
-}
-
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

@@ -1,11 +1,6 @@
 //! The screen: tabs, where one is, sums, chart, rows, detail, footer. It says what it has room for.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    style::Style,
-    widgets::{Clear, Widget},
-};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
     detail_pane,
@@ -21,7 +16,7 @@ use crate::{
         tui::{
             text::width,
             theme::Theme,
-            widgets::{Sample, TabStrip, footer, help, put, sparkline, tab_strip},
+            widgets::{Sample, TabStrip, error, footer, help, put, sparkline, tab_strip},
         },
         values,
     },
@@ -107,7 +102,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &mut State, theme: Theme) ->
     detail_pane::draw(buffer, layout.detail, state, theme);
     footer(buffer, layout.keys, &BINDINGS, |action| state.offers(*action), theme);
     say_state(buffer, layout.state, state, theme);
-    say_error(buffer, area, state, theme);
+    if let Some(text) = &state.error {
+        error(buffer, area, &state.labels.typed(text), theme);
+    }
     if state.help {
         help(buffer, area, &BINDINGS, theme);
     }
@@ -233,33 +230,6 @@ fn chart(buffer: &mut Buffer, area: Rect, axis: Rect, state: &State, theme: Them
     if usize::from(room) >= width(&peak) {
         put(buffer, axis, left + (room - width(&peak) as u16) / 2, 0, &peak, theme.dim(), theme);
     }
-}
-
-/// What went wrong, in as many lines at the end of the screen as it needs.
-fn say_error(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
-    let Some(error) = &state.error else { return };
-    let lines = wrap(&state.labels.typed(error), area.width.saturating_sub(2).into());
-    let height = (lines.len() as u16).min(area.height);
-    let area = Rect { y: area.bottom() - height, height, ..area };
-    Clear.render(area, buffer);
-    for (y, line) in (0..height).zip(&lines) {
-        put(buffer, area, 1, y, line, theme.wrong(), theme);
-    }
-}
-
-/// Breaks a sentence at its spaces; a longer word is shortened when it is drawn.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(word) <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// The last line: what the user types or has to know now, else what state the log is in.

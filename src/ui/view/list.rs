@@ -8,20 +8,20 @@ use crate::{
     ui::{
         format,
         tui::{
-            text::{fit, shorten, width},
+            text::{shorten, width},
             theme::Theme,
-            widgets::{Bar, mirrored_bar, put},
+            widgets::{self, Bar, Cell, mirrored_bar, put},
         },
     },
 };
 
 /// Columns of a list: where each begins, and its width; 0: there is no room for it.
 struct Columns {
-    label: (u16, u16),
-    connections: (u16, u16),
-    sent: (u16, u16),
-    received: (u16, u16),
-    bar: (u16, u16),
+    label: Cell,
+    connections: Cell,
+    sent: Cell,
+    received: Cell,
+    bar: Cell,
 }
 
 impl Columns {
@@ -115,14 +115,8 @@ fn nothing(state: &State) -> String {
 }
 
 fn heading(buffer: &mut Buffer, area: Rect, columns: &Columns, state: &State, theme: Theme) {
-    let mark = if theme.ascii { "v" } else { "▾" };
-    let mut head = |(x, columns): (u16, u16), text: &str, sorted: bool, right: bool| {
-        if columns == 0 {
-            return;
-        }
-        let text = if sorted { format!("{text}{mark}") } else { text.to_owned() };
-        let style = if sorted { theme.strong() } else { theme.dim() };
-        put(buffer, area, x, 0, &fit(&text, columns.into(), right, theme.ascii), style, theme);
+    let mut head = |cell: Cell, text: &str, sorted: bool, right: bool| {
+        widgets::heading(buffer, area, cell, text, (sorted, right), theme);
     };
     let by_value = matches!(state.sort, Sort::Dimension(_));
     head((1, columns.label.1.saturating_sub(1)), TABS[state.tab].title, by_value, false);
@@ -159,31 +153,15 @@ fn draw_row(
     let colour = program.map_or(theme.plain_bar(), |path| theme.program(path));
     let label =
         row.values.first().map(|value| state.labels.text(dimension, value, &state.zone)).unwrap_or_default();
-    let room = usize::from(columns.label.1.saturating_sub(if program.is_some() { 3 } else { 1 }));
-    let label = shorten(&label, room, theme.ascii);
-    let mut x = 1;
+    let room = columns.label.1.saturating_sub(1);
     if program.is_some() {
-        x += put(buffer, area, x, 0, if theme.ascii { "*" } else { "■" }, colour, theme) + 1;
-        // The name says more than where it is.
-        let (directory, name) = label.split_at(label.rfind('/').map_or(0, |slash| slash + 1));
-        x += put(buffer, area, x, 0, directory, theme.dim(), theme);
-        put(buffer, area, x, 0, name, theme.strong(), theme);
+        widgets::program(buffer, area, (1, room), &label, colour, theme);
     } else {
-        put(buffer, area, x, 0, &label, Style::new(), theme);
+        let label = shorten(&label, room.into(), theme.ascii);
+        put(buffer, area, 1, 0, &label, Style::new(), theme);
     }
-    let number = |buffer: &mut Buffer, (x, columns): (u16, u16), text: String| {
-        if columns == 0 {
-            return;
-        }
-        let text = if theme.ascii { text.replace('·', ".") } else { text };
-        let text = fit(&text, columns.into(), true, theme.ascii);
-        let (digits, unit) = match text.rsplit_once(' ') {
-            Some((digits, unit)) if !digits.trim().is_empty() => (digits, unit),
-            _ => (&*text, ""),
-        };
-        let x = x + put(buffer, area, x, 0, digits, Style::new(), theme) + 1;
-        put(buffer, area, x, 0, unit, theme.dim(), theme);
-    };
+    let number =
+        |buffer: &mut Buffer, cell: Cell, text: String| widgets::number(buffer, area, cell, &text, theme);
     let amounts = row.amounts;
     number(buffer, columns.connections, format::count_cell(amounts.connections));
     number(buffer, columns.sent, state.unit.cell(amounts.sent));

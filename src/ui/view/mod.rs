@@ -15,7 +15,7 @@ mod tabs;
 mod tests;
 
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -74,10 +74,10 @@ pub enum ViewError {
 /// # Errors
 /// There is no terminal, or the log cannot be opened. What goes wrong later is said on the screen.
 pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    if let Err(error) = Screen::check("query") {
         // What is wrong with the log is said all the same.
         Reader::open(database)?;
-        return Err(TerminalError::NoTerminal.into());
+        return Err(error.into());
     }
     let theme = Theme::detect();
     let events = Events::start()?;

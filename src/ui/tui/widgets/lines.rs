@@ -63,3 +63,29 @@ pub fn help<A>(buffer: &mut Buffer, area: Rect, bindings: &[Binding<A>], theme: 
         put(buffer, area, x + names + 2, row + 2, binding.help, Style::new(), theme);
     }
 }
+
+/// What went wrong, in as many lines at the end of the screen as it needs; safe text.
+pub fn error(buffer: &mut Buffer, area: Rect, text: &str, theme: Theme) {
+    let lines = wrap(text, area.width.saturating_sub(2).into());
+    let height = (lines.len() as u16).min(area.height);
+    let area = Rect { y: area.bottom() - height, height, ..area };
+    Clear.render(area, buffer);
+    for (y, line) in (0..height).zip(&lines) {
+        put(buffer, area, 1, y, line, theme.wrong(), theme);
+    }
+}
+
+/// Breaks a sentence at its spaces; a longer word is shortened when it is drawn.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

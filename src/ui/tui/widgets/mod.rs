@@ -2,11 +2,13 @@
 //! ([`super::text::safe`]).
 
 mod bars;
+mod cells;
 mod lines;
 mod sparkline;
 mod tabs;
 
 pub use bars::{Bar, mirrored_bar};
-pub use lines::{footer, help, put};
+pub use cells::{Cell, heading, number, program};
+pub use lines::{error, footer, help, put};
 pub use sparkline::{Sample, sparkline};
 pub use tabs::{TabStrip, tab_strip};

@@ -28,6 +28,7 @@ use crate::{
     store::Writer,
     ui::tui::{
         events::Event,
+        testing::{styled, text},
         theme::{Depth, Theme},
     },
 };
@@ -236,49 +237,4 @@ impl Bench {
         let rows = self.state.shown.iter().map(|index| &self.state.rows.rows[*index]);
         rows.map(|row| self.state.labels.text(dimension, &row.values[0], &self.state.zone)).collect()
     }
-}
-
-fn text(buffer: &Buffer) -> String {
-    use unicode_width::UnicodeWidthStr;
-    let mut out = String::new();
-    for y in 0..buffer.area.height {
-        let mut line = String::new();
-        let mut x = 0;
-        while x < buffer.area.width {
-            let symbol = buffer[(x, y)].symbol();
-            line.push_str(symbol);
-            x += symbol.width().max(1) as u16;
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// The screen with its styles: each change in braces.
-fn styled(buffer: &Buffer) -> String {
-    let mut out = String::new();
-    for y in 0..buffer.area.height {
-        let mut before = String::new();
-        let mut line = String::new();
-        for x in 0..buffer.area.width {
-            let cell = &buffer[(x, y)];
-            let style = match (cell.fg, cell.bg, cell.modifier) {
-                (ratatui::style::Color::Reset, ratatui::style::Color::Reset, modifier)
-                    if modifier.is_empty() =>
-                {
-                    String::new()
-                }
-                (fg, bg, modifier) => format!("{fg:?}/{bg:?}/{modifier:?}").replace("Reset", ""),
-            };
-            if style != before {
-                line.push_str(&format!("{{{style}}}"));
-                before = style;
-            }
-            line.push_str(cell.symbol());
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
 }

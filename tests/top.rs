@@ -1,0 +1,290 @@
+//! `picosnitch top` in a real terminal (tmux), listening to a daemon that the test plays: what is left of the terminal
+//! however it ends, and what it does when the daemon goes away, comes back, talks nonsense or nobody reads its screen.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod terminal;
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use terminal::{CLEAN, Terminal, picosnitch};
+
+const HELLO: &str = r#"{"event":"hello","version":"0.0.0","monitor":1,"since":1000}"#;
+const PATH: &str = "/usr/bin/example";
+
+/// A daemon that tells whoever asks of one program with a connection that grows.
+struct Daemon {
+    base: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir(base.path().join("run")).unwrap();
+        let mut daemon = Self { base, stop: Arc::default(), thread: None };
+        daemon.serve(String::new());
+        daemon
+    }
+
+    /// Serves, and sends `more` after each tick.
+    fn serve(&mut self, more: String) {
+        let path = self.base.path().join("run/live.sock");
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.stop = Arc::default();
+        let stop = Arc::clone(&self.stop);
+        self.thread = Some(thread::spawn(move || {
+            let mut clients = Vec::new();
+            let mut time = 1_772_371_205.0;
+            let mut received = 0;
+            while !stop.load(Ordering::SeqCst) {
+                if let Ok((client, _)) = listener.accept() {
+                    client.set_nonblocking(false).unwrap();
+                    client.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+                    let mut wish = String::new();
+                    BufReader::new(client.try_clone().unwrap()).read_line(&mut wish).unwrap();
+                    assert_eq!(wish, "{\"traffic\":true}\n");
+                    let talker = format!(r#"{{"event":"talker","id":1,"path":"{PATH}","name":"x"}}"#);
+                    let connection = r#"{"event":"connection","id":1,"talker":1,"process":7,"family":2,"protocol":6,"remote_address":"192.0.2.7","remote_port":443,"opened":true}"#;
+                    let _ = (&client).write_all(format!("{HELLO}\n{talker}\n{connection}\n").as_bytes());
+                    clients.push(client);
+                }
+                (time, received) = (time + 0.05, received + 1000);
+                let mut lines = format!("{{\"event\":\"traffic\",\"connections\":[[1,7,{received}]]}}\n");
+                let _ = writeln!(lines, "{{\"event\":\"tick\",\"time\":{time}}}");
+                lines += &more;
+                clients.retain(|mut client| client.write_all(lines.as_bytes()).is_ok());
+                thread::sleep(Duration::from_millis(50));
+            }
+        }));
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.base.path()
+    }
+
+    /// Shows it in a terminal, below a shell that prints how it ended.
+    fn top(&self) -> Option<(Terminal, Pid)> {
+        let terminal = Terminal::start(80, 24)?;
+        let top = picosnitch(self.path(), "top");
+        terminal.line(&format!("sh -c 'echo pid=$$; read go; exec {top}'; echo ended=$?"));
+        let screen =
+            terminal.wait_until("its pid", |screen| screen.lines().any(|line| line.starts_with("pid=")));
+        let pid = screen.lines().find_map(|line| line.strip_prefix("pid=")).unwrap().trim().parse().unwrap();
+        terminal.press(&["Enter"]);
+        terminal.wait_for(PATH);
+        assert_eq!(terminal.leftovers(), "1110 raw=true");
+        Some((terminal, Pid::from_raw(pid)))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// It ended so, and left nothing behind.
+fn assert_given_back(terminal: &Terminal, ended: &str) {
+    terminal.wait_until(ended, |screen| screen.lines().any(|line| line == ended));
+    assert_eq!(terminal.leftovers(), CLEAN, "{}", terminal.screen());
+    terminal.line("echo the shell works");
+    terminal.wait_until("the shell", |screen| screen.lines().any(|line| line == "the shell works"));
+}
+
+#[test]
+fn keys_end_it_in_every_state() {
+    let daemon = Daemon::start();
+    for keys in [&["q"][..], &["C-c"], &["/", "x", "C-c"], &["?", "C-c"], &["Space", "Tab", "C-\\"]] {
+        let Some((terminal, _)) = daemon.top() else { return };
+        for key in keys {
+            terminal.press(&[key]);
+        }
+        assert_given_back(&terminal, "ended=0");
+    }
+}
+
+#[test]
+fn signals_end_it_as_they_would_any_program() {
+    let daemon = Daemon::start();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        let Some((terminal, pid)) = daemon.top() else { return };
+        kill(pid, signal).unwrap();
+        assert_given_back(&terminal, &format!("ended={}", 128 + signal as i32));
+    }
+}
+
+#[test]
+fn it_ends_though_nobody_reads_its_screen() {
+    let daemon = Daemon::start();
+    let Some((terminal, pid)) = daemon.top() else { return };
+    // What Ctrl-S does where it does it: the terminal takes nothing more.
+    let tty = terminal.tmux(&["display", "-p", "#{pane_tty}"]);
+    let stop = std::fs::File::options().read(true).write(true).open(tty.trim()).unwrap();
+    nix::sys::termios::tcflow(&stop, nix::sys::termios::FlowArg::TCOOFF).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    kill(pid, Signal::SIGTERM).unwrap();
+    let ended = || kill(pid, None).is_err();
+    for _ in 0..200 {
+        if ended() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(ended(), "it hangs");
+    nix::sys::termios::tcflow(&stop, nix::sys::termios::FlowArg::TCOON).unwrap();
+    assert_given_back(&terminal, "ended=143");
+}
+
+#[test]
+fn every_size_while_it_draws() {
+    let daemon = Daemon::start();
+    let Some((terminal, _)) = daemon.top() else { return };
+    for (columns, lines) in [(20, 5), (300, 90), (1, 1), (159, 30), (160, 30), (80, 2), (80, 24)] {
+        terminal.press(&["Tab", "t", "s", "u"]);
+        terminal.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &lines.to_string()]);
+        terminal.press(&["Down", "Space", "Space"]);
+    }
+    terminal.wait_for(PATH);
+    terminal.press(&["q"]);
+    assert_given_back(&terminal, "ended=0");
+}
+
+#[test]
+fn it_stops_and_goes_on() {
+    let daemon = Daemon::start();
+    let Some(terminal) = Terminal::start(80, 24) else { return };
+    terminal.line("exec bash --norc -i");
+    terminal.line(&picosnitch(daemon.path(), "top"));
+    terminal.wait_for(PATH);
+    terminal.press(&["C-z"]);
+    terminal.wait_for("Stopped");
+    assert_eq!(&terminal.leftovers()[..4], "0001");
+    terminal.line("fg");
+    terminal.wait_for("192.0.2.7:443");
+    assert_eq!(terminal.leftovers(), "1110 raw=true");
+    terminal.press(&["q"]);
+    terminal.wait_until("the shell", |_| terminal.leftovers().starts_with("0001"));
+}
+
+#[test]
+fn a_daemon_that_goes_away_is_said_and_awaited() {
+    let mut daemon = Daemon::start();
+    let Some((terminal, _)) = daemon.top() else { return };
+    daemon.stop();
+    terminal.wait_for("it is tried again");
+    // Keys go on working.
+    terminal.press(&["?"]);
+    terminal.wait_for("any key closes this");
+    terminal.press(&["?"]);
+    daemon.serve(String::new());
+    terminal.wait_until("the daemon", |screen| {
+        screen.contains(PATH)
+            && !screen.contains("it is tried again")
+            && screen.contains("is recording since")
+    });
+    daemon.stop();
+    std::fs::remove_file(daemon.path().join("run/live.sock")).unwrap();
+    terminal.wait_for("picosnitch is not running");
+    terminal.press(&["C-c"]);
+    assert_given_back(&terminal, "ended=0");
+}
+
+#[test]
+fn nonsense_and_floods_do_not_stop_it() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let mut more = "\u{1b}[2J\u{202e} no json\n{\"event\":\"alert\",\"time\":1,\"tag\":\"new exe\",\"rank\":\"program\",\"path\":\"/tmp/\\u001b]0;owned\\u0007\\u202e\"}\n".to_owned();
+    for id in 100..2000 {
+        let _ = writeln!(
+            more,
+            r#"{{"event":"connection","id":{id},"talker":1,"remote_address":"::1","remote_port":1}}"#
+        );
+    }
+    daemon.serve(more);
+    let Some((terminal, _)) = daemon.top() else { return };
+    let screen = terminal.wait_for("not understood");
+    assert!(screen.contains("new program: /tmp/\\x1b]0;owned\\x07\\u{202e}"), "{screen}");
+    assert!(!terminal.tmux(&["display", "-p", "#{pane_title}"]).contains("owned"));
+    terminal.press(&["/", "z", "z", "z"]);
+    terminal.wait_for("no program has this text");
+    terminal.press(&["C-c"]);
+    assert_given_back(&terminal, "ended=0");
+}
+
+#[test]
+fn without_a_terminal_a_daemon_or_rights_it_says_what_to_do() {
+    let daemon = Daemon::start();
+    let run = |base: &Path, uid: Option<u32>, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+        command.arg("--base-dir").arg(base).arg("top").args(arguments).stdin(Stdio::null());
+        if let Some(uid) = uid {
+            command.uid(uid).gid(uid);
+        }
+        let output = command.output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(daemon.path(), None, &[]).contains("picosnitch top --json"));
+    let empty = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["--json"]] {
+        let message = run(empty.path(), None, arguments);
+        assert!(message.contains("picosnitch is not running: start it"), "{message}");
+    }
+    if nix::unistd::geteuid().is_root() {
+        let socket = daemon.path().join("run/live.sock");
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
+        std::fs::set_permissions(daemon.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let message = run(daemon.path(), Some(65_534), &[]);
+        assert!(message.contains("sudo picosnitch top") && message.contains("group picosnitch"), "{message}");
+    }
+}
+
+#[test]
+fn json_passes_the_lines_on() {
+    let daemon = Daemon::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_picosnitch"))
+        .arg("--base-dir")
+        .arg(daemon.path())
+        .args(["top", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), HELLO);
+    let kinds: Vec<String> = lines
+        .by_ref()
+        .take(4)
+        .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap()["event"].to_string())
+        .collect();
+    assert_eq!(kinds, ["\"talker\"", "\"connection\"", "\"traffic\"", "\"tick\""]);
+    // Who reads it has enough: no error.
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
