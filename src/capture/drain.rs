@@ -280,6 +280,10 @@ impl Capture {
             }
         }
         self.remove(&finished);
+        // After a burst.
+        if self.drain.seen.len() < self.drain.seen.capacity() / 16 {
+            self.drain.seen.shrink_to(self.drain.seen.len() * 2);
+        }
         for socket in released.values().chain(&sampled) {
             if let Some(delta) = last_of_socket.get(&socket.socket)
                 && let Some((process, bytes)) = self.drain.sockets.unseen(socket)

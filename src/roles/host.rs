@@ -4,6 +4,7 @@ use std::{
     fs::{File, TryLockError},
     io::{Read, Seek, Write},
     os::{fd::RawFd, unix::fs::OpenOptionsExt},
+    time::{Duration, Instant},
 };
 
 use nix::sys::{
@@ -67,4 +68,21 @@ pub(super) fn block_signals() -> Result<SignalFd, MonitorError> {
 pub(super) fn is_terminal(descriptor: RawFd) -> bool {
     // SAFETY: it only asks about a number, which need not be that of an open file.
     unsafe { libc::isatty(descriptor) == 1 }
+}
+
+/// Time between two returns of memory.
+const GIVE_BACK_PAUSE: Duration = Duration::from_secs(60);
+
+/// Gives memory back to the system that a burst has left behind: the C library keeps what lies between things that are
+/// still used. `last` is when that was done before.
+pub(super) fn give_back_memory(last: &mut Instant) {
+    if last.elapsed() < GIVE_BACK_PAUSE {
+        return;
+    }
+    *last = Instant::now();
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only looks at free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -15,7 +15,7 @@ use nix::{
 use super::{
     channel::Received,
     error::{MonitorError, io_error},
-    host::{block_signals, is_terminal, lock_pid_file, raise_descriptor_limit},
+    host::{block_signals, give_back_memory, is_terminal, lock_pid_file, raise_descriptor_limit},
     listening::Listening,
     live,
     message::{ToMonitor, ToRecorder},
@@ -27,12 +27,13 @@ use super::{
 use crate::{
     capture::{self, Capture, Drained, Event, FlowDelta, Function, ProcessEvent, Thoroughness},
     config::Config,
-    identity::{Ancestry, Cgroups, Executables, Outgoing, Processes},
+    identity::{Ancestry, Cgroups, Executables, Processes},
     layout::Layout,
     model::{Amounts, Connection, Flow, Loss, LossKind, Peer, ProcessId},
-    record::{digests::FileState, problems::Problems},
+    record::problems::Problems,
 };
 
+mod files;
 mod showing;
 
 use self::showing::Showing;
@@ -47,8 +48,6 @@ const MOST_FAILED_DRAINS: u32 = 20;
 const FLOWS_A_MESSAGE: usize = 256;
 /// Messages that may wait for the recorder before no more executables are taken from fanotify, which has room for all.
 const MOST_WAITING_MESSAGES: usize = 1024;
-/// How long the end waits for the files of programs that were executed just before.
-const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
 
 /// Records until SIGTERM or SIGINT. `started` is called once everything is attached.
 ///
@@ -131,6 +130,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         window,
         failed_drains: 0,
         sampled: Instant::now(),
+        gave_back: Instant::now(),
         showing: None,
     };
     let ended = monitor.tell_existing(&existing).and_then(|()| monitor.watch(&signals));
@@ -172,6 +172,8 @@ struct Monitor {
     failed_drains: u32,
     /// When open sockets were last asked for bytes that no hook sees.
     sampled: Instant,
+    /// When memory was last given back.
+    gave_back: Instant,
     /// While somebody wants to hear of traffic.
     showing: Option<Showing>,
 }
@@ -239,6 +241,7 @@ impl Monitor {
                     }
                 }
                 let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
+                give_back_memory(&mut self.gave_back);
                 earliest = Instant::now() + SHORTEST_PAUSE;
                 next = if hurry { earliest } else { now + TICK };
             }
@@ -372,57 +375,6 @@ impl Monitor {
             })
             .collect();
         self.tell_flows(&executions, ToRecorder::Flows)
-    }
-
-    /// Takes executed files over from the threads that watch them.
-    fn collect_executables(&mut self) -> Result<(), MonitorError> {
-        let room = MOST_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
-        if let Some(executables) = &mut self.executables {
-            executables.collect(room, Instant::now());
-        }
-        self.tell_executables()
-    }
-
-    /// The end: programs that were executed a moment ago still have their files on the way.
-    fn await_executables(&mut self) -> Result<(), MonitorError> {
-        let until = Instant::now() + LAST_EXECUTABLES;
-        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
-            let mut ready = [
-                PollFd::new(
-                    self.executables.as_ref().map_or(self.recorder.channel.as_fd(), AsFd::as_fd),
-                    PollFlags::POLLIN,
-                ),
-                PollFd::new(self.recorder.channel.as_fd(), PollFlags::POLLOUT),
-            ];
-            if self.recorder.waiting.is_empty() {
-                ready[1].set_events(PollFlags::empty());
-            }
-            let _ = poll(&mut ready, PollTimeout::from(50_u16));
-            self.recorder.flush()?;
-            self.collect_executables()?;
-            if let Some(executables) = &mut self.executables {
-                executables.tick(Instant::now());
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_executables(&mut self) -> Result<(), MonitorError> {
-        let outgoing = self.executables.as_mut().map(Executables::take_outgoing).unwrap_or_default();
-        for outgoing in outgoing {
-            let (message, descriptor) = match outgoing {
-                Outgoing::Hash { id, file, found } => {
-                    let (size, modified) = (found.file.size, found.file.modified);
-                    let file_is = FileState { size, modified, magic: found.magic };
-                    (ToRecorder::Executable { id, file_is }, Some(file.into()))
-                }
-                Outgoing::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
-                Outgoing::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
-                Outgoing::Problem(text) => (ToRecorder::Problem(text), None),
-            };
-            self.recorder.tell(&message, descriptor)?;
-        }
-        Ok(())
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.

@@ -18,6 +18,7 @@ use nix::{
 
 use super::{
     channel::{Channel, Received},
+    host::give_back_memory,
     message::{Settings, ToMonitor, ToRecorder},
     naming::Naming,
     telling::Telling,
@@ -166,6 +167,7 @@ impl Recorder {
     fn record(&mut self, channel: &mut Channel, settings: &Settings) -> Result<(), RecorderError> {
         let length = Duration::from_secs(u64::from(settings.write_limit_seconds));
         let mut end = Instant::now() + length;
+        let mut gave_back = Instant::now();
         loop {
             let mut interests = vec![
                 PollFd::new(channel.as_fd(), PollFlags::POLLIN),
@@ -197,6 +199,7 @@ impl Recorder {
             let now = Instant::now();
             if now >= end {
                 self.close_window(false);
+                give_back_memory(&mut gave_back);
                 // A machine that slept has no windows for the time it slept.
                 end = (end + length).max(now + length / 2);
             }

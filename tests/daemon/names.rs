@@ -52,7 +52,7 @@ fn make_clients(place: &Path) {
         run(Command::new("musl-gcc").args(options).arg("-o").arg(at(name)).arg(lab("client.c")));
     }
     let examples = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
-    fs::copy(examples.join("quic_lab"), at("quic")).unwrap();
+    fs::copy(examples.join("quic_lab"), at("quic")).expect("`cargo build --examples` makes quic_lab");
 
     // A container by hand: its own C library, its own resolv.conf.
     let root = at("container");
