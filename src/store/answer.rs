@@ -9,12 +9,13 @@ use std::{
 use rusqlite::{Connection, types::Value as Sql};
 
 use super::{
+    adder::{Adder, Keep},
     dimension::{Dimension, Filter, Value, Wanted},
     intern::octets,
-    query::{Query, Range, Sort},
+    query::{Query, Sort},
     reader::{Row, value},
     rollup::LEVELS,
-    sums::{Adder, Key, Parts},
+    sums::{Key, Parts},
 };
 use crate::model::Amounts;
 
@@ -112,22 +113,25 @@ fn parts(dimensions: impl Iterator<Item = Dimension>) -> Parts {
     parts
 }
 
-/// Answers a question. Must run in a transaction: the answer is made of several statements.
+/// Answers a question: the rows, and the sum of all of them, also of those beyond the limit. Must run in a transaction:
+/// the answer is made of several statements.
 pub(super) fn rows(
     connection: &Connection,
     query: &Query,
     interrupted: &AtomicBool,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<(Vec<Row>, Amounts)> {
     let sieve = Sieve::new(connection, &query.filters)?;
     let by = parts(query.group_by.iter().copied());
-    let mut adder = Adder::new(connection, (by, sieve.looks_at), |key| sieve.keeps(key), interrupted);
-    adder.add(query.range, LEVELS.len())?;
+    let (since, until) = query.range.bounds();
+    let edges = [since, until.saturating_add(1)];
+    let sums = Adder::new(connection, &edges, (by, sieve.looks_at), &sieve, interrupted).add(LEVELS.len())?;
+    let mut total = Amounts::default();
+    sums.iter().for_each(|(_, amounts)| total += *amounts);
     if query.group_by.is_empty() {
-        let row = Row { values: Vec::new(), amounts: adder.take_total() };
-        return Ok(if query.limit == Some(0) { Vec::new() } else { vec![row] });
+        let row = Row { values: Vec::new(), amounts: total };
+        return Ok((if query.limit == Some(0) { Vec::new() } else { vec![row] }, total));
     }
-    let sums = adder.finish();
-    let columns = columns(connection, &query.group_by, sums.keys())?;
+    let columns = columns(connection, &query.group_by, sums.iter().map(|(key, _)| key))?;
     let mut groups: HashMap<Vec<i64>, Amounts, foldhash::fast::FixedState> = HashMap::default();
     let mut group = Vec::with_capacity(columns.len());
     for (key, amounts) in &sums {
@@ -147,7 +151,7 @@ pub(super) fn rows(
         let values = codes.into_iter().zip(&columns).map(|(code, column)| column.value(code)).collect();
         Row { values, amounts }
     };
-    Ok(groups.into_iter().map(row).collect())
+    Ok((groups.into_iter().map(row).collect(), total))
 }
 
 /// The sums between each two of `edges`, which grow: from the first second to the one before the second, and so on.
@@ -157,13 +161,14 @@ pub(super) fn series(
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Vec<Amounts>> {
     let sieve = Sieve::new(connection, filters)?;
-    let mut adder =
-        Adder::new(connection, (Parts::default(), sieve.looks_at), |key| sieve.keeps(key), interrupted);
-    let sum = |pair: &[i64]| {
-        let range = Range { since: Some(pair[0]), until: Some(pair[1].saturating_sub(1)) };
-        adder.add(range, LEVELS.len()).map(|()| adder.take_total())
-    };
-    edges.windows(2).map(sum).collect()
+    let adder = Adder::new(connection, edges, (Parts::default(), sieve.looks_at), &sieve, interrupted);
+    let mut pieces = vec![Amounts::default(); edges.len().saturating_sub(1)];
+    for (key, amounts) in adder.by_piece().add(LEVELS.len())? {
+        if let Some(piece) = usize::try_from(key.time).ok().and_then(|number| pieces.get_mut(number)) {
+            *piece = amounts;
+        }
+    }
+    Ok(pieces)
 }
 
 /// Codes sort as their values do, so equal amounts come in the order of the values.
@@ -344,11 +349,22 @@ impl Sieve {
         let talkers = ids.pop().flatten();
         Ok(Self { looks_at: parts(by_dimension.into_keys()), talkers, endpoints, numbers })
     }
+}
 
-    fn keeps(&self, key: &Key) -> bool {
-        self.talkers.as_ref().is_none_or(|ids| ids.contains(key.talker))
-            && self.endpoints.as_ref().is_none_or(|ids| ids.contains(key.endpoint))
-            && self.numbers.iter().all(|numbers| numbers.keeps(numbers.part.of(key)))
+impl Keep for &Sieve {
+    #[inline]
+    fn talker(&self, id: i64) -> bool {
+        self.talkers.as_ref().is_none_or(|ids| ids.contains(id))
+    }
+
+    #[inline]
+    fn endpoint(&self, id: i64) -> bool {
+        self.endpoints.as_ref().is_none_or(|ids| ids.contains(id))
+    }
+
+    #[inline]
+    fn numbers(&self, key: &Key) -> bool {
+        self.numbers.iter().all(|numbers| numbers.keeps(numbers.part.of(key)))
     }
 }
 

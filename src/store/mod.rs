@@ -1,5 +1,6 @@
 //! The connection log in SQLite: schema, writer, reader, query. All SQL of the project is here.
 
+mod adder;
 mod answer;
 mod dimension;
 mod error;

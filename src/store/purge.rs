@@ -8,11 +8,11 @@ use std::{
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
+    adder::{Adder, All},
     error::StoreError,
-    query::Range,
     rollup::{self, LEVELS},
     schema::failed,
-    sums::{Adder, Parts},
+    sums::Parts,
     writer::Writer,
 };
 
@@ -149,9 +149,8 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
         (&mut endpoints, Parts { endpoint: true, ..Parts::default() }),
     ] {
         let never = AtomicBool::new(false);
-        let mut adder = Adder::new(connection, (parts, Parts::default()), |_| true, &never);
-        adder.add(Range::default(), LEVELS.len())?;
-        for key in adder.finish().keys() {
+        let adder = Adder::new(connection, &[i64::MIN, i64::MAX], (parts, Parts::default()), All, &never);
+        for (key, _) in adder.add(LEVELS.len())? {
             used.mark(if parts.talker { key.talker } else { key.endpoint });
         }
     }

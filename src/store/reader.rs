@@ -14,12 +14,12 @@ use std::{
 use rusqlite::{Connection, InterruptHandle, OpenFlags, types::ValueRef};
 
 use super::{
+    adder::interruption,
     answer,
     dimension::{Dimension, Filter, Kind, Value},
     error::StoreError,
     query::{Query, Range},
     schema::{self, Found, MIGRATIONS, failed},
-    sums::interruption,
     writer::loss_kind,
 };
 use crate::model::{Amounts, Loss, Sha256};
@@ -113,6 +113,14 @@ impl Reader {
     /// # Errors
     /// Those of SQLite; [`StoreError::is_interrupted`] when an [`Interrupter`] ended it.
     pub fn query(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.query_with_total(query).map(|(rows, _)| rows)
+    }
+
+    /// Answers a question, and tells the sum of all rows, also of those beyond the limit.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Amounts), StoreError> {
         self.read(|connection| answer::rows(connection, query, &self.interrupted))
     }
 

@@ -32,6 +32,8 @@ pub struct Writer {
     /// not rolled up.
     pub(super) last: Option<i64>,
     pub(super) catch_up: CatchUp,
+    /// Most cells of a bucket that is rolled up.
+    pub(super) most_cells: usize,
 }
 
 impl Writer {
@@ -76,7 +78,14 @@ impl Writer {
             .query_row("SELECT max(time) FROM record", [], |row| row.get(0))
             .map_err(failed(path, "cannot read the log"))?;
         let path = path.to_owned();
-        Ok(Self { path, connection, interner: Interner::default(), last, catch_up: CatchUp::default() })
+        Ok(Self {
+            path,
+            connection,
+            interner: Interner::default(),
+            last,
+            catch_up: CatchUp::default(),
+            most_cells: rollup::MOST_CELLS,
+        })
     }
 
     /// Writes a window in one transaction; on an error nothing of it is written.
@@ -93,7 +102,7 @@ impl Writer {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if !window.records.is_empty() {
                 if let Some(last) = self.last {
-                    rollup::leave(&transaction, last, window.time)?;
+                    rollup::leave(&transaction, self.most_cells, last, window.time)?;
                 }
                 rollup::invalidate(&transaction, window.time)?;
             }

@@ -1,4 +1,4 @@
-//! `cargo xtask ask-db`: how long every question of the screens takes.
+//! `cargo xtask ask-db`: how long `view` waits for its rows, and for its chart: every tab, every range, some filters.
 
 use std::{
     path::PathBuf,
@@ -7,31 +7,17 @@ use std::{
 };
 
 use anyhow::Context;
-use picosnitch::store::{Dimension, Filter, Query, Range, Reader, Sort};
+use picosnitch::{
+    store::{Dimension, Filter, Query, Reader, Sort},
+    ui::view::{
+        ask::{self, Question},
+        range::{self, LENGTHS},
+    },
+};
 use serde_json::json;
 
-/// Name and seconds of the ranges that `view` offers; 0 is all.
-const RANGES: [(&str, i64); 16] = [
-    ("1min", 60),
-    ("3min", 180),
-    ("5min", 300),
-    ("10min", 600),
-    ("15min", 900),
-    ("30min", 1800),
-    ("1h", 3600),
-    ("3h", 10_800),
-    ("6h", 21_600),
-    ("12h", 43_200),
-    ("1d", 86_400),
-    ("3d", 259_200),
-    ("7d", 604_800),
-    ("30d", 2_592_000),
-    ("365d", 31_536_000),
-    ("all", 0),
-];
-
-/// Points of a chart over a range.
-const POINTS: i64 = 60;
+/// Columns of the chart: those of a wide terminal.
+const COLUMNS: usize = 200;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -74,34 +60,25 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             if options.only.is_some() && options.only != dimension {
                 continue;
             }
-            for (range, seconds) in RANGES {
+            for (length, range) in LENGTHS.iter().enumerate() {
                 let mut times = Vec::new();
                 let mut rows = 0;
                 for turn in 0..options.turns {
                     // The newest, and others all over the log; odd ends, as "now" is one.
-                    let back = if seconds == 0 {
-                        0
-                    } else {
-                        (last - first - seconds).max(0) / options.turns as i64 * turn as i64
+                    let back = (last - first - range.seconds).max(0) / options.turns as i64 * turn as i64 / 4;
+                    let question = Question {
+                        dimension: dimension.unwrap_or(Dimension::Executable),
+                        window: range::last(length, last - back),
+                        now: last,
+                        filters: filters.clone(),
+                        sort: Sort::Total,
+                        columns: COLUMNS,
+                        zone: range::zone(),
                     };
-                    let until = last - back / 4;
-                    let since = if seconds == 0 { first } else { until - seconds + 1 };
                     let begin = Instant::now();
                     rows = match dimension {
-                        Some(dimension) => {
-                            let query = Query {
-                                range: if seconds == 0 {
-                                    Range::default()
-                                } else {
-                                    Range { since: Some(since), until: Some(until) }
-                                },
-                                group_by: vec![dimension],
-                                filters: filters.clone(),
-                                ..Query::default()
-                            };
-                            reader.query(&query)?.len()
-                        }
-                        None => reader.series(filters, &edges(since, until))?.len(),
+                        Some(_) => ask::rows(&reader, &question)?.rows.len(),
+                        None => ask::series(&reader, &question, COLUMNS)?.sums.len(),
                     };
                     times.push(begin.elapsed());
                 }
@@ -109,7 +86,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 results.push((
                     name,
                     *filter,
-                    range,
+                    range.name,
                     percentile(&mut times, 95),
                     percentile(&mut times, 50),
                     rows,
@@ -128,24 +105,16 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         println!("{}", json!({"turns": options.turns, "most_ms": options.most, "questions": rows}));
     } else {
         print!("{:<10} {:<13}", "p95 ms", "where");
-        RANGES.iter().for_each(|(range, _)| print!("{range:>7}"));
-        for line in results.chunks(RANGES.len()) {
+        LENGTHS.iter().for_each(|range| print!("{:>9}", range.name));
+        for line in results.chunks(LENGTHS.len()) {
             print!("\n{:<10} {:<13}", line[0].0, line[0].1);
-            line.iter().for_each(|result| print!("{:>7.1}", result.3));
+            line.iter().for_each(|result| print!("{:>9.1}", result.3));
         }
         println!();
     }
     let count = results.iter().filter(slow).count();
     eprintln!("{} questions, {count} with more than {} ms at p95", results.len(), options.most);
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Edges of a chart: whole steps of a size that people like.
-fn edges(since: i64, until: i64) -> Vec<i64> {
-    const STEPS: [i64; 12] = [1, 5, 10, 30, 60, 300, 900, 3600, 10_800, 21_600, 86_400, 604_800];
-    let step = STEPS.into_iter().find(|step| (until - since) / step < POINTS).unwrap_or(604_800);
-    let first = since.div_euclid(step) * step;
-    (0..).map(|number| first + number * step).take_while(|edge| *edge <= until + step).collect()
 }
 
 fn percentile(times: &mut [Duration], percent: usize) -> f64 {

@@ -1,7 +1,7 @@
 //! Rollups against the records: the same answer to every question, whatever happened to the log.
 
 use super::*;
-use crate::store::rollup::LEVELS;
+use crate::store::{packed::Kept, rollup::LEVELS};
 
 /// Numbers that only look random (xorshift), the same in every run.
 struct Random(u64);
@@ -118,12 +118,22 @@ fn compare(path: &std::path::Path, random: &mut Random, count: usize) {
         };
         assert!(answer.is_sorted_by(|a, b| amount(a) >= amount(b)), "{query:?}");
         let limit = random.below(5);
-        let limited = reader.query(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+        let (limited, total) =
+            reader.query_with_total(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+        let mut sum = Amounts::default();
+        answer.iter().for_each(|row| sum += row.amounts);
+        assert_eq!(total, sum, "{query:?}");
         assert_eq!(limited, answer.iter().take(limit as usize).cloned().collect::<Vec<_>>(), "{query:?}");
         assert_eq!(sorted(answer), sorted(oracle::answer(&connection, &query)), "{query:?}");
         // A chart is the same sums.
-        let mut edges: Vec<i64> =
-            (0..6).map(|_| first + random.below((last - first) as u64 + 900) as i64).collect();
+        let (zone, step) = (random.pick(&[0, 3600, -34_200, 20_700]), random.pick(&[1, 10, 900, 86_400]));
+        let mut edges: Vec<i64> = (0..1 + random.below(8))
+            .map(|_| first - 90_000 + random.below((last - first) as u64 + 180_000) as i64)
+            .map(|edge| (edge + zone).div_euclid(step) * step - zone)
+            .collect();
+        // Neighbours as well.
+        let begin = edges[0];
+        edges.extend((0..random.below(6) as i64).map(|number| begin + number * step));
         edges.sort_unstable();
         let series = reader.series(&query.filters, &edges).unwrap();
         for (pair, sum) in edges.windows(2).zip(series) {
@@ -163,9 +173,23 @@ fn check_totals(path: &std::path::Path) -> usize {
     count
 }
 
-fn rollups(path: &std::path::Path) -> [i64; 5] {
-    ["rollup_quarter_hour", "rollup_day", "rollup_four_weeks", "local_ports_day", "local_ports_four_weeks"]
-        .map(|table| count(path, table))
+/// Rows of each table of rollups; that of quarters is the first.
+fn rollups(path: &std::path::Path) -> Vec<i64> {
+    LEVELS.iter().flat_map(|level| level.tables()).map(|table| count(path, table)).collect()
+}
+
+/// What makes all tables but those of version 1 or 3 go.
+fn drop_tables(kept: &[&str]) -> String {
+    let tables = LEVELS.iter().flat_map(|level| level.tables()).filter(|table| !kept.contains(table));
+    tables.map(|table| format!("DROP TABLE {table}; ")).collect()
+}
+
+/// A day that tells everything needs no quarters.
+fn check_quarters(path: &std::path::Path) {
+    let sql = "SELECT count(*) FROM rollup_quarter_hour JOIN rollup_day ON rollup_day.start = \
+               rollup_quarter_hour.start / 86400 * 86400";
+    let both: i64 = Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(both, 0);
 }
 
 /// Writes windows over some days from `time` on, now and then with a clock that is set.
@@ -210,6 +234,7 @@ fn rollups_equal_the_records_for_a_thousand_questions() {
     let mut writer = Writer::open(&path).unwrap();
     while writer.catch_up().unwrap() {}
     write(&mut writer, &mut random, time, 500);
+    check_quarters(&path);
     assert!(check_totals(&path) > 100);
     assert!(rollups(&path).iter().all(|count| *count > 0), "{:?}", rollups(&path));
     compare(&path, &mut random, 250);
@@ -229,8 +254,7 @@ fn a_log_of_version_1_gets_its_rollups_and_answers_all_the_while() {
         let connection = Connection::open(&path).unwrap();
         connection
             .execute_batch(
-                "PRAGMA foreign_keys = OFF; DROP TABLE rollup_quarter_hour; DROP TABLE rollup_day; DROP TABLE rollup_four_weeks; \
-                 DROP TABLE local_ports_day; DROP TABLE local_ports_four_weeks; DROP VIEW connection_log; \
+                &(drop_tables(&[]) + "PRAGMA foreign_keys = OFF; DROP VIEW connection_log; \
                  ALTER TABLE cgroup DROP COLUMN container; ALTER TABLE cgroup DROP COLUMN app; \
                  CREATE TEMP TABLE same AS SELECT id, min(id) OVER (PARTITION BY remote_address, local_address, \
                  domain, domain_source, family, protocol) AS first FROM endpoint; \
@@ -239,29 +263,98 @@ fn a_log_of_version_1_gets_its_rollups_and_answers_all_the_while() {
                  protocol); INSERT INTO old SELECT id, remote_address, local_address, domain, domain_source, family, \
                  protocol FROM endpoint WHERE id IN (SELECT first FROM same); DROP TABLE endpoint; \
                  ALTER TABLE old RENAME TO endpoint; DROP TABLE country; DROP TABLE network; \
-                 CREATE VIEW connection_log AS SELECT 1; PRAGMA user_version = 1",
+                 CREATE VIEW connection_log AS SELECT 1; PRAGMA user_version = 1"),
             )
             .unwrap();
     };
     version_1();
     assert!(matches!(Reader::open(&path), Err(StoreError::Older { found: 1, .. })));
     let mut writer = Writer::open(&path).unwrap();
-    assert_eq!(rollups(&path), [0; 5]);
+    assert!(rollups(&path).iter().all(|count| *count == 0), "{:?}", rollups(&path));
     compare(&path, &mut random, 10);
     let mut steps = 0;
     while writer.catch_up().unwrap() {
         steps += 1;
-        if steps % 100 == 0 {
+        if steps % 30 == 0 {
             // Killed and started again: it goes on where it was.
             drop(writer);
             writer = Writer::open(&path).unwrap();
             compare(&path, &mut random, 5);
         }
     }
-    assert!(steps > 200, "{steps}");
+    assert!(steps > 100, "{steps}");
     check_totals(&path);
+    check_quarters(&path);
     compare(&path, &mut random, 50);
-    assert!(rollups(&path).iter().all(|count| *count > 0), "{:?}", rollups(&path));
+    assert!(rollups(&path)[1..].iter().all(|count| *count > 0), "{:?}", rollups(&path));
+}
+
+#[test]
+fn a_log_of_version_3_gets_its_rollups_anew() {
+    let (_directory, path) = place();
+    let mut random = Random(99);
+    write(&mut Writer::open(&path).unwrap(), &mut random, 1_700_000_000, 1500);
+    // Its rollups are of a layout that nobody reads any more.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            &(drop_tables(&["rollup_quarter_hour", "rollup_day", "rollup_four_weeks"])
+                + "CREATE TABLE local_ports_day (start INTEGER PRIMARY KEY, ports BLOB NOT NULL); \
+             CREATE TABLE local_ports_four_weeks (start INTEGER PRIMARY KEY, ports BLOB NOT NULL); \
+             INSERT INTO local_ports_day SELECT start, x'0101' FROM rollup_day; \
+             INSERT INTO local_ports_four_weeks SELECT start, x'0101' FROM rollup_four_weeks; \
+             UPDATE rollup_quarter_hour SET traffic = x'0101'; UPDATE rollup_day SET traffic = x'0101'; \
+             UPDATE rollup_four_weeks SET traffic = x'0101'; \
+             PRAGMA user_version = 3"),
+        )
+        .unwrap();
+    let mut writer = Writer::open(&path).unwrap();
+    assert!(rollups(&path).iter().all(|count| *count == 0), "{:?}", rollups(&path));
+    compare(&path, &mut random, 20);
+    while writer.catch_up().unwrap() {}
+    assert!(rollups(&path)[1..].iter().all(|count| *count > 0), "{:?}", rollups(&path));
+    check_totals(&path);
+    check_quarters(&path);
+    compare(&path, &mut random, 100);
+}
+
+#[test]
+fn a_bucket_with_too_many_cells_stays_without_local_ports_or_without_rollup() {
+    let (_directory, path) = place();
+    let mut random = Random(31);
+    let mut writer = Writer::open(&path).unwrap();
+    writer.most_cells = 30;
+    for hour in 0..24 * 40 {
+        let record = record(b"/a", "192.0.2.1", 443, 5, hour as u64);
+        let on = |port| {
+            let peer = Peer { local_port: 40_000 + port, ..record.peer.clone() };
+            Record { peer, ..record.clone() }
+        };
+        // By day: all tells; local ports are too many for a day; for a quarter as well; everything is.
+        let records = match hour / 24 % 4 {
+            0 => vec![record.clone()],
+            1 => (0..2).map(on).collect(),
+            2 => (0..40).map(on).collect(),
+            _ => (0..40).map(|_| random.record()).collect(),
+        };
+        writer.write(&window(1_700_006_400 + hour * 3600, records)).unwrap();
+    }
+    let kept = |level: usize| {
+        let connection = Connection::open(&path).unwrap();
+        let sql = format!("SELECT traffic FROM {}", LEVELS[level].table);
+        let mut statement = connection.prepare(&sql).unwrap();
+        let kept = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+        let kept: Vec<bool> = kept.map(|bytes| Kept::of(&bytes.unwrap()).unwrap().local_port).collect();
+        (kept.iter().filter(|local_port| **local_port).count(), kept.len())
+    };
+    // Quarters stay where the day does not tell all that they do.
+    assert_eq!((kept(0), kept(1)), ((10 * 24, 2 * 10 * 24), (10, 30)));
+    check_totals(&path);
+    compare(&path, &mut random, 200);
+    drop(writer);
+    let mut writer = Writer::open(&path).unwrap();
+    while writer.catch_up().unwrap() {}
+    compare(&path, &mut random, 50);
 }
 
 #[test]
@@ -284,7 +377,7 @@ fn a_failed_window_leaves_the_rollups_as_they_were() {
     assert_eq!(rollups(&path), before);
     writer.connection.execute_batch("DROP TRIGGER fail").unwrap();
     writer.write(&window(time + 90_000, vec![random.record()])).unwrap();
-    assert!(rollups(&path)[0] > before[0]);
+    assert!(rollups(&path)[1] > before[1]);
     check_totals(&path);
 }
 
@@ -293,10 +386,15 @@ fn a_damaged_rollup_is_an_error_not_a_wrong_answer() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
     write(&mut writer, &mut Random(5), 1_700_000_000, 300);
-    writer.connection.execute("UPDATE rollup_day SET traffic = x'0105ff'", []).unwrap();
-    let query = Query { group_by: vec![Dimension::Executable], ..Query::default() };
-    let error = Reader::open(&path).unwrap().query(&query).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    writer
+        .connection
+        .execute_batch("UPDATE rollup_day SET traffic = x'1705ff'; UPDATE talkers_day SET sums = x'0105ff'")
+        .unwrap();
+    for group_by in [vec![Dimension::Executable], vec![Dimension::Executable, Dimension::Port]] {
+        let query = Query { group_by, ..Query::default() };
+        let error = Reader::open(&path).unwrap().query(&query).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
 }
 
 #[test]

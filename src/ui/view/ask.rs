@@ -240,28 +240,12 @@ impl Worker {
         match request {
             Request::Screen(question) => {
                 let started = Instant::now();
-                let extent = reader.extent()?;
-                if question.dimension == Dimension::Time {
-                    // Its rows are the pieces of the chart: a row a window would be millions.
-                    let series = series(reader, &question, extent, MOST_PIECES)?;
-                    let rows = Rows {
-                        rows: pieces_as_rows(&series, question.sort),
-                        edges: series.edges,
-                        ..with_totals(reader, &question, extent)?
-                    };
-                    self.say(Answer::Rows(number, Box::new(rows)));
-                } else {
-                    let query = Query { limit: Some(MOST_ROWS as u64 + 1), ..query(&question) };
-                    let mut rows = reader.query(&query)?;
-                    let more = rows.len() > MOST_ROWS;
-                    rows.truncate(MOST_ROWS);
-                    let rows = Rows { rows, more, ..with_totals(reader, &question, extent)? };
-                    self.say(Answer::Rows(number, Box::new(rows)));
-                }
+                let rows = rows(reader, &question)?;
+                self.say(Answer::Rows(number, Box::new(rows)));
                 if lock(&self.desk.0).screen.is_some() {
                     return Ok(());
                 }
-                let series = series(reader, &question, extent, question.columns)?;
+                let series = series(reader, &question, question.columns)?;
                 self.say(Answer::Series(number, series, started.elapsed()));
             }
             Request::Detail(question, subject) => {
@@ -292,20 +276,34 @@ pub fn query(question: &Question) -> Query {
     }
 }
 
-/// What is said beside the rows.
-fn with_totals(reader: &Reader, question: &Question, extent: Option<(i64, i64)>) -> Result<Rows, StoreError> {
-    let total = reader.query(&Query { group_by: Vec::new(), ..query(question) })?;
-    let total = total.first().map(|row| row.amounts).unwrap_or_default();
-    Ok(Rows { total, losses: reader.losses(question.window.range())?, extent, ..Rows::default() })
+/// The rows of a screen, and what is said beside them.
+///
+/// # Errors
+/// Those of the log.
+pub fn rows(reader: &Reader, question: &Question) -> Result<Rows, StoreError> {
+    let mut answer =
+        Rows { losses: reader.losses(question.window.range())?, extent: reader.extent()?, ..Rows::default() };
+    if question.dimension == Dimension::Time {
+        // Its rows are the pieces of the chart: a row a window would be millions.
+        let series = series(reader, question, MOST_PIECES)?;
+        series.sums.iter().for_each(|sum| answer.total += *sum);
+        answer.rows = pieces_as_rows(&series, question.sort);
+        answer.edges = series.edges;
+    } else {
+        let query = Query { limit: Some(MOST_ROWS as u64 + 1), ..query(question) };
+        (answer.rows, answer.total) = reader.query_with_total(&query)?;
+        answer.more = answer.rows.len() > MOST_ROWS;
+        answer.rows.truncate(MOST_ROWS);
+    }
+    Ok(answer)
 }
 
-fn series(
-    reader: &Reader,
-    question: &Question,
-    extent: Option<(i64, i64)>,
-    most: usize,
-) -> Result<Series, StoreError> {
-    let Some((first, last)) = extent else { return Ok(Series::default()) };
+/// The chart of a screen, in at most so many pieces.
+///
+/// # Errors
+/// Those of the log.
+pub fn series(reader: &Reader, question: &Question, most: usize) -> Result<Series, StoreError> {
+    let Some((first, last)) = reader.extent()? else { return Ok(Series::default()) };
     let start = question.window.start.unwrap_or(first);
     let end = question.window.end.unwrap_or(last.max(question.now) + 1);
     let edges = range::pieces(start, end.max(start + 1), most, &question.zone);

@@ -1,13 +1,13 @@
 //! `picosnitch view`: the history in a terminal.
 
-mod ask;
+pub mod ask;
 mod detail;
 mod detail_pane;
 mod draw;
 mod keys;
 mod label;
 mod list;
-mod range;
+pub mod range;
 mod state;
 mod tabs;
 
@@ -21,7 +21,6 @@ use std::{
 };
 
 use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
-use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use self::{
@@ -82,7 +81,7 @@ pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
     let theme = Theme::detect();
     let events = Events::start()?;
     let asker = Asker::start(database, record_json, events.sender())?;
-    let state = State::new(TimeZone::system(), time::now(), Labels::load(theme.ascii));
+    let state = State::new(range::zone(), time::now(), Labels::load(theme.ascii));
     let size = crossterm::terminal::size().unwrap_or((80, 24));
     let mut view = View {
         state,

@@ -63,6 +63,11 @@ pub const LENGTHS: [Length; 16] = [
 /// The length of the first screen: a day.
 pub const FIRST: usize = 10;
 
+/// The zone of the local time.
+pub fn zone() -> TimeZone {
+    TimeZone::system()
+}
+
 /// A window of time: the records that ended from `start` up to, and without, `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
