@@ -48,6 +48,9 @@ ASSERT_SIZE(struct flow_key, 48);
  * Counters only grow, and user space never writes to them: a drain cannot lose what is added meanwhile. The key and the
  * counters share a cache line.
  */
+#define EXPIRES 1
+#define ADDRESSED 2
+
 struct flow {
 	struct flow_key key;
 	__u64 sent;
@@ -62,7 +65,7 @@ struct flow {
 	__u16 local_port;
 	__u16 family;	  /* of the socket */
 	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
-	__u8 expires;	  /* has no end of its own: removed when idle */
+	__u8 expires;	  /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
 	__u8 local_known; /* `local` was read when it was settled */
 	__u8 opening;	  /* not 0: what is sent next may name the peer; see opening_sent() */
 	__u32 life;	  /* one more each time user space gives this place to another flow */
@@ -206,8 +209,10 @@ struct heard_event {
 	__u16 bytes; /* that follow */
 	__u32 netns;
 	__u32 left_out; /* bytes between these and those of the next event */
+	__u32 uid;	/* real user id */
+	__u32 unused;
 };
-ASSERT_SIZE(struct heard_event, 64);
+ASSERT_SIZE(struct heard_event, 72);
 
 /* A process asked its C library for the addresses of a name, and got them. */
 struct asked_event {
@@ -217,7 +222,7 @@ struct asked_event {
 	char name[ASKED_NAME_BYTES];
 	__u8 addresses[ASKED_ADDRESSES][16];
 };
-ASSERT_SIZE(struct asked_event, 72 + ASKED_NAME_BYTES + ASKED_ADDRESSES * 16);
+ASSERT_SIZE(struct asked_event, 80 + ASKED_NAME_BYTES + ASKED_ADDRESSES * 16);
 
 /* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
 struct pending_peer {

@@ -111,6 +111,7 @@ static __always_inline int has_asked(struct pt_regs *ctx, enum asked_function fu
 	__builtin_memset(&event->heard, 0, sizeof(event->heard));
 	event->heard.time = bpf_ktime_get_boot_ns();
 	event->heard.kind = HEARD_ASKED;
+	event->heard.uid = bpf_get_current_uid_gid();
 	process_id_of((struct task_struct *)bpf_get_current_task(), &event->heard.process);
 	event->heard.netns = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), nsproxy, net_ns, ns.inum);
 	event->count = 0;

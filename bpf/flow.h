@@ -195,12 +195,11 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->stream = family != AF_PACKET && is_stream(LOAD(typed, sk, sk_type), key->protocol);
 	flow->last_tick = now;
 	/* Streams end with their socket; so do others, but they may meet any number of peers until then. */
-	flow->expires = !flow->stream || !key->socket;
+	flow->expires = !flow->stream || !key->socket ? EXPIRES : 0;
 	__builtin_memset(flow->local, 0, sizeof(flow->local));
 	flow->local_port = 0;
 	flow->local_known = 0;
-	/* A stream is opened by connect(); who opens one is who speaks first. */
-	flow->opening = !flow->stream && key->protocol == IPPROTO_UDP;
+	flow->opening = 0;
 }
 
 /* User space comes at once for the first flow of a process, and for no other one. */
@@ -240,11 +239,16 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 		if (add.connects) {
 			/* The socket has no local end yet. */
 			flow->connects = 1;
-			flow->opening = 1;
+			flow->opening = OPENING_FIRST;
 		} else {
 			flow_local(flow, sk, key->protocol, typed);
 			flow->local_known = 1;
 		}
+		/* Who calls connect() opens a stream; who speaks first opens a conversation of datagrams. */
+		if (add.direction == RECEIVED && flow->expires)
+			flow->expires |= ADDRESSED;
+		else if (!flow->stream && key->protocol == IPPROTO_UDP)
+			flow->opening = OPENING_FIRST;
 		if (add.direction == SENT)
 			flow->sent = add.bytes;
 		else

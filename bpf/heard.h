@@ -3,15 +3,13 @@
  * Bytes that may tell the name of a peer: what is said to and by name servers, and what a connection is opened with.
  *
  * They are read where the program has them, in the memory that it gave to its system call, and only for the few sends
- * and receives that can tell a name: so nothing has to look at packets. A program that changes those bytes meanwhile
- * deceives nobody but who looks at its own names. User space does all of the reading (src/names/).
+ * and receives that can tell a name: so nothing has to look at packets. A program can change those bytes meanwhile; but
+ * it could ask a name server of its own as well. User space does all of the reading (src/names/).
  */
 #ifndef PICOSNITCH_HEARD_H
 #define PICOSNITCH_HEARD_H
 
 #include "task.h"
-
-enum direction { SENT, RECEIVED };
 
 /* RFC 1035, RFC 6762, RFC 4795. */
 #define PORT_DNS 53
@@ -25,7 +23,8 @@ static __always_inline bool is_name_service(__u16 port)
 }
 
 /* Sends that may belong to the greeting of one connection: a large one comes in pieces. */
-#define OPENING_SENDS 8
+#define OPENING_SENDS 6
+#define OPENING_FIRST 255 /* flow.opening before the first one */
 
 #ifdef __TARGET_ARCH_x86
 
@@ -66,7 +65,7 @@ static __always_inline void submit_heard(void *event)
 }
 
 /* Tells a piece of what was said. Not inlined, as what follows: it would be a part of every program that counts. */
-static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 length)
+static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 length, __u64 left_out)
 {
 	__u32 bytes = length > HEARD_BYTES ? HEARD_BYTES : length;
 	struct heard_event *event;
@@ -84,8 +83,8 @@ static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 len
 	}
 	*event = *head;
 	event->bytes = bytes;
-	event->left_out = length - bytes;
-	if (bpf_probe_read_user(event + 1, bytes, (void *)base) == 0)
+	event->left_out = length - bytes + left_out;
+	if (!bytes || bpf_probe_read_user(event + 1, bytes, (void *)base) == 0)
 		submit_heard(event);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
@@ -93,21 +92,37 @@ static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 len
 }
 
 /*
- * Whether a connection that is opened with these bytes may tell a name: a TLS handshake (RFC 8446, 5.1), a QUIC packet
- * with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), HTTP where it is usual.
+ * How many sends belong to the greeting of a connection that is opened with these bytes, of so many: a TLS handshake
+ * (RFC 8446, 5.1), a QUIC packet with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), HTTP where it is
+ * usual. 0 for one that names nobody.
  */
-static __always_inline bool is_greeting(const struct heard_event *head, __u64 base)
+static __always_inline __u32 greeting_sends(const struct heard_event *head, __u64 base, __u64 bytes)
 {
 	__u8 first[5] = {};
 	__u32 version;
 
 	if (bpf_probe_read_user(first, sizeof(first), (void *)base))
+		return 0;
+	if (head->protocol == IPPROTO_UDP) {
+		version = (__u32)first[1] << 24 | (__u32)first[2] << 16 | (__u32)first[3] << 8 | first[4];
+		return (first[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf) ? OPENING_SENDS : 0;
+	}
+	if (first[0] == 22 && first[1] == 3)
+		return bytes >= 5 + ((__u32)first[3] << 8 | first[4]) ? 1 : OPENING_SENDS;
+	return head->peer_port == PORT_HTTP && first[0] >= 'A' && first[0] <= 'Z' ? 2 : 0;
+}
+
+/*
+ * Whether a datagram looks like a message of a name server (RFC 1035, 4.1.1): a standard query or its answer, with one
+ * question (multicast answers have none). Others use that port, too.
+ */
+static __always_inline bool is_message(const struct heard_event *head, __u64 base)
+{
+	__u8 first[6] = {};
+
+	if (bpf_probe_read_user(first, sizeof(first), (void *)base))
 		return false;
-	if (head->protocol != IPPROTO_UDP)
-		return (first[0] == 22 && first[1] == 3) ||
-		       (head->peer_port == PORT_HTTP && first[0] >= 'A' && first[0] <= 'Z');
-	version = (__u32)first[1] << 24 | (__u32)first[2] << 16 | (__u32)first[3] << 8 | first[4];
-	return (first[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf);
+	return !(first[2] & 0x78) && !first[4] && (first[5] == 1 || head->peer_port == PORT_MDNS);
 }
 
 #define PIECES 4   /* of one message: buffers of readv(2) and its kin */
@@ -125,10 +140,11 @@ static __noinline int tell_message(struct heard_event *head, __u64 vector, __u64
 		if (piece.length > left)
 			piece.length = left;
 		if (piece.length)
-			tell_piece(head, piece.base, piece.length);
+			tell_piece(head, piece.base, piece.length, 0);
 		left -= piece.length;
 	}
-	return 0;
+	/* What is in further buffers is only told to be there. */
+	return left ? tell_piece(head, vector, 0, left) : 0;
 }
 
 /*
@@ -143,12 +159,19 @@ static __noinline int overhear(struct heard_event *head, struct flow *flow, __u6
 	__u64 count = BPF_CORE_READ(registers, dx), first = buffer, messages = 0;
 	struct user_mmsghdr message = {};
 	struct user_iovec piece = {};
+	__u32 opening = 0;
 
+	if (flow) {
+		opening = flow->opening;
+		/* Unless this is a part of the greeting, and not its last one. */
+		flow->opening = 0;
+	}
 	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
 		return 0;
-	if (call == SYS_SENDMSG || call == SYS_RECVMSG)
+	/* Of what recvmmsg(2) receives, only the first buffer is surely filled. */
+	if (call == SYS_SENDMSG || call == SYS_RECVMSG || call == SYS_RECVMMSG)
 		messages = 1;
-	else if (call == SYS_SENDMMSG || call == SYS_RECVMMSG)
+	else if (call == SYS_SENDMMSG)
 		messages = count < MESSAGES ? count : MESSAGES;
 	else if (call != SYS_READ && call != SYS_WRITE && call != SYS_SENDTO && call != SYS_RECVFROM &&
 		 call != SYS_READV && call != SYS_WRITEV)
@@ -161,14 +184,18 @@ static __noinline int overhear(struct heard_event *head, struct flow *flow, __u6
 		first = piece.base;
 	}
 	if (flow) {
-		if (flow->opening == 1 && !is_greeting(head, first)) {
-			flow->opening = 0;
+		/* From the second send on it counts down to 1, the last one. */
+		__u32 sends = opening == OPENING_FIRST ? greeting_sends(head, first, result) : opening;
+
+		if (!sends)
 			return 0;
-		}
-		flow->opening = flow->opening < OPENING_SENDS ? flow->opening + 1 : 0;
+		flow->opening = sends - 1;
+	} else if (head->protocol == IPPROTO_UDP && !is_message(head, first)) {
+		return 0;
 	}
 	if (!messages)
-		return first == buffer ? tell_piece(head, buffer, result) : tell_message(head, buffer, count, result);
+		return first == buffer ? tell_piece(head, buffer, result, 0)
+				       : tell_message(head, buffer, count, result);
 	tell_message(head, message.header.vector, message.header.count, result);
 	if (messages > 1 && !bpf_probe_read_user(&message, sizeof(message), (void *)(buffer + sizeof(message))))
 		tell_message(head, message.header.vector, message.header.count, result);
@@ -186,6 +213,7 @@ static __noinline int opening_sent(struct flow *flow, __u64 bytes)
 		.peer_port = flow->key.peer_port,
 		.protocol = flow->key.protocol,
 		.netns = flow->netns,
+		.uid = flow->uid,
 	};
 
 	__builtin_memcpy(head.peer, flow->key.peer, sizeof(head.peer));
@@ -203,6 +231,7 @@ static __noinline int name_service_used(struct flow_key *key, __u32 netns, __u64
 		.peer_port = key->peer_port,
 		.protocol = key->protocol,
 		.netns = netns,
+		.uid = bpf_get_current_uid_gid(),
 	};
 
 	__builtin_memcpy(head.peer, key->peer, sizeof(head.peer));

@@ -5,6 +5,8 @@
 
 #include "executable.h"
 
+enum direction { SENT, RECEIVED };
+
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 extern void *bpf_cast_to_kern_ctx(void *context) __ksym __weak;
 

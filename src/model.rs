@@ -185,7 +185,9 @@ pub struct Connection {
     pub network_namespace: u32,
     /// Its first use by this process, nanoseconds of boot time.
     pub began: u64,
-    /// This process called `connect()`, or these are datagrams; false for an accepted connection, and for one that
+    /// Real user id when it began.
+    pub uid: u32,
+    /// This process called `connect()`, or sent the first datagram; false for an accepted connection, and for one that
     /// another process opened.
     pub opened: bool,
     /// Nothing more will come.

@@ -2,5 +2,5 @@
 mod heard;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    heard::hear(bytes, 6, 53, false);
+    heard::hear(bytes, 6, 53);
 });

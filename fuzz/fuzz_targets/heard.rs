@@ -6,14 +6,16 @@ use picosnitch::{
     names::Domains,
 };
 
-/// Bytes that a process sent, or received, through a socket to `port`, in pieces: each begins with a byte that is its length.
-pub fn hear(bytes: &[u8], protocol: u16, port: u16, received: bool) {
+/// Bytes that a process sent and received through a socket to `port`, in pieces: each begins with a byte that tells its
+/// length, and, with its highest bit, that it was received.
+pub fn hear(bytes: &[u8], protocol: u16, port: u16) {
     let mut domains = Domains::default();
     let mut rest = bytes;
     let mut time = 0;
     while let Some((length, after)) = rest.split_first() {
-        // Mostly large pieces.
-        let length = if *length < 16 { usize::from(*length) } else { after.len() };
+        let received = length & 0x80 != 0;
+        // Mostly the whole rest.
+        let length = if length & 0x7f < 64 { usize::from(length & 0x7f) } else { after.len() };
         let (piece, after) = after.split_at(length.min(after.len()));
         rest = after;
         time += 1;
@@ -22,6 +24,7 @@ pub fn hear(bytes: &[u8], protocol: u16, port: u16, received: bool) {
             time,
             process: ProcessId::default(),
             network_namespace: 1,
+            uid: 0,
             socket: 1,
             remote: Some([192, 0, 2, 1].into()),
             remote_port: port,

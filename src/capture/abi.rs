@@ -31,8 +31,8 @@ const _: () = {
     assert!(size_of::<types::socket_event>() == 104);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
-    assert!(size_of::<types::heard_event>() == 64);
-    assert!(size_of::<types::asked_event>() == 72 + 256 + 16 * 16);
+    assert!(size_of::<types::heard_event>() == 72);
+    assert!(size_of::<types::asked_event>() == 80 + 256 + 16 * 16);
 };
 
 impl From<types::process_id> for ProcessId {

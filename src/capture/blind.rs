@@ -86,7 +86,7 @@ const PEER_OF_RAW: &str = "the peers of raw and ping sockets (their bytes are co
 const SECOND: &str = "what happens while a hook on the same CPU is interrupted (it is counted and reported)";
 const FIRST_OF_RAW: &str = "the peers of what the first raw or ping socket after the start sends at once, before the hooks on \
                             packets are attached (its bytes are counted)";
-const ASKED: &str =
+pub(super) const ASKED: &str =
     "the names that processes ask their C library for (answers of name servers are still seen)";
 const EARLY_FAILURE: &str = "TCP connects that fail before the first packet (no route, no permission)";
 

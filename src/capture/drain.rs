@@ -17,7 +17,7 @@ use super::{
     Capture, CaptureError,
     abi::{FlowKey, types},
     event::{Event, SocketEvent},
-    known::{Known, is_young, peer, peer_of},
+    known::{Known, connection, is_young, peer, peer_of},
     newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve, newcomer},
     sockets::Sockets,
     table::{Buffers, Entry, Flows},
@@ -41,8 +41,6 @@ const TABLE_ENTRIES: usize = 65_536;
 pub struct FlowDelta {
     /// Which connection it is.
     pub connection: Connection,
-    /// Real user id when the flow began.
-    pub uid: u32,
     /// Id of the process's version 2 cgroup when the flow began.
     pub cgroup: u64,
     /// With whom; the domain is not known here.
@@ -399,15 +397,7 @@ impl Capture {
             received
         };
         FlowDelta {
-            connection: Connection {
-                process: key.process,
-                socket: key.socket,
-                network_namespace: flow.netns,
-                began: flow.first,
-                opened: flow.stream == 0 || flow.connects > 0,
-                ended,
-            },
-            uid: flow.uid,
+            connection: connection(entry, ended),
             cgroup: flow.cgroup,
             peer: peer(entry, known),
             amounts: Amounts {

@@ -16,6 +16,9 @@ const SENT: u16 = types::heard_kind::HEARD_SENT.0 as u16;
 const RECEIVED: u16 = types::heard_kind::HEARD_RECEIVED.0 as u16;
 const ASKED: u16 = types::heard_kind::HEARD_ASKED.0 as u16;
 
+/// Events that are taken at once.
+const MOST_AT_ONCE: usize = 2048;
+
 /// Something that may tell the name of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
@@ -25,6 +28,8 @@ pub struct Heard {
     pub process: ProcessId,
     /// Network namespace (`ns_common.inum`).
     pub network_namespace: u32,
+    /// Real user id of the process.
+    pub uid: u32,
     /// Inode number of the socket; 0 for a question to the C library.
     pub socket: u64,
     /// The other end; `None` when unknown.
@@ -72,6 +77,7 @@ impl Heard {
             time: head.time,
             process: head.process.into(),
             network_namespace: head.netns,
+            uid: head.uid,
             socket: head.socket,
             remote: abi::address(head.peer),
             remote_port: head.peer_port,
@@ -117,10 +123,12 @@ impl Capture {
     /// # Errors
     /// When the ring buffer cannot be read.
     pub fn hear(&self) -> Result<Vec<Heard>, CaptureError> {
-        self.listener
-            .ring
-            .consume()
-            .map_err(CaptureError::bpf("the ring buffer for names cannot be read"))?;
+        // Not until it is empty: who fills it may be quicker. The rest keeps it readable.
+        let taken = self.listener.ring.consume_raw_n(MOST_AT_ONCE);
+        if taken < 0 {
+            let error = libbpf_rs::Error::from_raw_os_error(-taken);
+            return Err(CaptureError::bpf("the ring buffer for names cannot be read")(error));
+        }
         Ok(std::mem::take(&mut *self.listener.heard.borrow_mut()))
     }
 }
@@ -132,7 +140,7 @@ mod tests {
     #[test]
     fn an_event_that_is_cut_short_is_refused() {
         for kind in [SENT, RECEIVED, ASKED, 9] {
-            for length in 0..70 {
+            for length in 0..78 {
                 let mut bytes = vec![0; length];
                 if length >= 56 {
                     bytes[52..54].copy_from_slice(&kind.to_ne_bytes());

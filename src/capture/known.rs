@@ -10,7 +10,7 @@ use super::{
     event::{OpenSocket, SocketEvent},
     table::Entry,
 };
-use crate::model::{Peer, boot_time};
+use crate::model::{Connection, Peer, boot_time};
 
 /// How long a flow waits for its local end or its peer to become known.
 const HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
@@ -119,6 +119,22 @@ fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protoco
         local_port: i32::from(local.1),
         remote_port: i32::from(remote.1),
         ..Peer::default()
+    }
+}
+
+/// Bit of `flow.expires`: the other end spoke first (bpf/abi.h).
+const ADDRESSED: u8 = 2;
+
+/// Which connection a flow is.
+pub(super) fn connection(Entry { key, flow, .. }: &Entry, ended: bool) -> Connection {
+    Connection {
+        process: key.process,
+        socket: key.socket,
+        network_namespace: flow.netns,
+        uid: flow.uid,
+        began: flow.first,
+        opened: flow.connects > 0 || flow.stream == 0 && flow.expires & ADDRESSED == 0,
+        ended,
     }
 }
 

@@ -13,6 +13,9 @@ use super::{Capture, CaptureError};
 /// C libraries that are listened to at a time: one for each distribution that containers come from.
 const MOST_LIBRARIES: usize = 64;
 
+/// Functions of one that are listened to: each may come in two versions.
+const MOST_FUNCTIONS: usize = 6;
+
 /// A function of a C library that tells the addresses of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Function {
@@ -47,10 +50,10 @@ impl Function {
     }
 }
 
-/// What is attached to each library, and when (a number that grows).
+/// What is attached to each library, and whether it is one of the host's.
 #[derive(Default)]
 pub(super) struct Libraries {
-    links: HashMap<u64, Vec<Link>>,
+    links: HashMap<u64, (bool, Vec<Link>)>,
 }
 
 impl Capture {
@@ -60,43 +63,51 @@ impl Capture {
     }
 
     /// Hears what any process asks the C library that `library` is open on: its functions lie at these offsets (bytes
-    /// from the beginning of the file). Of too many libraries, the one with the smallest `number` is given up.
+    /// from the beginning of the file). Of too many libraries, the one with the smallest `number` is given up, of the host's
+    /// (`is_ours`) only when there are no others.
     ///
     /// # Errors
     /// When the kernel refuses: the file lies on a file system that cannot be listened to, or an offset is no instruction.
+    /// What could be attached before stays.
     pub fn hear_library(
         &mut self,
-        number: u64,
+        (number, is_ours): (u64, bool),
         library: BorrowedFd<'_>,
         offsets: &[(Function, u64)],
     ) -> Result<(), CaptureError> {
         let path = format!("/proc/self/fd/{}", library.as_raw_fd());
         let mut links = Vec::new();
-        for (function, offset) in offsets {
+        let mut refused = None;
+        for (function, offset) in offsets.iter().take(MOST_FUNCTIONS) {
             for (at, name) in function.programs().into_iter().enumerate() {
-                let failed = || CaptureError::bpf(format!("{} cannot be listened to", function.symbol()));
-                let program = self.skeleton.object().progs_mut().find(|program| program.name() == name);
-                let program =
-                    program.ok_or_else(|| failed()(libbpf_rs::Error::from_raw_os_error(libc::ENOENT)))?;
-                let options = UprobeOpts { retprobe: at == 1, ..UprobeOpts::default() };
-                let link = program
-                    .attach_uprobe_with_opts(
-                        -1,
-                        &path,
-                        usize::try_from(*offset).unwrap_or(usize::MAX),
-                        options,
-                    )
-                    .map_err(failed())?;
-                links.push(link);
+                match self.attach_to(&path, name, *offset, at == 1) {
+                    Ok(link) => links.push(link),
+                    Err(error) => {
+                        let what = format!("{} cannot be listened to", function.symbol());
+                        refused = Some(CaptureError::bpf(what)(error));
+                    }
+                }
             }
         }
         let libraries = &mut self.libraries.links;
-        libraries.insert(number, links);
-        if libraries.len() > MOST_LIBRARIES
-            && let Some(oldest) = libraries.keys().min().copied()
-        {
-            libraries.remove(&oldest);
+        libraries.insert(number, (is_ours, links));
+        if libraries.len() > MOST_LIBRARIES {
+            let oldest = libraries.iter().map(|(number, (is_ours, _))| (*is_ours, *number)).min();
+            oldest.and_then(|(_, number)| libraries.remove(&number));
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn attach_to(
+        &self,
+        path: &str,
+        program: &str,
+        offset: u64,
+        at_end: bool,
+    ) -> libbpf_rs::Result<Link> {
+        let program = self.skeleton.object().progs_mut().find(|known| known.name() == program);
+        let program = program.ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
+        let options = UprobeOpts { retprobe: at_end, ..UprobeOpts::default() };
+        program.attach_uprobe_with_opts(-1, path, usize::try_from(offset).unwrap_or(usize::MAX), options)
     }
 }

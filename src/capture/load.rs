@@ -172,6 +172,10 @@ impl Capture {
         &self.blind_spots
     }
 
+    pub(super) fn add_blind_spot(&mut self, spot: BlindSpot) {
+        self.blind_spots.push(spot);
+    }
+
     /// The same for people: several hooks may see one thing from different sides, which is said once.
     pub fn unseen(&self) -> Vec<&BlindSpot> {
         let mut unseen: Vec<&BlindSpot> = Vec::new();

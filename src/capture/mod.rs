@@ -18,6 +18,7 @@ mod losses;
 mod newcomers;
 mod open;
 mod probe;
+pub mod return_probe;
 mod sockets;
 mod table;
 mod unwatched;

@@ -7,7 +7,7 @@ use super::{
     Capture, CaptureError,
     drain::FlowDelta,
     event::OpenSocket,
-    known::{peer, peer_of_socket},
+    known::{connection, peer, peer_of_socket},
 };
 use crate::model::{Amounts, Connection};
 
@@ -45,15 +45,7 @@ impl Capture {
             let more = self.drain.sockets.charged(key.socket, key.process);
             let more = if flow.stream != 0 && more > 0 && charged.insert(key.socket) { more } else { 0 };
             open.flows.push(FlowDelta {
-                connection: Connection {
-                    process: key.process,
-                    socket: key.socket,
-                    network_namespace: flow.netns,
-                    began: flow.first,
-                    opened: flow.stream == 0 || flow.connects > 0,
-                    ended: false,
-                },
-                uid: flow.uid,
+                connection: connection(entry, false),
                 cgroup: flow.cgroup,
                 peer: peer(entry, &known),
                 amounts: Amounts { connections: 0, sent: seen.sent, received: seen.received + more },
@@ -73,9 +65,9 @@ impl Capture {
                         process: socket.socket.process,
                         socket: socket.socket.socket,
                         network_namespace: socket.network_namespace,
+                        uid: socket.uid,
                         ..Connection::default()
                     },
-                    uid: socket.uid,
                     cgroup: socket.cgroup,
                     peer: peer_of_socket(&socket),
                     amounts: Amounts::default(),

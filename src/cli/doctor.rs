@@ -32,7 +32,7 @@ pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     // The real thing: loaded, attached, and detached again at the end.
-    let capture = match Capture::start(&Settings { ring_buffer_pages: 16 }) {
+    let mut capture = match Capture::start(&Settings { ring_buffer_pages: 16 }) {
         Ok(capture) => capture,
         Err(error) => {
             let why = crate::error_chain(&error);
@@ -44,6 +44,7 @@ pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    capture.try_return_probes();
     let features = capture.features();
     let means = [
         ("tracepoints that tell every send and receive (6.3 and later)", features.has_length_tracepoints()),

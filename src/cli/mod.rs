@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use anyhow::Context;
 
 use crate::{
-    capture,
+    capture::{self, return_probe},
     roles::{notifier, reader, recorder},
     selftest::actor,
 };
@@ -113,6 +113,7 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             let tgid = arguments.first().and_then(|argument| argument.to_str()?.parse().ok());
             Ok(reader::run(tgid.context("the reader needs a process id")?)?)
         }
+        Some(return_probe::ROLE) => Ok(return_probe::run()),
         Some("notifier") => Ok(notifier::run(arguments)?),
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),

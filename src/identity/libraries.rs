@@ -3,8 +3,8 @@
 use std::{
     collections::{HashSet, VecDeque},
     fs::{self, File},
-    io,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, BufRead, BufReader, Read},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
@@ -20,6 +20,10 @@ const MOST_LOOKED_AT: usize = 8192;
 const MOST_FOUND: usize = 1024;
 /// Processes that wait to be looked at.
 const MOST_WAITING: usize = 256;
+/// Bytes of the memory maps of a process that are read.
+const MOST_MAPS: u64 = 4 * 1024 * 1024;
+/// After so long all programs are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// How long after its execve a program has loaded its libraries.
 const LOADED: Duration = Duration::from_millis(400);
 
@@ -29,13 +33,22 @@ type Program = (FileIdentity, u32);
 /// A library: device and inode number as /proc/PID/maps has them.
 type Library = (String, String);
 
+/// What the thread answers.
+enum Answer {
+    /// A library, and whether the host uses it.
+    Found(File, bool),
+    /// This program could not be looked at.
+    Missed(Program),
+}
+
 /// Finds C libraries. Files are opened by a thread of its own, which may wait for dead file systems.
 pub struct Libraries {
     looked_at: HashSet<Program>,
-    waiting: VecDeque<(u32, Instant)>,
+    forgotten: Instant,
+    waiting: VecDeque<(u32, Program, Instant)>,
     /// Processes for the thread.
-    processes: SyncSender<u32>,
-    found: Receiver<File>,
+    processes: SyncSender<(u32, Program)>,
+    answers: Receiver<Answer>,
 }
 
 impl Libraries {
@@ -45,79 +58,99 @@ impl Libraries {
     /// When it cannot be started.
     pub fn start() -> io::Result<Self> {
         let (processes, to_look_at) = sync_channel(MOST_WAITING);
-        let (send, found) = sync_channel(16);
+        let (send, answers) = sync_channel(MOST_WAITING);
         thread::Builder::new().name("libraries".into()).spawn(move || {
             let mut known = HashSet::new();
-            for process in to_look_at {
-                for file in look_at(process, &mut known) {
-                    if send.send(file).is_err() {
+            for (process, program) in to_look_at {
+                let found = look_at(process, &mut known);
+                let missed = found.is_none().then_some(Answer::Missed(program));
+                let found = found.into_iter().flatten().map(|(file, is_ours)| Answer::Found(file, is_ours));
+                for answer in found.chain(missed) {
+                    if send.send(answer).is_err() {
                         return;
                     }
                 }
             }
         })?;
-        Ok(Self { looked_at: HashSet::new(), waiting: VecDeque::new(), processes, found })
+        let (looked_at, waiting) = (HashSet::new(), VecDeque::new());
+        Ok(Self { looked_at, forgotten: Instant::now(), waiting, processes, answers })
     }
 
     /// A process runs this program: since `now`, or for longer.
     pub fn runs(&mut self, event: &ProcessEvent, now: Instant) {
         let program = (event.executable, event.mount_namespace);
+        // Its library may be another one by now.
+        if self.looked_at.len() > MOST_LOOKED_AT || now.duration_since(self.forgotten) > LOOK_AGAIN {
+            self.looked_at.clear();
+            self.forgotten = now;
+        }
         if event.kernel || self.waiting.len() >= MOST_WAITING || !self.looked_at.insert(program) {
             return;
         }
-        if self.looked_at.len() > MOST_LOOKED_AT {
-            self.looked_at.clear();
-        }
-        self.waiting.push_back((event.id.tgid, now + LOADED));
+        self.waiting.push_back((event.id.tgid, program, now + LOADED));
     }
 
-    /// Libraries that were found since the last call. A program that ended too early is looked at when it comes again.
-    pub fn take(&mut self, now: Instant) -> Vec<File> {
-        while let Some((process, due)) = self.waiting.front() {
-            if *due > now || self.processes.try_send(*process).is_err() {
+    /// Libraries that were found since the last call, and whether the host uses them. A program that ended too early is
+    /// looked at when it comes again.
+    pub fn take(&mut self, now: Instant) -> Vec<(File, bool)> {
+        while let Some((process, program, due)) = self.waiting.front() {
+            if *due > now || self.processes.try_send((*process, *program)).is_err() {
                 break;
             }
             self.waiting.pop_front();
         }
-        self.found.try_iter().collect()
+        let mut found = Vec::new();
+        for answer in self.answers.try_iter() {
+            match answer {
+                Answer::Found(file, is_ours) => found.push((file, is_ours)),
+                Answer::Missed(program) => {
+                    self.looked_at.remove(&program);
+                }
+            }
+        }
+        found
     }
 }
 
-/// The C libraries of a process that are not known yet.
-fn look_at(process: u32, known: &mut HashSet<Library>) -> Vec<File> {
-    // Bytes: other libraries may have any name.
-    let Ok(maps) = fs::read(format!("/proc/{process}/maps")) else { return Vec::new() };
-    let maps = String::from_utf8_lossy(&maps);
+/// The C libraries of a process that are not known yet, each with whether the host uses it; `None` when the process is gone.
+fn look_at(process: u32, known: &mut HashSet<Library>) -> Option<Vec<(File, bool)>> {
+    let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+    let is_ours = namespace(&process.to_string())? == namespace("self")?;
+    let maps = File::open(format!("/proc/{process}/maps")).ok()?.take(MOST_MAPS);
     let mut files = Vec::new();
-    for (range, library) in maps.lines().filter_map(c_library) {
+    // Bytes: other libraries may have any name.
+    for line in BufReader::new(maps).split(b'\n') {
+        let line = line.ok()?;
+        let line = String::from_utf8_lossy(&line);
+        let Some((range, library)) = c_library(&line) else { continue };
         if known.len() >= MOST_FOUND {
             known.clear();
         }
-        if !known.insert(library) {
-            continue;
+        if known.insert(library) {
+            files.extend(open(process, range).map(|file| (file, is_ours)));
         }
-        // The mapped file itself, whatever has that name by now (proc_pid_map_files(5)).
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(format!("/proc/{process}/map_files/{range}"));
-        // Whoever reads it must not have to wait for it.
-        let is_local = |file: &File| {
-            let remote = [FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC];
-            fstatfs(file).is_ok_and(|found| !remote.contains(&found.filesystem_type()))
-        };
-        files.extend(file.ok().filter(is_local));
     }
-    files
+    Some(files)
+}
+
+/// The file that is mapped there, whatever has its name by now (proc_pid_map_files(5)). Whoever reads it must not have to
+/// wait for it, so it has to be a local one.
+fn open(process: u32, range: &str) -> Option<File> {
+    let open = |path: String, flags| File::options().read(true).custom_flags(flags).open(path);
+    let place = open(format!("/proc/{process}/map_files/{range}"), libc::O_PATH).ok()?;
+    let remote = [FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC];
+    if remote.contains(&fstatfs(&place).ok()?.filesystem_type()) {
+        return None;
+    }
+    open(format!("/proc/self/fd/{}", place.as_raw_fd()), libc::O_NONBLOCK).ok()
 }
 
 /// The address range and the identity of a C library from a line of /proc/PID/maps; only of the part with its code.
 fn c_library(line: &str) -> Option<(&str, Library)> {
-    let mut fields = line.split_whitespace();
-    let (range, rights, _, device, inode) =
-        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let path = fields.next()?;
-    let name = path.rsplit('/').next()?;
+    let mut fields = line.splitn(6, ' ');
+    let mut field = || fields.next();
+    let (range, rights, _, device, inode) = (field()?, field()?, field()?, field()?, field()?);
+    let name = field()?.trim_start().rsplit('/').next()?;
     // glibc, before 2.34 with its version; musl, which is its own loader.
     let is_c_library =
         ["libc.so", "libc-", "ld-musl-", "libc.musl-"].iter().any(|start| name.starts_with(start));
@@ -135,6 +168,7 @@ mod tests {
             ("r-xp", "/usr/lib/x86_64-linux-gnu/libc.so.6", true),
             ("r-xp", "/lib/x86_64-linux-gnu/libc-2.31.so (deleted)", true),
             ("r-xp", "/lib/ld-musl-x86_64.so.1", true),
+            ("r-xp", "     /home/u/My App/libc.so.6", true),
             ("r--p", "/usr/lib/x86_64-linux-gnu/libc.so.6", false),
             ("r-xp", "/usr/lib/libcrypto.so.3", false),
             ("r-xp", "[vdso]", false),
@@ -147,8 +181,9 @@ mod tests {
     #[test]
     fn the_library_of_this_process_is_found_once() {
         let mut known = HashSet::new();
-        assert_eq!(look_at(std::process::id(), &mut known).len(), 1);
-        assert!(look_at(std::process::id(), &mut known).is_empty());
-        assert!(look_at(u32::MAX, &mut known).is_empty());
+        let mut found = || look_at(std::process::id(), &mut known).unwrap();
+        assert!(matches!(found().as_slice(), [(_, true)]));
+        assert!(found().is_empty());
+        assert!(look_at(u32::MAX, &mut known).is_none());
     }
 }

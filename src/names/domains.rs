@@ -51,6 +51,12 @@ const PORT_LLMNR: u16 = 5355;
 /// Which connection: its socket, and the address and port of its other end.
 type End = (u64, IpAddr, u16);
 
+/// A network namespace, and whose requests: a user may be deceived by nobody but root, and by oneself.
+type Namespace = (u32, u32);
+
+/// The user whose requests count for everybody.
+const ROOT: u32 = 0;
+
 /// A domain, and how it is known.
 pub type Known = (Bytes, DomainSource);
 
@@ -73,6 +79,7 @@ type Questions = Vec<(u16, Bytes, u16)>;
 struct Waiting {
     process: ProcessId,
     network_namespace: u32,
+    uid: u32,
     /// When it began, nanoseconds of boot time.
     began: u64,
 }
@@ -80,7 +87,7 @@ struct Waiting {
 /// What is known of names, from what was heard.
 pub struct Domains {
     processes: LruCache<ProcessId, Scope>,
-    namespaces: LruCache<u32, Scope>,
+    namespaces: LruCache<Namespace, Scope>,
     questions: LruCache<(ProcessId, u64), Questions>,
     streams: LruCache<(ProcessId, u64, bool), Framing>,
     greetings: LruCache<End, Greeting>,
@@ -135,7 +142,7 @@ impl Domains {
     pub fn resolved(&mut self, network_namespace: u32, time: u64, name: Bytes, addresses: &[IpAddr]) {
         let request = Request::new(name, time, ASKED_SECONDS, DomainSource::Dns);
         for address in addresses {
-            self.learn_namespace(network_namespace, *address, &request);
+            self.learn_namespace((network_namespace, ROOT), *address, &request);
         }
     }
 
@@ -155,9 +162,12 @@ impl Domains {
         if !flow.connection.opened || flow.connection.socket == 0 {
             return false;
         }
-        let Connection { process, network_namespace, began, .. } = flow.connection;
-        let waiting = Waiting { process, network_namespace, began };
-        if let Answer::One(request) = self.asked(&waiting, address) {
+        let Connection { process, network_namespace, uid, began, .. } = flow.connection;
+        let waiting = Waiting { process, network_namespace, uid, began };
+        // What a connection was opened for already may be said better by the next one itself.
+        if let Answer::One(request) = self.asked(&waiting, address)
+            && request.is_unused()
+        {
             request.mark_used();
             let known = (request.name.clone(), request.source);
             (flow.peer.domain, flow.peer.domain_source) = known.clone();
@@ -189,10 +199,13 @@ impl Domains {
         let Some(waiting) = self.waiting.get(&end).copied() else { return Settled::Unknown };
         let answer = self.asked(&waiting, address);
         let said = self.said.get(&end).cloned();
+        let is_young = now.saturating_sub(waiting.began) < YOUNG;
         let known = match (answer, said) {
-            (Answer::One(request), _) | (Answer::Expired(request), None) => {
+            (Answer::One(request), said) => {
+                let known = (request.name.clone(), request.source);
+                let is_its_first = request.is_unused();
                 request.mark_used();
-                (request.name.clone(), request.source)
+                said.filter(|(name, _)| *name != known.0 && !is_its_first).unwrap_or(known)
             }
             // One of those that its process asked for: then it is that one.
             (Answer::Several(possible), Some((name, source))) => {
@@ -204,15 +217,17 @@ impl Domains {
                     None => (name, source),
                 }
             }
-            (Answer::Several(_), None) if now.saturating_sub(waiting.began) < YOUNG => return Settled::Soon,
-            (Answer::Several(_), None) => return Settled::Unknown,
             (Answer::Expired(_) | Answer::Unknown, Some(known)) => known,
-            (Answer::Unknown, None) => {
-                let scope = self.namespaces.get_mut(&waiting.network_namespace);
-                let request = scope.and_then(|scope| scope.certain_name(address, waiting.began));
-                let Some(request) = request else { return Settled::Unknown };
-                (request.name.clone(), DomainSource::Namespace)
-            }
+            (Answer::Several(_), None) if is_young => return Settled::Soon,
+            (Answer::Several(_), None) => return Settled::Unknown,
+            // Its greeting may be on its way.
+            (Answer::Expired(_), None) if is_young => return Settled::Soon,
+            (Answer::Expired(request), None) => (request.name.clone(), request.source),
+            (Answer::Unknown, None) => match self.asked_by_others(&waiting, address) {
+                Some(_) if is_young => return Settled::Soon,
+                Some(name) => (name, DomainSource::Namespace),
+                None => return Settled::Unknown,
+            },
         };
         self.waiting.remove(&end);
         self.said.remove(&end);
@@ -226,17 +241,28 @@ impl Domains {
         scope.map(|scope| scope.name(address, waiting.began)).unwrap_or_default()
     }
 
+    /// The only name that others of the same user, or root, had found out in the network namespace.
+    fn asked_by_others(&mut self, waiting: &Waiting, address: IpAddr) -> Option<Bytes> {
+        let mut of = |uid| {
+            let scope = self.namespaces.get_mut(&(waiting.network_namespace, uid))?;
+            Some(scope.certain_name(address, waiting.began)?.name.clone())
+        };
+        match (of(waiting.uid), of(ROOT)) {
+            (Some(name), Some(other)) => (name == other).then_some(name),
+            (name, other) => name.or(other),
+        }
+    }
+
     /// The process of `heard` has found out that `address` belongs to a name.
     fn learn(&mut self, heard: &Heard, address: IpAddr, request: &Rc<Request>) {
         let scope = self.processes.entry(heard.process).or_insert_with(|| Scope::new(PROCESS_ADDRESSES));
         scope.add(address, request);
-        self.learn_namespace(heard.network_namespace, address, request);
+        self.learn_namespace((heard.network_namespace, heard.uid), address, request);
     }
 
     /// Somebody in a network namespace has found out that `address` belongs to a name.
-    fn learn_namespace(&mut self, network_namespace: u32, address: IpAddr, request: &Rc<Request>) {
-        let scope =
-            self.namespaces.entry(network_namespace).or_insert_with(|| Scope::new(NAMESPACE_ADDRESSES));
+    fn learn_namespace(&mut self, namespace: Namespace, address: IpAddr, request: &Rc<Request>) {
+        let scope = self.namespaces.entry(namespace).or_insert_with(|| Scope::new(NAMESPACE_ADDRESSES));
         scope.add(address, request);
         self.learned += 1;
         if self.learned.is_multiple_of(COUNT_EVERY) {
@@ -306,16 +332,18 @@ impl Domains {
     /// Whether this process asked for that, through that socket: whatever else comes, it will not believe either. Multicast
     /// answers come from anybody, so they may only speak of what is theirs.
     fn is_answer(&mut self, heard: &Heard, message: &Message) -> bool {
-        let only = |is_theirs: fn(&[u8]) -> bool| message.names.iter().all(|named| is_theirs(&named.name));
-        if heard.remote_port == PORT_MDNS {
-            return only(|name| name.ends_with(b".local"));
-        }
+        let only =
+            |is_theirs: &dyn Fn(&[u8]) -> bool| message.names.iter().all(|named| is_theirs(&named.name));
         let Some(questions) = self.questions.get(&(heard.process, heard.socket)) else { return false };
+        if heard.remote_port == PORT_MDNS {
+            let is_asked = |name: &[u8]| questions.iter().any(|(_, asked, _)| asked == name);
+            return only(&|name| name.ends_with(b".local") && is_asked(name));
+        }
         let asked = questions.iter().any(|(id, name, kind)| {
             *id == message.id
                 && message.question.as_ref().is_some_and(|(asked, of)| (asked, of) == (name, kind))
         });
-        asked && (heard.remote_port != PORT_LLMNR || only(|name| !name.contains(&b'.')))
+        asked && (heard.remote_port != PORT_LLMNR || only(&|name| !name.contains(&b'.')))
     }
 
     fn greet(&mut self, heard: &Heard, bytes: &[u8], left_out: u32) {

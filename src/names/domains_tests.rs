@@ -6,6 +6,7 @@ use super::*;
 use crate::model::{Amounts, Peer};
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 const SECOND: u64 = 1_000_000_000;
 
 fn process(number: u32) -> ProcessId {
@@ -17,6 +18,7 @@ fn heard(process_number: u32, second: u64, said: Said) -> Heard {
         time: second * SECOND,
         process: process(process_number),
         network_namespace: 7,
+        uid: 1000,
         socket: 50,
         remote: Some("192.0.2.53".parse().unwrap()),
         remote_port: 53,
@@ -58,6 +60,7 @@ fn flow(process_number: u32, socket: u64, second: u64) -> Flow {
             process: process(process_number),
             socket,
             network_namespace: 7,
+            uid: 1000,
             began: second * SECOND,
             opened: true,
             ended: false,
@@ -161,6 +164,17 @@ fn others_in_the_namespace_count_last_and_other_namespaces_not_at_all() {
     assert_eq!(name(&mut domains, flow(2, 103, 311)), None);
     greet(&mut domains, 104, "b.example");
     assert_eq!(name(&mut domains, flow(2, 104, 11)), is("b.example", DomainSource::Tls));
+    // Another user, who might lie; root does not.
+    let mut of_another = flow(4, 110, 11);
+    of_another.connection.uid = 1001;
+    assert_eq!(name(&mut domains, of_another), None);
+    let of_root = |said| Heard { uid: 0, ..heard(9, 10, said) };
+    domains.hear(&of_root(Said::Asked(b"r.example".to_vec(), vec![OTHER])));
+    let mut to_other = flow(4, 111, 11);
+    to_other.peer.remote_address = Some(OTHER);
+    assert!(domains.name(&mut to_other));
+    let known = domains.settle(111, OTHER, 443, u64::MAX);
+    assert_eq!(known, Settled::Known((b"r.example".to_vec(), DomainSource::Namespace)));
     // Two names: it may be either.
     resolve(&mut domains, 3, 12, "c.example", 300);
     assert_eq!(name(&mut domains, flow(2, 105, 13)), None);
@@ -200,6 +214,9 @@ fn multicast_speaks_of_local_names_only() {
     domains.hear(&multicast("bank.example"));
     assert_eq!(name(&mut domains, flow(1, 100, 11)), None);
     domains.hear(&multicast("Printer.local"));
+    assert_eq!(name(&mut domains, flow(1, 102, 11)), None, "nobody asked");
+    domains.hear(&Heard { remote_port: PORT_MDNS, ..heard(1, 10, Said::Sent(query("printer.local"), 0)) });
+    domains.hear(&multicast("Printer.local"));
     assert_eq!(name(&mut domains, flow(1, 101, 11)), is("printer.local", DomainSource::Dns));
 }
 
@@ -224,6 +241,17 @@ fn what_has_expired_gives_way_to_what_the_connection_says() {
     greet(&mut domains, 100, "b.example");
     assert_eq!(name(&mut domains, flow(1, 100, 10_000)), is("b.example", DomainSource::Tls));
     assert_eq!(name(&mut domains, flow(1, 101, 10_000)), is("a.example", DomainSource::Dns));
+}
+
+#[test]
+fn a_second_connection_may_say_better_what_it_is_for() {
+    let mut domains = Domains::default();
+    ask(&mut domains, 1, 10, "a.example");
+    assert_eq!(name(&mut domains, flow(1, 100, 11)), is("a.example", DomainSource::Asked));
+    // What it looked up since nobody has heard.
+    greet(&mut domains, 101, "b.example");
+    assert_eq!(name(&mut domains, flow(1, 101, 12)), is("b.example", DomainSource::Tls));
+    assert_eq!(name(&mut domains, flow(1, 102, 13)), is("a.example", DomainSource::Asked));
 }
 
 #[test]

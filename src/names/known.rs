@@ -6,8 +6,9 @@ use hashlink::LruCache;
 
 use crate::model::{Bytes, DomainSource};
 
-/// Requests for one address that are remembered: of more, the last ones.
+/// Requests for one address that are remembered, and of one scope: of more, the last ones.
 const MOST_REQUESTS: usize = 64;
+const MOST_OF_SCOPE: usize = 8192;
 const SECOND: u64 = 1_000_000_000;
 /// After so long the connections that followed a request are known.
 const SETTLED: u64 = 10 * SECOND;
@@ -38,6 +39,21 @@ impl Request {
     pub fn mark_used(&self) {
         self.used.set(true);
     }
+
+    /// Whether no connection was opened because of it.
+    pub fn is_unused(&self) -> bool {
+        !self.used.get()
+    }
+
+    /// Whether this is what the C library asked a name server on behalf of `asked`: the same name with a search domain
+    /// (resolv.conf(5)).
+    fn is_step_of(&self, asked: &Self) -> bool {
+        let rest = self.name.strip_prefix(asked.name.as_slice());
+        self.source == DomainSource::Dns
+            && asked.source == DomainSource::Asked
+            && self.is_unused()
+            && rest.is_some_and(|rest| rest.starts_with(b"."))
+    }
 }
 
 /// What an address is called.
@@ -58,32 +74,45 @@ pub enum Answer {
 pub struct Scope {
     /// Requests that found the address, in the order of their times.
     addresses: LruCache<IpAddr, Vec<Rc<Request>>>,
+    /// All of them.
+    count: usize,
 }
 
 impl Scope {
     /// Nothing is known; at most so many addresses will be.
     pub fn new(most: usize) -> Self {
-        Self { addresses: LruCache::new(most) }
+        Self { addresses: LruCache::new(most), count: 0 }
     }
 
     /// Requests that are remembered, counted once for each of their addresses.
     pub fn len(&self) -> usize {
-        self.addresses.iter().map(|(_, requests)| requests.len()).sum()
+        self.count
     }
 
     /// Remembers that a request found this address.
     pub fn add(&mut self, address: IpAddr, request: &Rc<Request>) {
         if !self.addresses.contains_key(&address) {
+            while self.addresses.len() >= self.addresses.capacity() || self.count >= MOST_OF_SCOPE {
+                let Some((_, forgotten)) = self.addresses.remove_lru() else { break };
+                self.count -= forgotten.len();
+            }
             self.addresses.insert(address, Vec::new());
         }
         let Some(requests) = self.addresses.get_mut(&address) else { return };
+        self.count -= requests.len();
         // Connections become known a moment after they were opened, and an earlier request may be theirs.
         let settled = request.time.saturating_sub(SETTLED);
-        requests.retain(|known| known.name != request.name || known.time > settled);
+        requests.retain(|known| {
+            known.time > settled && !known.is_step_of(request)
+                || known.time <= settled && known.name != request.name
+        });
         if requests.len() == MOST_REQUESTS {
-            requests.remove(0);
+            let same = requests.iter().position(|known| known.name == request.name);
+            requests.remove(same.unwrap_or(0));
         }
-        requests.push(Rc::clone(request));
+        let at = requests.partition_point(|known| known.time <= request.time);
+        requests.insert(at, Rc::clone(request));
+        self.count += requests.len();
     }
 
     /// What the address was called at `time`, nanoseconds of boot time.
@@ -100,7 +129,7 @@ impl Scope {
             ([only], _) => return Answer::One(Rc::clone(only)),
             _ => {}
         }
-        let mut unused = live.iter().filter(|request| !request.used.get());
+        let mut unused = live.iter().filter(|request| request.is_unused());
         match (unused.next(), unused.next()) {
             (Some(only), None) => Answer::One(Rc::clone(only)),
             _ => Answer::Several(live),
@@ -209,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn a_search_domain_makes_no_second_name() {
+        let mut scope = Scope::new(8);
+        ask(&mut scope, "db.corp.example", 1, 60, &[ADDRESS]);
+        scope.add(ADDRESS, &Request::new(b"db".to_vec(), 2 * SECOND, 60, DomainSource::Asked));
+        assert_eq!(connect(&mut scope, ADDRESS, 3), ["db"]);
+        assert_eq!(scope.len(), 1);
+    }
+
+    #[test]
+    fn one_name_does_not_push_out_another() {
+        let mut scope = Scope::new(8);
+        ask(&mut scope, "a", 1, 600, &[ADDRESS]);
+        for _ in 0..100 {
+            ask(&mut scope, "b", 2, 600, &[ADDRESS]);
+        }
+        assert_eq!(connect(&mut scope, ADDRESS, 3).len(), 2);
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut scope = Scope::new(8);
         for number in 0..100_u8 {
@@ -222,5 +270,14 @@ mod tests {
             ask(&mut scope, "0", second, 60, &[OTHER]);
         }
         assert!(scope.addresses.get(&OTHER).unwrap().len() <= 11);
+        let mut scope = Scope::new(4096);
+        for number in 0..1000_u32 {
+            for second in 0..20 {
+                ask(&mut scope, &second.to_string(), second, 60, &[number.to_be_bytes().into()]);
+            }
+        }
+        assert!(scope.len() <= MOST_OF_SCOPE + MOST_REQUESTS);
+        let counted: usize = scope.addresses.iter().map(|(_, requests)| requests.len()).sum();
+        assert_eq!(scope.len(), counted);
     }
 }

@@ -4,12 +4,15 @@ use std::{fs::File, io::Read};
 
 use object::{
     Endianness,
-    elf::{EM_X86_64, FileHeader64, STT_FUNC, STT_GNU_IFUNC},
+    elf::{EM_X86_64, FileHeader64, STT_FUNC},
     read::elf::{FileHeader, ProgramHeader, Sym},
 };
 
 /// The largest file that is looked into; the C libraries of all distributions are a tenth of it.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Functions of the wanted names that a library has: each may come in two versions.
+const MOST_FUNCTIONS: usize = 6;
 
 /// Bytes from the beginning of the file at which each function begins that the library offers under one of these names. Empty
 /// for a file that is no library of this kind of machine.
@@ -39,7 +42,7 @@ pub fn find(bytes: &[u8], names: &[&str]) -> Option<Vec<(usize, u64)>> {
     let table = sections.symbols(endian, bytes, object::elf::SHT_DYNSYM).ok()?;
     let mut found = Vec::new();
     for symbol in table.iter() {
-        if symbol.is_undefined(endian) || ![STT_FUNC, STT_GNU_IFUNC].contains(&symbol.st_type()) {
+        if symbol.is_undefined(endian) || symbol.st_type() != STT_FUNC {
             continue;
         }
         let Ok(name) = table.symbol_name(endian, symbol) else { continue };
@@ -52,6 +55,9 @@ pub fn find(bytes: &[u8], names: &[&str]) -> Option<Vec<(usize, u64)>> {
         });
         // Several versions of a symbol may be one function.
         found.extend(offset.map(|offset| (at, offset)).filter(|new| !found.contains(new)));
+        if found.len() > MOST_FUNCTIONS {
+            return None;
+        }
     }
     Some(found)
 }

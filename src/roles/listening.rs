@@ -20,7 +20,7 @@ pub struct Listening {
     /// `None` where they cannot be listened to.
     libraries: Option<Libraries>,
     /// Libraries whose functions the recorder looks for.
-    found: VecDeque<(u64, File)>,
+    found: VecDeque<(u64, bool, File)>,
     next: u64,
     pub resolved: Connecting,
 }
@@ -46,10 +46,10 @@ impl Listening {
     pub fn found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
         let files = self.libraries.as_mut().map(|libraries| libraries.take(now)).unwrap_or_default();
         let mut found = Vec::new();
-        for file in files {
+        for (file, is_ours) in files {
             let Ok(copy) = file.try_clone() else { continue };
             found.push((self.next, copy.into()));
-            self.found.push_back((self.next, file));
+            self.found.push_back((self.next, is_ours, file));
             self.next += 1;
             if self.found.len() > MOST_LIBRARIES {
                 self.found.pop_front();
@@ -58,10 +58,10 @@ impl Listening {
         found
     }
 
-    /// The library of a number that [`Listening::found`] gave out.
-    pub fn take(&mut self, number: u64) -> Option<File> {
-        let at = self.found.iter().position(|(of, _)| *of == number)?;
-        self.found.remove(at).map(|(_, file)| file)
+    /// The library of a number that [`Listening::found`] gave out, and whether the host uses it.
+    pub fn take(&mut self, number: u64) -> Option<(bool, File)> {
+        let at = self.found.iter().position(|(of, ..)| *of == number)?;
+        self.found.remove(at).map(|(_, is_ours, file)| (is_ours, file))
     }
 
     /// How many of these fit into one message.

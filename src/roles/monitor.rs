@@ -79,6 +79,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
             return Err(error.into());
         }
     };
+    capture.try_return_probes();
     let executables = match Executables::start(
         capture.file_probe()?,
         capture.unwatched()?,
@@ -140,8 +141,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
 /// The record of a program that was executed (`monitor.every_exe`).
 fn execution(event: &ProcessEvent) -> FlowDelta {
     FlowDelta {
-        connection: Connection { process: event.id, ..Connection::default() },
-        uid: event.uid,
+        connection: Connection { process: event.id, uid: event.uid, ..Connection::default() },
         cgroup: event.cgroup,
         peer: Peer { local_port: -1, remote_port: -1, ..Peer::default() },
         amounts: Amounts::default(),
@@ -399,8 +399,8 @@ impl Monitor {
     }
 
     fn hear_library(&mut self, number: u64, functions: &[(Function, u64)]) -> Result<(), MonitorError> {
-        let Some(library) = self.listening.take(number) else { return Ok(()) };
-        if let Err(error) = self.capture.hear_library(number, library.as_fd(), functions) {
+        let Some((is_ours, library)) = self.listening.take(number) else { return Ok(()) };
+        if let Err(error) = self.capture.hear_library((number, is_ours), library.as_fd(), functions) {
             let text = format!(
                 "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
                 crate::error_chain(&error)
@@ -424,7 +424,8 @@ impl Monitor {
                 continue; // long after the end of its process
             }
             let ancestry = process.map_or(&nobody, |process| &process.ancestry);
-            let place = (flow.uid, flow.connection.network_namespace, self.cgroups.path(flow.cgroup));
+            let place =
+                (flow.connection.uid, flow.connection.network_namespace, self.cgroups.path(flow.cgroup));
             let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
                 if !batch.is_empty() && matches!(introduction, Introduction::Forget(..)) {

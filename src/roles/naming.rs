@@ -12,6 +12,9 @@ use crate::{
     record::log_rules::LogRules,
 };
 
+/// An answer of systemd-resolved comes here so many nanoseconds, at most, after it reached who asked for it.
+const RESOLVED_BEFORE: u64 = 1_000_000_000;
+
 /// All that knows domains.
 pub struct Naming {
     domains: Domains,
@@ -47,8 +50,10 @@ impl Naming {
         let Some(resolved) = &mut self.resolved else { return true };
         match resolved.take() {
             Some(answers) => {
+                // Who asked may have connected by now.
+                let time = boot_time().saturating_sub(RESOLVED_BEFORE);
                 for (name, addresses) in answers {
-                    self.domains.resolved(resolved.network_namespace, boot_time(), name, &addresses);
+                    self.domains.resolved(resolved.network_namespace, time, name, &addresses);
                 }
                 true
             }

@@ -245,6 +245,9 @@ impl Recorder {
             ToRecorder::Resolved => {
                 if let Some(connection) = descriptor {
                     self.names.listen_to_resolved(connection);
+                } else {
+                    self.problems
+                        .report("The connection to systemd-resolved did not arrive: out of descriptors.");
                 }
             }
             ToRecorder::Library(number) => self.find_functions(channel, number, descriptor),
@@ -271,9 +274,13 @@ impl Recorder {
         let found =
             library.map(|library| names::symbols(&mut File::from(library), &symbols)).unwrap_or_default();
         let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
-        // Without room for the answer, the monitor asks again when it meets the library again.
         let answer = Channel::encode(&ToMonitor::Functions(number, functions));
-        let _ = answer.and_then(|answer| channel.send(&answer, None));
+        if !answer.and_then(|answer| channel.send(&answer, None)).is_ok_and(|sent| sent) {
+            self.problems.report(
+                "The monitor is too busy to hear of a C library: what programs ask it is not heard, so their connections \
+                 may lack the domain.",
+            );
+        }
     }
 
     fn close_window(&mut self, last: bool) {

@@ -30,6 +30,8 @@ use crate::{
 
 /// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
 const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Of what only tells names, no more than this: it must not push out traffic.
+const MOST_WAITING_NAMES: usize = 4 * 1024 * 1024;
 /// How long the recorder may take to open the log.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to write the log at the end.
@@ -149,18 +151,16 @@ impl Recorder {
     ) -> Result<(), MonitorError> {
         let fail = "the recorder cannot be told";
         let bytes = Channel::encode(message).map_err(io_error(fail))?;
-        if self.waiting_bytes > MOST_WAITING_BYTES {
-            match message {
-                ToRecorder::Flows(flows) => {
-                    self.lost_flows += flows.len() as u64;
-                    return Ok(());
-                }
-                ToRecorder::Heard(heard) => {
-                    self.lost_heard += heard.len() as u64;
-                    return Ok(());
-                }
-                _ => {}
+        match message {
+            ToRecorder::Flows(flows) if self.waiting_bytes > MOST_WAITING_BYTES => {
+                self.lost_flows += flows.len() as u64;
+                return Ok(());
             }
+            ToRecorder::Heard(heard) if self.waiting_bytes > MOST_WAITING_NAMES => {
+                self.lost_heard += heard.len() as u64;
+                return Ok(());
+            }
+            _ => {}
         }
         // Flows are dropped long before; whatever else is waiting cannot be.
         if self.waiting_bytes > 2 * MOST_WAITING_BYTES {

@@ -78,6 +78,7 @@ fn flow(talker: u32, socket: u64, sent: u64, received: u64) -> Flow {
             process: ProcessId { start: 1, tgid: 100 + talker, exec: 0 },
             socket,
             network_namespace: 1,
+            uid: 0,
             began: 5_000_000_000 + socket,
             opened: true,
             ended: false,
