@@ -150,7 +150,7 @@ struct {
 } unwatched SEC(".maps");
 
 /* What may tell the names of addresses: user space reads it for itself. */
-#define HEARD_RING_BYTES (256 * 1024)
+#define HEARD_RING_BYTES (128 * 1024)
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, HEARD_RING_BYTES);

@@ -70,6 +70,16 @@ pub(super) fn is_terminal(descriptor: RawFd) -> bool {
     unsafe { libc::isatty(descriptor) == 1 }
 }
 
+/// Keeps the memory of all threads in one heap: they are few and seldom busy, and one each would cost more than it brings.
+/// To be called before there are threads.
+pub(super) fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a setting of the allocator (mallopt(3)).
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Time between two returns of memory.
 const GIVE_BACK_PAUSE: Duration = Duration::from_secs(60);
 

@@ -15,7 +15,7 @@ use nix::{
 use super::{
     channel::Received,
     error::{MonitorError, io_error},
-    host::{block_signals, give_back_memory, is_terminal, lock_pid_file, raise_descriptor_limit},
+    host::{block_signals, give_back_memory, is_terminal, lock_pid_file, raise_descriptor_limit, share_heap},
     listening::Listening,
     live,
     message::{ToMonitor, ToRecorder},
@@ -66,6 +66,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
 }
 
 fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
+    share_heap();
     let signals = block_signals()?;
     let terminals = [0, 2].map(is_terminal);
     raise_descriptor_limit(config.monitor.rlimit_nofile)?;

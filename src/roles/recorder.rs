@@ -18,7 +18,7 @@ use nix::{
 
 use super::{
     channel::{Channel, Received},
-    host::give_back_memory,
+    host::{give_back_memory, share_heap},
     message::{Settings, ToMonitor, ToRecorder},
     naming::Naming,
     telling::Telling,
@@ -58,6 +58,7 @@ pub enum RecorderError {
 /// # Errors
 /// See [`RecorderError`].
 pub fn run() -> Result<ExitCode, RecorderError> {
+    share_heap();
     // Files of strangers, and other machines, are its business: whatever happens to it, it gains no rights.
     nix::sys::prctl::set_no_new_privs().map_err(io::Error::from)?;
     // Other processes of the same user have no business with its memory.
