@@ -64,12 +64,15 @@ static __always_inline void add_address(struct asked_event *event, int family, _
 	event->count = count + 1;
 }
 
+/* Entries of an answer that are followed: an address may have one for each kind of socket. */
+#define ENTRIES 24
+
 static __always_inline void add_addrinfo(struct asked_event *event, __u64 at)
 {
 	__u64 last[2] = {};
 	struct addrinfo info;
 
-	for (int i = 0; i < 3 * ASKED_ADDRESSES; i++) {
+	for (int i = 0; i < ENTRIES; i++) {
 		if (!at || bpf_probe_read_user(&info, sizeof(info), (void *)at))
 			return;
 		/* sin_addr, sin6_addr: ip(7), ipv6(7) */

@@ -125,7 +125,7 @@ static __always_inline bool is_message(const struct heard_event *head, __u64 bas
 	return !(first[2] & 0x78) && !first[4] && (first[5] == 1 || head->peer_port == PORT_MDNS);
 }
 
-#define PIECES 4   /* of one message: buffers of readv(2) and its kin */
+#define PIECES 3   /* of one message: buffers of readv(2) and its kin */
 #define MESSAGES 2 /* of one sendmmsg(2) or recvmmsg(2): the C library asks for both kinds of address at once */
 
 /* Tells the pieces of a message that `left` bytes of were moved. */

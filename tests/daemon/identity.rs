@@ -317,7 +317,10 @@ fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() 
             let bind = format!("mount --bind '{}' '{}'", other.display(), path.display());
             let script = match private {
                 // Its file is read right after its start; until then it is in use.
-                false => format!("{bind} && '{0}' && sleep 0.3 && umount '{0}'", path.display()),
+                false => format!(
+                    "{bind} && '{0}' && for attempt in $(seq 100); do umount '{0}' && exit; sleep 0.1; done; exit 1",
+                    path.display()
+                ),
                 true => format!("unshare --mount sh -c \"{bind} && '{}'\"", path.display()),
             };
             assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());

@@ -292,7 +292,8 @@ def main():
     # getaddrinfo(3) with AI_ADDRCONFIG looks for IPv4 only where there is an address that is not loopback.
     subprocess.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"], check=True)
     subprocess.run(["ip", "address", "add", "192.0.2.1/24", "dev", "lab0"], check=True)
-    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000"], check=False)
+    with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+        file.write("10000 65000")
     for number in range(1, 202):
         subprocess.run(["ip", "address", "add", f"{IPV6}{number:x}/128", "dev", "lo"], check=True)
     start_servers()
