@@ -368,15 +368,16 @@ fn names_do_not_make_a_program() {
     let Some(_root) = root() else { return };
     let mut digest = None;
     let case = case(|place, to| {
-        let path = place.join("program");
+        // A name that no other test's program has: the daemon sees those too.
+        let path = place.join("original");
         digest = Some(write_program(&path, to, 1));
         run(&path);
         // Which one is alerted first shall not depend on the order within one drain.
         let_it_be_read();
         // A copy of the same name elsewhere.
         fs::create_dir(place.join("elsewhere")).unwrap();
-        fs::copy(&path, place.join("elsewhere/program")).unwrap();
-        run(&place.join("elsewhere/program"));
+        fs::copy(&path, place.join("elsewhere/original")).unwrap();
+        run(&place.join("elsewhere/original"));
         // Two names for one file, as in a multi-call binary.
         fs::hard_link(&path, place.join("link")).unwrap();
         run(&place.join("link"));
@@ -389,7 +390,7 @@ fn names_do_not_make_a_program() {
         let_it_be_read();
     });
     let digest = digest.unwrap();
-    for path in ["program", "elsewhere/program", "link"] {
+    for path in ["original", "elsewhere/original", "link"] {
         case.assert_digests(path, &[digest]);
     }
     let mut alerts = case.alerts.clone();
@@ -398,9 +399,9 @@ fn names_do_not_make_a_program() {
         alerts,
         [
             "link             link (new name, exe)",
-            "program          elsewhere/program (new exe)",
-            "program          program (new name, exe)",
-            "symbolic         program (new name)",
+            "original         elsewhere/original (new exe)",
+            "original         original (new name, exe)",
+            "symbolic         original (new name)",
         ]
     );
 }
