@@ -261,7 +261,8 @@ fn a_file_that_is_modified_in_place_or_replaced_is_another_program_under_the_sam
     for by_rename in [false, true] {
         let mut digests = Vec::new();
         let case = case(|place, to| {
-            let path = place.join("program");
+            // A name that no other test's program has: the daemon sees those too.
+            let path = place.join("changing");
             digests.push(write_program(&path, to, 1));
             run(&path);
             run(&path);
@@ -275,9 +276,9 @@ fn a_file_that_is_modified_in_place_or_replaced_is_another_program_under_the_sam
             run(&path);
             let_it_be_read();
         });
-        case.assert_digests("program", &digests);
-        let changed = format!("{} program (new hash)", digits(digests[1]));
-        assert_eq!(case.alerts, ["program          program (new name, exe)".to_owned(), changed]);
+        case.assert_digests("changing", &digests);
+        let changed = format!("{} changing (new hash)", digits(digests[1]));
+        assert_eq!(case.alerts, ["changing         changing (new name, exe)".to_owned(), changed]);
     }
 }
 
