@@ -126,8 +126,7 @@ static __always_inline bool is_message(const struct heard_event *head, __u64 bas
 }
 
 #define PIECES 3   /* of one message: buffers of readv(2) and its kin */
-#define MESSAGES 2 /* of one sendmmsg(2) or recvmmsg(2): the C library asks for both kinds of address at once */
-
+#define MESSAGES 2 /* of one sendmmsg(2): the C library asks for both kinds of address at once */
 /* Tells the pieces of a message that `left` bytes of were moved. */
 static __noinline int tell_message(struct heard_event *head, __u64 vector, __u64 count, __u64 left)
 {

@@ -2,7 +2,7 @@
 //! program it was.
 //!
 //! The rooms, in the direction in which data flows: [`capture`] (the only one that knows BPF) ->
-//! [`identity`] -> [`record`] -> [`store`] -> [`ui`]; [`roles`] wires them into processes and [`cli`]
+//! [`identity`] -> [`names`] -> [`record`] -> [`store`] -> [`ui`]; [`roles`] wires them into processes and [`cli`]
 //! starts those. [`model`] is plain data that all rooms share. ARCHITECTURE.md is the map.
 
 pub mod capture;

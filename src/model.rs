@@ -133,7 +133,7 @@ pub enum DomainSource {
     Quic = 4,
     /// The process named it in the first request of this HTTP connection.
     Http = 5,
-    /// Another process of the same network namespace got this address for it.
+    /// Another process of the same user, or of root, in the same network namespace got this address for it.
     Namespace = 6,
     /// The owner of the address says so (PTR record).
     Reverse = 7,

@@ -146,7 +146,8 @@ impl Domains {
         }
     }
 
-    /// Names the peer of a flow, if its name is certain by now; flows should come in the order in which they began. Returns whether [`Domains::settle`] may know it later.
+    /// Names the peer of a flow, if its name is certain by now; flows should come in the order in which they began. Returns
+    /// whether [`Domains::settle`] may know it later.
     pub fn name(&mut self, flow: &mut Flow) -> bool {
         let Some(address) = flow.peer.remote_address else { return false };
         let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
@@ -189,8 +190,8 @@ impl Domains {
         self.waiting.contains_key(&end)
     }
 
-    /// The name of a connection that waits for one, now (nanoseconds of boot time) that its window ends: what was asked for, as it is known now, what it
-    /// said itself, or what others asked for.
+    /// The name of a connection that waits for one, now (nanoseconds of boot time) that its window ends: what was asked
+    /// for, as it is known now, what it said itself, or what others asked for.
     pub fn settle(&mut self, socket: u64, address: IpAddr, port: u16, now: u64) -> Settled {
         let end = (socket, address, port);
         if let Some(known) = self.decided.get(&end) {
