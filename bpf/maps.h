@@ -48,7 +48,7 @@ const volatile bool have_task_pt_regs = false;
 volatile bool packets_watched = false;
 volatile bool packets_wanted = false;
 
-/* Bytes in the ring buffer above which user space is woken, and whether it was. */
+/* Bytes in the ring buffer above which user space is woken, and whether it was and has not come yet. */
 const volatile __u64 wake_above = 64 * 1024;
 volatile bool woken = false;
 
@@ -216,12 +216,11 @@ static __always_inline void alone_no_more(void)
  */
 static __always_inline int send_event(void *event, __u64 bytes)
 {
-	__u64 flags = BPF_RB_NO_WAKEUP;
+	bool full = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wake_above;
+	__u64 flags = full && !woken ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
-	if (!woken && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wake_above) {
-		woken = true;
-		flags = BPF_RB_FORCE_WAKEUP;
-	}
+	if (full != woken)
+		woken = full;
 	return bpf_ringbuf_output(&events, event, bytes, flags);
 }
 

@@ -5,20 +5,20 @@
 //! for so long that the kernel half stopped using it (`flow_find` in bpf/flow.h). So no byte falls between two drains.
 
 use std::{
-    cell::RefCell,
     collections::{HashMap, HashSet},
-    rc::Rc,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use libbpf_rs::MapHandle;
 
 use super::{
     Capture, CaptureError,
     abi::{FlowKey, types},
     event::{Event, SocketEvent},
     known::{Known, connection, is_young, peer, peer_of},
-    newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve, newcomer},
+    newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve},
+    ring::{Ring, Taken},
     sockets::Sockets,
     table::{Buffers, Entry, Flows},
 };
@@ -87,10 +87,11 @@ pub(super) struct Seen {
 
 /// The state between drains.
 pub(super) struct Drain {
-    ring: RingBuffer<'static>,
-    events: Rc<RefCell<Vec<Event>>>,
+    ring: Ring,
+    /// Taken from the ring, and not told yet.
+    events: Vec<Event>,
     /// Processes that have just begun to talk, and how many drains have not delivered their flow.
-    pub(super) newcomers: Rc<RefCell<HashMap<ProcessId, u8>>>,
+    pub(super) newcomers: HashMap<ProcessId, u8>,
     /// When open sockets were asked last for such a flow, and how long it took.
     pub(super) asked: Option<(Instant, Duration)>,
     pub(super) seen: HashMap<FlowKey, Seen>,
@@ -111,31 +112,10 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn new(ring: MapHandle, flows: Flows) -> Result<Self, CaptureError> {
-        let events = Rc::new(RefCell::new(Vec::new()));
-        let into = Rc::clone(&events);
-        let newcomers = Rc::new(RefCell::new(HashMap::new()));
-        let new = Rc::clone(&newcomers);
-        // Lives as long as the process.
-        let ring: &'static MapHandle = Box::leak(Box::new(ring));
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(ring, move |bytes| {
-                if let Some(process) = newcomer(bytes) {
-                    let mut newcomers = new.borrow_mut();
-                    if newcomers.len() < MOST_NEWCOMERS {
-                        newcomers.insert(process, 0);
-                    }
-                } else if let Some((event, _)) = Event::decode(bytes) {
-                    into.borrow_mut().push(event);
-                }
-                0
-            })
-            .map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
-        let ring = builder.build().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
         Ok(Self {
-            ring,
-            events,
-            newcomers,
+            ring: Ring::new(ring)?,
+            events: Vec::new(),
+            newcomers: HashMap::new(),
             asked: None,
             seen: HashMap::new(),
             opened: HashSet::new(),
@@ -154,8 +134,8 @@ impl Drain {
 
 impl Capture {
     /// A descriptor that becomes readable when the ring buffer fills up and a drain cannot wait for its time.
-    pub fn urgent_fd(&self) -> i32 {
-        self.drain.ring.epoll_fd()
+    pub fn urgent_fd(&self) -> BorrowedFd<'_> {
+        self.drain.ring.as_fd()
     }
 
     /// Reads which sockets are open already, once, right after the start: their connections are not new.
@@ -180,7 +160,7 @@ impl Capture {
     pub fn drain(&mut self, thoroughness: Thoroughness) -> Result<Drained, CaptureError> {
         self.advance_tick();
         // First the ring, then the table: a released socket's flows are final when its event is here.
-        self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        self.take_events()?;
         let mut problems = Vec::new();
         if self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packets_wanted) {
             let known = self.blind_spots().len();
@@ -207,23 +187,21 @@ impl Capture {
             sampled = self.sockets()?;
             self.drain.asked = Some((begin, begin.elapsed()));
         }
-        let mut events = std::mem::take(&mut *self.drain.events.borrow_mut());
+        let mut events = std::mem::take(&mut self.drain.events);
         // Then the ring again: whoever is in the table by now has been announced by now.
-        self.drain.ring.consume().map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+        self.take_events()?;
         for _ in 0..EXECVE_WAITS {
-            if !is_within_execve(events.iter().chain(&*self.drain.events.borrow())) {
+            if !is_within_execve(events.iter().chain(&self.drain.events)) {
                 break;
             }
             std::thread::sleep(EXECVE_WAIT);
-            self.drain
-                .ring
-                .consume()
-                .map_err(CaptureError::bpf("the ring buffer for events cannot be read"))?;
+            self.take_events()?;
         }
-        let (later, announced) = std::mem::take(&mut *self.drain.events.borrow_mut())
+        // Of a socket that was released while the table was read, the next drain knows that its flows are final.
+        let (later, announced) = std::mem::take(&mut self.drain.events)
             .into_iter()
             .partition(|event| matches!(event, Event::Released(_)));
-        *self.drain.events.borrow_mut() = later;
+        self.drain.events = later;
         let mut released: HashMap<u64, SocketEvent> = events
             .iter()
             .filter_map(|event| {
@@ -313,6 +291,15 @@ impl Capture {
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
     }
 
+    /// Takes what has come since the last call.
+    fn take_events(&mut self) -> Result<(), CaptureError> {
+        let Taken { events, newcomers } = self.drain.ring.take()?;
+        self.drain.events.extend(events);
+        let room = MOST_NEWCOMERS.saturating_sub(self.drain.newcomers.len());
+        self.drain.newcomers.extend(newcomers.into_iter().take(room).map(|process| (process, 0)));
+        Ok(())
+    }
+
     fn advance_tick(&mut self) {
         // A drain that was called for does not count: the clock is to go no faster than usual.
         let due = self.drain.ticked.elapsed() >= SHORTEST_TICK;
@@ -324,8 +311,6 @@ impl Capture {
             // SAFETY: valid, aligned references; volatile because the kernel half reads them meanwhile.
             unsafe {
                 std::ptr::write_volatile(&mut bss.tick, self.drain.tick);
-                // Before the ring is read: what comes after that may wake again.
-                std::ptr::write_volatile(&mut bss.woken, false);
             }
         }
     }

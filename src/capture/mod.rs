@@ -19,6 +19,7 @@ mod newcomers;
 mod open;
 mod probe;
 pub mod return_probe;
+mod ring;
 mod sockets;
 mod table;
 mod unwatched;

@@ -50,7 +50,7 @@ pub(super) fn newcomer(bytes: &[u8]) -> Option<ProcessId> {
 impl Capture {
     /// Whether this is the first flow of a process, and only its local end keeps it.
     pub(super) fn waits_as_newcomer(&self, entry: &Entry) -> bool {
-        self.lacks_local_end(entry, false) && self.drain.newcomers.borrow().contains_key(&entry.key.process)
+        self.lacks_local_end(entry, false) && self.drain.newcomers.contains_key(&entry.key.process)
     }
 
     pub(super) fn may_ask(&self) -> bool {
@@ -59,8 +59,8 @@ impl Capture {
 
     /// Whether a process that has begun to talk still waits to be told. Those of which a flow is to be told now, and
     /// those that have waited long enough, do not.
-    pub(super) fn newcomers_wait(&self, settled: &[Entry]) -> bool {
-        let mut newcomers = self.drain.newcomers.borrow_mut();
+    pub(super) fn newcomers_wait(&mut self, settled: &[Entry]) -> bool {
+        let newcomers = &mut self.drain.newcomers;
         if !newcomers.is_empty() {
             for entry in settled {
                 newcomers.remove(&entry.key.process);

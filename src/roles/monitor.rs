@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::Path,
     time::{Duration, Instant},
 };
@@ -184,13 +184,11 @@ impl Monitor {
         let mut next = Instant::now() + TICK;
         let mut earliest = Instant::now();
         loop {
-            // SAFETY: the descriptor belongs to the capture, which lives as long as `self`.
-            let urgent = unsafe { BorrowedFd::borrow_raw(self.capture.urgent_fd()) };
             let waiting = !self.recorder.waiting.is_empty();
             let interest = if waiting { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
             let mut ready = [
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(urgent, PollFlags::POLLIN),
+                PollFd::new(self.capture.urgent_fd(), PollFlags::POLLIN),
                 PollFd::new(self.recorder.channel.as_fd(), interest),
                 PollFd::new(
                     self.executables.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
@@ -202,7 +200,7 @@ impl Monitor {
                 // They stay where they are until there is room.
                 ready[3].set_events(PollFlags::empty());
             }
-            // The ring stays readable as long as anything is in it.
+            // It stays readable until the next drain.
             let resting = Instant::now() < earliest;
             if resting {
                 ready[1].set_events(PollFlags::empty());

@@ -3,7 +3,6 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener, UdpSocket},
-    os::fd::BorrowedFd,
     process::Command,
     time::{Duration, Instant},
 };
@@ -23,9 +22,7 @@ fn is_emulated() -> bool {
 }
 
 fn is_woken(capture: &Capture, within: Duration) -> bool {
-    // SAFETY: the descriptor lives as long as the capture.
-    let urgent = unsafe { BorrowedFd::borrow_raw(capture.urgent_fd()) };
-    let mut ready = [PollFd::new(urgent, PollFlags::POLLIN)];
+    let mut ready = [PollFd::new(capture.urgent_fd(), PollFlags::POLLIN)];
     poll(&mut ready, PollTimeout::try_from(within).unwrap()).unwrap() > 0
 }
 

@@ -1,0 +1,136 @@
+//! The ring buffer of events. A thread of its own empties it when it fills up: whatever the monitor may be waiting for
+//! meanwhile (a probe that the kernel attaches to a C library, an iterator over all sockets), it does not overflow.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+
+use super::{CaptureError, event::Event, newcomers::newcomer};
+use crate::model::ProcessId;
+
+const UNREADABLE: &str = "the ring buffer for events cannot be read";
+/// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
+const MOST_WAITING: usize = 65_536;
+/// Time between two looks at the ring, however fast it fills: the smallest one has room for more than comes in that time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// What was taken from the ring.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// In order.
+    pub events: Vec<Event>,
+    /// Processes that have just begun to talk.
+    pub newcomers: Vec<ProcessId>,
+}
+
+struct Shared {
+    ring: Mutex<RingBuffer<'static>>,
+    taken: Arc<Mutex<Taken>>,
+    /// The thread has taken something.
+    arrived: EventFd,
+    /// The thread is to end.
+    end: EventFd,
+}
+
+/// The ring buffer, and the thread that empties it.
+pub(super) struct Ring {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ring {
+    pub(super) fn new(map: MapHandle) -> Result<Self, CaptureError> {
+        let unreadable = |error| CaptureError::bpf(UNREADABLE)(error);
+        let bell = || {
+            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(|error| CaptureError::io(UNREADABLE)(error.into()))
+        };
+        let taken = Arc::new(Mutex::new(Taken::default()));
+        let into = Arc::clone(&taken);
+        // Lives as long as the process.
+        let map: &'static MapHandle = Box::leak(Box::new(map));
+        let mut builder = RingBufferBuilder::new();
+        let take = move |bytes: &[u8]| {
+            if let Some(process) = newcomer(bytes) {
+                lock(&into).newcomers.push(process);
+            } else if let Some((event, _)) = Event::decode(bytes) {
+                lock(&into).events.push(event);
+            }
+            0
+        };
+        builder.add(map, take).map_err(unreadable)?;
+        let ring = Mutex::new(builder.build().map_err(unreadable)?);
+        let shared = Arc::new(Shared { ring, taken, arrived: bell()?, end: bell()? });
+        let own = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || own.serve());
+        Ok(Self { shared, thread: Some(thread.map_err(CaptureError::io(UNREADABLE))?) })
+    }
+
+    /// Everything that is in the ring now, and what the thread took before.
+    pub(super) fn take(&self) -> Result<Taken, CaptureError> {
+        let _ = self.shared.arrived.read();
+        self.shared.consume().map_err(CaptureError::bpf(UNREADABLE))?;
+        Ok(std::mem::take(&mut *lock(&self.shared.taken)))
+    }
+
+    /// Readable when the thread has taken something, which a drain should not keep waiting.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.arrived.as_fd()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _ = self.shared.end.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Returns how many there were.
+    fn consume(&self) -> libbpf_rs::Result<usize> {
+        let taken = lock(&self.ring).consume_raw();
+        usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
+    }
+
+    fn serve(&self) {
+        // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
+        let ring = unsafe { BorrowedFd::borrow_raw(lock(&self.ring).epoll_fd()) };
+        let is_end = |ready: &[PollFd<'_>]| ready[0].any().unwrap_or(true);
+        loop {
+            let mut ready =
+                [PollFd::new(self.end.as_fd(), PollFlags::POLLIN), PollFd::new(ring, PollFlags::POLLIN)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                // The drains do without.
+                Err(_) => return,
+                Ok(_) if is_end(&ready) => return,
+                Ok(_) => {}
+            }
+            if lock(&self.taken).events.len() < MOST_WAITING && self.consume().is_ok_and(|count| count > 0) {
+                let _ = self.arrived.write(1);
+            }
+            let mut ready = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
+            let pause = PollTimeout::try_from(SHORTEST_PAUSE).unwrap_or(PollTimeout::ZERO);
+            if poll(&mut ready, pause).is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
