@@ -51,6 +51,10 @@ ASSERT_SIZE(struct flow_key, 48);
 #define EXPIRES 1
 #define ADDRESSED 2
 
+/* flow.attend */
+#define ATTEND_LOCAL 1 /* `local` was not read yet when it was settled */
+#define ATTEND_NAMES 2 /* the peer is a name service: what is said is heard */
+
 struct flow {
 	struct flow_key key;
 	__u64 sent;
@@ -63,12 +67,12 @@ struct flow {
 	__u32 uid;	 /* real user id */
 	__u32 netns;	 /* ns_common.inum */
 	__u16 local_port;
-	__u16 family;	  /* of the socket */
-	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
-	__u8 expires;	  /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
-	__u8 local_known; /* `local` was read when it was settled */
-	__u8 opening;	  /* not 0: what is sent next may name the peer; see opening_sent() */
-	__u32 life;	  /* one more each time user space gives this place to another flow */
+	__u16 family; /* of the socket */
+	__u8 stream;  /* has connections: TCP, MPTCP, SCTP */
+	__u8 expires; /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
+	__u8 attend;  /* ATTEND_LOCAL, ATTEND_NAMES */
+	__u8 opening; /* not 0: what is sent next may name the peer; see opening_sent() */
+	__u32 life;   /* one more each time user space gives this place to another flow */
 };
 ASSERT_SIZE(struct flow, 128);
 
@@ -84,6 +88,7 @@ enum event_kind {
 	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
 	EVENT_SOCKET,	/* struct socket_event, from the file iterator */
 	EVENT_TALKS,	/* struct process_id_event: its first flow */
+	EVENT_ENDED,	/* struct ended_event */
 };
 
 /* process_event.flags */
@@ -167,6 +172,13 @@ struct release_event {
 	__u8 local[16];
 };
 ASSERT_SIZE(struct release_event, 64);
+
+/* The same of an accepted connection that moved no byte: all of its flow, which is in no table, but when it began. */
+struct ended_event {
+	struct release_event release;
+	struct flow flow;
+};
+ASSERT_SIZE(struct ended_event, 192);
 
 /* A socket that a process has open, from the file iterator. */
 struct socket_event {

@@ -5,17 +5,7 @@
 
 #include "datagram.h"
 
-static __always_inline void connect_called(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
-{
-	struct flow *flow;
-
-	/* Nearly always new: only a socket that tries again has an entry. */
-	flow = flow_make(key, sk, family, typed, tick, (struct addition){ .connects = true });
-	if (flow)
-		__sync_fetch_and_add(&flow->connects, 1);
-}
-
-/* TCP: before anything can fail. */
+/* TCP: before anything can fail. The flow is nearly always new: only a socket that tries again has one. */
 static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	struct flow_key key = { .protocol = IPPROTO_TCP };
@@ -42,7 +32,7 @@ static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
 	if (ipv6 && is_none(key.peer))
 		key.peer[15] = 1;
 	key.peer_port = bpf_ntohs(ctx->user_port);
-	connect_called(&key, sk, ctx->family, have_casts);
+	flow_make(&key, sk, ctx->family, have_casts, tick, (struct addition){ .connects = true });
 	return 1;
 }
 
@@ -72,7 +62,7 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 		return 0;
 	current_process(&key.process);
 	peer_of_socket(&key, sk, family, true);
-	connect_called(&key, sk, family, true);
+	flow_make(&key, sk, family, true, tick, (struct addition){ .connects = true });
 	return 0;
 }
 
@@ -93,7 +83,7 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	if (have_casts)
 		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
 	/* A protocol on top (TLS) takes bytes that no program sees. */
-	if (LOAD(have_casts, tcp, inet_conn.icsk_ulp_ops))
+	if (!LOAD(have_casts, tcp, bytes_received) || LOAD(have_casts, tcp, inet_conn.icsk_ulp_ops))
 		return;
 	/* The softirq that receives changes two of them, one after the other: they belong together if they stay. */
 	for (int attempt = 0; attempt < 4; attempt++) {
@@ -114,7 +104,26 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 	event->has_consumed = 1;
 }
 
-/* The last user closes a socket. An accepted connection that moved no byte becomes known here. */
+/* An accepted connection that moved no byte becomes known at its end: it needs no place in the table. */
+static __always_inline bool tell_ended(const struct release_event *release, const struct flow_key *key, struct sock *sk,
+				       __u16 family, bool typed, __u64 waiting)
+{
+	struct ended_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return false;
+	event->release = *release;
+	event->release.kind = EVENT_ENDED;
+	flow_describe(&event->flow, key, sk, family, typed, tick);
+	flow_local(&event->flow, sk, key->protocol, typed);
+	event->flow.first = 0;
+	event->flow.life = 0;
+	bpf_ringbuf_submit(event, wake_if_full(waiting));
+	announce(&key->process);
+	return true;
+}
+
+/* The last user closes a socket. */
 static __always_inline void released(struct sock *sk, __u16 family, struct process_id *process, bool typed)
 {
 	struct release_event event = {
@@ -127,19 +136,32 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 		.process = *process,
 		.protocol = LOAD(typed, sk, sk_protocol),
 	};
+	/* One half of the ring is for processes: a closed socket is found without its event, a name is not. */
+	__u64 waiting = waiting_events();
+	bool room = waiting <= 2 * wake_above;
+	struct flow *flow;
 
 	/* A socket() that failed half-way has no file. */
 	if (!event.socket)
 		return;
 	if (family == AF_INET || family == AF_INET6) {
 		peer_of_socket(&key, sk, family, typed);
-		if (is_stream(LOAD(typed, sk, sk_type), key.protocol) && key.peer_port)
-			flow_add(&key, sk, family, typed, 0, RECEIVED);
 		if (consumed_is_needed)
 			tcp_consumed(sk, &event);
+		if (is_stream(LOAD(typed, sk, sk_type), key.protocol) && key.peer_port) {
+			flow = flow_hinted(&key);
+			if (!flow)
+				flow = flow_at(&key);
+			if (!flow && room && tell_ended(&event, &key, sk, family, typed, waiting))
+				return;
+			if (!flow)
+				flow = flow_make(&key, sk, family, typed, tick,
+						 (struct addition){ .direction = RECEIVED });
+			if (flow && flow->attend & ATTEND_LOCAL)
+				flow_attend(flow, sk, 0, RECEIVED, typed);
+		}
 	}
-	/* One half of the ring is for processes: a closed socket is found without its event, a name is not. */
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 2 * wake_above || send_event(&event, sizeof(event)))
+	if (!room || send_event(&event, sizeof(event), waiting))
 		COUNT(lost_release_events, 1);
 }
 
@@ -190,7 +212,7 @@ int BPF_PROG(ring_set, struct sock *sk, void *request, int closing, int transmit
 	if (closing || transmit)
 		return 0;
 	current_process(&event.id);
-	if (send_event(&event, sizeof(event)))
+	if (send_event(&event, sizeof(event), waiting_events()))
 		COUNT(lost_process_events, 1);
 	return 0;
 }

@@ -64,21 +64,42 @@ static __always_inline void want_packets(void)
 	bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
 }
 
-/* Identifies a socket from its creation to its end, also for /proc/PID/fd; 0 for the kernel's own ones. */
+/* The inode number of a socket, which identifies it from its creation to its end, also for /proc/PID/fd. */
+static __always_inline __u64 inode_of_any(struct sock *sk, bool typed)
+{
+	if (!typed)
+		return BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+	if (!have_casts)
+		return sk->sk_socket->file->f_inode->i_ino;
+	/* The shorter way to the same inode, see SOCK_INODE() in include/net/sock.h. */
+	return ((struct socket_alloc *)bpf_rdonly_cast(sk->sk_socket, bpf_core_type_id_kernel(struct socket_alloc)))
+		->vfs_inode.i_ino;
+}
+
+/* Whether it is one of the kernel's own: no process has it open. */
+static __always_inline bool is_of_kernel(struct sock *sk, bool typed)
+{
+	return !(typed ? sk->sk_socket->file : BPF_CORE_READ(sk, sk_socket, file));
+}
+
+/* The same, but 0 for the kernel's own ones. */
 static __always_inline __u64 socket_inode(struct sock *sk, bool typed)
 {
-	return typed ? sk->sk_socket->file->f_inode->i_ino : BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+	return is_of_kernel(sk, typed) ? 0 : inode_of_any(sk, typed);
 }
 
 /* Address and port that a socket is connected to. */
 static __always_inline void peer_of_socket(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
 {
+	struct in6_addr address;
+
 	if (family == AF_INET) {
 		map_ipv4(key->peer, LOAD(typed, sk, __sk_common.skc_daddr));
 	} else if (typed) {
 		key_copy_ipv6(key->peer, sk);
 	} else {
-		BPF_CORE_READ_INTO(&key->peer, sk, __sk_common.skc_v6_daddr);
+		BPF_CORE_READ_INTO(&address, sk, __sk_common.skc_v6_daddr);
+		__builtin_memcpy(key->peer, &address, sizeof(key->peer));
 	}
 	key->peer_port = bpf_ntohs(LOAD(typed, sk, __sk_common.skc_dport));
 }
@@ -105,24 +126,23 @@ static __always_inline void flow_local(struct flow *flow, struct sock *sk, __u32
 
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
 
+/* A key in pieces of the size that a CPU handles at once: socket, start, process and its program, peer twice, the rest. */
+typedef __u64 __attribute__((may_alias)) word;
+
 /* The hint that a key falls on. Inode numbers and addresses differ in few bits: the multiplication spreads them. */
 static __always_inline __u64 *hint_of(const struct flow_key *key)
 {
-	const __u64 *peer = (const __u64 *)key->peer;
-	__u64 mixed = key->socket + key->process.tgid + peer[0] + peer[1] + ((__u64)key->peer_port << 32);
-	__u32 at = mixed * GOLDEN_RATIO >> (64 - HINT_BITS);
+	const word *words = (const word *)key;
+	__u64 mixed = words[0] + words[2] + words[3] + words[4] + (words[5] << 32);
 
-	return bpf_map_lookup_elem(&hints, &at);
+	return &hints[mixed * GOLDEN_RATIO >> (64 - HINT_BITS)];
 }
 
 static __always_inline bool is_same(const struct flow_key *key, const struct flow_key *other)
 {
-	const __u64 *peer = (const __u64 *)key->peer, *other_peer = (const __u64 *)other->peer;
+	const word *a = (const word *)key, *b = (const word *)other;
 
-	return key->socket == other->socket && key->process.start == other->process.start &&
-	       key->process.tgid == other->process.tgid && key->process.exec == other->process.exec &&
-	       peer[0] == other_peer[0] && peer[1] == other_peer[1] && key->peer_port == other->peer_port &&
-	       key->protocol == other->protocol && !other->generation;
+	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
 }
 
 /* Whether a flow was idle for so long that it waits for its removal and must not be used any more. */
@@ -131,14 +151,17 @@ static __always_inline bool is_dead(const struct flow *flow, __u32 now)
 	return flow->expires && now - flow->last_tick > expire_ticks;
 }
 
-/* The flow that the hint leads to, if it is the one of this key and may be added to. */
-static __always_inline struct flow *flow_hinted(const struct flow_key *key, const __u64 *hint, __u32 now)
+/*
+ * The flow that the hint leads to, if it is the one of this key (of generation 0) and was used in this tick already: so it
+ * is not dead, and nothing but its counters is to be written.
+ */
+static __always_inline struct flow *flow_hinted(const struct flow_key *key)
 {
-	__u64 lead = *hint;
+	__u64 lead = *hint_of(key);
 	__u32 place = lead - 1;
 	struct flow *flow = bpf_map_lookup_elem(&flows, &place);
 
-	if (!flow || !is_same(key, &flow->key) || is_dead(flow, now))
+	if (!flow || !is_same(key, &flow->key) || flow->last_tick != tick)
 		return NULL;
 	/* Last: if it has the same life now, then all that was read before belongs to that life. */
 	barrier();
@@ -155,8 +178,13 @@ static __always_inline struct flow *flow_at(const struct flow_key *key)
 	return bpf_map_lookup_elem(&flows, &at);
 }
 
+static __always_inline void leave_hint(const struct flow_key *key, const struct flow *flow, __u32 place)
+{
+	*hint_of(key) = (__u64)flow->life << 32 | (place + 1);
+}
+
 /* The flow of a key that may be added to; NULL if there is none. */
-static __always_inline struct flow *flow_find(struct flow_key *key, __u64 *hint, __u32 now, bool moves)
+static __always_inline struct flow *flow_find(struct flow_key *key, __u32 now)
 {
 	__u32 *place = bpf_map_lookup_elem(&places, key), at;
 	struct flow *flow;
@@ -172,21 +200,18 @@ static __always_inline struct flow *flow_find(struct flow_key *key, __u64 *hint,
 		key->generation = 1;
 		return flow_at(key);
 	}
-	/* A flow that only begins or ends needs no hint. */
-	if (moves)
-		*hint = (__u64)flow->life << 32 | (at + 1);
+	leave_hint(key, flow, at);
 	return flow;
 }
 
-/* Fills a new flow. */
-static __always_inline void flow_describe(struct flow *flow, struct flow_key *key, struct sock *sk, __u16 family,
+/* Fills a new flow, but for the time of its beginning. */
+static __always_inline void flow_describe(struct flow *flow, const struct flow_key *key, struct sock *sk, __u16 family,
 					  bool typed, __u32 now)
 {
 	flow->key = *key;
 	flow->sent = 0;
 	flow->received = 0;
 	flow->connects = 0;
-	flow->first = bpf_ktime_get_boot_ns();
 	flow->cgroup = bpf_get_current_cgroup_id();
 	flow->uid = bpf_get_current_uid_gid();
 	flow->netns =
@@ -198,16 +223,42 @@ static __always_inline void flow_describe(struct flow *flow, struct flow_key *ke
 	flow->expires = !flow->stream || !key->socket ? EXPIRES : 0;
 	__builtin_memset(flow->local, 0, sizeof(flow->local));
 	flow->local_port = 0;
-	flow->local_known = 0;
+	flow->attend = is_name_service(key->peer_port) ? ATTEND_LOCAL | ATTEND_NAMES : ATTEND_LOCAL;
 	flow->opening = 0;
+}
+
+/* What is only rarely to do when something was moved. */
+static __noinline int flow_attend(struct flow *flow, struct sock *sk, __u64 bytes, enum direction direction, bool typed)
+{
+	if (flow->attend & ATTEND_LOCAL) {
+		flow_local(flow, sk, flow->key.protocol, typed);
+		flow->attend &= ~ATTEND_LOCAL;
+	}
+	if (bytes && direction == SENT && flow->opening)
+		opening_sent(flow, bytes);
+	if (bytes && flow->attend & ATTEND_NAMES)
+		name_service_used(&flow->key, flow->netns, bytes, direction);
+	return 0;
+}
+
+static __always_inline bool wants_attention(const struct flow *flow)
+{
+	typedef __u16 __attribute__((may_alias)) both;
+
+	/* `attend` and `opening`. */
+	return *(const both *)&flow->attend;
 }
 
 /* User space comes at once for the first flow of a process, and for no other one. */
 static __always_inline void announce(const struct process_id *process)
 {
 	struct process_id_event event = { .kind = EVENT_TALKS, .id = *process };
+	struct process_id *last = &announced_last[process->tgid & ((1 << ANNOUNCED_BITS) - 1)];
 	__u8 yes = 1;
 
+	if (last->start == process->start && last->tgid == process->tgid && last->exec == process->exec)
+		return;
+	*last = *process;
 	if (bpf_map_lookup_elem(&announced, process) ||
 	    bpf_map_update_elem(&announced, process, &yes, BPF_NOEXIST) != 0)
 		return;
@@ -221,9 +272,17 @@ struct addition {
 	bool connects;
 };
 
+static __always_inline void flow_count(struct flow *flow, struct addition add)
+{
+	if (add.bytes)
+		__sync_fetch_and_add(add.direction == SENT ? &flow->sent : &flow->received, add.bytes);
+	if (add.connects)
+		__sync_fetch_and_add(&flow->connects, 1);
+}
+
 /*
- * Makes a flow that is complete from the beginning, with what is to be added to it. NULL when that was done; the flow of
- * another CPU that was quicker; NULL and counted as lost when the table is full.
+ * Makes a flow that has from the beginning what is to be added; if another CPU was quicker, adds it to the one that is
+ * there. NULL, and counted as lost, when the table is full.
  */
 static __always_inline struct flow *flow_make(struct flow_key *key, struct sock *sk, __u16 family, bool typed,
 					      __u32 now, struct addition add)
@@ -236,69 +295,52 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 		if (!flow)
 			return NULL; /* cannot be */
 		flow_describe(flow, key, sk, family, typed, now);
-		if (add.connects) {
-			/* The socket has no local end yet. */
+		flow->first = bpf_ktime_get_boot_ns();
+		if (add.connects)
 			flow->connects = 1;
-			flow->opening = OPENING_FIRST;
-		} else {
-			flow_local(flow, sk, key->protocol, typed);
-			flow->local_known = 1;
-		}
 		/* Who calls connect() opens a stream; who speaks first opens a conversation of datagrams. */
 		if (add.direction == RECEIVED && flow->expires)
 			flow->expires |= ADDRESSED;
-		else if (!flow->stream && key->protocol == IPPROTO_UDP)
+		else if (add.connects || (!flow->stream && key->protocol == IPPROTO_UDP))
 			flow->opening = OPENING_FIRST;
 		if (add.direction == SENT)
 			flow->sent = add.bytes;
 		else
 			flow->received = add.bytes;
 		if (bpf_map_update_elem(&places, key, &place, BPF_NOEXIST) == 0) {
+			if (!key->generation)
+				leave_hint(key, flow, place);
 			announce(&key->process);
-			if (add.bytes && add.direction == SENT && flow->opening)
-				opening_sent(flow, add.bytes);
-			return NULL;
+			return flow;
 		}
 		bpf_map_push_elem(&free_places, &place, BPF_ANY);
 	}
 	flow = flow_at(key);
-	if (!flow) {
-		COUNT(lost_flow_operations, 1);
-		/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
-		if (add.bytes)
-			COUNT(lost_flow_bytes, add.bytes);
+	if (flow) {
+		flow_count(flow, add);
+		return flow;
 	}
-	return flow;
+	COUNT(lost_flow_operations, 1);
+	/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
+	if (add.bytes)
+		COUNT(lost_flow_bytes, add.bytes);
+	return NULL;
 }
 
-static __always_inline void flow_add(struct flow_key *key, struct sock *sk, __u16 family, bool typed, __u64 bytes,
-				     enum direction direction)
+/* Adds to the flow that no hint leads to, or makes it; NULL when the table is full. */
+static __noinline struct flow *flow_add_slowly(struct flow_key *key, struct sock *sk, __u64 bytes,
+					       enum direction direction)
 {
-	__u64 *hint = hint_of(key);
+	struct addition add = { .bytes = bytes, .direction = direction };
 	__u32 now = tick;
-	struct flow *flow;
+	struct flow *flow = flow_find(key, now);
 
-	if (!hint)
-		return; /* cannot be */
-	flow = flow_hinted(key, hint, now);
 	if (!flow)
-		flow = flow_find(key, hint, now, bytes > 0);
-	if (!flow)
-		flow = flow_make(key, sk, family, typed, now,
-				 (struct addition){ .bytes = bytes, .direction = direction });
-	if (!flow)
-		return;
-	if (bytes)
-		__sync_fetch_and_add(direction == SENT ? &flow->sent : &flow->received, bytes);
-	if (bytes && direction == SENT && flow->opening)
-		opening_sent(flow, bytes);
+		return flow_make(key, sk, sk->__sk_common.skc_family, true, now, add);
 	if (flow->last_tick != now)
 		flow->last_tick = now;
-	/* connect() makes the flow before the socket has its local end; data comes after. */
-	if (!flow->local_known) {
-		flow_local(flow, sk, key->protocol, typed);
-		flow->local_known = 1;
-	}
+	flow_count(flow, add);
+	return flow;
 }
 
 #endif

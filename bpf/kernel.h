@@ -47,6 +47,7 @@ enum bpf_map_type {
 #define AF_INET6 10
 #define AF_PACKET 17
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
@@ -162,6 +163,7 @@ struct sock {
 	struct socket *sk_socket;
 };
 struct socket { struct sock *sk; struct file *file; };
+struct socket_alloc { struct socket socket; struct inode vfs_inode; };
 struct inet_sock { __be16 inet_sport; };
 struct inet_connection_sock { const void *icsk_ulp_ops; };
 struct tcp_sock {

@@ -11,9 +11,8 @@
 #include "abi.h"
 
 /* What this kernel has, found in its BTF. The verifier drops the branches that are not taken. */
-const volatile bool have_current_task_btf = false;   /* helper bpf_get_current_task_btf, 5.11 */
-const volatile bool have_length_tracepoints = false; /* sock_send_length, sock_recv_length, 6.3 */
-const volatile bool have_skb_consume_udp = false;    /* the hook datagram_consumed is attached */
+const volatile bool have_current_task_btf = false; /* helper bpf_get_current_task_btf, 5.11 */
+const volatile bool have_skb_consume_udp = false;  /* the hook datagram_consumed is attached */
 
 const volatile bool have_casts = false; /* kfuncs bpf_rdonly_cast, bpf_cast_to_kern_ctx, 6.2 */
 
@@ -91,19 +90,16 @@ struct {
  * hint: what lies there is compared with the key.
  */
 #define HINT_BITS 14
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 << HINT_BITS);
-	__type(key, __u32);
-	__type(value, __u64);
-} hints SEC(".maps");
+__u64 hints[1 << HINT_BITS] SEC(".bss.hints");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* Processes whose first flow was told at once. */
+/* Processes whose first flow was told at once; by their ids the one of them that was asked for last, which is quicker. */
+#define ANNOUNCED_BITS 10
+struct process_id announced_last[1 << ANNOUNCED_BITS] SEC(".bss.hints");
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -210,18 +206,29 @@ static __always_inline void alone_no_more(void)
 
 #define COUNT(counter, amount) __sync_fetch_and_add(&(counter), (amount))
 
+/* Bytes in the ring buffer that user space has not read yet. */
+static __always_inline __u64 waiting_events(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+}
+
 /*
  * Waking user space costs more than the event, and it comes by itself at each tick: it is woken only when the
  * ring fills up, and once, until it has come.
  */
-static __always_inline int send_event(void *event, __u64 bytes)
+static __always_inline __u64 wake_if_full(__u64 waiting)
 {
-	bool full = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wake_above;
+	bool full = waiting > wake_above;
 	__u64 flags = full && !woken ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
 	if (full != woken)
 		woken = full;
-	return bpf_ringbuf_output(&events, event, bytes, flags);
+	return flags;
+}
+
+static __always_inline int send_event(void *event, __u64 bytes, __u64 waiting)
+{
+	return bpf_ringbuf_output(&events, event, bytes, wake_if_full(waiting));
 }
 
 enum turn { FIRST, SECOND, THIRD };

@@ -20,6 +20,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct process_id_event unused_process_id_event;
 struct unwatched_event unused_unwatched_event;
 struct release_event unused_release_event;
+struct ended_event unused_ended_event;
 struct socket_event unused_socket_event;
 struct cgroup_event unused_cgroup_event;
 struct heard_event unused_heard_event;

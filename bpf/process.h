@@ -7,7 +7,7 @@
 
 static __always_inline void send_process_event(void *event, __u64 bytes)
 {
-	if (send_event(event, bytes))
+	if (send_event(event, bytes, waiting_events()))
 		COUNT(lost_process_events, 1);
 }
 

@@ -64,7 +64,8 @@ static __always_inline void forget_sending(void)
 /* The peer that the packets of this socket told last. */
 static __always_inline bool use_last(void *map, struct flow_key *key)
 {
-	struct pending_peer *last = bpf_map_lookup_elem(map, &key->socket);
+	__u64 socket = key->socket;
+	struct pending_peer *last = bpf_map_lookup_elem(map, &socket);
 
 	return last && use(last, key);
 }
@@ -93,7 +94,7 @@ static __always_inline bool peer_of_message(struct msghdr *message, struct flow_
 
 /* The peer of a datagram, from the best source this kernel has. The socket's own peer is in `key` already. */
 static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *sk, bool connected,
-					     struct msghdr *message, enum direction direction)
+					     struct msghdr *message, enum direction direction, bool told)
 {
 	if (!has_ports(sk->sk_type, key->protocol)) {
 		/* The packet told it, or the address given, or the one connected to. */
@@ -103,8 +104,10 @@ static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *
 		return;
 	}
 	if (direction == SENT) {
-		if (!peer_of_message(message, key) && have_length_tracepoints && (!connected || sends_elsewhere))
+		if (told)
 			use_sending(sk, key);
+		else
+			peer_of_message(message, key);
 		return;
 	}
 	if (connected || use_pending(&receiving, sk, key) || have_skb_consume_udp)
@@ -120,42 +123,76 @@ static __always_inline bool is_counted(struct sock *sk)
 	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
 }
 
-/*
- * One send or receive came to its end. `sk` is a pointer that the verifier knows, so these are plain loads.
- * `message` is NULL where the hook has none.
- */
-static __always_inline int transferred(struct sock *sk, struct msghdr *message, long result, enum direction direction)
+/* Counts what was moved, for all kinds of sockets and peers. Returns the flow that it belongs to, NULL without one. */
+static __noinline struct flow *flow_of_transfer(struct sock *sk, struct msghdr *message, int result,
+						enum direction direction, bool traced)
 {
-	__u16 family = sk->__sk_common.skc_family;
-	struct flow_key key = {};
-	bool connected;
+	bool connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
+	/* Another hook tells the peers of what is sent. */
+	bool told = traced && direction == SENT && (!connected || sends_elsewhere);
+	__u16 family = sk->__sk_common.skc_family, type = sk->sk_type;
+	struct flow_key key = { .protocol = sk->sk_protocol };
+	struct flow *flow;
 
-	if (!is_counted(sk))
-		return 0;
-	connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	if (result <= 0) {
-		if (direction == SENT && have_length_tracepoints && (!connected || sends_elsewhere))
+		if (told)
 			forget_sending();
 		/* Nothing moved; but the first touch of an accepted connection is its sign of life. */
-		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(sk->sk_type, sk->sk_protocol))
-			return 0;
+		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(type, key.protocol))
+			return NULL;
 		result = 0;
 	}
 	key.socket = socket_inode(sk, true);
 	current_process(&key.process);
-	key.protocol = sk->sk_protocol;
 	if (family == AF_PACKET) {
 		struct packet_sock *packet = (struct packet_sock *)sk;
 
 		key.protocol = bpf_ntohs(BPF_CORE_READ(packet, num));
 	} else {
 		peer_of_socket(&key, sk, family, true);
-		if (!is_stream(sk->sk_type, key.protocol))
-			peer_of_datagram(&key, sk, connected, message, direction);
+		if (!is_stream(type, key.protocol))
+			peer_of_datagram(&key, sk, connected, message, direction, told);
 	}
-	flow_add(&key, sk, family, true, result, direction);
-	if (result > 0 && is_name_service(key.peer_port))
-		name_service_used(&key, sk->__sk_common.skc_net.net->ns.inum, result, direction);
+	flow = flow_hinted(&key);
+	if (!flow)
+		return flow_add_slowly(&key, sk, result, direction);
+	flow_count(flow, (struct addition){ .bytes = result, .direction = direction });
+	return flow;
+}
+
+/*
+ * One send or receive came to its end. `sk` is a pointer that the verifier knows, so these are plain loads.
+ * `traced`: a tracepoint says so. Else `message` is the one that was moved, if the function that ended has one.
+ *
+ * Nearly always the socket itself knows its peer, and a hint leads to the flow. That is done here, with a key that never
+ * leaves the registers; a socket of the kernel's own has no flow with such a key.
+ */
+static __always_inline int transferred(struct sock *sk, struct msghdr *message, int result, enum direction direction,
+				       bool traced)
+{
+	__u16 family = sk->__sk_common.skc_family, type = sk->sk_type;
+	struct flow *flow = NULL;
+	struct flow_key key = {};
+
+	if (result > 0 && family != AF_PACKET &&
+	    (type == SOCK_STREAM ||
+	     (type == SOCK_DGRAM && sk->sk_protocol == IPPROTO_UDP && sk->__sk_common.skc_state == TCP_ESTABLISHED &&
+	      traced && !(direction == SENT && sends_elsewhere)))) {
+		if (traced)
+			process_id_typed(bpf_get_current_task_btf(), &key.process);
+		else
+			current_process(&key.process);
+		key.socket = inode_of_any(sk, true);
+		key.protocol = sk->sk_protocol;
+		peer_of_socket(&key, sk, family, true);
+		flow = flow_hinted(&key);
+	}
+	if (flow)
+		flow_count(flow, (struct addition){ .bytes = result, .direction = direction });
+	else
+		flow = flow_of_transfer(sk, message, result, direction, traced);
+	if (flow && wants_attention(flow))
+		flow_attend(flow, sk, result > 0 ? result : 0, direction, true);
 	return 0;
 }
 
@@ -169,7 +206,7 @@ static __always_inline int counted(struct sock *sk, int result, int flags, enum 
 {
 	if (is_counted(sk) && is_mine(direction == SENT ? TWICE_SENT : TWICE_RECEIVED, turn) &&
 	    (direction == SENT || is_traffic(flags)))
-		transferred(sk, NULL, result, direction);
+		transferred(sk, NULL, result, direction, true);
 	return 0;
 }
 
@@ -221,18 +258,24 @@ int received_length_3(struct trace_event_raw_sock_msg_length *event)
 	return counted_at_last(event, RECEIVED);
 }
 
+static __always_inline int function_ended(struct sock *sk, struct msghdr *message, long result,
+					  enum direction direction)
+{
+	return is_counted(sk) ? transferred(sk, message, result, direction, false) : 0;
+}
+
 /* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */
 #define SEND_HOOK(name, function)                                                                         \
 	SEC("fexit/" function)                                                                            \
 	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int result) \
 	{                                                                                                 \
-		return transferred(socket->sk, message, result, SENT);                                    \
+		return function_ended(socket->sk, message, result, SENT);                                 \
 	}
 #define RECEIVE_HOOK(name, function)                                                                                 \
 	SEC("fexit/" function)                                                                                       \
 	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int flags, int result) \
 	{                                                                                                            \
-		return is_traffic(flags) ? transferred(socket->sk, message, result, RECEIVED) : 0;                   \
+		return is_traffic(flags) ? function_ended(socket->sk, message, result, RECEIVED) : 0;                \
 	}
 
 SEND_HOOK(sent_inet, "inet_sendmsg")
@@ -253,7 +296,7 @@ int BPF_PROG(sent_page, struct socket *socket, struct page *page, int offset, un
 
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_UDPLITE)
 		return 0;
-	return transferred(socket->sk, NULL, result, SENT);
+	return function_ended(socket->sk, NULL, result, SENT);
 }
 
 /* Ways out of a TCP socket that pass no recvmsg. */
@@ -261,7 +304,7 @@ SEC("fexit/tcp_splice_read")
 int BPF_PROG(received_splice, struct socket *socket, void *position, void *pipe, unsigned long size, unsigned int flags,
 	     long result)
 {
-	return transferred(socket->sk, NULL, result, RECEIVED);
+	return function_ended(socket->sk, NULL, result, RECEIVED);
 }
 
 SEC("fexit/tcp_zerocopy_receive")
@@ -284,14 +327,14 @@ int received_zero_copy(unsigned long long *ctx)
 	bytes = request->length;
 	if (bpf_core_field_exists(request->copybuf_len) && request->copybuf_len > 0)
 		bytes += request->copybuf_len;
-	return bytes ? transferred((struct sock *)ctx[0], NULL, bytes, RECEIVED) : 0;
+	return bytes ? function_ended((struct sock *)ctx[0], NULL, bytes, RECEIVED) : 0;
 }
 
 SEC("fexit/mptcp_splice_read")
 int BPF_PROG(received_splice_mptcp, struct socket *socket, void *position, void *pipe, unsigned long size,
 	     unsigned int flags, long result)
 {
-	return transferred(socket->sk, NULL, result, RECEIVED);
+	return function_ended(socket->sk, NULL, result, RECEIVED);
 }
 
 #endif

@@ -28,6 +28,7 @@ const _: () = {
     assert!(size_of::<types::unwatched_event>() == 64);
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
+    assert!(size_of::<types::ended_event>() == 64 + 128);
     assert!(size_of::<types::socket_event>() == 104);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
@@ -133,6 +134,8 @@ unsafe impl Shared for types::unwatched_event {}
 unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::release_event {}
+// SAFETY: integers only.
+unsafe impl Shared for types::ended_event {}
 // SAFETY: integers only, see bpf/abi.h.
 unsafe impl Shared for types::socket_event {}
 // SAFETY: integers only.

@@ -90,6 +90,7 @@ pub(super) struct Drain {
     ring: Ring,
     /// Taken from the ring, and not told yet.
     events: Vec<Event>,
+    ended: Vec<types::flow>,
     /// Processes that have just begun to talk, and how many drains have not delivered their flow.
     pub(super) newcomers: HashMap<ProcessId, u8>,
     /// When open sockets were asked last for such a flow, and how long it took.
@@ -115,6 +116,7 @@ impl Drain {
         Ok(Self {
             ring: Ring::new(ring)?,
             events: Vec::new(),
+            ended: Vec::new(),
             newcomers: HashMap::new(),
             asked: None,
             seen: HashMap::new(),
@@ -178,7 +180,7 @@ impl Capture {
             true => Some(self.sockets()?.iter().map(|socket| socket.socket).collect()),
             false => None,
         };
-        let entries = self.read_table()?;
+        let mut entries = self.read_table()?;
         if sampled.is_empty() && entries.iter().any(|entry| self.lacks_local_end(entry, true)) {
             sampled = self.sockets()?;
         }
@@ -188,6 +190,8 @@ impl Capture {
             self.drain.asked = Some((begin, begin.elapsed()));
         }
         let mut events = std::mem::take(&mut self.drain.events);
+        let table_entries = entries.len();
+        entries.extend(std::mem::take(&mut self.drain.ended).into_iter().map(Entry::ended));
         // Then the ring again: whoever is in the table by now has been announced by now.
         self.take_events()?;
         for _ in 0..EXECVE_WAITS {
@@ -223,7 +227,7 @@ impl Capture {
                 (entry.key.socket, SocketEvent { socket: entry.key.socket, ..SocketEvent::default() })
             }));
         }
-        let mut drained = Drained { table_entries: entries.len(), problems, ..Drained::default() };
+        let mut drained = Drained { table_entries, problems, ..Drained::default() };
         let known = self.known_of_sockets(&entries, &sampled);
         let settled: Vec<Entry> = entries
             .into_iter()
@@ -252,7 +256,7 @@ impl Capture {
             }
             if ended {
                 self.drain.seen.remove(&entry.key);
-                finished.push((entry.raw_key, entry.place));
+                finished.extend(entry.slot);
             }
         }
         self.remove(&finished);
@@ -293,8 +297,9 @@ impl Capture {
 
     /// Takes what has come since the last call.
     fn take_events(&mut self) -> Result<(), CaptureError> {
-        let Taken { events, newcomers } = self.drain.ring.take()?;
+        let Taken { events, newcomers, ended } = self.drain.ring.take()?;
         self.drain.events.extend(events);
+        self.drain.ended.extend(ended);
         let room = MOST_NEWCOMERS.saturating_sub(self.drain.newcomers.len());
         self.drain.newcomers.extend(newcomers.into_iter().take(room).map(|process| (process, 0)));
         Ok(())

@@ -13,6 +13,7 @@ const RING: u32 = types::event_kind::EVENT_RING.0;
 const EXISTING: u32 = types::event_kind::EVENT_EXISTING.0;
 const PACKETS: u32 = types::event_kind::EVENT_PACKETS.0;
 const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
+const ENDED: u32 = types::event_kind::EVENT_ENDED.0;
 
 /// Bits of `process_event.flags`, bpf/abi.h.
 pub(super) mod flag {
@@ -143,7 +144,7 @@ impl Event {
                 };
                 Some((decoded, size_of_val(&event)))
             }
-            RELEASE => {
+            RELEASE | ENDED => {
                 let event: types::release_event = abi::read(bytes)?;
                 Some((Self::Released(event.into()), size_of_val(&event)))
             }

@@ -333,7 +333,6 @@ pub(super) fn open(
         .map_err(CaptureError::bpf("the size of the ring buffer was refused"))?;
     if let Some(switches) = open.maps.rodata_data.as_deref_mut() {
         switches.have_current_task_btf = features.current_task_btf;
-        switches.have_length_tracepoints = features.has_length_tracepoints();
         switches.have_skb_consume_udp = features.has_datagram_consumed();
         switches.have_casts = features.casts;
         switches.have_task_pt_regs = features.task_registers && features.current_task_btf;

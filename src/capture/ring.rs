@@ -15,8 +15,13 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use super::{CaptureError, event::Event, newcomers::newcomer};
-use crate::model::ProcessId;
+use super::{
+    CaptureError,
+    abi::{self, types},
+    event::Event,
+    newcomers::newcomer,
+};
+use crate::model::{ProcessId, boot_time};
 
 const UNREADABLE: &str = "the ring buffer for events cannot be read";
 /// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
@@ -31,6 +36,8 @@ pub(super) struct Taken {
     pub events: Vec<Event>,
     /// Processes that have just begun to talk.
     pub newcomers: Vec<ProcessId>,
+    /// Flows that are in no table; their sockets' releases are among the events.
+    pub ended: Vec<types::flow>,
 }
 
 struct Shared {
@@ -61,10 +68,12 @@ impl Ring {
         let map: &'static MapHandle = Box::leak(Box::new(map));
         let mut builder = RingBufferBuilder::new();
         let take = move |bytes: &[u8]| {
+            let mut taken = lock(&into);
             if let Some(process) = newcomer(bytes) {
-                lock(&into).newcomers.push(process);
+                taken.newcomers.push(process);
             } else if let Some((event, _)) = Event::decode(bytes) {
-                lock(&into).events.push(event);
+                taken.events.push(event);
+                taken.ended.extend(ended(bytes));
             }
             0
         };
@@ -131,6 +140,41 @@ impl Shared {
     }
 }
 
+/// The flow that an event tells.
+fn ended(bytes: &[u8]) -> Option<types::flow> {
+    let event: types::ended_event = abi::read(bytes)?;
+    let told = event.release.kind == types::event_kind::EVENT_ENDED.0;
+    // Nobody touched it before its end, which was just now.
+    told.then(|| types::flow { first: boot_time(), ..event.flow })
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes<T: Copy>(event: &T) -> &[u8] {
+        // SAFETY: integers only, without gaps; borrowed from the event.
+        unsafe { std::slice::from_raw_parts((&raw const *event).cast(), size_of::<T>()) }
+    }
+
+    #[test]
+    fn an_event_of_the_end_is_a_release_and_a_flow() {
+        let flow = types::flow { uid: 7, ..types::flow::default() };
+        let mut event = types::ended_event { flow, ..types::ended_event::default() };
+        event.release.socket = 9;
+        event.release.kind = types::event_kind::EVENT_ENDED.0;
+        let told = ended(bytes(&event)).unwrap();
+        assert_eq!(told.uid, 7);
+        assert!(told.first > 0, "it has no time of its own");
+        assert!(
+            matches!(Event::decode(bytes(&event)), Some((Event::Released(socket), _)) if socket.socket == 9)
+        );
+        event.release.kind = types::event_kind::EVENT_RELEASE.0;
+        assert!(ended(bytes(&event)).is_none());
+        assert!(ended(bytes(&event.release)).is_none(), "it is too short");
+    }
 }

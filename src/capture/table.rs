@@ -32,13 +32,22 @@ impl Default for Buffers {
     }
 }
 
-/// One entry of the flow table.
+/// A key as the hash table has it, and the place in the array that it names.
+pub(super) type Slot = ([u8; KEY_BYTES], u32);
+
+/// One flow.
 pub(super) struct Entry {
-    pub raw_key: [u8; KEY_BYTES],
     pub key: FlowKey,
-    /// Where `flow` was read.
-    pub place: u32,
+    /// Where it is in the flow table.
+    pub slot: Option<Slot>,
     pub flow: types::flow,
+}
+
+impl Entry {
+    /// One that was told at its end and is in no table.
+    pub(super) fn ended(flow: types::flow) -> Self {
+        Self { key: flow.key.into(), slot: None, flow }
+    }
 }
 
 /// Bytes of the array that are mapped together; a multiple of any page size.
@@ -188,7 +197,7 @@ impl Capture {
                 let Ok(raw_key) = <[u8; KEY_BYTES]>::try_from(key) else { continue };
                 if let Some(key) = abi::read::<types::flow_key>(key) {
                     let flow = self.drain.flows.read(*place)?;
-                    entries.push(Entry { raw_key, key: key.into(), place: *place, flow });
+                    entries.push(Entry { key: key.into(), slot: Some((raw_key, *place)), flow });
                 }
             }
             if result == -libc::ENOENT {
@@ -201,7 +210,7 @@ impl Capture {
     }
 
     /// Removes entries, and makes room where they were.
-    pub(super) fn remove(&mut self, finished: &[([u8; KEY_BYTES], u32)]) {
+    pub(super) fn remove(&mut self, finished: &[Slot]) {
         let places = &self.skeleton.maps.places;
         let keys: Vec<u8> = finished.iter().flat_map(|(key, _)| *key).collect();
         if !keys.is_empty()

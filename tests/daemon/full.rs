@@ -8,6 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use picosnitch::{
+    capture::{Capture, Event, Settings, Thoroughness},
     model::LossKind,
     store::{Dimension, Filter, Query, Value},
 };
@@ -38,6 +39,25 @@ fn a_full_ring_buffer_is_reported() {
     daemon.stop(Signal::SIGTERM);
     assert_recorded(base.path(), address, 1, 33, 44);
     assert!(error_log(base.path()).contains("process events were lost"), "{}", error_log(base.path()));
+}
+
+#[test]
+fn events_wait_outside_of_the_ring_while_nobody_drains() {
+    let Some(_root) = root_alone() else { return };
+    // More than twice what fits into the ring: each makes four events, of 0.45 KB together at least.
+    const PROGRAMS: usize = 1200;
+    let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
+    capture.drain(Thoroughness::Usual).unwrap();
+    for _ in 0..PROGRAMS {
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    }
+    let drained = capture.drain(Thoroughness::Usual).unwrap();
+    assert!(!drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents), "{:?}", drained.losses);
+    let executed = drained
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Executed(event) if event.name == b"true"));
+    assert_eq!(executed.count(), PROGRAMS);
 }
 
 #[test]
