@@ -27,7 +27,7 @@ const UNREADABLE: &str = "the ring buffer for events cannot be read";
 /// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
 const MOST_WAITING: usize = 65_536;
 /// Time between two looks at the ring, however fast it fills: the smallest one has room for more than comes in that time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// What was taken from the ring.
 #[derive(Default)]
