@@ -236,7 +236,8 @@ enum turn { FIRST, SECOND, THIRD };
 /*
  * Whether this program is the one to do the work. Each leaves a note for the next: 1, the first one did it; 2, the second
  * one was there. The third one, where there is one, clears the note, or does what both were skipped for. Who cannot
- * leave a note leaves the work to the next; the last one needs none.
+ * leave a note leaves the work to the next; the last one needs none. To be asked before anything else, also for what is of
+ * no interest: the kernel counts all that it skips, and what was made up for is to be told from what was lost.
  */
 static __always_inline bool is_mine(enum twice hook, enum turn turn)
 {

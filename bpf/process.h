@@ -70,13 +70,13 @@ static __always_inline int forked(struct task_struct *parent, struct task_struct
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, FIRST) ? forked(parent, child) : 0;
+	return is_mine(TWICE_FORK, FIRST) && child->pid == child->tgid ? forked(parent, child) : 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_forked_2, struct task_struct *parent, struct task_struct *child)
 {
-	return child->pid == child->tgid && is_mine(TWICE_FORK, SECOND) ? forked(parent, child) : 0;
+	return is_mine(TWICE_FORK, SECOND) && child->pid == child->tgid ? forked(parent, child) : 0;
 }
 
 static __always_inline int send_process_id(__u32 kind, struct task_struct *task, const char *comm)
@@ -98,26 +98,26 @@ static __always_inline bool is_last_thread(struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exited, struct task_struct *task)
 {
-	return is_last_thread(task) && is_mine(TWICE_EXIT, FIRST) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_mine(TWICE_EXIT, FIRST) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exited_2, struct task_struct *task)
 {
-	return is_last_thread(task) && is_mine(TWICE_EXIT, SECOND) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_mine(TWICE_EXIT, SECOND) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
 }
 
 /* Only the leader's name counts: a thread's name would hide its program. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(process_renamed, struct task_struct *task, const char *comm)
 {
-	return task->pid == task->tgid && is_mine(TWICE_RENAME, FIRST) ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return is_mine(TWICE_RENAME, FIRST) && task->pid == task->tgid ? send_process_id(EVENT_RENAME, task, comm) : 0;
 }
 
 SEC("tp_btf/task_rename")
 int BPF_PROG(process_renamed_2, struct task_struct *task, const char *comm)
 {
-	return task->pid == task->tgid && is_mine(TWICE_RENAME, SECOND) ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return is_mine(TWICE_RENAME, SECOND) && task->pid == task->tgid ? send_process_id(EVENT_RENAME, task, comm) : 0;
 }
 
 static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)

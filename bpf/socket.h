@@ -204,7 +204,7 @@ static __always_inline bool is_traffic(int flags)
 
 static __always_inline int counted(struct sock *sk, int result, int flags, enum direction direction, enum turn turn)
 {
-	if (is_counted(sk) && is_mine(direction == SENT ? TWICE_SENT : TWICE_RECEIVED, turn) &&
+	if (is_mine(direction == SENT ? TWICE_SENT : TWICE_RECEIVED, turn) && is_counted(sk) &&
 	    (direction == SENT || is_traffic(flags)))
 		transferred(sk, NULL, result, direction, true);
 	return 0;

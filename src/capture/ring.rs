@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{MapCore, MapHandle, RingBuffer, RingBufferBuilder};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -26,6 +26,8 @@ use crate::model::{ProcessId, boot_time};
 const UNREADABLE: &str = "the ring buffer for events cannot be read";
 /// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
 const MOST_WAITING: usize = 65_536;
+/// Bytes of the smallest event in the ring, with its head (`struct process_id_event`, `BPF_RINGBUF_HDR_SZ`).
+const SMALLEST_EVENT: usize = 48;
 /// Time between two looks at the ring, however fast it fills: the smallest one has room for more than comes in that time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -42,6 +44,8 @@ pub(super) struct Taken {
 
 struct Shared {
     ring: Mutex<RingBuffer<'static>>,
+    /// Events that there is room for.
+    capacity: usize,
     taken: Arc<Mutex<Taken>>,
     /// The thread has taken something.
     arrived: EventFd,
@@ -79,7 +83,8 @@ impl Ring {
         };
         builder.add(map, take).map_err(unreadable)?;
         let ring = Mutex::new(builder.build().map_err(unreadable)?);
-        let shared = Arc::new(Shared { ring, taken, arrived: bell()?, end: bell()? });
+        let capacity = map.max_entries() as usize / SMALLEST_EVENT;
+        let shared = Arc::new(Shared { ring, capacity, taken, arrived: bell()?, end: bell()? });
         let own = Arc::clone(&shared);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || own.serve());
         Ok(Self { shared, thread: Some(thread.map_err(CaptureError::io(UNREADABLE))?) })
@@ -108,9 +113,9 @@ impl Drop for Ring {
 }
 
 impl Shared {
-    /// Returns how many there were.
+    /// All that is there now, and returns how many there were. Not until it is empty: who fills it may be quicker.
     fn consume(&self) -> libbpf_rs::Result<usize> {
-        let taken = lock(&self.ring).consume_raw();
+        let taken = lock(&self.ring).consume_raw_n(self.capacity);
         usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
     }
 
