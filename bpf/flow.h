@@ -82,7 +82,7 @@ static __always_inline bool is_of_kernel(struct sock *sk, bool typed)
 	return !(typed ? sk->sk_socket->file : BPF_CORE_READ(sk, sk_socket, file));
 }
 
-/* The same, but 0 for the kernel's own ones. */
+/* The inode number of a socket that a process has open; 0 for the kernel's own ones. */
 static __always_inline __u64 socket_inode(struct sock *sk, bool typed)
 {
 	return is_of_kernel(sk, typed) ? 0 : inode_of_any(sk, typed);
@@ -258,12 +258,13 @@ static __always_inline void announce(const struct process_id *process)
 
 	if (last->start == process->start && last->tgid == process->tgid && last->exec == process->exec)
 		return;
+	if (!bpf_map_lookup_elem(&announced, process)) {
+		if (bpf_map_update_elem(&announced, process, &yes, BPF_NOEXIST) != 0)
+			return;
+		/* No loss if the ring is full: then it was woken already. */
+		bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
+	}
 	*last = *process;
-	if (bpf_map_lookup_elem(&announced, process) ||
-	    bpf_map_update_elem(&announced, process, &yes, BPF_NOEXIST) != 0)
-		return;
-	/* No loss if the ring is full: then it was woken already. */
-	bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
 }
 
 struct addition {
@@ -296,8 +297,14 @@ static __always_inline struct flow *flow_make(struct flow_key *key, struct sock 
 			return NULL; /* cannot be */
 		flow_describe(flow, key, sk, family, typed, now);
 		flow->first = bpf_ktime_get_boot_ns();
-		if (add.connects)
+		if (add.connects) {
+			/* The socket has no local end yet. */
 			flow->connects = 1;
+		} else {
+			/* Before it can be found: a drain that reads it without would record it so. */
+			flow_local(flow, sk, key->protocol, typed);
+			flow->attend &= ~ATTEND_LOCAL;
+		}
 		/* Who calls connect() opens a stream; who speaks first opens a conversation of datagrams. */
 		if (add.direction == RECEIVED && flow->expires)
 			flow->expires |= ADDRESSED;

@@ -90,6 +90,7 @@ pub(super) struct Drain {
     ring: Ring,
     /// Taken from the ring, and not told yet.
     events: Vec<Event>,
+    /// Flows of sockets whose release is among those events.
     ended: Vec<types::flow>,
     /// Processes that have just begun to talk, and how many drains have not delivered their flow.
     pub(super) newcomers: HashMap<ProcessId, u8>,
@@ -313,10 +314,8 @@ impl Capture {
             self.drain.ticked = Instant::now();
         }
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            // SAFETY: valid, aligned references; volatile because the kernel half reads them meanwhile.
-            unsafe {
-                std::ptr::write_volatile(&mut bss.tick, self.drain.tick);
-            }
+            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
+            unsafe { std::ptr::write_volatile(&mut bss.tick, self.drain.tick) };
         }
     }
 
