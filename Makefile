@@ -24,7 +24,7 @@ test-kernels: setup-test
 
 lint: setup-test
 	cargo fmt --all --check
-	clang-format --dry-run --Werror bpf/*.c bpf/*.h
+	clang-format --dry-run --Werror crates/capture/bpf/*.c crates/capture/bpf/*.h
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/cargo-deny check bans licenses sources
 

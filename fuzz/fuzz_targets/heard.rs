@@ -1,10 +1,7 @@
 //! What the kernel half would have heard.
 
-use picosnitch::{
-    capture::{Heard, Said},
-    model::ProcessId,
-    names::Domains,
-};
+use model::{Heard, ProcessId, Said};
+use names::Domains;
 
 /// Bytes that a process sent and received through a socket to `port`, in pieces: each begins with a byte that tells its
 /// length, and, with its highest bit, that it was received.

@@ -7,14 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
-use picosnitch::{
-    store::{Dimension, Filter, Query, Reader, Sort},
-    ui::view::{
-        ask::{self, Question},
-        range::{self, LENGTHS},
-    },
-};
 use serde_json::json;
+use store::{Dimension, Filter, Query, Reader, Sort};
+use tui::view::{
+    ask::{self, Question},
+    range::{self, LENGTHS},
+};
 
 /// Columns of the chart: those of a wide terminal.
 const COLUMNS: usize = 200;

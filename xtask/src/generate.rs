@@ -9,10 +9,8 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use picosnitch::{
-    model::{Amounts, Location, Peer, Place, Program, Record, Sha256, Talker, Window},
-    store::Writer,
-};
+use model::{Amounts, Location, Peer, Place, Program, Record, Sha256, Talker, Window};
+use store::Writer;
 
 /// Length of a window, seconds: the default of `log.write_limit_seconds`.
 const WINDOW: i64 = 10;

@@ -203,7 +203,19 @@ fn stage(root: &Path, options: &Options) -> anyhow::Result<tempfile::TempDir> {
     // Tests run the program by the path it was built at.
     let mut links = Vec::new();
     if options.tests {
-        let listed = cargo(root, &["test", "--release", "--test", "*", "--no-run", "--message-format=json"])?;
+        let listed = cargo(
+            root,
+            &[
+                "test",
+                "--release",
+                "--package",
+                "picosnitch",
+                "--test",
+                "*",
+                "--no-run",
+                "--message-format=json",
+            ],
+        )?;
         for line in listed.lines() {
             let message: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             let Some(executable) = message["executable"].as_str() else { continue };

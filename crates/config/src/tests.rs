@@ -1,0 +1,318 @@
+//! Tests of the configuration: every key, every way to be wrong, both formats.
+
+use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt};
+
+use super::*;
+use model::Sha256;
+
+fn problems(text: &str, json: bool) -> Vec<String> {
+    let result = if json { Config::from_json(text) } else { Config::from_toml(text) };
+    let show = |problem: Problem| format!("{}: {}", problem.line.unwrap_or(0), problem.message);
+    result.unwrap_err().into_iter().map(show).collect()
+}
+
+#[test]
+fn the_default_file_is_the_default_and_shows_every_key() {
+    assert_eq!(Config::from_toml(Config::default_toml()).unwrap(), Config::default());
+    assert_eq!(Config::from_toml("").unwrap(), Config::default());
+    // With every comment sign before a key removed it is still a valid file, with all keys.
+    let open: String = Config::default_toml()
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let config = Config::from_toml(&open).unwrap();
+    assert_eq!(config.monitor.rlimit_nofile, Some(1024));
+    let server = config.log.server.unwrap();
+    assert_eq!((server.client, server.port, server.tls), (Client::PostgreSql, 5432, Tls::Prefer));
+}
+
+#[test]
+fn every_key_of_toml_arrives() {
+    let config = Config::from_toml(
+        r#"
+        [monitor]
+        bandwidth = false
+        every_exe = true
+        ring_buffer_pages = 0x100
+        rlimit_nofile = 65536
+        [log]
+        sqlite = false
+        text = true
+        retention_days = 30
+        retention_megabytes = 500
+        write_limit_seconds = 3600
+        addresses = false
+        commands = false
+        ignore = [
+            "ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789",
+            443, -1, "Example.com", "192.0.2.7", "10.1.2.3/8", "2001:db8::1/32", "0.0.0.0/0",
+        ]
+        [log.server]
+        client = "mariadb"
+        host = "db.example.com"
+        user = "u"
+        password = "p \" "
+        database = "d"
+        table_name = "t_1"
+        tls = "verify-full"
+        [notifications]
+        desktop = false
+        [virustotal]
+        api_key = "abc-DEF_1"
+        file_upload = true
+        request_limit_seconds = 0
+        [names]
+        reverse_dns = true
+        "#,
+    )
+    .unwrap();
+    let monitor =
+        Monitor { bandwidth: false, every_exe: true, ring_buffer_pages: 256, rlimit_nofile: Some(65536) };
+    assert_eq!(config.monitor, monitor);
+    let network = |address: &str, prefix_length| {
+        let address = address.parse::<IpAddr>().unwrap();
+        Ignore::Network { address, prefix_length }
+    };
+    let digest = Sha256::from_hex(&"abcdef0123456789".repeat(4)).unwrap();
+    let ignore = [
+        Ignore::Hash(digest),
+        Ignore::Port(443),
+        Ignore::Port(-1),
+        Ignore::Domain("example.com".to_owned()),
+        network("192.0.2.7", 32),
+        network("10.0.0.0", 8),
+        network("2001:db8::", 32),
+        network("0.0.0.0", 0),
+    ];
+    assert_eq!(config.log.ignore, ignore);
+    let log = &config.log;
+    assert_eq!((log.sqlite, log.text, log.addresses, log.commands), (false, true, false, false));
+    assert_eq!((log.retention_days, log.write_limit_seconds), (30, 3600));
+    assert_eq!(log.retention_megabytes, Some(500));
+    let server = log.server.clone().unwrap();
+    assert_eq!((server.client, server.port, server.tls), (Client::MariaDb, 3306, Tls::VerifyFull));
+    assert_eq!((server.password.0.as_str(), server.table_name.as_str()), ("p \" ", "t_1"));
+    assert!(!config.notifications.desktop && config.virustotal.file_upload);
+    assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
+    assert_eq!(config.virustotal.request_limit_seconds, 0);
+    assert!(config.names.reverse_dns);
+    assert_eq!(config.not_yet_built().len(), 1);
+}
+
+#[test]
+fn all_problems_of_a_toml_file_are_told_at_once_with_line_key_value_and_range() {
+    let text = r#"[monitor]
+bandwidth = "yes"
+ring_buffer_pages = 100
+rlimit_nofile = 1e3
+[log]
+retention_days = 0
+write_limit_seconds = -10
+ignore = [70000, "abc def", "10.0.0.0/33", 1.5, "443", "", "deadbeefdeadbeefdeadbeefdeadbeef"]
+colour = "blue"
+[log.server]
+client = "oracle"
+port = 65536
+password = 12345
+[notifications]
+desktop = 1
+[virustotal]
+api_key = "a\r\nHost: evil"
+request_limit_seconds = 99999999999999999999
+[unknown]
+"#;
+    let found = problems(text, false);
+    let expected = [
+        "2: monitor.bandwidth: the string \"yes\" is not allowed; allowed: true or false",
+        "3: monitor.ring_buffer_pages: the integer 100 is not allowed; allowed: a power of two from 16 to 65536",
+        "4: monitor.rlimit_nofile: the number 1e3 is not allowed; allowed: an integer from 256 to 1048576",
+        "6: log.retention_days: the integer 0 is not allowed; allowed: an integer from 1 to 36500",
+        "7: log.write_limit_seconds: the integer -10 is not allowed; allowed: an integer from 1 to 3600",
+        "8: log.ignore: the integer 70000 is not allowed; allowed: a port from -1 to 65535",
+        "8: log.ignore: \"abc def\" is not allowed: neither a hash",
+        "8: log.ignore: \"10.0.0.0/33\" is not allowed: the length of the network is a number from 0 to 32",
+        "8: log.ignore: the number 1.5 is not allowed",
+        "8: log.ignore: \"443\" is not allowed: a port is a number",
+        "8: log.ignore: \"\" is not allowed",
+        "8: log.ignore: \"deadbeefdeadbeefdeadbeefdeadbeef\" is not allowed: a hash (SHA-256) has 64",
+        "9: log.colour: unknown key; known here: sqlite, text,",
+        "10: log.server.user: missing",
+        "10: log.server.database: missing",
+        "11: log.server.client: the string \"oracle\" is not allowed; allowed: \"postgresql\"",
+        "12: log.server.port: the integer 65536 is not allowed; allowed: an integer from 1 to 65535",
+        "13: log.server.password: the value (not shown here)",
+        "15: notifications.desktop: the integer 1 is not allowed",
+        "17: virustotal.api_key: the value (not shown here)",
+        "18: virustotal.request_limit_seconds: the integer 99999999999999999999 is not allowed",
+        "19: unknown: unknown key; known here: monitor, log, notifications, virustotal",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "found    {found}\nexpected {expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.join("").contains("12345"));
+}
+
+#[test]
+fn broken_toml_names_the_lines() {
+    let found = problems("[log]\nsqlite = \ntext = tru\n[log]\n", false);
+    assert!(found.iter().any(|problem| problem.starts_with("2: not valid TOML")), "{found:?}");
+    assert!(found.iter().all(|problem| !problem.contains("unknown key")), "{found:?}");
+    let found = problems("log = 3", false);
+    assert_eq!(found, ["1: log: the integer 3 where a table is expected"]);
+}
+
+#[test]
+fn every_key_of_the_originals_json_arrives_with_comments_and_trailing_commas() {
+    let config = Config::from_json(
+        r##"# first
+{
+  "Bandwidth monitor": false, # a comment, with "quotes" and a comma,
+  "DB retention (days)": 30, // another
+  "DB sql log": false,
+  "DB sql server": {"client": "psycopg2", "host": "h", "port": 5433, "user": "u # no comment",
+                    "password": "p//q", "dbname": "d", "sslmode": "require", "table_name": "t",},
+  "DB text log": true,
+  "DB write limit (seconds)": 5,
+  "Desktop notifications": false,
+  "Every exe (not just conns)": true,
+  "Log addresses": false,
+  "Log commands": false,
+  "Log ignore": ["com.example", "org.exam", "net.", 80, "192.0.2.0/24",],
+  "Perf ring buffer (pages)": 128,
+  "Set RLIMIT_NOFILE": 4096,
+  "VT API key": "k", # key
+  "VT file upload": true,
+  "VT request limit (seconds)": 20, # last
+}"##,
+    )
+    .unwrap();
+    let monitor =
+        Monitor { bandwidth: false, every_exe: true, ring_buffer_pages: 128, rlimit_nofile: Some(4096) };
+    assert_eq!(config.monitor, monitor);
+    let log = &config.log;
+    assert_eq!((log.sqlite, log.text, log.addresses, log.commands), (false, true, false, false));
+    assert_eq!((log.retention_days, log.write_limit_seconds), (30, 5));
+    let server = log.server.clone().unwrap();
+    assert_eq!((server.client, server.port, server.tls), (Client::PostgreSql, 5433, Tls::Require));
+    assert_eq!((server.user.as_str(), server.password.0.as_str()), ("u # no comment", "p//q"));
+    assert_eq!((server.database.as_str(), server.table_name.as_str()), ("d", "t"));
+    let prefix = |text: &str| Ignore::ReversedDomainPrefix(text.to_owned());
+    assert_eq!(log.ignore[..3], [prefix("com.example"), prefix("org.exam"), prefix("net.")]);
+    assert_eq!(log.ignore[3], Ignore::Port(80));
+    assert!(matches!(log.ignore[4], Ignore::Network { prefix_length: 24, .. }));
+    assert!(!config.notifications.desktop && config.virustotal.file_upload);
+    assert_eq!((config.virustotal.api_key.0.as_str(), config.virustotal.request_limit_seconds), ("k", 20));
+}
+
+#[test]
+fn an_original_with_only_defaults_is_the_default() {
+    let text = r#"{"DB sql server": {}, "Set RLIMIT_NOFILE": null, "Log ignore": [], "VT API key": ""}"#;
+    assert_eq!(Config::from_json(text).unwrap(), Config::default());
+    assert_eq!(Config::from_json("{}").unwrap(), Config::default());
+}
+
+#[test]
+fn all_problems_of_a_json_file_are_told_at_once() {
+    let text = r#"{
+  "DB retention (days)": -5,
+  "DB sql server": {"client": "sqlite3", "charset": "utf8", "port": "1"},
+  "Bandwith monitor": true,
+  "Log ignore": ["", 3.5],
+  "VT API key": null,
+  "Set RLIMIT_NOFILE": "many"
+}"#;
+    let found = problems(text, true);
+    let expected = [
+        "2: DB retention (days): the integer -5 is not allowed; allowed: an integer from 1 to 36500",
+        "3: DB sql server.client: the string \"sqlite3\" is not allowed; allowed: \"mariadb\"",
+        "3: DB sql server.port: the string \"1\" is not allowed",
+        "3: DB sql server.user: missing (or username)",
+        "3: DB sql server.database: missing (or dbname) (or db)",
+        "3: DB sql server.charset: unknown key; known here: client, host",
+        "4: Bandwith monitor: unknown key; known here: Bandwidth monitor,",
+        "5: Log ignore: \"\" is not allowed",
+        "5: Log ignore: the number 3.5 is not allowed",
+        "6: VT API key: the value",
+        "7: Set RLIMIT_NOFILE: the string \"many\" is not allowed; allowed: an integer from 256",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "found    {found}\nexpected {expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert_eq!(problems("[1]", true), ["0: the file: an array where a table is expected"]);
+    let found = problems("{\n# c\n\"DB sql log\": tru\n}", true);
+    assert!(found[0].starts_with("3: not valid JSON"), "{found:?}");
+    for broken in ["", "{", "{\"a", "{\"a\\", "/", "{\"a\":1,,}", "{} x"] {
+        Config::from_json(broken).unwrap_err();
+    }
+}
+
+#[test]
+fn the_file_is_found_in_the_order_of_the_contract() {
+    let place = tempfile::tempdir().unwrap();
+    let layout = Layout::new(Some(place.path()), None);
+    let loaded = Config::load(&layout).unwrap();
+    assert_eq!(loaded.source, Source::Defaults(place.path().join("config.toml")));
+    let json = place.path().join("config.json");
+    fs::write(&json, "{\"DB retention (days)\": 7}").unwrap();
+    let loaded = Config::load(&layout).unwrap();
+    assert_eq!((loaded.source, loaded.config.log.retention_days), (Source::Json(json.clone()), 7));
+    Config::write_default(&layout.config).unwrap();
+    assert_eq!(fs::metadata(&layout.config).unwrap().permissions().mode() & 0o777, 0o640);
+    let loaded = Config::load(&layout).unwrap();
+    assert_eq!((loaded.source, loaded.config), (Source::Toml(layout.config.clone()), Config::default()));
+    assert_eq!(Config::write_default(&layout.config).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    let loaded = Config::load(&Layout::new(Some(place.path()), Some(&json))).unwrap();
+    assert_eq!(loaded.source, Source::Json(json));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
+    let place = tempfile::tempdir().unwrap();
+    let given = place.path().join("other.toml");
+    let layout = Layout::new(Some(place.path()), Some(&given));
+    let error = Config::load(&layout).unwrap_err().to_string();
+    assert!(error.contains("other.toml: cannot read"), "{error}");
+    fs::write(&given, b"[log]\n# \xff\n").unwrap();
+    let error = Config::load(&layout).unwrap_err().to_string();
+    assert!(error.contains("line 2 is not UTF-8"), "{error}");
+    fs::write(&given, "[log]\nretention_days = 0\nsqlite = 7\n").unwrap();
+    let error = Config::load(&layout).unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 2, "{error}");
+    assert!(lines[0].contains("other.toml:2: log.retention_days"), "{error}");
+    let error = Config::load(&Layout::new(None, Some(place.path()))).unwrap_err().to_string();
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = "[virustotal]\napi_key = \"hidden\"\n[log.server]\nclient = \"mysql\"\nuser = \"u\"\n\
+                password = \"hidden\"\ndatabase = \"d\"";
+    let config = Config::from_toml(text).unwrap();
+    let json = serde_json::to_string(&config).unwrap();
+    assert!(!json.contains("hidden") && json.contains("(set)"), "{json}");
+    assert!(!format!("{config:?}").contains("hidden"));
+}
+
+#[test]
+fn the_key_is_sent_encrypted_or_not_beyond_this_machine() {
+    for (url, valid) in [
+        ("https://www.virustotal.com/api/v3", true),
+        ("http://127.0.0.1:8080/api/v3", true),
+        ("http://localhost/x", true),
+        ("http://[::1]:80", true),
+        ("http://www.virustotal.com/api/v3", false),
+        ("http://127.0.0.1.evil.example/", false),
+        ("http://localhost@evil.example/", false),
+        ("https://", false),
+        ("https://a b", false),
+        ("ftp://x", false),
+        ("", false),
+    ] {
+        let text = format!("[virustotal]\nurl = \"{url}\"\n");
+        assert_eq!(Config::from_toml(&text).is_ok(), valid, "{url}");
+    }
+}

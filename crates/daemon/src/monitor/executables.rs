@@ -1,0 +1,68 @@
+//! Executed files on their way from fanotify to the recorder.
+
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{MOST_WAITING_MESSAGES, Monitor};
+use crate::{error::MonitorError, messages::ToRecorder};
+use identity::{Executables, Outgoing, digests::FileState};
+
+/// How long the end waits for the files of programs that were executed just before.
+const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
+
+impl Monitor {
+    /// Takes executed files over from the threads that watch them.
+    pub(super) fn collect_executables(&mut self) -> Result<(), MonitorError> {
+        let room = MOST_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
+        if let Some(executables) = &mut self.executables {
+            executables.collect(room, Instant::now());
+        }
+        self.tell_executables()
+    }
+
+    /// The end: programs that were executed a moment ago still have their files on the way.
+    pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
+        let until = Instant::now() + LAST_EXECUTABLES;
+        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
+            let mut ready = [
+                PollFd::new(
+                    self.executables.as_ref().map_or(self.recorder.channel.as_fd(), AsFd::as_fd),
+                    PollFlags::POLLIN,
+                ),
+                PollFd::new(self.recorder.channel.as_fd(), PollFlags::POLLOUT),
+            ];
+            if self.recorder.waiting.is_empty() {
+                ready[1].set_events(PollFlags::empty());
+            }
+            let _ = poll(&mut ready, PollTimeout::from(50_u16));
+            self.recorder.flush()?;
+            self.collect_executables()?;
+            if let Some(executables) = &mut self.executables {
+                executables.tick(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_executables(&mut self) -> Result<(), MonitorError> {
+        let outgoing = self.executables.as_mut().map(Executables::take_outgoing).unwrap_or_default();
+        for outgoing in outgoing {
+            let (message, descriptor) = match outgoing {
+                Outgoing::Hash { id, file, found } => {
+                    let (size, modified) = (found.file.size, found.file.modified);
+                    let file_is = FileState { size, modified, magic: found.magic };
+                    (ToRecorder::Executable { id, file_is }, Some(file.into()))
+                }
+                Outgoing::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
+                Outgoing::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
+                Outgoing::Problem(text) => (ToRecorder::Problem(text), None),
+            };
+            self.recorder.tell(&message, descriptor)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! conn.log: one line of comma-separated values a record, made to be followed by another program.
+
+use std::{io, path::PathBuf};
+
+use crate::log_file::LogFile;
+use model::{Program, Record, Window, text::format::conn_log_field};
+
+/// conn.log becomes conn.log.1 before it grows beyond this.
+const MOST_BYTES: u64 = 1 << 30;
+/// Bytes of one write: a follower sees whole lines, and the kernel writes them at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Writes windows to conn.log.
+#[derive(Debug)]
+pub struct TextLog {
+    file: LogFile,
+}
+
+/// What has to be told after a window was written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Records that are not in conn.log.
+    pub records: usize,
+    /// Why.
+    pub why: String,
+}
+
+impl TextLog {
+    /// Windows go to the file at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { file: LogFile::new(path, MOST_BYTES) }
+    }
+
+    /// Opens the file again at the next window.
+    pub fn reopen(&mut self) {
+        self.file.reopen();
+    }
+
+    /// Writes the records of a window, in whole lines.
+    ///
+    /// # Errors
+    /// How many records could not be written, and why. The next window is tried again.
+    pub fn write(&mut self, window: &Window) -> Result<(), Missing> {
+        let mut missing: Option<(usize, io::Error)> = None;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let mut lines = 0;
+        let mut records = window.records.iter().peekable();
+        while let Some(record) = records.next() {
+            chunk.extend_from_slice(line(record).as_bytes());
+            lines += 1;
+            if chunk.len() < CHUNK_BYTES && records.peek().is_some() {
+                continue;
+            }
+            if let Err(error) = self.file.append(&chunk) {
+                let before = missing.take().map_or(0, |(count, _)| count);
+                missing = Some((before + lines, error));
+            }
+            (lines, chunk) = (0, Vec::with_capacity(CHUNK_BYTES));
+        }
+        missing.map_or(Ok(()), |(records, error)| Err(Missing { records, why: error.to_string() }))
+    }
+}
+
+/// A record as the original wrote it:
+/// `executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,parent_sha256,conns,sent,received`.
+fn line(record: &Record) -> String {
+    let (talker, peer, amounts) = (&record.talker, &record.peer, &record.amounts);
+    let program = |program: &Program| {
+        [&program.path, &program.name, &program.command_line].map(|bytes| conn_log_field(bytes)).join(",")
+            + ","
+            + &program.sha256.map(|digest| digest.to_hex()).unwrap_or_default()
+    };
+    let address = peer.remote_address.map(|address| address.to_string()).unwrap_or_default();
+    format!(
+        "{},{},{},{},{},{},{},{},{},{}\n",
+        program(&talker.program),
+        record.time,
+        conn_log_field(&peer.domain),
+        address,
+        peer.remote_port,
+        talker.uid,
+        program(&talker.parent),
+        amounts.connections,
+        amounts.sent,
+        amounts.received
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use super::*;
+    use model::{Amounts, Location, Peer, Sha256, Talker};
+
+    fn record(name: &[u8]) -> Record {
+        let program = |path: &[u8]| Program {
+            path: path.to_vec(),
+            name: name.to_vec(),
+            command_line: b"a,b\nc".to_vec(),
+            sha256: Some(Sha256([0xab; 32])),
+        };
+        let talker =
+            Talker { program: program(b"/bin/x"), parent: program(b"/bin/p"), uid: 7, ..Talker::default() };
+        let peer = Peer {
+            remote_address: Some("2001:db8::1".parse().unwrap()),
+            remote_port: 443,
+            domain: b"example.com".to_vec(),
+            ..Peer::default()
+        };
+        let amounts = Amounts { connections: 1, sent: 2, received: 3 };
+        Record { time: 1_700_000_000, talker: Arc::new(talker), location: Location::default(), peer, amounts }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_original() {
+        let digest = "ab".repeat(32);
+        let expected = format!(
+            "/bin/x,evil\\xff,abc,{digest},1700000000,example.com,2001:db8::1,443,7,/bin/p,evil\\xff,abc,{digest},1,2,3\n"
+        );
+        assert_eq!(line(&record(b"ev,i\r\n\0l\x1b\xff")), expected);
+    }
+
+    #[test]
+    fn a_window_is_whole_lines() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("conn.log");
+        let mut log = TextLog::new(path.clone());
+        let window = Window { records: vec![record(b"x"); 5000], ..Window::default() };
+        log.write(&window).unwrap();
+        log.write(&Window::default()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 5000);
+        assert!(text.lines().all(|line| line.split(',').count() == 16));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(log.write(&window).unwrap_err().records, 5000);
+    }
+}

@@ -1,0 +1,80 @@
+//! Paths of version 2 cgroups by their ids.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::DirEntryExt},
+    path::{Path, PathBuf},
+};
+
+use model::Bytes;
+
+/// Paths that are kept; with more, all are read again.
+const MOST: usize = 65_536;
+
+/// Path of each cgroup by its id, which is the inode number of its directory.
+#[derive(Debug, Default)]
+pub struct Cgroups {
+    root: PathBuf,
+    paths: HashMap<u64, Bytes>,
+}
+
+impl Cgroups {
+    /// Reads the hierarchy below `root`, where it is mounted. Directories that vanish meanwhile are left out.
+    pub fn read(root: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+
+        let mut cgroups = Self { root: root.to_owned(), ..Self::default() };
+        if let Ok(metadata) = fs::metadata(root) {
+            cgroups.paths.insert(metadata.ino(), b"/".to_vec());
+        }
+        cgroups.read_below(root, &Bytes::new());
+        cgroups
+    }
+
+    fn read_below(&mut self, directory: &Path, path: &Bytes) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.paths.len() < MOST {
+                let mut below = path.clone();
+                below.push(b'/');
+                below.extend_from_slice(entry.file_name().as_bytes());
+                self.read_below(&entry.path(), &below);
+                self.paths.insert(entry.ino(), below);
+            }
+        }
+    }
+
+    /// A cgroup was made or renamed.
+    pub fn insert(&mut self, id: u64, path: Bytes) {
+        if self.paths.len() >= MOST {
+            // Old ones are never told to be gone: begin again with those that are there.
+            let root = std::mem::take(&mut self.root);
+            *self = Self::read(&root);
+        }
+        self.paths.insert(id, path);
+    }
+
+    /// The path of a cgroup; empty when unknown.
+    pub fn path(&self, id: u64) -> Bytes {
+        self.paths.get(&id).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_inode_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().join("system.slice/nginx.service");
+        fs::create_dir_all(&below).unwrap();
+        let cgroups = Cgroups::read(root.path());
+        assert_eq!(cgroups.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
+        assert_eq!(cgroups.path(fs::metadata(root.path()).unwrap().ino()), b"/");
+        assert_eq!(cgroups.path(1 << 60), b"");
+    }
+}

@@ -1,0 +1,162 @@
+//! The file: read, made into text, replaced.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+
+use super::{DIGESTS, KnownPrograms, KnownProgramsError, Rank, Seen, Table};
+use model::{
+    Bytes, Sha256,
+    text::escape::{from_text, to_text},
+};
+
+/// Mode of the file.
+pub(super) const MODE: u32 = 0o640;
+/// A longer file is refused: it is none of ours.
+const MOST_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+impl KnownPrograms {
+    /// Reads the file; without one nothing is known.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn load(path: &Path) -> Result<Self, KnownProgramsError> {
+        let mut text = String::new();
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let read = File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
+            let found = file.metadata()?;
+            if !found.is_file() || found.len() > MOST_FILE_BYTES {
+                return Err(io::Error::other("it is not a regular file of at most 256 MiB"));
+            }
+            file.take(MOST_FILE_BYTES).read_to_string(&mut text)
+        });
+        match read {
+            Ok(_) => {
+                Self::parse(&text).map_err(|what| KnownProgramsError::Damaged { path: path.to_owned(), what })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(KnownProgramsError::Damaged { path: path.to_owned(), what: "it is not UTF-8".into() })
+            }
+            Err(source) => Err(KnownProgramsError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut tree: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let mut known = Self::default();
+        for (index, rank) in Rank::ALL.into_iter().enumerate() {
+            let [executables, names] = rank.keys();
+            known.executables[index] = lists(&mut tree, executables)?;
+            known.names[index] = lists(&mut tree, names)?;
+        }
+        known.digests = digests(&mut tree)?;
+        known.others = tree;
+        Ok(known)
+    }
+
+    /// The text of the file: sorted keys, indent 2.
+    pub fn to_json(&self) -> String {
+        let mut tree = self.others.clone();
+        for (index, rank) in Rank::ALL.into_iter().enumerate() {
+            for (key, table) in rank.keys().into_iter().zip([&self.executables[index], &self.names[index]]) {
+                let lists = table.iter().map(|(outer, inner)| {
+                    let list = inner.value.keys().map(|bytes| to_text(bytes).into()).collect();
+                    (to_text(outer), Value::Array(list))
+                });
+                tree.insert(key.to_owned(), Value::Object(lists.collect()));
+            }
+        }
+        let digests = self.digests.iter().map(|(path, digests)| {
+            let results = digests
+                .value
+                .iter()
+                .map(|(digest, result)| (digest.to_hex(), Value::String(result.value.clone())));
+            (to_text(path), Value::Object(results.collect()))
+        });
+        tree.insert(DIGESTS.to_owned(), Value::Object(digests.collect()));
+        // It cannot fail: every key is a string. An empty text would be refused at the next start, not believed.
+        let mut text = serde_json::to_string_pretty(&Value::Object(tree)).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+fn object(tree: &mut Map<String, Value>, key: &str) -> Result<Map<String, Value>, String> {
+    match tree.remove(key) {
+        None => Ok(Map::new()),
+        Some(Value::Object(entries)) => Ok(entries),
+        Some(_) => Err(format!("{key:?} is not an object")),
+    }
+}
+
+fn lists(tree: &mut Map<String, Value>, key: &str) -> Result<Table<Bytes>, String> {
+    let mut table = Table::new();
+    for (outer, list) in object(tree, key)? {
+        let Value::Array(list) = list else { return Err(format!("an entry of {key:?} is not a list")) };
+        let mut entry = BTreeMap::new();
+        for text in list {
+            let Value::String(text) = text else { return Err(format!("an entry of {key:?} holds no text")) };
+            entry.insert(from_text(&text), Seen::default());
+        }
+        table.insert(from_text(&outer), Seen { last: 0, value: entry });
+    }
+    Ok(table)
+}
+
+fn digests(tree: &mut Map<String, Value>) -> Result<Table<Sha256>, String> {
+    let mut table = Table::new();
+    for (path, results) in object(tree, DIGESTS)? {
+        let Value::Object(results) = results else {
+            return Err(format!("an entry of {DIGESTS:?} is not an object"));
+        };
+        let mut entry = BTreeMap::new();
+        for (digest, result) in results {
+            let value = match result {
+                Value::String(text) => text,
+                Value::Null => String::new(),
+                _ => return Err(format!("an entry of {DIGESTS:?} has a result that is no text")),
+            };
+            // The original writes a sentence where there is no digest: that is no digest that was seen.
+            if let Some(digest) = Sha256::from_hex(&digest) {
+                entry.insert(digest, Seen { last: 0, value });
+            }
+        }
+        if !entry.is_empty() {
+            table.insert(from_text(&path), Seen { last: 0, value: entry });
+        }
+    }
+    Ok(table)
+}
+
+/// Replaces the file at `path` by one with this text: at any moment, and after a crash, one of both is there, whole.
+///
+/// # Errors
+/// Those of the file system; the old file is there then.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let mut file = File::options().write(true).create_new(true).mode(MODE).custom_flags(flags).open(&new)?;
+    let written =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,74 @@
+//! Bytes of strangers as JSON text, and back without loss (docs/record.md).
+
+use std::fmt::Write;
+
+use crate::Bytes;
+
+/// Valid UTF-8 stays as it is, bytes that are none become `\xff`. Where a text itself has a backslash, an x and two
+/// hexadecimal digits, its backslash becomes `\x5c`.
+pub fn to_text(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        for (at, character) in valid.char_indices() {
+            if character == '\\' && escaped(&valid.as_bytes()[at..]).is_some() {
+                out.push_str("\\x5c");
+            } else {
+                out.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// What [`to_text`] was given.
+pub fn from_text(text: &str) -> Bytes {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if let Some(byte) = escaped(rest) {
+            bytes.push(byte);
+            rest = &rest[4..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
+/// The byte that an escape at the beginning stands for.
+fn escaped(text: &[u8]) -> Option<u8> {
+    let [b'\\', b'x', high, low, ..] = text else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    Some((digit(*high)? * 16 + digit(*low)?) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn valid_text_stays_and_everything_comes_back() {
+        for (bytes, text) in [
+            (&b"/usr/bin/\xc3\xa4 \\n\n"[..], "/usr/bin/ä \\n\n"),
+            (b"\xff", "\\xff"),
+            (b"\\xff", "\\x5cxff"),
+            (b"\\x\xff", "\\x\\xff"),
+            (b"\\\\x41", "\\\\x5cx41"),
+            (b"\\x5cx41", "\\x5cx5cx41"),
+        ] {
+            assert_eq!(to_text(bytes), text);
+            assert_eq!(from_text(text), bytes);
+        }
+        // Every short string over the bytes that matter.
+        let letters = [b'\\', b'x', b'5', b'c', 0xff, 0xc3, 0xa4, b'-'];
+        for number in 0..8_usize.pow(6) {
+            let bytes: Vec<u8> = (0..6).map(|place| letters[number / 8_usize.pow(place) % 8]).collect();
+            assert_eq!(from_text(&to_text(&bytes)), bytes);
+        }
+    }
+}

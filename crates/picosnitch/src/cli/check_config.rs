@@ -1,0 +1,87 @@
+//! `picosnitch check-config`: says what was read and from where, or everything that is wrong with it.
+//! Exit codes: 0, or 78 (`EX_CONFIG`) for a bad file.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Common, EXIT_CONFIG, print};
+use config::{Config, Source, layout::Layout};
+use model::text::format;
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    match Config::load(&layout) {
+        Ok(loaded) => {
+            let notes = [loaded.config.not_yet_built(), loaded.config.missing_files()].concat();
+            let config = serde_json::to_value(&loaded.config)?;
+            let ignored: Vec<(String, String)> =
+                loaded.config.log.ignore.iter().map(|rule| (rule.to_string(), rule.explanation())).collect();
+            if options.json {
+                let file = match &loaded.source {
+                    Source::Toml(path) | Source::Json(path) => Some(path.to_string_lossy()),
+                    Source::Defaults(_) => None,
+                };
+                let ignored: Vec<_> =
+                    ignored.iter().map(|(rule, matches)| json!({"rule": rule, "matches": matches})).collect();
+                print_json(
+                    &json!({"valid": true, "file": file, "config": config, "ignored": ignored, "notes": notes}),
+                )?;
+            } else {
+                let mut text = format!("{}: valid\n\n", loaded.source);
+                describe("", &config, &mut text);
+                if !ignored.is_empty() {
+                    text += "\nNot logged (but notified, and kept in record.json):\n";
+                    text.extend(ignored.iter().map(|(rule, matches)| format!("  {rule}: {matches}\n")));
+                }
+                text.extend(notes.iter().map(|note| format!("\nnote: {note}")));
+                print(&format!("{}\n", lines(&text)))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(errors) => {
+            if options.json {
+                let problem =
+                    |problem: &config::Problem| json!({"line": problem.line, "message": problem.message});
+                let problems: Vec<_> = errors.problems.iter().map(problem).collect();
+                let file = errors.file.to_string_lossy();
+                print_json(&json!({"valid": false, "file": file, "problems": problems}))?;
+            } else {
+                eprintln!("{}", lines(&errors.to_string()));
+            }
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&format!("{}\n", format::json_document(&serde_json::to_string_pretty(value)?)))
+}
+
+/// Text that is safe for a terminal, except for its own line ends.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| format::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// One line per key, `log.retention_days = 365`.
+fn describe(name: &str, value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::Object(entries) => {
+            for (key, value) in entries {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                describe(&name, value, out);
+            }
+        }
+        serde_json::Value::Null => *out += &format!("{name} is not set\n"),
+        _ => *out += &format!("{name} = {value}\n"),
+    }
+}

@@ -1,0 +1,152 @@
+//! The command line: one file a command.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use anyhow::Context;
+
+use ::selftest::actor;
+use capture::{self, return_probe};
+use daemon::{file_opener, notifier, recorder};
+
+mod check_config;
+mod doctor;
+mod query;
+mod selftest;
+mod start_no_daemon;
+mod status;
+mod table;
+mod top;
+mod view;
+
+/// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+#[derive(Parser)]
+#[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Keep every file in this one directory instead of /etc, /var and /run
+    #[arg(long, global = true, env = "PICOSNITCH_BASE_DIR", value_name = "DIR")]
+    pub base_dir: Option<PathBuf>,
+    /// Read this configuration file (TOML, or the original's JSON if it ends in .json)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Record in the foreground (what the service unit runs)
+    StartNoDaemon(start_no_daemon::Options),
+    /// Say whether picosnitch is running, what it does and what it could not see
+    Status(status::Options),
+    /// Ask the log: who talked to whom, how much, when
+    Query(query::Options),
+    /// Look at the history in the terminal
+    View(view::Options),
+    /// Look at what happens now in the terminal
+    Top(top::Options),
+    /// Check the configuration file and say everything that is wrong with it
+    CheckConfig(check_config::Options),
+    /// Make known traffic of every kind and compare it with what was recorded
+    Selftest(selftest::Options),
+    /// Say what this machine supports, what stays unseen, and what to do about it
+    Doctor(doctor::Options),
+    /// A part of the daemon, started by the daemon itself
+    #[command(hide = true)]
+    Role {
+        /// Which part
+        name: OsString,
+        /// What it needs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Runs the command that the user typed and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
+        Command::Status(options) => status::run(&cli.common, &options),
+        Command::Query(options) => query::run(&cli.common, &options),
+        Command::View(options) => view::run(&cli.common, &options),
+        Command::Top(options) => top::run(&cli.common, &options),
+        Command::CheckConfig(options) => check_config::run(&cli.common, &options),
+        Command::Selftest(options) => selftest::run(&cli.common, &options),
+        Command::Doctor(options) => doctor::run(&cli.common, &options),
+        Command::Role { name, arguments } => role(&name, &arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("picosnitch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    if name != actor::ROLE {
+        // It was executed as /proc/self/exe, and would be called `exe`.
+        nix::sys::prctl::set_name(c"picosnitch")?;
+    }
+    match name.to_str() {
+        Some(actor::ROLE) => Ok(actor::run(arguments)),
+        Some("recorder") => Ok(recorder::run()?),
+        Some("file-opener") => {
+            let tgid = arguments.first().and_then(|argument| argument.to_str()?.parse().ok());
+            Ok(file_opener::run(tgid.context("the file opener needs a process id")?)?)
+        }
+        Some(return_probe::ROLE) => Ok(return_probe::run()),
+        Some("notifier") => Ok(notifier::run(arguments)?),
+        Some("instructions") => instructions(),
+        _ => anyhow::bail!("there is no role {}", name.display()),
+    }
+}
+
+/// What the verifier thinks of each BPF program on this kernel, as JSON for `cargo xtask instructions`.
+fn instructions() -> anyhow::Result<ExitCode> {
+    let programs: serde_json::Map<_, _> = capture::instructions()?
+        .into_iter()
+        .map(|(program, instructions)| (program.to_owned(), instructions.into()))
+        .collect();
+    let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    print(&format!("{}\n", serde_json::json!({"kernel": kernel, "programs": programs})))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_more(text.as_bytes()).map(drop)
+}
+
+/// The same; false when the reader went away.
+///
+/// # Errors
+/// Those of writing.
+pub(crate) fn print_more(text: &[u8]) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot write the output")),
+    }
+}

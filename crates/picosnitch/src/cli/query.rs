@@ -1,0 +1,241 @@
+//! `picosnitch query`: asks the log. Exit codes: 0, 1 for an error, 2 for a command line that cannot be.
+
+use std::{
+    ffi::OsString,
+    io::IsTerminal,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde_json::{Map, Value as Json};
+
+use super::{Common, print};
+use crate::cli::table::{self, Column};
+use config::layout::Layout;
+use model::text::{format, time};
+use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
+
+/// Cells of a table on a terminal are no wider than this.
+const WIDEST_CELL: usize = 60;
+
+/// Options of the command.
+#[derive(clap::Args)]
+#[command(after_help = after_help())]
+pub struct Options {
+    /// Length of time before --until to look at: 5m, 1h, 30d, 365d, or all
+    #[arg(long, default_value = "1d", value_name = "SPAN", conflicts_with = "since")]
+    range: String,
+    /// Only windows from this time on: unix seconds, "YYYY-MM-DD[ HH:MM[:SS]]" local time, or a span ago (5m)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Only windows up to this time, written as for --since
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
+    /// One row for each value of this dimension; may be repeated [default: exe]
+    #[arg(long, short, value_name = "DIMENSION")]
+    group_by: Vec<Dimension>,
+    /// Only records with this value; may be repeated: values of one dimension are alternatives
+    #[arg(long = "where", short, value_name = "DIMENSION=VALUE")]
+    wanted: Vec<OsString>,
+    /// No records with this value; may be repeated
+    #[arg(long, short = 'x', value_name = "DIMENSION=VALUE")]
+    exclude: Vec<OsString>,
+    /// At most this many rows
+    #[arg(long, short, value_name = "ROWS")]
+    limit: Option<u64>,
+    /// total, conns, sent, received (largest first), or a dimension that is grouped by
+    #[arg(long, short, default_value = "total", value_name = "KEY")]
+    sort: Sort,
+    /// Print one JSON array of objects
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print comma-separated values with a heading (RFC 4180)
+    #[arg(long)]
+    csv: bool,
+}
+
+fn after_help() -> String {
+    let names = Dimension::ALL.map(Dimension::name).join(", ");
+    format!(
+        "Dimensions: {names}.\nA value is compared as it is; port, uid and the like are numbers, address may \
+         be a network (10.0.0.0/8), protocol and family may be names (tcp, ipv6). An empty value finds what \
+         is unknown."
+    )
+}
+
+/// Runs the command.
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let query = query(options, time::now())?;
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let reader = Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"))?;
+    let rows = reader.query(&query)?;
+    let losses = reader.losses(query.range)?;
+    if !losses.is_empty() {
+        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", values::losses(&losses));
+    }
+    print(&match (options.json, options.csv) {
+        (true, _) => as_json(&query.group_by, &rows)?,
+        (_, true) => as_csv(&query.group_by, &rows),
+        _ => as_table(&query.group_by, &rows),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the user typed as a question, or what is wrong with it.
+fn query(options: &Options, now: i64) -> anyhow::Result<Query> {
+    let point = |name: &str, text: &Option<String>| {
+        let parse = |text: &String| {
+            time::parse_point(text, now).ok_or_else(|| {
+                anyhow!(
+                    "--{name} {text:?} is no time; write unix seconds, \"YYYY-MM-DD[ HH:MM[:SS]]\" or a span ago \
+                     such as 5m, 2h, 30d"
+                )
+            })
+        };
+        text.as_ref().map(parse).transpose()
+    };
+    let until = point("until", &options.until)?;
+    let since = match point("since", &options.since)? {
+        Some(since) => Some(since),
+        None if options.range == "all" => None,
+        None => {
+            let span = time::parse_span(&options.range).filter(|span| *span > 0);
+            let range = &options.range;
+            let span =
+                span.ok_or_else(|| anyhow!("--range {range:?} is no span; write 5m, 1h, 30d, 365d or all"))?;
+            Some(until.unwrap_or(now).saturating_sub(span))
+        }
+    };
+    if let (Some(since), Some(until)) = (since, until) {
+        let (from, to) = (time::local(since), time::local(until));
+        ensure!(since <= until, "--since ({from}) is later than --until ({to})");
+    }
+    let group_by =
+        if options.group_by.is_empty() { vec![Dimension::Executable] } else { options.group_by.clone() };
+    let mut seen = Vec::new();
+    for dimension in &group_by {
+        ensure!(!seen.contains(dimension), "--group-by {dimension} is there twice");
+        seen.push(*dimension);
+    }
+    if let Sort::Dimension(dimension) = options.sort {
+        ensure!(group_by.contains(&dimension), "--sort {dimension} needs --group-by {dimension}");
+    }
+    let mut filters = Vec::new();
+    for (texts, exclude, name) in [(&options.wanted, false, "where"), (&options.exclude, true, "exclude")] {
+        for text in texts {
+            let filter = filter(text.as_bytes(), exclude);
+            filters.push(filter.with_context(|| format!("--{name} {}", format::terminal(text.as_bytes())))?);
+        }
+    }
+    Ok(Query { range: Range { since, until }, group_by, filters, sort: options.sort, limit: options.limit })
+}
+
+/// Reads `DIMENSION=VALUE`; the value is bytes, for so are paths.
+fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Filter> {
+    let Some(equal) = text.iter().position(|byte| *byte == b'=') else {
+        bail!("write DIMENSION=VALUE");
+    };
+    let dimension: Dimension = String::from_utf8_lossy(&text[..equal]).parse()?;
+    Ok(Filter::parse(dimension, &text[equal + 1..], exclude)?)
+}
+
+/// Adds to a lack of rights who has them.
+pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyhow::Error {
+    if !error.is_permission() {
+        return error.into();
+    }
+    // The directory can be looked at even where the file cannot.
+    let owner =
+        std::fs::metadata(database).or_else(|_| std::fs::metadata(database.parent().unwrap_or(database)));
+    let group = match owner.ok().and_then(|owner| group_name(owner.gid())) {
+        Some(group) if group != "root" => format!(" or become a member of the group {group}"),
+        _ => String::new(),
+    };
+    anyhow::Error::new(error).context(format!(
+        "you have no right to read the log; run it as root (sudo picosnitch {command} ...){group}"
+    ))
+}
+
+/// The name of a group, from `/etc/group`: the C library's way would load code at run time.
+fn group_name(gid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
+    })
+}
+
+fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
+    let mut array = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut object = Map::new();
+        for (dimension, value) in dimensions.iter().zip(&row.values) {
+            let value = match value {
+                Value::None => Json::Null,
+                Value::Integer(number)
+                    if values::named(*dimension, *number).is_none() && !is_named(*dimension) =>
+                {
+                    Json::from(*number)
+                }
+                _ => Json::from(format::json_text(&values::bytes(*dimension, value))),
+            };
+            object.insert(dimension.name().to_owned(), value);
+        }
+        object.insert("conns".to_owned(), row.amounts.connections.into());
+        object.insert("sent".to_owned(), row.amounts.sent.into());
+        object.insert("received".to_owned(), row.amounts.received.into());
+        array.push(Json::Object(object));
+    }
+    Ok(format::json_document(&serde_json::to_string_pretty(&array)?) + "\n")
+}
+
+/// Values of the dimension are names, and texts in JSON even where a number has none.
+fn is_named(dimension: Dimension) -> bool {
+    matches!(dimension, Dimension::Protocol | Dimension::Family | Dimension::DomainSource)
+}
+
+fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
+    let names = dimensions.iter().map(|dimension| dimension.name());
+    let mut out = names.chain(["conns", "sent", "received"]).collect::<Vec<_>>().join(",") + "\r\n";
+    for row in rows {
+        let cell = |(dimension, value): (&Dimension, &Value)| match value {
+            Value::Integer(number) if values::named(*dimension, *number).is_none() => number.to_string(),
+            _ => format::csv_field(&values::bytes(*dimension, value)),
+        };
+        let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
+        let amounts = row.amounts;
+        cells.extend([amounts.connections, amounts.sent, amounts.received].map(|amount| amount.to_string()));
+        out += &(cells.join(",") + "\r\n");
+    }
+    out
+}
+
+fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
+    let column = |name: &str, right| Column { name: name.to_owned(), right };
+    let is_number = |dimension: &Dimension| {
+        matches!(
+            dimension,
+            Dimension::Uid | Dimension::Port | Dimension::LocalPort | Dimension::NetworkNamespace
+        )
+    };
+    let mut columns: Vec<_> =
+        dimensions.iter().map(|dimension| column(dimension.name(), is_number(dimension))).collect();
+    columns.extend(["conns", "sent", "received"].map(|name| column(name, true)));
+    let cells = |row: &Row| {
+        let cell = |(dimension, value): (&Dimension, &Value)| match (dimension, value) {
+            (Dimension::Time, Value::Integer(seconds)) => time::local(*seconds),
+            _ => format::terminal(&values::bytes(*dimension, value)),
+        };
+        let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
+        cells.push(format::count_cell(row.amounts.connections));
+        cells.push(format::byte_cell(row.amounts.sent));
+        cells.push(format::byte_cell(row.amounts.received));
+        cells
+    };
+    let rows: Vec<_> = rows.iter().map(cells).collect();
+    let widest = if std::io::stdout().is_terminal() { WIDEST_CELL } else { usize::MAX };
+    table::render(&columns, &rows, widest)
+}

@@ -1,0 +1,47 @@
+//! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again.
+//! Exit codes: 0 after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 when nothing can be recorded.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::{Common, EXIT_CONFIG};
+use capture::Capture;
+use config::{Config, Source, layout::Layout};
+use daemon::{monitor, problems::say};
+
+/// Options of the command.
+#[derive(clap::Args)]
+pub struct Options {}
+
+/// Runs the command.
+pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let loaded = match Config::load(&layout) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        }
+    };
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("recording needs root: run `sudo picosnitch start-no-daemon`");
+    }
+    layout.prepare()?;
+    if let Source::Defaults(path) = &loaded.source {
+        Config::write_default(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for sentence in loaded.config.not_yet_built() {
+        say(&sentence);
+    }
+    monitor::run(&layout, &loaded.config, announce)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says that recording has begun, and what will not be in the record. Others wait for the last line.
+fn announce(capture: &Capture) {
+    for spot in capture.unseen() {
+        say(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+    }
+    say("recording");
+}

@@ -1,0 +1,61 @@
+//! `picosnitch top`: what happens now, in the terminal. Exit codes: 0, 1 for an error; after a signal as everywhere.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::{Common, print_more};
+use config::layout::Layout;
+use tui::top::{self, feed};
+
+/// Options of the command.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Keys: Tab goes to the connections of the selected program and back, arrows move, s sort, t tree by \
+    parents, / find, space hold still, u units, x dismiss alerts, ? all keys, q quit.\n\
+    It asks the running picosnitch (root, or the group picosnitch). NO_COLOR switches colours off, \
+    PICOSNITCH_BACKGROUND=light or dark says what the background is, COLORTERM=truecolor that the terminal has all \
+    colours."
+)]
+pub struct Options {
+    /// Print what happens as it happens, one JSON object a line (docs/live.md)
+    #[arg(long)]
+    json: bool,
+    /// Write to this file at the end how many frames were drawn, and how many milliseconds the longest took, as JSON
+    #[arg(long, hide = true, value_name = "FILE")]
+    figures: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let socket = layout.run_dir.join(live::NAME);
+    if options.json {
+        return lines(&socket);
+    }
+    let figures = top::run(&socket)?;
+    if let Some(file) = &options.figures {
+        let longest = figures.longest.as_secs_f64() * 1e3;
+        let text = json!({"frames": figures.frames, "longest_milliseconds": longest}).to_string();
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Passes the daemon's lines on. The daemon has made them safe for a terminal.
+fn lines(socket: &Path) -> anyhow::Result<ExitCode> {
+    let (mut lines, hello) = feed::connect(socket)?;
+    let mut line = hello.into_bytes();
+    while !line.is_empty() {
+        if !print_more(&line)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        feed::next(&mut lines, &mut line)?;
+    }
+    Err(feed::FeedError::Ended.into())
+}

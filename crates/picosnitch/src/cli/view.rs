@@ -1,0 +1,27 @@
+//! `picosnitch view`: the history in the terminal. Exit codes: 0, 1 for an error; after a signal as everywhere.
+
+use std::process::ExitCode;
+
+use super::{Common, query::explain};
+use config::layout::Layout;
+use tui::view::{self, ViewError};
+
+/// Options of the command.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Keys: space or Enter shows only what has the value of the row, Backspace goes back, Tab and \
+    arrows move, t/T longer and shorter, h/H earlier and later, s sort, u units, / find, ? all keys, q quit.\n\
+    It only reads, and works while picosnitch records. NO_COLOR switches colours off, PICOSNITCH_BACKGROUND=light or \
+    dark says what the background is, COLORTERM=truecolor that the terminal has all colours."
+)]
+pub struct Options {}
+
+/// Runs the command.
+pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
+    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    match view::run(&layout.database, &layout.record_json) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(ViewError::Store(error)) => Err(explain(error, &layout.database, "view")),
+        Err(error) => Err(error.into()),
+    }
+}

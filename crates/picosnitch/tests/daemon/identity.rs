@@ -1,0 +1,457 @@
+//! Whose digest is in the log: of programs that are gone at once, of files that are replaced, deleted, or never were.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::Read,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+};
+
+use identity::digests;
+use model::Sha256;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::signal::Signal,
+};
+use selftest::program::{Deed, elf};
+use store::{Dimension, Filter, Query, Value};
+
+use super::harness::{Daemon, base, error_log, fresh_address, reader, root};
+
+/// A server that takes whatever the programs send, until the test ends.
+fn server(address: Ipv4Addr) -> SocketAddrV4 {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut bytes = Vec::new();
+            let _ = connection.unwrap().read_to_end(&mut bytes);
+        }
+    });
+    SocketAddrV4::new(address, port)
+}
+
+/// Writes a program and returns its digest.
+fn write_program(path: &Path, to: SocketAddrV4, salt: u64) -> Sha256 {
+    fs::write(path, elf(Deed::Send { to, bytes: 4, linger: 0 }, salt).unwrap()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    digest(path)
+}
+
+fn digest(path: &Path) -> Sha256 {
+    digests::hash(&File::open(path).unwrap(), &mut [0; 4096]).unwrap()
+}
+
+/// Who talked to the address: path -> digests, with the connections of each.
+fn talkers(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha256>, u64)>> {
+    let query = Query {
+        group_by: vec![Dimension::Executable, Dimension::Sha256],
+        filters: vec![Filter::equal(Dimension::Address, Value::Address(address.into()), false)],
+        ..Query::default()
+    };
+    let mut talkers: HashMap<PathBuf, Vec<_>> = HashMap::new();
+    for row in reader(base).query(&query).unwrap() {
+        let [Value::Bytes(path), sha256] = row.values.as_slice() else { panic!("{row:?}") };
+        let sha256 = match sha256 {
+            Value::Sha256(digest) => Some(*digest),
+            _ => None,
+        };
+        let path = Path::new(std::ffi::OsStr::from_bytes(path)).to_owned();
+        talkers.entry(path).or_default().push((sha256, row.amounts.connections));
+    }
+    talkers
+}
+
+/// Another thread's child may hold the file open for writing, for a moment.
+fn spawn(program: &Path) -> Child {
+    loop {
+        match Command::new(program).spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            spawned => return spawned.unwrap(),
+        }
+    }
+}
+
+/// Different programs that live for less than a millisecond and are deleted at once.
+fn run_short_lived(directory: &Path, to: SocketAddrV4, count: u64) -> HashMap<PathBuf, Sha256> {
+    let mut expected = HashMap::new();
+    let mut running: Vec<Child> = Vec::new();
+    for salt in 0..count {
+        let path = directory.join(format!("program-{salt}"));
+        expected.insert(path.clone(), write_program(&path, to, salt));
+        running.push(spawn(&path));
+        fs::remove_file(&path).unwrap();
+        if running.len() > 64 {
+            running.drain(..).for_each(|mut child| assert!(child.wait().unwrap().success()));
+        }
+    }
+    running.drain(..).for_each(|mut child| assert!(child.wait().unwrap().success()));
+    expected
+}
+
+fn assert_identified(base: &Path, to: SocketAddrV4, expected: &HashMap<PathBuf, Sha256>) {
+    let found = talkers(base, *to.ip());
+    let wrong: Vec<_> = expected
+        .iter()
+        .filter(|(path, sha256)| found.get(*path) != Some(&vec![(Some(**sha256), 1)]))
+        .map(|(path, sha256)| (path, sha256.to_hex(), found.get(path)))
+        .collect();
+    let log = error_log(base);
+    assert!(
+        wrong.is_empty(),
+        "{} of {} wrong: {:?}\n{log}",
+        wrong.len(),
+        expected.len(),
+        &wrong[..wrong.len().min(3)]
+    );
+}
+
+#[test]
+fn two_thousand_programs_that_are_gone_at_once_have_the_right_digests() {
+    let Some(_root) = root() else { return };
+    // They come faster than 3,000 a second: the usual ring is full when a virtual machine stands still for 0.1 s.
+    let base = base("[monitor]\nring_buffer_pages = 512\n");
+    let daemon = Daemon::start(base.path());
+    let to = server(fresh_address());
+    let disk = tempfile::tempdir_in("/var/tmp").unwrap();
+    let expected = run_short_lived(disk.path(), to, 2000);
+    daemon.stop(Signal::SIGTERM);
+    assert_identified(base.path(), to, &expected);
+}
+
+/// Runs something in a mount namespace of its own, where `prepare` has mounted a file system at a new directory.
+fn elsewhere<T: Send + 'static>(
+    prepare: impl FnOnce(&Path) + Send + 'static,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> T {
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let directory = place.path().to_owned();
+    let work = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        prepare(&directory);
+        work(&directory)
+    });
+    work.join().unwrap()
+}
+
+fn mount_tmpfs(at: &Path) {
+    mount(Some("programs"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+}
+
+fn mount_overlay(at: &Path) {
+    // Layers on a tmpfs: an overlay cannot be a layer of another one, and the disk may be one in a container.
+    mount_tmpfs(at);
+    for layer in ["lower", "upper", "work"] {
+        fs::create_dir(at.join(layer)).unwrap();
+    }
+    let path = |layer| at.join(layer).display().to_string();
+    let options = format!("lowerdir={},upperdir={},workdir={}", path("lower"), path("upper"), path("work"));
+    mount(Some("overlay"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+}
+
+/// A sub-volume, whose device number in stat(2) is not that of the kernel's super block.
+fn mount_btrfs(at: &Path) {
+    let script = "truncate -s 256M \"$1.image\" && mkfs.btrfs -q \"$1.image\" 2>/dev/null && mount -o loop \"$1.image\" \"$1\" &&
+                  rm \"$1.image\" && btrfs -q subvolume create \"$1/volume\" && mount --bind \"$1/volume\" \"$1\"";
+    assert!(Command::new("sh").args(["-c", script, "sh"]).arg(at).status().unwrap().success());
+}
+
+fn has_file_system(name: &str) -> bool {
+    // Loads the module, where there is one.
+    let _ = Command::new("modprobe").arg(name).stderr(std::process::Stdio::null()).status();
+    fs::read_to_string("/proc/filesystems").unwrap().lines().any(|line| line.ends_with(&format!("\t{name}")))
+}
+
+/// What a container has: a first process that lives for a while.
+fn run_init(directory: &Path) {
+    let init = directory.join("init");
+    fs::copy("/bin/sleep", &init).unwrap();
+    assert!(Command::new(&init).arg("1").status().unwrap().success());
+}
+
+#[test]
+fn so_have_those_on_file_systems_that_only_a_container_sees() {
+    let Some(_root) = root() else { return };
+    for (prepare, name) in
+        [(mount_tmpfs as fn(&Path), "tmpfs"), (mount_overlay, "overlay"), (mount_btrfs, "btrfs")]
+    {
+        if !has_file_system(name) {
+            eprintln!("skipped: this kernel has no {name}");
+            continue;
+        }
+        let base = base("");
+        let daemon = Daemon::start(base.path());
+        let to = server(fresh_address());
+        let expected = elsewhere(prepare, move |directory| {
+            run_init(directory);
+            run_short_lived(directory, to, 2000)
+        });
+        daemon.stop(Signal::SIGTERM);
+        eprintln!("{name}");
+        assert_identified(base.path(), to, &expected);
+    }
+}
+
+/// What became of a case: who talked under which digests, exe.log, and error.log.
+struct Case {
+    talkers: HashMap<PathBuf, Vec<(Option<Sha256>, u64)>>,
+    alerts: Vec<String>,
+    errors: String,
+}
+
+/// Runs a case in a directory of its own, with a daemon that watches.
+fn case(work: impl FnOnce(&Path, SocketAddrV4)) -> Case {
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let to = server(fresh_address());
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    work(place.path(), to);
+    daemon.stop(Signal::SIGTERM);
+    let directory = place.path().display().to_string();
+    let alerts = fs::read_to_string(base.path().join("exe.log")).unwrap();
+    let alerts = alerts.lines().filter(|line| line.contains(&directory) || line.contains("memfd"));
+    // Without time and directory, which are different each time.
+    let alerts = alerts.map(|line| line[20..].replace(&format!("{directory}/"), "")).collect();
+    let talkers = talkers(base.path(), *to.ip());
+    let talkers = talkers
+        .into_iter()
+        .map(|(path, digests)| (path.strip_prefix(place.path()).map(Path::to_owned).unwrap_or(path), digests))
+        .collect();
+    Case { talkers, alerts, errors: error_log(base.path()) }
+}
+
+impl Case {
+    /// The digests under which a path talked, in any order.
+    #[track_caller]
+    fn assert_digests(&self, path: &str, expected: &[Sha256]) {
+        let found: Vec<_> =
+            self.talkers.get(Path::new(path)).into_iter().flatten().map(|(sha256, _)| *sha256).collect();
+        let all_there = expected.iter().all(|digest| found.contains(&Some(*digest)));
+        assert!(
+            all_there && found.len() == expected.len(),
+            "{path}: {found:?} instead of {expected:?}\n{}",
+            self.errors
+        );
+    }
+}
+
+fn run(program: &Path) {
+    assert!(spawn(program).wait().unwrap().success());
+}
+
+/// Reading follows the execution; whoever modifies the file before makes that impossible.
+fn let_it_be_read() {
+    thread::sleep(std::time::Duration::from_millis(700));
+}
+
+fn digits(digest: Sha256) -> String {
+    digest.to_hex()[..16].to_owned()
+}
+
+#[test]
+fn a_file_that_is_modified_in_place_or_replaced_is_another_program_under_the_same_path() {
+    let Some(_root) = root() else { return };
+    for by_rename in [false, true] {
+        let mut digests = Vec::new();
+        let case = case(|place, to| {
+            // A name that no other test's program has: the daemon sees those too.
+            let path = place.join("changing");
+            digests.push(write_program(&path, to, 1));
+            run(&path);
+            run(&path);
+            let_it_be_read();
+            if by_rename {
+                digests.push(write_program(&place.join("new"), to, 2));
+                fs::rename(place.join("new"), &path).unwrap();
+            } else {
+                digests.push(write_program(&path, to, 2));
+            }
+            run(&path);
+            let_it_be_read();
+        });
+        case.assert_digests("changing", &digests);
+        let changed = format!("{} changing (new hash)", digits(digests[1]));
+        assert_eq!(case.alerts, ["changing         changing (new name, exe)".to_owned(), changed]);
+    }
+}
+
+#[test]
+fn a_modification_that_hides_its_time_is_noticed() {
+    let Some(_root) = root() else { return };
+    let mut digests = Vec::new();
+    let case = case(|place, to| {
+        let path = place.join("program");
+        digests.push(write_program(&path, to, 1));
+        // Long ago, so that it is remembered.
+        let_it_be_read();
+        run(&path);
+        let_it_be_read();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        digests.push(write_program(&path, to, 2));
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let_it_be_read();
+        run(&path);
+        let_it_be_read();
+    });
+    case.assert_digests("program", &digests);
+}
+
+#[test]
+fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() {
+    let Some(_root) = root() else { return };
+    // For all, and only for those in a mount namespace of its own: a path is worth what its namespace is.
+    for private in [false, true] {
+        let mut digests = Vec::new();
+        let case = case(|place, to| {
+            let (path, other) = (place.join("program"), place.join("other"));
+            digests.push(write_program(&path, to, 1));
+            digests.push(write_program(&other, to, 2));
+            run(&path);
+            let_it_be_read();
+            let bind = format!("mount --bind '{}' '{}'", other.display(), path.display());
+            let script = match private {
+                // Its file is read right after its start; until then it is in use.
+                false => format!(
+                    "{bind} && '{0}' && for attempt in $(seq 100); do umount '{0}' && exit; sleep 0.1; done; exit 1",
+                    path.display()
+                ),
+                true => format!("unshare --mount sh -c \"{bind} && '{}'\"", path.display()),
+            };
+            assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+            let_it_be_read();
+        });
+        case.assert_digests("program", &digests);
+        assert!(
+            case.alerts.iter().any(|alert| alert == &format!("{} program (new hash)", digits(digests[1]))),
+            "{:?}",
+            case.alerts
+        );
+    }
+}
+
+#[test]
+fn parents_have_digests_too() {
+    let Some(_root) = root() else { return };
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let to = server(fresh_address());
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = |name| place.path().join(name);
+    write_program(&path("program"), to, 1);
+    // Two shells that differ, and are gone at once like the program itself.
+    for name in ["outer", "inner"] {
+        fs::copy("/bin/sh", path(name)).unwrap();
+        use std::io::Write;
+        File::options().append(true).open(path(name)).unwrap().write_all(name.as_bytes()).unwrap();
+    }
+    let inner = format!("'{}' -c \"'{}'; :\"; :", path("inner").display(), path("program").display());
+    assert!(Command::new(path("outer")).args(["-c", &inner]).status().unwrap().success());
+    daemon.stop(Signal::SIGTERM);
+    let query = Query {
+        group_by: vec![Dimension::Sha256, Dimension::ParentSha256, Dimension::GrandparentSha256],
+        filters: vec![Filter::equal(Dimension::Address, Value::Address((*to.ip()).into()), false)],
+        ..Query::default()
+    };
+    let rows = reader(base.path()).query(&query).unwrap();
+    let expected = ["program", "inner", "outer"].map(|name| Value::Sha256(digest(&path(name))));
+    assert_eq!(rows.iter().map(|row| row.values.as_slice()).collect::<Vec<_>>(), [expected.as_slice()]);
+}
+
+#[test]
+fn names_do_not_make_a_program() {
+    let Some(_root) = root() else { return };
+    let mut digest = None;
+    let case = case(|place, to| {
+        // A name that no other test's program has: the daemon sees those too.
+        let path = place.join("original");
+        digest = Some(write_program(&path, to, 1));
+        run(&path);
+        // Which one is alerted first shall not depend on the order within one drain.
+        let_it_be_read();
+        // A copy of the same name elsewhere.
+        fs::create_dir(place.join("elsewhere")).unwrap();
+        fs::copy(&path, place.join("elsewhere/original")).unwrap();
+        run(&place.join("elsewhere/original"));
+        // Two names for one file, as in a multi-call binary.
+        fs::hard_link(&path, place.join("link")).unwrap();
+        run(&place.join("link"));
+        // A symbolic link is no name of the file; its own name is that of the process.
+        std::os::unix::fs::symlink(&path, place.join("symbolic")).unwrap();
+        run(&place.join("symbolic"));
+        // Arguments are what the caller says.
+        use std::os::unix::process::CommandExt;
+        assert!(Command::new(&path).arg0("/usr/sbin/sshd").arg("-D").status().unwrap().success());
+        let_it_be_read();
+    });
+    let digest = digest.unwrap();
+    for path in ["original", "elsewhere/original", "link"] {
+        case.assert_digests(path, &[digest]);
+    }
+    let mut alerts = case.alerts.clone();
+    alerts.sort();
+    assert_eq!(
+        alerts,
+        [
+            "link             link (new name, exe)",
+            "original         elsewhere/original (new exe)",
+            "original         original (new name, exe)",
+            "symbolic         original (new name)",
+        ]
+    );
+}
+
+#[test]
+fn what_only_its_user_may_execute_has_a_digest_and_a_giant_has_a_reason() {
+    let Some(_root) = root() else { return };
+    let mut digest = None;
+    let case = case(|place, to| {
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = place.join("unreadable");
+        digest = Some(write_program(&path, to, 1));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o111)).unwrap();
+        use std::os::unix::process::CommandExt;
+        assert!(Command::new(&path).uid(65_534).gid(65_534).status().unwrap().success());
+        let giant = place.join("giant");
+        write_program(&giant, to, 2);
+        File::options().write(true).open(&giant).unwrap().set_len(200 << 30).unwrap();
+        run(&giant);
+        let_it_be_read();
+    });
+    case.assert_digests("unreadable", &[digest.unwrap()]);
+    assert_eq!(case.talkers[Path::new("giant")], [(None, 1)]);
+    assert!(case.errors.contains("giant") && case.errors.contains("16 GiB"), "{}", case.errors);
+}
+
+#[test]
+fn every_executed_program_is_a_record_if_that_is_wanted() {
+    let Some(_root) = root() else { return };
+    let base = base("[monitor]\nevery_exe = true\n");
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = place.path().join("silent");
+    fs::write(&path, elf(Deed::Nothing, 7).unwrap()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let daemon = Daemon::start(base.path());
+    run(&path);
+    let_it_be_read();
+    daemon.stop(Signal::SIGTERM);
+    let query = Query {
+        group_by: vec![Dimension::Executable, Dimension::Sha256],
+        filters: vec![Filter::equal(Dimension::Port, Value::Integer(-1), false)],
+        ..Query::default()
+    };
+    let rows = reader(base.path()).query(&query).unwrap();
+    let found = |path: &Path| {
+        let wanted = Value::Bytes(path.as_os_str().as_bytes().to_vec());
+        rows.iter().find(|row| row.values[0] == wanted).map(|row| row.values[1].clone())
+    };
+    assert_eq!(found(&path), Some(Value::Sha256(digest(&path))));
+    // The processes that were running at the start too.
+    let own = std::env::current_exe().unwrap();
+    assert!(found(&own).is_some(), "{rows:?}");
+}

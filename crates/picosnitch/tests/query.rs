@@ -1,0 +1,315 @@
+//! `picosnitch query` and `check-config` as a user runs them, on a log made through the library.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use model::{Amounts, Location, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window};
+use serde_json::{Value, json};
+use store::Writer;
+
+const ODD: &[u8] = b"/tmp/\x1b]0;x\x07\n\xff,\"=1";
+
+fn run(base: &Path, command: &str, arguments: &[impl AsRef<OsStr>]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_picosnitch"))
+        .arg("--base-dir")
+        .arg(base)
+        .arg(command)
+        .args(arguments)
+        .env_remove("PICOSNITCH_BASE_DIR")
+        .env("TZ", "Europe/Berlin")
+        .output()
+        .unwrap()
+}
+
+fn query(base: &Path, arguments: &[impl AsRef<OsStr>]) -> String {
+    let output = run(base, "query", arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json_query(base: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&query(base, &[&["--json"], arguments].concat())).unwrap()
+}
+
+fn refuse(base: &Path, arguments: &[impl AsRef<OsStr>], expected: &str) {
+    let output = run(base, "query", arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{message}");
+    assert!(message.contains(expected), "expected {expected:?} in {message}");
+    assert!(!message.chars().any(|character| character.is_control() && character != '\n'), "{message:?}");
+}
+
+fn record(path: &[u8], address: &str, port: i32, amounts: (u64, u64, u64)) -> Record {
+    let program = Program {
+        path: path.to_vec(),
+        name: b"name".to_vec(),
+        command_line: b"line".to_vec(),
+        sha256: Some(Sha256([0xab; 32])),
+    };
+    let parent = Program { path: b"/bin/sh".to_vec(), ..Program::default() };
+    Record {
+        time: 0,
+        talker: Arc::new(Talker {
+            program,
+            parent,
+            uid: 1000,
+            network_namespace: 4_026_531_840,
+            ..Talker::default()
+        }),
+        peer: Peer {
+            family: if address.contains(':') { 10 } else { 2 },
+            protocol: 6,
+            remote_address: address.parse().ok(),
+            remote_port: port,
+            ..Peer::default()
+        },
+        location: Location::default(),
+        amounts: Amounts { connections: amounts.0, sent: amounts.1, received: amounts.2 },
+    }
+}
+
+/// A log with windows that ended at 1,700,000,000, ten minutes ago and now; the last with losses.
+fn log() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
+    let mut write = |time, records: Vec<Record>, losses| {
+        let records = records.into_iter().map(|record| Record { time, ..record }).collect();
+        writer.write(&Window { time, records, losses }).unwrap();
+    };
+    write(1_700_000_000, vec![record(b"/bin/old", "192.0.2.1", 443, (1, 10, 20))], vec![]);
+    write(now - 600, vec![record(b"/bin/a", "192.0.2.1", 443, (1, 1_000, 12_400_000))], vec![]);
+    let losses = vec![Loss { kind: LossKind::Channel, count: 7 }];
+    let records = vec![
+        record(b"/bin/a", "2001:db8::1", 80, (2, 5, 0)),
+        record(ODD, "192.0.2.2", 53, (1, u64::from(u32::MAX) * 8, 0)),
+    ];
+    write(now, records, losses);
+    place
+}
+
+#[test]
+fn json_is_one_array_of_objects_with_numbers() {
+    let place = log();
+    let rows = json_query(place.path(), &["--group-by", "exe", "--group-by", "port", "--range", "all"]);
+    let expected = json!([
+        {"exe": "/tmp/\u{1b}]0;x\u{7}\n\\xff,\"=1", "port": 53, "conns": 1, "sent": 34359738360u64, "received": 0},
+        {"exe": "/bin/a", "port": 443, "conns": 1, "sent": 1000, "received": 12400000},
+        {"exe": "/bin/old", "port": 443, "conns": 1, "sent": 10, "received": 20},
+        {"exe": "/bin/a", "port": 80, "conns": 2, "sent": 5, "received": 0},
+    ]);
+    assert_eq!(rows, expected);
+    let rows = json_query(
+        place.path(),
+        &[
+            "-g",
+            "uid",
+            "-g",
+            "sha256",
+            "-g",
+            "psha256",
+            "-g",
+            "protocol",
+            "-g",
+            "family",
+            "-g",
+            "netns",
+            "-g",
+            "pexe",
+            "-g",
+            "time",
+            "--until",
+            "1700000000",
+            "--range",
+            "5m",
+        ],
+    );
+    let expected = json!([{
+        "uid": 1000, "sha256": "ab".repeat(32), "psha256": null, "protocol": "tcp", "family": "ipv4",
+        "netns": 4026531840u32, "pexe": "/bin/sh", "time": 1700000000, "conns": 1, "sent": 10, "received": 20,
+    }]);
+    assert_eq!(rows, expected);
+    assert_eq!(json_query(place.path(), &["--where", "exe=/nowhere"]), json!([]));
+}
+
+#[test]
+fn ranges_and_filters_select() {
+    let place = log();
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let rows = json_query(place.path(), arguments);
+        rows.as_array().unwrap().iter().map(|row| row["exe"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&["--range", "all"]).len(), 3);
+    assert_eq!(names(&[]).len(), 2);
+    assert_eq!(names(&["--range", "5m", "--where", "exe=/bin/a"]), ["/bin/a"]);
+    assert_eq!(names(&["--range", "5m", "--where", "port=443"]), [""; 0]);
+    assert_eq!(names(&["--since", "1h", "--until", "5m"]), ["/bin/a"]);
+    // 1,700,000,000 is 2023-11-14 23:13:20 in Berlin.
+    assert_eq!(names(&["--since", "2023-11-14 23:13:20", "--until", "2023-11-14 23:13:20"]), ["/bin/old"]);
+    assert_eq!(names(&["--since", "2023-11-14 23:13:21", "--until", "2023-11-15"]), [""; 0]);
+    assert_eq!(names(&["--since", "2023-11-14", "--until", "2023-11-15"]), ["/bin/old"]);
+    assert_eq!(names(&["--exclude", "exe=/bin/a", "--exclude", "port=53", "--range", "all"]), ["/bin/old"]);
+    assert_eq!(
+        names(&["--where", "address=192.0.2.0/24", "--range", "all", "--sort", "received"]),
+        ["/bin/a", "/bin/old", "/tmp/\u{1b}]0;x\u{7}\n\\xff,\"=1"]
+    );
+    assert_eq!(names(&["--range", "all", "--limit", "1", "--sort", "conns"]), ["/bin/a"]);
+    assert_eq!(names(&["--range", "all", "--sort", "exe", "--limit", "2"]), ["/bin/a", "/bin/old"]);
+    // Raw bytes find raw bytes.
+    let filter = [b"exe=".as_slice(), ODD].concat();
+    let text = query(place.path(), &[OsStr::new("--csv"), OsStr::new("--where"), OsStr::from_bytes(&filter)]);
+    assert_eq!(
+        text,
+        "exe,conns,sent,received\r\n\"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",1,34359738360,0\r\n"
+    );
+}
+
+#[test]
+fn the_table_is_for_people_and_safe_for_terminals() {
+    let place = log();
+    let text = query(place.path(), &["--range", "all", "-g", "exe", "-g", "uid"]);
+    let expected = "\
+exe                             uid  conns     sent  received
+/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"=1  1000      1  34.4 GB         ·
+/bin/a                         1000      3  1.00 kB   12.4 MB
+/bin/old                       1000      1     10 B      20 B
+";
+    assert_eq!(text.trim_end(), expected.trim_end());
+    let raw = query(place.path(), &["--range", "all", "--json"]);
+    assert!(!raw.contains(['\u{1b}', '\u{7}']));
+}
+
+#[test]
+fn losses_in_the_range_are_told() {
+    let place = log();
+    let output = run(place.path(), "query", &["--range", "5m"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && message.contains("lost: 7 flows"), "{message}");
+    assert_eq!(message.lines().count(), 1);
+    let output = run(place.path(), "query", &["--since", "1h", "--until", "5m"]);
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn mistakes_are_answered_with_what_is_possible() {
+    let place = log();
+    let base = place.path();
+    refuse(base, &["--group-by", "colour"], "there is no dimension \"colour\"; there are: exe, name,");
+    refuse(base, &["--where", "colour=red"], "there is no dimension \"colour\"; there are: exe, name,");
+    refuse(base, &["--where", "exe"], "write DIMENSION=VALUE");
+    refuse(base, &["--where", "port=http"], "port cannot be \"http\": expected an integer");
+    refuse(base, &["--where", "address=300.1.1.1"], "expected an address, a network");
+    refuse(
+        base,
+        &["--since", "2023-11-15", "--until", "2023-11-14"],
+        "is later than --until (2023-11-14 00:00:00)",
+    );
+    refuse(base, &["--since", "yesterday"], "write unix seconds");
+    refuse(base, &["--until", "2023-02-30"], "--until \"2023-02-30\" is no time");
+    refuse(base, &["--range", "5 parsecs"], "write 5m, 1h, 30d, 365d or all");
+    refuse(base, &["--range", "0m"], "is no span");
+    refuse(base, &["--range", "1h", "--since", "1"], "cannot be used with");
+    refuse(base, &["--sort", "uid"], "--sort uid needs --group-by uid");
+    refuse(base, &["-g", "exe", "-g", "exe"], "twice");
+    refuse(base, &["--json", "--csv"], "cannot be used with");
+    refuse(base, &[OsStr::from_bytes(b"--where"), OsStr::from_bytes(b"\x1b\xff=1")], "there is no dimension");
+    let empty = tempfile::tempdir().unwrap();
+    refuse(empty.path(), &["--json"], "start the daemon first");
+    fs::write(empty.path().join("snitch.db"), "no database at all, but long enough to look like one")
+        .unwrap();
+    refuse(empty.path(), &["--json"], "is not a database");
+}
+
+#[test]
+fn a_lack_of_rights_says_what_to_do() {
+    // Only root can become someone else; everybody else already is someone without the right.
+    let place = log();
+    let binary = place.path().join("picosnitch");
+    fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let database = place.path().join("snitch.db");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = Command::new(&binary);
+    command.arg("--base-dir").arg(place.path()).arg("query");
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = loop {
+        // Another test may have forked while the copy was open for writing.
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            output => break output.unwrap(),
+        }
+    };
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("sudo picosnitch query") && message.contains("Permission denied"), "{message}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = log();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_picosnitch"))
+        .args(["--base-dir".as_ref(), place.path().as_os_str()])
+        .args(["query", "--range", "5m", "--where", "exe=/bin/a", "--csv"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.status.signal()), (Some(0), None));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!message.contains("pipe") && !message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn the_configuration_is_checked() {
+    let place = tempfile::tempdir().unwrap();
+    let check = |arguments: &[&str]| {
+        let output = run(place.path(), "check-config", arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, _) = check(&[]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("there is no") && out.contains("log.retention_days = 365"), "{out}");
+    let file = place.path().join("config.toml");
+    fs::write(&file, "[log]\nretention_days = 7\n[virustotal]\napi_key = \"hidden\"\n").unwrap();
+    let (code, out, _) = check(&["--json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &answer["valid"], &answer["config"]["log"]["retention_days"]),
+        (Some(0), &json!(true), &json!(7))
+    );
+    assert_eq!(answer["file"], json!(file.to_str().unwrap()));
+    assert!(!out.contains("hidden"));
+    fs::write(&file, "[log]\nretention_days = 0\n\"a\\u001b[31m\" = 1\nsqlite = 2\n").unwrap();
+    let (code, out, message) = check(&[]);
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    assert_eq!(message.lines().count(), 3, "{message}");
+    assert!(message.contains("config.toml:2: log.retention_days: the integer 0"), "{message}");
+    assert!(!message.contains('\u{1b}'), "{message:?}");
+    let (code, out, _) = check(&["--json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &answer["valid"], answer["problems"].as_array().unwrap().len()),
+        (Some(78), &json!(false), 3)
+    );
+}

@@ -1,0 +1,265 @@
+//! Ways around copying: sendfile, splice, vmsplice, MSG_ZEROCOPY, TCP_ZEROCOPY_RECEIVE.
+
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use super::{CHUNK, accept_one, connect_one, part, receive_exactly, receive_to_end, send_all, skip};
+use crate::{
+    actor::{Outcome, Stage, Stop},
+    lab::Link,
+    scenario::{Place, Scenario},
+    socket::{Socket, SystemError, check},
+};
+
+const TCP: i32 = libc::IPPROTO_TCP;
+const TOTAL: usize = 256 * 1024;
+const PAGE: usize = 4096;
+/// `SO_ZEROCOPY` and `MSG_ZEROCOPY`, linux/socket.h.
+const SO_ZEROCOPY: i32 = 60;
+const MSG_ZEROCOPY: i32 = 0x400_0000;
+/// `TCP_ZEROCOPY_RECEIVE`, linux/tcp.h.
+const TCP_ZEROCOPY_RECEIVE: i32 = 35;
+
+pub fn scenarios() -> Vec<Scenario> {
+    let link = Link::Ipv4;
+    let sends = |id: &str, work: fn(&mut Socket) -> Outcome<()>| {
+        Scenario::new(id)
+            .actor("server", link.server_place(), move |stage| {
+                let mut socket = accept_one(stage, link, TCP)?;
+                receive_to_end(&mut socket)?;
+                Ok(socket.publish()?)
+            })
+            .actor("client", Place::Here, move |stage| {
+                let mut socket = connect_one(stage, link, TCP)?;
+                work(&mut socket)?;
+                part(&mut socket)?;
+                Ok(socket.publish()?)
+            })
+    };
+    vec![
+        sends("sendfile", send_file),
+        sends("splice-to-tcp", splice_out),
+        sends("vmsplice", vmsplice_out),
+        sends("msg-zerocopy", zero_copy_send),
+        splice_in(Link::Ipv4),
+        splice_in(Link::Ipv6),
+        zero_copy_receive(),
+    ]
+}
+
+fn memory_file() -> Outcome<File> {
+    // SAFETY: the name ends with a zero byte.
+    let fd = unsafe { libc::memfd_create(c"selftest".as_ptr(), libc::MFD_CLOEXEC) };
+    check("memfd_create", fd as isize)?;
+    // SAFETY: the kernel just made this descriptor and nothing else owns it.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(&vec![0x11; TOTAL])?;
+    Ok(file)
+}
+
+fn pipe() -> Outcome<(File, File)> {
+    let (reader, writer) = std::io::pipe()?;
+    Ok((File::from(OwnedFd::from(reader)), File::from(OwnedFd::from(writer))))
+}
+
+fn send_file(socket: &mut Socket) -> Outcome<()> {
+    let file = memory_file()?;
+    let mut offset = 0;
+    while (offset as usize) < TOTAL {
+        // SAFETY: the offset outlives the call.
+        let sent =
+            unsafe { libc::sendfile(socket.raw(), file.as_raw_fd(), &mut offset, TOTAL - offset as usize) };
+        socket.count_sent(check("sendfile", sent)?);
+    }
+    Ok(())
+}
+
+/// `splice(2)` without offsets.
+fn splice(from: i32, to: i32, length: usize) -> Result<usize, SystemError> {
+    // SAFETY: the offsets may be null.
+    let moved = unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), length, 0) };
+    check("splice", moved)
+}
+
+/// Moves `length` bytes that are in a pipe into the socket.
+fn splice_all(pipe: &File, socket: &mut Socket, length: usize) -> Outcome<()> {
+    let mut left = length;
+    while left > 0 {
+        let moved = splice(pipe.as_raw_fd(), socket.raw(), left)?;
+        socket.count_sent(moved);
+        left -= moved;
+    }
+    Ok(())
+}
+
+fn splice_out(socket: &mut Socket) -> Outcome<()> {
+    let (reader, mut writer) = pipe()?;
+    for _ in 0..TOTAL / CHUNK {
+        writer.write_all(&[0x22; CHUNK])?;
+        splice_all(&reader, socket, CHUNK)?;
+    }
+    Ok(())
+}
+
+fn vmsplice_out(socket: &mut Socket) -> Outcome<()> {
+    let (reader, writer) = pipe()?;
+    let bytes = [0x33; CHUNK];
+    for _ in 0..TOTAL / CHUNK {
+        let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        // SAFETY: one part is passed and one is announced; it describes `bytes`, which nobody changes.
+        let taken = unsafe { libc::vmsplice(writer.as_raw_fd(), &part, 1, 0) };
+        let taken = check("vmsplice", taken)?;
+        splice_all(&reader, socket, taken)?;
+    }
+    Ok(())
+}
+
+/// Sends without copying and takes the notifications from the error queue, which are no traffic.
+fn zero_copy_send(socket: &mut Socket) -> Outcome<()> {
+    skip(socket.set_option(libc::SOL_SOCKET, SO_ZEROCOPY, &1_i32), "MSG_ZEROCOPY")?;
+    let bytes = vec![0x44; CHUNK];
+    let mut left = TOTAL;
+    while left > 0 {
+        let sent = socket.send(&bytes, MSG_ZEROCOPY)?;
+        left = left.saturating_sub(sent);
+        read_error_queue(socket)?;
+    }
+    Ok(())
+}
+
+fn read_error_queue(socket: &Socket) -> Outcome<()> {
+    let mut control = [0_u64; 32];
+    // SAFETY: all zeros is a valid header.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = std::mem::size_of_val(&control);
+    // SAFETY: the header describes `control`, which outlives the call.
+    let returned =
+        unsafe { libc::recvmsg(socket.raw(), &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    match check("recvmsg", returned) {
+        Err(error) if error.is(libc::EAGAIN) => Ok(()),
+        result => Ok(result.map(drop)?),
+    }
+}
+
+fn splice_in(link: Link) -> Scenario {
+    Scenario::new(format!("splice-from-tcp-{}", link.name()))
+        .actor("server", link.server_place(), move |stage| {
+            let mut socket = accept_one(stage, link, TCP)?;
+            let (reader, writer) = pipe()?;
+            let mut buffer = [0; CHUNK];
+            loop {
+                let moved = splice(socket.raw(), writer.as_raw_fd(), CHUNK)?;
+                if moved == 0 {
+                    break;
+                }
+                socket.count_received(moved);
+                let mut left = moved;
+                while left > 0 {
+                    left -= std::io::Read::read(&mut &reader, &mut buffer[..left])?;
+                }
+            }
+            // The same socket also in the usual way.
+            send_all(&mut socket, 5003)?;
+            Ok(socket.publish()?)
+        })
+        .actor("client", Place::Here, move |stage| {
+            let mut socket = connect_one(stage, link, TCP)?;
+            send_all(&mut socket, TOTAL)?;
+            socket.end_sending()?;
+            receive_exactly(&mut socket, 5003)?;
+            Ok(socket.publish()?)
+        })
+}
+
+/// `struct tcp_zerocopy_receive`, linux/tcp.h, up to the fields of 5.11.
+#[repr(C)]
+#[derive(Default)]
+struct ZeroCopyReceive {
+    address: u64,
+    length: u32,
+    recv_skip_hint: u32,
+    inq: u32,
+    err: i32,
+    copybuf_address: u64,
+    copybuf_len: i32,
+    flags: u32,
+}
+
+/// The receiver maps whole pages and copies what is left. The sender gives whole pages: those of a pipe, which
+/// belong to no file and to no process, are the kind that the receiver may map.
+fn zero_copy_receive() -> Scenario {
+    const PAGES: usize = 16;
+    const LEFTOVER: usize = 1003;
+    let link = Link::Loopback4;
+    Scenario::new("tcp-zerocopy-receive")
+        .actor("server", link.server_place(), move |stage| map_and_copy(stage, link, PAGES))
+        .actor("client", Place::Here, move |stage| {
+            let mut socket = connect_one(stage, link, TCP)?;
+            let (reader, mut writer) = pipe()?;
+            for _ in 0..4 {
+                for _ in 0..PAGES / 2 {
+                    writer.write_all(&[0x66; PAGE])?;
+                }
+                splice_all(&reader, &mut socket, PAGES / 2 * PAGE)?;
+            }
+            send_all(&mut socket, LEFTOVER)?;
+            part(&mut socket)?;
+            Ok(socket.publish()?)
+        })
+}
+
+fn map_and_copy(stage: &Stage, link: Link, pages: usize) -> Outcome<()> {
+    let mut socket = accept_one(stage, link, TCP)?;
+    let length = pages * PAGE;
+    // SAFETY: the kernel chooses where.
+    let window =
+        unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, socket.raw(), 0) };
+    if window == libc::MAP_FAILED {
+        return skip(Err(SystemError::last("mmap")), "TCP_ZEROCOPY_RECEIVE");
+    }
+    let mut mapped = 0;
+    loop {
+        socket.wait(libc::POLLIN, -1)?;
+        let mut copy = [0_u8; PAGE];
+        let mut request = ZeroCopyReceive {
+            address: window as u64,
+            length: length as u32,
+            copybuf_address: copy.as_mut_ptr() as u64,
+            copybuf_len: copy.len() as i32,
+            ..ZeroCopyReceive::default()
+        };
+        let mut size = std::mem::size_of::<ZeroCopyReceive>() as libc::socklen_t;
+        // SAFETY: the pointer and the size describe `request`; the window and the buffer in it are ours.
+        let returned = unsafe {
+            libc::getsockopt(socket.raw(), TCP, TCP_ZEROCOPY_RECEIVE, (&raw mut request).cast(), &mut size)
+        };
+        match check("getsockopt", returned as isize) {
+            // Nothing more to map, perhaps nothing more at all: a plain recv finds out.
+            Err(error) if error.is(libc::EIO) => request = ZeroCopyReceive::default(),
+            result => drop(skip(result, "TCP_ZEROCOPY_RECEIVE")?),
+        };
+        // Kernels before 5.11 do not know the buffer: they say so by the size, and leave its fields alone.
+        let knows_buffer = size as usize >= std::mem::offset_of!(ZeroCopyReceive, flags);
+        let copied = if knows_buffer { request.copybuf_len.max(0) as usize } else { 0 };
+        mapped += request.length as usize;
+        socket.count_received(request.length as usize + copied);
+        if request.recv_skip_hint > 0 {
+            // What cannot be mapped is taken in the usual way.
+            let mut buffer = vec![0; request.recv_skip_hint as usize];
+            socket.recv(&mut buffer, 0)?;
+        } else if request.length == 0 && copied == 0 && socket.recv(&mut [0; 1], 0)? == 0 {
+            break;
+        }
+    }
+    // SAFETY: nothing points into the mapping any more.
+    unsafe { libc::munmap(window, length) };
+    match mapped {
+        0 => Err(Stop::Skipped("this kernel maps no page of a stream here".to_owned())),
+        _ => Ok(socket.publish()?),
+    }
+}

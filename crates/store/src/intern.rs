@@ -1,0 +1,294 @@
+//! Ids for what repeats: programs, talkers, endpoints.
+//!
+//! A cache keeps the ids of what was seen lately, keyed by a digest of the content, so that it holds no
+//! heavy text. A digest of 256 bits stands for its content; the 64 bits of it that the tables index do not
+//! (collisions can be made), so look-ups compare the content as well.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params, types::ToSqlOutput, types::ValueRef};
+use sha2::Digest;
+
+use model::{Location, Peer, Place, Program, Talker};
+
+/// Entries in one cache; at about 56 bytes each. A cache that is full starts anew.
+const CACHE_LIMIT: usize = 8192;
+
+type Key = [u8; 32];
+
+/// Bytes as SQLite keeps them: TEXT where they are UTF-8 without NUL, otherwise a BLOB, so that nothing is
+/// lost and the usual case can be read with any tool.
+pub(super) struct Stored<'a>(pub &'a [u8]);
+
+impl ToSql for Stored<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let is_text = !self.0.contains(&0) && std::str::from_utf8(self.0).is_ok();
+        let value = if is_text { ValueRef::Text(self.0) } else { ValueRef::Blob(self.0) };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    ids: HashMap<Key, i64>,
+    /// Keys that were added in the transaction that is open.
+    pending: Vec<Key>,
+}
+
+impl Cache {
+    fn get(&self, key: &Key) -> Option<i64> {
+        self.ids.get(key).copied()
+    }
+
+    fn put(&mut self, key: Key, id: i64) {
+        if self.ids.len() >= CACHE_LIMIT {
+            self.ids.clear();
+            self.pending.clear();
+        }
+        self.ids.insert(key, id);
+        self.pending.push(key);
+    }
+
+    fn committed(&mut self) {
+        self.pending.clear();
+    }
+
+    fn rolled_back(&mut self) {
+        for key in self.pending.drain(..) {
+            self.ids.remove(&key);
+        }
+    }
+}
+
+/// Finds or makes the rows of the side tables.
+#[derive(Default)]
+pub(super) struct Interner {
+    programs: Cache,
+    talkers: Cache,
+    endpoints: Cache,
+}
+
+impl Interner {
+    /// The ids handed out since the last call stand for rows that are there to stay.
+    pub fn committed(&mut self) {
+        self.each(Cache::committed);
+    }
+
+    /// The rows behind the ids handed out since the last call do not exist any more.
+    pub fn rolled_back(&mut self) {
+        self.each(Cache::rolled_back);
+    }
+
+    /// Forgets all ids.
+    pub fn clear(&mut self) {
+        self.each(|cache| *cache = Cache::default());
+    }
+
+    fn each(&mut self, act: impl Fn(&mut Cache)) {
+        act(&mut self.programs);
+        act(&mut self.talkers);
+        act(&mut self.endpoints);
+    }
+
+    /// The id of a talker.
+    pub fn talker(&mut self, connection: &Connection, talker: &Talker) -> rusqlite::Result<i64> {
+        let mut digest = Digester::default();
+        for program in [&talker.program, &talker.parent, &talker.grandparent] {
+            digest.program(program);
+        }
+        digest.number(talker.uid.into()).number(talker.network_namespace.into()).place(&talker.place);
+        let key = digest.finish();
+        if let Some(id) = self.talkers.get(&key) {
+            return Ok(id);
+        }
+        let program = self.program(connection, &talker.program)?;
+        let parent = self.program(connection, &talker.parent)?;
+        let grandparent = self.program(connection, &talker.grandparent)?;
+        let cgroup = cgroup(connection, &talker.place)?;
+        let row = params![program, parent, grandparent, talker.uid, talker.network_namespace, cgroup];
+        let id = find_or_insert(
+            connection,
+            "SELECT id FROM talker WHERE program = ?1 AND parent = ?2 AND grandparent = ?3 AND uid = ?4 AND \
+             network_namespace = ?5 AND cgroup = ?6",
+            "INSERT INTO talker (program, parent, grandparent, uid, network_namespace, cgroup) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            row,
+        )?;
+        self.talkers.put(key, id);
+        Ok(id)
+    }
+
+    fn program(&mut self, connection: &Connection, program: &Program) -> rusqlite::Result<i64> {
+        let mut digest = Digester::default();
+        digest.program(program);
+        let key = digest.finish();
+        if let Some(id) = self.programs.get(&key) {
+            return Ok(id);
+        }
+        let id = find_or_insert(
+            connection,
+            "SELECT id FROM program WHERE lookup = ?1 AND path = ?2 AND name = ?3 AND command_line = ?4 AND \
+             sha256 IS ?5",
+            "INSERT INTO program (lookup, path, name, command_line, sha256) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                lookup(&key),
+                Stored(&program.path),
+                Stored(&program.name),
+                Stored(&program.command_line),
+                program.sha256.as_ref().map(|digest| &digest.0[..]),
+            ],
+        )?;
+        self.programs.put(key, id);
+        Ok(id)
+    }
+
+    /// The id of a peer without its ports.
+    pub fn endpoint(
+        &mut self,
+        connection: &Connection,
+        peer: &Peer,
+        location: &Location,
+    ) -> rusqlite::Result<i64> {
+        let mut digest = Digester::default();
+        digest.number(peer.family.into()).number(peer.protocol.into());
+        digest.address(peer.local_address).address(peer.remote_address);
+        digest.bytes(&peer.domain).number(peer.domain_source as u64);
+        digest.bytes(location.country.as_bytes()).number(location.network_number.into());
+        digest.bytes(location.network.as_bytes());
+        let key = digest.finish();
+        if let Some(id) = self.endpoints.get(&key) {
+            return Ok(id);
+        }
+        let remote = address(connection, peer.remote_address)?;
+        let local = address(connection, peer.local_address)?;
+        let domain = domain(connection, &peer.domain)?;
+        let source = peer.domain_source as u8;
+        let country = country(connection, location)?;
+        let network = network(connection, location)?;
+        let id = find_or_insert(
+            connection,
+            "SELECT id FROM endpoint WHERE remote_address = ?1 AND local_address = ?2 AND domain = ?3 AND \
+             domain_source = ?4 AND family = ?5 AND protocol = ?6 AND country = ?7 AND network = ?8",
+            "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol, country, \
+             network) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![remote, local, domain, source, peer.family, peer.protocol, country, network],
+        )?;
+        self.endpoints.put(key, id);
+        Ok(id)
+    }
+}
+
+fn cgroup(connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM cgroup WHERE lookup = ?1 AND path = ?2 AND unit = ?3 AND container = ?4 AND app = ?5",
+        "INSERT INTO cgroup (lookup, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            lookup(&sha2::Sha256::digest(&place.cgroup).into()),
+            Stored(&place.cgroup),
+            Stored(&place.unit),
+            Stored(&place.container),
+            Stored(&place.app),
+        ],
+    )
+}
+
+fn country(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM country WHERE name = ?1",
+        "INSERT INTO country (name) VALUES (?1)",
+        params![&*location.country],
+    )
+}
+
+fn network(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM network WHERE number = ?1 AND name = ?2",
+        "INSERT INTO network (number, name) VALUES (?1, ?2)",
+        params![location.network_number, &*location.network],
+    )
+}
+
+fn domain(connection: &Connection, name: &[u8]) -> rusqlite::Result<i64> {
+    find_or_insert(
+        connection,
+        "SELECT id FROM domain WHERE lookup = ?1 AND name = ?2",
+        "INSERT INTO domain (lookup, name) VALUES (?1, ?2)",
+        params![lookup(&sha2::Sha256::digest(name).into()), Stored(name)],
+    )
+}
+
+/// The id of an address; 0 without one.
+fn address(connection: &Connection, address: Option<IpAddr>) -> rusqlite::Result<i64> {
+    let Some(address) = address else { return Ok(0) };
+    let octets = octets(address);
+    let find = "SELECT id FROM address WHERE bytes = ?1";
+    let known = connection.prepare_cached(find)?.query_row([&octets], |row| row.get(0)).optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let mut insert = connection.prepare_cached("INSERT INTO address (bytes, text) VALUES (?1, ?2)")?;
+    insert.insert(params![octets, address.to_string()])
+}
+
+fn find_or_insert(
+    connection: &Connection,
+    find: &str,
+    insert: &str,
+    row: &[&dyn ToSql],
+) -> rusqlite::Result<i64> {
+    match connection.prepare_cached(find)?.query_row(row, |found| found.get(0)).optional()? {
+        Some(id) => Ok(id),
+        None => connection.prepare_cached(insert)?.insert(row),
+    }
+}
+
+/// The 4 or 16 bytes of an address in network order.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The part of a digest that a table indexes.
+fn lookup(key: &Key) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&key[..8]);
+    i64::from_le_bytes(first)
+}
+
+/// A digest over parts that cannot run into each other: each is preceded by its length.
+#[derive(Default)]
+struct Digester(sha2::Sha256);
+
+impl Digester {
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.0.update(number.to_le_bytes());
+        self
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64).0.update(bytes);
+        self
+    }
+
+    fn address(&mut self, address: Option<IpAddr>) -> &mut Self {
+        self.bytes(&address.map(octets).unwrap_or_default())
+    }
+
+    fn place(&mut self, place: &Place) -> &mut Self {
+        self.bytes(&place.cgroup).bytes(&place.unit).bytes(&place.container).bytes(&place.app)
+    }
+
+    fn program(&mut self, program: &Program) -> &mut Self {
+        self.bytes(&program.path).bytes(&program.name).bytes(&program.command_line);
+        self.bytes(program.sha256.as_ref().map_or(&[], |digest| &digest.0))
+    }
+
+    fn finish(self) -> Key {
+        self.0.finalize().into()
+    }
+}

@@ -1,0 +1,262 @@
+//! An independent answer: every question as one statement of SQL over the records, without any rollup.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, types::Value as Sql};
+
+use super::*;
+use crate::{answer::parameter, dimension::Wanted, intern::octets, reader::value};
+
+/// What the records alone say.
+pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
+    let compiled = compile(query);
+    let mut statement = connection.prepare_cached(&compiled.sql).unwrap();
+    let dimensions = &query.group_by;
+    let rows = statement.query_map(rusqlite::params_from_iter(&compiled.parameters), |row| {
+        let values = dimensions.iter().enumerate();
+        let values =
+            values.map(|(index, dimension)| value(*dimension, row.get_ref(index).unwrap())).collect();
+        let amount = |index| row.get(dimensions.len() + index).map(|sum: i64| sum as u64);
+        Ok(Row {
+            values,
+            amounts: Amounts { connections: amount(0)?, sent: amount(1)?, received: amount(2)? },
+        })
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// SQL with its parameters. Values of strangers or users are only ever among the parameters.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub sql: String,
+    pub parameters: Vec<Sql>,
+}
+
+/// Where a dimension lives: in the record itself, or in a side table that needs joins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Table {
+    Record,
+    Talker,
+    Program,
+    Parent,
+    Grandparent,
+    Cgroup,
+    Endpoint,
+    Domain,
+    Country,
+    Network,
+    RemoteAddress,
+    LocalAddress,
+}
+
+trait Placed {
+    fn table(self) -> Table;
+    fn expression(self) -> &'static str;
+}
+
+impl Placed for Dimension {
+    fn table(self) -> Table {
+        match self {
+            Self::Executable | Self::Name | Self::CommandLine | Self::Sha256 => Table::Program,
+            Self::ParentExecutable | Self::ParentName | Self::ParentCommandLine | Self::ParentSha256 => {
+                Table::Parent
+            }
+            Self::GrandparentExecutable
+            | Self::GrandparentName
+            | Self::GrandparentCommandLine
+            | Self::GrandparentSha256 => Table::Grandparent,
+            Self::Uid | Self::NetworkNamespace => Table::Talker,
+            Self::Cgroup | Self::Unit | Self::Container | Self::App => Table::Cgroup,
+            Self::Country => Table::Country,
+            Self::Asn | Self::Network => Table::Network,
+            Self::Protocol | Self::Family | Self::DomainSource => Table::Endpoint,
+            Self::Domain => Table::Domain,
+            Self::Address => Table::RemoteAddress,
+            Self::LocalAddress => Table::LocalAddress,
+            Self::Port | Self::LocalPort | Self::Time => Table::Record,
+        }
+    }
+
+    /// The expression of the value; dimensions of the record have the same one in both halves of the query.
+    fn expression(self) -> &'static str {
+        match self {
+            Self::Executable => "program.path",
+            Self::Name => "program.name",
+            Self::CommandLine => "program.command_line",
+            Self::Sha256 => "program.sha256",
+            Self::ParentExecutable => "parent.path",
+            Self::ParentName => "parent.name",
+            Self::ParentCommandLine => "parent.command_line",
+            Self::ParentSha256 => "parent.sha256",
+            Self::GrandparentExecutable => "grandparent.path",
+            Self::GrandparentName => "grandparent.name",
+            Self::GrandparentCommandLine => "grandparent.command_line",
+            Self::GrandparentSha256 => "grandparent.sha256",
+            Self::Uid => "talker.uid",
+            Self::NetworkNamespace => "talker.network_namespace",
+            Self::Cgroup => "cgroup.path",
+            Self::Unit => "cgroup.unit",
+            Self::Container => "cgroup.container",
+            Self::App => "cgroup.app",
+            Self::Country => "country.name",
+            Self::Asn => "network.number",
+            Self::Network => "network.name",
+            Self::Protocol => "endpoint.protocol",
+            Self::Family => "endpoint.family",
+            Self::Domain => "domain.name",
+            Self::DomainSource => "endpoint.domain_source",
+            Self::Address => "remote.bytes",
+            Self::LocalAddress => "local.bytes",
+            Self::Port => "record.remote_port",
+            Self::LocalPort => "record.local_port",
+            Self::Time => "record.time",
+        }
+    }
+}
+
+impl Table {
+    /// The joins that reach the table, in an order that works.
+    fn joins(self) -> &'static [&'static str] {
+        const TALKER: &str = "JOIN talker ON talker.id = record.talker";
+        const ENDPOINT: &str = "JOIN endpoint ON endpoint.id = record.endpoint";
+        match self {
+            Self::Record => &[],
+            Self::Talker => &[TALKER],
+            Self::Program => &[TALKER, "JOIN program ON program.id = talker.program"],
+            Self::Parent => &[TALKER, "JOIN program AS parent ON parent.id = talker.parent"],
+            Self::Grandparent => {
+                &[TALKER, "JOIN program AS grandparent ON grandparent.id = talker.grandparent"]
+            }
+            Self::Cgroup => &[TALKER, "JOIN cgroup ON cgroup.id = talker.cgroup"],
+            Self::Endpoint => &[ENDPOINT],
+            Self::Country => &[ENDPOINT, "JOIN country ON country.id = endpoint.country"],
+            Self::Network => &[ENDPOINT, "JOIN network ON network.id = endpoint.network"],
+            Self::Domain => &[ENDPOINT, "JOIN domain ON domain.id = endpoint.domain"],
+            Self::RemoteAddress => {
+                &[ENDPOINT, "LEFT JOIN address AS remote ON remote.id = endpoint.remote_address"]
+            }
+            Self::LocalAddress => {
+                &[ENDPOINT, "LEFT JOIN address AS local ON local.id = endpoint.local_address"]
+            }
+        }
+    }
+
+    /// The columns of `record` that lead to the table.
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Record => None,
+            Self::Talker | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => Some("talker"),
+            Self::Endpoint
+            | Self::Domain
+            | Self::Country
+            | Self::Network
+            | Self::RemoteAddress
+            | Self::LocalAddress => Some("endpoint"),
+        }
+    }
+}
+
+/// Compiles a question to SQL over the records alone.
+pub(super) fn compile(query: &Query) -> Compiled {
+    let (since, until) = query.range.bounds();
+    let mut parameters = vec![Sql::Integer(since), Sql::Integer(until)];
+    let mut inner_conditions = vec!["record.time BETWEEN ?1 AND ?2".to_owned()];
+    let mut conditions = Vec::new();
+    let mut dimensions = query.group_by.clone();
+    // One dimension at a time, so that its filters can be alternatives.
+    let mut by_dimension: BTreeMap<Dimension, Vec<&Filter>> = BTreeMap::new();
+    for filter in &query.filters {
+        by_dimension.entry(filter.dimension).or_default().push(filter);
+    }
+    for (dimension, filters) in by_dimension {
+        let (excluded, wanted): (Vec<_>, Vec<_>) = filters.into_iter().partition(|filter| filter.exclude);
+        let mut compare = |filter: &&Filter| condition(filter, &mut parameters);
+        let mut both: Vec<String> =
+            excluded.iter().map(|filter| format!("NOT {}", compare(filter))).collect();
+        if !wanted.is_empty() {
+            let alternatives: Vec<_> = wanted.iter().map(&mut compare).collect();
+            both.push(format!("({})", alternatives.join(" OR ")));
+        }
+        if dimension.table() == Table::Record {
+            inner_conditions.append(&mut both);
+        } else {
+            conditions.append(&mut both);
+            dimensions.push(dimension);
+        }
+    }
+
+    let mut keys: Vec<&str> = Vec::new();
+    let mut joins: Vec<&str> = Vec::new();
+    for dimension in dimensions {
+        let key = dimension.table().key();
+        let key = key.unwrap_or_else(|| dimension.expression().trim_start_matches("record."));
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        for join in dimension.table().joins() {
+            if !joins.contains(join) {
+                joins.push(join);
+            }
+        }
+    }
+    let keys = keys.join(", ");
+    let columns: String =
+        query.group_by.iter().map(|dimension| dimension.expression().to_owned() + ", ").collect();
+    let groups: Vec<_> = query.group_by.iter().map(|dimension| dimension.expression()).collect();
+    let order = order(query, &groups);
+    parameters.push(Sql::Integer(query.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX))));
+    let sql = format!(
+        "SELECT {columns}coalesce(sum(record.connections), 0), coalesce(sum(record.sent), 0), \
+             coalesce(sum(record.received), 0) \
+             FROM (SELECT {inner}sum(connections) AS connections, sum(sent) AS sent, sum(received) AS received \
+             FROM record WHERE {inner_where}{inner_group}) AS record {joins}{outer_where}{group} \
+             ORDER BY {order} LIMIT ?{limit}",
+        inner = if keys.is_empty() { String::new() } else { format!("{keys}, ") },
+        inner_where = inner_conditions.join(" AND "),
+        inner_group = clause(" GROUP BY ", &keys),
+        joins = joins.join(" "),
+        outer_where = clause(" WHERE ", &conditions.join(" AND ")),
+        group = clause(" GROUP BY ", &groups.join(", ")),
+        limit = parameters.len(),
+    );
+    Compiled { sql, parameters }
+}
+
+fn order(query: &Query, groups: &[&str]) -> String {
+    const TOTAL: &str = "sum(record.sent) + sum(record.received) DESC, sum(record.connections) DESC";
+    let first = match query.sort {
+        Sort::Total => TOTAL,
+        Sort::Connections => "sum(record.connections) DESC",
+        Sort::Sent => "sum(record.sent) DESC",
+        Sort::Received => "sum(record.received) DESC",
+        // Ordering by what is not grouped by would order by an arbitrary record of each group.
+        Sort::Dimension(dimension) if query.group_by.contains(&dimension) => dimension.expression(),
+        Sort::Dimension(_) => TOTAL,
+    };
+    // The rest makes the order the same every time.
+    [&[first], groups].concat().join(", ")
+}
+
+fn clause(keyword: &str, content: &str) -> String {
+    if content.is_empty() { String::new() } else { format!("{keyword}{content}") }
+}
+
+/// A condition that is 0 or 1, never NULL, so that NOT works on it.
+fn condition(filter: &Filter, parameters: &mut Vec<Sql>) -> String {
+    let expression = filter.dimension.expression();
+    let mut bind = |value: Sql| {
+        parameters.push(value);
+        parameters.len()
+    };
+    match &filter.wanted {
+        Wanted::Value(value) => format!("({expression} IS ?{})", bind(parameter(value))),
+        Wanted::Network(first, last) => {
+            let (first, last) = (octets(*first), octets(*last));
+            let length = first.len();
+            let (first, last) = (bind(Sql::Blob(first)), bind(Sql::Blob(last)));
+            format!(
+                "coalesce(length({expression}) = {length} AND {expression} BETWEEN ?{first} AND ?{last}, 0)"
+            )
+        }
+    }
+}

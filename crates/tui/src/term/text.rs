@@ -1,0 +1,104 @@
+//! Strangers' bytes as text of a known number of columns.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+use model::text::format;
+
+/// Code points of one character on the screen; what comes beyond that (piles of accents) is left out.
+const MOST_MARKS: usize = 5;
+/// Bytes that are looked at: no terminal is wider.
+const MOST_BYTES: usize = 16 * 1024;
+
+/// Columns that a text takes.
+pub fn width(text: &str) -> usize {
+    text.graphemes(true).map(UnicodeWidthStr::width).sum()
+}
+
+/// Bytes as text that is safe for a terminal. In a locale that is not UTF-8 (`ascii`) only ASCII: there a byte of a
+/// longer character could be a control character.
+pub fn safe(bytes: &[u8], ascii: bool) -> String {
+    let text = match bytes.get(..MOST_BYTES) {
+        // Both ends say something.
+        Some(head) if bytes.len() > 2 * MOST_BYTES => {
+            let tail = &bytes[bytes.len() - MOST_BYTES..];
+            format!("{}...{}", format::terminal(head), format::terminal(tail))
+        }
+        _ => format::terminal(bytes),
+    };
+    if ascii { format::ascii(&text) } else { text }
+}
+
+/// Shortens a text to `columns` by taking out its middle: both ends of a path say something.
+pub fn shorten(text: &str, columns: usize, ascii: bool) -> String {
+    let gap = if ascii { "~" } else { "…" };
+    if text.len() <= columns && text.is_ascii() {
+        return text.to_owned();
+    }
+    let graphemes: Vec<&str> = text.graphemes(true).collect();
+    let widths: Vec<usize> = graphemes.iter().map(|grapheme| grapheme.width()).collect();
+    if widths.iter().sum::<usize>() <= columns {
+        return graphemes.into_iter().map(bounded).collect();
+    }
+    if columns == 0 {
+        return String::new();
+    }
+    let (mut head, mut tail) = (0, graphemes.len());
+    let (mut left, mut right) = ((columns - 1) / 2, (columns - 1).div_ceil(2));
+    while head < tail && widths[head] <= left {
+        left -= widths[head];
+        head += 1;
+    }
+    while head < tail && widths[tail - 1] <= right {
+        right -= widths[tail - 1];
+        tail -= 1;
+    }
+    let head = graphemes[..head].iter().copied().map(bounded);
+    head.chain([gap.to_owned()]).chain(graphemes[tail..].iter().copied().map(bounded)).collect()
+}
+
+/// Cuts or fills a text to exactly `columns`.
+pub fn fit(text: &str, columns: usize, right: bool, ascii: bool) -> String {
+    let text = shorten(text, columns, ascii);
+    let blank = " ".repeat(columns.saturating_sub(width(&text)));
+    if right { blank + &text } else { text + &blank }
+}
+
+fn bounded(grapheme: &str) -> String {
+    grapheme.chars().take(MOST_MARKS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_takes_the_columns_it_is_given() {
+        let pile = format!("a{}b", "\u{301}".repeat(1000));
+        for text in
+            ["", "abc", "/usr/lib/firefox", "日本語のプログラム", "e\u{301}e\u{301}e\u{301}", "👍🏽👍🏽👍🏽", &pile]
+        {
+            for columns in 0..20 {
+                for right in [false, true] {
+                    assert_eq!(width(&fit(text, columns, right, false)), columns, "{text:?} in {columns}");
+                }
+            }
+        }
+        assert!(fit(&pile, 4, false, false).chars().count() < 20);
+    }
+
+    #[test]
+    fn shortening_keeps_both_ends() {
+        assert_eq!(shorten("/usr/lib/firefox", 9, false), "/usr…efox");
+        assert_eq!(shorten("/usr/lib/firefox", 9, true), "/usr~efox");
+        assert_eq!(shorten("日本語の", 5, false), "日…の");
+    }
+
+    #[test]
+    fn only_ascii_leaves_in_other_locales() {
+        let text = safe("\u{db}31m日\x1b[31m".as_bytes(), true);
+        assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
+        let long = safe(&[b'a'; 100_000], false);
+        assert!(long.len() < 40_000);
+    }
+}

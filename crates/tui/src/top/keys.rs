@@ -1,0 +1,90 @@
+//! The keys: as in `view`, where there is the same to do.
+
+use crossterm::event::KeyCode as K;
+
+use crate::term::keys::Binding;
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+    OtherPane,
+    Pause,
+    NextSort,
+    PreviousSort,
+    Tree,
+    Find,
+    Escape,
+    NextUnit,
+    PreviousUnit,
+    Dismiss,
+    Copy,
+    Help,
+    Quit,
+}
+
+const fn key(
+    keys: &'static [K],
+    action: Action,
+    name: &'static str,
+    short: &'static str,
+    help: &'static str,
+) -> Binding<Action> {
+    Binding { keys, action, name, short, help }
+}
+
+/// The one list: keyboard, footer and help come from here.
+pub const BINDINGS: [Binding<Action>; 19] = [
+    key(
+        &[K::Tab, K::BackTab, K::Enter, K::Left, K::Right],
+        Action::OtherPane,
+        "Tab Enter",
+        "pane",
+        "to the connections, and back",
+    ),
+    key(&[K::Char('s')], Action::NextSort, "s", "sort", "sort by the next column"),
+    key(&[K::Char('S')], Action::PreviousSort, "S", "", "sort by the column before"),
+    key(&[K::Char('/')], Action::Find, "/", "find", "only rows with this text in them"),
+    key(&[K::Esc], Action::Escape, "Esc", "", "leave the search"),
+    key(&[K::Char('t')], Action::Tree, "t", "tree", "programs below those who started them"),
+    key(&[K::Char(' '), K::Char('p')], Action::Pause, "space p", "pause", "hold the screen still, or go on"),
+    key(&[K::Char('x')], Action::Dismiss, "x", "dismiss", "take the alerts off the screen"),
+    key(&[K::Char('u')], Action::NextUnit, "u", "units", "next unit of bytes"),
+    key(&[K::Char('U')], Action::PreviousUnit, "U", "", "unit of bytes before"),
+    key(
+        &[K::Char('y')],
+        Action::Copy,
+        "y",
+        "copy",
+        "copy the row to the clipboard (if the terminal lets it)",
+    ),
+    key(&[K::Up, K::Char('k')], Action::Up, "up k", "", "row above (mouse: wheel)"),
+    key(&[K::Down, K::Char('j')], Action::Down, "down j", "", "row below (mouse: wheel)"),
+    key(&[K::PageUp], Action::PageUp, "PgUp", "", "page above"),
+    key(&[K::PageDown], Action::PageDown, "PgDn", "", "page below"),
+    key(&[K::Home, K::Char('g')], Action::First, "Home g", "", "first row"),
+    key(&[K::End, K::Char('G')], Action::Last, "End G", "", "last row"),
+    key(&[K::Char('?'), K::F(1)], Action::Help, "?", "help", "all keys"),
+    key(&[K::Char('q')], Action::Quit, "q", "quit", "quit (Ctrl-C always does)"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_does_two_things() {
+        let mut seen = Vec::new();
+        for binding in &BINDINGS {
+            for key in binding.keys {
+                assert!(!seen.contains(key), "{key:?}");
+                seen.push(*key);
+            }
+        }
+    }
+}

@@ -1,4 +1,0 @@
-//! Everything that talks to other machines.
-
-pub mod client;
-pub mod virustotal;
