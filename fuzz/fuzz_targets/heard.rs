@@ -1,6 +1,6 @@
 //! What the kernel half would have heard.
 
-use model::{Heard, ProcessId, Said};
+use model::{NameObservation, ProcessId, ObservedPayload};
 use names::Domains;
 
 /// Bytes that a process sent and received through a socket to `port`, in pieces: each begins with a byte that tells its
@@ -16,8 +16,8 @@ pub fn hear(bytes: &[u8], protocol: u16, port: u16) {
         let (piece, after) = after.split_at(length.min(after.len()));
         rest = after;
         time += 1;
-        let said = if received { Said::Received(piece.to_vec(), 0) } else { Said::Sent(piece.to_vec(), 0) };
-        domains.hear(&Heard {
+        let said = if received { ObservedPayload::Received(piece.to_vec(), 0) } else { ObservedPayload::Sent(piece.to_vec(), 0) };
+        domains.hear(&NameObservation {
             time,
             process: ProcessId::default(),
             network_namespace: 1,

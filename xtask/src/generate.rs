@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{bail, ensure};
-use model::{Amounts, Location, Peer, Place, Program, Record, Sha256, Talker, Window};
+use model::{
+    CgroupInfo, Counters, FlowTuple, GeoInfo, Port, ProcessContext, Program, Record, Sha256, Window,
+};
 use store::Writer;
 
 /// Length of a window, seconds: the default of `log.write_limit_seconds`.
@@ -163,7 +165,7 @@ impl Zipf {
 struct World {
     random: Random,
     /// By program: the ways in which it is run.
-    talkers: Vec<Vec<Arc<Talker>>>,
+    contexts: Vec<Vec<Arc<ProcessContext>>>,
     domains: Vec<(Vec<u8>, Vec<IpAddr>)>,
     programs: Zipf,
     all_domains: Zipf,
@@ -173,11 +175,11 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let talkers = (0..PROGRAMS).map(|number| talkers(&mut random, number)).collect();
+        let contexts = (0..PROGRAMS).map(|number| contexts(&mut random, number)).collect();
         let domains = (0..DOMAINS).map(|number| domain(&mut random, number)).collect();
         Self {
             random,
-            talkers,
+            contexts,
             domains,
             programs: Zipf::new(PROGRAMS),
             all_domains: Zipf::new(DOMAINS),
@@ -188,25 +190,25 @@ impl World {
     fn record(&mut self, time: i64) -> Record {
         let random = &mut self.random;
         let program = self.programs.choose(random);
-        let ways = &self.talkers[program];
-        let talker = Arc::clone(&ways[random.below(ways.len() as u64) as usize]);
-        let local_port = 32_768 + random.below(28_232) as i32;
+        let ways = &self.contexts[program];
+        let context = Arc::clone(&ways[random.below(ways.len() as u64) as usize]);
+        let local_port = 32_768 + random.below(28_232) as Port;
         let local = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20));
         // A tenth asks for names.
         if random.below(10) == 0 {
-            let peer = Peer {
+            let tuple = FlowTuple {
                 family: 2,
                 protocol: 17,
-                local_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                remote_address: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53))),
+                local_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST).into()),
+                remote_address: Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)).into()),
                 local_port,
                 remote_port: 53,
-                ..Peer::default()
+                ..FlowTuple::default()
             };
-            let amounts =
-                Amounts { connections: 1, sent: 30 + random.below(40), received: 60 + random.below(300) };
-            let location = Location { country: "loopback".into(), ..Location::default() };
-            return Record { time, talker, location, peer, amounts };
+            let counters =
+                Counters { connections: 1, sent: 30 + random.below(40), received: 60 + random.below(300) };
+            let geo = GeoInfo { country: "loopback".into(), ..GeoInfo::default() };
+            return Record { time, context, geo, tuple, counters };
         }
         // Browsers go everywhere, others to their own few places.
         let chosen = if program < 4 {
@@ -215,7 +217,7 @@ impl World {
             (program * 61 + self.some_domains.choose(random)) % DOMAINS
         };
         const COUNTRIES: [&str; 8] = ["US", "US", "US", "IE", "DE", "NL", "SG", "JP"];
-        let location = Location {
+        let geo = GeoInfo {
             country: COUNTRIES[chosen % COUNTRIES.len()].into(),
             network_number: 64_496 + (chosen % 500) as u32,
             network: format!("Network {}", chosen % 500).into(),
@@ -227,33 +229,33 @@ impl World {
             80..=89 => 80,
             90..=93 => 22,
             94..=95 => 993,
-            _ => 1024 + random.below(3000) as i32,
+            _ => 1024 + random.below(3000) as Port,
         };
-        let peer = Peer {
+        let tuple = FlowTuple {
             family: if remote.is_ipv6() { 10 } else { 2 },
             protocol: if random.below(5) == 0 { 17 } else { 6 },
             local_address: Some(if remote.is_ipv6() {
-                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 20))
+                Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 20).into()
             } else {
-                local
+                local.into()
             }),
-            remote_address: Some(remote),
+            remote_address: Some(remote.into()),
             local_port,
             remote_port,
             domain: name.clone(),
-            ..Peer::default()
+            ..FlowTuple::default()
         };
-        let amounts = Amounts {
+        let counters = Counters {
             // A long connection is in many windows, and was opened in one.
             connections: u64::from(random.below(3) > 0),
             sent: random.bytes(900.0),
             received: random.bytes(6000.0),
         };
-        Record { time, talker, location, peer, amounts }
+        Record { time, context, geo, tuple, counters }
     }
 }
 
-fn talkers(random: &mut Random, number: usize) -> Vec<Arc<Talker>> {
+fn contexts(random: &mut Random, number: usize) -> Vec<Arc<ProcessContext>> {
     let program = |path: String, line: String| Program {
         name: path.rsplit('/').next().unwrap_or_default().as_bytes().iter().take(15).copied().collect(),
         sha256: Some(Sha256([number as u8; 32])),
@@ -277,7 +279,7 @@ fn talkers(random: &mut Random, number: usize) -> Vec<Arc<Talker>> {
             let mut own = program(path.clone(), format!("{path} --profile={way} --verbose"));
             // Updated now and then.
             own.sha256 = Some(Sha256([number as u8 ^ (way % 3) as u8; 32]));
-            Arc::new(Talker {
+            Arc::new(ProcessContext {
                 program: own,
                 parent: program(format!("/usr/bin/shell-{}", number % 9), format!("shell-{}", number % 9)),
                 grandparent: program(
@@ -286,8 +288,8 @@ fn talkers(random: &mut Random, number: usize) -> Vec<Arc<Talker>> {
                 ),
                 uid,
                 network_namespace: 4_026_531_840 + (number % 5 == 4) as u32,
-                place: Place {
-                    cgroup: format!("/user.slice/user-{uid}.slice/app.slice/app-{number}.scope").into_bytes(),
+                cgroup: CgroupInfo {
+                    path: format!("/user.slice/user-{uid}.slice/app.slice/app-{number}.scope").into_bytes(),
                     unit: format!("app-{number}.scope").into_bytes(),
                     container: if number % 10 == 3 {
                         format!("docker web-{number}").into_bytes()

@@ -16,13 +16,13 @@ use super::{
     Capture, CaptureError,
     abi::{FlowKey, types},
     event::{Event, SocketEvent},
-    known::{Known, connection, is_young, peer, peer_of},
-    newcomers::{EXECVE_WAIT, EXECVE_WAITS, MOST_NEWCOMERS, is_within_execve},
+    known::{Known, flow_id, flow_tuple, is_young, peer_of},
+    newcomers::{EXECVE_WAIT, EXECVE_WAITS, MAX_NEWCOMERS, is_within_execve},
     ring::{Ring, Taken},
     sockets::Sockets,
     table::{Buffers, Entry, Flows},
 };
-use model::{Amounts, Connection, Loss, LossKind, Peer, ProcessId};
+use model::{Counters, FlowId, FlowTuple, Loss, LossKind, ProcessId};
 
 /// Ticks between the moment at which the kernel half stops to use an idle entry and its removal: longer than any
 /// program can hold a pointer into the table.
@@ -30,7 +30,7 @@ const GRACE_TICKS: u32 = 4;
 /// Ticks follow each other no faster than this.
 const SHORTEST_TICK: Duration = Duration::from_millis(400);
 /// Peers that are remembered as opened.
-const MOST_OPENED: usize = 16_384;
+const MAX_OPENED: usize = 16_384;
 /// `expire_ticks` while there is room, and when the table is more than half full.
 const RELAXED_EXPIRY: u32 = 120;
 const PRESSED_EXPIRY: u32 = 8;
@@ -40,13 +40,13 @@ const TABLE_ENTRIES: usize = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowDelta {
     /// Which connection it is.
-    pub connection: Connection,
+    pub id: FlowId,
     /// Id of the process's version 2 cgroup when the flow began.
     pub cgroup: u64,
     /// With whom; the domain is not known here.
-    pub peer: Peer,
+    pub tuple: FlowTuple,
     /// How much.
-    pub amounts: Amounts,
+    pub counters: Counters,
 }
 
 /// All that happened since the last drain.
@@ -68,7 +68,7 @@ pub struct Drained {
 
 /// How much a drain looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thoroughness {
+pub enum DrainMode {
     /// Events and flows.
     Usual,
     /// Open sockets too: bytes that passed no hook, and `AF_PACKET` rings.
@@ -160,7 +160,7 @@ impl Capture {
     ///
     /// # Errors
     /// When the flow table or an iterator cannot be read; nothing is lost by that, the next drain brings it.
-    pub fn drain(&mut self, thoroughness: Thoroughness) -> Result<Drained, CaptureError> {
+    pub fn drain(&mut self, thoroughness: DrainMode) -> Result<Drained, CaptureError> {
         self.advance_tick();
         // First the ring, then the table: a released socket's flows are final when its event is here.
         self.take_events()?;
@@ -173,7 +173,7 @@ impl Capture {
                 missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)),
             );
         }
-        let mut sampled = if thoroughness == Thoroughness::Usual { Vec::new() } else { self.sockets()? };
+        let mut sampled = if thoroughness == DrainMode::Usual { Vec::new() } else { self.sockets()? };
         // Some sockets closed without a word: those that no process has open any more. Looked for before the table is
         // read, so that their flows are final.
         let can_look = !self.blind_spots().iter().any(|spot| spot.hook == "existing_sockets");
@@ -233,7 +233,7 @@ impl Capture {
         let settled: Vec<Entry> = entries
             .into_iter()
             .filter(|entry| {
-                thoroughness == Thoroughness::Last
+                thoroughness == DrainMode::Last
                     || released.contains_key(&entry.key.socket)
                     || !self.is_held_back(entry, &known)
             })
@@ -245,14 +245,14 @@ impl Capture {
             let ended = released.contains_key(&entry.key.socket) || self.is_expired(&entry.flow);
             let delta = self.delta(&entry, opened, ended, &known);
             if entry.flow.stream != 0 && (ended || !sampled.is_empty()) {
-                let empty = FlowDelta { amounts: Amounts::default(), ..delta.clone() };
-                if delta.amounts.received > 0 {
+                let empty = FlowDelta { counters: Counters::default(), ..delta.clone() };
+                if delta.counters.received > 0 {
                     last_of_socket.insert(entry.key.socket, empty);
                 } else {
                     last_of_socket.entry(entry.key.socket).or_insert(empty);
                 }
             }
-            if delta.amounts != Amounts::default() || ended {
+            if delta.counters != Counters::default() || ended {
                 drained.flows.push(delta);
             }
             if ended {
@@ -269,13 +269,13 @@ impl Capture {
             if let Some(delta) = last_of_socket.get(&socket.socket)
                 && let Some((process, bytes)) = self.drain.sockets.unseen(socket)
             {
-                let amounts = Amounts { received: bytes, ..Amounts::default() };
-                let connection = Connection { process, ..delta.connection };
-                drained.flows.push(FlowDelta { connection, amounts, ..delta.clone() });
+                let counters = Counters { received: bytes, ..Counters::default() };
+                let id = FlowId { process, ..delta.id };
+                drained.flows.push(FlowDelta { id, counters, ..delta.clone() });
             }
         }
         // What a name was asked for is found out by what came first.
-        drained.flows.sort_by_key(|flow| flow.connection.began);
+        drained.flows.sort_by_key(|flow| flow.id.began);
         for socket in released.keys() {
             self.drain.sockets.closed(*socket);
         }
@@ -301,7 +301,7 @@ impl Capture {
         let Taken { events, newcomers, ended } = self.drain.ring.take()?;
         self.drain.events.extend(events);
         self.drain.ended.extend(ended);
-        let room = MOST_NEWCOMERS.saturating_sub(self.drain.newcomers.len());
+        let room = MAX_NEWCOMERS.saturating_sub(self.drain.newcomers.len());
         self.drain.newcomers.extend(newcomers.into_iter().take(room).map(|process| (process, 0)));
         Ok(())
     }
@@ -348,7 +348,7 @@ impl Capture {
         // Within a socket the flow with a connect() is the first one by definition.
         fresh.sort_by_key(|at| (entries[*at].flow.connects == 0, entries[*at].flow.first));
         let mut opened = vec![0; entries.len()];
-        if drain.opened.len() > MOST_OPENED {
+        if drain.opened.len() > MAX_OPENED {
             drain.opened.clear();
         }
         for at in fresh {
@@ -386,10 +386,10 @@ impl Capture {
             received
         };
         FlowDelta {
-            connection: connection(entry, ended),
+            id: flow_id(entry, ended),
             cgroup: flow.cgroup,
-            peer: peer(entry, known),
-            amounts: Amounts {
+            tuple: flow_tuple(entry, known),
+            counters: Counters {
                 connections: opened + now.connects - before.connects,
                 sent: now.sent - before.sent,
                 received,

@@ -9,35 +9,35 @@ use super::{
     Capture, CaptureError,
     abi::{self, types},
 };
-use model::{Heard, Said};
+use model::{NameObservation, ObservedPayload};
 
 const SENT: u16 = types::heard_kind::HEARD_SENT.0 as u16;
 const RECEIVED: u16 = types::heard_kind::HEARD_RECEIVED.0 as u16;
 const ASKED: u16 = types::heard_kind::HEARD_ASKED.0 as u16;
 
 /// Events that are taken at once.
-const MOST_AT_ONCE: usize = 2048;
+const MAX_AT_ONCE: usize = 2048;
 
 /// Decodes an event; `None` for bytes that no kernel half of this version sends.
-fn decode(bytes: &[u8]) -> Option<Heard> {
+fn decode(bytes: &[u8]) -> Option<NameObservation> {
     let head: types::heard_event = abi::read(bytes)?;
     let data = || {
         let data = bytes.get(size_of::<types::heard_event>()..)?;
         Some(data.get(..usize::from(head.bytes))?.to_vec())
     };
-    let said = match head.kind {
-        SENT => Said::Sent(data()?, head.left_out),
-        RECEIVED => Said::Received(data()?, head.left_out),
+    let payload = match head.kind {
+        SENT => ObservedPayload::Sent(data()?, head.left_out),
+        RECEIVED => ObservedPayload::Received(data()?, head.left_out),
         ASKED => {
             let event: types::asked_event = abi::read(bytes)?;
             let name = event.name.map(|byte| byte as u8);
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
             let addresses = event.addresses.into_iter().take(event.count as usize);
-            Said::Asked(name, addresses.filter_map(abi::address).collect())
+            ObservedPayload::Resolved(name, addresses.filter_map(abi::address).collect())
         }
         _ => return None,
     };
-    Some(Heard {
+    Some(NameObservation {
         time: head.time,
         process: head.process.into(),
         network_namespace: head.netns,
@@ -46,14 +46,14 @@ fn decode(bytes: &[u8]) -> Option<Heard> {
         remote: abi::address(head.peer),
         remote_port: head.peer_port,
         protocol: head.protocol,
-        said,
+        payload,
     })
 }
 
 /// The ring buffer.
 pub(super) struct Listener {
     ring: RingBuffer<'static>,
-    heard: Rc<RefCell<Vec<Heard>>>,
+    heard: Rc<RefCell<Vec<NameObservation>>>,
 }
 
 impl Listener {
@@ -85,9 +85,9 @@ impl Capture {
     ///
     /// # Errors
     /// When the ring buffer cannot be read.
-    pub fn hear(&self) -> Result<Vec<Heard>, CaptureError> {
+    pub fn hear(&self) -> Result<Vec<NameObservation>, CaptureError> {
         // Not until it is empty: who fills it may be quicker. The rest keeps it readable.
-        let taken = self.listener.ring.consume_raw_n(MOST_AT_ONCE);
+        let taken = self.listener.ring.consume_raw_n(MAX_AT_ONCE);
         if taken < 0 {
             let error = libbpf_rs::Error::from_raw_os_error(-taken);
             return Err(CaptureError::bpf("the ring buffer for names cannot be read")(error));

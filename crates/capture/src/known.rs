@@ -10,7 +10,7 @@ use super::{
     event::{OpenSocket, SocketEvent},
     table::Entry,
 };
-use model::{Connection, Peer, boot_time};
+use model::{Address, FlowId, FlowTuple, Port, boot_time};
 
 /// How long a flow waits for its local end or its peer to become known.
 const HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
@@ -88,7 +88,7 @@ pub(super) fn peer_of(entry: &Entry, known: &Known) -> ([u8; 16], u16) {
 }
 
 /// The other end of a flow, and this one.
-pub(super) fn peer(entry: &Entry, known: &Known) -> Peer {
+pub(super) fn flow_tuple(entry: &Entry, known: &Known) -> FlowTuple {
     let Entry { key, flow, .. } = entry;
     let mut local = (flow.local, flow.local_port);
     if flow.stream != 0 && flow.local_port == 0 {
@@ -98,12 +98,12 @@ pub(super) fn peer(entry: &Entry, known: &Known) -> Peer {
 }
 
 /// Both ends of a socket, as it tells them itself.
-pub(super) fn peer_of_socket(open: &OpenSocket) -> Peer {
+pub(super) fn socket_tuple(open: &OpenSocket) -> FlowTuple {
     let peer = if open.peer.1 == 0 { Default::default() } else { open.peer };
     between(open.socket.local, peer, open.family, open.protocol)
 }
 
-fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protocol: u16) -> Peer {
+fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protocol: u16) -> FlowTuple {
     let remote_address = abi::address(remote.0);
     let local_address = abi::address(local.0).filter(|address| !address.is_unspecified());
     let family = match remote_address.or(local_address) {
@@ -111,14 +111,14 @@ fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protoco
         Some(address) if i32::from(family) == libc::AF_INET6 && address.is_ipv4() => libc::AF_INET as u16,
         _ => family,
     };
-    Peer {
+    FlowTuple {
         family,
         protocol,
-        local_address,
-        remote_address,
-        local_port: i32::from(local.1),
-        remote_port: i32::from(remote.1),
-        ..Peer::default()
+        local_address: local_address.map(Address::from),
+        remote_address: remote_address.map(Address::from),
+        local_port: Port::from(local.1),
+        remote_port: Port::from(remote.1),
+        ..FlowTuple::default()
     }
 }
 
@@ -126,8 +126,8 @@ fn between(local: ([u8; 16], u16), remote: ([u8; 16], u16), family: u16, protoco
 const ADDRESSED: u8 = 2;
 
 /// Which connection a flow is.
-pub(super) fn connection(Entry { key, flow, .. }: &Entry, ended: bool) -> Connection {
-    Connection {
+pub(super) fn flow_id(Entry { key, flow, .. }: &Entry, ended: bool) -> FlowId {
+    FlowId {
         process: key.process,
         socket: key.socket,
         network_namespace: flow.netns,

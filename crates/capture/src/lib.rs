@@ -26,7 +26,7 @@ mod unwatched;
 
 pub use abi::FlowKey;
 pub use blind::BlindSpot;
-pub use drain::{Drained, FlowDelta, Thoroughness};
+pub use drain::{DrainMode, Drained, FlowDelta};
 pub use event::{Event, join_arguments};
 pub use features::Features;
 pub use instructions::instructions;

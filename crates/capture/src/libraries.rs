@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{Capture, CaptureError};
 
 /// C libraries that are listened to at a time: one for each distribution that containers come from.
-const MOST_LIBRARIES: usize = 64;
+const MAX_LIBRARIES: usize = 64;
 
 /// Functions of one that are listened to: each may come in two versions.
-const MOST_FUNCTIONS: usize = 6;
+const MAX_FUNCTIONS: usize = 6;
 
 /// A function of a C library that tells the addresses of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Capture {
         let path = format!("/proc/self/fd/{}", library.as_raw_fd());
         let mut links = Vec::new();
         let mut refused = None;
-        for (function, offset) in offsets.iter().take(MOST_FUNCTIONS) {
+        for (function, offset) in offsets.iter().take(MAX_FUNCTIONS) {
             for (at, name) in function.programs().into_iter().enumerate() {
                 match self.attach_to(&path, name, *offset, at == 1) {
                     Ok(link) => links.push(link),
@@ -91,7 +91,7 @@ impl Capture {
         }
         let libraries = &mut self.libraries.links;
         libraries.insert(number, (is_ours, links));
-        if libraries.len() > MOST_LIBRARIES {
+        if libraries.len() > MAX_LIBRARIES {
             let oldest = libraries.iter().map(|(number, (is_ours, _))| (*is_ours, *number)).min();
             oldest.and_then(|(_, number)| libraries.remove(&number));
         }

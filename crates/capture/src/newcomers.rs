@@ -11,9 +11,9 @@ use super::{
 use model::ProcessId;
 
 /// How often the first flow of a process may wait for the next drain to know its local end.
-const MOST_WAITS: u8 = 3;
+const MAX_WAITS: u8 = 3;
 /// Processes whose first flow is waited for.
-pub(super) const MOST_NEWCOMERS: usize = 4096;
+pub(super) const MAX_NEWCOMERS: usize = 4096;
 /// Open sockets are asked for it so seldom that it takes less than this part of the time.
 const ASKING_PART: u32 = 20;
 /// How long, and how often, a drain waits for the second half of an execve.
@@ -68,7 +68,7 @@ impl Capture {
         }
         newcomers.retain(|_, waits| {
             *waits += 1;
-            *waits <= MOST_WAITS
+            *waits <= MAX_WAITS
         });
         !newcomers.is_empty()
     }

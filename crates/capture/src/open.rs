@@ -7,9 +7,9 @@ use super::{
     Capture, CaptureError,
     drain::FlowDelta,
     event::OpenSocket,
-    known::{connection, peer, peer_of_socket},
+    known::{flow_id, flow_tuple, socket_tuple},
 };
-use model::{Amounts, Connection};
+use model::{Counters, FlowId};
 
 /// States of sockets, include/net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
@@ -45,10 +45,10 @@ impl Capture {
             let more = self.drain.sockets.charged(key.socket, key.process);
             let more = if flow.stream != 0 && more > 0 && charged.insert(key.socket) { more } else { 0 };
             open.flows.push(FlowDelta {
-                connection: connection(entry, false),
+                id: flow_id(entry, false),
                 cgroup: flow.cgroup,
-                peer: peer(entry, &known),
-                amounts: Amounts { connections: 0, sent: seen.sent, received: seen.received + more },
+                tuple: flow_tuple(entry, &known),
+                counters: Counters { connections: 0, sent: seen.sent, received: seen.received + more },
             });
         }
         let mut held = HashSet::new();
@@ -61,16 +61,16 @@ impl Capture {
                 && held.insert(socket.socket.socket);
             if listens || waits {
                 open.quiet.push(FlowDelta {
-                    connection: Connection {
+                    id: FlowId {
                         process: socket.socket.process,
                         socket: socket.socket.socket,
                         network_namespace: socket.network_namespace,
                         uid: socket.uid,
-                        ..Connection::default()
+                        ..FlowId::default()
                     },
                     cgroup: socket.cgroup,
-                    peer: peer_of_socket(&socket),
-                    amounts: Amounts::default(),
+                    tuple: socket_tuple(&socket),
+                    counters: Counters::default(),
                 });
             }
         }

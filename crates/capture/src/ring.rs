@@ -25,7 +25,7 @@ use model::{ProcessId, boot_time};
 
 const UNREADABLE: &str = "the ring buffer for events cannot be read";
 /// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
-const MOST_WAITING: usize = 65_536;
+const MAX_WAITING: usize = 65_536;
 /// Bytes of the smallest event in the ring, with its head (`struct process_id_event`, `BPF_RINGBUF_HDR_SZ`).
 const SMALLEST_EVENT: usize = 48;
 /// Time between two looks at the ring, however fast it fills: the smallest one has room for more than comes in that time.
@@ -133,7 +133,7 @@ impl Shared {
                 Ok(_) if is_end(&ready) => return,
                 Ok(_) => {}
             }
-            if lock(&self.taken).events.len() < MOST_WAITING && self.consume().is_ok_and(|count| count > 0) {
+            if lock(&self.taken).events.len() < MAX_WAITING && self.consume().is_ok_and(|count| count > 0) {
                 let _ = self.arrived.write(1);
             }
             let mut ready = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 
 use super::node::{Node, Raw, Reader, quoted};
-use model::Sha256;
+use model::{PORT_EXECUTION, Port, Sha256};
 
 /// A rule: records that match it are not logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub enum Ignore {
     /// The program has this digest.
     Hash(Sha256),
     /// The local or the remote port is this one; -1 is that of `monitor.every_exe`.
-    Port(i32),
+    Port(Port),
     /// The domain is this one, in lower case, or below it.
     Domain(String),
     /// The domain, its labels in reverse order (`com.example.www`), starts with this text: the original's
@@ -103,8 +103,8 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &'static str, spelling: Spellin
 fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
     let text = match &item.raw {
         Raw::Integer(port) => {
-            return match i32::try_from(*port) {
-                Ok(port) if (-1..=65535).contains(&port) => Ok(Ignore::Port(port)),
+            return match *port {
+                port if (PORT_EXECUTION..=65535).contains(&port) => Ok(Ignore::Port(port)),
                 _ => Err(format!("{} is not allowed; allowed: a port from -1 to 65535", item.shown())),
             };
         }

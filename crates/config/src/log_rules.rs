@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Ignore};
-use model::{Amounts, Peer, Sha256, Talker, first_address};
+use model::{Address, Counters, FlowTuple, ProcessContext, Sha256, first_address};
 
 /// Seconds for which traffic waits for the digest of its program where a rule is about digests: nearly always longer than
 /// hashing takes, but not for ever.
@@ -36,15 +36,16 @@ impl LogRules {
     }
 
     /// Whether traffic with this peer is ignored, whoever talks.
-    pub fn ignores_peer(&self, peer: &Peer) -> bool {
+    pub fn ignores_tuple(&self, tuple: &FlowTuple) -> bool {
         self.ignore.iter().any(|rule| match rule {
             Ignore::Hash(_) => false,
-            Ignore::Port(port) => [peer.local_port, peer.remote_port].contains(port),
-            Ignore::Domain(domain) => is_at_or_below(&peer.domain, domain.as_bytes()),
-            Ignore::ReversedDomainPrefix(prefix) => starts_reversed(&peer.domain, prefix.as_bytes()),
-            Ignore::Network { address, prefix_length } => {
-                peer.remote_address.is_some_and(|remote| is_within(remote, *address, *prefix_length))
-            }
+            Ignore::Port(port) => [tuple.local_port, tuple.remote_port].contains(port),
+            Ignore::Domain(domain) => is_at_or_below(&tuple.domain, domain.as_bytes()),
+            Ignore::ReversedDomainPrefix(prefix) => starts_reversed(&tuple.domain, prefix.as_bytes()),
+            Ignore::Network { address, prefix_length } => tuple
+                .remote_address
+                .and_then(Address::ip)
+                .is_some_and(|remote| is_within(remote, *address, *prefix_length)),
         })
     }
 
@@ -68,28 +69,28 @@ impl LogRules {
         !self.addresses || !self.commands
     }
 
-    /// Blanks what is not to be stored of a talker.
-    pub fn blank_talker(&self, talker: &mut Talker) {
+    /// Blanks what is not to be stored of a context.
+    pub fn blank_context(&self, context: &mut ProcessContext) {
         if !self.commands {
-            for program in [&mut talker.program, &mut talker.parent, &mut talker.grandparent] {
+            for program in [&mut context.program, &mut context.parent, &mut context.grandparent] {
                 program.command_line.clear();
             }
         }
     }
 
     /// Blanks what is not to be stored of a peer.
-    pub fn blank_peer(&self, peer: &mut Peer) {
+    pub fn blank_tuple(&self, tuple: &mut FlowTuple) {
         if !self.addresses {
-            (peer.local_address, peer.remote_address) = (None, None);
-            peer.domain.clear();
-            peer.domain_source = Default::default();
+            (tuple.local_address, tuple.remote_address) = (None, None);
+            tuple.domain.clear();
+            tuple.domain_source = Default::default();
         }
     }
 
-    /// Blanks what is not to be stored of amounts.
-    pub fn blank_amounts(&self, amounts: &mut Amounts) {
+    /// Blanks what is not to be stored of counters.
+    pub fn blank_counters(&self, counters: &mut Counters) {
         if !self.bandwidth {
-            (amounts.sent, amounts.received) = (0, 0);
+            (counters.sent, counters.received) = (0, 0);
         }
     }
 }
@@ -125,40 +126,44 @@ mod tests {
         LogRules::of(&Config::from_json(&format!(r#"{{"Log ignore": ["{prefix}"]}}"#)).unwrap())
     }
 
-    fn to(address: &str, domain: &str) -> Peer {
-        Peer {
+    fn to(address: &str, domain: &str) -> FlowTuple {
+        FlowTuple {
             remote_address: Some(address.parse().unwrap()),
             local_port: 50000,
             remote_port: 443,
             domain: domain.into(),
-            ..Peer::default()
+            ..FlowTuple::default()
         }
     }
 
     #[test]
     fn ports_of_both_ends_count() {
-        let peer = to("192.0.2.1", "");
-        assert!(rules("443").ignores_peer(&peer) && rules("1, 50000").ignores_peer(&peer));
-        assert!(!rules("44, 5000, -1").ignores_peer(&peer));
-        let executed = Peer { local_port: -1, remote_port: -1, ..Peer::default() };
-        assert!(rules("-1").ignores_peer(&executed));
-        assert!(!rules("0").ignores_peer(&executed));
+        let tuple = to("192.0.2.1", "");
+        assert!(rules("443").ignores_tuple(&tuple) && rules("1, 50000").ignores_tuple(&tuple));
+        assert!(!rules("44, 5000, -1").ignores_tuple(&tuple));
+        let executed = FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() };
+        assert!(rules("-1").ignores_tuple(&executed));
+        assert!(!rules("0").ignores_tuple(&executed));
     }
 
     #[test]
     fn networks_are_exact_to_the_bit() {
         let network = rules(r#""192.0.2.128/25""#);
-        assert!(network.ignores_peer(&to("192.0.2.128", "")) && network.ignores_peer(&to("192.0.2.255", "")));
-        assert!(!network.ignores_peer(&to("192.0.2.127", "")) && !network.ignores_peer(&to("192.0.3.0", "")));
-        assert!(rules(r#""0.0.0.0/0""#).ignores_peer(&to("255.255.255.255", "")));
-        assert!(!rules(r#""0.0.0.0/0""#).ignores_peer(&to("::1", "")));
-        assert!(!rules(r#""::/0""#).ignores_peer(&to("192.0.2.1", "")));
-        assert!(rules(r#""2001:db8::/33""#).ignores_peer(&to("2001:db8:7fff::1", "")));
-        assert!(!rules(r#""2001:db8::/33""#).ignores_peer(&to("2001:db8:8000::1", "")));
+        assert!(
+            network.ignores_tuple(&to("192.0.2.128", "")) && network.ignores_tuple(&to("192.0.2.255", ""))
+        );
+        assert!(
+            !network.ignores_tuple(&to("192.0.2.127", "")) && !network.ignores_tuple(&to("192.0.3.0", ""))
+        );
+        assert!(rules(r#""0.0.0.0/0""#).ignores_tuple(&to("255.255.255.255", "")));
+        assert!(!rules(r#""0.0.0.0/0""#).ignores_tuple(&to("::1", "")));
+        assert!(!rules(r#""::/0""#).ignores_tuple(&to("192.0.2.1", "")));
+        assert!(rules(r#""2001:db8::/33""#).ignores_tuple(&to("2001:db8:7fff::1", "")));
+        assert!(!rules(r#""2001:db8::/33""#).ignores_tuple(&to("2001:db8:8000::1", "")));
         // As it is written by who thinks of the socket; the record says 192.0.2.1.
-        assert!(rules(r#""::ffff:192.0.2.0/120""#).ignores_peer(&to("192.0.2.1", "")));
+        assert!(rules(r#""::ffff:192.0.2.0/120""#).ignores_tuple(&to("192.0.2.1", "")));
         // Traffic without an address has none to match.
-        assert!(!rules(r#""0.0.0.0/0", "::/0""#).ignores_peer(&Peer::default()));
+        assert!(!rules(r#""0.0.0.0/0", "::/0""#).ignores_tuple(&FlowTuple::default()));
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
             ("com", false),
             ("", false),
         ] {
-            assert_eq!(domain.ignores_peer(&to("192.0.2.1", name)), matches, "{name}");
+            assert_eq!(domain.ignores_tuple(&to("192.0.2.1", name)), matches, "{name}");
         }
     }
 
@@ -189,7 +194,7 @@ mod tests {
             ("com.example.", "example.com", false),
             ("com.example", "example.org", false),
         ] {
-            assert_eq!(reversed(prefix).ignores_peer(&to("192.0.2.1", name)), matches, "{prefix} {name}");
+            assert_eq!(reversed(prefix).ignores_tuple(&to("192.0.2.1", name)), matches, "{prefix} {name}");
         }
     }
 

@@ -8,7 +8,7 @@ use capture::Function;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
 use live::connections::Listed;
-use model::{Flow, Heard, Loss, Talker};
+use model::{Flow, Loss, NameObservation, ProcessContext};
 use names::Files;
 use notify::Notice;
 
@@ -68,23 +68,23 @@ pub enum ToRecorder {
     Unseen(Vec<String>),
     /// Open log files again: they may have been renamed.
     Reopen,
-    /// A talker, before its first traffic. Ids are never used again.
-    Talker {
+    /// A context, before its first traffic. Ids are never used again.
+    ProcessContext {
         /// Its id.
         id: u32,
         /// Who it is, without digests.
-        talker: Box<Talker>,
+        context: Box<ProcessContext>,
         /// Ids of the executables of the process, its parent and its grandparent.
         executables: [Option<u32>; 3],
     },
-    /// No talker before this id comes again.
-    ForgetTalkers(u32),
+    /// No context before this id comes again.
+    ForgetContexts(u32),
     /// No executable before this id comes again.
     ForgetExecutables(u32),
     /// Traffic.
     Flows(Vec<Flow>),
     /// What may tell names of addresses, before the traffic that follows from it.
-    Heard(Vec<Heard>),
+    NameObservation(Vec<NameObservation>),
     /// A C library, with its descriptor: where do its functions lie? Numbers are never used again.
     Library(u64),
     /// A connection to systemd-resolved, which tells what it finds out.

@@ -22,11 +22,11 @@ use ipc::{Channel, Received};
 use notify::{Desktop, DesktopError, Fold, Kind, Notice};
 
 /// Notifications that wait for a notification service; the oldest beyond that are dropped, counted and told.
-const MOST_WAITING: usize = 100;
+const MAX_WAITING: usize = 100;
 /// Pause between two tries.
 const RETRY: Duration = Duration::from_secs(2);
 /// Tries for a notification that the service refuses.
-const MOST_REFUSALS: u32 = 3;
+const MAX_REFUSALS: u32 = 3;
 /// How long it waits for more before it ends.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -125,7 +125,7 @@ impl Notifier {
                 }
             }
         }
-        while self.waiting.len() > MOST_WAITING {
+        while self.waiting.len() > MAX_WAITING {
             // What is urgent is dropped last.
             let victim = self.waiting.iter().position(|notice| !notice.kind.is_urgent()).unwrap_or(0);
             self.waiting.remove(victim);
@@ -142,7 +142,7 @@ impl Notifier {
         while let Some(notice) = self.waiting.front() {
             match self.desktop.show(notice) {
                 Ok(()) => {}
-                Err(DesktopError::Refused(_)) if self.refusals >= MOST_REFUSALS => self.dropped += 1,
+                Err(DesktopError::Refused(_)) if self.refusals >= MAX_REFUSALS => self.dropped += 1,
                 Err(error) => {
                     self.refusals += u32::from(matches!(error, DesktopError::Refused(_)));
                     self.retry_at = Some(Instant::now() + RETRY);

@@ -18,17 +18,17 @@ use super::log_file::LogFile;
 use model::text::{format, time};
 
 /// error.log becomes error.log.1 before it grows beyond this.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Problems of one kind within a [`PERIOD`] that are told, if their texts differ; of all kinds together.
-const MOST_OF_A_KIND: u32 = 5;
-const MOST_TOLD: u32 = 60;
+const MAX_OF_A_KIND: u32 = 5;
+const MAX_TOLD: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 /// Kinds that are told apart at a time.
-const MOST_KINDS: usize = 64;
+const MAX_KINDS: usize = 64;
 /// Told problems that wait for whoever passes them on.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 /// Bytes of one problem.
-const MOST_TEXT: usize = 16 * 1024;
+const MAX_TEXT: usize = 16 * 1024;
 
 /// Writes problems to error.log and to standard error, and keeps them for [`Problems::take_told`].
 pub struct Problems {
@@ -61,7 +61,7 @@ impl Problems {
     /// Problems go to the file at `path`.
     pub fn new(path: PathBuf) -> Self {
         let state = State {
-            file: LogFile::new(path, MOST_BYTES),
+            file: LogFile::new(path, MAX_BYTES),
             kinds: HashMap::new(),
             last: String::new(),
             period: (Instant::now(), 0),
@@ -79,7 +79,7 @@ impl Problems {
     }
 
     fn report_at(&self, text: &str, now: Instant) {
-        let text = format::terminal(&text.as_bytes()[..text.len().min(MOST_TEXT)]);
+        let text = format::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
         let mut state = self.lock();
         if state.fold(&text, now) {
             return;
@@ -90,7 +90,7 @@ impl Problems {
     fn tell(&self, state: &mut State, text: String) {
         say(&text);
         state.write(&text);
-        if state.waiting.len() >= MOST_WAITING {
+        if state.waiting.len() >= MAX_WAITING {
             state.waiting.pop_front();
             state.not_passed_on += 1;
         }
@@ -126,13 +126,13 @@ impl Problems {
                 0 => false,
                 1 => {
                     texts.push(kind.last.clone());
-                    (kind.since, kind.told) = (now, MOST_OF_A_KIND);
+                    (kind.since, kind.told) = (now, MAX_OF_A_KIND);
                     !all
                 }
                 count => {
                     texts.push(format!("{} (repeated {count} times in the last minute)", kind.last));
                     // It goes on being folded as long as it repeats.
-                    (kind.since, kind.told) = (now, MOST_OF_A_KIND);
+                    (kind.since, kind.told) = (now, MAX_OF_A_KIND);
                     !all
                 }
             }
@@ -181,7 +181,7 @@ impl State {
             self.period = (now, 0);
         }
         let mut key = kind(text);
-        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&key) {
+        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&key) {
             key = String::new();
         }
         let same = self.last == text;
@@ -195,7 +195,7 @@ impl State {
             (entry.since, entry.told) = (now, 0);
         }
         text.clone_into(&mut entry.last);
-        if same || entry.told >= MOST_OF_A_KIND || self.period.1 >= MOST_TOLD {
+        if same || entry.told >= MAX_OF_A_KIND || self.period.1 >= MAX_TOLD {
             entry.folded += 1;
             return true;
         }
@@ -311,8 +311,8 @@ mod tests {
         }
         problems.tell_all_repeated();
         let lines = std::fs::read_to_string(path).unwrap().lines().count();
-        assert!(lines <= MOST_TOLD as usize + MOST_KINDS + 1, "{lines}");
-        assert!(problems.lock().kinds.len() <= MOST_KINDS + 1);
+        assert!(lines <= MAX_TOLD as usize + MAX_KINDS + 1, "{lines}");
+        assert!(problems.lock().kinds.len() <= MAX_KINDS + 1);
     }
 
     #[test]

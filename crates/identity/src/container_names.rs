@@ -19,9 +19,9 @@ use model::Bytes;
 /// Names that are kept; with more, all are looked up again.
 const MOST: usize = 4096;
 /// A file that is larger is not read: docker's are some kilobytes, podman's list is one for all containers.
-const MOST_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// Entries of a directory that are looked at.
-const MOST_ENTRIES: usize = 20_000;
+const MAX_ENTRIES: usize = 20_000;
 /// Bytes of a name; docker and podman allow 64 or so, a pod with its namespace up to 400.
 const LONGEST: usize = 512;
 
@@ -97,7 +97,7 @@ impl ContainerNames {
     fn kubernetes(&self, id: &str) -> Option<Bytes> {
         let end = format!("-{id}.log");
         let entries = fs::read_dir(self.root.join("var/log/containers")).ok()?;
-        entries.flatten().take(MOST_ENTRIES).find_map(|entry| {
+        entries.flatten().take(MAX_ENTRIES).find_map(|entry| {
             let name = entry.file_name();
             let stem = name.as_bytes().strip_suffix(end.as_bytes())?;
             let mut parts = stem.splitn(3, |byte| *byte == b'_');
@@ -116,7 +116,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -32,7 +32,7 @@ const READ_BYTES: usize = 128 * 1024;
 /// Larger files go into the slow lane.
 const QUICK_BYTES: u64 = 64 * 1024 * 1024;
 /// Larger files are not hashed: most of such a file is a hole, made to keep somebody busy.
-const MOST_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+const MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// A file system that does not answer keeps its thread for ever.
 const SLOW_THREADS: usize = 4;
 /// How long a file in the slow lane may take: this, and its size at a rate that any disk has.
@@ -158,8 +158,8 @@ impl Digests {
         let FileState { size, magic, .. } = file_is;
         // First: the hasher may be quick.
         lock(&self.found.states).insert(id, State::Pending);
-        if size > MOST_BYTES {
-            return self.fail(id, format!("it is larger than {} GiB", MOST_BYTES >> 30));
+        if size > MAX_BYTES {
+            return self.fail(id, format!("it is larger than {} GiB", MAX_BYTES >> 30));
         }
         let slow = size > QUICK_BYTES || SLOW_FILE_SYSTEMS.contains(&magic);
         let lane = if slow {
@@ -259,14 +259,14 @@ fn hash_unchanged(file: &File, file_is: &FileState, buffer: &mut [u8]) -> io::Re
     }
 }
 
-/// The digest of a whole file, wherever its position is; of the first [`MOST_BYTES`] bytes if it grows.
+/// The digest of a whole file, wherever its position is; of the first [`MAX_BYTES`] bytes if it grows.
 ///
 /// # Errors
 /// Those of reading.
 pub fn hash(file: &File, buffer: &mut [u8]) -> io::Result<Sha256> {
     let mut hasher = Hasher::new();
     let mut position = 0;
-    while position <= MOST_BYTES {
+    while position <= MAX_BYTES {
         match file.read_at(buffer, position) {
             Ok(0) => return Ok(Sha256(hasher.finalize().into())),
             Ok(bytes) => {
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_stuck_file_system_and_a_giant_hold_up_nobody() {
         let digests = Digests::start().unwrap();
-        digests.add(1, unreadable(), FileState { size: MOST_BYTES + 1, ..FileState::default() });
+        digests.add(1, unreadable(), FileState { size: MAX_BYTES + 1, ..FileState::default() });
         assert!(matches!(digests.state(1), State::Unreadable(_)));
         // A sparse file takes seconds.
         let giant = tempfile::tempfile().unwrap();

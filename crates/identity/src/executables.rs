@@ -29,7 +29,7 @@ use capture::{FileProbe, Found, Unwatched};
 use model::{FileIdentity, ProcessEvent, ProcessId};
 
 /// Ids that are in use at a time; with more, all are forgotten.
-const MOST_IDS: u32 = 32_768;
+const MAX_IDS: u32 = 32_768;
 /// How long fanotify may take before /proc is asked.
 const FANOTIFY_PATIENCE: Duration = Duration::from_millis(300);
 /// How long a file that could not be opened is not tried again for a process that goes on to talk.
@@ -39,7 +39,7 @@ const RECENT: Duration = Duration::from_secs(10);
 /// Descriptors on their way to the main thread; more wait in the kernel.
 const ON_THE_WAY: usize = 256;
 /// Executables that wait to be opened through /proc.
-const MOST_WANTED: usize = 16_384;
+const MAX_WANTED: usize = 16_384;
 
 /// Why there is no digest, in the words of error.log.
 const GONE: &str = "its process ended before the file could be opened";
@@ -304,7 +304,7 @@ impl Executables {
 
     /// Has a wanted file opened through /proc.
     fn ask(&mut self, key: Key, now: Instant) {
-        let too_many = self.wanted.len() > MOST_WANTED;
+        let too_many = self.wanted.len() > MAX_WANTED;
         let Some(wanted) = self.wanted.get_mut(&key) else { return };
         wanted.asked = true;
         if too_many || self.jobs.send(wanted.job.clone()).is_err() {
@@ -320,7 +320,7 @@ impl Executables {
 
     fn forget_if_too_many(&mut self) {
         let next = self.known.next_id();
-        if next.wrapping_sub(self.first) < MOST_IDS {
+        if next.wrapping_sub(self.first) < MAX_IDS {
             return;
         }
         self.known.clear();

@@ -23,5 +23,5 @@ pub use container_names::ContainerNames;
 pub use executables::{Executables, Outgoing};
 pub use libraries::Libraries;
 pub use opener::OpenAsUser;
-pub use place::{CgroupPlace, Container, place};
+pub use place::{CgroupPath, Container, place};
 pub use processes::{Ancestry, Process, Processes, Running};

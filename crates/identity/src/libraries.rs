@@ -15,13 +15,13 @@ use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, fstat
 use model::{FileIdentity, ProcessEvent};
 
 /// Programs that are remembered as looked at.
-const MOST_LOOKED_AT: usize = 8192;
+const MAX_LOOKED_AT: usize = 8192;
 /// Libraries that are remembered as found.
-const MOST_FOUND: usize = 1024;
+const MAX_FOUND: usize = 1024;
 /// Processes that wait to be looked at.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 /// Bytes of the memory maps of a process that are read.
-const MOST_MAPS: u64 = 4 * 1024 * 1024;
+const MAX_MAPS: u64 = 4 * 1024 * 1024;
 /// After so long all programs are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// How long after its execve a program has loaded its libraries.
@@ -57,8 +57,8 @@ impl Libraries {
     /// # Errors
     /// When it cannot be started.
     pub fn start() -> io::Result<Self> {
-        let (processes, to_look_at) = sync_channel(MOST_WAITING);
-        let (send, answers) = sync_channel(MOST_WAITING);
+        let (processes, to_look_at) = sync_channel(MAX_WAITING);
+        let (send, answers) = sync_channel(MAX_WAITING);
         thread::Builder::new().name("libraries".into()).spawn(move || {
             let mut known = HashSet::new();
             for (process, program) in to_look_at {
@@ -80,11 +80,11 @@ impl Libraries {
     pub fn runs(&mut self, event: &ProcessEvent, now: Instant) {
         let program = (event.executable, event.mount_namespace);
         // Its library may be another one by now.
-        if self.looked_at.len() > MOST_LOOKED_AT || now.duration_since(self.forgotten) > LOOK_AGAIN {
+        if self.looked_at.len() > MAX_LOOKED_AT || now.duration_since(self.forgotten) > LOOK_AGAIN {
             self.looked_at.clear();
             self.forgotten = now;
         }
-        if event.kernel || self.waiting.len() >= MOST_WAITING || !self.looked_at.insert(program) {
+        if event.kernel || self.waiting.len() >= MAX_WAITING || !self.looked_at.insert(program) {
             return;
         }
         self.waiting.push_back((event.id.tgid, program, now + LOADED));
@@ -116,14 +116,14 @@ impl Libraries {
 fn look_at(process: u32, known: &mut HashSet<Library>) -> Option<Vec<(File, bool)>> {
     let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
     let is_ours = namespace(&process.to_string())? == namespace("self")?;
-    let maps = File::open(format!("/proc/{process}/maps")).ok()?.take(MOST_MAPS);
+    let maps = File::open(format!("/proc/{process}/maps")).ok()?.take(MAX_MAPS);
     let mut files = Vec::new();
     // Bytes: other libraries may have any name.
     for line in BufReader::new(maps).split(b'\n') {
         let line = line.ok()?;
         let line = String::from_utf8_lossy(&line);
         let Some((range, library)) = c_library(&line) else { continue };
-        if known.len() >= MOST_FOUND {
+        if known.len() >= MAX_FOUND {
             known.clear();
         }
         if known.insert(library) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Bytes of one mountinfo file that are read: about 10,000 mounts.
-const MOST_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 /// File systems of the kernel's own: nothing is executed from there, and looking at some has effects (`autofs` mounts).
 const WITHOUT_PROGRAMS: [&str; 24] = [
@@ -79,7 +79,7 @@ impl Mounts {
     pub fn read(&mut self) -> io::Result<Vec<(u32, PathBuf)>> {
         let mut text = Vec::new();
         self.mountinfo.rewind()?;
-        (&self.mountinfo).take(MOST_BYTES).read_to_end(&mut text)?;
+        (&self.mountinfo).take(MAX_BYTES).read_to_end(&mut text)?;
         Ok(mounts(&text).into_iter().map(|(device, path)| (device, self.root.join(path))).collect())
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Job {
 }
 
 /// Jobs in a hurry at a time: each may mean a process, and whoever starts programs on FUSE decides how many.
-pub(super) const MOST_HURRIED: usize = 16;
+pub(super) const MAX_HURRIED: usize = 16;
 /// How long anybody waits for a file.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -5,7 +5,7 @@ use model::Bytes;
 
 /// What the path of a cgroup says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CgroupPlace {
+pub struct CgroupPath {
     /// The innermost systemd unit, as `systemctl` takes it.
     pub unit: Bytes,
     /// The innermost container.
@@ -45,8 +45,8 @@ impl Container {
 }
 
 /// Reads the path of a cgroup.
-pub fn place(path: &[u8]) -> CgroupPlace {
-    let mut found = CgroupPlace::default();
+pub fn place(path: &[u8]) -> CgroupPath {
+    let mut found = CgroupPath::default();
     let mut before: &[u8] = b"";
     for component in path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
         if is_unit(component) {

@@ -28,7 +28,7 @@ use super::{
     fanotify::{FileEvent, Group},
     known::{Known, is_same_content},
     mounts::Mounts,
-    opener::{Job, MOST_HURRIED, open_executable},
+    opener::{Job, MAX_HURRIED, open_executable},
 };
 use capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
 
@@ -38,7 +38,7 @@ const GATHERING: Duration = Duration::from_millis(2);
 /// How long a place that could not be watched is not tried again.
 const VISITS: Duration = Duration::from_secs(1);
 /// Places that are remembered.
-const MOST_VISITED: usize = 1024;
+const MAX_VISITED: usize = 1024;
 
 /// A file that was executed and is not known.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Watcher {
     /// Has a file opened with the rights of its user, before the main thread would ask for it.
     fn hurry(&self, program: &UnwatchedProgram) {
         let UnwatchedProgram { tgid, executable, .. } = *program;
-        if self.hurried.fetch_add(1, Ordering::Relaxed) < MOST_HURRIED {
+        if self.hurried.fetch_add(1, Ordering::Relaxed) < MAX_HURRIED {
             let _ = self.jobs.send(Job { id: None, tgid, executable, since: Instant::now() });
         } else {
             self.hurried.fetch_sub(1, Ordering::Relaxed);
@@ -244,7 +244,7 @@ struct Visited {
 
 impl Visited {
     fn is_new(&mut self, program: &UnwatchedProgram) -> bool {
-        if self.places.len() >= MOST_VISITED || self.since.is_none_or(|since| since.elapsed() > VISITS) {
+        if self.places.len() >= MAX_VISITED || self.since.is_none_or(|since| since.elapsed() > VISITS) {
             self.places.clear();
             self.since = Some(Instant::now());
         }

@@ -14,7 +14,7 @@ use nix::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes of one message at most: a talker has three paths and three command lines of 4 KiB.
+/// Bytes of one message at most: a context has three paths and three command lines of 4 KiB.
 const MESSAGE_BYTES: usize = 64 * 1024;
 /// Bytes in flight: the kernel's bound for the channel.
 const BUFFER_BYTES: usize = 1024 * 1024;

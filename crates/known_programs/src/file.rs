@@ -19,7 +19,7 @@ use model::{
 /// Mode of the file.
 pub(super) const MODE: u32 = 0o640;
 /// A longer file is refused: it is none of ours.
-const MOST_FILE_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 impl KnownPrograms {
     /// Reads the file; without one nothing is known.
@@ -31,10 +31,10 @@ impl KnownPrograms {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
         let read = File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
             let found = file.metadata()?;
-            if !found.is_file() || found.len() > MOST_FILE_BYTES {
+            if !found.is_file() || found.len() > MAX_FILE_BYTES {
                 return Err(io::Error::other("it is not a regular file of at most 256 MiB"));
             }
-            file.take(MOST_FILE_BYTES).read_to_string(&mut text)
+            file.take(MAX_FILE_BYTES).read_to_string(&mut text)
         });
         match read {
             Ok(_) => {

@@ -13,11 +13,11 @@ pub use file::replace;
 use model::{Bytes, Sha256};
 
 /// Programs, and names, of each rank. Beyond that the one that was not seen for longest is forgotten.
-const MOST_OUTER: usize = 20_000;
+const MAX_OUTER: usize = 20_000;
 /// Names of one program, paths of one name, digests of one path.
-pub const MOST_INNER: usize = 64;
+pub const MAX_INNER: usize = 64;
 
-/// Whose program: the talker's own, or that of an ancestor.
+/// Whose program: the context's own, or that of an ancestor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
     /// The program that talked.
@@ -29,7 +29,7 @@ pub enum Rank {
 }
 
 impl Rank {
-    /// In the order of `Talker`'s programs.
+    /// In the order of `ProcessContext`'s programs.
     pub const ALL: [Self; 3] = [Self::Program, Self::Parent, Self::Grandparent];
 
     const fn keys(self) -> [&'static str; 2] {
@@ -117,7 +117,7 @@ impl KnownPrograms {
             if known_name {
                 return New::Nothing;
             }
-        } else if names.len() >= MOST_INNER {
+        } else if names.len() >= MAX_INNER {
             // Whoever changes its name all the time is announced so many times and no more.
             note(&mut self.full, "names of one program");
             return New::Nothing;
@@ -221,7 +221,7 @@ fn outer<'a, T>(
     full: &mut Vec<&'static str>,
     what: &'static str,
 ) -> &'a mut BTreeMap<T, Seen<String>> {
-    if table.len() >= MOST_OUTER && !table.contains_key(key) {
+    if table.len() >= MAX_OUTER && !table.contains_key(key) {
         drop_oldest(table);
         note(full, what);
     }
@@ -238,7 +238,7 @@ fn inner<T: Ord + Clone>(
     full: &mut Vec<&'static str>,
     what: &'static str,
 ) {
-    if entry.len() >= MOST_INNER && !entry.contains_key(&key) {
+    if entry.len() >= MAX_INNER && !entry.contains_key(&key) {
         drop_oldest(entry);
         note(full, what);
     }
@@ -344,17 +344,17 @@ mod tests {
     #[test]
     fn every_table_is_bounded() {
         let mut known = KnownPrograms::default();
-        for number in 0..=MOST_INNER {
+        for number in 0..=MAX_INNER {
             let new = known.meet(Rank::Program, b"/bin/a", number.to_string().as_bytes());
-            assert_eq!(new == New::Nothing, number == MOST_INNER, "{number}");
+            assert_eq!(new == New::Nothing, number == MAX_INNER, "{number}");
             known.learn_digest(b"/bin/a", Sha256([number as u8; 32]));
         }
-        assert_eq!(known.verdicts().len(), MOST_INNER);
+        assert_eq!(known.verdicts().len(), MAX_INNER);
         assert_eq!(known.take_full().len(), 2);
-        for number in 0..MOST_OUTER + 5 {
+        for number in 0..MAX_OUTER + 5 {
             known.meet(Rank::Parent, number.to_string().as_bytes(), b"x");
         }
-        assert_eq!(known.executables[1].len(), MOST_OUTER);
+        assert_eq!(known.executables[1].len(), MAX_OUTER);
         assert_eq!(known.take_full().len(), 2);
         assert!(known.take_full().is_empty());
         assert_eq!(known.meet(Rank::Parent, b"0", b"x"), New::Executable, "the oldest was forgotten");

@@ -1,16 +1,14 @@
 //! The lines of the live socket that tell of traffic (docs/live.md): who sends them and who reads them has them from
 //! here.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use model::text::escape::{from_text, to_text};
-use model::{Bytes, Connection, DomainSource, Peer, Program, Sha256, Talker};
+use model::{Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256};
 
 /// What a listener writes to hear of traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct SubscribeRequest {
     /// Traffic is wanted.
     #[serde(default)]
     pub traffic: bool,
@@ -32,7 +30,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A program of a talker.
+/// A program of a context.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProgramLine {
@@ -57,11 +55,11 @@ impl From<&Program> for ProgramLine {
     }
 }
 
-/// `talker`: who talks. A later line with the same id replaces it.
+/// `context`: who talks. A later line with the same id replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct TalkerLine {
-    /// Always `talker`.
+pub struct ContextLine {
+    /// Always `context`.
     pub event: String,
     /// Its id.
     pub id: u32,
@@ -86,21 +84,21 @@ pub struct TalkerLine {
     pub app: Text,
 }
 
-impl TalkerLine {
-    /// The line about a talker.
-    pub fn new(id: u32, talker: &Talker) -> Self {
+impl ContextLine {
+    /// The line about a context.
+    pub fn new(id: u32, context: &ProcessContext) -> Self {
         Self {
-            event: "talker".to_owned(),
+            event: "context".to_owned(),
             id,
-            program: (&talker.program).into(),
-            parent: (&talker.parent).into(),
-            grandparent: (&talker.grandparent).into(),
-            uid: talker.uid,
-            network_namespace: talker.network_namespace,
-            cgroup: Text(talker.place.cgroup.clone()),
-            unit: Text(talker.place.unit.clone()),
-            container: Text(talker.place.container.clone()),
-            app: Text(talker.place.app.clone()),
+            program: (&context.program).into(),
+            parent: (&context.parent).into(),
+            grandparent: (&context.grandparent).into(),
+            uid: context.uid,
+            network_namespace: context.network_namespace,
+            cgroup: Text(context.cgroup.path.clone()),
+            unit: Text(context.cgroup.unit.clone()),
+            container: Text(context.cgroup.container.clone()),
+            app: Text(context.cgroup.app.clone()),
         }
     }
 }
@@ -115,7 +113,7 @@ pub struct ConnectionLine {
     /// Its id, never used again while the daemon runs.
     pub id: u64,
     /// Who talks.
-    pub talker: u32,
+    pub context: u32,
     /// Process id, in the initial pid namespace.
     pub process: u32,
     /// This process called `connect()`, or these are datagrams.
@@ -125,13 +123,13 @@ pub struct ConnectionLine {
     /// IP protocol number.
     pub protocol: u16,
     /// Local address; `None` when unknown or any, and with `log.addresses = false`.
-    pub local_address: Option<IpAddr>,
+    pub local_address: Option<Address>,
     /// Local port.
-    pub local_port: i32,
+    pub local_port: Port,
     /// Remote address.
-    pub remote_address: Option<IpAddr>,
+    pub remote_address: Option<Address>,
     /// Remote port.
-    pub remote_port: i32,
+    pub remote_port: Port,
     /// Domain of the peer; empty when unknown.
     pub domain: Text,
     /// How the domain is known; empty without one.
@@ -146,23 +144,23 @@ pub struct ConnectionLine {
 
 impl ConnectionLine {
     /// The line about a connection, or about a place where a program listens.
-    pub fn new(event: &str, (id, talker): (u64, u32), connection: &Connection, peer: &Peer) -> Self {
+    pub fn new(event: &str, (id, context): (u64, u32), connection: &FlowId, tuple: &FlowTuple) -> Self {
         Self {
             event: event.to_owned(),
             id,
-            talker,
+            context,
             process: connection.process.tgid,
             opened: connection.opened,
-            family: peer.family,
-            protocol: peer.protocol,
-            local_address: peer.local_address,
-            local_port: peer.local_port,
-            remote_address: peer.remote_address,
-            remote_port: peer.remote_port,
-            domain: Text(peer.domain.clone()),
-            domain_source: match peer.domain_source {
+            family: tuple.family,
+            protocol: tuple.protocol,
+            local_address: tuple.local_address,
+            local_port: tuple.local_port,
+            remote_address: tuple.remote_address,
+            remote_port: tuple.remote_port,
+            domain: Text(tuple.domain.clone()),
+            domain_source: match tuple.domain_source {
                 DomainSource::None => String::new(),
-                source => format!("{source:?}").to_lowercase(),
+                source => source.name().to_owned(),
             },
             ..Self::default()
         }
@@ -207,14 +205,14 @@ mod tests {
 
     #[test]
     fn lines_come_back_as_they_were() {
-        let talker = Talker {
+        let context = ProcessContext {
             program: Program { path: b"/bin/\xff\n\\x41".to_vec(), ..Program::default() },
             uid: 7,
-            ..Talker::default()
+            ..ProcessContext::default()
         };
-        let line = TalkerLine::new(3, &talker);
+        let line = ContextLine::new(3, &context);
         let text = serde_json::to_string(&line).unwrap();
-        assert_eq!(serde_json::from_str::<TalkerLine>(&text).unwrap(), line);
+        assert_eq!(serde_json::from_str::<ContextLine>(&text).unwrap(), line);
         assert!(text.contains(r#""path":"/bin/\\xff\n\\x5cx41""#), "{text}");
         let traffic =
             TrafficLine { event: "traffic".into(), connections: vec![(1, 2, u64::MAX)], ended: vec![9] };

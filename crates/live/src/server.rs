@@ -22,22 +22,22 @@ use nix::{
 };
 
 use crate::connections::{OpenConnections, Sweep};
-use crate::protocol::Wish;
+use crate::protocol::SubscribeRequest;
 use model::text::format;
 
 /// Who may listen besides root.
 const GROUP: &str = "picosnitch";
 const MODE: u32 = 0o660;
 /// Listeners at a time; more are turned away.
-const MOST_SUBSCRIBERS: usize = 32;
+const MAX_SUBSCRIBERS: usize = 32;
 /// Bytes that wait for one of them; who is slower is dropped.
-const MOST_WAITING: usize = 256 * 1024;
+const MAX_WAITING: usize = 256 * 1024;
 /// Bytes that wait when no more traffic is added: it waits in the table, where its newest state is.
 const ENOUGH_WAITING: usize = 64 * 1024;
 /// How long one may take nothing, though something waits, before it is dropped.
-const MOST_STILLNESS: Duration = Duration::from_secs(10);
+const MAX_STILLNESS: Duration = Duration::from_secs(10);
 /// Bytes of a wish.
-const MOST_WISH: usize = 1024;
+const MAX_WISH: usize = 1024;
 
 /// Binds the socket (root does it: the run directory is root's). One that was left behind is replaced.
 ///
@@ -59,7 +59,7 @@ pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
         chown(path, None, Some(group))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-    listen(&listener, Backlog::new(i32::try_from(MOST_SUBSCRIBERS).unwrap_or(32))?)?;
+    listen(&listener, Backlog::new(i32::try_from(MAX_SUBSCRIBERS).unwrap_or(32))?)?;
     Ok(listener)
 }
 
@@ -114,7 +114,7 @@ impl Live {
     /// Takes new listeners, who get `hello` first, and sends what waits. Never waits.
     pub fn serve(&mut self, hello: impl Fn(&Self) -> serde_json::Value) {
         while let Ok((stream, _)) = self.listener.accept() {
-            if self.subscribers.len() >= MOST_SUBSCRIBERS || stream.set_nonblocking(true).is_err() {
+            if self.subscribers.len() >= MAX_SUBSCRIBERS || stream.set_nonblocking(true).is_err() {
                 self.dropped += 1;
                 continue;
             }
@@ -125,7 +125,7 @@ impl Live {
             }
         }
         self.subscribers.retain_mut(|subscriber| subscriber.flush() && subscriber.hear());
-        self.drop_if(|subscriber| subscriber.still.is_some_and(|since| since.elapsed() > MOST_STILLNESS));
+        self.drop_if(|subscriber| subscriber.still.is_some_and(|since| since.elapsed() > MAX_STILLNESS));
     }
 
     /// Whether somebody wants to hear of traffic.
@@ -168,7 +168,7 @@ impl Live {
 impl Subscriber {
     /// Sends a line, or lets it wait; false when it has waited for too long.
     fn push(&mut self, line: &[u8]) -> bool {
-        if self.waiting.len() + line.len() > MOST_WAITING {
+        if self.waiting.len() + line.len() > MAX_WAITING {
             return false;
         }
         self.waiting.extend_from_slice(line);
@@ -211,15 +211,15 @@ impl Subscriber {
             while let Some(end) = self.wish.iter().position(|byte| *byte == b'\n') {
                 // What is not understood may be a wish that a later version fulfils.
                 match serde_json::from_slice(&self.wish[..end]) {
-                    Ok(Wish { traffic: true }) => {
+                    Ok(SubscribeRequest { traffic: true }) => {
                         self.sweep.get_or_insert_default();
                     }
-                    Ok(Wish { traffic: false }) => self.sweep = None,
+                    Ok(SubscribeRequest { traffic: false }) => self.sweep = None,
                     Err(_) => {}
                 }
                 self.wish.drain(..=end);
             }
-            if self.wish.len() > MOST_WISH {
+            if self.wish.len() > MAX_WISH {
                 return false;
             }
         }
@@ -264,7 +264,7 @@ mod tests {
         connections::{Contexts, Listed},
     };
     use config::log_rules::LogRules;
-    use model::{Amounts, Connection, Flow, Peer, Talker};
+    use model::{Counters, Flow, FlowId, FlowTuple, ProcessContext};
     use std::sync::Arc;
 
     fn hello(live: &Live) -> serde_json::Value {
@@ -299,22 +299,22 @@ mod tests {
         drop(lines);
         live.serve(hello);
         assert_eq!(live.counts(), (0, 1));
-        let _crowd: Vec<_> = (0..MOST_SUBSCRIBERS + 3)
+        let _crowd: Vec<_> = (0..MAX_SUBSCRIBERS + 3)
             .map(|_| {
                 let stream = UnixStream::connect(&path).unwrap();
                 live.serve(hello);
                 stream
             })
             .collect();
-        assert_eq!(live.counts(), (MOST_SUBSCRIBERS, 4));
+        assert_eq!(live.counts(), (MAX_SUBSCRIBERS, 4));
         drop(slow);
     }
 
     /// The same context behind every id.
-    struct Same(Arc<Talker>);
+    struct Same(Arc<ProcessContext>);
 
     impl Contexts for Same {
-        fn context(&mut self, _: u32) -> Option<(Arc<Talker>, bool)> {
+        fn context(&mut self, _: u32) -> Option<(Arc<ProcessContext>, bool)> {
             Some((Arc::clone(&self.0), true))
         }
     }
@@ -326,10 +326,10 @@ mod tests {
         let mut open = OpenConnections::new(rules);
         for socket in 1..=connections {
             let flow = Flow {
-                talker: 1,
-                connection: Connection { socket, began: 1, ..Connection::default() },
-                peer: Peer::default(),
-                amounts: Amounts { connections: 1, sent: socket, received: 0 },
+                context: 1,
+                id: FlowId { socket, began: 1, ..FlowId::default() },
+                tuple: FlowTuple::default(),
+                counters: Counters { connections: 1, sent: socket, received: 0 },
             };
             open.list(&flow, false, &mut contexts);
         }
@@ -364,7 +364,7 @@ mod tests {
         // Nobody reads: no more waits than a bound.
         let waiting: Vec<usize> =
             live.subscribers.iter().map(|subscriber| subscriber.waiting.len()).collect();
-        assert!(waiting[0] > 0 && waiting[0] < MOST_WAITING && waiting[1..] == [0, 0], "{waiting:?}");
+        assert!(waiting[0] > 0 && waiting[0] < MAX_WAITING && waiting[1..] == [0, 0], "{waiting:?}");
         asking.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut lines = BufReader::new(asking);
         let (mut line, mut told) = (String::new(), 0);
@@ -398,7 +398,7 @@ mod tests {
         live.tell(&mut open);
         assert_eq!(live.counts(), (1, 0));
         // As if it were ten seconds later.
-        live.subscribers[0].still = Instant::now().checked_sub(MOST_STILLNESS + Duration::from_secs(1));
+        live.subscribers[0].still = Instant::now().checked_sub(MAX_STILLNESS + Duration::from_secs(1));
         live.serve(hello);
         assert_eq!(live.counts(), (0, 1));
     }

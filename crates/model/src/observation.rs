@@ -6,36 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, ProcessId};
 
-/// Something that may tell the name of an address.
+/// One observation that may tell the domain of an address: bytes of a name service or of a handshake, or an answer of
+/// the C library's resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
-    /// When, nanoseconds of boot time.
+pub struct NameObservation {
+    /// Time of the observation, nanoseconds of boot time.
     pub time: u64,
-    /// Who said or asked it.
+    /// The process that was observed.
     pub process: ProcessId,
-    /// Network namespace (`ns_common.inum`).
+    /// Its network namespace (`ns_common.inum`).
     pub network_namespace: u32,
-    /// Real user id of the process.
+    /// Its real user id.
     pub uid: u32,
-    /// Inode number of the socket; 0 for a question to the C library.
+    /// Inode number of the socket; 0 for the C library's resolver.
     pub socket: u64,
-    /// The other end; `None` when unknown.
+    /// Remote address of the socket; `None` when unknown.
     pub remote: Option<IpAddr>,
-    /// Its port.
+    /// Remote port of the socket.
     pub remote_port: u16,
-    /// IP protocol number.
+    /// IP protocol number of the socket.
     pub protocol: u16,
-    /// What it was.
-    pub said: Said,
+    /// What was observed.
+    pub payload: ObservedPayload,
 }
 
-/// What was said.
+/// The payload of an observation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Said {
-    /// The process gave these bytes to its socket, and then so many more that are not known.
+pub enum ObservedPayload {
+    /// The first bytes of what the process sent, and the number of bytes after them that were not captured.
     Sent(Bytes, u32),
-    /// The process took these bytes from its socket, and then so many more that are not known.
+    /// The first bytes of what the process received, and the number of bytes after them that were not captured.
     Received(Bytes, u32),
-    /// The process asked its C library for this name and got these addresses.
-    Asked(Bytes, Vec<IpAddr>),
+    /// A name that the process resolved with its C library, and the addresses that it got.
+    Resolved(Bytes, Vec<IpAddr>),
 }

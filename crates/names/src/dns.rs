@@ -11,9 +11,9 @@ use super::domain;
 use model::Bytes;
 
 /// Names that one answer leads through at most: CNAME after CNAME.
-const MOST_ALIASES: usize = 16;
+const MAX_ALIASES: usize = 16;
 /// Addresses taken from one message.
-const MOST_ADDRESSES: usize = 64;
+const MAX_ADDRESSES: usize = 64;
 /// Bytes of the header, of the smallest question and of the smallest record (RFC 1035, section 4.1).
 const HEADER: usize = 12;
 const QUESTION: usize = 5;
@@ -69,7 +69,7 @@ pub fn read(bytes: &[u8]) -> Option<Message> {
             _ => {}
         }
     }
-    names.truncate(MOST_ADDRESSES);
+    names.truncate(MAX_ADDRESSES);
     Some(Message { id: packet.id(), answer, question, names })
 }
 
@@ -86,7 +86,7 @@ fn follow(asked: &Name<'_>, packet: &Packet<'_>, names: &mut Vec<Named>) {
                 _ => None,
             };
             if let Some(target) = stands_for
-                && aliases.len() < MOST_ALIASES
+                && aliases.len() < MAX_ALIASES
                 && !aliases.iter().any(|known| is_same(known, target))
             {
                 aliases.push(target);

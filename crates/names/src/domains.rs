@@ -14,24 +14,24 @@ use super::{
     greeting::{Greeting, Outcome},
     known::{Answer, Request, Scope},
 };
-use model::{Bytes, Connection, DomainSource, Flow, Heard, ProcessId, Said};
+use model::{Address, Bytes, DomainSource, Flow, FlowId, NameObservation, ObservedPayload, ProcessId};
 
 /// Processes and network namespaces of which names are remembered, and addresses of each.
-const MOST_PROCESSES: usize = 4096;
-const MOST_NAMESPACES: usize = 256;
+const MAX_PROCESSES: usize = 4096;
+const MAX_NAMESPACES: usize = 256;
 const PROCESS_ADDRESSES: usize = 512;
 const NAMESPACE_ADDRESSES: usize = 4096;
 /// Requests of all of them together, counted once for each of their addresses.
-const MOST_REQUESTS: usize = 50_000;
+const MAX_REQUESTS: usize = 50_000;
 /// They are counted whenever so many were learned.
 const COUNT_EVERY: usize = 1024;
 /// Sockets whose questions to name servers wait for an answer, and questions of one.
-const MOST_ASKING: usize = 2048;
-const MOST_QUESTIONS: usize = 64;
+const MAX_ASKING: usize = 2048;
+const MAX_QUESTIONS: usize = 64;
 /// Streams to and from name servers, and connections whose greeting is not complete.
-const MOST_STREAMS: usize = 512;
+const MAX_STREAMS: usize = 512;
 /// Connections whose name is known, or that wait for one.
-const MOST_CONNECTIONS: usize = 16_384;
+const MAX_CONNECTIONS: usize = 16_384;
 
 /// Seconds for which an answer of a name server counts, whatever it says.
 const SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
@@ -99,14 +99,14 @@ pub struct Domains {
 impl Default for Domains {
     fn default() -> Self {
         Self {
-            processes: LruCache::new(MOST_PROCESSES),
-            namespaces: LruCache::new(MOST_NAMESPACES),
-            questions: LruCache::new(MOST_ASKING),
-            streams: LruCache::new(MOST_STREAMS),
-            greetings: LruCache::new(MOST_STREAMS),
-            said: LruCache::new(MOST_CONNECTIONS),
-            waiting: LruCache::new(MOST_CONNECTIONS),
-            decided: LruCache::new(MOST_CONNECTIONS),
+            processes: LruCache::new(MAX_PROCESSES),
+            namespaces: LruCache::new(MAX_NAMESPACES),
+            questions: LruCache::new(MAX_ASKING),
+            streams: LruCache::new(MAX_STREAMS),
+            greetings: LruCache::new(MAX_STREAMS),
+            said: LruCache::new(MAX_CONNECTIONS),
+            waiting: LruCache::new(MAX_CONNECTIONS),
+            decided: LruCache::new(MAX_CONNECTIONS),
             learned: 0,
         }
     }
@@ -114,23 +114,23 @@ impl Default for Domains {
 
 impl Domains {
     /// Takes something that was heard. It has to come before the traffic that follows from it.
-    pub fn hear(&mut self, heard: &Heard) {
-        match &heard.said {
-            Said::Asked(name, addresses) => {
+    pub fn hear(&mut self, heard: &NameObservation) {
+        match &heard.payload {
+            ObservedPayload::Resolved(name, addresses) => {
                 let Some(name) = domain(name) else { return };
-                let request = Request::new(name, heard.time, ASKED_SECONDS, DomainSource::Asked);
+                let request = Request::new(name, heard.time, ASKED_SECONDS, DomainSource::Resolver);
                 for address in addresses {
                     self.learn(heard, *address, &request);
                 }
             }
-            Said::Sent(bytes, left_out) => {
+            ObservedPayload::Sent(bytes, left_out) => {
                 if is_name_service(heard.remote_port) {
                     self.name_service(heard, bytes, *left_out, true);
                 } else {
                     self.greet(heard, bytes, *left_out);
                 }
             }
-            Said::Received(bytes, left_out) => self.name_service(heard, bytes, *left_out, false),
+            ObservedPayload::Received(bytes, left_out) => self.name_service(heard, bytes, *left_out, false),
         }
     }
 
@@ -146,21 +146,21 @@ impl Domains {
     /// Names the peer of a flow, if its name is certain by now; flows should come in the order in which they began. Returns
     /// whether [`Domains::settle`] may know it later.
     pub fn name(&mut self, flow: &mut Flow) -> bool {
-        let Some(address) = flow.peer.remote_address else { return false };
-        let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
-        let end = (flow.connection.socket, address, port);
+        let Some(address) = flow.tuple.remote_address.and_then(Address::ip) else { return false };
+        let Ok(port) = u16::try_from(flow.tuple.remote_port) else { return false };
+        let end = (flow.id.socket, address, port);
         if let Some((name, source)) = self.decided.get(&end) {
-            (flow.peer.domain, flow.peer.domain_source) = (name.clone(), *source);
+            (flow.tuple.domain, flow.tuple.domain_source) = (name.clone(), *source);
             return false;
         }
         if self.waiting.contains_key(&end) {
             return true;
         }
         // An accepted connection is none that anybody asked a name for.
-        if !flow.connection.opened || flow.connection.socket == 0 {
+        if !flow.id.opened || flow.id.socket == 0 {
             return false;
         }
-        let Connection { process, network_namespace, uid, began, .. } = flow.connection;
+        let FlowId { process, network_namespace, uid, began, .. } = flow.id;
         let waiting = Waiting { process, network_namespace, uid, began };
         // What a connection was opened for already may be said better by the next one itself.
         if let Answer::One(request) = self.asked(&waiting, address)
@@ -168,7 +168,7 @@ impl Domains {
         {
             request.mark_used();
             let known = (request.name.clone(), request.source);
-            (flow.peer.domain, flow.peer.domain_source) = known.clone();
+            (flow.tuple.domain, flow.tuple.domain_source) = known.clone();
             self.decided.insert(end, known);
             return false;
         }
@@ -178,11 +178,11 @@ impl Domains {
 
     /// Gives the peer of a flow the name that was decided before. Returns whether [`Domains::settle`] may know it later.
     pub fn recall(&mut self, flow: &mut Flow) -> bool {
-        let Some(address) = flow.peer.remote_address else { return false };
-        let Ok(port) = u16::try_from(flow.peer.remote_port) else { return false };
-        let end = (flow.connection.socket, address, port);
+        let Some(address) = flow.tuple.remote_address.and_then(Address::ip) else { return false };
+        let Ok(port) = u16::try_from(flow.tuple.remote_port) else { return false };
+        let end = (flow.id.socket, address, port);
         if let Some((name, source)) = self.decided.get(&end) {
-            (flow.peer.domain, flow.peer.domain_source) = (name.clone(), *source);
+            (flow.tuple.domain, flow.tuple.domain_source) = (name.clone(), *source);
         }
         self.waiting.contains_key(&end)
     }
@@ -252,7 +252,7 @@ impl Domains {
     }
 
     /// The process of `heard` has found out that `address` belongs to a name.
-    fn learn(&mut self, heard: &Heard, address: IpAddr, request: &Rc<Request>) {
+    fn learn(&mut self, heard: &NameObservation, address: IpAddr, request: &Rc<Request>) {
         let scope = self.processes.entry(heard.process).or_insert_with(|| Scope::new(PROCESS_ADDRESSES));
         scope.add(address, request);
         self.learn_namespace((heard.network_namespace, heard.uid), address, request);
@@ -270,7 +270,7 @@ impl Domains {
 
     /// Forgets whoever has asked nothing for longest, when there is too much.
     fn bound(&mut self) {
-        while self.requests() > MOST_REQUESTS {
+        while self.requests() > MAX_REQUESTS {
             if self.processes.len() > 1 {
                 self.processes.remove_lru();
             } else if self.namespaces.remove_lru().is_none() {
@@ -284,7 +284,7 @@ impl Domains {
         processes.chain(self.namespaces.iter().map(|(_, scope)| scope.len())).sum()
     }
 
-    fn name_service(&mut self, heard: &Heard, bytes: &[u8], left_out: u32, sent: bool) {
+    fn name_service(&mut self, heard: &NameObservation, bytes: &[u8], left_out: u32, sent: bool) {
         if heard.protocol == UDP {
             if left_out == 0 {
                 self.message(heard, bytes, sent);
@@ -298,13 +298,13 @@ impl Domains {
         }
     }
 
-    fn message(&mut self, heard: &Heard, bytes: &[u8], sent: bool) {
+    fn message(&mut self, heard: &NameObservation, bytes: &[u8], sent: bool) {
         let Some(message) = dns::read(bytes) else { return };
         let asking = (heard.process, heard.socket);
         match (&message.question, message.answer) {
             (Some((name, kind)), false) if sent => {
                 let questions = self.questions.entry(asking).or_insert_with(Vec::new);
-                if questions.len() >= MOST_QUESTIONS {
+                if questions.len() >= MAX_QUESTIONS {
                     questions.remove(0);
                 }
                 questions.push((message.id, name.clone(), *kind));
@@ -329,7 +329,7 @@ impl Domains {
 
     /// Whether this process asked for that, through that socket: whatever else comes, it will not believe either. Multicast
     /// answers come from anybody, so they may only speak of what is theirs.
-    fn is_answer(&mut self, heard: &Heard, message: &Message) -> bool {
+    fn is_answer(&mut self, heard: &NameObservation, message: &Message) -> bool {
         let only =
             |is_theirs: &dyn Fn(&[u8]) -> bool| message.names.iter().all(|named| is_theirs(&named.name));
         let Some(questions) = self.questions.get(&(heard.process, heard.socket)) else { return false };
@@ -344,7 +344,7 @@ impl Domains {
         asked && (heard.remote_port != PORT_LLMNR || only(&|name| !name.contains(&b'.')))
     }
 
-    fn greet(&mut self, heard: &Heard, bytes: &[u8], left_out: u32) {
+    fn greet(&mut self, heard: &NameObservation, bytes: &[u8], left_out: u32) {
         let Some(address) = heard.remote else { return };
         let end = (heard.socket, address, heard.remote_port);
         if self.said.contains_key(&end) {

@@ -1,7 +1,7 @@
 //! Messages of name servers out of a TCP stream: each comes after two bytes that say its length (RFC 1035, section 4.2.2).
 
 /// Bytes of one message that are waited for; of a longer one the rest is skipped.
-const MOST_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 
 /// One direction of a stream.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Framing {
             if let Some(message) = rest.get(..length) {
                 messages.push(message.to_vec());
                 self.buffer.drain(..2 + length);
-            } else if length > MOST_BYTES {
+            } else if length > MAX_BYTES {
                 self.skip = length - rest.len();
                 self.buffer.clear();
             } else {

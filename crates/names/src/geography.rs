@@ -24,15 +24,15 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::special::{inner, purpose};
-use model::Location;
+use model::GeoInfo;
 
 /// Where packages put the file of countries.
 const PACKAGED: [&str; 2] =
     ["/usr/share/picosnitch/country.mmdb", "/usr/local/share/picosnitch/country.mmdb"];
 /// A larger file is refused; the largest free ones have 60 MB.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 /// Addresses whose answers are kept.
-const MOST_KNOWN: usize = 16_384;
+const MAX_KNOWN: usize = 16_384;
 /// Time between two looks whether a file was replaced.
 const LOOK: Duration = Duration::from_secs(60);
 /// Characters of a network's name.
@@ -50,7 +50,7 @@ pub struct Files {
 /// Answers for addresses.
 pub struct Geography {
     databases: Vec<Database>,
-    known: HashMap<IpAddr, Location>,
+    known: HashMap<IpAddr, GeoInfo>,
     looked: Instant,
     directory: PathBuf,
 }
@@ -151,23 +151,23 @@ impl Geography {
     }
 
     /// Where an address is.
-    pub fn location(&mut self, address: IpAddr) -> Location {
+    pub fn location(&mut self, address: IpAddr) -> GeoInfo {
         if let Some(known) = self.known.get(&address) {
             return known.clone();
         }
         let location = self.look_up(inner(address));
-        if self.known.len() >= MOST_KNOWN {
+        if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
         self.known.insert(address, location.clone());
         location
     }
 
-    fn look_up(&self, address: IpAddr) -> Location {
+    fn look_up(&self, address: IpAddr) -> GeoInfo {
         if let Some(purpose) = purpose(address) {
-            return Location { country: purpose.into(), ..Location::default() };
+            return GeoInfo { country: purpose.into(), ..GeoInfo::default() };
         }
-        let mut location = Location::default();
+        let mut location = GeoInfo::default();
         for reader in self.databases.iter().filter_map(|database| database.reader.as_ref()) {
             // A damaged file knows nothing.
             let Ok(Some(entry)) = reader.lookup(address).and_then(|found| found.decode::<Entry>()) else {
@@ -223,7 +223,7 @@ fn version(path: &Path) -> Option<Version> {
 fn open(path: &Path, directory: &Path) -> io::Result<Reader<Mmap>> {
     let mut file = File::open(path)?;
     let found = file.metadata()?;
-    if !found.is_file() || found.len() > MOST_BYTES {
+    if !found.is_file() || found.len() > MAX_BYTES {
         return Err(io::Error::other("not a regular file of at most 1 GiB"));
     }
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_EXCL;

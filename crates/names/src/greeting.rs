@@ -4,9 +4,9 @@ use super::{domain, quic::Initials, tls};
 use model::{Bytes, DomainSource};
 
 /// Bytes of a greeting that are waited for.
-const MOST_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 /// Header lines of an HTTP request.
-const MOST_LINES: usize = 64;
+const MAX_LINES: usize = 64;
 
 /// What is known of a greeting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Greeting {
 impl Greeting {
     /// The next piece of a stream.
     pub fn add(&mut self, bytes: &[u8]) -> Outcome {
-        if self.bytes.len() + bytes.len() > MOST_BYTES {
+        if self.bytes.len() + bytes.len() > MAX_BYTES {
             return Outcome::Nothing;
         }
         self.bytes.extend_from_slice(bytes);
@@ -44,7 +44,7 @@ impl Greeting {
 
 /// The host of an HTTP request (RFC 9112, section 3.2). A request in absolute form, and CONNECT, speak to a proxy.
 fn http(bytes: &[u8]) -> Outcome {
-    let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
+    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
     let mut request = httparse::Request::new(&mut lines);
     let ended = match request.parse(bytes) {
         Ok(status) => status.is_complete(),

@@ -7,8 +7,8 @@ use hashlink::LruCache;
 use model::{Bytes, DomainSource};
 
 /// Requests for one address that are remembered, and of one scope: of more, the last ones.
-const MOST_REQUESTS: usize = 64;
-const MOST_OF_SCOPE: usize = 8192;
+const MAX_REQUESTS: usize = 64;
+const MAX_OF_SCOPE: usize = 8192;
 const SECOND: u64 = 1_000_000_000;
 /// After so long the connections that followed a request are known.
 const SETTLED: u64 = 10 * SECOND;
@@ -50,7 +50,7 @@ impl Request {
     fn is_step_of(&self, asked: &Self) -> bool {
         let rest = self.name.strip_prefix(asked.name.as_slice());
         self.source == DomainSource::Dns
-            && asked.source == DomainSource::Asked
+            && asked.source == DomainSource::Resolver
             && self.is_unused()
             && rest.is_some_and(|rest| rest.starts_with(b"."))
     }
@@ -92,7 +92,7 @@ impl Scope {
     /// Remembers that a request found this address.
     pub fn add(&mut self, address: IpAddr, request: &Rc<Request>) {
         if !self.addresses.contains_key(&address) {
-            while self.addresses.len() >= self.addresses.capacity() || self.count >= MOST_OF_SCOPE {
+            while self.addresses.len() >= self.addresses.capacity() || self.count >= MAX_OF_SCOPE {
                 let Some((_, forgotten)) = self.addresses.remove_lru() else { break };
                 self.count -= forgotten.len();
             }
@@ -106,7 +106,7 @@ impl Scope {
             known.time > settled && !known.is_step_of(request)
                 || known.time <= settled && known.name != request.name
         });
-        if requests.len() == MOST_REQUESTS {
+        if requests.len() == MAX_REQUESTS {
             let same = requests.iter().position(|known| known.name == request.name);
             requests.remove(same.unwrap_or(0));
         }
@@ -241,7 +241,7 @@ mod tests {
     fn a_search_domain_makes_no_second_name() {
         let mut scope = Scope::new(8);
         ask(&mut scope, "db.corp.example", 1, 60, &[ADDRESS]);
-        scope.add(ADDRESS, &Request::new(b"db".to_vec(), 2 * SECOND, 60, DomainSource::Asked));
+        scope.add(ADDRESS, &Request::new(b"db".to_vec(), 2 * SECOND, 60, DomainSource::Resolver));
         assert_eq!(connect(&mut scope, ADDRESS, 3), ["db"]);
         assert_eq!(scope.len(), 1);
     }
@@ -263,8 +263,8 @@ mod tests {
             ask(&mut scope, &number.to_string(), 1, 60, &[ADDRESS, [10, 0, 0, number].into()]);
         }
         assert_eq!(scope.addresses.len(), 8);
-        assert_eq!(scope.len(), MOST_REQUESTS + 7);
-        assert_eq!(connect(&mut scope, ADDRESS, 2).len(), MOST_REQUESTS);
+        assert_eq!(scope.len(), MAX_REQUESTS + 7);
+        assert_eq!(connect(&mut scope, ADDRESS, 2).len(), MAX_REQUESTS);
         // Again and again the same.
         for second in 100..1000 {
             ask(&mut scope, "0", second, 60, &[OTHER]);
@@ -276,7 +276,7 @@ mod tests {
                 ask(&mut scope, &second.to_string(), second, 60, &[number.to_be_bytes().into()]);
             }
         }
-        assert!(scope.len() <= MOST_OF_SCOPE + MOST_REQUESTS);
+        assert!(scope.len() <= MAX_OF_SCOPE + MAX_REQUESTS);
         let counted: usize = scope.addresses.iter().map(|(_, requests)| requests.len()).sum();
         assert_eq!(scope.len(), counted);
     }

@@ -23,7 +23,7 @@ pub use symbols::{find as symbols_in, symbols};
 use model::Bytes;
 
 /// The longest name of a host, without the dot at its end (RFC 1035, section 2.3.4).
-const MOST_DOMAIN: usize = 253;
+const MAX_DOMAIN: usize = 253;
 
 /// A domain as it is kept: in lower case (RFC 4343), without a dot at its end. `None` for what is none: empty, too long, an
 /// address, or with bytes that no host has in its name.
@@ -31,7 +31,7 @@ fn domain(name: &[u8]) -> Option<Bytes> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let is_host =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii();
-    if name.is_empty() || name.len() > MOST_DOMAIN || !name.iter().all(is_host) {
+    if name.is_empty() || name.len() > MAX_DOMAIN || !name.iter().all(is_host) {
         return None;
     }
     // The last label of an address in any notation of inet_aton(3) is a number; that of a domain never is (RFC 3696,

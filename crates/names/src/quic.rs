@@ -12,13 +12,13 @@ use super::{greeting::Outcome, tls};
 use model::DomainSource;
 
 /// Bytes of the greeting that are waited for, and pieces.
-const MOST_BYTES: usize = 16 * 1024;
-const MOST_PIECES: usize = 64;
+const MAX_BYTES: usize = 16 * 1024;
+const MAX_PIECES: usize = 64;
 /// Bytes of the tag of AES-GCM, of the sample for the header's protection (RFC 9001, section 5.4.2).
 const TAG: usize = 16;
 const SAMPLE: usize = 16;
 /// The longest connection id (RFC 9000, section 17.2).
-const MOST_ID: usize = 20;
+const MAX_ID: usize = 20;
 
 /// A version of QUIC.
 struct Version {
@@ -76,7 +76,7 @@ impl Initials {
         if !any && self.pieces.is_empty() {
             return Outcome::Nothing;
         }
-        if self.bytes > MOST_BYTES || self.pieces.len() > MOST_PIECES {
+        if self.bytes > MAX_BYTES || self.pieces.len() > MAX_PIECES {
             return Outcome::Nothing;
         }
         tls::client_hello(&self.joined(), DomainSource::Quic)
@@ -108,7 +108,7 @@ impl Initials {
                     let (piece, after) = rest.split_at_checked(length)?;
                     rest = after;
                     self.bytes += piece.len();
-                    if self.bytes <= MOST_BYTES && self.pieces.len() < MOST_PIECES {
+                    if self.bytes <= MAX_BYTES && self.pieces.len() < MAX_PIECES {
                         self.pieces.insert(offset, piece.to_vec());
                     }
                 }
@@ -154,7 +154,7 @@ fn split(datagram: &[u8]) -> Option<(Option<Packet<'_>>, &[u8])> {
         let (length, after) = rest.split_first()?;
         let (id, after) = after.split_at_checked(usize::from(*length))?;
         rest = after;
-        (id.len() <= MOST_ID).then_some(id)
+        (id.len() <= MAX_ID).then_some(id)
     };
     let destination = id()?;
     id()?;

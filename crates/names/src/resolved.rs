@@ -14,9 +14,9 @@ pub const SOCKET: &str = "/run/systemd/resolve/io.systemd.Resolve.Monitor";
 pub const SUBSCRIBE: &[u8] =
     b"{\"method\":\"io.systemd.Resolve.Monitor.SubscribeQueryResults\",\"more\":true}\0";
 /// Bytes of one message at most; a longer one is skipped.
-const MOST_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 /// Addresses taken from one answer.
-const MOST_ADDRESSES: usize = 64;
+const MAX_ADDRESSES: usize = 64;
 
 /// An answer: the name that was asked for, and its addresses.
 pub type Answer = (Bytes, Vec<IpAddr>);
@@ -38,7 +38,7 @@ impl Answers {
                 Some((0, piece)) => (piece, true),
                 _ => (piece, false),
             };
-            self.skips |= self.buffer.len() + piece.len() > MOST_BYTES;
+            self.skips |= self.buffer.len() + piece.len() > MAX_BYTES;
             if self.skips {
                 self.buffer = Vec::new();
             } else {
@@ -58,7 +58,7 @@ fn read(message: &Value) -> Option<Answer> {
     let result = message.get("parameters")?;
     let name = domain(result.get("question")?.get(0)?.get("name")?.as_str()?.as_bytes())?;
     let records = result.get("answer")?.as_array()?.iter();
-    let addresses: Vec<IpAddr> = records.filter_map(address).take(MOST_ADDRESSES).collect();
+    let addresses: Vec<IpAddr> = records.filter_map(address).take(MAX_ADDRESSES).collect();
     (!addresses.is_empty()).then_some((name, addresses))
 }
 

@@ -18,8 +18,8 @@ use super::domain;
 use model::Bytes;
 
 /// Addresses that are remembered, and that may wait to be asked for.
-const MOST_KNOWN: usize = 4096;
-const MOST_WAITING: usize = 256;
+const MAX_KNOWN: usize = 4096;
+const MAX_WAITING: usize = 256;
 /// How long an answer holds, and a failure.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 const FAILED_FOR: Duration = Duration::from_secs(300);
@@ -39,8 +39,8 @@ impl Reverse {
     /// # Errors
     /// When it cannot be started.
     pub fn start() -> io::Result<Self> {
-        let answers = Arc::new(Mutex::new(LruCache::new(MOST_KNOWN)));
-        let (questions, waiting) = sync_channel::<IpAddr>(MOST_WAITING);
+        let answers = Arc::new(Mutex::new(LruCache::new(MAX_KNOWN)));
+        let (questions, waiting) = sync_channel::<IpAddr>(MAX_WAITING);
         let found = Arc::clone(&answers);
         thread::Builder::new().name("reverse".into()).spawn(move || {
             for address in waiting {

@@ -9,10 +9,10 @@ use object::{
 };
 
 /// The largest file that is looked into; the C libraries of all distributions are a tenth of it.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Functions of the wanted names that a library has: each may come in two versions.
-const MOST_FUNCTIONS: usize = 6;
+const MAX_FUNCTIONS: usize = 6;
 
 /// Bytes from the beginning of the file at which each function begins that the library offers under one of these names. Empty
 /// for a file that is no library of this kind of machine.
@@ -22,11 +22,11 @@ pub fn symbols(library: &mut File, names: &[&str]) -> Vec<(usize, u64)> {
 
 fn read(library: &mut File, names: &[&str]) -> Option<Vec<(usize, u64)>> {
     let metadata = library.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > MOST_BYTES {
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return None;
     }
     let mut bytes = Vec::new();
-    library.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    library.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     find(&bytes, names)
 }
 
@@ -55,7 +55,7 @@ pub fn find(bytes: &[u8], names: &[&str]) -> Option<Vec<(usize, u64)>> {
         });
         // Several versions of a symbol may be one function.
         found.extend(offset.map(|offset| (at, offset)).filter(|new| !found.contains(new)));
-        if found.len() > MOST_FUNCTIONS {
+        if found.len() > MAX_FUNCTIONS {
             return None;
         }
     }

@@ -9,8 +9,8 @@ use super::Notice;
 /// How long the bus, and the service it may have to start, can take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Characters of a title, and of a body.
-const MOST_TITLE: usize = 120;
-const MOST_BODY: usize = 2000;
+const MAX_TITLE: usize = 120;
+const MAX_BODY: usize = 2000;
 /// How long the service shows a notification, milliseconds: as it likes.
 const SERVICE_DECIDES: i32 = -1;
 
@@ -51,7 +51,7 @@ impl Desktop {
         // The specification's "urgency levels": 1 normal, 2 critical.
         hints.insert("urgency", Variant::from(if notice.kind.is_urgent() { 2_u8 } else { 1_u8 }));
         hints.insert("category", Variant::from("network"));
-        let (title, body) = (shorten(&notice.title, MOST_TITLE), markup(&shorten(&notice.body, MOST_BODY)));
+        let (title, body) = (shorten(&notice.title, MAX_TITLE), markup(&shorten(&notice.body, MAX_BODY)));
         let actions: [&str; 0] = [];
         let arguments = (
             "picosnitch",

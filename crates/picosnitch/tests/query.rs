@@ -16,7 +16,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use model::{Amounts, Location, Loss, LossKind, Peer, Program, Record, Sha256, Talker, Window};
+use model::{Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window};
 use serde_json::{Value, json};
 use store::Writer;
 
@@ -52,7 +52,7 @@ fn refuse(base: &Path, arguments: &[impl AsRef<OsStr>], expected: &str) {
     assert!(!message.chars().any(|character| character.is_control() && character != '\n'), "{message:?}");
 }
 
-fn record(path: &[u8], address: &str, port: i32, amounts: (u64, u64, u64)) -> Record {
+fn record(path: &[u8], address: &str, port: model::Port, counters: (u64, u64, u64)) -> Record {
     let program = Program {
         path: path.to_vec(),
         name: b"name".to_vec(),
@@ -62,22 +62,22 @@ fn record(path: &[u8], address: &str, port: i32, amounts: (u64, u64, u64)) -> Re
     let parent = Program { path: b"/bin/sh".to_vec(), ..Program::default() };
     Record {
         time: 0,
-        talker: Arc::new(Talker {
+        context: Arc::new(ProcessContext {
             program,
             parent,
             uid: 1000,
             network_namespace: 4_026_531_840,
-            ..Talker::default()
+            ..ProcessContext::default()
         }),
-        peer: Peer {
+        tuple: FlowTuple {
             family: if address.contains(':') { 10 } else { 2 },
             protocol: 6,
             remote_address: address.parse().ok(),
             remote_port: port,
-            ..Peer::default()
+            ..FlowTuple::default()
         },
-        location: Location::default(),
-        amounts: Amounts { connections: amounts.0, sent: amounts.1, received: amounts.2 },
+        geo: GeoInfo::default(),
+        counters: Counters { connections: counters.0, sent: counters.1, received: counters.2 },
     }
 }
 

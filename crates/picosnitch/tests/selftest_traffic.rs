@@ -30,7 +30,7 @@ fn every_scenario_moves_what_it_says_and_leaves_nothing_behind() {
         .output()
         .unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut amounts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut counters: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for line in report["scenarios"].as_array().unwrap() {
         let (id, direction) = (line["id"].as_str().unwrap(), line["direction"].as_str().unwrap());
         assert_eq!(line["verdict"], "skipped", "{line}");
@@ -39,17 +39,17 @@ fn every_scenario_moves_what_it_says_and_leaves_nothing_behind() {
             continue;
         }
         let expected = line["expected"].as_u64().unwrap();
-        amounts.entry(id.to_owned()).or_default().insert(direction.to_owned(), expected);
+        counters.entry(id.to_owned()).or_default().insert(direction.to_owned(), expected);
     }
-    assert!(amounts.len() > 40, "only {} scenarios ran", amounts.len());
-    for (id, amounts) in &amounts {
+    assert!(counters.len() > 40, "only {} scenarios ran", counters.len());
+    for (id, counters) in &counters {
         let id = id.as_str();
-        let (sent, received) = (amounts["sent"], amounts["received"]);
+        let (sent, received) = (counters["sent"], counters["received"]);
         assert_eq!(sent == 0, WITHOUT_BYTES.contains(&id), "{id} sent {sent}");
         if !UNEQUAL.contains(&id) {
             assert_eq!(sent, received, "{id}");
         }
-        assert_eq!(amounts["connections"] == 0, id == "tcp-open-before", "{id}");
+        assert_eq!(counters["connections"] == 0, id == "tcp-open-before", "{id}");
     }
     assert!(output.status.success());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

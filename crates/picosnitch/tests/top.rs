@@ -63,9 +63,9 @@ impl Daemon {
                     let mut wish = String::new();
                     BufReader::new(client.try_clone().unwrap()).read_line(&mut wish).unwrap();
                     assert_eq!(wish, "{\"traffic\":true}\n");
-                    let talker = format!(r#"{{"event":"talker","id":1,"path":"{PATH}","name":"x"}}"#);
-                    let connection = r#"{"event":"connection","id":1,"talker":1,"process":7,"family":2,"protocol":6,"remote_address":"192.0.2.7","remote_port":443,"opened":true}"#;
-                    let _ = (&client).write_all(format!("{HELLO}\n{talker}\n{connection}\n").as_bytes());
+                    let context = format!(r#"{{"event":"context","id":1,"path":"{PATH}","name":"x"}}"#);
+                    let connection = r#"{"event":"connection","id":1,"context":1,"process":7,"family":2,"protocol":6,"remote_address":"192.0.2.7","remote_port":443,"opened":true}"#;
+                    let _ = (&client).write_all(format!("{HELLO}\n{context}\n{connection}\n").as_bytes());
                     clients.push(client);
                 }
                 (time, received) = (time + 0.05, received + 1000);
@@ -224,7 +224,7 @@ fn nonsense_and_floods_do_not_stop_it() {
     for id in 100..2000 {
         let _ = writeln!(
             more,
-            r#"{{"event":"connection","id":{id},"talker":1,"remote_address":"::1","remote_port":1}}"#
+            r#"{{"event":"connection","id":{id},"context":1,"remote_address":"::1","remote_port":1}}"#
         );
     }
     daemon.serve(more);
@@ -283,7 +283,7 @@ fn json_passes_the_lines_on() {
         .take(4)
         .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap()["event"].to_string())
         .collect();
-    assert_eq!(kinds, ["\"talker\"", "\"connection\"", "\"traffic\"", "\"tick\""]);
+    assert_eq!(kinds, ["\"context\"", "\"connection\"", "\"traffic\"", "\"tick\""]);
     // Who reads it has enough: no error.
     drop(lines);
     assert!(child.wait().unwrap().success());

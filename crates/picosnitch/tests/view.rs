@@ -11,7 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use model::{Amounts, Location, Peer, Program, Record, Talker, Window};
+use model::{Counters, FlowTuple, GeoInfo, ProcessContext, Program, Record, Window};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -27,10 +27,15 @@ fn log() -> tempfile::TempDir {
         Program { path: b"/usr/bin/example".to_vec(), name: b"example".to_vec(), ..Program::default() };
     let record = Record {
         time,
-        talker: Arc::new(Talker { program, ..Talker::default() }),
-        peer: Peer { family: 2, protocol: 6, remote_address: "192.0.2.7".parse().ok(), ..Peer::default() },
-        location: Location::default(),
-        amounts: Amounts { connections: 1, sent: 123, received: 45_678 },
+        context: Arc::new(ProcessContext { program, ..ProcessContext::default() }),
+        tuple: FlowTuple {
+            family: 2,
+            protocol: 6,
+            remote_address: "192.0.2.7".parse().ok(),
+            ..FlowTuple::default()
+        },
+        geo: GeoInfo::default(),
+        counters: Counters { connections: 1, sent: 123, received: 45_678 },
     };
     let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
     writer.write(&Window { time, records: vec![record], losses: vec![] }).unwrap();

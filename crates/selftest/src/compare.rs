@@ -87,7 +87,10 @@ pub fn compare(scenario: &Scenario, played: &Played, recorded: &Recorded) -> Vec
         .collect();
     let mut comparisons: Vec<_> = DIRECTIONS
         .iter()
-        .map(|direction| Comparison { id: scenario.id.clone(), ..amounts(direction, &flows, &own, &foreign) })
+        .map(|direction| Comparison {
+            id: scenario.id.clone(),
+            ..counters(direction, &flows, &own, &foreign)
+        })
         .collect();
     let wrong = wrong_identities(&flows, &own, recorded.sha256);
     comparisons.push(Comparison {
@@ -178,7 +181,7 @@ fn same_ends(one: &Flow, other: &Flow) -> bool {
         && one.network_namespace == other.network_namespace
 }
 
-fn amounts(direction: &Direction, flows: &[Flow], own: &[&Row], foreign: &[&Row]) -> Comparison {
+fn counters(direction: &Direction, flows: &[Flow], own: &[&Row], foreign: &[&Row]) -> Comparison {
     let (name, of_flow, of_row) = direction;
     let sum = |rows: &[&Row]| rows.iter().map(|row| of_row(row)).sum::<u64>();
     let mut wrong = Vec::new();

@@ -21,7 +21,7 @@ const ROOT: u64 = 1;
 const NODE: u64 = 2;
 const HEADER: usize = 40;
 /// What the kernel may ask for at a time, and the room for a request.
-const MOST_READ: usize = 128 * 1024;
+const MAX_READ: usize = 128 * 1024;
 const REQUEST: usize = 64 * 1024;
 
 /// Operations (`enum fuse_opcode`).
@@ -92,7 +92,7 @@ struct Server {
 
 impl Server {
     fn serve(mut self) {
-        let mut request = vec![0; REQUEST + MOST_READ];
+        let mut request = vec![0; REQUEST + MAX_READ];
         while let Ok(length) = self.device.read(&mut request) {
             let Some(request) = request.get(..length).filter(|request| request.len() >= HEADER) else {
                 continue;
@@ -135,9 +135,9 @@ impl Server {
     fn init(&self, minor: u32) -> Vec<u8> {
         let mut out = Vec::new();
         // Version; read ahead; flags.
-        [7, minor, MOST_READ as u32, 0].iter().for_each(|number: &u32| out.extend(number.to_ne_bytes()));
+        [7, minor, MAX_READ as u32, 0].iter().for_each(|number: &u32| out.extend(number.to_ne_bytes()));
         out.extend([0; 4]);
-        out.extend((MOST_READ as u32).to_ne_bytes());
+        out.extend((MAX_READ as u32).to_ne_bytes());
         out.resize(64, 0);
         out
     }

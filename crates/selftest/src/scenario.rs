@@ -27,7 +27,7 @@ pub struct Actor {
     pub work: Work,
 }
 
-/// What is compared beside the amounts.
+/// What is compared beside the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
     /// Nothing.
@@ -48,7 +48,7 @@ pub struct Scenario {
     pub overlapping: bool,
     /// How many times its actors meet before the recorder starts; 0: it starts after the recorder.
     pub meetings_before_recorder: usize,
-    /// What is compared beside the amounts.
+    /// What is compared beside the counters.
     pub extra: Extra,
 }
 
@@ -97,7 +97,7 @@ impl Scenario {
         self
     }
 
-    /// Compares something beside the amounts.
+    /// Compares something beside the counters.
     pub fn also(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self

@@ -12,7 +12,7 @@ use super::{
     rollup::{Alone, LEVELS, Level},
     sums::{Key, Parts, Sums},
 };
-use model::Amounts;
+use model::Counters;
 
 /// What a rollup has to know to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,11 @@ enum Source {
 impl Source {
     /// The cheapest one that knows these parts.
     fn of(parts: Parts) -> Self {
-        let Parts { talker, endpoint, time, port, local_port } = parts;
-        match (time, talker, endpoint, port, local_port) {
+        let Parts { context, endpoint, time, port, local_port } = parts;
+        match (time, context, endpoint, port, local_port) {
             (true, ..) => Self::Records,
             (_, false, false, false, false) => Self::Totals,
-            (_, true, false, false, false) => Self::Alone(Alone::Talker),
+            (_, true, false, false, false) => Self::Alone(Alone::ProcessContext),
             (_, false, true, false, false) => Self::Alone(Alone::Endpoint),
             (_, false, false, true, false) => Self::Alone(Alone::Port),
             (_, false, false, false, true) => Self::Alone(Alone::LocalPort),
@@ -82,8 +82,8 @@ pub(super) struct Adder<'a, K> {
 
 /// Which records count: all of it must hold. In this order, so that most of what does not count is found early.
 pub(super) trait Keep {
-    /// Whether those of a talker may.
-    fn talker(&self, _id: i64) -> bool {
+    /// Whether those of a context may.
+    fn context(&self, _id: i64) -> bool {
         true
     }
     /// Whether those with an endpoint may.
@@ -137,7 +137,7 @@ impl<'a, K: Keep> Adder<'a, K> {
 
     /// The sums, in no order; none for what no record counted to. Of rollups, those of the first `levels` levels may be
     /// used.
-    pub fn add(mut self, levels: usize) -> rusqlite::Result<Vec<(Key, Amounts)>> {
+    pub fn add(mut self, levels: usize) -> rusqlite::Result<Vec<(Key, Counters)>> {
         // Not min and max at once: each alone is found through the primary key.
         let edge =
             |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0));
@@ -180,7 +180,7 @@ impl<'a, K: Keep> Adder<'a, K> {
             };
             let known = match whole {
                 Some(time) if self.source == Source::Totals => {
-                    self.sums.add(Key { time, ..Key::default() }, amounts(row, 1)?);
+                    self.sums.add(Key { time, ..Key::default() }, counters(row, 1)?);
                     true
                 }
                 _ => self.bucket(level, start, (whole.is_some(), &pieces))?,
@@ -229,15 +229,15 @@ impl<'a, K: Keep> Adder<'a, K> {
         }
         let Self { keep, sums, .. } = self;
         let mut sound = true;
-        let add = |cell: Cell, amounts| {
-            let Cell { talker, endpoint, port, local_port, quarter } = cell;
+        let add = |cell: Cell, counters| {
+            let Cell { context, endpoint, port, local_port, quarter } = cell;
             let Some(piece) = pieces.get(usize::from(quarter)) else { return sound = false };
-            let key = Key { talker, endpoint, time: piece.unwrap_or(0), port, local_port };
+            let key = Key { context, endpoint, time: piece.unwrap_or(0), port, local_port };
             if piece.is_some() && keep.numbers(&key) {
-                sums.add(key, amounts);
+                sums.add(key, counters);
             }
         };
-        unpack(bytes, |talker| keep.talker(talker), |endpoint| keep.endpoint(endpoint), add)
+        unpack(bytes, |context| keep.context(context), |endpoint| keep.endpoint(endpoint), add)
             .filter(|()| sound)
             .map(|()| true)
             .ok_or_else(damaged)
@@ -245,7 +245,7 @@ impl<'a, K: Keep> Adder<'a, K> {
 
     fn records(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT time, talker, endpoint, remote_port, local_port, connections, sent, received FROM record \
+            "SELECT time, context, endpoint, remote_port, local_port, connections, sent, received FROM record \
              WHERE time BETWEEN ?1 AND ?2",
         )?;
         let mut rows = statement.query([from, to])?;
@@ -253,16 +253,16 @@ impl<'a, K: Keep> Adder<'a, K> {
         while let Some(row) = rows.next()? {
             let mut key = Key {
                 time: row.get(0)?,
-                talker: row.get(1)?,
+                context: row.get(1)?,
                 endpoint: row.get(2)?,
                 port: row.get(3)?,
                 local_port: row.get(4)?,
             };
-            if self.keep.talker(key.talker) && self.keep.endpoint(key.endpoint) && self.keep.numbers(&key) {
+            if self.keep.context(key.context) && self.keep.endpoint(key.endpoint) && self.keep.numbers(&key) {
                 if self.by_piece {
                     key.time = self.piece(key.time, 1).unwrap_or(-1);
                 }
-                self.sums.add(key, amounts(row, 5)?);
+                self.sums.add(key, counters(row, 5)?);
             }
             count = count.wrapping_add(1);
             if count.is_multiple_of(1024) {
@@ -283,9 +283,9 @@ impl<'a, K: Keep> Adder<'a, K> {
     }
 }
 
-fn amounts(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Amounts> {
+fn counters(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Counters> {
     let amount = |at| row.get(at).map(|amount: i64| amount.max(0) as u64);
-    Ok(Amounts { connections: amount(at)?, sent: amount(at + 1)?, received: amount(at + 2)? })
+    Ok(Counters { connections: amount(at)?, sent: amount(at + 1)?, received: amount(at + 2)? })
 }
 
 fn failure(code: std::ffi::c_int) -> rusqlite::Error {

@@ -17,12 +17,12 @@ use super::{
     rollup::LEVELS,
     sums::{Key, Parts},
 };
-use model::Amounts;
+use model::Counters;
 
 /// A part of a record's key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    Talker,
+    ProcessContext,
     Endpoint,
     Time,
     Port,
@@ -32,7 +32,7 @@ enum Part {
 /// Where the values of a dimension are.
 struct Place {
     part: Part,
-    /// The column of `talker` or `endpoint`.
+    /// The column of `context` or `endpoint`.
     column: &'static str,
     /// The table that the column leads to, and the column there; without one the column is the value.
     table: Option<(&'static str, &'static str)>,
@@ -40,32 +40,33 @@ struct Place {
 
 impl Dimension {
     fn place(self) -> Place {
-        let talker = |column, table, value| Place { part: Part::Talker, column, table: Some((table, value)) };
+        let context =
+            |column, table, value| Place { part: Part::ProcessContext, column, table: Some((table, value)) };
         let endpoint =
             |column, table, value| Place { part: Part::Endpoint, column, table: Some((table, value)) };
         let own = |part, column| Place { part, column, table: None };
         match self {
-            Self::Executable => talker("program", "program", "path"),
-            Self::Name => talker("program", "program", "name"),
-            Self::CommandLine => talker("program", "program", "command_line"),
-            Self::Sha256 => talker("program", "program", "sha256"),
-            Self::ParentExecutable => talker("parent", "program", "path"),
-            Self::ParentName => talker("parent", "program", "name"),
-            Self::ParentCommandLine => talker("parent", "program", "command_line"),
-            Self::ParentSha256 => talker("parent", "program", "sha256"),
-            Self::GrandparentExecutable => talker("grandparent", "program", "path"),
-            Self::GrandparentName => talker("grandparent", "program", "name"),
-            Self::GrandparentCommandLine => talker("grandparent", "program", "command_line"),
-            Self::GrandparentSha256 => talker("grandparent", "program", "sha256"),
-            Self::Cgroup => talker("cgroup", "cgroup", "path"),
-            Self::Unit => talker("cgroup", "cgroup", "unit"),
-            Self::Container => talker("cgroup", "cgroup", "container"),
-            Self::App => talker("cgroup", "cgroup", "app"),
+            Self::Executable => context("program", "program", "path"),
+            Self::Name => context("program", "program", "name"),
+            Self::CommandLine => context("program", "program", "command_line"),
+            Self::Sha256 => context("program", "program", "sha256"),
+            Self::ParentExecutable => context("parent", "program", "path"),
+            Self::ParentName => context("parent", "program", "name"),
+            Self::ParentCommandLine => context("parent", "program", "command_line"),
+            Self::ParentSha256 => context("parent", "program", "sha256"),
+            Self::GrandparentExecutable => context("grandparent", "program", "path"),
+            Self::GrandparentName => context("grandparent", "program", "name"),
+            Self::GrandparentCommandLine => context("grandparent", "program", "command_line"),
+            Self::GrandparentSha256 => context("grandparent", "program", "sha256"),
+            Self::Cgroup => context("cgroup", "cgroup", "path"),
+            Self::Unit => context("cgroup", "cgroup", "unit"),
+            Self::Container => context("cgroup", "cgroup", "container"),
+            Self::App => context("cgroup", "cgroup", "app"),
             Self::Country => endpoint("country", "country", "name"),
             Self::Asn => endpoint("network", "network", "number"),
             Self::Network => endpoint("network", "network", "name"),
-            Self::Uid => own(Part::Talker, "uid"),
-            Self::NetworkNamespace => own(Part::Talker, "network_namespace"),
+            Self::Uid => own(Part::ProcessContext, "uid"),
+            Self::NetworkNamespace => own(Part::ProcessContext, "network_namespace"),
             Self::Protocol => own(Part::Endpoint, "protocol"),
             Self::Family => own(Part::Endpoint, "family"),
             Self::Domain => endpoint("domain", "domain", "name"),
@@ -82,7 +83,7 @@ impl Dimension {
 impl Part {
     fn table(self) -> Option<&'static str> {
         match self {
-            Self::Talker => Some("talker"),
+            Self::ProcessContext => Some("context"),
             Self::Endpoint => Some("endpoint"),
             _ => None,
         }
@@ -90,7 +91,7 @@ impl Part {
 
     fn of(self, key: &Key) -> i64 {
         match self {
-            Self::Talker => key.talker,
+            Self::ProcessContext => key.context,
             Self::Endpoint => key.endpoint,
             Self::Time => key.time,
             Self::Port => key.port.into(),
@@ -103,7 +104,7 @@ fn parts(dimensions: impl Iterator<Item = Dimension>) -> Parts {
     let mut parts = Parts::default();
     for dimension in dimensions {
         *match dimension.place().part {
-            Part::Talker => &mut parts.talker,
+            Part::ProcessContext => &mut parts.context,
             Part::Endpoint => &mut parts.endpoint,
             Part::Time => &mut parts.time,
             Part::Port => &mut parts.port,
@@ -119,37 +120,37 @@ pub(super) fn rows(
     connection: &Connection,
     query: &Query,
     interrupted: &AtomicBool,
-) -> rusqlite::Result<(Vec<Row>, Amounts)> {
+) -> rusqlite::Result<(Vec<Row>, Counters)> {
     let sieve = Sieve::new(connection, &query.filters)?;
     let by = parts(query.group_by.iter().copied());
     let (since, until) = query.range.bounds();
     let edges = [since, until.saturating_add(1)];
     let sums = Adder::new(connection, &edges, (by, sieve.looks_at), &sieve, interrupted).add(LEVELS.len())?;
-    let mut total = Amounts::default();
-    sums.iter().for_each(|(_, amounts)| total += *amounts);
+    let mut total = Counters::default();
+    sums.iter().for_each(|(_, counters)| total += *counters);
     if query.group_by.is_empty() {
-        let row = Row { values: Vec::new(), amounts: total };
+        let row = Row { values: Vec::new(), counters: total };
         return Ok((if query.limit == Some(0) { Vec::new() } else { vec![row] }, total));
     }
     let columns = columns(connection, &query.group_by, sums.iter().map(|(key, _)| key))?;
-    let mut groups: HashMap<Vec<i64>, Amounts, foldhash::fast::FixedState> = HashMap::default();
+    let mut groups: HashMap<Vec<i64>, Counters, foldhash::fast::FixedState> = HashMap::default();
     let mut group = Vec::with_capacity(columns.len());
-    for (key, amounts) in &sums {
+    for (key, counters) in &sums {
         group.clear();
         group.extend(columns.iter().map(|column| column.code(key)));
         match groups.get_mut(&group) {
-            Some(sum) => *sum += *amounts,
-            None => drop(groups.insert(group.clone(), *amounts)),
+            Some(sum) => *sum += *counters,
+            None => drop(groups.insert(group.clone(), *counters)),
         }
     }
     drop(sums);
-    let mut groups: Vec<(Vec<i64>, Amounts)> = groups.into_iter().collect();
+    let mut groups: Vec<(Vec<i64>, Counters)> = groups.into_iter().collect();
     sort(query, &mut groups);
     let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     groups.truncate(limit);
-    let row = |(codes, amounts): (Vec<i64>, Amounts)| {
+    let row = |(codes, counters): (Vec<i64>, Counters)| {
         let values = codes.into_iter().zip(&columns).map(|(code, column)| column.value(code)).collect();
-        Row { values, amounts }
+        Row { values, counters }
     };
     Ok((groups.into_iter().map(row).collect(), total))
 }
@@ -159,21 +160,21 @@ pub(super) fn series(
     connection: &Connection,
     (filters, edges): (&[Filter], &[i64]),
     interrupted: &AtomicBool,
-) -> rusqlite::Result<Vec<Amounts>> {
+) -> rusqlite::Result<Vec<Counters>> {
     let sieve = Sieve::new(connection, filters)?;
     let adder = Adder::new(connection, edges, (Parts::default(), sieve.looks_at), &sieve, interrupted);
-    let mut pieces = vec![Amounts::default(); edges.len().saturating_sub(1)];
-    for (key, amounts) in adder.by_piece().add(LEVELS.len())? {
+    let mut pieces = vec![Counters::default(); edges.len().saturating_sub(1)];
+    for (key, counters) in adder.by_piece().add(LEVELS.len())? {
         if let Some(piece) = usize::try_from(key.time).ok().and_then(|number| pieces.get_mut(number)) {
-            *piece = amounts;
+            *piece = counters;
         }
     }
     Ok(pieces)
 }
 
-/// Codes sort as their values do, so equal amounts come in the order of the values.
-fn sort(query: &Query, groups: &mut [(Vec<i64>, Amounts)]) {
-    let bytes = |amounts: &Amounts| amounts.sent.saturating_add(amounts.received);
+/// Codes sort as their values do, so equal counters come in the order of the values.
+fn sort(query: &Query, groups: &mut [(Vec<i64>, Counters)]) {
+    let bytes = |counters: &Counters| counters.sent.saturating_add(counters.received);
     match query.sort {
         Sort::Connections => groups
             .sort_unstable_by(|a, b| (Reverse(a.1.connections), &a.0).cmp(&(Reverse(b.1.connections), &b.0))),
@@ -189,7 +190,7 @@ fn sort(query: &Query, groups: &mut [(Vec<i64>, Amounts)]) {
         }
         // Ordering by what is not grouped by would order by an arbitrary record of each group.
         Sort::Total | Sort::Dimension(_) => groups.sort_unstable_by(|a, b| {
-            let key = |group: &(Vec<i64>, Amounts)| (Reverse(bytes(&group.1)), Reverse(group.1.connections));
+            let key = |group: &(Vec<i64>, Counters)| (Reverse(bytes(&group.1)), Reverse(group.1.connections));
             key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
         }),
     }
@@ -296,7 +297,7 @@ fn look_up(
 /// What the filters let through.
 struct Sieve {
     looks_at: Parts,
-    talkers: Option<Ids>,
+    contexts: Option<Ids>,
     endpoints: Option<Ids>,
     numbers: Vec<Numbers>,
 }
@@ -316,11 +317,11 @@ impl Sieve {
             by_dimension.entry(filter.dimension).or_default().push(filter);
         }
         let mut numbers = Vec::new();
-        let mut sides = [("talker", Vec::new(), Vec::new()), ("endpoint", Vec::new(), Vec::new())];
+        let mut sides = [("context", Vec::new(), Vec::new()), ("endpoint", Vec::new(), Vec::new())];
         for (dimension, filters) in &by_dimension {
             let place = dimension.place();
             let side = match place.part {
-                Part::Talker => &mut sides[0],
+                Part::ProcessContext => &mut sides[0],
                 Part::Endpoint => &mut sides[1],
                 part => {
                     numbers.push(Numbers::new(part, filters));
@@ -346,15 +347,15 @@ impl Sieve {
             });
         }
         let endpoints = ids.pop().flatten();
-        let talkers = ids.pop().flatten();
-        Ok(Self { looks_at: parts(by_dimension.into_keys()), talkers, endpoints, numbers })
+        let contexts = ids.pop().flatten();
+        Ok(Self { looks_at: parts(by_dimension.into_keys()), contexts, endpoints, numbers })
     }
 }
 
 impl Keep for &Sieve {
     #[inline]
-    fn talker(&self, id: i64) -> bool {
-        self.talkers.as_ref().is_none_or(|ids| ids.contains(id))
+    fn context(&self, id: i64) -> bool {
+        self.contexts.as_ref().is_none_or(|ids| ids.contains(id))
     }
 
     #[inline]
@@ -405,7 +406,7 @@ impl Ids {
     }
 }
 
-/// The condition on a row of `talker` or `endpoint`. Values are only ever bound parameters.
+/// The condition on a row of `context` or `endpoint`. Values are only ever bound parameters.
 fn condition(place: &Place, filters: &[&Filter], parameters: &mut Vec<Sql>) -> String {
     let column = place.table.map_or(place.column, |(_, column)| column);
     let (excluded, wanted): (Vec<&&Filter>, Vec<&&Filter>) =
@@ -438,7 +439,7 @@ fn comparison(column: &str, wanted: &Wanted, parameters: &mut Vec<Sql>) -> Strin
     match wanted {
         Wanted::Value(value) => format!("({column} IS ?{})", bind(parameter(value))),
         Wanted::Network(first, last) => {
-            let (first, last) = (octets(*first), octets(*last));
+            let (first, last) = (octets((*first).into()), octets((*last).into()));
             let length = first.len();
             let (first, last) = (bind(Sql::Blob(first)), bind(Sql::Blob(last)));
             format!("coalesce(length({column}) = {length} AND {column} BETWEEN ?{first} AND ?{last}, 0)")

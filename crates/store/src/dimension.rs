@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use thiserror::Error;
 
-use model::{Bytes, DomainSource, Sha256, first_address, last_address};
+use model::{Address, Bytes, DomainSource, Sha256, first_address, last_address};
 
 /// A property of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -199,7 +199,7 @@ pub enum Value {
     /// A number.
     Integer(i64),
     /// An address.
-    Address(IpAddr),
+    Address(Address),
     /// A digest.
     Sha256(Sha256),
 }
@@ -313,18 +313,6 @@ const PROTOCOLS: [(&str, u16); 8] = [
 /// Address families with a name: `AF_INET`, `AF_INET6`, `AF_PACKET` (`<linux/socket.h>`).
 const FAMILIES: [(&str, u16); 3] = [("ipv4", 2), ("ipv6", 10), ("packet", 17)];
 
-/// Sources of domains (docs/names.md).
-const DOMAIN_SOURCES: [(&str, u16); 8] = [
-    ("unknown", DomainSource::None as u16),
-    ("asked", DomainSource::Asked as u16),
-    ("dns", DomainSource::Dns as u16),
-    ("tls", DomainSource::Tls as u16),
-    ("quic", DomainSource::Quic as u16),
-    ("http", DomainSource::Http as u16),
-    ("namespace", DomainSource::Namespace as u16),
-    ("reverse", DomainSource::Reverse as u16),
-];
-
 fn number_of(table: &[(&str, u16)], text: &str) -> Option<i64> {
     table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, number)| i64::from(*number))
 }
@@ -342,7 +330,8 @@ fn family_number(text: &str) -> Option<i64> {
 }
 
 fn domain_source_number(text: &str) -> Option<i64> {
-    number_of(&DOMAIN_SOURCES, text)
+    let known = DomainSource::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    known.map(|(_, source)| *source as i64)
 }
 
 fn asn_number(text: &str) -> Option<i64> {
@@ -357,7 +346,7 @@ pub fn protocol_name(number: i64) -> Option<&'static str> {
 
 /// The name of a source of domains, where it has one here.
 pub fn domain_source_name(number: i64) -> Option<&'static str> {
-    name_of(&DOMAIN_SOURCES, number)
+    DomainSource::NAMES.iter().find(|(_, source)| *source as i64 == number).map(|(name, _)| *name)
 }
 
 /// The name of an address family, where it has one here.

@@ -1,4 +1,4 @@
-//! Ids for what repeats: programs, talkers, endpoints.
+//! Ids for what repeats: programs, contexts, endpoints.
 //!
 //! A cache keeps the ids of what was seen lately, keyed by a digest of the content, so that it holds no
 //! heavy text. A digest of 256 bits stands for its content; the 64 bits of it that the tables index do not
@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr};
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::ToSqlOutput, types::ValueRef};
 use sha2::Digest;
 
-use model::{Location, Peer, Place, Program, Talker};
+use model::{Address, CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
 
 /// Entries in one cache; at about 56 bytes each. A cache that is full starts anew.
 const CACHE_LIMIT: usize = 8192;
@@ -64,7 +64,7 @@ impl Cache {
 #[derive(Default)]
 pub(super) struct Interner {
     programs: Cache,
-    talkers: Cache,
+    contexts: Cache,
     endpoints: Cache,
 }
 
@@ -86,35 +86,35 @@ impl Interner {
 
     fn each(&mut self, act: impl Fn(&mut Cache)) {
         act(&mut self.programs);
-        act(&mut self.talkers);
+        act(&mut self.contexts);
         act(&mut self.endpoints);
     }
 
-    /// The id of a talker.
-    pub fn talker(&mut self, connection: &Connection, talker: &Talker) -> rusqlite::Result<i64> {
+    /// The id of a context.
+    pub fn context(&mut self, connection: &Connection, context: &ProcessContext) -> rusqlite::Result<i64> {
         let mut digest = Digester::default();
-        for program in [&talker.program, &talker.parent, &talker.grandparent] {
+        for program in [&context.program, &context.parent, &context.grandparent] {
             digest.program(program);
         }
-        digest.number(talker.uid.into()).number(talker.network_namespace.into()).place(&talker.place);
+        digest.number(context.uid.into()).number(context.network_namespace.into()).cgroup(&context.cgroup);
         let key = digest.finish();
-        if let Some(id) = self.talkers.get(&key) {
+        if let Some(id) = self.contexts.get(&key) {
             return Ok(id);
         }
-        let program = self.program(connection, &talker.program)?;
-        let parent = self.program(connection, &talker.parent)?;
-        let grandparent = self.program(connection, &talker.grandparent)?;
-        let cgroup = cgroup(connection, &talker.place)?;
-        let row = params![program, parent, grandparent, talker.uid, talker.network_namespace, cgroup];
+        let program = self.program(connection, &context.program)?;
+        let parent = self.program(connection, &context.parent)?;
+        let grandparent = self.program(connection, &context.grandparent)?;
+        let cgroup = cgroup(connection, &context.cgroup)?;
+        let row = params![program, parent, grandparent, context.uid, context.network_namespace, cgroup];
         let id = find_or_insert(
             connection,
-            "SELECT id FROM talker WHERE program = ?1 AND parent = ?2 AND grandparent = ?3 AND uid = ?4 AND \
+            "SELECT id FROM context WHERE program = ?1 AND parent = ?2 AND grandparent = ?3 AND uid = ?4 AND \
              network_namespace = ?5 AND cgroup = ?6",
-            "INSERT INTO talker (program, parent, grandparent, uid, network_namespace, cgroup) \
+            "INSERT INTO context (program, parent, grandparent, uid, network_namespace, cgroup) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             row,
         )?;
-        self.talkers.put(key, id);
+        self.contexts.put(key, id);
         Ok(id)
     }
 
@@ -146,68 +146,68 @@ impl Interner {
     pub fn endpoint(
         &mut self,
         connection: &Connection,
-        peer: &Peer,
-        location: &Location,
+        tuple: &FlowTuple,
+        geo: &GeoInfo,
     ) -> rusqlite::Result<i64> {
         let mut digest = Digester::default();
-        digest.number(peer.family.into()).number(peer.protocol.into());
-        digest.address(peer.local_address).address(peer.remote_address);
-        digest.bytes(&peer.domain).number(peer.domain_source as u64);
-        digest.bytes(location.country.as_bytes()).number(location.network_number.into());
-        digest.bytes(location.network.as_bytes());
+        digest.number(tuple.family.into()).number(tuple.protocol.into());
+        digest.address(tuple.local_address).address(tuple.remote_address);
+        digest.bytes(&tuple.domain).number(tuple.domain_source as u64);
+        digest.bytes(geo.country.as_bytes()).number(geo.network_number.into());
+        digest.bytes(geo.network.as_bytes());
         let key = digest.finish();
         if let Some(id) = self.endpoints.get(&key) {
             return Ok(id);
         }
-        let remote = address(connection, peer.remote_address)?;
-        let local = address(connection, peer.local_address)?;
-        let domain = domain(connection, &peer.domain)?;
-        let source = peer.domain_source as u8;
-        let country = country(connection, location)?;
-        let network = network(connection, location)?;
+        let remote = address(connection, tuple.remote_address)?;
+        let local = address(connection, tuple.local_address)?;
+        let domain = domain(connection, &tuple.domain)?;
+        let source = tuple.domain_source as u8;
+        let country = country(connection, geo)?;
+        let network = network(connection, geo)?;
         let id = find_or_insert(
             connection,
             "SELECT id FROM endpoint WHERE remote_address = ?1 AND local_address = ?2 AND domain = ?3 AND \
              domain_source = ?4 AND family = ?5 AND protocol = ?6 AND country = ?7 AND network = ?8",
             "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol, country, \
              network) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![remote, local, domain, source, peer.family, peer.protocol, country, network],
+            params![remote, local, domain, source, tuple.family, tuple.protocol, country, network],
         )?;
         self.endpoints.put(key, id);
         Ok(id)
     }
 }
 
-fn cgroup(connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
+fn cgroup(connection: &Connection, cgroup: &CgroupInfo) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
         "SELECT id FROM cgroup WHERE lookup = ?1 AND path = ?2 AND unit = ?3 AND container = ?4 AND app = ?5",
         "INSERT INTO cgroup (lookup, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
-            lookup(&sha2::Sha256::digest(&place.cgroup).into()),
-            Stored(&place.cgroup),
-            Stored(&place.unit),
-            Stored(&place.container),
-            Stored(&place.app),
+            lookup(&sha2::Sha256::digest(&cgroup.path).into()),
+            Stored(&cgroup.path),
+            Stored(&cgroup.unit),
+            Stored(&cgroup.container),
+            Stored(&cgroup.app),
         ],
     )
 }
 
-fn country(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+fn country(connection: &Connection, geo: &GeoInfo) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
         "SELECT id FROM country WHERE name = ?1",
         "INSERT INTO country (name) VALUES (?1)",
-        params![&*location.country],
+        params![&*geo.country],
     )
 }
 
-fn network(connection: &Connection, location: &Location) -> rusqlite::Result<i64> {
+fn network(connection: &Connection, geo: &GeoInfo) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
         "SELECT id FROM network WHERE number = ?1 AND name = ?2",
         "INSERT INTO network (number, name) VALUES (?1, ?2)",
-        params![location.network_number, &*location.network],
+        params![geo.network_number, &*geo.network],
     )
 }
 
@@ -221,7 +221,7 @@ fn domain(connection: &Connection, name: &[u8]) -> rusqlite::Result<i64> {
 }
 
 /// The id of an address; 0 without one.
-fn address(connection: &Connection, address: Option<IpAddr>) -> rusqlite::Result<i64> {
+fn address(connection: &Connection, address: Option<Address>) -> rusqlite::Result<i64> {
     let Some(address) = address else { return Ok(0) };
     let octets = octets(address);
     let find = "SELECT id FROM address WHERE bytes = ?1";
@@ -245,12 +245,29 @@ fn find_or_insert(
     }
 }
 
-/// The 4 or 16 bytes of an address in network order.
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+const AF_VSOCK: u8 = 40;
+
+/// An address as the log stores it: the 4 or 16 bytes of an IP address in network order; for vsock `AF_VSOCK`
+/// (`<linux/socket.h>`) and the context id in network order, 5 bytes.
+pub(super) fn octets(address: Address) -> Vec<u8> {
     match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
+        Address::Ip(IpAddr::V4(address)) => address.octets().to_vec(),
+        Address::Ip(IpAddr::V6(address)) => address.octets().to_vec(),
+        Address::Vsock(context_id) => [&[AF_VSOCK][..], &context_id.to_be_bytes()].concat(),
     }
+}
+
+/// The address that [`octets`] stored; `None` for anything else.
+pub(super) fn address_of(octets: &[u8]) -> Option<Address> {
+    let ip = if let Ok(octets) = <[u8; 4]>::try_from(octets) {
+        IpAddr::from(octets)
+    } else if let Ok(octets) = <[u8; 16]>::try_from(octets) {
+        IpAddr::from(octets)
+    } else {
+        let [AF_VSOCK, context_id @ ..] = octets else { return None };
+        return Some(Address::Vsock(u32::from_be_bytes(context_id.try_into().ok()?)));
+    };
+    Some(Address::Ip(ip))
 }
 
 /// The part of a digest that a table indexes.
@@ -275,12 +292,12 @@ impl Digester {
         self
     }
 
-    fn address(&mut self, address: Option<IpAddr>) -> &mut Self {
+    fn address(&mut self, address: Option<Address>) -> &mut Self {
         self.bytes(&address.map(octets).unwrap_or_default())
     }
 
-    fn place(&mut self, place: &Place) -> &mut Self {
-        self.bytes(&place.cgroup).bytes(&place.unit).bytes(&place.container).bytes(&place.app)
+    fn cgroup(&mut self, cgroup: &CgroupInfo) -> &mut Self {
+        self.bytes(&cgroup.path).bytes(&cgroup.unit).bytes(&cgroup.container).bytes(&cgroup.app)
     }
 
     fn program(&mut self, program: &Program) -> &mut Self {

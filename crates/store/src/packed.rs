@@ -1,20 +1,20 @@
 //! Many sums in one value: as rows of a table a year of them would take several times the room, and longer to read than
 //! a person waits. The layout is in docs/schema.md.
 
-use model::Amounts;
+use model::{Counters, Port};
 
 /// What the records of one bucket have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
-    pub talker: i64,
+    pub context: i64,
     pub endpoint: i64,
-    pub port: i32,
-    pub local_port: i32,
+    pub port: Port,
+    pub local_port: Port,
     /// Which quarter of an hour of the bucket.
     pub quarter: u8,
 }
 
-/// Which parts of a cell are kept besides talker and endpoint; the others are 0.
+/// Which parts of a cell are kept besides context and endpoint; the others are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     pub port: bool,
@@ -39,7 +39,7 @@ impl Kept {
     }
 
     /// The ports that need no bytes.
-    fn short_ports(self) -> [i32; 3] {
+    fn short_ports(self) -> [Port; 3] {
         if self.port { [443, 53, 80] } else { [0; 3] }
     }
 }
@@ -62,59 +62,64 @@ const WIDE: u64 = 63;
 const WIDE_BYTES: usize = 25;
 
 /// Packs rows, which must be sorted by their key, and each key there once.
-pub(super) fn pack(rows: &[(Cell, Amounts)], kept: Kept) -> Vec<u8> {
+pub(super) fn pack(rows: &[(Cell, Counters)], kept: Kept) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + rows.len() * 12);
     out.push(kept.layout());
-    let groups = || rows.chunk_by(|(a, _), (b, _)| a.talker == b.talker);
+    let groups = || rows.chunk_by(|(a, _), (b, _)| a.context == b.context);
     put(&mut out, groups().count() as u64);
-    let mut talker = 0;
+    let mut context = 0;
     let (mut heads, mut bodies) = (Vec::new(), Vec::new());
     for rows in groups() {
         heads.clear();
         bodies.clear();
         let mut endpoint = 0;
-        for (cell, amounts) in rows {
-            let head = put_row(&mut bodies, endpoint, (cell, amounts), kept);
+        for (cell, counters) in rows {
+            let head = put_row(&mut bodies, endpoint, (cell, counters), kept);
             heads.extend_from_slice(&head.to_le_bytes());
             endpoint = cell.endpoint;
         }
-        let own = rows[0].0.talker;
-        put(&mut out, own.wrapping_sub(talker) as u64);
+        let own = rows[0].0.context;
+        put(&mut out, own.wrapping_sub(context) as u64);
         put(&mut out, rows.len() as u64);
         put(&mut out, bodies.len() as u64);
         out.extend_from_slice(&heads);
         out.extend_from_slice(&bodies);
-        talker = own;
+        context = own;
     }
     out
 }
 
+/// A port of which 32 bits were stored: the last 256 of them are the negative ones, which are no ports ([`Port`]).
+fn port_of(stored: u32) -> Port {
+    if stored > u32::MAX - 256 { Port::from(stored as i32) } else { Port::from(stored) }
+}
+
 /// Puts the body of a row; its head is what it returns.
-fn put_row(out: &mut Vec<u8>, endpoint: i64, (cell, amounts): (&Cell, &Amounts), kept: Kept) -> u16 {
+fn put_row(out: &mut Vec<u8>, endpoint: i64, (cell, counters): (&Cell, &Counters), kept: Kept) -> u16 {
     let difference = cell.endpoint.wrapping_sub(endpoint) as u64;
     let fits = difference < 1 << 24
         && u16::try_from(cell.port).is_ok()
         && u16::try_from(cell.local_port).is_ok()
-        && amounts.connections < WIDE;
+        && counters.connections < WIDE;
     let amount = |amount: u64| {
         let bytes = (64 - amount.leading_zeros()).div_ceil(8);
         bytes.min(7) as u16
     };
-    let (sent, received) = (amount(amounts.sent), amount(amounts.received));
+    let (sent, received) = (amount(counters.sent), amount(counters.received));
     let mut head = sent << SENT_SHIFT | received << RECEIVED_SHIFT;
     if !fits {
         head |= (WIDE as u16) << CONNECTIONS_SHIFT;
         out.extend_from_slice(&difference.to_le_bytes());
-        out.extend_from_slice(&cell.port.to_le_bytes());
-        out.extend_from_slice(&cell.local_port.to_le_bytes());
-        out.extend_from_slice(&amounts.connections.to_le_bytes());
+        out.extend_from_slice(&(cell.port as u32).to_le_bytes());
+        out.extend_from_slice(&(cell.local_port as u32).to_le_bytes());
+        out.extend_from_slice(&counters.connections.to_le_bytes());
         out.push(cell.quarter);
     } else {
         let bytes = (64 - difference.leading_zeros()).div_ceil(8) as u16;
         let port = kept.short_ports().iter().position(|port| *port == cell.port);
         let port = port.map_or(PORT_FOLLOWS, |port| port as u16);
         head |=
-            bytes << ENDPOINT_SHIFT | port << PORT_SHIFT | (amounts.connections as u16) << CONNECTIONS_SHIFT;
+            bytes << ENDPOINT_SHIFT | port << PORT_SHIFT | (counters.connections as u16) << CONNECTIONS_SHIFT;
         out.extend_from_slice(&difference.to_le_bytes()[..bytes.into()]);
         if port == PORT_FOLLOWS {
             out.extend_from_slice(&(cell.port as u16).to_le_bytes());
@@ -126,8 +131,8 @@ fn put_row(out: &mut Vec<u8>, endpoint: i64, (cell, amounts): (&Cell, &Amounts),
             out.push(cell.quarter);
         }
     }
-    out.extend_from_slice(&amounts.sent.to_le_bytes()[..AMOUNT_BYTES[usize::from(sent)].into()]);
-    out.extend_from_slice(&amounts.received.to_le_bytes()[..AMOUNT_BYTES[usize::from(received)].into()]);
+    out.extend_from_slice(&counters.sent.to_le_bytes()[..AMOUNT_BYTES[usize::from(sent)].into()]);
+    out.extend_from_slice(&counters.received.to_le_bytes()[..AMOUNT_BYTES[usize::from(received)].into()]);
     head
 }
 
@@ -146,25 +151,25 @@ const LENGTHS: [u8; 1 << CONNECTIONS_SHIFT] = {
     lengths
 };
 
-/// Reads what [`pack`] made: the rows of those talkers and endpoints that are wanted. `None` when it is damaged.
+/// Reads what [`pack`] made: the rows of those contexts and endpoints that are wanted. `None` when it is damaged.
 pub(super) fn unpack(
     bytes: &[u8],
-    wanted_talker: impl Fn(i64) -> bool,
+    wanted_context: impl Fn(i64) -> bool,
     wanted_endpoint: impl Fn(i64) -> bool,
-    mut row: impl FnMut(Cell, Amounts),
+    mut row: impl FnMut(Cell, Counters),
 ) -> Option<()> {
     let kept = Kept::of(bytes)?;
     let mut rest = &bytes[1..];
-    let mut talker = 0_i64;
+    let mut context = 0_i64;
     for _ in 0..take(&mut rest)? {
-        talker = talker.wrapping_add(take(&mut rest)? as i64);
+        context = context.wrapping_add(take(&mut rest)? as i64);
         let rows = usize::try_from(take(&mut rest)?).ok()?;
         let length = usize::try_from(take(&mut rest)?).ok()?;
         let (heads, after) = rest.split_at_checked(rows.checked_mul(2)?)?;
         rest = after.get(length..)?;
-        if wanted_talker(talker) {
+        if wanted_context(context) {
             // What is behind the group may be read, and is masked out.
-            unpack_group(heads, (after, length), (talker, kept), &wanted_endpoint, &mut row)?;
+            unpack_group(heads, (after, length), (context, kept), &wanted_endpoint, &mut row)?;
         }
     }
     rest.is_empty().then_some(())
@@ -174,9 +179,9 @@ pub(super) fn unpack(
 fn unpack_group(
     heads: &[u8],
     (bytes, end): (&[u8], usize),
-    (talker, kept): (i64, Kept),
+    (context, kept): (i64, Kept),
     wanted_endpoint: &impl Fn(i64) -> bool,
-    row: &mut impl FnMut(Cell, Amounts),
+    row: &mut impl FnMut(Cell, Counters),
 ) -> Option<()> {
     let short_ports = kept.short_ports();
     let local_bytes = if kept.local_port { 2 } else { 0 };
@@ -203,10 +208,10 @@ fn unpack_group(
         if !wanted_endpoint(endpoint) {
             continue;
         }
-        let mut cell = Cell { talker, endpoint, ..Cell::default() };
+        let mut cell = Cell { context, endpoint, ..Cell::default() };
         let connections = if wide {
-            cell.port = word(bytes, at + 8) as i32;
-            cell.local_port = word(bytes, at + 12) as i32;
+            cell.port = port_of(word(bytes, at + 8) as u32);
+            cell.local_port = port_of(word(bytes, at + 12) as u32);
             cell.quarter = word(bytes, at + 24) as u8;
             word(bytes, at + 16)
         } else {
@@ -218,7 +223,7 @@ fn unpack_group(
             } else {
                 cell.port = short_ports[usize::from(short)];
             }
-            cell.local_port = (numbers & mask(local_bytes)) as i32;
+            cell.local_port = (numbers & mask(local_bytes)) as Port;
             cell.quarter = (numbers >> (8 * local_bytes) & mask(quarter_bytes)) as u8;
             (head >> CONNECTIONS_SHIFT).into()
         };
@@ -226,7 +231,7 @@ fn unpack_group(
         let at = next - sent - received;
         let sent = word(bytes, at) & mask(sent);
         let received = word(bytes, next - received) & mask(received);
-        row(cell, Amounts { connections, sent, received });
+        row(cell, Counters { connections, sent, received });
     }
     (next == end).then_some(())
 }
@@ -299,35 +304,35 @@ mod tests {
 
     const ALL: Kept = Kept { port: true, local_port: true, quarter: true };
 
-    fn cell(talker: i64, endpoint: i64, port: i32, local_port: i32, quarter: u8) -> Cell {
-        Cell { talker, endpoint, port, local_port, quarter }
+    fn cell(context: i64, endpoint: i64, port: Port, local_port: Port, quarter: u8) -> Cell {
+        Cell { context, endpoint, port, local_port, quarter }
     }
 
     #[test]
     fn what_is_packed_comes_back_and_damage_is_noticed() {
-        let amounts = |connections, sent, received| Amounts { connections, sent, received };
+        let counters = |connections, sent, received| Counters { connections, sent, received };
         let rows = vec![
-            (cell(1, 7, -1, -1, 3), amounts(0, 0, 0)),
-            (cell(1, 9, 443, 65_535, 0), amounts(1, u64::MAX, 3)),
-            (cell(1, 9, 65_535, 0, 95), amounts(62, 127, 128)),
-            (cell(1, 9, 65_536, 0, 255), amounts(62, 127, 128)),
-            (cell(1, 1 << 30, 53, 1, 0), amounts(63, 1 << 48, (1 << 48) - 1)),
-            (cell(3, 0, 0, 0, 1), amounts(1, 0, 0)),
-            (cell(3, 0xff_ffff, 1000, 9, 1), amounts(u64::MAX, 1, 16_384)),
-            (cell(3, i64::MAX, 80, 9, 0), amounts(u64::MAX, 1, 16_384)),
-            (cell(i64::MAX, 2, 0, 40_000, 7), amounts(1 << 52, 1 << 40, 16_384)),
+            (cell(1, 7, -1, -1, 3), counters(0, 0, 0)),
+            (cell(1, 9, 443, 65_535, 0), counters(1, u64::MAX, 3)),
+            (cell(1, 9, 65_535, 0, 95), counters(62, 127, 128)),
+            (cell(1, 9, 65_536, 0, 255), counters(62, 127, 128)),
+            (cell(1, 1 << 30, 53, 1, 0), counters(63, 1 << 48, (1 << 48) - 1)),
+            (cell(3, 0, 0, 0, 1), counters(1, 0, 0)),
+            (cell(3, 0xff_ffff, 1000, 9, 1), counters(u64::MAX, 1, 16_384)),
+            (cell(3, i64::MAX, 80, 9, 0), counters(u64::MAX, 1, 16_384)),
+            (cell(i64::MAX, 2, 0, 40_000, 7), counters(1 << 52, 1 << 40, 16_384)),
         ];
         let packed = pack(&rows, ALL);
         assert_eq!(Kept::of(&packed), Some(ALL));
         let mut read = Vec::new();
-        unpack(&packed, |_| true, |_| true, |cell, amounts| read.push((cell, amounts))).unwrap();
+        unpack(&packed, |_| true, |_| true, |cell, counters| read.push((cell, counters))).unwrap();
         assert_eq!(read, rows);
         read.clear();
         unpack(
             &packed,
-            |talker| talker == 3,
+            |context| context == 3,
             |endpoint| endpoint != 0xff_ffff,
-            |cell, amounts| read.push((cell, amounts)),
+            |cell, counters| read.push((cell, counters)),
         )
         .unwrap();
         assert_eq!(read, [rows[5], rows[7]]);
@@ -343,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_takes_no_room() {
-        let row = |port, local_port, quarter| (cell(1, 2, port, local_port, quarter), Amounts::default());
+        let row = |port, local_port, quarter| (cell(1, 2, port, local_port, quarter), Counters::default());
         let mut lengths = Vec::new();
         for (kept, row) in [
             (Kept::default(), row(0, 0, 0)),
@@ -354,7 +359,7 @@ mod tests {
         ] {
             let packed = pack(&[row], kept);
             let mut read = Vec::new();
-            unpack(&packed, |_| true, |_| true, |cell, amounts| read.push((cell, amounts))).unwrap();
+            unpack(&packed, |_| true, |_| true, |cell, counters| read.push((cell, counters))).unwrap();
             assert_eq!((read, Kept::of(&packed)), (vec![row], Some(kept)));
             lengths.push(packed.len());
         }

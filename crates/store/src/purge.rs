@@ -142,24 +142,25 @@ fn purge(connection: &mut Connection, older_than: i64) -> rusqlite::Result<Purge
     if purged.records == 0 {
         return Ok(purged);
     }
-    let (mut talkers, mut endpoints) = (Used::new(connection, "talker")?, Used::new(connection, "endpoint")?);
+    let (mut contexts, mut endpoints) =
+        (Used::new(connection, "context")?, Used::new(connection, "endpoint")?);
     // Their rollups tell the same, sooner.
     for (used, parts) in [
-        (&mut talkers, Parts { talker: true, ..Parts::default() }),
+        (&mut contexts, Parts { context: true, ..Parts::default() }),
         (&mut endpoints, Parts { endpoint: true, ..Parts::default() }),
     ] {
         let never = AtomicBool::new(false);
         let adder = Adder::new(connection, &[i64::MIN, i64::MAX], (parts, Parts::default()), All, &never);
         for (key, _) in adder.add(LEVELS.len())? {
-            used.mark(if parts.talker { key.talker } else { key.endpoint });
+            used.mark(if parts.context { key.context } else { key.endpoint });
         }
     }
-    purged.orphans += talkers.delete_others(connection, "talker")?;
+    purged.orphans += contexts.delete_others(connection, "context")?;
     purged.orphans += endpoints.delete_others(connection, "endpoint")?;
     for sql in [
-        "DELETE FROM program WHERE id NOT IN (SELECT program FROM talker UNION SELECT parent FROM talker UNION \
-         SELECT grandparent FROM talker)",
-        "DELETE FROM cgroup WHERE id NOT IN (SELECT cgroup FROM talker)",
+        "DELETE FROM program WHERE id NOT IN (SELECT program FROM context UNION SELECT parent FROM context UNION \
+         SELECT grandparent FROM context)",
+        "DELETE FROM cgroup WHERE id NOT IN (SELECT cgroup FROM context)",
         "DELETE FROM domain WHERE id NOT IN (SELECT domain FROM endpoint)",
         "DELETE FROM country WHERE id NOT IN (SELECT country FROM endpoint)",
         "DELETE FROM network WHERE id NOT IN (SELECT network FROM endpoint)",

@@ -19,7 +19,7 @@ impl Range {
     }
 }
 
-/// In which order the rows come. Amounts: largest first; a dimension: smallest first.
+/// In which order the rows come. Counters: largest first; a dimension: smallest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// By bytes, sent and received together; then by connections.

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,11 +17,12 @@ use super::{
     answer,
     dimension::{Dimension, Filter, Kind, Value},
     error::StoreError,
+    intern::address_of,
     query::{Query, Range},
     schema::{self, Found, MIGRATIONS, failed},
     writer::loss_kind,
 };
-use model::{Amounts, Loss, Sha256};
+use model::{Counters, Loss, Sha256};
 
 /// How long to wait for a lock; the writer holds one only for an instant.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub struct Row {
     /// The values of the dimensions, in the order of the query's `group_by`.
     pub values: Vec<Value>,
     /// The sum of the records.
-    pub amounts: Amounts,
+    pub counters: Counters,
 }
 
 /// Reads the log, changing nothing.
@@ -120,7 +120,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::query`].
-    pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Amounts), StoreError> {
+    pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Counters), StoreError> {
         self.read(|connection| answer::rows(connection, query, &self.interrupted))
     }
 
@@ -129,7 +129,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::query`].
-    pub fn series(&self, filters: &[Filter], edges: &[i64]) -> Result<Vec<Amounts>, StoreError> {
+    pub fn series(&self, filters: &[Filter], edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
         self.read(|connection| answer::series(connection, (filters, edges), &self.interrupted))
     }
 
@@ -197,13 +197,7 @@ pub(super) fn value(dimension: Dimension, stored: ValueRef<'_>) -> Value {
         (_, ValueRef::Null) => Value::None,
         (_, ValueRef::Integer(number)) => Value::Integer(number),
         (Kind::Address, ValueRef::Blob(bytes)) => {
-            if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
-                Value::Address(Ipv4Addr::from(octets).into())
-            } else if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
-                Value::Address(Ipv6Addr::from(octets).into())
-            } else {
-                Value::Bytes(bytes.to_vec())
-            }
+            address_of(bytes).map_or_else(|| Value::Bytes(bytes.to_vec()), Value::Address)
         }
         (Kind::Sha256, ValueRef::Blob(bytes)) => match bytes.try_into() {
             Ok(digest) => Value::Sha256(Sha256(digest)),

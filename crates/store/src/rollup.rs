@@ -20,7 +20,7 @@ use super::{
     sums::{Key, Parts},
     writer::Writer,
 };
-use model::Amounts;
+use model::Counters;
 
 /// Seconds of a quarter of an hour.
 const QUARTER: i64 = 900;
@@ -41,7 +41,7 @@ pub(super) struct Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alone {
     Quarter,
-    Talker,
+    ProcessContext,
     Endpoint,
     Port,
     LocalPort,
@@ -56,7 +56,7 @@ pub(super) const LEVELS: [Level; 3] = [
         detailed: true,
         alone: &[
             (Alone::Quarter, "quarters_day"),
-            (Alone::Talker, "talkers_day"),
+            (Alone::ProcessContext, "contexts_day"),
             (Alone::Endpoint, "endpoints_day"),
             (Alone::Port, "ports_day"),
         ],
@@ -66,7 +66,7 @@ pub(super) const LEVELS: [Level; 3] = [
         table: "rollup_four_weeks",
         detailed: false,
         alone: &[
-            (Alone::Talker, "talkers_four_weeks"),
+            (Alone::ProcessContext, "contexts_four_weeks"),
             (Alone::Endpoint, "endpoints_four_weeks"),
             (Alone::Port, "ports_four_weeks"),
             (Alone::LocalPort, "local_ports_four_weeks"),
@@ -83,7 +83,7 @@ const MISSING: [usize; 3] = [DAYS, QUARTERS, 2];
 
 /// A bucket with more different cells than this is not rolled up, so that doing it takes no more than some 50 MB; its
 /// smaller ones are.
-pub(super) const MOST_CELLS: usize = 400_000;
+pub(super) const MAX_CELLS: usize = 400_000;
 
 /// Seeks of one step of [`Writer::catch_up`], at some microseconds each.
 const SEEKS: usize = 2000;
@@ -156,7 +156,7 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
             Err(error) => Err(error),
         }
     };
-    let (nothing, both) = (Parts::default(), Parts { talker: true, endpoint: true, ..Parts::default() });
+    let (nothing, both) = (Parts::default(), Parts { context: true, endpoint: true, ..Parts::default() });
     // Without local ports there are fewer.
     let mut kept = Kept { port: true, local_port: level.detailed, quarter: level.units() > 1 };
     let mut traffic = cells(both, kept)?;
@@ -165,8 +165,8 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
         traffic = cells(both, kept)?;
     }
     let Some(traffic) = traffic.filter(|cells| !cells.is_empty()) else { return Ok(()) };
-    let mut total = Amounts::default();
-    traffic.iter().for_each(|(_, amounts)| total += *amounts);
+    let mut total = Counters::default();
+    traffic.iter().for_each(|(_, counters)| total += *counters);
     let table = level.table;
     let sql = format!(
         "INSERT OR REPLACE INTO {table} (start, connections, sent, received, traffic) VALUES (?1, ?2, ?3, ?4, ?5)"
@@ -185,7 +185,7 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
         let none = Kept::default();
         let (parts, kept) = match alone {
             Alone::Quarter => (nothing, Kept { quarter: true, ..none }),
-            Alone::Talker => (Parts { talker: true, ..nothing }, none),
+            Alone::ProcessContext => (Parts { context: true, ..nothing }, none),
             Alone::Endpoint => (Parts { endpoint: true, ..nothing }, none),
             Alone::Port => (nothing, Kept { port: true, ..none }),
             Alone::LocalPort => (nothing, Kept { local_port: true, ..none }),
@@ -203,13 +203,13 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
     Ok(())
 }
 
-fn sorted(sums: Vec<(Key, Amounts)>, kept: Kept) -> Vec<(Cell, Amounts)> {
-    let cell = |Key { talker, endpoint, port, local_port, time }| {
+fn sorted(sums: Vec<(Key, Counters)>, kept: Kept) -> Vec<(Cell, Counters)> {
+    let cell = |Key { context, endpoint, port, local_port, time }| {
         let quarter = if kept.quarter { time as u8 } else { 0 };
-        Cell { talker, endpoint, port, local_port, quarter }
+        Cell { context, endpoint, port, local_port, quarter }
     };
-    let mut cells: Vec<(Cell, Amounts)> =
-        sums.into_iter().map(|(key, amounts)| (cell(key), amounts)).collect();
+    let mut cells: Vec<(Cell, Counters)> =
+        sums.into_iter().map(|(key, counters)| (cell(key), counters)).collect();
     cells.sort_unstable_by_key(|(cell, _)| *cell);
     cells
 }

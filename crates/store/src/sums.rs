@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 
-use model::Amounts;
+use model::{Counters, Port};
 
 /// What a record is told apart by; what nobody asks for stays 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
-    pub talker: i64,
+    pub context: i64,
     pub endpoint: i64,
     /// The end of the window, or the number of the piece of time.
     pub time: i64,
-    pub port: i32,
-    pub local_port: i32,
+    pub port: Port,
+    pub local_port: Port,
 }
 
 /// Which parts of the key a question looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts {
-    pub talker: bool,
+    pub context: bool,
     pub endpoint: bool,
     pub time: bool,
     pub port: bool,
@@ -29,7 +29,7 @@ impl Parts {
     /// What these and others look at.
     pub fn and(self, other: Self) -> Self {
         Self {
-            talker: self.talker || other.talker,
+            context: self.context || other.context,
             endpoint: self.endpoint || other.endpoint,
             time: self.time || other.time,
             port: self.port || other.port,
@@ -40,19 +40,19 @@ impl Parts {
     /// The number of a key, where it is one of these.
     #[inline]
     fn only(self, key: &Key) -> Option<i64> {
-        match (self.talker, self.endpoint, self.time, self.port, self.local_port) {
-            (true, false, false, false, false) => Some(key.talker),
+        match (self.context, self.endpoint, self.time, self.port, self.local_port) {
+            (true, false, false, false, false) => Some(key.context),
             (false, true, false, false, false) => Some(key.endpoint),
             (false, false, true, false, false) => Some(key.time),
             (false, false, false, true, false) => Some(key.port.into()),
-            (false, false, false, false, true) => Some(key.local_port.into()),
+            (false, false, false, false, true) => Some(key.local_port),
             _ => None,
         }
     }
 
     fn of(self, key: Key) -> Key {
         Key {
-            talker: if self.talker { key.talker } else { 0 },
+            context: if self.context { key.context } else { 0 },
             endpoint: if self.endpoint { key.endpoint } else { 0 },
             time: if self.time { key.time } else { 0 },
             port: if self.port { key.port } else { 0 },
@@ -68,41 +68,41 @@ pub(super) struct Sums {
     pub parts: Parts,
     keys: Vec<Key>,
     /// Of each key; apart from the keys, so that more of them are at hand.
-    amounts: Vec<Amounts>,
+    counters: Vec<Counters>,
     /// Where there is only one part: by its number the place in `keys`, and 1. Most questions are of this kind, and a
     /// hash for each cell would take longer than all else.
     places: Vec<u32>,
     /// Of all other keys the place in `keys`.
     others: HashMap<Key, u32, foldhash::fast::FixedState>,
     /// The key that came last and its sum: neighbours are often alike.
-    last: Option<(Key, Amounts)>,
+    last: Option<(Key, Counters)>,
 }
 
 impl Sums {
     /// Numbers up to this have a place in a table.
-    const MOST_PLACES: usize = 1 << 20;
+    const MAX_PLACES: usize = 1 << 20;
 
     pub fn by(parts: Parts) -> Self {
         Self { parts, ..Self::default() }
     }
 
     #[inline]
-    pub fn add(&mut self, key: Key, amounts: Amounts) {
+    pub fn add(&mut self, key: Key, counters: Counters) {
         let key = self.parts.of(key);
         match &mut self.last {
-            Some((last, sum)) if *last == key => *sum += amounts,
+            Some((last, sum)) if *last == key => *sum += counters,
             last => {
-                if let Some((key, amounts)) = last.replace((key, amounts)) {
-                    self.add_row(key, amounts);
+                if let Some((key, counters)) = last.replace((key, counters)) {
+                    self.add_row(key, counters);
                 }
             }
         }
     }
 
-    fn add_row(&mut self, key: Key, amounts: Amounts) {
+    fn add_row(&mut self, key: Key, counters: Counters) {
         let next = self.keys.len() as u32;
         let place = match self.parts.only(&key).and_then(|number| usize::try_from(number).ok()) {
-            Some(number) if number < Self::MOST_PLACES => {
+            Some(number) if number < Self::MAX_PLACES => {
                 if self.places.len() <= number {
                     self.places.resize((number + 1).next_power_of_two(), 0);
                 }
@@ -114,11 +114,11 @@ impl Sums {
             }
             _ => *self.others.entry(key).or_insert(next),
         };
-        match self.amounts.get_mut(place as usize) {
-            Some(sum) => *sum += amounts,
+        match self.counters.get_mut(place as usize) {
+            Some(sum) => *sum += counters,
             None => {
                 self.keys.push(key);
-                self.amounts.push(amounts);
+                self.counters.push(counters);
             }
         }
     }
@@ -129,11 +129,11 @@ impl Sums {
     }
 
     /// The sums, in no order; there are none afterwards.
-    pub fn take(&mut self) -> Vec<(Key, Amounts)> {
-        if let Some((key, amounts)) = self.last.take() {
-            self.add_row(key, amounts);
+    pub fn take(&mut self) -> Vec<(Key, Counters)> {
+        if let Some((key, counters)) = self.last.take() {
+            self.add_row(key, counters);
         }
-        let Self { keys, amounts, .. } = std::mem::replace(self, Self::by(self.parts));
-        keys.into_iter().zip(amounts).collect()
+        let Self { keys, counters, .. } = std::mem::replace(self, Self::by(self.parts));
+        keys.into_iter().zip(counters).collect()
     }
 }

@@ -84,7 +84,7 @@ impl Writer {
             interner: Interner::default(),
             last,
             catch_up: CatchUp::default(),
-            most_cells: rollup::MOST_CELLS,
+            most_cells: rollup::MAX_CELLS,
         })
     }
 
@@ -138,22 +138,22 @@ fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Windo
         .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM record WHERE time = ?1")?
         .query_row([window.time], |row| row.get(0))?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO record (time, sequence, talker, endpoint, local_port, remote_port, connections, sent, \
+        "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, connections, sent, \
          received) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for (sequence, record) in (first..).zip(&window.records) {
-        let talker = interner.talker(transaction, &record.talker)?;
-        let endpoint = interner.endpoint(transaction, &record.peer, &record.location)?;
+        let context = interner.context(transaction, &record.context)?;
+        let endpoint = interner.endpoint(transaction, &record.tuple, &record.geo)?;
         insert.execute(params![
             window.time,
             sequence,
-            talker,
+            context,
             endpoint,
-            record.peer.local_port,
-            record.peer.remote_port,
-            amount(record.amounts.connections),
-            amount(record.amounts.sent),
-            amount(record.amounts.received),
+            record.tuple.local_port,
+            record.tuple.remote_port,
+            amount(record.counters.connections),
+            amount(record.counters.sent),
+            amount(record.counters.received),
         ])?;
     }
     let mut insert =

@@ -12,7 +12,7 @@ use ureq::{
 use model::Sha256;
 
 /// Bytes of an answer.
-const MOST_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: u64 = 1 << 20;
 /// How long a request may take; one with a file.
 const PATIENCE: Duration = Duration::from_secs(60);
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
@@ -152,7 +152,7 @@ fn read(mut answer: Response<Body>, meaning: impl Fn(&Value) -> Option<Answer>) 
         500..=599 => return Answer::Later(format!("the server has trouble ({status})")),
         _ => return Answer::Nonsense(format!("the answer {status}")),
     }
-    let body = match answer.body_mut().with_config().limit(MOST_ANSWER).read_to_vec() {
+    let body = match answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec() {
         Ok(body) => body,
         Err(error) => return failed(error),
     };

@@ -23,12 +23,12 @@ use super::client::{Answer, Client, Stats};
 use model::Sha256;
 
 /// The largest file that is sent: the API's limit for its simple way.
-const MOST_UPLOAD: u64 = 32 * 1024 * 1024;
+const MAX_UPLOAD: u64 = 32 * 1024 * 1024;
 /// Pause after a failure, twice as long each time.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 /// Tries of one digest whose answer makes no sense.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// How VirusTotal is asked (section `[virustotal]` of the configuration).
 #[derive(Clone, Serialize, Deserialize)]
@@ -265,7 +265,7 @@ impl Worker {
                 }
                 Answer::Nonsense(why) => {
                     tries += 1;
-                    if tries >= MOST_TRIES {
+                    if tries >= MAX_TRIES {
                         return Err(why);
                     }
                     self.backoff = (self.backoff * 2).clamp(SHORTEST_BACKOFF, LONGEST_BACKOFF);
@@ -306,7 +306,7 @@ impl Worker {
 /// The bytes that were hashed, and no others.
 fn read_whole(file: &File, digest: Sha256) -> Result<Vec<u8>, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
-    if size > MOST_UPLOAD {
+    if size > MAX_UPLOAD {
         return Err(format!("{size} bytes are more than 32 MiB"));
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];

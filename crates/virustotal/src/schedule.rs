@@ -14,8 +14,8 @@ use known_programs::KnownPrograms;
 use model::Sha256;
 
 /// Files that are kept open to be sent, and files that are being hashed.
-const MOST_FILES: usize = 64;
-const MOST_CANDIDATES: usize = 256;
+const MAX_FILES: usize = 64;
+const MAX_CANDIDATES: usize = 256;
 /// A digest whose answer made no sense is asked about again after this.
 const AFTER_NONSENSE: Duration = Duration::from_secs(3600);
 
@@ -56,7 +56,7 @@ impl Lookups {
     /// An executable that is hashed now: perhaps it is to be sent.
     pub fn keep(&mut self, id: u32, file: &File) {
         if self.upload
-            && self.candidates.len() < MOST_CANDIDATES
+            && self.candidates.len() < MAX_CANDIDATES
             && let Ok(file) = file.try_clone()
         {
             self.candidates.insert(id, file);
@@ -68,7 +68,7 @@ impl Lookups {
         let (Some(file), Some(digest)) = (self.candidates.remove(&id), digest) else { return };
         self.files.retain(|(other, _)| *other != digest);
         self.files.push_back((digest, file));
-        if self.files.len() > MOST_FILES {
+        if self.files.len() > MAX_FILES {
             // First of all those of programs that never talked.
             let victim = self.files.iter().position(|(digest, _)| !known.has_digest(*digest)).unwrap_or(0);
             self.files.remove(victim);

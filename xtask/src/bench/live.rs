@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 5000;
 /// Each connection moves something once in this time.
 const ROUND: Duration = Duration::from_millis(500);
 /// Limits: percent of a core, milliseconds.
-const MOST_CPU: f64 = 5.0;
+const MAX_CPU: f64 = 5.0;
 const LONGEST_FRAME: f64 = 60.0;
 /// Columns and lines of the terminals.
 const SIZES: [(u16, u16); 2] = [(80, 24), (300, 90)];
@@ -57,7 +57,7 @@ pub fn top(binary: &Path, seconds: u64) -> anyhow::Result<Vec<Value>> {
         let (frames, longest) = terminal.quit()?;
         let name = format!("top with {CONNECTIONS} live connections, {columns}x{lines}");
         results.push(json!({
-            "name": name, "unit": "% of a core", "with": used, "limit": MOST_CPU, "within": used <= MOST_CPU,
+            "name": name, "unit": "% of a core", "with": used, "limit": MAX_CPU, "within": used <= MAX_CPU,
         }));
         results.push(json!({
             "name": format!("the longest of {frames} frames, {columns}x{lines}"), "unit": "ms", "with": longest,

@@ -1,25 +1,25 @@
-//! Talkers by the short ids under which the recorder knows them.
+//! ContextIds by the short ids under which the recorder knows them.
 
 use std::{collections::HashMap, path::Path, time::Instant};
 
 use identity::{Ancestry, Container, ContainerNames, Executables, place};
-use model::{Bytes, Place, Program, Talker};
+use model::{Bytes, CgroupInfo, ProcessContext, Program};
 
-/// Talkers that are known at a time; with more, all get new ids.
-const MOST_TALKERS: usize = 8192;
+/// ContextIds that are known at a time; with more, all get new ids.
+const MAX_TALKERS: usize = 8192;
 /// Bytes of their paths, names and command lines, which both the monitor and the recorder keep; compilers alone have
 /// command lines of 4 KiB.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Something that the recorder has to be told before the traffic.
 pub enum Introduction {
-    /// A talker, and the ids of its executables.
-    Talker(u32, Box<Talker>, [Option<u32>; 3]),
+    /// A context, and the ids of its executables.
+    ProcessContext(u32, Box<ProcessContext>, [Option<u32>; 3]),
     /// Everything before this id is forgotten.
     Forget(u32),
 }
 
-/// What makes two flows' talkers the same.
+/// What makes two flows' contexts the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     programs: [Program; 3],
@@ -31,20 +31,20 @@ struct Key {
 }
 
 /// The table behind the ids.
-pub struct Talkers {
+pub struct ContextIds {
     containers: ContainerNames,
-    talkers: HashMap<Key, u32>,
+    contexts: HashMap<Key, u32>,
     bytes: usize,
     next: u32,
 }
 
-impl Talkers {
+impl ContextIds {
     /// Nobody has talked. Names of containers are looked for below `root`.
     pub fn new(root: &Path) -> Self {
-        Self { containers: ContainerNames::new(root), talkers: HashMap::new(), bytes: 0, next: 0 }
+        Self { containers: ContainerNames::new(root), contexts: HashMap::new(), bytes: 0, next: 0 }
     }
 
-    /// The id of a talker, and what the recorder has to be told first.
+    /// The id of a context, and what the recorder has to be told first.
     pub fn id(
         &mut self,
         ancestry: &Ancestry,
@@ -60,32 +60,38 @@ impl Talkers {
         };
         let programs = programs.map(|running| running.program.clone());
         let key = Key { programs, executables, uid, network_namespace, cgroup };
-        if let Some(id) = self.talkers.get(&key) {
+        if let Some(id) = self.contexts.get(&key) {
             return *id;
         }
         let bytes = |program: &Program| program.path.len() + program.name.len() + program.command_line.len();
         self.bytes += key.programs.iter().map(bytes).sum::<usize>();
-        if self.talkers.len() >= MOST_TALKERS || self.bytes > MOST_BYTES {
-            self.talkers.clear();
+        if self.contexts.len() >= MAX_TALKERS || self.bytes > MAX_BYTES {
+            self.contexts.clear();
             self.bytes = 0;
             introductions.push(Introduction::Forget(self.next));
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let [program, parent, grandparent] = key.programs.clone();
-        let talker =
-            Talker { program, parent, grandparent, uid, network_namespace, place: self.place(&key.cgroup) };
-        introductions.push(Introduction::Talker(id, Box::new(talker), executables));
-        self.talkers.insert(key, id);
+        let context = ProcessContext {
+            program,
+            parent,
+            grandparent,
+            uid,
+            network_namespace,
+            cgroup: self.cgroup_info(&key.cgroup),
+        };
+        introductions.push(Introduction::ProcessContext(id, Box::new(context), executables));
+        self.contexts.insert(key, id);
         id
     }
 
-    fn place(&mut self, cgroup: &Bytes) -> Place {
+    fn cgroup_info(&mut self, cgroup: &Bytes) -> CgroupInfo {
         let found = place(cgroup);
         let containers = &mut self.containers;
         let label = |container: Container| container.label(containers.name(&container).as_deref());
         let container = found.container.map(label).unwrap_or_default();
-        Place { cgroup: cgroup.clone(), unit: found.unit, container, app: found.app }
+        CgroupInfo { path: cgroup.clone(), unit: found.unit, container, app: found.app }
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
 
     #[test]
     fn talkers_with_long_command_lines_are_forgotten_before_they_fill_the_memory() {
-        let mut talkers = Talkers::new(Path::new("/"));
+        let mut contexts = ContextIds::new(Path::new("/"));
         let mut forgotten = 0;
         for number in 0..4096_u32 {
             let mut running = Running::default();
@@ -106,15 +112,15 @@ mod tests {
             running.program.name = number.to_string().into();
             let ancestry = Ancestry { process: Rc::new(running), ..Ancestry::default() };
             let mut introductions = Vec::new();
-            let id = talkers.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions);
+            let id = contexts.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions);
             assert_eq!(id, number);
-            assert!(matches!(introductions.last(), Some(Introduction::Talker(..))));
+            assert!(matches!(introductions.last(), Some(Introduction::ProcessContext(..))));
             forgotten += introductions.len() - 1;
             introductions.clear();
-            assert_eq!(talkers.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions), id);
+            assert_eq!(contexts.id(&ancestry, None, (0, 0, Bytes::new()), &mut introductions), id);
             assert!(introductions.is_empty());
         }
         assert_eq!(forgotten, 4);
-        assert!(talkers.talkers.len() < 1100);
+        assert!(contexts.contexts.len() < 1100);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{MOST_WAITING_MESSAGES, Monitor};
+use super::{MAX_WAITING_MESSAGES, Monitor};
 use crate::{error::MonitorError, messages::ToRecorder};
 use identity::{Executables, Outgoing, digests::FileState};
 
@@ -17,7 +17,7 @@ const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
 impl Monitor {
     /// Takes executed files over from the threads that watch them.
     pub(super) fn collect_executables(&mut self) -> Result<(), MonitorError> {
-        let room = MOST_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
+        let room = MAX_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
         if let Some(executables) = &mut self.executables {
             executables.collect(room, Instant::now());
         }

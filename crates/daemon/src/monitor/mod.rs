@@ -18,18 +18,18 @@ use super::{
     host::{block_signals, give_back_memory, is_terminal, lock_pid_file, raise_descriptor_limit, share_heap},
     messages::{ToMonitor, ToRecorder},
     monitor::{
-        contexts::{Introduction, Talkers},
+        contexts::{ContextIds, Introduction},
         name_sources::Listening,
         notifiers::Notifiers,
         recorder_link::Recorder,
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, Drained, Event, FlowDelta, Function, Thoroughness};
+use capture::{self, Capture, DrainMode, Drained, Event, FlowDelta, Function};
 use config::{Config, layout::Layout};
 use identity::{Ancestry, Cgroups, Executables, Processes};
 use ipc::Received;
-use model::{Amounts, Connection, Flow, Loss, LossKind, Peer, ProcessEvent, ProcessId};
+use model::{Counters, Flow, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
 
 mod contexts;
 mod executables;
@@ -45,11 +45,11 @@ const TICK: Duration = Duration::from_millis(500);
 /// Time between two drains at least, however fast the ring fills: each reads the whole flow table.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
 /// Drains that may fail one after the other.
-const MOST_FAILED_DRAINS: u32 = 20;
+const MAX_FAILED_DRAINS: u32 = 20;
 /// Flows in one message.
 const FLOWS_A_MESSAGE: usize = 256;
 /// Messages that may wait for the recorder before no more executables are taken from fanotify, which has room for all.
-const MOST_WAITING_MESSAGES: usize = 1024;
+const MAX_WAITING_MESSAGES: usize = 1024;
 
 /// Records until SIGTERM or SIGINT. `started` is called once everything is attached.
 ///
@@ -125,7 +125,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         listening,
         every_exe: config.monitor.every_exe,
         cgroups,
-        talkers: Talkers::new(Path::new("/")),
+        contexts: ContextIds::new(Path::new("/")),
         recorder,
         notifiers: config.notifications.desktop.then(Notifiers::new),
         terminals,
@@ -144,10 +144,10 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
 /// The record of a program that was executed (`monitor.every_exe`).
 fn execution(event: &ProcessEvent) -> FlowDelta {
     FlowDelta {
-        connection: Connection { process: event.id, uid: event.uid, ..Connection::default() },
+        id: FlowId { process: event.id, uid: event.uid, ..FlowId::default() },
         cgroup: event.cgroup,
-        peer: Peer { local_port: -1, remote_port: -1, ..Peer::default() },
-        amounts: Amounts::default(),
+        tuple: FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() },
+        counters: Counters::default(),
     }
 }
 
@@ -160,7 +160,7 @@ struct Monitor {
     /// Whether each executed program is a record.
     every_exe: bool,
     cgroups: Cgroups,
-    talkers: Talkers,
+    contexts: ContextIds,
     recorder: Recorder,
     /// `None` when no desktop user is to be notified.
     notifiers: Option<Notifiers>,
@@ -198,7 +198,7 @@ impl Monitor {
                 ),
                 PollFd::new(self.capture.heard_fd(), PollFlags::POLLIN),
             ];
-            if self.recorder.waiting.len() >= MOST_WAITING_MESSAGES {
+            if self.recorder.waiting.len() >= MAX_WAITING_MESSAGES {
                 // They stay where they are until there is room.
                 ready[3].set_events(PollFlags::empty());
             }
@@ -241,7 +241,7 @@ impl Monitor {
                         self.recorder.tell(&ToRecorder::Problem(text), None)?;
                     }
                 }
-                let hurry = self.drain(if sample { Thoroughness::Sockets } else { Thoroughness::Usual })?;
+                let hurry = self.drain(if sample { DrainMode::Sockets } else { DrainMode::Usual })?;
                 give_back_memory(&mut self.gave_back);
                 earliest = Instant::now() + SHORTEST_PAUSE;
                 next = if hurry { earliest } else { now + TICK };
@@ -296,21 +296,21 @@ impl Monitor {
             return ended;
         }
         // Whatever went wrong, what the recorder has is written.
-        self.drain(Thoroughness::Last)?;
+        self.drain(DrainMode::Last)?;
         self.await_executables()?;
         self.recorder.end()?;
         ended
     }
 
     /// Returns whether the next one should come soon.
-    fn drain(&mut self, thoroughness: Thoroughness) -> Result<bool, MonitorError> {
-        if thoroughness != Thoroughness::Usual {
+    fn drain(&mut self, thoroughness: DrainMode) -> Result<bool, MonitorError> {
+        if thoroughness != DrainMode::Usual {
             self.sampled = Instant::now();
         }
         let drained = match self.capture.drain(thoroughness) {
             Ok(drained) => drained,
             // Nothing is lost by that: the next drain brings it.
-            Err(error) if self.failed_drains < MOST_FAILED_DRAINS => {
+            Err(error) if self.failed_drains < MAX_FAILED_DRAINS => {
                 self.failed_drains += 1;
                 let text = format!("{}. It is tried again.", model::error_chain(&error));
                 self.recorder.tell(&ToRecorder::Problem(text), None)?;
@@ -380,8 +380,8 @@ impl Monitor {
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
     fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
-        let mut moved = drained.flows.iter().filter(|flow| flow.amounts != Amounts::default());
-        let unknown = moved.any(|flow| self.processes.get(flow.connection.process).is_none())
+        let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
+        let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
         if unknown && self.resynced.is_none_or(|last| last.elapsed() > Duration::from_secs(1)) {
             self.resynced = Some(Instant::now());
@@ -394,7 +394,7 @@ impl Monitor {
         let mut heard = self.capture.hear()?;
         while !heard.is_empty() {
             let rest = heard.split_off(Listening::fitting(&heard));
-            self.recorder.tell(&ToRecorder::Heard(std::mem::replace(&mut heard, rest)), None)?;
+            self.recorder.tell(&ToRecorder::NameObservation(std::mem::replace(&mut heard, rest)), None)?;
         }
         Ok(())
     }
@@ -420,32 +420,26 @@ impl Monitor {
         let mut batch = Vec::new();
         let mut introductions = Vec::new();
         for flow in flows {
-            let process = self.processes.get(flow.connection.process);
-            if process.is_none() && flow.connection.ended && flow.amounts == Amounts::default() {
+            let process = self.processes.get(flow.id.process);
+            if process.is_none() && flow.id.ended && flow.counters == Counters::default() {
                 continue; // long after the end of its process
             }
             let ancestry = process.map_or(&nobody, |process| &process.ancestry);
-            let place =
-                (flow.connection.uid, flow.connection.network_namespace, self.cgroups.path(flow.cgroup));
-            let id = self.talkers.id(ancestry, self.executables.as_mut(), place, &mut introductions);
+            let place = (flow.id.uid, flow.id.network_namespace, self.cgroups.path(flow.cgroup));
+            let id = self.contexts.id(ancestry, self.executables.as_mut(), place, &mut introductions);
             for introduction in introductions.drain(..) {
                 if !batch.is_empty() && matches!(introduction, Introduction::Forget(..)) {
                     self.recorder.tell(&message(std::mem::take(&mut batch)), None)?;
                 }
                 let introduction = match introduction {
-                    Introduction::Talker(id, talker, executables) => {
-                        ToRecorder::Talker { id, talker, executables }
+                    Introduction::ProcessContext(id, context, executables) => {
+                        ToRecorder::ProcessContext { id, context, executables }
                     }
-                    Introduction::Forget(id) => ToRecorder::ForgetTalkers(id),
+                    Introduction::Forget(id) => ToRecorder::ForgetContexts(id),
                 };
                 self.recorder.tell(&introduction, None)?;
             }
-            batch.push(Flow {
-                talker: id,
-                connection: flow.connection,
-                peer: flow.peer.clone(),
-                amounts: flow.amounts,
-            });
+            batch.push(Flow { context: id, id: flow.id, tuple: flow.tuple.clone(), counters: flow.counters });
             if batch.len() == FLOWS_A_MESSAGE {
                 self.recorder.tell(&message(std::mem::take(&mut batch)), None)?;
             }

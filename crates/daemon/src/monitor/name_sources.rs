@@ -4,12 +4,12 @@ use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
 
 use crate::resolved::Connecting;
 use identity::Libraries;
-use model::{Heard, ProcessEvent, Said};
+use model::{NameObservation, ObservedPayload, ProcessEvent};
 
 /// Libraries that wait for the recorder to find their functions.
-const MOST_LIBRARIES: usize = 64;
+const MAX_LIBRARIES: usize = 64;
 /// Bytes of what was heard in one message.
-const MOST_BYTES: usize = 32 * 1024;
+const MAX_BYTES: usize = 32 * 1024;
 /// Of one thing that was heard, besides what was said.
 const HEAD_BYTES: usize = 96;
 
@@ -49,7 +49,7 @@ impl Listening {
             found.push((self.next, copy.into()));
             self.found.push_back((self.next, is_ours, file));
             self.next += 1;
-            if self.found.len() > MOST_LIBRARIES {
+            if self.found.len() > MAX_LIBRARIES {
                 self.found.pop_front();
             }
         }
@@ -63,15 +63,15 @@ impl Listening {
     }
 
     /// How many of these fit into one message.
-    pub fn fitting(heard: &[Heard]) -> usize {
+    pub fn fitting(heard: &[NameObservation]) -> usize {
         let mut bytes = 0;
         let fit = heard.iter().take_while(|heard| {
             bytes += HEAD_BYTES
-                + match &heard.said {
-                    Said::Sent(said, _) | Said::Received(said, _) => said.len(),
-                    Said::Asked(name, addresses) => name.len() + addresses.len() * 17,
+                + match &heard.payload {
+                    ObservedPayload::Sent(said, _) | ObservedPayload::Received(said, _) => said.len(),
+                    ObservedPayload::Resolved(name, addresses) => name.len() + addresses.len() * 17,
                 };
-            bytes <= MOST_BYTES
+            bytes <= MAX_BYTES
         });
         fit.count().max(1)
     }

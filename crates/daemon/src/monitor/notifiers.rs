@@ -24,9 +24,9 @@ const RUN_USER_VARIABLE: &str = "PICOSNITCH_RUN_USER";
 /// Time between two looks for sessions.
 const LOOK: Duration = Duration::from_secs(2);
 /// Sessions at a time.
-const MOST_SESSIONS: usize = 32;
+const MAX_SESSIONS: usize = 32;
 /// Notifications that wait for a session, or for its notifier to start again; the oldest beyond that are dropped.
-const MOST_WAITING: usize = 100;
+const MAX_WAITING: usize = 100;
 /// A notifier that fails is started again after this, twice as long each time.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -51,7 +51,7 @@ struct Waiting {
 impl Waiting {
     fn add(&mut self, notice: Notice) {
         self.notices.push_back(notice);
-        while self.notices.len() > MOST_WAITING {
+        while self.notices.len() > MAX_WAITING {
             let victim = self.notices.iter().position(|notice| !notice.kind.is_urgent()).unwrap_or(0);
             self.notices.remove(victim);
             self.dropped += 1;
@@ -128,7 +128,7 @@ impl Notifiers {
         }
         let first = self.sessions.is_empty();
         for (user, (bus, group)) in found {
-            if self.sessions.contains_key(&user) || self.sessions.len() >= MOST_SESSIONS {
+            if self.sessions.contains_key(&user) || self.sessions.len() >= MAX_SESSIONS {
                 continue;
             }
             self.sessions.insert(
@@ -331,8 +331,8 @@ mod tests {
     fn what_waits_is_bounded_and_the_urgent_stays() {
         let mut waiting = Waiting::default();
         waiting.add(notice(0, Kind::Suspicious));
-        (1..MOST_WAITING + 10).for_each(|number| waiting.add(notice(number, Kind::Program)));
-        assert_eq!((waiting.notices.len(), waiting.dropped), (MOST_WAITING, 10));
+        (1..MAX_WAITING + 10).for_each(|number| waiting.add(notice(number, Kind::Program)));
+        assert_eq!((waiting.notices.len(), waiting.dropped), (MAX_WAITING, 10));
         assert_eq!(waiting.notices[0].kind, Kind::Suspicious);
         assert_eq!(waiting.notices[1].title, "11");
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{MOST_WAITING_MESSAGES, Monitor};
+use super::{MAX_WAITING_MESSAGES, Monitor};
 use crate::{error::MonitorError, messages::ToRecorder};
 use live::connections::Listed;
 
@@ -27,7 +27,7 @@ impl Monitor {
     /// Lists what is open, when that is due and the recorder keeps up.
     pub(super) fn tell_open(&mut self, now: Instant) -> Result<(), MonitorError> {
         let Some(showing) = &mut self.showing else { return Ok(()) };
-        if now >= showing.quiet_at && self.recorder.waiting.len() < MOST_WAITING_MESSAGES {
+        if now >= showing.quiet_at && self.recorder.waiting.len() < MAX_WAITING_MESSAGES {
             showing.quiet_at = now + QUIET_PAUSE;
             let all = std::mem::take(&mut showing.all);
             match self.capture.open() {

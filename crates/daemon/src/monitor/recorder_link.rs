@@ -24,9 +24,9 @@ use ipc::{Channel, Received};
 use names::Files;
 
 /// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
-const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Of what only tells names, no more than this: it must not push out traffic.
-const MOST_WAITING_NAMES: usize = 4 * 1024 * 1024;
+const MAX_WAITING_NAMES: usize = 4 * 1024 * 1024;
 /// How long the recorder may take to open the log.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to write the log at the end.
@@ -147,18 +147,18 @@ impl Recorder {
         let fail = "the recorder cannot be told";
         let bytes = Channel::encode(message).map_err(io_error(fail))?;
         match message {
-            ToRecorder::Flows(flows) if self.waiting_bytes > MOST_WAITING_BYTES => {
+            ToRecorder::Flows(flows) if self.waiting_bytes > MAX_WAITING_BYTES => {
                 self.lost_flows += flows.len() as u64;
                 return Ok(());
             }
-            ToRecorder::Heard(heard) if self.waiting_bytes > MOST_WAITING_NAMES => {
+            ToRecorder::NameObservation(heard) if self.waiting_bytes > MAX_WAITING_NAMES => {
                 self.lost_heard += heard.len() as u64;
                 return Ok(());
             }
             _ => {}
         }
         // Flows are dropped long before; whatever else is waiting cannot be.
-        if self.waiting_bytes > 2 * MOST_WAITING_BYTES {
+        if self.waiting_bytes > 2 * MAX_WAITING_BYTES {
             self.give_up();
             return Err(MonitorError::RecorderGone("it did not take any message for too long".into()));
         }

@@ -6,15 +6,15 @@ use identity::digests::State;
 use known_programs::{KnownPrograms, New, Rank};
 use model::text::escape::to_text;
 use model::{
-    Bytes, Sha256, Talker,
+    Bytes, ProcessContext, Sha256,
     text::{format, time},
 };
 
 /// Executables whose digest is awaited, and paths under which one of them is known.
-const MOST_AWAITED: usize = 8192;
-const MOST_PATHS: usize = 64;
+const MAX_AWAITED: usize = 8192;
+const MAX_PATHS: usize = 64;
 /// Characters of a line of exe.log that a path may take: one longer is shortened in its middle.
-const MOST_PATH: usize = 4096;
+const MAX_PATH: usize = 4096;
 
 /// What an alert says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Alert {
             Some(digest) => digest.to_hex(),
             None => format::terminal(&self.name),
         };
-        let path = format::shorten(&format::terminal(&self.path), MOST_PATH);
+        let path = format::shorten(&format::terminal(&self.path), MAX_PATH);
         format!("{field:<16.16} {path} {}{}", self.tag.text(), self.rank_text())
     }
 
@@ -131,15 +131,15 @@ impl Alerts {
         &mut self.known
     }
 
-    /// A talker is introduced; `state` tells what is known about its executables (process, parent, grandparent).
+    /// A context is introduced; `state` tells what is known about its executables (process, parent, grandparent).
     pub fn meet(
         &mut self,
-        talker: &Talker,
+        context: &ProcessContext,
         executables: [Option<u32>; 3],
         state: impl Fn(u32) -> State,
     ) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        let programs = [&talker.program, &talker.parent, &talker.grandparent];
+        let programs = [&context.program, &context.parent, &context.grandparent];
         for ((rank, program), executable) in Rank::ALL.into_iter().zip(programs).zip(executables) {
             // Nobody (the first process has no parent), kernel threads, and who is not known: that is told elsewhere.
             if program.path.is_empty() {
@@ -158,13 +158,13 @@ impl Alerts {
             let Some(executable) = executable else { continue };
             match state(executable) {
                 State::Known(digest) => alerts.extend(self.digest(rank, &program.path, digest)),
-                _ if self.awaited.len() < MOST_AWAITED || self.awaited.contains_key(&executable) => {
+                _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
-                    if paths.len() < MOST_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
+                    if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
                         paths.push((rank, program.path.clone()));
                     }
                 }
-                // Its next talker tries again.
+                // Its next context tries again.
                 _ => {}
             }
         }
@@ -247,10 +247,14 @@ mod tests {
 
     const DIGEST: Sha256 = Sha256([0xab; 32]);
 
-    fn talker(name: &[u8]) -> Talker {
+    fn context(name: &[u8]) -> ProcessContext {
         let program =
             |path: &[u8]| Program { path: path.to_vec(), name: name.to_vec(), ..Program::default() };
-        Talker { program: program(b"/bin/x"), parent: program(b"/bin/sh"), ..Talker::default() }
+        ProcessContext {
+            program: program(b"/bin/x"),
+            parent: program(b"/bin/sh"),
+            ..ProcessContext::default()
+        }
     }
 
     fn texts(alerts: &[Alert]) -> Vec<String> {
@@ -261,13 +265,13 @@ mod tests {
     fn a_program_is_announced_once_with_its_ancestors() {
         let mut alerts = Alerts::new(KnownPrograms::default());
         let pending = |_| State::Pending;
-        let new = alerts.meet(&talker(b"x"), [Some(1), None, None], pending);
+        let new = alerts.meet(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
             texts(&new),
             ["x                /bin/x (new name, exe)", "x                /bin/sh (new name, exe) (parent)"]
         );
-        assert!(alerts.meet(&talker(b"x"), [Some(1), None, None], pending).is_empty());
-        let long = alerts.meet(&talker(b"a\n0123456789\xffefghij"), [None; 3], pending);
+        assert!(alerts.meet(&context(b"x"), [Some(1), None, None], pending).is_empty());
+        let long = alerts.meet(&context(b"a\n0123456789\xffefghij"), [None; 3], pending);
         assert_eq!(long[0].text(), "a\\x0a0123456789\\ /bin/x (new name)");
         let line = long[0].line();
         assert_eq!((&line[4..5], &line[19..20], line.matches('\n').count()), ("-", " ", 1));
@@ -277,15 +281,15 @@ mod tests {
     fn a_changed_executable_is_announced_when_its_digest_is_known() {
         let mut alerts = Alerts::new(KnownPrograms::default());
         alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
-        alerts.meet(&talker(b"x"), [Some(1), Some(2), None], |_| State::Pending);
+        alerts.meet(&context(b"x"), [Some(1), Some(2), None], |_| State::Pending);
         let (new, problem) = alerts.settled(1, &State::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
         let (new, problem) = alerts.settled(2, &State::Unreadable("it is gone".into()));
         assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
         assert_eq!(alerts.settled(1, &State::Known(DIGEST)), (Vec::new(), None));
-        // The next talker with it finds the digest there.
-        assert!(alerts.meet(&talker(b"x"), [Some(1), None, None], |_| State::Known(DIGEST)).is_empty());
-        let changed = alerts.meet(&talker(b"x"), [Some(3), None, None], |_| State::Known(Sha256([3; 32])));
+        // The next context with it finds the digest there.
+        assert!(alerts.meet(&context(b"x"), [Some(1), None, None], |_| State::Known(DIGEST)).is_empty());
+        let changed = alerts.meet(&context(b"x"), [Some(3), None, None], |_| State::Known(Sha256([3; 32])));
         assert_eq!(changed.len(), 1);
         let suspicious = alerts.verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
         assert_eq!(texts(&suspicious), ["abababababababab /bin/x (suspicious)"]);
@@ -294,7 +298,7 @@ mod tests {
     #[test]
     fn who_is_not_known_is_not_announced() {
         let mut alerts = Alerts::new(KnownPrograms::default());
-        assert!(alerts.meet(&Talker::default(), [None; 3], |_| State::Pending).is_empty());
+        assert!(alerts.meet(&ProcessContext::default(), [None; 3], |_| State::Pending).is_empty());
         assert!(!alerts.known().take_changed());
     }
 }

@@ -6,7 +6,7 @@ use crate::log_file::LogFile;
 use model::{Program, Record, Window, text::format::conn_log_field};
 
 /// conn.log becomes conn.log.1 before it grows beyond this.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 /// Bytes of one write: a follower sees whole lines, and the kernel writes them at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -28,7 +28,7 @@ pub struct Missing {
 impl TextLog {
     /// Windows go to the file at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { file: LogFile::new(path, MOST_BYTES) }
+        Self { file: LogFile::new(path, MAX_BYTES) }
     }
 
     /// Opens the file again at the next window.
@@ -64,25 +64,25 @@ impl TextLog {
 /// A record as the original wrote it:
 /// `executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,parent_sha256,conns,sent,received`.
 fn line(record: &Record) -> String {
-    let (talker, peer, amounts) = (&record.talker, &record.peer, &record.amounts);
+    let (context, tuple, counters) = (&record.context, &record.tuple, &record.counters);
     let program = |program: &Program| {
         [&program.path, &program.name, &program.command_line].map(|bytes| conn_log_field(bytes)).join(",")
             + ","
             + &program.sha256.map(|digest| digest.to_hex()).unwrap_or_default()
     };
-    let address = peer.remote_address.map(|address| address.to_string()).unwrap_or_default();
+    let address = tuple.remote_address.map(|address| address.to_string()).unwrap_or_default();
     format!(
         "{},{},{},{},{},{},{},{},{},{}\n",
-        program(&talker.program),
+        program(&context.program),
         record.time,
-        conn_log_field(&peer.domain),
+        conn_log_field(&tuple.domain),
         address,
-        peer.remote_port,
-        talker.uid,
-        program(&talker.parent),
-        amounts.connections,
-        amounts.sent,
-        amounts.received
+        tuple.remote_port,
+        context.uid,
+        program(&context.parent),
+        counters.connections,
+        counters.sent,
+        counters.received
     )
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use std::{fs, sync::Arc};
 
     use super::*;
-    use model::{Amounts, Location, Peer, Sha256, Talker};
+    use model::{Counters, FlowTuple, GeoInfo, ProcessContext, Sha256};
 
     fn record(name: &[u8]) -> Record {
         let program = |path: &[u8]| Program {
@@ -100,16 +100,20 @@ mod tests {
             command_line: b"a,b\nc".to_vec(),
             sha256: Some(Sha256([0xab; 32])),
         };
-        let talker =
-            Talker { program: program(b"/bin/x"), parent: program(b"/bin/p"), uid: 7, ..Talker::default() };
-        let peer = Peer {
+        let context = ProcessContext {
+            program: program(b"/bin/x"),
+            parent: program(b"/bin/p"),
+            uid: 7,
+            ..ProcessContext::default()
+        };
+        let tuple = FlowTuple {
             remote_address: Some("2001:db8::1".parse().unwrap()),
             remote_port: 443,
             domain: b"example.com".to_vec(),
-            ..Peer::default()
+            ..FlowTuple::default()
         };
-        let amounts = Amounts { connections: 1, sent: 2, received: 3 };
-        Record { time: 1_700_000_000, talker: Arc::new(talker), location: Location::default(), peer, amounts }
+        let counters = Counters { connections: 1, sent: 2, received: 3 };
+        Record { time: 1_700_000_000, context: Arc::new(context), geo: GeoInfo::default(), tuple, counters }
     }
 
     #[test]

@@ -5,15 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 use config::log_rules::LogRules;
 use identity::digests::{Digests, State};
 use live::connections::Contexts;
-use model::Talker;
+use model::ProcessContext;
 
-/// A talker whose executables may still be on their way through the hasher.
+/// A context whose executables may still be on their way through the hasher.
 #[derive(Clone, Debug)]
 struct Known {
-    talker: Arc<Talker>,
+    context: Arc<ProcessContext>,
     /// Ids of the executables of the process, its parent and its grandparent.
     executables: [Option<u32>; 3],
-    /// All digests that will ever come are in `talker`.
+    /// All digests that will ever come are in `context`.
     complete: bool,
 }
 
@@ -37,9 +37,9 @@ impl ContextTable {
     }
 
     /// Introduces a context; ids are never used again.
-    pub fn insert(&mut self, id: u32, mut talker: Talker, executables: [Option<u32>; 3]) {
-        self.rules.blank_talker(&mut talker);
-        self.contexts.insert(id, Known { talker: Arc::new(talker), executables, complete: false });
+    pub fn insert(&mut self, id: u32, mut context: ProcessContext, executables: [Option<u32>; 3]) {
+        self.rules.blank_context(&mut context);
+        self.contexts.insert(id, Known { context: Arc::new(context), executables, complete: false });
     }
 
     /// Whether nothing is kept.
@@ -61,10 +61,10 @@ impl ContextTable {
 }
 
 impl Contexts for ContextTable {
-    fn context(&mut self, id: u32) -> Option<(Arc<Talker>, bool)> {
+    fn context(&mut self, id: u32) -> Option<(Arc<ProcessContext>, bool)> {
         let known = self.contexts.get_mut(&id)?;
         known.resolve(&self.digests);
-        Some((Arc::clone(&known.talker), known.complete))
+        Some((Arc::clone(&known.context), known.complete))
     }
 }
 
@@ -74,9 +74,9 @@ impl Known {
             return;
         }
         let states = self.executables.map(|id| id.map(|id| digests.state(id)));
-        let talker = Arc::make_mut(&mut self.talker);
+        let context = Arc::make_mut(&mut self.context);
         for (program, state) in
-            [&mut talker.program, &mut talker.parent, &mut talker.grandparent].into_iter().zip(&states)
+            [&mut context.program, &mut context.parent, &mut context.grandparent].into_iter().zip(&states)
         {
             if let Some(State::Known(digest)) = state {
                 program.sha256 = Some(*digest);

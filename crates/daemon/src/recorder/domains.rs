@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::{messages::Settings, resolved::Resolved};
 use config::log_rules::LogRules;
-use model::{DomainSource, Flow, Heard, Peer, boot_time};
+use model::{Address, DomainSource, Flow, FlowTuple, NameObservation, boot_time};
 use names::{Domains, Reverse, Settled};
 
 /// An answer of systemd-resolved comes here so many nanoseconds, at most, after it reached who asked for it.
@@ -62,17 +62,18 @@ impl Naming {
     }
 
     /// Something was heard.
-    pub fn hear(&mut self, heard: &Heard) {
+    pub fn hear(&mut self, heard: &NameObservation) {
         self.domains.hear(heard);
     }
 
     /// Names the peer of a flow, if that is known by now. Returns whether it may be known when the window ends.
     pub fn name(&mut self, flow: &mut Flow) -> bool {
         let waits = self.domains.name(flow);
-        if flow.peer.domain.is_empty()
-            && flow.connection.socket != 0
-            && let (Some(reverse), Some(address)) = (&self.reverse, flow.peer.remote_address)
-            && !self.rules.ignores_peer(&flow.peer)
+        if flow.tuple.domain.is_empty()
+            && flow.id.socket != 0
+            && let (Some(reverse), Some(address)) =
+                (&self.reverse, flow.tuple.remote_address.and_then(Address::ip))
+            && !self.rules.ignores_tuple(&flow.tuple)
         {
             reverse.want(address);
             return true;
@@ -87,8 +88,10 @@ impl Naming {
     }
 
     /// The domain of a peer that waited for it.
-    pub fn settle(&mut self, socket: u64, peer: &Peer) -> Settled {
-        let (Some(address), Ok(port)) = (peer.remote_address, u16::try_from(peer.remote_port)) else {
+    pub fn settle(&mut self, socket: u64, tuple: &FlowTuple) -> Settled {
+        let (Some(address), Ok(port)) =
+            (tuple.remote_address.and_then(Address::ip), u16::try_from(tuple.remote_port))
+        else {
             return Settled::Unknown;
         };
         let reverse = || self.reverse.as_ref()?.name(address);

@@ -6,9 +6,9 @@ use super::alerts::Alert;
 use crate::log_file::LogFile;
 
 /// exe.log becomes exe.log.1 before it grows beyond this.
-const MOST_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Lines that wait while it cannot be written; the oldest beyond that are dropped, counted and told.
-const MOST_WAITING: usize = 4096;
+const MAX_WAITING: usize = 4096;
 
 /// Writes exe.log.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub struct ExeLog {
 impl ExeLog {
     /// Lines go to the file at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { file: LogFile::new(path, MOST_BYTES), waiting: VecDeque::new(), dropped: 0, failing: false }
+        Self { file: LogFile::new(path, MAX_BYTES), waiting: VecDeque::new(), dropped: 0, failing: false }
     }
 
     /// Writes the line of an alert; what the user should know.
     pub fn write(&mut self, alert: &Alert) -> Option<String> {
         self.waiting.push_back(alert.line());
-        if self.waiting.len() > MOST_WAITING {
+        if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
             self.dropped += 1;
         }

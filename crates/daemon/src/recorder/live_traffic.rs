@@ -62,10 +62,10 @@ impl Traffic {
         }
     }
 
-    /// Talkers before this one will not talk again.
-    pub fn forget_before(&mut self, talker: u32) {
+    /// ContextIds before this one will not talk again.
+    pub fn forget_before(&mut self, context: u32) {
         if let Some(open) = &mut self.open {
-            open.forget_before(talker);
+            open.forget_before(context);
         }
     }
 

@@ -37,7 +37,7 @@ use capture::Function;
 use identity::digests::Digests;
 use ipc::{Channel, Received};
 use live::connections::end_of;
-use model::Loss;
+use model::{Address, Loss};
 use names::{self, Geography, Settled};
 
 mod alerts;
@@ -238,9 +238,9 @@ impl Recorder {
             }
             ToRecorder::OpenEnds(listed) => self.traffic.list_ends(listed),
             ToRecorder::Drained => self.traffic.drained(&mut self.contexts),
-            ToRecorder::Talker { id, talker, executables } => {
-                self.telling.meet(channel, &talker, executables, self.contexts.digests());
-                self.contexts.insert(id, *talker, executables)
+            ToRecorder::ProcessContext { id, context, executables } => {
+                self.telling.meet(channel, &context, executables, self.contexts.digests());
+                self.contexts.insert(id, *context, executables)
             }
             ToRecorder::Executable { id, file_is } => match descriptor {
                 Some(descriptor) => {
@@ -254,7 +254,7 @@ impl Recorder {
                     .fail(id, "its descriptor did not arrive: out of descriptors".into()),
             },
             ToRecorder::Unhashed(id, why) => self.contexts.digests().fail(id, why),
-            ToRecorder::ForgetTalkers(id) => {
+            ToRecorder::ForgetContexts(id) => {
                 self.traffic.forget_before(id);
                 self.contexts.forget_before(id);
             }
@@ -262,7 +262,7 @@ impl Recorder {
                 self.telling.forget_before(id, self.contexts.digests());
                 self.contexts.digests().forget_before(id);
             }
-            ToRecorder::Heard(heard) => heard.iter().for_each(|heard| self.names.hear(heard)),
+            ToRecorder::NameObservation(heard) => heard.iter().for_each(|heard| self.names.hear(heard)),
             ToRecorder::Resolved => {
                 if let Some(connection) = descriptor {
                     self.names.listen_to_resolved(connection);
@@ -309,9 +309,9 @@ impl Recorder {
         let names = &mut self.names;
         let (mut known, mut soon) = (HashMap::new(), HashSet::new());
         let told = self.traffic.is_told();
-        self.window.name(last, |socket, peer| {
-            let settled = names.settle(socket, peer);
-            if told && let Some(end) = end_of(socket, peer) {
+        self.window.name(last, |socket, tuple| {
+            let settled = names.settle(socket, tuple);
+            if told && let Some(end) = end_of(socket, tuple) {
                 match &settled {
                     Settled::Known(name) => drop(known.insert(end, name.clone())),
                     Settled::Soon => drop(soon.insert(end)),
@@ -325,9 +325,10 @@ impl Recorder {
         self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {
             // What was blanked is not located.
-            record.location = record
-                .peer
+            record.geo = record
+                .tuple
                 .remote_address
+                .and_then(Address::ip)
                 .map(|address| self.geography.location(address))
                 .unwrap_or_default();
         }

@@ -28,7 +28,7 @@ use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
 use live::server::Live;
 use model::{
-    Loss, LossKind, Talker,
+    Loss, LossKind, ProcessContext,
     text::{format, time},
 };
 use notify::{Kind, Notice};
@@ -39,7 +39,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// Pause before exe.log is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Characters of a path in a notification.
-const MOST_PATH: usize = 200;
+const MAX_PATH: usize = 200;
 
 /// Everything that tells the user.
 pub struct Telling {
@@ -126,15 +126,15 @@ impl Telling {
         })
     }
 
-    /// A talker was introduced.
+    /// A context was introduced.
     pub fn meet(
         &mut self,
         channel: &Channel,
-        talker: &Talker,
+        context: &ProcessContext,
         executables: [Option<u32>; 3],
         digests: &Digests,
     ) {
-        let alerts = self.alerts.meet(talker, executables, |id| digests.state(id));
+        let alerts = self.alerts.meet(context, executables, |id| digests.state(id));
         self.tell(channel, &alerts);
         // What could not be read before its program talked.
         for id in executables.into_iter().flatten() {
@@ -196,7 +196,7 @@ impl Telling {
                 live.publish(&json!({
                     "event": "loss",
                     "time": time::now(),
-                    "kind": format!("{:?}", loss.kind),
+                    "kind": loss.kind.name(),
                     "count": loss.count,
                     "text": loss.sentence(),
                 }));
@@ -352,7 +352,7 @@ impl State {
     ) -> serde_json::Value {
         let (subscribers, dropped) = live.counts();
         let losses: BTreeMap<String, u64> =
-            self.losses.iter().map(|(kind, count)| (format!("{kind:?}"), *count)).collect();
+            self.losses.iter().map(|(kind, count)| (kind.name(), *count)).collect();
         json!({
             "event": "hello",
             "version": env!("CARGO_PKG_VERSION"),
@@ -381,7 +381,7 @@ fn notices(alerts: &[Alert]) -> Vec<Notice> {
         let Some(notice) = notice(alert) else { continue };
         match notices.iter_mut().find(|first| first.kind == notice.kind) {
             Some(first) => {
-                let text = format::shorten(&alert.text(), MOST_PATH);
+                let text = format::shorten(&alert.text(), MAX_PATH);
                 first.body = format!("{}\n{text}", first.body);
             }
             None => notices.push(notice),
@@ -400,7 +400,7 @@ fn notice(alert: &Alert) -> Option<Notice> {
         Tag::Suspicious => (Kind::Suspicious, "Suspicious program"),
         Tag::Clean => return None,
     };
-    let path = format::shorten(&format::terminal(&alert.path), MOST_PATH);
+    let path = format::shorten(&format::terminal(&alert.path), MAX_PATH);
     let detail = match (&alert.sha256, alert.verdict.as_str()) {
         (None, _) => format::terminal(&alert.name),
         (Some(digest), "") => format!("SHA-256 {}", digest.to_hex()),

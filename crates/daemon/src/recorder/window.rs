@@ -1,21 +1,21 @@
-//! The window that is open: one group of traffic for each talker and peer.
+//! The window that is open: one group of traffic for each context and peer.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::contexts::ContextTable;
 use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
 use live::connections::Contexts;
-use model::{Amounts, Flow, Location, Loss, LossKind, Peer, Record, Talker, Window};
+use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
 use names::Settled;
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
-const MOST_GROUPS: usize = 1_000_000;
+const MAX_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
 
-/// Talker, peer, and the socket whose domain is not known yet; 0 when it is, or never will be.
-type Group = (u32, Peer, u64);
+/// ProcessContext, peer, and the socket whose domain is not known yet; 0 when it is, or never will be.
+type Group = (u32, FlowTuple, u64);
 
 /// Collects traffic until the window is closed.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct OpenWindow {
     rules: LogRules,
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
-    groups: HashMap<Group, (Amounts, u32)>,
+    groups: HashMap<Group, (Counters, u32)>,
     losses: HashMap<LossKind, u64>,
 }
 
@@ -41,48 +41,48 @@ impl OpenWindow {
 
     /// Adds traffic. With `waits` the domain of the peer may be known when the window is closed.
     pub fn add(&mut self, flow: Flow, waits: bool) {
-        let Flow { talker, connection, mut peer, mut amounts } = flow;
-        if self.rules.ignores_peer(&peer) {
+        let Flow { context, id, mut tuple, mut counters } = flow;
+        if self.rules.ignores_tuple(&tuple) {
             return;
         }
-        self.rules.blank_amounts(&mut amounts);
-        let socket = if waits { connection.socket } else { 0 };
+        self.rules.blank_counters(&mut counters);
+        let socket = if waits { id.socket } else { 0 };
         if socket == 0 {
-            self.rules.blank_peer(&mut peer);
+            self.rules.blank_tuple(&mut tuple);
         }
-        // The record of an executed program (port -1) has no amounts.
-        if amounts == Amounts::default() && peer.remote_port >= 0 {
+        // The record of an executed program (port -1) has no counters.
+        if counters == Counters::default() && tuple.remote_port >= 0 {
             return;
         }
-        let group = (talker, peer, socket);
-        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&group) {
+        let group = (context, tuple, socket);
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
             self.lose(Loss { kind: LossKind::Log, count: 1 });
             return;
         }
-        self.groups.entry(group).or_default().0 += amounts;
+        self.groups.entry(group).or_default().0 += counters;
     }
 
     /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed. Those
     /// that will know it soon stay for the next window, but not in the `last` one.
-    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &Peer) -> Settled) {
+    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &FlowTuple) -> Settled) {
         let unnamed: Vec<Group> = self.groups.keys().filter(|(_, _, socket)| *socket != 0).cloned().collect();
         for group in unnamed {
-            let Some((amounts, waited)) = self.groups.remove(&group) else { continue };
-            let (talker, mut peer, socket) = group;
-            match domain(socket, &peer) {
-                Settled::Known(known) => (peer.domain, peer.domain_source) = known,
+            let Some((counters, waited)) = self.groups.remove(&group) else { continue };
+            let (context, mut tuple, socket) = group;
+            match domain(socket, &tuple) {
+                Settled::Known(known) => (tuple.domain, tuple.domain_source) = known,
                 Settled::Soon if !last => {
-                    self.groups.insert((talker, peer, socket), (amounts, waited));
+                    self.groups.insert((context, tuple, socket), (counters, waited));
                     continue;
                 }
                 Settled::Soon | Settled::Unknown => {}
             }
-            if self.rules.ignores_peer(&peer) {
+            if self.rules.ignores_tuple(&tuple) {
                 continue;
             }
-            self.rules.blank_peer(&mut peer);
-            let named = self.groups.entry((talker, peer, 0)).or_insert((Amounts::default(), waited));
-            named.0 += amounts;
+            self.rules.blank_tuple(&mut tuple);
+            let named = self.groups.entry((context, tuple, 0)).or_insert((Counters::default(), waited));
+            named.0 += counters;
         }
     }
 
@@ -96,38 +96,38 @@ impl OpenWindow {
     /// yet stay for the next window, but not for ever, and not in the `last` one.
     pub fn close(&mut self, time: i64, contexts: &mut ContextTable, last: bool) -> Window {
         let mut window = Window { time, ..Window::default() };
-        let mut merged: HashMap<(Arc<Talker>, Peer), Amounts> = HashMap::new();
+        let mut merged: HashMap<(Arc<ProcessContext>, FlowTuple), Counters> = HashMap::new();
         let groups = std::mem::take(&mut self.groups);
-        for ((id, peer, socket), (amounts, waited)) in groups {
+        for ((id, tuple, socket), (counters, waited)) in groups {
             if socket != 0 {
-                self.groups.insert((id, peer, socket), (amounts, waited));
+                self.groups.insert((id, tuple, socket), (counters, waited));
                 continue;
             }
-            let Some((talker, complete)) = contexts.context(id) else {
-                // The monitor introduces each talker before its traffic; a channel that lost that says so itself.
-                self.groups.insert((id, peer, socket), (amounts, waited));
+            let Some((context, complete)) = contexts.context(id) else {
+                // The monitor introduces each context before its traffic; a channel that lost that says so itself.
+                self.groups.insert((id, tuple, socket), (counters, waited));
                 continue;
             };
             if !complete && !last && waited < self.patience {
-                self.groups.insert((id, peer, socket), (amounts, waited + 1));
+                self.groups.insert((id, tuple, socket), (counters, waited + 1));
                 continue;
             }
-            if self.rules.ignores_digest(talker.program.sha256) {
+            if self.rules.ignores_digest(context.program.sha256) {
                 continue;
             }
             if !self.rules.blank_anything() {
-                window.records.push(Record { time, talker, location: Location::default(), peer, amounts });
+                window.records.push(Record { time, context, geo: GeoInfo::default(), tuple, counters });
             } else {
                 // What was blanked may have been the only difference.
-                *merged.entry((talker, peer)).or_default() += amounts;
+                *merged.entry((context, tuple)).or_default() += counters;
             }
         }
-        window.records.extend(merged.into_iter().map(|((talker, peer), amounts)| Record {
+        window.records.extend(merged.into_iter().map(|((context, tuple), counters)| Record {
             time,
-            talker,
-            location: Location::default(),
-            peer,
-            amounts,
+            context,
+            geo: GeoInfo::default(),
+            tuple,
+            counters,
         }));
         window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
         window.losses.sort_by_key(|loss| loss.kind);
@@ -140,7 +140,7 @@ impl OpenWindow {
 mod tests {
     use super::*;
     use identity::digests::Digests;
-    use model::DomainSource;
+    use model::{DomainSource, FlowId};
 
     fn all() -> LogRules {
         LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
@@ -152,40 +152,40 @@ mod tests {
         (OpenWindow::new(rules, seconds), contexts)
     }
 
-    fn talker(command_line: &str) -> Talker {
-        let mut talker = Talker::default();
-        talker.program.path = b"/bin/x".to_vec();
-        talker.program.command_line = command_line.into();
-        talker
+    fn context(command_line: &str) -> ProcessContext {
+        let mut context = ProcessContext::default();
+        context.program.path = b"/bin/x".to_vec();
+        context.program.command_line = command_line.into();
+        context
     }
 
-    fn peer(port: i32) -> Peer {
-        Peer {
+    fn peer(port: model::Port) -> FlowTuple {
+        FlowTuple {
             family: 2,
             protocol: 6,
             remote_address: Some("192.0.2.1".parse().unwrap()),
             remote_port: port,
-            ..Peer::default()
+            ..FlowTuple::default()
         }
     }
 
-    fn flow(talker: u32, peer: Peer, amounts: Amounts) -> Flow {
-        Flow { talker, connection: Default::default(), peer, amounts }
+    fn flow(context: u32, tuple: FlowTuple, counters: Counters) -> Flow {
+        Flow { context, id: FlowId::default(), tuple, counters }
     }
 
-    fn amounts(sent: u64) -> Amounts {
-        Amounts { connections: 1, sent, received: 3 }
+    fn counters(sent: u64) -> Counters {
+        Counters { connections: 1, sent, received: 3 }
     }
 
     #[test]
     fn traffic_of_one_talker_and_peer_is_one_record() {
         let (mut window, mut contexts) = open(all(), 10);
-        contexts.insert(1, talker("x"), [None; 3]);
-        window.add(flow(1, peer(80), amounts(10)), false);
-        window.add(flow(1, peer(80), amounts(5)), false);
-        window.add(flow(1, peer(443), amounts(1)), false);
+        contexts.insert(1, context("x"), [None; 3]);
+        window.add(flow(1, peer(80), counters(10)), false);
+        window.add(flow(1, peer(80), counters(5)), false);
+        window.add(flow(1, peer(443), counters(1)), false);
         let closed = window.close(1000, &mut contexts, false);
-        let mut sent: Vec<u64> = closed.records.iter().map(|record| record.amounts.sent).collect();
+        let mut sent: Vec<u64> = closed.records.iter().map(|record| record.counters.sent).collect();
         sent.sort();
         assert_eq!(sent, [1, 15]);
         assert!(window.close(1010, &mut contexts, false).records.is_empty());
@@ -194,28 +194,28 @@ mod tests {
     #[test]
     fn what_is_blanked_leaves_no_trace() {
         let (mut window, mut contexts) = open(LogRules::default(), 10);
-        contexts.insert(1, talker("x --password=1"), [None; 3]);
-        contexts.insert(2, talker("x --password=2"), [None; 3]);
-        window.add(flow(1, peer(80), amounts(10)), false);
-        window.add(flow(2, peer(80), amounts(10)), false);
+        contexts.insert(1, context("x --password=1"), [None; 3]);
+        contexts.insert(2, context("x --password=2"), [None; 3]);
+        window.add(flow(1, peer(80), counters(10)), false);
+        window.add(flow(2, peer(80), counters(10)), false);
         let closed = window.close(1000, &mut contexts, false);
         assert_eq!(closed.records.len(), 1, "{closed:?}");
-        assert_eq!(closed.records[0].amounts, Amounts { connections: 2, sent: 0, received: 0 });
+        assert_eq!(closed.records[0].counters, Counters { connections: 2, sent: 0, received: 0 });
         assert!(!format!("{closed:?}").contains("192.0.2.1"));
-        assert!(closed.records[0].talker.program.command_line.is_empty());
+        assert!(closed.records[0].context.program.command_line.is_empty());
     }
 
     #[test]
     fn a_record_waits_for_its_digest_but_not_for_ever() {
         let (mut window, mut contexts) = open(all(), 3);
         // Never comes.
-        contexts.insert(1, talker("x"), [Some(7), None, None]);
-        window.add(flow(1, peer(80), amounts(10)), false);
+        contexts.insert(1, context("x"), [Some(7), None, None]);
+        window.add(flow(1, peer(80), counters(10)), false);
         for round in 0..3 {
             assert!(window.close(1000, &mut contexts, false).records.is_empty(), "round {round}");
         }
         assert_eq!(window.close(1000, &mut contexts, false).records.len(), 1);
-        window.add(flow(1, peer(80), amounts(10)), false);
+        window.add(flow(1, peer(80), counters(10)), false);
         assert_eq!(
             window.close(1000, &mut contexts, true).records.len(),
             1,
@@ -228,25 +228,25 @@ mod tests {
         let digest = model::Sha256([7; 32]);
         let ignore = vec![config::Ignore::Port(80), config::Ignore::Hash(digest)];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
-        contexts.insert(1, talker("x"), [None; 3]);
-        let mut hashed = talker("y");
+        contexts.insert(1, context("x"), [None; 3]);
+        let mut hashed = context("y");
         hashed.program.sha256 = Some(digest);
         contexts.insert(2, hashed, [None; 3]);
-        let mut child = talker("z");
+        let mut child = context("z");
         child.parent.sha256 = Some(digest);
         contexts.insert(3, child, [None; 3]);
         // Its digest is on the way.
-        contexts.insert(4, talker("w"), [Some(7), None, None]);
+        contexts.insert(4, context("w"), [Some(7), None, None]);
         for id in 1..=4 {
-            window.add(flow(id, peer(80), amounts(1)), false);
-            window.add(flow(id, peer(443), amounts(1)), false);
+            window.add(flow(id, peer(80), counters(1)), false);
+            window.add(flow(id, peer(443), counters(1)), false);
         }
         let mut logged = |last| {
             let mut lines: Vec<_> = window
                 .close(1000, &mut contexts, last)
                 .records
                 .iter()
-                .map(|record| (record.talker.program.command_line.clone(), record.peer.remote_port))
+                .map(|record| (record.context.program.command_line.clone(), record.tuple.remote_port))
                 .collect();
             lines.sort();
             lines
@@ -262,8 +262,8 @@ mod tests {
     fn a_digest_that_never_comes_hides_nothing_for_ever() {
         let ignore = vec![config::Ignore::Hash(model::Sha256([7; 32]))];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 200);
-        contexts.insert(1, talker("w"), [Some(7), None, None]);
-        window.add(flow(1, peer(443), amounts(1)), false);
+        contexts.insert(1, context("w"), [Some(7), None, None]);
+        window.add(flow(1, peer(443), counters(1)), false);
         for round in 0..3 {
             assert!(window.close(1000, &mut contexts, false).records.is_empty(), "round {round}");
         }
@@ -274,11 +274,11 @@ mod tests {
     fn a_domain_that_comes_late_is_that_of_the_whole_window() {
         let ignore = vec![config::Ignore::Domain("ignored.example".into())];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
-        contexts.insert(1, talker("x"), [None; 3]);
+        contexts.insert(1, context("x"), [None; 3]);
         let mut of = |socket, port, name: &str| {
-            let mut flow = flow(1, peer(port), amounts(1));
-            flow.connection.socket = socket;
-            flow.peer.domain = name.into();
+            let mut flow = flow(1, peer(port), counters(1));
+            flow.id.socket = socket;
+            flow.tuple.domain = name.into();
             window.add(flow, name.is_empty());
         };
         of(5, 443, "");
@@ -297,7 +297,7 @@ mod tests {
             .close(1000, &mut contexts, true)
             .records
             .into_iter()
-            .map(|record| (record.peer.remote_port, record.peer.domain, record.amounts.sent))
+            .map(|record| (record.tuple.remote_port, record.tuple.domain, record.counters.sent))
             .collect();
         records.sort();
         // The first one has the same name from two sources.
@@ -315,8 +315,8 @@ mod tests {
     #[test]
     fn talkers_are_forgotten_when_told() {
         let (mut window, mut contexts) = open(all(), 10);
-        contexts.insert(1, talker("x"), [None; 3]);
-        window.add(flow(1, peer(80), amounts(1)), false);
+        contexts.insert(1, context("x"), [None; 3]);
+        window.add(flow(1, peer(80), counters(1)), false);
         contexts.forget_before(2);
         assert_eq!(window.close(1, &mut contexts, false).records.len(), 1);
         assert!(contexts.is_empty());

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +13,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
-use model::{Amounts, Bytes, Connection, DomainSource, Flow, Peer, ProcessId, Talker};
+use model::{
+    Address, Bytes, Counters, DomainSource, Flow, FlowId, FlowTuple, Port, ProcessContext, ProcessId,
+};
 
 mod sweep;
 #[cfg(test)]
@@ -24,9 +25,9 @@ pub use sweep::Sweep;
 
 /// Connections and listening sockets that are kept: as many as the kernel's flow table has, and again as many that have
 /// ended and are not told yet.
-const MOST: usize = 2 * 65_536;
+const MAX_ENTRIES: usize = 2 * 65_536;
 /// Ended ones among them that slow listeners may keep waiting.
-const MOST_ENDED: usize = 65_536;
+const MAX_ENDED: usize = 65_536;
 /// What a list that replaces the one before it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Listed {
@@ -45,17 +46,17 @@ struct Key {
 }
 
 impl Key {
-    fn of(connection: &Connection) -> Self {
-        Self { process: connection.process, socket: connection.socket, began: connection.began }
+    fn of(id: &FlowId) -> Self {
+        Self { process: id.process, socket: id.socket, began: id.began }
     }
 }
 
 #[derive(Debug)]
 struct Entry {
-    talker: u32,
-    connection: Connection,
+    context: u32,
+    flow_id: FlowId,
     /// In full: what is not to be told is blanked when it is told.
-    peer: Peer,
+    tuple: FlowTuple,
     /// Its domain may become known, and a rule may ignore it: withheld until then.
     unnamed: bool,
     /// Unix seconds.
@@ -70,10 +71,10 @@ struct Entry {
     list: u32,
 }
 
-/// A talker of open connections.
+/// A context of open connections.
 #[derive(Debug)]
 struct Known {
-    talker: Arc<Talker>,
+    context: Arc<ProcessContext>,
     /// All digests that will ever come are there.
     complete: bool,
     fate: Fate,
@@ -94,7 +95,7 @@ enum Fate {
 pub trait Contexts {
     /// The context of an id as it is known now, and whether all digests that will ever come are in it. `None`: it was not
     /// introduced, or is forgotten.
-    fn context(&mut self, id: u32) -> Option<(Arc<Talker>, bool)>;
+    fn context(&mut self, id: u32) -> Option<(Arc<ProcessContext>, bool)>;
 }
 
 /// The table.
@@ -102,7 +103,7 @@ pub trait Contexts {
 pub struct OpenConnections {
     entries: BTreeMap<u64, Entry>,
     ids: HashMap<Key, u64>,
-    talkers: HashMap<u32, Known>,
+    contexts: HashMap<u32, Known>,
     /// Entries that have ended, and in which round.
     ended: VecDeque<(u64, u64)>,
     next_id: u64,
@@ -120,11 +121,11 @@ pub struct OpenConnections {
 }
 
 /// Which socket talks with whom: what has a domain.
-pub type End = (u64, IpAddr, i32);
+pub type End = (u64, Address, Port);
 
 /// The end of a socket with a peer; `None` for a peer without an address.
-pub fn end_of(socket: u64, peer: &Peer) -> Option<End> {
-    Some((socket, peer.remote_address?, peer.remote_port))
+pub fn end_of(socket: u64, tuple: &FlowTuple) -> Option<End> {
+    Some((socket, tuple.remote_address?, tuple.remote_port))
 }
 
 impl OpenConnections {
@@ -133,7 +134,7 @@ impl OpenConnections {
         Self {
             entries: BTreeMap::new(),
             ids: HashMap::new(),
-            talkers: HashMap::new(),
+            contexts: HashMap::new(),
             ended: VecDeque::new(),
             next_id: 1,
             round: 1,
@@ -152,11 +153,11 @@ impl OpenConnections {
             return; // it is in the list that is on its way
         }
         if let Some(id) = self.find(flow, contexts) {
-            self.change(id, flow, waits, |entry, amounts| {
-                entry.sent = entry.sent.saturating_add(amounts.sent);
-                entry.received = entry.received.saturating_add(amounts.received);
+            self.change(id, flow, waits, |entry, counters| {
+                entry.sent = entry.sent.saturating_add(counters.sent);
+                entry.received = entry.received.saturating_add(counters.received);
             });
-            if flow.connection.ended {
+            if flow.id.ended {
                 self.end(id);
             }
         }
@@ -165,8 +166,8 @@ impl OpenConnections {
     /// Takes one of a list; [`OpenConnections::list_ends`] comes after the last one.
     pub fn list(&mut self, flow: &Flow, waits: bool, contexts: &mut impl Contexts) {
         if let Some(id) = self.find(flow, contexts) {
-            self.change(id, flow, waits, |entry, amounts| {
-                (entry.sent, entry.received) = (amounts.sent, amounts.received);
+            self.change(id, flow, waits, |entry, counters| {
+                (entry.sent, entry.received) = (counters.sent, counters.received);
             });
         }
     }
@@ -176,14 +177,14 @@ impl OpenConnections {
     pub fn name(&mut self, known: &HashMap<End, (Bytes, DomainSource)>, soon: &HashSet<End>) {
         let mut ignored = Vec::new();
         for (id, entry) in &mut self.entries {
-            let end = end_of(entry.connection.socket, &entry.peer);
+            let end = end_of(entry.flow_id.socket, &entry.tuple);
             if let Some((domain, source)) = end.as_ref().and_then(|end| known.get(end))
-                && entry.peer.domain != *domain
+                && entry.tuple.domain != *domain
             {
-                (entry.peer.domain, entry.peer.domain_source) = (domain.clone(), *source);
+                (entry.tuple.domain, entry.tuple.domain_source) = (domain.clone(), *source);
                 (entry.introduced, entry.changed) = (self.round, self.round);
             }
-            if self.rules.ignores_peer(&entry.peer) {
+            if self.rules.ignores_tuple(&entry.tuple) {
                 ignored.push(*id);
             } else if entry.unnamed && !end.is_some_and(|end| soon.contains(&end)) {
                 entry.unnamed = false;
@@ -200,9 +201,9 @@ impl OpenConnections {
             .entries
             .iter()
             .filter(|(_, entry)| {
-                (entry.connection.began == 0) == (listed == Listed::Quiet)
+                (entry.flow_id.began == 0) == (listed == Listed::Quiet)
                     && entry.list != self.list
-                    && !entry.connection.ended
+                    && !entry.flow_id.ended
             })
             .map(|(id, _)| *id)
             .collect();
@@ -210,15 +211,15 @@ impl OpenConnections {
         self.list += 1;
     }
 
-    /// Talkers before this one will not talk again.
-    pub fn forget_before(&mut self, talker: u32) {
-        self.talkers.retain(|id, known| *id >= talker || known.connections > 0);
+    /// ContextIds before this one will not talk again.
+    pub fn forget_before(&mut self, context: u32) {
+        self.contexts.retain(|id, known| *id >= context || known.connections > 0);
     }
 
     /// Closes the round: listeners may hear of it.
     pub fn close_round(&mut self, contexts: &mut impl Contexts) {
         let waiting: Vec<u32> =
-            self.talkers.iter().filter(|(_, known)| !known.complete).map(|(id, _)| *id).collect();
+            self.contexts.iter().filter(|(_, known)| !known.complete).map(|(id, _)| *id).collect();
         for id in waiting {
             self.settle(id, contexts);
         }
@@ -244,19 +245,19 @@ impl OpenConnections {
 
     /// Whether so much waits for slow listeners that it has to be forgotten.
     pub fn is_crowded(&self) -> bool {
-        self.ended.len() > MOST_ENDED
+        self.ended.len() > MAX_ENDED
     }
 
     /// The entry of a flow, perhaps a new one. `None`: it is not to be told.
     fn find(&mut self, flow: &Flow, contexts: &mut impl Contexts) -> Option<u64> {
-        let Flow { talker, connection, peer, amounts } = flow;
+        let Flow { context, id: flow_id, tuple, counters } = flow;
         // The record of an executed program is no connection.
-        if peer.remote_port < 0 {
+        if tuple.remote_port < 0 {
             return None;
         }
-        let key = Key::of(connection);
+        let key = Key::of(flow_id);
         let found = self.ids.get(&key).copied();
-        if self.rules.ignores_peer(peer) {
+        if self.rules.ignores_tuple(tuple) {
             // Its domain has become known.
             if let Some(id) = found {
                 self.ignore(id);
@@ -266,30 +267,30 @@ impl OpenConnections {
         if found.is_some() {
             return found;
         }
-        if connection.ended && *amounts == Amounts::default() {
+        if flow_id.ended && *counters == Counters::default() {
             return None;
         }
-        if !self.talkers.contains_key(talker) {
-            let (talker_is, complete) = contexts.context(*talker)?;
+        if !self.contexts.contains_key(context) {
+            let (talker_is, complete) = contexts.context(*context)?;
             let withheld = !complete && self.rules.need_digests();
             let known = Known {
-                talker: talker_is,
+                context: talker_is,
                 complete,
                 fate: if withheld { Fate::Withheld } else { Fate::Told },
                 met: Instant::now(),
                 changed: self.round,
                 connections: 0,
             };
-            self.talkers.insert(*talker, known);
-            self.settle(*talker, contexts);
+            self.contexts.insert(*context, known);
+            self.settle(*context, contexts);
         }
-        let known = self.talkers.get_mut(talker).filter(|known| known.fate != Fate::Ignored)?;
-        if self.entries.len() >= MOST {
+        let known = self.contexts.get_mut(context).filter(|known| known.fate != Fate::Ignored)?;
+        if self.entries.len() >= MAX_ENTRIES {
             self.untold = self.untold.saturating_add(1);
             return None;
         }
         known.connections += 1;
-        if connection.began != 0
+        if flow_id.began != 0
             && let Some(quiet) = self.ids.get(&Key { began: 0, ..key }).copied()
         {
             // It has begun to move bytes.
@@ -299,11 +300,11 @@ impl OpenConnections {
         self.next_id += 1;
         self.ids.insert(key, id);
         let entry = Entry {
-            talker: *talker,
-            connection: Connection { ended: false, ..*connection },
-            peer: peer.clone(),
+            context: *context,
+            flow_id: FlowId { ended: false, ..*flow_id },
+            tuple: tuple.clone(),
             unnamed: false,
-            began: (connection.began != 0).then(|| rounded(self.booted + connection.began as f64 / 1e9)),
+            began: (flow_id.began != 0).then(|| rounded(self.booted + flow_id.began as f64 / 1e9)),
             sent: 0,
             received: 0,
             introduced: self.round,
@@ -314,26 +315,26 @@ impl OpenConnections {
         Some(id)
     }
 
-    fn change(&mut self, id: u64, flow: &Flow, waits: bool, amount: impl FnOnce(&mut Entry, Amounts)) {
+    fn change(&mut self, id: u64, flow: &Flow, waits: bool, amount: impl FnOnce(&mut Entry, Counters)) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.list = self.list;
-        let mut amounts = flow.amounts;
-        self.rules.blank_amounts(&mut amounts);
+        let mut counters = flow.counters;
+        self.rules.blank_counters(&mut counters);
         let before = (entry.sent, entry.received);
-        amount(entry, amounts);
+        amount(entry, counters);
         if before != (entry.sent, entry.received) {
             entry.changed = self.round;
         }
         let unnamed = waits && self.rules.need_domains();
         // A domain that is known stays, and one may become known later.
         let is_news =
-            entry.peer != flow.peer && (entry.peer.domain.is_empty() || !flow.peer.domain.is_empty());
-        if is_news || entry.unnamed != unnamed || entry.connection.opened != flow.connection.opened {
+            entry.tuple != flow.tuple && (entry.tuple.domain.is_empty() || !flow.tuple.domain.is_empty());
+        if is_news || entry.unnamed != unnamed || entry.flow_id.opened != flow.id.opened {
             if is_news {
-                entry.peer = flow.peer.clone();
+                entry.tuple = flow.tuple.clone();
             }
             entry.unnamed = unnamed;
-            entry.connection.opened = flow.connection.opened;
+            entry.flow_id.opened = flow.id.opened;
             (entry.introduced, entry.changed) = (self.round, self.round);
         }
     }
@@ -348,14 +349,14 @@ impl OpenConnections {
 
     /// Whether nobody may hear of it yet.
     fn is_withheld(&self, entry: &Entry) -> bool {
-        entry.unnamed || self.talkers.get(&entry.talker).is_none_or(|known| known.fate == Fate::Withheld)
+        entry.unnamed || self.contexts.get(&entry.context).is_none_or(|known| known.fate == Fate::Withheld)
     }
 
     fn end(&mut self, id: u64) {
         if let Some(entry) = self.entries.get_mut(&id)
-            && !entry.connection.ended
+            && !entry.flow_id.ended
         {
-            entry.connection.ended = true;
+            entry.flow_id.ended = true;
             entry.changed = self.round;
             self.ended.push_back((self.round, id));
         }
@@ -363,29 +364,29 @@ impl OpenConnections {
 
     fn remove(&mut self, id: u64) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        let key = Key::of(&entry.connection);
+        let key = Key::of(&entry.flow_id);
         if self.ids.get(&key) == Some(&id) {
             self.ids.remove(&key);
         }
-        if let Some(known) = self.talkers.get_mut(&entry.talker) {
+        if let Some(known) = self.contexts.get_mut(&entry.context) {
             known.connections = known.connections.saturating_sub(1);
         }
     }
 
-    /// Looks whether the digests of a talker are known by now, and what the rules say about it.
+    /// Looks whether the digests of a context are known by now, and what the rules say about it.
     fn settle(&mut self, id: u32, contexts: &mut impl Contexts) {
-        let Some(known) = self.talkers.get_mut(&id) else { return };
+        let Some(known) = self.contexts.get_mut(&id) else { return };
         match contexts.context(id) {
-            Some((talker, complete)) => {
-                if talker != known.talker {
-                    (known.talker, known.changed) = (talker, self.round);
+            Some((context, complete)) => {
+                if context != known.context {
+                    (known.context, known.changed) = (context, self.round);
                 }
                 known.complete = complete;
             }
             // It is forgotten: nothing more will come.
             None => known.complete = true,
         }
-        let ignored = self.rules.ignores_digest(known.talker.program.sha256);
+        let ignored = self.rules.ignores_digest(known.context.program.sha256);
         let late = known.met.elapsed() > Duration::from_secs(RULES_PATIENCE_SECONDS.into());
         let before = known.fate;
         known.fate = match before {
@@ -397,7 +398,7 @@ impl OpenConnections {
             return;
         }
         let of_it: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.talker == id).map(|(id, _)| *id).collect();
+            self.entries.iter().filter(|(_, entry)| entry.context == id).map(|(id, _)| *id).collect();
         for entry_id in of_it {
             if ignored && before == Fate::Withheld {
                 self.remove(entry_id);

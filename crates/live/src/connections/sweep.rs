@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt::Write};
 use serde::Serialize;
 
 use super::{Entry, OpenConnections};
-use crate::protocol::{ConnectionLine, TalkerLine, TickLine, TrafficLine};
+use crate::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
 use config::log_rules::LogRules;
 use model::text::format;
 
@@ -19,7 +19,7 @@ pub struct Sweep {
     since: u64,
     target: u64,
     next: u64,
-    talkers: HashMap<u32, u64>,
+    contexts: HashMap<u32, u64>,
 }
 
 impl Sweep {
@@ -38,9 +38,9 @@ impl OpenConnections {
                 return None;
             }
             (sweep.target, sweep.next) = (self.round - 1, 0);
-            sweep.talkers.retain(|id, _| self.talkers.contains_key(id));
-            for (id, told) in &mut sweep.talkers {
-                self.tell_talker(*id, told, &mut text);
+            sweep.contexts.retain(|id, _| self.contexts.contains_key(id));
+            for (id, told) in &mut sweep.contexts {
+                self.tell_context(*id, told, &mut text);
             }
         }
         let mut traffic = TrafficLine { event: "traffic".to_owned(), ..TrafficLine::default() };
@@ -55,13 +55,13 @@ impl OpenConnections {
                 break Some(*id);
             }
             if entry.introduced > sweep.since {
-                let told = sweep.talkers.entry(entry.talker).or_default();
-                self.tell_talker(entry.talker, told, &mut text);
+                let told = sweep.contexts.entry(entry.context).or_default();
+                self.tell_context(entry.context, told, &mut text);
                 push_line(&mut text, &entry.line(*id, &self.rules));
             } else {
                 traffic.connections.push((*id, entry.sent, entry.received));
             }
-            if entry.connection.ended && entry.changed <= sweep.target {
+            if entry.flow_id.ended && entry.changed <= sweep.target {
                 traffic.ended.push(*id);
             }
         };
@@ -79,27 +79,27 @@ impl OpenConnections {
         Some(text)
     }
 
-    fn tell_talker(&self, id: u32, told: &mut u64, text: &mut String) {
-        if let Some(known) = self.talkers.get(&id)
+    fn tell_context(&self, id: u32, told: &mut u64, text: &mut String) {
+        if let Some(known) = self.contexts.get(&id)
             && known.changed > *told
         {
             *told = known.changed;
-            push_line(text, &TalkerLine::new(id, &known.talker));
+            push_line(text, &ContextLine::new(id, &known.context));
         }
     }
 }
 
 impl Entry {
     fn line(&self, id: u64, rules: &LogRules) -> ConnectionLine {
-        let mut peer = self.peer.clone();
-        rules.blank_peer(&mut peer);
-        let listens = self.connection.began == 0 && self.peer.remote_port == 0;
+        let mut tuple = self.tuple.clone();
+        rules.blank_tuple(&mut tuple);
+        let listens = self.flow_id.began == 0 && self.tuple.remote_port == 0;
         let event = if listens { "listening" } else { "connection" };
         ConnectionLine {
             began: self.began,
             sent: self.sent,
             received: self.received,
-            ..ConnectionLine::new(event, (id, self.talker), &self.connection, &peer)
+            ..ConnectionLine::new(event, (id, self.context), &self.flow_id, &tuple)
         }
     }
 }

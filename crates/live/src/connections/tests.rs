@@ -12,10 +12,10 @@ fn all() -> LogRules {
 
 /// Contexts by their ids, and whether all of their digests are there.
 #[derive(Default)]
-struct Known(HashMap<u32, (Arc<Talker>, bool)>);
+struct Known(HashMap<u32, (Arc<ProcessContext>, bool)>);
 
 impl Contexts for Known {
-    fn context(&mut self, id: u32) -> Option<(Arc<Talker>, bool)> {
+    fn context(&mut self, id: u32) -> Option<(Arc<ProcessContext>, bool)> {
         self.0.get(&id).cloned()
     }
 }
@@ -35,7 +35,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// With three talkers; the digest of the second one is known, that of the third one is on its way.
+    /// With three contexts; the digest of the second one is known, that of the third one is on its way.
     fn new(rules: LogRules) -> Self {
         let mut contexts = Known::default();
         for id in 1..=3_u32 {
@@ -45,9 +45,9 @@ impl Bench {
                 sha256: (id == 2).then_some(Sha256([7; 32])),
                 ..Program::default()
             };
-            let mut talker = Talker { program, ..Talker::default() };
-            rules.blank_talker(&mut talker);
-            contexts.0.insert(id, (Arc::new(talker), id != 3));
+            let mut context = ProcessContext { program, ..ProcessContext::default() };
+            rules.blank_context(&mut context);
+            contexts.0.insert(id, (Arc::new(context), id != 3));
         }
         let mut bench = Self { contexts, open: OpenConnections::new(rules) };
         bench.open.list_ends(Listed::Busy);
@@ -86,11 +86,11 @@ impl Bench {
     }
 }
 
-fn flow(talker: u32, socket: u64, sent: u64, received: u64) -> Flow {
+fn flow(context: u32, socket: u64, sent: u64, received: u64) -> Flow {
     Flow {
-        talker,
-        connection: Connection {
-            process: ProcessId { start: 1, tgid: 100 + talker, exec: 0 },
+        context,
+        id: FlowId {
+            process: ProcessId { start: 1, tgid: 100 + context, exec: 0 },
             socket,
             network_namespace: 1,
             uid: 0,
@@ -98,22 +98,22 @@ fn flow(talker: u32, socket: u64, sent: u64, received: u64) -> Flow {
             opened: true,
             ended: false,
         },
-        peer: Peer {
+        tuple: FlowTuple {
             family: 2,
             protocol: 6,
             local_address: "198.51.100.1".parse().ok(),
             local_port: 50_000,
             remote_address: "192.0.2.7".parse().ok(),
             remote_port: 443,
-            ..Peer::default()
+            ..FlowTuple::default()
         },
-        amounts: Amounts { connections: 1, sent, received },
+        counters: Counters { connections: 1, sent, received },
     }
 }
 
 fn ended(mut flow: Flow) -> Flow {
-    flow.connection.ended = true;
-    flow.amounts = Amounts::default();
+    flow.id.ended = true;
+    flow.counters = Counters::default();
     flow
 }
 
@@ -128,7 +128,7 @@ fn a_connection_is_told_once_then_its_figures_then_its_end() {
     let mut sweep = Sweep::default();
     bench.add(&flow(1, 9, 10, 20));
     let lines = bench.round(&mut sweep);
-    assert_eq!(kinds(&lines), ["talker", "connection", "tick"]);
+    assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     assert_eq!((&lines[0]["path"], &lines[0]["command_line"]), (&"/bin/1".into(), &"secret".into()));
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&10.into(), &20.into()));
     assert_eq!(lines[1]["process"], 101);
@@ -140,19 +140,19 @@ fn a_connection_is_told_once_then_its_figures_then_its_end() {
     assert_eq!(lines[0]["connections"], serde_json::json!([[1, 11, 22]]));
     assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"]);
     // Bytes that come with its end, and after it.
-    bench.add(&Flow { connection: ended(flow(1, 9, 0, 0)).connection, ..flow(1, 9, 100, 0) });
+    bench.add(&Flow { id: ended(flow(1, 9, 0, 0)).id, ..flow(1, 9, 100, 0) });
     bench.add(&flow(1, 9, 0, 1000));
     let lines = bench.round(&mut sweep);
     assert_eq!(lines[0]["connections"], serde_json::json!([[1, 111, 1022]]));
     assert_eq!(lines[0]["ended"], serde_json::json!([1]));
     bench.open.forget_told(sweep.told());
     assert!(bench.open.entries.is_empty() && bench.open.ids.is_empty() && bench.open.ended.is_empty());
-    // The talker is known to this listener, and an end of what is not known is no news.
+    // The context is known to this listener, and an end of what is not known is no news.
     bench.add(&ended(flow(1, 8, 0, 0)));
     bench.add(&flow(1, 10, 1, 1));
     assert_eq!(kinds(&bench.round(&mut sweep)), ["connection", "tick"]);
     // A later listener hears what is open.
-    assert_eq!(kinds(&bench.told(&mut Sweep::default())), ["talker", "connection", "tick"]);
+    assert_eq!(kinds(&bench.told(&mut Sweep::default())), ["context", "connection", "tick"]);
 }
 
 #[test]
@@ -203,23 +203,25 @@ fn what_the_log_leaves_out_is_not_told() {
         LogRules { ignore: vec![Ignore::Port(22), Ignore::Hash(Sha256([7; 32]))], ..LogRules::default() };
     let mut bench = Bench::new(rules);
     let mut sweep = Sweep::default();
-    bench.add(&Flow { peer: Peer { remote_port: 22, ..flow(1, 1, 9, 9).peer }, ..flow(1, 1, 9, 9) });
-    bench.add(&Flow { peer: Peer { local_port: 22, ..flow(1, 2, 9, 9).peer }, ..flow(1, 2, 9, 9) });
+    bench.add(&Flow { tuple: FlowTuple { remote_port: 22, ..flow(1, 1, 9, 9).tuple }, ..flow(1, 1, 9, 9) });
+    bench.add(&Flow { tuple: FlowTuple { local_port: 22, ..flow(1, 2, 9, 9).tuple }, ..flow(1, 2, 9, 9) });
     bench.add(&flow(2, 3, 9, 9));
     bench.add(&flow(3, 4, 9, 9));
-    bench
-        .add(&Flow { peer: Peer { remote_port: -1, local_port: -1, ..Peer::default() }, ..flow(1, 0, 0, 0) });
+    bench.add(&Flow {
+        tuple: FlowTuple { remote_port: -1, local_port: -1, ..FlowTuple::default() },
+        ..flow(1, 0, 0, 0)
+    });
     assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"], "its digest may be one that is ignored");
     bench.add(&flow(1, 5, 9, 9));
     let lines = bench.round(&mut sweep);
-    assert_eq!(kinds(&lines), ["talker", "connection", "tick"]);
+    assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     let text = Value::from(lines).to_string();
     assert!(!text.contains("192.0.2") && !text.contains("198.51.100") && !text.contains("secret"), "{text}");
     assert!(!text.contains(":9,"), "no bytes: {text}");
     // The digest is known, and another one.
     bench.contexts.complete(3, None);
     let lines = bench.round(&mut sweep);
-    assert_eq!(kinds(&lines), ["talker", "connection", "tick"]);
+    assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     assert_eq!(lines[0]["path"], "/bin/3");
 }
 
@@ -230,7 +232,8 @@ fn a_domain_may_come_later_and_be_ignored_then() {
     bench.add(&flow(1, 1, 5, 5));
     bench.add(&flow(1, 2, 5, 5));
     bench.round(&mut sweep);
-    let with = |domain: &str, flow: Flow| Flow { peer: Peer { domain: domain.into(), ..flow.peer }, ..flow };
+    let with =
+        |domain: &str, flow: Flow| Flow { tuple: FlowTuple { domain: domain.into(), ..flow.tuple }, ..flow };
     bench.add(&with("example.com", flow(1, 1, 1, 1)));
     bench.add(&with("www.evil.org", flow(1, 2, 1, 1)));
     let lines = bench.round(&mut sweep);
@@ -253,15 +256,15 @@ fn lists_say_what_is_there_and_what_is_no_more() {
     assert!(bench.round(&mut sweep).is_empty(), "the list has it");
     let quiet = |socket, remote_port| {
         let mut quiet = flow(1, socket, 0, 0);
-        quiet.connection.began = 0;
-        quiet.peer.remote_port = remote_port;
+        quiet.id.began = 0;
+        quiet.tuple.remote_port = remote_port;
         quiet
     };
     bench.list(&[flow(1, 1, 100, 200), flow(1, 2, 1, 1)], Listed::Busy);
     bench.list(&[quiet(3, 0), quiet(4, 443)], Listed::Quiet);
     bench.add(&flow(1, 1, 5, 5));
     let lines = bench.round(&mut sweep);
-    assert_eq!(kinds(&lines), ["talker", "connection", "connection", "listening", "connection", "tick"]);
+    assert_eq!(kinds(&lines), ["context", "connection", "connection", "listening", "connection", "tick"]);
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&105.into(), &205.into()));
     assert_eq!((&lines[3]["began"], &lines[4]["began"]), (&Value::Null, &Value::Null));
     // One of the quiet ones moves something; the other one is gone; one more flow began since.
@@ -287,24 +290,24 @@ fn talkers_are_told_again_when_their_digest_is_known_and_forgotten_when_told() {
     bench.contexts.complete(3, Some(Sha256([9; 32])));
     bench.open.close_round(&mut bench.contexts);
     bench.open.forget_before(4);
-    assert_eq!(bench.open.talkers.len(), 1, "it has a connection");
+    assert_eq!(bench.open.contexts.len(), 1, "it has a connection");
     bench.add(&ended(flow(3, 1, 0, 0)));
     bench.round(&mut sweep);
     bench.open.forget_told(sweep.told());
     bench.open.forget_before(4);
-    assert!(bench.open.talkers.is_empty());
+    assert!(bench.open.contexts.is_empty());
 }
 
 #[test]
 fn the_table_is_bounded_and_says_so() {
     let mut bench = Bench::new(all());
-    for socket in 1..=MOST as u64 + 3 {
+    for socket in 1..=MAX_ENTRIES as u64 + 3 {
         bench.add(&flow(1, socket, 1, 1));
     }
-    assert_eq!(bench.open.entries.len(), MOST);
+    assert_eq!(bench.open.entries.len(), MAX_ENTRIES);
     let lines = bench.round(&mut Sweep::default());
     assert_eq!(lines.last().unwrap()["untold"], 3);
-    for socket in 1..=MOST as u64 {
+    for socket in 1..=MAX_ENTRIES as u64 {
         bench.add(&ended(flow(1, socket, 0, 0)));
     }
     assert!(bench.open.is_crowded());
@@ -324,14 +327,14 @@ fn what_a_rule_about_domains_may_ignore_is_withheld_until_the_domain_is_known_or
     bench.add_unnamed(&ended(flow(1, 3, 0, 0)));
     assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"]);
     bench.open.forget_told(sweep.told());
-    let end = |socket| end_of(socket, &flow(1, socket, 0, 0).peer).unwrap();
+    let end = |socket| end_of(socket, &flow(1, socket, 0, 0).tuple).unwrap();
     let known = HashMap::from([
         (end(1), (b"www.evil.org".to_vec(), DomainSource::Dns)),
         (end(2), (b"example.com".to_vec(), DomainSource::Tls)),
     ]);
     bench.open.name(&known, &HashSet::from([end(4)]));
     let lines = bench.round(&mut sweep);
-    assert_eq!(kinds(&lines), ["talker", "connection", "connection", "traffic", "tick"]);
+    assert_eq!(kinds(&lines), ["context", "connection", "connection", "traffic", "tick"]);
     assert_eq!((&lines[1]["id"], &lines[2]["id"]), (&2.into(), &3.into()));
     assert_eq!(lines[3]["ended"], serde_json::json!([3]), "it ended while its domain was awaited");
     let text = Value::from(lines).to_string();

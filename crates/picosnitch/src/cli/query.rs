@@ -184,9 +184,9 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
             };
             object.insert(dimension.name().to_owned(), value);
         }
-        object.insert("conns".to_owned(), row.amounts.connections.into());
-        object.insert("sent".to_owned(), row.amounts.sent.into());
-        object.insert("received".to_owned(), row.amounts.received.into());
+        object.insert("conns".to_owned(), row.counters.connections.into());
+        object.insert("sent".to_owned(), row.counters.sent.into());
+        object.insert("received".to_owned(), row.counters.received.into());
         array.push(Json::Object(object));
     }
     Ok(format::json_document(&serde_json::to_string_pretty(&array)?) + "\n")
@@ -206,8 +206,10 @@ fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
             _ => format::csv_field(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
-        let amounts = row.amounts;
-        cells.extend([amounts.connections, amounts.sent, amounts.received].map(|amount| amount.to_string()));
+        let counters = row.counters;
+        cells.extend(
+            [counters.connections, counters.sent, counters.received].map(|amount| amount.to_string()),
+        );
         out += &(cells.join(",") + "\r\n");
     }
     out
@@ -230,9 +232,9 @@ fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
             _ => format::terminal(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
-        cells.push(format::count_cell(row.amounts.connections));
-        cells.push(format::byte_cell(row.amounts.sent));
-        cells.push(format::byte_cell(row.amounts.received));
+        cells.push(format::count_cell(row.counters.connections));
+        cells.push(format::byte_cell(row.counters.sent));
+        cells.push(format::byte_cell(row.counters.received));
         cells
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();

@@ -21,7 +21,7 @@ const NOT_KNOWN: u8 = 4;
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of its answer.
-const MOST_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -72,7 +72,7 @@ fn ask(socket: &Path) -> io::Result<Value> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(stream.take(MOST_ANSWER)).read_line(&mut line)?;
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line)?;
     match serde_json::from_str::<Value>(&line) {
         Ok(state) if state["event"] == "hello" => Ok(state),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is not understood")),

@@ -76,13 +76,13 @@ fn crash(base: &Path, after: Duration, of_monitor: bool) {
     assert!(base.join("run/picosnitch.pid").exists(), "nothing stale is left to test");
     let safe = over.iter().filter(|moment| **moment + LOST + slow < killed).count() as u64;
     assert!(safe > 0, "killed too early to tell");
-    let amounts = recorded(base, Dimension::Address, address);
+    let counters = recorded(base, Dimension::Address, address);
     assert!(
-        (safe..=over.len() as u64).contains(&amounts.connections),
-        "{safe} of {}: {amounts:?}",
+        (safe..=over.len() as u64).contains(&counters.connections),
+        "{safe} of {}: {counters:?}",
         over.len()
     );
-    assert!(amounts.sent >= safe * SENT as u64, "{safe}: {amounts:?}");
+    assert!(counters.sent >= safe * SENT as u64, "{safe}: {counters:?}");
 }
 
 /// A start after a crash: the pid file that was left behind blocks nothing.

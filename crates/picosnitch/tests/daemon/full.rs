@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capture::{Capture, Event, Settings, Thoroughness};
+use capture::{Capture, DrainMode, Event, Settings};
 use model::LossKind;
 use nix::sys::signal::Signal;
 use store::{Dimension, Filter, Query, Value};
@@ -45,11 +45,11 @@ fn events_wait_outside_of_the_ring_while_nobody_drains() {
     // More than twice what fits into the ring: each makes four events, of 0.45 KB together at least.
     const PROGRAMS: usize = 1200;
     let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
-    capture.drain(Thoroughness::Usual).unwrap();
+    capture.drain(DrainMode::Usual).unwrap();
     for _ in 0..PROGRAMS {
         assert!(Command::new("/bin/true").status().unwrap().success());
     }
-    let drained = capture.drain(Thoroughness::Usual).unwrap();
+    let drained = capture.drain(DrainMode::Usual).unwrap();
     assert!(!drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents), "{:?}", drained.losses);
     let executed = drained
         .events
@@ -95,7 +95,7 @@ fn a_full_flow_table_is_reported_and_what_is_recorded_and_lost_add_up() {
         ],
         ..Query::default()
     };
-    let sent = reader(base.path()).query(&query).unwrap().first().map_or(0, |row| row.amounts.sent);
+    let sent = reader(base.path()).query(&query).unwrap().first().map_or(0, |row| row.counters.sent);
     let lost_bytes = lost(base.path(), LossKind::FlowTableBytes);
     assert!(sent > 0 && sent + lost_bytes >= u64::from(PEERS) * BYTES, "{sent} sent, {lost_bytes} lost");
 }

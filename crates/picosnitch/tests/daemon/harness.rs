@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Amounts, Loss};
+use model::{Counters, Loss};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{Signal, kill},
@@ -232,7 +232,7 @@ pub fn talk(address: Ipv4Addr, sent: usize, received: usize) {
 
 /// What the log says: traffic with the address on one side (`Address`: the peer's, `LocalAddress`: the own one), all of
 /// it by this program.
-pub fn recorded(base: &Path, side: Dimension, address: Ipv4Addr) -> Amounts {
+pub fn recorded(base: &Path, side: Dimension, address: Ipv4Addr) -> Counters {
     let query = Query {
         group_by: vec![Dimension::Executable, Dimension::Protocol],
         filters: vec![Filter::equal(side, Value::Address(address.into()), false)],
@@ -244,15 +244,15 @@ pub fn recorded(base: &Path, side: Dimension, address: Ipv4Addr) -> Amounts {
     for row in &rows {
         assert_eq!(row.values, expected, "of another program");
     }
-    rows.first().map(|row| row.amounts).unwrap_or_default()
+    rows.first().map(|row| row.counters).unwrap_or_default()
 }
 
 /// Both sides of `connections` calls of [`talk`] are in the log, exactly.
 pub fn assert_recorded(base: &Path, address: Ipv4Addr, connections: u64, sent: u64, received: u64) {
     let client = recorded(base, Dimension::Address, address);
-    assert_eq!(client, Amounts { connections, sent, received }, "the client's side");
+    assert_eq!(client, Counters { connections, sent, received }, "the client's side");
     let server = recorded(base, Dimension::LocalAddress, address);
-    assert_eq!(server, Amounts { connections, sent: received, received: sent }, "the server's side");
+    assert_eq!(server, Counters { connections, sent: received, received: sent }, "the server's side");
 }
 
 pub fn reader(base: &Path) -> Reader {

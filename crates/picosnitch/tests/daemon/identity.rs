@@ -48,13 +48,13 @@ fn digest(path: &Path) -> Sha256 {
 }
 
 /// Who talked to the address: path -> digests, with the connections of each.
-fn talkers(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha256>, u64)>> {
+fn contexts(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha256>, u64)>> {
     let query = Query {
         group_by: vec![Dimension::Executable, Dimension::Sha256],
         filters: vec![Filter::equal(Dimension::Address, Value::Address(address.into()), false)],
         ..Query::default()
     };
-    let mut talkers: HashMap<PathBuf, Vec<_>> = HashMap::new();
+    let mut contexts: HashMap<PathBuf, Vec<_>> = HashMap::new();
     for row in reader(base).query(&query).unwrap() {
         let [Value::Bytes(path), sha256] = row.values.as_slice() else { panic!("{row:?}") };
         let sha256 = match sha256 {
@@ -62,9 +62,9 @@ fn talkers(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha25
             _ => None,
         };
         let path = Path::new(std::ffi::OsStr::from_bytes(path)).to_owned();
-        talkers.entry(path).or_default().push((sha256, row.amounts.connections));
+        contexts.entry(path).or_default().push((sha256, row.counters.connections));
     }
-    talkers
+    contexts
 }
 
 /// Another thread's child may hold the file open for writing, for a moment.
@@ -95,7 +95,7 @@ fn run_short_lived(directory: &Path, to: SocketAddrV4, count: u64) -> HashMap<Pa
 }
 
 fn assert_identified(base: &Path, to: SocketAddrV4, expected: &HashMap<PathBuf, Sha256>) {
-    let found = talkers(base, *to.ip());
+    let found = contexts(base, *to.ip());
     let wrong: Vec<_> = expected
         .iter()
         .filter(|(path, sha256)| found.get(*path) != Some(&vec![(Some(**sha256), 1)]))
@@ -200,7 +200,7 @@ fn so_have_those_on_file_systems_that_only_a_container_sees() {
 
 /// What became of a case: who talked under which digests, exe.log, and error.log.
 struct Case {
-    talkers: HashMap<PathBuf, Vec<(Option<Sha256>, u64)>>,
+    contexts: HashMap<PathBuf, Vec<(Option<Sha256>, u64)>>,
     alerts: Vec<String>,
     errors: String,
 }
@@ -218,12 +218,12 @@ fn case(work: impl FnOnce(&Path, SocketAddrV4)) -> Case {
     let alerts = alerts.lines().filter(|line| line.contains(&directory) || line.contains("memfd"));
     // Without time and directory, which are different each time.
     let alerts = alerts.map(|line| line[20..].replace(&format!("{directory}/"), "")).collect();
-    let talkers = talkers(base.path(), *to.ip());
-    let talkers = talkers
+    let contexts = contexts(base.path(), *to.ip());
+    let contexts = contexts
         .into_iter()
         .map(|(path, digests)| (path.strip_prefix(place.path()).map(Path::to_owned).unwrap_or(path), digests))
         .collect();
-    Case { talkers, alerts, errors: error_log(base.path()) }
+    Case { contexts, alerts, errors: error_log(base.path()) }
 }
 
 impl Case {
@@ -231,7 +231,7 @@ impl Case {
     #[track_caller]
     fn assert_digests(&self, path: &str, expected: &[Sha256]) {
         let found: Vec<_> =
-            self.talkers.get(Path::new(path)).into_iter().flatten().map(|(sha256, _)| *sha256).collect();
+            self.contexts.get(Path::new(path)).into_iter().flatten().map(|(sha256, _)| *sha256).collect();
         let all_there = expected.iter().all(|digest| found.contains(&Some(*digest)));
         assert!(
             all_there && found.len() == expected.len(),
@@ -424,7 +424,7 @@ fn what_only_its_user_may_execute_has_a_digest_and_a_giant_has_a_reason() {
         let_it_be_read();
     });
     case.assert_digests("unreadable", &[digest.unwrap()]);
-    assert_eq!(case.talkers[Path::new("giant")], [(None, 1)]);
+    assert_eq!(case.contexts[Path::new("giant")], [(None, 1)]);
     assert!(case.errors.contains("giant") && case.errors.contains("16 GiB"), "{}", case.errors);
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Capture, FlowDelta, Settings, Thoroughness};
+use capture::{Capture, DrainMode, FlowDelta, Settings};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::harness::root_alone;
@@ -34,7 +34,7 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
             return None;
         }
         loop {
-            let drained = capture.drain(Thoroughness::Usual).unwrap();
+            let drained = capture.drain(DrainMode::Usual).unwrap();
             if drained.flows.iter().any(&wanted) {
                 return Some(Instant::now());
             }
@@ -50,7 +50,7 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
 fn started() -> Capture {
     let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
     capture.learn_earlier_sockets().unwrap();
-    capture.drain(Thoroughness::Usual).unwrap();
+    capture.drain(DrainMode::Usual).unwrap();
     capture
 }
 
@@ -70,7 +70,7 @@ fn the_first_connection_of_a_program_is_told_at_once() {
     let mut child = Command::new("bash").arg("-c").arg(script).spawn().unwrap();
     let accepting = std::thread::spawn(move || (listener.accept().unwrap(), Instant::now()));
     let told = wait_for(&mut capture, |flow| {
-        flow.connection.process.tgid == child.id() && flow.peer.remote_port == i32::from(port)
+        flow.id.process.tgid == child.id() && flow.tuple.remote_port == i64::from(port)
     });
     let (_, begin) = accepting.join().unwrap();
     child.kill().unwrap();
@@ -86,15 +86,14 @@ fn a_busy_process_wakes_the_monitor_once() {
     let begin = Instant::now();
     socket.send_to(&[1], (Ipv4Addr::LOCALHOST, 9)).unwrap();
     let me = std::process::id();
-    let told =
-        wait_for(&mut capture, |flow| flow.connection.process.tgid == me && flow.peer.remote_port == 9);
+    let told = wait_for(&mut capture, |flow| flow.id.process.tgid == me && flow.tuple.remote_port == 9);
     assert_prompt(begin, told);
     for port in 10_000..11_000 {
         socket.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
     assert!(!is_woken(&capture, Duration::from_millis(200)), "woken again by the same process");
     // Without the wake they come with the next tick.
-    let drained = capture.drain(Thoroughness::Usual).unwrap();
-    let mine = drained.flows.iter().filter(|flow| flow.connection.process.tgid == me);
-    assert_eq!(mine.map(|flow| flow.amounts.sent).sum::<u64>(), 1000);
+    let drained = capture.drain(DrainMode::Usual).unwrap();
+    let mine = drained.flows.iter().filter(|flow| flow.id.process.tgid == me);
+    assert_eq!(mine.map(|flow| flow.counters.sent).sum::<u64>(), 1000);
 }

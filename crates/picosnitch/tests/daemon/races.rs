@@ -11,15 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Capture, Drained, Settings, Thoroughness};
-use model::{Amounts, Loss};
+use capture::{Capture, DrainMode, Drained, Settings};
+use model::{Counters, Loss};
 
 use super::harness::root_alone;
 
 /// Sums by process and remote port.
 #[derive(Default)]
 struct Totals {
-    by: HashMap<(u32, i32), Amounts>,
+    by: HashMap<(u32, i64), Counters>,
     losses: Vec<Loss>,
     /// Most flows in the table.
     most: usize,
@@ -29,23 +29,23 @@ impl Totals {
     fn add(&mut self, drained: Drained) {
         self.most = self.most.max(drained.table_entries);
         for flow in drained.flows {
-            let sum = self.by.entry((flow.connection.process.tgid, flow.peer.remote_port)).or_default();
-            sum.connections += flow.amounts.connections;
-            sum.sent += flow.amounts.sent;
-            sum.received += flow.amounts.received;
+            let sum = self.by.entry((flow.id.process.tgid, flow.tuple.remote_port)).or_default();
+            sum.connections += flow.counters.connections;
+            sum.sent += flow.counters.sent;
+            sum.received += flow.counters.received;
         }
         self.losses.extend(drained.losses);
     }
 
-    fn of(&self, process: u32, port: u16) -> Amounts {
-        self.by.get(&(process, i32::from(port))).copied().unwrap_or_default()
+    fn of(&self, process: u32, port: u16) -> Counters {
+        self.by.get(&(process, i64::from(port))).copied().unwrap_or_default()
     }
 
     /// Of all remote ports.
-    fn of_process(&self, process: u32, but: u16) -> Amounts {
-        self.by.iter().filter(|((of, port), _)| *of == process && *port != i32::from(but)).fold(
-            Amounts::default(),
-            |sum, (_, one)| Amounts {
+    fn of_process(&self, process: u32, but: u16) -> Counters {
+        self.by.iter().filter(|((of, port), _)| *of == process && *port != i64::from(but)).fold(
+            Counters::default(),
+            |sum, (_, one)| Counters {
                 connections: sum.connections + one.connections,
                 sent: sum.sent + one.sent,
                 received: sum.received + one.received,
@@ -66,10 +66,10 @@ fn capture_during(work: impl FnOnce() + Send) -> Totals {
             ended.store(true, Ordering::Release);
         });
         while !ended.load(Ordering::Acquire) {
-            totals.add(capture.drain(Thoroughness::Usual).unwrap());
+            totals.add(capture.drain(DrainMode::Usual).unwrap());
         }
     });
-    totals.add(capture.drain(Thoroughness::Last).unwrap());
+    totals.add(capture.drain(DrainMode::Last).unwrap());
     assert_eq!(totals.losses, [], "nothing may be lost here");
     totals
 }

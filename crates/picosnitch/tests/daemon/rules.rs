@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use model::Amounts;
+use model::Counters;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use store::Dimension;
@@ -79,9 +79,9 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     for name in names {
         let ends_so = |line: &Value| line["path"].as_str().is_some_and(|path| path.ends_with(name));
         assert!(told("alert", &ends_so), "{name} is announced");
-        assert!(!told("talker", &ends_so), "{name} does not talk on the live socket");
+        assert!(!told("context", &ends_so), "{name} does not talk on the live socket");
     }
-    assert!(told("talker", &|line| line["name"] == "not-ignored"));
+    assert!(told("context", &|line| line["name"] == "not-ignored"));
     assert!(told("connection", &|line| line["remote_address"] == talked.to_string()));
     for port_of in ["local_port", "remote_port"] {
         for event in ["connection", "listening"] {
@@ -90,7 +90,7 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     }
     assert!(!told("connection", &|line| line["remote_address"] == network.to_string()));
     assert_recorded(base.path(), talked, 1, 1000, 2000);
-    assert_eq!(recorded(base.path(), Dimension::Address, network), Amounts::default());
+    assert_eq!(recorded(base.path(), Dimension::Address, network), Counters::default());
     let mut found = false;
     for (path, bytes) in logged(base.path()) {
         assert!(!contains(&bytes, b"ignored-by-"), "{}", path.display());
@@ -162,10 +162,10 @@ fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
         for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
             assert!(!line.contains(absent), "the live socket: {line}");
         }
-        named |= line.contains(r#""domain":"notignored.example","domain_source":"asked""#);
+        named |= line.contains(r#""domain":"notignored.example","domain_source":"resolver""#);
     }
     assert!(named, "the live socket tells of domains");
-    assert_eq!(recorded(base.path(), Dimension::Address, ignored_address), Amounts::default());
+    assert_eq!(recorded(base.path(), Dimension::Address, ignored_address), Counters::default());
     for (path, bytes) in logged(base.path()) {
         for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
             assert!(!contains(&bytes, absent.as_bytes()), "{}: {absent}", path.display());
@@ -187,16 +187,16 @@ fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
     wait_for_names(base.path(), "www.ignored.example");
     let live = Recording::start(base.path());
     let _listens = TcpListener::bind((fresh_address(), 0)).unwrap();
-    let talker = unique(base.path(), "talker");
+    let context = unique(base.path(), "context");
     let address = fresh_address();
     // Its command line has the address too.
-    run(&talker, address);
-    run_by_name(&talker, "unstored.example", address);
+    run(&context, address);
+    run_by_name(&context, "unstored.example", address);
     let script = "exec 3<&0; : secret-word-of-a-command-line";
-    assert!(Command::new(&talker).args(["-c", script]).status().unwrap().success());
-    wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("talker")));
+    assert!(Command::new(&context).args(["-c", script]).status().unwrap().success());
+    wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("context")));
     let heard = live.end();
-    let path = talker.as_os_str().as_bytes();
+    let path = context.as_os_str().as_bytes();
     for expected in
         [&b"\"event\":\"connection\""[..], b"\"event\":\"listening\"", b"\"event\":\"alert\"", path]
     {

@@ -15,7 +15,9 @@ use super::{
     schema::{self, APPLICATION_ID, Found, MIGRATIONS},
     *,
 };
-use model::{Amounts, Location, Loss, LossKind, Peer, Place, Program, Record, Sha256, Talker, Window};
+use model::{
+    CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
+};
 
 mod oracle;
 mod rollups;
@@ -36,23 +38,23 @@ fn program(path: &[u8], name: &[u8]) -> Program {
     }
 }
 
-fn record(path: &[u8], remote: &str, port: i32, sent: u64, received: u64) -> Record {
+fn record(path: &[u8], remote: &str, port: model::Port, sent: u64, received: u64) -> Record {
     Record {
         time: 0,
-        talker: Arc::new(Talker {
+        context: Arc::new(ProcessContext {
             program: program(path, b"tool"),
             parent: program(b"/bin/sh", b"sh"),
             grandparent: Program::default(),
             uid: 4_294_967_294,
             network_namespace: 4_026_531_840,
-            place: Place {
-                cgroup: b"/system.slice/tool.service".to_vec(),
+            cgroup: CgroupInfo {
+                path: b"/system.slice/tool.service".to_vec(),
                 unit: b"tool.service".to_vec(),
                 container: b"docker web-1".to_vec(),
                 app: b"Snap tool".to_vec(),
             },
         }),
-        peer: Peer {
+        tuple: FlowTuple {
             family: if remote.contains(':') { 10 } else { 2 },
             protocol: 6,
             local_address: Some("192.0.2.9".parse().unwrap()),
@@ -60,10 +62,10 @@ fn record(path: &[u8], remote: &str, port: i32, sent: u64, received: u64) -> Rec
             local_port: 50_000,
             remote_port: port,
             domain: b"example.com".to_vec(),
-            ..Peer::default()
+            ..FlowTuple::default()
         },
-        location: Location { country: "NL".into(), network_number: 64496, network: "Example".into() },
-        amounts: Amounts { connections: 1, sent, received },
+        geo: GeoInfo { country: "NL".into(), network_number: 64496, network: "Example".into() },
+        counters: Counters { connections: 1, sent, received },
     }
 }
 
@@ -77,8 +79,8 @@ fn rows(path: &std::path::Path, group_by: &[Dimension], filters: Vec<Filter>) ->
     Reader::open(path).unwrap().query(&query).unwrap()
 }
 
-fn total(path: &std::path::Path) -> Amounts {
-    rows(path, &[], Vec::new())[0].amounts
+fn total(path: &std::path::Path) -> Counters {
+    rows(path, &[], Vec::new())[0].counters
 }
 
 fn count(path: &std::path::Path, table: &str) -> i64 {
@@ -100,7 +102,7 @@ fn a_new_log_is_private_and_in_write_ahead_mode() {
     drop(writer);
     // Kept, so that a reader who may not write to the directory can open a log that nobody has open.
     assert!(fs::exists(format!("{}-wal", path.display())).unwrap());
-    assert_eq!(total(&path), Amounts { connections: 1, sent: 1, received: 2 });
+    assert_eq!(total(&path), Counters { connections: 1, sent: 1, received: 2 });
 }
 
 #[test]
@@ -109,18 +111,18 @@ fn what_is_written_comes_back_in_every_dimension() {
     let mut writer = Writer::open(&path).unwrap();
     let odd = b"/tmp/\xff\n\x1b[31m\0 \xe2\x80\xae";
     let mut first = record(odd, "2001:db8::1", 443, u64::from(u32::MAX) * 1000, 7);
-    let talker = Arc::make_mut(&mut first.talker);
-    talker.grandparent = program(b"/init", b"init");
-    talker.program.sha256 = None;
+    let context = Arc::make_mut(&mut first.context);
+    context.grandparent = program(b"/init", b"init");
+    context.program.sha256 = None;
     writer.write(&window(1_700_000_000, vec![first.clone()])).unwrap();
     let row = &rows(&path, &Dimension::ALL, Vec::new())[0];
-    assert_eq!(row.amounts, first.amounts);
+    assert_eq!(row.counters, first.counters);
     let value = |dimension| {
         let index = Dimension::ALL.iter().position(|known| *known == dimension).unwrap();
         row.values[index].clone()
     };
     assert_eq!(value(Dimension::Executable), Value::Bytes(odd.to_vec()));
-    assert_eq!(value(Dimension::CommandLine), Value::Bytes(first.talker.program.command_line.clone()));
+    assert_eq!(value(Dimension::CommandLine), Value::Bytes(first.context.program.command_line.clone()));
     assert_eq!(value(Dimension::Sha256), Value::None);
     assert_eq!(value(Dimension::Uid), Value::Integer(4_294_967_294));
     assert_eq!(value(Dimension::ParentName), Value::Bytes(b"sh".to_vec()));
@@ -169,7 +171,7 @@ fn filters_select_exclude_and_know_networks_and_names() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
     let mut nowhere = record(b"/c", "192.0.2.1", 53, 100, 0);
-    (nowhere.peer.remote_address, nowhere.peer.family, nowhere.peer.protocol) = (None, 17, 2048);
+    (nowhere.tuple.remote_address, nowhere.tuple.family, nowhere.tuple.protocol) = (None, 17, 2048);
     let records = vec![
         record(b"/a", "192.0.2.1", 443, 1, 0),
         record(b"/a", "192.0.3.1", 80, 10, 0),
@@ -181,7 +183,7 @@ fn filters_select_exclude_and_know_networks_and_names() {
         let parse = |(name, value, exclude): &(&str, &str, bool)| {
             Filter::parse(name.parse().unwrap(), value.as_bytes(), *exclude).unwrap()
         };
-        rows(&path, &[], filters.iter().map(parse).collect())[0].amounts.sent
+        rows(&path, &[], filters.iter().map(parse).collect())[0].counters.sent
     };
     assert_eq!(sent(&[]), 1111);
     assert_eq!(sent(&[("exe", "/a", false)]), 11);
@@ -236,7 +238,7 @@ fn ranges_sorting_and_limit() {
     assert_eq!(times(None, None, Sort::Sent, None), [110, 100, 120]);
     assert_eq!(times(None, None, Sort::Received, Some(2)), [120, 100]);
     assert_eq!(times(None, None, Sort::Connections, Some(0)), [0i64; 0]);
-    // Not grouped by: the order of amounts.
+    // Not grouped by: the order of counters.
     assert_eq!(times(None, None, Sort::Dimension(Dimension::Name), None).len(), 3);
 }
 
@@ -248,7 +250,7 @@ fn two_windows_of_the_same_second_are_both_kept() {
         writer.write(&window(100, vec![record(b"/a", "192.0.2.1", 443, 5, 0); 2])).unwrap();
     }
     assert_eq!(total(&path).sent, 20);
-    assert_eq!((count(&path, "talker"), count(&path, "endpoint")), (1, 1));
+    assert_eq!((count(&path, "context"), count(&path, "endpoint")), (1, 1));
 }
 
 #[test]
@@ -269,7 +271,7 @@ fn the_view_has_the_columns_of_conn_log() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
     let mut first = record(b"/a", "2001:db8::1", 443, 5, 6);
-    Arc::make_mut(&mut first.talker).parent.sha256 = None;
+    Arc::make_mut(&mut first.context).parent.sha256 = None;
     writer.write(&window(100, vec![first])).unwrap();
     let mut statement = writer.connection.prepare("SELECT * FROM connection_log").unwrap();
     assert_eq!(
@@ -311,7 +313,7 @@ fn purging_deletes_old_windows_and_what_only_they_needed() {
     let purged = writer.purge(1020).unwrap();
     assert_eq!(purged.records, 20_000);
     assert_eq!((count(&path, "record"), count(&path, "loss")), (10_000, 10));
-    assert_eq!((count(&path, "talker"), count(&path, "program")), (1000, 1002));
+    assert_eq!((count(&path, "context"), count(&path, "program")), (1000, 1002));
     assert_eq!((count(&path, "endpoint"), count(&path, "address")), (2500, 2501));
     assert_eq!(writer.purge(1020).unwrap(), Purged::default());
     // Ids are given out again, and must lead to the right rows.
@@ -365,7 +367,7 @@ fn a_log_is_kept_below_a_size() {
     assert_eq!(total(&path).sent, 100_000 - purged.records);
     let times = rows(&path, &[Dimension::Time], Vec::new());
     assert!(times.iter().any(|row| row.values == [Value::Integer(1099)]), "the newest stay");
-    assert!(times.iter().all(|row| row.amounts.sent == 1000), "windows are whole");
+    assert!(times.iter().all(|row| row.counters.sent == 1000), "windows are whole");
     // Less than anything needs: the last window stays.
     writer.purge_to_size(1000).unwrap();
     assert_eq!(total(&path).sent, 1000);
@@ -413,7 +415,7 @@ fn a_reader_sees_whole_windows_while_the_writer_writes() {
     let (_directory, path) = place();
     let mut writer = Writer::open(&path).unwrap();
     let reader = Reader::open(&path).unwrap();
-    let sum = |reader: &Reader| reader.query(&Query::default()).unwrap()[0].amounts.connections;
+    let sum = |reader: &Reader| reader.query(&Query::default()).unwrap()[0].counters.connections;
     writer.write(&window(100, vec![record(b"/a", "192.0.2.1", 443, 1, 0); 100])).unwrap();
     assert_eq!(sum(&reader), 100);
     let open = writer.connection.unchecked_transaction().unwrap();
@@ -436,8 +438,8 @@ fn records_are_small_and_written_quickly() {
             let program = format!("/usr/lib/application/{}/bin", mixed % 40);
             let address = format!("198.51.{}.{}", mixed / 64 % 20, mixed / 1280 % 250);
             let mut record = record(program.as_bytes(), &address, 443, mixed % 5000, mixed % 300_000);
-            record.peer.domain = format!("host-{}.example.com", mixed / 64 % 5000).into_bytes();
-            record.peer.local_port = 32_768 + (mixed % 28_000) as i32;
+            record.tuple.domain = format!("host-{}.example.com", mixed / 64 % 5000).into_bytes();
+            record.tuple.local_port = 32_768 + (mixed % 28_000) as i64;
             record
         });
         writer.write(&window(1_800_000_000 + time * 10, records.collect())).unwrap();

@@ -19,7 +19,7 @@ pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
         let amount = |index| row.get(dimensions.len() + index).map(|sum: i64| sum as u64);
         Ok(Row {
             values,
-            amounts: Amounts { connections: amount(0)?, sent: amount(1)?, received: amount(2)? },
+            counters: Counters { connections: amount(0)?, sent: amount(1)?, received: amount(2)? },
         })
     });
     rows.unwrap().map(Result::unwrap).collect()
@@ -36,7 +36,7 @@ pub(super) struct Compiled {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Record,
-    Talker,
+    ProcessContext,
     Program,
     Parent,
     Grandparent,
@@ -65,7 +65,7 @@ impl Placed for Dimension {
             | Self::GrandparentName
             | Self::GrandparentCommandLine
             | Self::GrandparentSha256 => Table::Grandparent,
-            Self::Uid | Self::NetworkNamespace => Table::Talker,
+            Self::Uid | Self::NetworkNamespace => Table::ProcessContext,
             Self::Cgroup | Self::Unit | Self::Container | Self::App => Table::Cgroup,
             Self::Country => Table::Country,
             Self::Asn | Self::Network => Table::Network,
@@ -92,8 +92,8 @@ impl Placed for Dimension {
             Self::GrandparentName => "grandparent.name",
             Self::GrandparentCommandLine => "grandparent.command_line",
             Self::GrandparentSha256 => "grandparent.sha256",
-            Self::Uid => "talker.uid",
-            Self::NetworkNamespace => "talker.network_namespace",
+            Self::Uid => "context.uid",
+            Self::NetworkNamespace => "context.network_namespace",
             Self::Cgroup => "cgroup.path",
             Self::Unit => "cgroup.unit",
             Self::Container => "cgroup.container",
@@ -117,17 +117,17 @@ impl Placed for Dimension {
 impl Table {
     /// The joins that reach the table, in an order that works.
     fn joins(self) -> &'static [&'static str] {
-        const TALKER: &str = "JOIN talker ON talker.id = record.talker";
+        const TALKER: &str = "JOIN context ON context.id = record.context";
         const ENDPOINT: &str = "JOIN endpoint ON endpoint.id = record.endpoint";
         match self {
             Self::Record => &[],
-            Self::Talker => &[TALKER],
-            Self::Program => &[TALKER, "JOIN program ON program.id = talker.program"],
-            Self::Parent => &[TALKER, "JOIN program AS parent ON parent.id = talker.parent"],
+            Self::ProcessContext => &[TALKER],
+            Self::Program => &[TALKER, "JOIN program ON program.id = context.program"],
+            Self::Parent => &[TALKER, "JOIN program AS parent ON parent.id = context.parent"],
             Self::Grandparent => {
-                &[TALKER, "JOIN program AS grandparent ON grandparent.id = talker.grandparent"]
+                &[TALKER, "JOIN program AS grandparent ON grandparent.id = context.grandparent"]
             }
-            Self::Cgroup => &[TALKER, "JOIN cgroup ON cgroup.id = talker.cgroup"],
+            Self::Cgroup => &[TALKER, "JOIN cgroup ON cgroup.id = context.cgroup"],
             Self::Endpoint => &[ENDPOINT],
             Self::Country => &[ENDPOINT, "JOIN country ON country.id = endpoint.country"],
             Self::Network => &[ENDPOINT, "JOIN network ON network.id = endpoint.network"],
@@ -145,7 +145,9 @@ impl Table {
     fn key(self) -> Option<&'static str> {
         match self {
             Self::Record => None,
-            Self::Talker | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => Some("talker"),
+            Self::ProcessContext | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => {
+                Some("context")
+            }
             Self::Endpoint
             | Self::Domain
             | Self::Country
@@ -251,7 +253,7 @@ fn condition(filter: &Filter, parameters: &mut Vec<Sql>) -> String {
     match &filter.wanted {
         Wanted::Value(value) => format!("({expression} IS ?{})", bind(parameter(value))),
         Wanted::Network(first, last) => {
-            let (first, last) = (octets(*first), octets(*last));
+            let (first, last) = (octets((*first).into()), octets((*last).into()));
             let length = first.len();
             let (first, last) = (bind(Sql::Blob(first)), bind(Sql::Blob(last)));
             format!(

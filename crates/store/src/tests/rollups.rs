@@ -24,23 +24,23 @@ impl Random {
         let (path, remote) = (self.pick(&paths), self.pick(&remotes));
         let (sent, received) = (self.below(2000), self.below(70_000));
         let mut record = record(path, remote, 0, sent, received);
-        record.peer.remote_port = self.pick(&[443, 80, 53, -1, 0]);
-        record.peer.local_port = self.pick(&[40_000, 40_001, 50_000, 443, -1]);
-        record.peer.domain = self.pick(&[b"".as_slice(), b"a.example", b"b.example"]).to_vec();
-        record.amounts.connections = self.below(40);
+        record.tuple.remote_port = self.pick(&[443, 80, 53, -1, 0]);
+        record.tuple.local_port = self.pick(&[40_000, 40_001, 50_000, 443, -1]);
+        record.tuple.domain = self.pick(&[b"".as_slice(), b"a.example", b"b.example"]).to_vec();
+        record.counters.connections = self.below(40);
         if self.below(9) == 0 {
-            record.peer.remote_address = None;
+            record.tuple.remote_address = None;
         }
-        record.location.country = self.pick(&["", "NL", "private"]).into();
-        record.location.network_number = self.below(2) as u32 * 64_496;
-        let talker = Arc::make_mut(&mut record.talker);
-        talker.uid = self.below(3) as u32;
+        record.geo.country = self.pick(&["", "NL", "private"]).into();
+        record.geo.network_number = self.below(2) as u32 * 64_496;
+        let context = Arc::make_mut(&mut record.context);
+        context.uid = self.below(3) as u32;
         if self.below(4) == 0 {
-            talker.program.sha256 = None;
+            context.program.sha256 = None;
         }
         if self.below(4) == 0 {
-            talker.place.cgroup = b"/user.slice".to_vec();
-            talker.place.container = self.pick(&[b"".as_slice(), b"docker web-1"]).to_vec();
+            context.cgroup.path = b"/user.slice".to_vec();
+            context.cgroup.container = self.pick(&[b"".as_slice(), b"docker web-1"]).to_vec();
         }
         record
     }
@@ -102,7 +102,7 @@ fn compare(path: &std::path::Path, random: &mut Random, count: usize) {
     let connection = Connection::open(path).unwrap();
     let (first, last) = reader.extent().unwrap().unwrap();
     let key =
-        |row: &Row| (row.values.clone(), row.amounts.connections, row.amounts.sent, row.amounts.received);
+        |row: &Row| (row.values.clone(), row.counters.connections, row.counters.sent, row.counters.received);
     let sorted = |mut rows: Vec<Row>| {
         rows.sort_by_key(key);
         rows
@@ -111,17 +111,17 @@ fn compare(path: &std::path::Path, random: &mut Random, count: usize) {
         let query = random.query(first, last);
         let answer = reader.query(&query).unwrap();
         let amount = |row: &Row| match query.sort {
-            Sort::Connections => row.amounts.connections,
-            Sort::Sent => row.amounts.sent,
-            Sort::Received => row.amounts.received,
-            _ => row.amounts.sent + row.amounts.received,
+            Sort::Connections => row.counters.connections,
+            Sort::Sent => row.counters.sent,
+            Sort::Received => row.counters.received,
+            _ => row.counters.sent + row.counters.received,
         };
         assert!(answer.is_sorted_by(|a, b| amount(a) >= amount(b)), "{query:?}");
         let limit = random.below(5);
         let (limited, total) =
             reader.query_with_total(&Query { limit: Some(limit), ..query.clone() }).unwrap();
-        let mut sum = Amounts::default();
-        answer.iter().for_each(|row| sum += row.amounts);
+        let mut sum = Counters::default();
+        answer.iter().for_each(|row| sum += row.counters);
         assert_eq!(total, sum, "{query:?}");
         assert_eq!(limited, answer.iter().take(limit as usize).cloned().collect::<Vec<_>>(), "{query:?}");
         assert_eq!(sorted(answer), sorted(oracle::answer(&connection, &query)), "{query:?}");
@@ -139,7 +139,7 @@ fn compare(path: &std::path::Path, random: &mut Random, count: usize) {
         for (pair, sum) in edges.windows(2).zip(series) {
             let range = Range { since: Some(pair[0]), until: Some(pair[1] - 1) };
             let query = Query { range, filters: query.filters.clone(), ..Query::default() };
-            assert_eq!(oracle::answer(&connection, &query)[0].amounts, sum, "{pair:?} {query:?}");
+            assert_eq!(oracle::answer(&connection, &query)[0].counters, sum, "{pair:?} {query:?}");
         }
     }
 }
@@ -327,8 +327,8 @@ fn a_bucket_with_too_many_cells_stays_without_local_ports_or_without_rollup() {
     for hour in 0..24 * 40 {
         let record = record(b"/a", "192.0.2.1", 443, 5, hour as u64);
         let on = |port| {
-            let peer = Peer { local_port: 40_000 + port, ..record.peer.clone() };
-            Record { peer, ..record.clone() }
+            let tuple = FlowTuple { local_port: 40_000 + i64::from(port), ..record.tuple.clone() };
+            Record { tuple, ..record.clone() }
         };
         // By day: all tells; local ports are too many for a day; for a quarter as well; everything is.
         let records = match hour / 24 % 4 {
@@ -388,7 +388,7 @@ fn a_damaged_rollup_is_an_error_not_a_wrong_answer() {
     write(&mut writer, &mut Random(5), 1_700_000_000, 300);
     writer
         .connection
-        .execute_batch("UPDATE rollup_day SET traffic = x'1705ff'; UPDATE talkers_day SET sums = x'0105ff'")
+        .execute_batch("UPDATE rollup_day SET traffic = x'1705ff'; UPDATE contexts_day SET sums = x'0105ff'")
         .unwrap();
     for group_by in [vec![Dimension::Executable], vec![Dimension::Executable, Dimension::Port]] {
         let query = Query { group_by, ..Query::default() };

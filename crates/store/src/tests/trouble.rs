@@ -17,14 +17,14 @@ fn a_failed_window_leaves_neither_rows_nor_cached_ids() {
     let new = vec![record(b"/new", "198.51.100.1", 80, 2, 0)];
     let error = writer.write(&Window { losses: lost, ..window(110, new.clone()) }).unwrap_err();
     assert!(!error.is_transient(), "{error}");
-    assert_eq!((total(&path).sent, count(&path, "talker"), count(&path, "endpoint")), (1, 1, 1));
+    assert_eq!((total(&path).sent, count(&path, "context"), count(&path, "endpoint")), (1, 1, 1));
     writer.connection.execute_batch("DROP TRIGGER fail").unwrap();
     // Other rows take the ids that were handed out in vain ...
     writer.write(&window(120, vec![record(b"/other", "203.0.113.1", 22, 4, 0)])).unwrap();
     // ... so these must not be found in a cache.
     writer.write(&window(130, new)).unwrap();
     let found = rows(&path, &[Dimension::Executable, Dimension::Address], Vec::new());
-    let seen: Vec<_> = found.iter().map(|row| (row.values[0].clone(), row.amounts.sent)).collect();
+    let seen: Vec<_> = found.iter().map(|row| (row.values[0].clone(), row.counters.sent)).collect();
     let name = |name: &[u8]| Value::Bytes(name.to_vec());
     assert_eq!(seen, [(name(b"/other"), 4), (name(b"/new"), 2), (name(b"/before"), 1)]);
     assert_eq!(found[1].values[1], Value::Address("198.51.100.1".parse().unwrap()));
@@ -137,5 +137,5 @@ fn a_missing_or_empty_log_says_so() {
     assert!(matches!(Reader::open(&path), Err(StoreError::Empty(_))));
     // An empty file becomes a log: the daemon may have died right after it made it.
     Writer::open(&path).unwrap();
-    assert_eq!(total(&path), Amounts::default());
+    assert_eq!(total(&path), Counters::default());
 }

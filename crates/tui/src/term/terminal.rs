@@ -25,7 +25,7 @@ const LEAVE: &[u8] = b"\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
 /// How long the terminal may take to accept what gives it back, milliseconds: it may be stopped (Ctrl-S).
 const PATIENCE: u16 = 300;
 /// Characters that are copied to the clipboard at most; terminals have limits of their own.
-const MOST_COPIED: usize = 4096;
+const MAX_COPIED: usize = 4096;
 
 /// Whether the terminal is ours. A static, since a panic or a signal has to find it.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -110,7 +110,7 @@ impl Screen {
     /// # Errors
     /// The terminal is gone.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
-        let text: String = text.chars().take(MOST_COPIED).collect();
+        let text: String = text.chars().take(MAX_COPIED).collect();
         execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 }

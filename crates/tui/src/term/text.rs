@@ -6,9 +6,9 @@ use unicode_width::UnicodeWidthStr;
 use model::text::format;
 
 /// Code points of one character on the screen; what comes beyond that (piles of accents) is left out.
-const MOST_MARKS: usize = 5;
+const MAX_MARKS: usize = 5;
 /// Bytes that are looked at: no terminal is wider.
-const MOST_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 
 /// Columns that a text takes.
 pub fn width(text: &str) -> usize {
@@ -18,10 +18,10 @@ pub fn width(text: &str) -> usize {
 /// Bytes as text that is safe for a terminal. In a locale that is not UTF-8 (`ascii`) only ASCII: there a byte of a
 /// longer character could be a control character.
 pub fn safe(bytes: &[u8], ascii: bool) -> String {
-    let text = match bytes.get(..MOST_BYTES) {
+    let text = match bytes.get(..MAX_BYTES) {
         // Both ends say something.
-        Some(head) if bytes.len() > 2 * MOST_BYTES => {
-            let tail = &bytes[bytes.len() - MOST_BYTES..];
+        Some(head) if bytes.len() > 2 * MAX_BYTES => {
+            let tail = &bytes[bytes.len() - MAX_BYTES..];
             format!("{}...{}", format::terminal(head), format::terminal(tail))
         }
         _ => format::terminal(bytes),
@@ -65,7 +65,7 @@ pub fn fit(text: &str, columns: usize, right: bool, ascii: bool) -> String {
 }
 
 fn bounded(grapheme: &str) -> String {
-    grapheme.chars().take(MOST_MARKS).collect()
+    grapheme.chars().take(MAX_MARKS).collect()
 }
 
 #[cfg(test)]

@@ -95,8 +95,8 @@ pub fn draw(
     let state = &*state;
     let ids = || state.of_it.ids.iter().enumerate().skip(state.connections.top).take(rows.height.into());
     let visible = || ids().filter_map(|(number, id)| Some((number, model.connections.get(id)?)));
-    let amounts = visible().flat_map(|(_, known)| [known.total.sent, known.total.received]);
-    let amount = amounts.map(|bytes| width(&state.unit.write(bytes))).max().unwrap_or(0);
+    let counters = visible().flat_map(|(_, known)| [known.total.sent, known.total.received]);
+    let amount = counters.map(|bytes| width(&state.unit.write(bytes))).max().unwrap_or(0);
     let columns = Columns::new(area.width, amount.clamp(9, 24) as u16);
     heading(buffer, body, &columns, state, theme);
     if state.of_it.ids.is_empty() {

@@ -15,11 +15,11 @@ use thiserror::Error;
 
 use super::model::{Mark, Model, Notice, Source};
 use crate::term::{events::Event, text};
-use live::protocol::{ConnectionLine, Kind, TalkerLine, Text, TickLine, TrafficLine, Wish};
+use live::protocol::{ConnectionLine, ContextLine, Kind, SubscribeRequest, Text, TickLine, TrafficLine};
 use model::text::time;
 
 /// Bytes of one line at most.
-const MOST_LINE: u64 = 1 << 20;
+const MAX_LINE: u64 = 1 << 20;
 /// How long a daemon may take for its first line.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before it is tried again.
@@ -71,7 +71,7 @@ pub fn connect(socket: &Path) -> Result<(Lines, String), FeedError> {
         io::ErrorKind::PermissionDenied => FeedError::NotAllowed,
         _ => fail(error),
     })?;
-    let wish = serde_json::to_string(&Wish { traffic: true }).unwrap_or_default() + "\n";
+    let wish = serde_json::to_string(&SubscribeRequest { traffic: true }).unwrap_or_default() + "\n";
     stream.write_all(wish.as_bytes()).map_err(fail)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
     let mut lines = BufReader::with_capacity(64 * 1024, stream);
@@ -91,11 +91,11 @@ pub fn connect(socket: &Path) -> Result<(Lines, String), FeedError> {
 /// The next line, with its end; nothing when there will be none.
 pub fn next(lines: &mut Lines, line: &mut Vec<u8>) -> io::Result<()> {
     line.clear();
-    lines.by_ref().take(MOST_LINE).read_until(b'\n', line)?;
+    lines.by_ref().take(MAX_LINE).read_until(b'\n', line)?;
     match line.last() {
         None | Some(b'\n') => Ok(()),
         // Half of a line: of a daemon that has ended.
-        Some(_) if (line.len() as u64) < MOST_LINE => {
+        Some(_) if (line.len() as u64) < MAX_LINE => {
             line.clear();
             Ok(())
         }
@@ -196,7 +196,7 @@ pub fn take(line: &[u8], model: &mut Model, now: Instant) -> bool {
         return false;
     };
     let understood = match &*kind.event {
-        "talker" => serde_json::from_slice::<TalkerLine>(line).map(|line| model.talker(line)),
+        "context" => serde_json::from_slice::<ContextLine>(line).map(|line| model.context(line)),
         "connection" | "listening" => {
             serde_json::from_slice::<ConnectionLine>(line).map(|line| model.connection(&line))
         }

@@ -8,27 +8,28 @@ use std::{
 
 use super::rates::{Bytes, Clock, MINUTE, Rates, SecondRate};
 use crate::term::text;
-use live::protocol::{ConnectionLine, TalkerLine, TickLine, TrafficLine};
+use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
+use model::{Address, Port};
 use store::protocol_name;
 
 /// Slots are at least so long: drains that come early do not make one.
 const SLOT: Duration = Duration::from_millis(400);
 /// How long a connection that has ended is still shown.
 const AFTERGLOW: Duration = Duration::from_secs(10);
-/// Bounds: connections, those of them that have ended, families, talkers, alerts.
-const MOST_CONNECTIONS: usize = 200_000;
-const MOST_ENDED: usize = 20_000;
-const MOST_FAMILIES: usize = 10_000;
-const MOST_TALKERS: usize = 100_000;
-const MOST_ALERTS: usize = 100;
-const MOST_MARKS: usize = 1000;
+/// Bounds: connections, those of them that have ended, families, contexts, alerts.
+const MAX_CONNECTIONS: usize = 200_000;
+const MAX_ENDED: usize = 20_000;
+const MAX_FAMILIES: usize = 10_000;
+const MAX_TALKERS: usize = 100_000;
+const MAX_ALERTS: usize = 100;
+const MAX_MARKS: usize = 1000;
 /// Seconds after which what a connection has moved before it was told is not traffic of this moment.
 const FRESH: f64 = 5.0;
 
 /// Paths of grandparent, parent and program.
 pub type Chain = [Vec<u8>; 3];
 
-/// The talkers that have the same three programs.
+/// The contexts that have the same three programs.
 #[derive(Clone, Debug, Default)]
 pub struct Family {
     pub chain: Chain,
@@ -61,7 +62,7 @@ pub struct Connection {
     pub peer: String,
     /// Safe text: the own end.
     pub local: String,
-    pub local_port: i32,
+    pub local_port: Port,
     pub protocol: String,
     /// How the domain in `peer` is known; empty without one.
     pub source: String,
@@ -99,7 +100,7 @@ pub struct Model {
     pub source: Source,
     pub families: Vec<Family>,
     index: HashMap<Chain, usize>,
-    talkers: HashMap<u32, usize>,
+    contexts: HashMap<u32, usize>,
     pub connections: HashMap<u64, Connection>,
     ended: VecDeque<(Instant, u64)>,
     pub alerts: VecDeque<Notice>,
@@ -132,7 +133,7 @@ impl Model {
     pub fn connected(&mut self, daemon: String) {
         self.source = Source::Connected;
         self.daemon = daemon;
-        self.talkers.clear();
+        self.contexts.clear();
         self.connections.clear();
         self.ended.clear();
         for family in &mut self.families {
@@ -143,11 +144,11 @@ impl Model {
         self.slot = None;
     }
 
-    pub fn talker(&mut self, line: TalkerLine) {
-        if self.talkers.len() >= MOST_TALKERS {
+    pub fn context(&mut self, line: ContextLine) {
+        if self.contexts.len() >= MAX_TALKERS {
             let used: std::collections::HashSet<usize> =
                 self.connections.values().map(|connection| connection.family).collect();
-            self.talkers.retain(|_, family| used.contains(family));
+            self.contexts.retain(|_, family| used.contains(family));
         }
         let chain = [&line.grandparent, &line.parent, &line.program].map(|program| program.path.0.clone());
         let mut words = String::new();
@@ -166,7 +167,7 @@ impl Model {
         }
         let family = self.family(chain);
         self.families[family].words = words;
-        self.talkers.insert(line.id, family);
+        self.contexts.insert(line.id, family);
     }
 
     fn family(&mut self, chain: Chain) -> usize {
@@ -174,7 +175,7 @@ impl Model {
             return *family;
         }
         // More programs than anyone looks at share the place of the unknown ones.
-        let chain = if self.families.len() >= MOST_FAMILIES { Chain::default() } else { chain };
+        let chain = if self.families.len() >= MAX_FAMILIES { Chain::default() } else { chain };
         let families = &mut self.families;
         *self.index.entry(chain.clone()).or_insert_with(|| {
             families.push(Family { chain, ..Family::default() });
@@ -183,13 +184,13 @@ impl Model {
     }
 
     pub fn connection(&mut self, line: &ConnectionLine) {
-        let family = match self.talkers.get(&line.talker) {
+        let family = match self.contexts.get(&line.context) {
             Some(family) => *family,
             None => self.family(Chain::default()),
         };
         let total = Bytes { sent: line.sent, received: line.received };
         let known = self.connections.get(&line.id);
-        if known.is_none() && self.connections.len() >= MOST_CONNECTIONS {
+        if known.is_none() && self.connections.len() >= MAX_CONNECTIONS {
             self.untold += 1;
             return;
         }
@@ -226,10 +227,10 @@ impl Model {
 
     /// Both ends as text.
     fn ends(&self, line: &ConnectionLine) -> (String, String) {
-        let end = |address: Option<IpAddr>, domain: &[u8], port: i32| {
+        let end = |address: Option<Address>, domain: &[u8], port: Port| {
             let host = match (domain.is_empty(), address) {
                 (false, _) => text::safe(domain, self.ascii),
-                (true, Some(IpAddr::V6(address))) if port != 0 => format!("[{address}]"),
+                (true, Some(Address::Ip(IpAddr::V6(address)))) if port != 0 => format!("[{address}]"),
                 (true, Some(address)) => address.to_string(),
                 (true, None) => "*".to_owned(),
             };
@@ -280,7 +281,7 @@ impl Model {
     pub fn tick(&mut self, line: &TickLine, now: Instant) {
         (self.time, self.untold) = (line.time, line.untold);
         while let Some((when, id)) = self.ended.front().copied()
-            && (now.saturating_duration_since(when) > AFTERGLOW || self.ended.len() > MOST_ENDED)
+            && (now.saturating_duration_since(when) > AFTERGLOW || self.ended.len() > MAX_ENDED)
         {
             self.ended.pop_front();
             if let Some(gone) = self.connections.remove(&id) {
@@ -304,7 +305,7 @@ impl Model {
 
     pub fn notice(&mut self, notice: Notice) {
         self.alerts.push_front(notice);
-        self.alerts.truncate(MOST_ALERTS);
+        self.alerts.truncate(MAX_ALERTS);
     }
 
     /// Something was lost in the slot that is open.
@@ -312,9 +313,9 @@ impl Model {
         self.lost = true;
     }
 
-    /// A program was announced; its talker may come a moment later.
+    /// A program was announced; its context may come a moment later.
     pub fn mark(&mut self, path: Vec<u8>, mark: Mark) {
-        if self.marks.len() >= MOST_MARKS {
+        if self.marks.len() >= MAX_MARKS {
             self.marks.clear();
         }
         let known = self.marks.entry(path).or_insert(mark);

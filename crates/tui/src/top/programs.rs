@@ -75,8 +75,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &mut State, theme: Theme) ->
     state.programs.scroll(lines.into(), state.rows.len());
     let state = &*state;
     let visible = || state.rows.iter().enumerate().skip(state.programs.top).take(lines.into());
-    let amounts = visible().flat_map(|(_, row)| [row.total, row.ten_seconds, row.second]);
-    let amount = amounts.map(|bytes| width(&state.unit.write(bytes.sum()))).max().unwrap_or(0);
+    let counters = visible().flat_map(|(_, row)| [row.total, row.ten_seconds, row.second]);
+    let amount = counters.map(|bytes| width(&state.unit.write(bytes.sum()))).max().unwrap_or(0);
     let columns = Columns::new(area.width, amount.clamp(9, 24) as u16);
     if headed {
         heading(buffer, area, &columns, state, theme);

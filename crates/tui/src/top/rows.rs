@@ -12,7 +12,7 @@ use super::{
 use crate::term::text;
 
 /// Programs above each other in the tree.
-const MOST_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// By what rows are sorted, in both lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn ancestry(chain: &Chain, parents: &HashMap<&[u8], Option<&[u8]>>) -> Vec<Vec<u
     let [ancestors @ .., program] = chain;
     let known = ancestors.iter().filter(|path| !path.is_empty());
     let mut key: Vec<&[u8]> = known.chain([program]).map(Vec::as_slice).collect();
-    while key.len() < MOST_DEPTH
+    while key.len() < MAX_DEPTH
         && let Some(Some(parent)) = key.first().and_then(|first| parents.get(first))
         && !key.contains(parent)
     {

@@ -13,7 +13,7 @@ use crate::term::keys as tui_keys;
 use model::text::format::ByteUnit;
 
 /// Characters of a text to find.
-const MOST_FIND: usize = 200;
+const MAX_FIND: usize = 200;
 /// Rows that the wheel moves.
 const WHEEL: isize = 3;
 
@@ -192,7 +192,7 @@ impl State {
             match key.code {
                 KeyCode::Char(character) => {
                     let find = self.find();
-                    if find.chars().count() < MOST_FIND {
+                    if find.chars().count() < MAX_FIND {
                         find.push(character);
                     }
                     return Todo::Refresh;

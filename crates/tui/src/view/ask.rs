@@ -14,11 +14,11 @@ use super::{
     range::{self, Window},
 };
 use crate::term::events::Event;
-use model::{Amounts, Loss, error_chain};
+use model::{Counters, Loss, error_chain};
 use store::{Dimension, Filter, Interrupter, Query, Reader, Row, Sort, StoreError, Value};
 
 /// Rows that are kept of an answer: more than anyone scrolls through, a few megabytes of memory.
-pub const MOST_ROWS: usize = 10_000;
+pub const MAX_ROWS: usize = 10_000;
 
 /// What a screen needs to know.
 #[derive(Clone, Debug)]
@@ -51,27 +51,27 @@ pub enum Request {
 /// Rows and sums.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// At most [`MOST_ROWS`].
+    /// At most [`MAX_ROWS`].
     pub rows: Vec<Row>,
     /// There are more.
     pub more: bool,
     /// On the tab on time: where the pieces begin and end.
     pub edges: Vec<i64>,
     /// Everything that matches the filters.
-    pub total: Amounts,
+    pub total: Counters,
     /// What was lost in the window.
     pub losses: Vec<Loss>,
     /// Ends of the first and the last window of the log.
     pub extent: Option<(i64, i64)>,
 }
 
-/// Amounts over time.
+/// Counters over time.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     /// Where the pieces begin and end, unix seconds.
     pub edges: Vec<i64>,
     /// The sum of each piece.
-    pub sums: Vec<Amounts>,
+    pub sums: Vec<Counters>,
     /// Something was lost in the piece.
     pub lossy: Vec<bool>,
 }
@@ -260,7 +260,7 @@ impl Worker {
 }
 
 /// Rows of the tab on time.
-const MOST_PIECES: usize = 400;
+const MAX_PIECES: usize = 400;
 
 /// The question for the rows.
 pub fn query(question: &Question) -> Query {
@@ -282,15 +282,15 @@ pub fn rows(reader: &Reader, question: &Question) -> Result<Rows, StoreError> {
         Rows { losses: reader.losses(question.window.range())?, extent: reader.extent()?, ..Rows::default() };
     if question.dimension == Dimension::Time {
         // Its rows are the pieces of the chart: a row a window would be millions.
-        let series = series(reader, question, MOST_PIECES)?;
+        let series = series(reader, question, MAX_PIECES)?;
         series.sums.iter().for_each(|sum| answer.total += *sum);
         answer.rows = pieces_as_rows(&series, question.sort);
         answer.edges = series.edges;
     } else {
-        let query = Query { limit: Some(MOST_ROWS as u64 + 1), ..query(question) };
+        let query = Query { limit: Some(MAX_ROWS as u64 + 1), ..query(question) };
         (answer.rows, answer.total) = reader.query_with_total(&query)?;
-        answer.more = answer.rows.len() > MOST_ROWS;
-        answer.rows.truncate(MOST_ROWS);
+        answer.more = answer.rows.len() > MAX_ROWS;
+        answer.rows.truncate(MAX_ROWS);
     }
     Ok(answer)
 }
@@ -311,14 +311,14 @@ pub fn series(reader: &Reader, question: &Question, most: usize) -> Result<Serie
 
 /// The pieces in which there was something, named by their start.
 fn pieces_as_rows(series: &Series, sort: Sort) -> Vec<Row> {
-    let pieces = series.edges.iter().zip(&series.sums).filter(|(_, sum)| **sum != Amounts::default());
+    let pieces = series.edges.iter().zip(&series.sums).filter(|(_, sum)| **sum != Counters::default());
     let mut rows: Vec<Row> =
-        pieces.map(|(start, sum)| Row { values: vec![Value::Integer(*start)], amounts: *sum }).collect();
+        pieces.map(|(start, sum)| Row { values: vec![Value::Integer(*start)], counters: *sum }).collect();
     let key = |row: &Row| match sort {
-        Sort::Connections => row.amounts.connections,
-        Sort::Sent => row.amounts.sent,
-        Sort::Received => row.amounts.received,
-        Sort::Total | Sort::Dimension(_) => row.amounts.sent.saturating_add(row.amounts.received),
+        Sort::Connections => row.counters.connections,
+        Sort::Sent => row.counters.sent,
+        Sort::Received => row.counters.received,
+        Sort::Total | Sort::Dimension(_) => row.counters.sent.saturating_add(row.counters.received),
     };
     // The latest first, unless something else was wanted.
     rows.reverse();

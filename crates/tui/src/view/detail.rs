@@ -4,13 +4,13 @@ use std::path::Path;
 
 use super::ask::{Question, query};
 use known_programs::KnownPrograms;
-use model::Amounts;
+use model::Counters;
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
 
 /// Rows of each list.
 const MOST: u64 = 5;
 /// Contents of one program.
-const MOST_CONTENTS: usize = 8;
+const MAX_CONTENTS: usize = 8;
 /// Seconds of the steps in which the first and the last window of a program are looked for: those of the log's own sums.
 const STEPS: [i64; 3] = [28 * 86_400, 86_400, 900];
 
@@ -92,8 +92,8 @@ pub fn ask(
             Query { group_by: vec![Dimension::Sha256], filters: vec![program.clone()], ..Query::default() };
         let mut digests: Vec<Value> =
             reader.query(&by_digest)?.into_iter().filter_map(|row| row.values.into_iter().next()).collect();
-        detail.more_contents = digests.len().saturating_sub(MOST_CONTENTS);
-        digests.truncate(MOST_CONTENTS);
+        detail.more_contents = digests.len().saturating_sub(MAX_CONTENTS);
+        digests.truncate(MAX_CONTENTS);
         let known = KnownPrograms::load(record_json);
         detail.problem = known.as_ref().err().map(|error| model::error_chain(error));
         let verdicts = known.as_ref().map(KnownPrograms::verdicts).unwrap_or_default();
@@ -166,7 +166,7 @@ fn edge(
             continue;
         }
         let sums = reader.series(filters, &edges)?;
-        let mut found = sums.iter().enumerate().filter(|(_, sum)| **sum != Amounts::default());
+        let mut found = sums.iter().enumerate().filter(|(_, sum)| **sum != Counters::default());
         let found = if first { found.next() } else { found.next_back() };
         let Some((index, _)) = found else { return Ok(None) };
         (start, end) = (edges[index], edges[index + 1]);

@@ -35,9 +35,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &State, theme: Theme) {
     put(buffer, Rect { width: area.width - 2, ..area }, 1, 0, &title, theme.strong(), theme);
 
     let mut blocks = vec![vec![
-        fact("received", format!("{} B", grouped(row.amounts.received))),
-        fact("sent", format!("{} B", grouped(row.amounts.sent))),
-        fact("connections", grouped(row.amounts.connections)),
+        fact("received", format!("{} B", grouped(row.counters.received))),
+        fact("sent", format!("{} B", grouped(row.counters.sent))),
+        fact("connections", grouped(row.counters.connections)),
     ]];
     match &state.detail {
         Some((subject, detail)) if subject.dimension == dimension && subject.value == *value => {
@@ -134,7 +134,7 @@ fn detail_blocks(detail: &Detail, state: &State, theme: Theme) -> Vec<Vec<Line>>
         let mut block = vec![heading(list.title)];
         for row in &list.rows {
             let Some(value) = row.values.first() else { continue };
-            let bytes = row.amounts.sent.saturating_add(row.amounts.received);
+            let bytes = row.counters.sent.saturating_add(row.counters.received);
             let style = match (list.dimension, value) {
                 (Dimension::Executable, Value::Bytes(path)) => theme.program(path),
                 _ => Style::new(),

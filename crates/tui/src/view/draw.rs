@@ -214,7 +214,7 @@ fn chart(buffer: &mut Buffer, area: Rect, axis: Rect, state: &State, theme: Them
     if usize::from(at) > width(&from) + 2 {
         put(buffer, axis, at, 0, &to, theme.dim(), theme);
     }
-    let most = |amount: fn(&model::Amounts) -> u64| series.sums.iter().map(amount).max().unwrap_or(0);
+    let most = |amount: fn(&model::Counters) -> u64| series.sums.iter().map(amount).max().unwrap_or(0);
     let peak = format!(
         "peak {} received, {} sent",
         state.unit.write(most(|sum| sum.received)),

@@ -12,7 +12,7 @@ use crate::term::text;
 use store::{Dimension, Value, values};
 
 /// Bytes of `/etc/passwd` that are read.
-const MOST_PASSWD: u64 = 1 << 20;
+const MAX_PASSWD: u64 = 1 << 20;
 
 /// Names of users, and whether the terminal takes more than ASCII.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Labels {
         use std::io::Read;
         let mut passwd = Vec::new();
         if let Ok(file) = std::fs::File::open("/etc/passwd") {
-            let _ = file.take(MOST_PASSWD).read_to_end(&mut passwd);
+            let _ = file.take(MAX_PASSWD).read_to_end(&mut passwd);
         }
         Self { users: users(&String::from_utf8_lossy(&passwd)), ascii }
     }

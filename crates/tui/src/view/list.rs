@@ -72,7 +72,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &mut State, theme: Theme) ->
         .take(state.page)
         .filter_map(|index| state.rows.rows.get(*index))
         .collect();
-    let cells = visible.iter().flat_map(|row| [row.amounts.sent, row.amounts.received]);
+    let cells = visible.iter().flat_map(|row| [row.counters.sent, row.counters.received]);
     let amount = cells.map(|amount| width(&state.unit.write(amount))).max().unwrap_or(0).clamp(9, 24) as u16;
     let columns = Columns::new(area.width, amount);
     if headed {
@@ -84,7 +84,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, state: &mut State, theme: Theme) ->
     }
     // One scale for all rows, also those that are not on the screen.
     let most =
-        state.rows.rows.iter().map(|row| row.amounts.sent.max(row.amounts.received)).max().unwrap_or(0);
+        state.rows.rows.iter().map(|row| row.counters.sent.max(row.counters.received)).max().unwrap_or(0);
     for (line, row) in visible.iter().enumerate() {
         let place = Rect { y: rows.y + line as u16, height: 1, ..rows };
         draw_row(buffer, place, &columns, (row, most), state, theme);
@@ -158,13 +158,13 @@ fn draw_row(
     }
     let number =
         |buffer: &mut Buffer, cell: Cell, text: String| widgets::number(buffer, area, cell, &text, theme);
-    let amounts = row.amounts;
-    number(buffer, columns.connections, format::count_cell(amounts.connections));
-    number(buffer, columns.sent, state.unit.cell(amounts.sent));
-    number(buffer, columns.received, state.unit.cell(amounts.received));
+    let counters = row.counters;
+    number(buffer, columns.connections, format::count_cell(counters.connections));
+    number(buffer, columns.sent, state.unit.cell(counters.sent));
+    number(buffer, columns.received, state.unit.cell(counters.received));
     if columns.bar.1 > 0 {
         let place = Rect { x: area.x + columns.bar.0, width: columns.bar.1, ..area };
-        let bar = Bar { sent: amounts.sent, received: amounts.received, most };
+        let bar = Bar { sent: counters.sent, received: counters.received, most };
         mirrored_bar(buffer, place.intersection(area), bar, colour, theme);
     }
 }

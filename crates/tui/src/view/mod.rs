@@ -298,6 +298,6 @@ fn mouse_todo(state: &mut State, places: &Places, mouse: MouseEvent) -> Todo {
 fn row_text(state: &State) -> Option<String> {
     let row = state.row()?;
     let label = state.labels.text(state.dimension(), row.values.first()?, &state.zone);
-    let amounts = row.amounts;
-    Some(format!("{label}\t{}\t{}\t{}", amounts.connections, amounts.sent, amounts.received))
+    let counters = row.counters;
+    Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.sent, counters.received))
 }

@@ -14,9 +14,9 @@ use model::text::format::ByteUnit;
 use store::{Dimension, Filter, Row, Sort, Value};
 
 /// Filters on top of each other: nobody needs more, and each makes the question longer.
-const MOST_FILTERS: usize = 32;
+const MAX_FILTERS: usize = 32;
 /// Characters of a text to find.
-const MOST_FIND: usize = 200;
+const MAX_FIND: usize = 200;
 
 /// What a filter asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,7 +260,7 @@ impl State {
 
     /// A character while a text to find is typed.
     pub fn find_character(&mut self, character: char) -> Todo {
-        if self.find.chars().count() < MOST_FIND {
+        if self.find.chars().count() < MAX_FIND {
             self.find.push(character);
         }
         self.found()
@@ -283,9 +283,8 @@ impl State {
 
     fn push(&mut self, exclude: bool) -> Todo {
         let Some(value) = self.value().cloned() else { return Todo::Nothing };
-        if self.layers.len() >= MOST_FILTERS {
-            self.notice =
-                Some(format!("no more than {MOST_FILTERS} filters; Backspace removes the last one"));
+        if self.layers.len() >= MAX_FILTERS {
+            self.notice = Some(format!("no more than {MAX_FILTERS} filters; Backspace removes the last one"));
             return Todo::Nothing;
         }
         let dimension = self.dimension();

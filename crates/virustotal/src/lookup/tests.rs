@@ -122,7 +122,7 @@ fn only_what_is_not_known_is_sent_and_only_the_bytes_that_were_hashed() {
     (&bytes).write_all(b"changed").unwrap();
     let changed = outcome(&virustotal, job(&bytes, false)).0.unwrap();
     assert_eq!(changed.text(), "unknown, not sent: it has changed since");
-    bytes.set_len(MOST_UPLOAD + 1).unwrap();
+    bytes.set_len(MAX_UPLOAD + 1).unwrap();
     let giant = outcome(&virustotal, job(&bytes, false)).0.unwrap();
     assert!(giant.text().contains("more than 32 MiB"), "{}", giant.text());
     let requests = server.join().unwrap();
@@ -212,7 +212,7 @@ fn answers_that_make_no_sense_are_given_up() {
         (answer("200 OK", "{\"data\":{}}"), "not understood"),
         (answer("418 I'm a teapot", ""), "418"),
     ] {
-        let (url, server) = serve(vec![nonsense; MOST_TRIES as usize]);
+        let (url, server) = serve(vec![nonsense; MAX_TRIES as usize]);
         let virustotal = start(&url, false, 0);
         let (verdict, told) = outcome(&virustotal, job(1));
         assert!(verdict.as_ref().is_err_and(|error| error.contains(why)), "{why}: {verdict:?}");

@@ -15,7 +15,7 @@ use model::{Loss, LossKind, Window};
 use store::{StoreError, Writer};
 
 /// Records that wait while the log cannot be written; the oldest windows beyond that are dropped and counted.
-const MOST_WAITING: usize = 500_000;
+const MAX_WAITING: usize = 500_000;
 const RETRY: Duration = Duration::from_millis(200);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,7 +79,7 @@ impl Writing {
         let mut queue = lock(&self.shared.0);
         queue.waiting += window.records.len();
         queue.windows.push_back(window);
-        while queue.waiting > MOST_WAITING && queue.windows.len() > 1 {
+        while queue.waiting > MAX_WAITING && queue.windows.len() > 1 {
             if let Some(dropped) = queue.windows.pop_front() {
                 queue.waiting -= dropped.records.len();
                 queue.dropped += dropped.records.len() as u64;

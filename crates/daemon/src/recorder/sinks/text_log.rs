@@ -15,7 +15,7 @@ use crate::{problems::Problems, recorder::conn_log::TextLog};
 use model::Window;
 
 /// Windows that wait for a slow disk; records of more are counted as missing.
-const MOST_WAITING: usize = 8;
+const MAX_WAITING: usize = 8;
 
 enum Order {
     Write(Window),
@@ -35,7 +35,7 @@ impl TextLogging {
     /// # Errors
     /// When no thread can be started.
     pub fn start(path: PathBuf, problems: Arc<Problems>) -> io::Result<Self> {
-        let (orders, theirs) = mpsc::sync_channel(MOST_WAITING);
+        let (orders, theirs) = mpsc::sync_channel(MAX_WAITING);
         let missing = Arc::new(AtomicUsize::new(0));
         let not_taken = Arc::clone(&missing);
         let thread = thread::Builder::new()

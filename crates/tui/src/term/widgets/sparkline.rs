@@ -1,4 +1,4 @@
-//! Amounts over time: received above the axis, sent below it.
+//! Counters over time: received above the axis, sent below it.
 
 use ratatui::{
     buffer::Buffer,

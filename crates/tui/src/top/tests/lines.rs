@@ -14,7 +14,7 @@ use crate::top::{
 #[test]
 fn bytes_are_exact_and_rates_are_those_of_this_moment() {
     let mut bench = Bench::empty(SMALL, PLAIN);
-    bench.talker(1, "/bin/x", "", "", "");
+    bench.context(1, "/bin/x", "", "", "");
     bench.connection(
         1,
         1,
@@ -68,7 +68,7 @@ fn lines_that_make_no_sense_are_counted_and_change_nothing() {
         br#"{"event": "traffic", "connections": [[1]]}"#,
         br#"{"event": "traffic", "connections": [[-1, 2, 3]]}"#,
         br#"{"event": "connection", "id": "x"}"#,
-        br#"{"event": "talker", "id": 4294967296}"#,
+        br#"{"event": "context", "id": 4294967296}"#,
         br#"{"event": "alert", "time": "now"}"#,
     ] {
         assert!(!take(line, &mut bench.model, bench.clock));
@@ -95,7 +95,7 @@ fn lines_that_make_no_sense_are_counted_and_change_nothing() {
 fn thousands_of_programs_and_connections_are_bounded_and_quick() {
     let mut bench = Bench::empty(LARGE, PLAIN);
     for id in 0..12_000 {
-        bench.talker(id, &format!("/bin/{id}"), "", "", "");
+        bench.context(id, &format!("/bin/{id}"), "", "", "");
     }
     for id in 0..30_000_u64 {
         bench.connection(id, (id % 12_000) as u32, "192.0.2.1", 80, json!({}));

@@ -54,11 +54,11 @@ impl Bench {
         let mut bench = Self::empty(size, theme);
         let shell = "/usr/bin/gnome-shell";
         let systemd = "/usr/lib/systemd/systemd";
-        bench.talker(1, "/usr/lib/firefox/firefox", shell, systemd, "app-firefox.scope");
-        bench.talker(2, "/usr/sbin/nginx", systemd, "", "nginx.service");
-        bench.talker(3, "/usr/bin/gpg", "/usr/lib/thunderbird/thunderbird", shell, "");
-        bench.talker(4, "/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", "/usr/bin/sh", shell, "");
-        bench.talker(5, "/home/ä/日本語のプログラム", "/usr/bin/sh", shell, "");
+        bench.context(1, "/usr/lib/firefox/firefox", shell, systemd, "app-firefox.scope");
+        bench.context(2, "/usr/sbin/nginx", systemd, "", "nginx.service");
+        bench.context(3, "/usr/bin/gpg", "/usr/lib/thunderbird/thunderbird", shell, "");
+        bench.context(4, "/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", "/usr/bin/sh", shell, "");
+        bench.context(5, "/home/ä/日本語のプログラム", "/usr/bin/sh", shell, "");
         bench.connection(10, 1, "203.0.113.9", 443, json!({"sent": 1_000, "received": 5_000_000, "domain": "download.example.com", "domain_source": "dns"}));
         bench.connection(11, 1, "2001:db8::7", 443, json!({"began": NOW - 90_000.0}));
         bench.connection(12, 2, "198.51.100.17", 51_234, json!({"opened": false, "local_port": 80}));
@@ -73,7 +73,7 @@ impl Bench {
         );
         bench.connection(16, 5, "192.0.2.80", 53, json!({"protocol": 17}));
         for (id, port) in [(20, 80), (21, 443)] {
-            bench.line(json!({"event": "listening", "id": id, "talker": 2, "process": 900, "family": 2, "protocol": 6, "local_port": port}));
+            bench.line(json!({"event": "listening", "id": id, "context": 2, "process": 900, "family": 2, "protocol": 6, "local_port": port}));
         }
         let mut received = 5_000_000_u64;
         let mut sent = 0_u64;
@@ -84,7 +84,7 @@ impl Bench {
                 [10, 1_000 + turn * 4_000, received], [12, sent, 300 * turn], [16, 60 * turn, 0],
             ]}));
             if turn == 60 {
-                bench.line(json!({"event": "loss", "time": NOW as i64, "kind": "ProcessEvents", "count": 3, "text": "3 lost"}));
+                bench.line(json!({"event": "loss", "time": NOW as i64, "kind": "process_events", "count": 3, "text": "3 lost"}));
             }
             if turn == 100 {
                 bench.line(json!({"event": "traffic", "ended": [13], "connections": [[13, 10, 2_000_000]]}));
@@ -109,19 +109,19 @@ impl Bench {
         bench
     }
 
-    fn talker(&mut self, id: u32, path: &str, parent: &str, grandparent: &str, unit: &str) {
+    fn context(&mut self, id: u32, path: &str, parent: &str, grandparent: &str, unit: &str) {
         let program = |path: &str| json!({"path": path, "name": "n", "command_line": format!("{path} -x")});
         let mut line = program(path);
-        line["event"] = "talker".into();
+        line["event"] = "context".into();
         line["id"] = id.into();
         line["unit"] = unit.into();
         (line["parent"], line["grandparent"]) = (program(parent), program(grandparent));
         self.line(line);
     }
 
-    fn connection(&mut self, id: u64, talker: u32, remote: &str, port: u16, more: Value) {
+    fn connection(&mut self, id: u64, context: u32, remote: &str, port: u16, more: Value) {
         let mut line = json!({
-            "event": "connection", "id": id, "talker": talker, "process": 4000 + talker, "opened": true,
+            "event": "connection", "id": id, "context": context, "process": 4000 + context, "opened": true,
             "family": if remote.contains(':') { 10 } else { 2 }, "protocol": 6,
             "local_address": "192.168.1.23", "local_port": 40_000 + id, "remote_address": remote,
             "remote_port": port, "began": NOW - 125.0,

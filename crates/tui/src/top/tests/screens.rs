@@ -108,9 +108,9 @@ fn nothing_of_strangers_acts_on_the_terminal_or_moves_columns() {
     let strange = "\u{202e}\u{1b}[2J\n\u{9b}31m\u{2066}";
     bench.line(json!({"event": "error", "time": 1, "text": strange}));
     bench.line(json!({"event": "alert", "time": 1, "tag": "new exe", "rank": strange, "path": strange, "virustotal": strange}));
-    bench.talker(9, strange, strange, strange, strange);
+    bench.context(9, strange, strange, strange, strange);
     bench.connection(90, 9, "192.0.2.1", 1, json!({"domain": strange, "domain_source": strange}));
-    bench.talker(8, &"/x".repeat(40_000), "", "", "");
+    bench.context(8, &"/x".repeat(40_000), "", "", "");
     bench.connection(80, 8, "192.0.2.1", 1, json!({"domain": "x.".repeat(40_000)}));
     for tree in ["", "t"] {
         bench.press(tree);

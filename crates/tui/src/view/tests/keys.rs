@@ -63,7 +63,7 @@ fn history_goes_by_the_calendar_and_stays_in_the_log() {
     assert!(window.start.unwrap() <= first && first < window.end.unwrap(), "it stops at the first window");
     assert!(bench.state.notice.is_some());
     // The sums of all days are the sum of all.
-    let mut sum = Amounts::default();
+    let mut sum = Counters::default();
     loop {
         sum += bench.state.rows.total;
         if bench.press("H") == Todo::Nothing || bench.state.at.is_none() {
@@ -102,7 +102,7 @@ fn every_range_shows_what_is_in_it() {
         // The last window of the log is an hour old.
         assert_eq!(rows > 0, length.seconds == 0 || length.seconds > HOUR, "{}", length.name);
         let series = &bench.state.series;
-        let mut sum = Amounts::default();
+        let mut sum = Counters::default();
         for piece in &series.sums {
             sum += *piece;
         }
@@ -115,7 +115,7 @@ fn every_range_shows_what_is_in_it() {
 fn a_piece_of_time_can_be_looked_into() {
     let mut bench = bench();
     bench.tab("Time");
-    let row = bench.state.row().unwrap().amounts;
+    let row = bench.state.row().unwrap().counters;
     bench.press(" ");
     assert_eq!(bench.state.rows.total, row);
     assert_eq!(bench.press("h"), Todo::Nothing);
@@ -134,9 +134,9 @@ fn sorting_orders_the_rows() {
         let rows = &bench.state.rows.rows;
         let ordered = |key: fn(&store::Row) -> u64| rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)));
         assert!(match bench.state.sort {
-            Sort::Received => ordered(|row| row.amounts.received),
-            Sort::Sent => ordered(|row| row.amounts.sent),
-            Sort::Connections => ordered(|row| row.amounts.connections),
+            Sort::Received => ordered(|row| row.counters.received),
+            Sort::Sent => ordered(|row| row.counters.sent),
+            Sort::Connections => ordered(|row| row.counters.connections),
             Sort::Dimension(_) => rows.is_sorted_by_key(|row| row.values.clone()),
             Sort::Total => false,
         });

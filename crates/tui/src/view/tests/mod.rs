@@ -28,7 +28,9 @@ use crate::term::{
     testing::{styled, text},
     theme::{Depth, Theme},
 };
-use model::{Amounts, Location, Loss, LossKind, Peer, Place, Program, Record, Sha256, Talker, Window};
+use model::{
+    CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
+};
 use store::Writer;
 
 /// 2026-03-01 14:20:05 in Berlin.
@@ -52,48 +54,52 @@ fn program(path: &str, digest: u8) -> Program {
     }
 }
 
-fn record(talker: &Arc<Talker>, peer: (&str, i32, u16), amounts: (u64, u64, u64)) -> Record {
+fn record(
+    context: &Arc<ProcessContext>,
+    peer: (&str, model::Port, u16),
+    counters: (u64, u64, u64),
+) -> Record {
     Record {
         time: 0,
-        talker: Arc::clone(talker),
-        peer: Peer {
+        context: Arc::clone(context),
+        tuple: FlowTuple {
             family: if peer.0.contains(':') { 10 } else { 2 },
             protocol: peer.2,
             local_address: "192.168.1.23".parse().ok(),
             remote_address: peer.0.parse().ok(),
             local_port: 40_000,
             remote_port: peer.1,
-            ..Peer::default()
+            ..FlowTuple::default()
         },
-        location: Location { country: "NL".into(), network_number: 64_496, network: "Example".into() },
-        amounts: Amounts { connections: amounts.0, sent: amounts.1, received: amounts.2 },
+        geo: GeoInfo { country: "NL".into(), network_number: 64_496, network: "Example".into() },
+        counters: Counters { connections: counters.0, sent: counters.1, received: counters.2 },
     }
 }
 
 /// A log of a few days: a browser with two contents, a service, and programs with odd names.
 fn fill(base: &Path) {
     let mut writer = Writer::open(&base.join("snitch.db")).unwrap();
-    let talker = |path: &str, digest, parent: &str, uid, cgroup: &str| {
-        Arc::new(Talker {
+    let context = |path: &str, digest, parent: &str, uid, cgroup: &str| {
+        Arc::new(ProcessContext {
             program: program(path, digest),
             parent: program(parent, 0x99),
             grandparent: program("/usr/lib/systemd/systemd", 0x11),
             uid,
             network_namespace: 4_026_531_840,
-            place: Place {
-                cgroup: cgroup.into(),
+            cgroup: CgroupInfo {
+                path: cgroup.into(),
                 unit: cgroup.rsplit('/').next().unwrap().into(),
-                ..Place::default()
+                ..CgroupInfo::default()
             },
         })
     };
     let app = "/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox.scope";
-    let old = talker("/usr/lib/firefox/firefox", 0xab, "/usr/bin/gnome-shell", 1000, app);
-    let new = talker("/usr/lib/firefox/firefox", 0xcd, "/usr/bin/gnome-shell", 1000, app);
+    let old = context("/usr/lib/firefox/firefox", 0xab, "/usr/bin/gnome-shell", 1000, app);
+    let new = context("/usr/lib/firefox/firefox", 0xcd, "/usr/bin/gnome-shell", 1000, app);
     let chrony =
-        talker("/usr/sbin/chronyd", 0x77, "/usr/lib/systemd/systemd", 113, "/system.slice/chrony.service");
-    let odd = talker("/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", 0, "/bin/sh", 0, "");
-    let wide = talker("/home/ä/日本語のプログラム", 0x55, "/usr/bin/bash", 1000, "");
+        context("/usr/sbin/chronyd", 0x77, "/usr/lib/systemd/systemd", 113, "/system.slice/chrony.service");
+    let odd = context("/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", 0, "/bin/sh", 0, "");
+    let wide = context("/home/ä/日本語のプログラム", 0x55, "/usr/bin/bash", 1000, "");
     let mut write = |time: i64, records: Vec<Record>, losses: Vec<Loss>| {
         let records = records.into_iter().map(|record| Record { time, ..record }).collect();
         writer.write(&Window { time, records, losses }).unwrap();

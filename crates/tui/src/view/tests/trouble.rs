@@ -91,9 +91,10 @@ fn what_a_daemon_writes_meanwhile_is_there_at_the_next_question() {
     let mut bench = Bench::new((80, 24), PLAIN);
     let before = bench.state.rows.total;
     let mut writer = Writer::open(&bench._base.path().join("snitch.db")).unwrap();
-    let talker = Arc::new(Talker { program: program("/usr/bin/new", 1), ..Talker::default() });
+    let context =
+        Arc::new(ProcessContext { program: program("/usr/bin/new", 1), ..ProcessContext::default() });
     let time = NOW - 5;
-    let records = vec![Record { time, ..record(&talker, ("192.0.2.1", 80, 6), (1, 7, 1_000_000_007)) }];
+    let records = vec![Record { time, ..record(&context, ("192.0.2.1", 80, 6), (1, 7, 1_000_000_007)) }];
     writer.write(&Window { time, records, losses: vec![] }).unwrap();
     bench.press("r");
     assert_eq!(bench.state.rows.total.received, before.received + 1_000_000_007);

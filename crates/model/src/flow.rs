@@ -1,0 +1,166 @@
+//! Flows: who moved how much between which two ends.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, Bytes, Loss, ProcessContext, ProcessId};
+
+/// A port: 0 when the protocol has none, at most `u32::MAX` (ports of vsock have 32 bits), or [`PORT_EXECUTION`].
+pub type Port = i64;
+
+/// The ports of a record that is about an executed program and not about traffic (`monitor.every_exe`).
+pub const PORT_EXECUTION: Port = -1;
+
+/// How the domain of a flow is known. The numbers are stored in the log: never change one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum DomainSource {
+    /// No domain is known.
+    #[default]
+    None = 0,
+    /// The process resolved it with its C library (getaddrinfo(3) and its kin) and got this address.
+    Resolver = 1,
+    /// The process got this address in a DNS answer.
+    Dns = 2,
+    /// The process named it in the handshake of this TLS connection (SNI: RFC 6066, section 3).
+    Tls = 3,
+    /// The process named it in the handshake of this QUIC connection (RFC 9001).
+    Quic = 4,
+    /// The process named it in the first request of this HTTP connection (`Host`: RFC 9112, section 3.2).
+    Http = 5,
+    /// Another process of the same user, or of root, in the same network namespace got this address for it.
+    Namespace = 6,
+    /// The owner of the address says so (PTR record).
+    Reverse = 7,
+}
+
+impl DomainSource {
+    /// Every source, with the name that people and programs know it by.
+    pub const NAMES: [(&str, Self); 8] = [
+        ("unknown", Self::None),
+        ("resolver", Self::Resolver),
+        ("dns", Self::Dns),
+        ("tls", Self::Tls),
+        ("quic", Self::Quic),
+        ("http", Self::Http),
+        ("namespace", Self::Namespace),
+        ("reverse", Self::Reverse),
+    ];
+
+    /// The name of this source.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// The 5-tuple of a flow, and the domain of its remote end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FlowTuple {
+    /// Address family of the traffic: `AF_INET` 2, `AF_INET6` 10, `AF_PACKET` 17. IPv4 over an IPv6 socket is
+    /// `AF_INET`. 0 for a record that is not about traffic (`monitor.every_exe`).
+    pub family: u16,
+    /// IP protocol number (TCP 6, UDP 17, MPTCP 262); for `AF_PACKET` the EtherType, 0 when unknown.
+    pub protocol: u16,
+    /// Local address; `None` when unknown.
+    pub local_address: Option<Address>,
+    /// Remote address; `None` when unknown or without one (`AF_PACKET`).
+    pub remote_address: Option<Address>,
+    /// Local port.
+    pub local_port: Port,
+    /// Remote port.
+    pub remote_port: Port,
+    /// Domain of the remote end; empty when unknown.
+    pub domain: Bytes,
+    /// How the domain is known.
+    pub domain_source: DomainSource,
+}
+
+/// The id of one process's use of one socket with one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FlowId {
+    /// The process that moves the bytes.
+    pub process: ProcessId,
+    /// Inode number of the socket, which is not used again before the machine restarts; 0 for a socket of the kernel's own.
+    pub socket: u64,
+    /// Network namespace of the socket (`ns_common.inum`).
+    pub network_namespace: u32,
+    /// First use of the socket by this process, nanoseconds of boot time; 0 if it has moved nothing.
+    pub began: u64,
+    /// Real user id at that time.
+    pub uid: u32,
+    /// This process called `connect()` or sent the first datagram; false for an accepted connection, and for one that
+    /// another process opened.
+    pub opened: bool,
+    /// The socket is closed: no more bytes will follow.
+    pub ended: bool,
+}
+
+/// What one flow moved between two drains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Id of the context.
+    pub context: u32,
+    /// Which flow it is.
+    pub id: FlowId,
+    /// Its two ends; the domain is not known here.
+    pub tuple: FlowTuple,
+    /// What it moved; all zero when only its end is news.
+    pub counters: Counters,
+}
+
+/// Connections and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Connections opened: connects (also failed ones), accepts, and for datagrams new peers of a socket.
+    pub connections: u64,
+    /// Application bytes that the process gave to its sockets.
+    pub sent: u64,
+    /// Application bytes that the process took from its sockets.
+    pub received: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+    }
+}
+
+/// Country and network of a remote address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GeoInfo {
+    /// Country (two letters, ISO 3166-1), or the purpose of an address that is in none (`private`); empty when unknown.
+    pub country: Arc<str>,
+    /// Number of the autonomous system; 0 when unknown.
+    pub network_number: u32,
+    /// Name of the autonomous system; empty when unknown.
+    pub network: Arc<str>,
+}
+
+/// One group of traffic in one time window: a row of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// End of the window, unix seconds UTC.
+    pub time: i64,
+    /// The context; shared, since one program makes many records.
+    pub context: Arc<ProcessContext>,
+    /// Country and network of the remote address.
+    pub geo: GeoInfo,
+    /// The two ends.
+    pub tuple: FlowTuple,
+    /// What was moved.
+    pub counters: Counters,
+}
+
+/// All that one time window brings to the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// End of the window, unix seconds UTC; the `time` of each of its records.
+    pub time: i64,
+    /// The groups of traffic.
+    pub records: Vec<Record>,
+    /// What was lost.
+    pub losses: Vec<Loss>,
+}
