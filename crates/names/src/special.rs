@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use model::first_address;
+use ipnetwork::IpNetwork;
 
 /// First address, length of the prefix, and the name; the first that fits counts.
 const IPV4: [(Ipv4Addr, u8, &str); 15] = [
@@ -35,7 +35,8 @@ const IPV6: [(Ipv6Addr, u8, &str); 7] = [
 
 /// The name of the purpose of an address that belongs to nobody in particular.
 pub(super) fn purpose(address: IpAddr) -> Option<&'static str> {
-    let is_within = |first: IpAddr, length| first_address(address, length) == first;
+    let is_within =
+        |first, length| IpNetwork::new(first, length).is_ok_and(|network| network.contains(address));
     match address {
         IpAddr::V4(_) => {
             IPV4.iter().find(|(first, length, _)| is_within((*first).into(), *length)).map(|found| found.2)

@@ -2,9 +2,10 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use ipnetwork::IpNetwork;
 use thiserror::Error;
 
-use model::{Address, Bytes, DomainSource, Sha256, first_address, last_address};
+use model::{Address, Bytes, DomainSource, Sha256};
 
 /// A property of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -289,13 +290,8 @@ fn network(text: &str) -> Option<Wanted> {
     let Some((address, length)) = text.split_once('/') else {
         return text.parse().ok().map(|address| Wanted::Value(Value::Address(address)));
     };
-    let address: IpAddr = address.parse().ok()?;
-    let length: u8 = length.parse().ok()?;
-    if length > if address.is_ipv4() { 32 } else { 128 } {
-        return None;
-    }
-    let (first, last) = (first_address(address, length), last_address(address, length));
-    Some(Wanted::Network(first, last))
+    let network = IpNetwork::new(address.parse().ok()?, length.parse().ok()?).ok()?;
+    Some(Wanted::Network(network.network(), network.broadcast()))
 }
 
 /// Protocols with a name: IANA's numbers (`/etc/protocols`); MPTCP is Linux's `IPPROTO_MPTCP`.
