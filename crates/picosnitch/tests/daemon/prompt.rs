@@ -61,8 +61,9 @@ fn assert_prompt(begin: Instant, told: Option<Instant>) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_first_connection_of_a_program_is_told_at_once() {
-    let Some(_root) = root_alone() else { return };
+    let _root = root_alone();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut capture = started();
@@ -79,8 +80,9 @@ fn the_first_connection_of_a_program_is_told_at_once() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_busy_process_wakes_the_monitor_once() {
-    let Some(_root) = root_alone() else { return };
+    let _root = root_alone();
     let mut capture = started();
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let begin = Instant::now();
