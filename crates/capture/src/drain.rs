@@ -70,11 +70,11 @@ pub struct Drained {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainMode {
     /// Events and flows.
-    Usual,
+    Regular,
     /// Open sockets too: bytes that passed no hook, and `AF_PACKET` rings.
-    Sockets,
+    SampleSockets,
     /// That, and nothing is held back: there will be no other drain.
-    Last,
+    Final,
 }
 
 /// What was read of a flow last time.
@@ -165,7 +165,7 @@ impl Capture {
         // First the ring, then the table: a released socket's flows are final when its event is here.
         self.take_events()?;
         let mut problems = Vec::new();
-        if self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packets_wanted) {
+        if self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
             let known = self.blind_spots().len();
             self.watch_packets();
             let missing = self.blind_spots().get(known..).unwrap_or_default();
@@ -173,10 +173,10 @@ impl Capture {
                 missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)),
             );
         }
-        let mut sampled = if thoroughness == DrainMode::Usual { Vec::new() } else { self.sockets()? };
+        let mut sampled = if thoroughness == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // Some sockets closed without a word: those that no process has open any more. Looked for before the table is
         // read, so that their flows are final.
-        let can_look = !self.blind_spots().iter().any(|spot| spot.hook == "existing_sockets");
+        let can_look = !self.blind_spots().iter().any(|spot| spot.hook == "iter_task_file");
         let open: Option<HashSet<u64>> = match std::mem::take(&mut self.drain.missed_releases) && can_look {
             true => Some(self.sockets()?.iter().map(|socket| socket.socket).collect()),
             false => None,
@@ -233,7 +233,7 @@ impl Capture {
         let settled: Vec<Entry> = entries
             .into_iter()
             .filter(|entry| {
-                thoroughness == DrainMode::Last
+                thoroughness == DrainMode::Final
                     || released.contains_key(&entry.key.socket)
                     || !self.is_held_back(entry, &known)
             })
@@ -292,7 +292,7 @@ impl Capture {
 
     /// Whether open sockets have to be asked now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
-        let hooks = ["received_splice", "received_zero_copy", "ring_set"];
+        let hooks = ["tcp_splice_read", "tcp_zerocopy_receive", "packet_set_ring"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
     }
 

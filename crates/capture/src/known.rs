@@ -40,7 +40,7 @@ impl Capture {
         // What the hooks on each packet heard is surer than what another entry says.
         for Entry { key, flow, .. } in entries.iter().filter(|entry| lacks_peer(entry)) {
             // The one that fits the direction, or else the other: who is answered was heard, who answers was asked.
-            let mut maps = [&self.skeleton.maps.talked_to, &self.skeleton.maps.heard_from];
+            let mut maps = [&self.skeleton.maps.last_sent_peers, &self.skeleton.maps.last_received_peers];
             if flow.received > 0 {
                 maps.reverse();
             }

@@ -16,8 +16,8 @@ impl Capture {
                 std::ptr::read_volatile(&bss.lost_release_events),
                 std::ptr::read_volatile(&bss.lost_flow_operations),
                 std::ptr::read_volatile(&bss.lost_flow_bytes),
-                std::ptr::read_volatile(&bss.lost_heard_events),
-                std::ptr::read_volatile(&bss.done_by_second),
+                std::ptr::read_volatile(&bss.lost_observations),
+                std::ptr::read_volatile(&bss.done_by_backup),
             ]
         };
         let [events, releases, operations, bytes, heard, repaired] = now;

@@ -44,7 +44,7 @@ pub(super) fn is_within_execve<'a>(events: impl Iterator<Item = &'a Event>) -> b
 /// The process of an event that says that it has begun to talk.
 pub(super) fn newcomer(bytes: &[u8]) -> Option<ProcessId> {
     let event: types::process_id_event = abi::read(bytes)?;
-    (event.kind == types::event_kind::EVENT_TALKS.0).then(|| event.id.into())
+    (event.kind == types::event_kind::EVENT_FIRST_FLOW.0).then(|| event.id.into())
 }
 
 impl Capture {

@@ -147,8 +147,8 @@ impl Shared {
 
 /// The flow that an event tells.
 fn ended(bytes: &[u8]) -> Option<types::flow> {
-    let event: types::ended_event = abi::read(bytes)?;
-    let told = event.release.kind == types::event_kind::EVENT_ENDED.0;
+    let event: types::silent_release_event = abi::read(bytes)?;
+    let told = event.release.kind == types::event_kind::EVENT_SILENT_RELEASE.0;
     // Nobody touched it before its end, which was just now.
     told.then(|| types::flow { first: boot_time(), ..event.flow })
 }
@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn an_event_of_the_end_is_a_release_and_a_flow() {
         let flow = types::flow { uid: 7, ..types::flow::default() };
-        let mut event = types::ended_event { flow, ..types::ended_event::default() };
+        let mut event = types::silent_release_event { flow, ..types::silent_release_event::default() };
         event.release.socket = 9;
-        event.release.kind = types::event_kind::EVENT_ENDED.0;
+        event.release.kind = types::event_kind::EVENT_SILENT_RELEASE.0;
         let told = ended(bytes(&event)).unwrap();
         assert_eq!(told.uid, 7);
         assert!(told.first > 0, "it has no time of its own");

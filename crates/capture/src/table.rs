@@ -94,7 +94,7 @@ impl Flows {
         let flow = self.at(place)?.as_ptr();
         // SAFETY: a valid, aligned place; volatile because the kernel half reads it meanwhile.
         unsafe {
-            let life = &raw mut (*flow).life;
+            let life = &raw mut (*flow).slot_epoch;
             life.write_volatile(life.read_volatile().wrapping_add(1));
         }
         Ok(())
@@ -165,7 +165,7 @@ fn give(free: &impl MapCore, place: u32) -> libbpf_rs::Result<()> {
 impl Capture {
     /// Every entry. What is added meanwhile is in there or comes next time.
     pub(super) fn read_table(&mut self) -> Result<Vec<Entry>, CaptureError> {
-        let map = self.skeleton.maps.places.as_fd().as_raw_fd();
+        let map = self.skeleton.maps.flow_index.as_fd().as_raw_fd();
         let buffers = &mut self.drain.buffers;
         let mut entries = Vec::new();
         let mut position = [0_u64; 6]; // the kernel keeps a bucket number in it, at most a key
@@ -211,7 +211,7 @@ impl Capture {
 
     /// Removes entries, and makes room where they were.
     pub(super) fn remove(&mut self, finished: &[Slot]) {
-        let places = &self.skeleton.maps.places;
+        let places = &self.skeleton.maps.flow_index;
         let keys: Vec<u8> = finished.iter().flat_map(|(key, _)| *key).collect();
         if !keys.is_empty()
             && places.delete_batch(&keys, finished.len() as u32, MapFlags::ANY, MapFlags::ANY).is_err()
@@ -224,7 +224,7 @@ impl Capture {
         for (_, place) in finished {
             // A place that cannot be reached is not used again. There is room for all in the stack.
             if self.drain.flows.end_life(*place).is_ok() {
-                let _ = give(&self.skeleton.maps.free_places, *place);
+                let _ = give(&self.skeleton.maps.free_slots, *place);
             }
         }
     }

@@ -47,11 +47,11 @@ fn events_wait_outside_of_the_ring_while_nobody_drains() {
     // More than twice what fits into the ring: each makes four events, of 0.45 KB together at least.
     const PROGRAMS: usize = 1200;
     let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
-    capture.drain(DrainMode::Usual).unwrap();
+    capture.drain(DrainMode::Regular).unwrap();
     for _ in 0..PROGRAMS {
         assert!(Command::new("/bin/true").status().unwrap().success());
     }
-    let drained = capture.drain(DrainMode::Usual).unwrap();
+    let drained = capture.drain(DrainMode::Regular).unwrap();
     assert!(!drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents), "{:?}", drained.losses);
     let executed = drained
         .events

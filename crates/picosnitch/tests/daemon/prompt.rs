@@ -34,7 +34,7 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
             return None;
         }
         loop {
-            let drained = capture.drain(DrainMode::Usual).unwrap();
+            let drained = capture.drain(DrainMode::Regular).unwrap();
             if drained.flows.iter().any(&wanted) {
                 return Some(Instant::now());
             }
@@ -50,7 +50,7 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
 fn started() -> Capture {
     let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
     capture.learn_earlier_sockets().unwrap();
-    capture.drain(DrainMode::Usual).unwrap();
+    capture.drain(DrainMode::Regular).unwrap();
     capture
 }
 
@@ -95,7 +95,7 @@ fn a_busy_process_wakes_the_monitor_once() {
     }
     assert!(!is_woken(&capture, Duration::from_millis(200)), "woken again by the same process");
     // Without the wake they come with the next tick.
-    let drained = capture.drain(DrainMode::Usual).unwrap();
+    let drained = capture.drain(DrainMode::Regular).unwrap();
     let mine = drained.flows.iter().filter(|flow| flow.id.process.tgid == me);
     assert_eq!(mine.map(|flow| flow.counters.sent).sum::<u64>(), 1000);
 }

@@ -66,10 +66,10 @@ fn capture_during(work: impl FnOnce() + Send) -> Totals {
             ended.store(true, Ordering::Release);
         });
         while !ended.load(Ordering::Acquire) {
-            totals.add(capture.drain(DrainMode::Usual).unwrap());
+            totals.add(capture.drain(DrainMode::Regular).unwrap());
         }
     });
-    totals.add(capture.drain(DrainMode::Last).unwrap());
+    totals.add(capture.drain(DrainMode::Final).unwrap());
     assert_eq!(totals.losses, [], "nothing may be lost here");
     totals
 }
