@@ -10,7 +10,7 @@ use std::{
 };
 
 use libbpf_rs::{
-    Iter, Link, MapHandle, PrintLevel,
+    Iter, Link, MapHandle, MapMut, PrintLevel,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
@@ -18,12 +18,13 @@ use super::{
     BlindSpot, CaptureError, Event, Features,
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
     blind::{HOOKS, Hook, Means, When},
-    drain::Drain,
+    drain_state::DrainState,
     event::{OpenSocket, SocketEvent},
+    flow_table::FlowTable,
     heard::Listener,
     libraries::Libraries,
     probe::FileProbe,
-    table::Flows,
+    ring::EventRing,
     unwatched::Unwatched,
 };
 
@@ -37,7 +38,7 @@ pub struct Settings {
 /// The kernel half at work. Dropping it detaches everything.
 pub struct Capture {
     pub(super) skeleton: PicosnitchSkel<'static>,
-    pub(super) drain: Drain,
+    pub(super) drain: DrainState,
     pub(super) listener: Listener,
     pub(super) libraries: Libraries,
     /// The first programs of the tracing hooks: those that the kernel may skip.
@@ -106,7 +107,11 @@ impl Capture {
             }
         };
         // Before anything is attached: the hooks need places for their flows.
-        let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_places)?;
+        let share = |map: &MapMut<'_>| {
+            MapHandle::try_from(map).map_err(CaptureError::bpf("the flow table cannot be shared"))
+        };
+        let maps = &skeleton.maps;
+        let table = FlowTable::new(&maps.flows, share(&maps.places)?, share(&maps.free_places)?)?;
         let mut links = Vec::new();
         let on_demand = [Means::Iterator, Means::Call, Means::Library];
         let now = |hook: &&&Hook| !on_demand.contains(&hook.means) && hook.when != When::Packets;
@@ -120,7 +125,7 @@ impl Capture {
         }
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
-        let drain = Drain::new(ring, flows)?;
+        let drain = DrainState::new(EventRing::new(ring)?, table);
         let heard = MapHandle::try_from(&skeleton.maps.heard)
             .map_err(CaptureError::bpf("the ring buffer for names cannot be shared"))?;
         let listener = Listener::new(heard)?;
