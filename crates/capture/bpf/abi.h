@@ -12,15 +12,15 @@
 
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " changed its size")
 
-#define COMM_BYTES 16	     /* TASK_COMM_LEN, include/linux/sched.h */
-#define PATH_BYTES 4096	     /* PATH_MAX, include/uapi/linux/limits.h */
-#define NAME_BYTES 256	     /* NAME_MAX plus the final zero */
-#define PATH_DEPTH 48	     /* components of a path that are followed */
-#define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
+#define COMM_BYTES 16		 /* TASK_COMM_LEN, include/linux/sched.h */
+#define PATH_BYTES 4096		 /* PATH_MAX, include/uapi/linux/limits.h */
+#define NAME_BYTES 256		 /* NAME_MAX plus the final zero */
+#define PATH_DEPTH 48		 /* components of a path that are followed */
+#define MAX_ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
 #define CGROUP_BYTES 1024
-#define HEARD_BYTES 4096     /* of one piece of what was said; the rest is cut */
-#define ASKED_NAME_BYTES 256 /* a domain name has 255 at most (RFC 1035, 2.3.4) */
-#define ASKED_ADDRESSES 16   /* of one answer */
+#define MAX_PAYLOAD_BYTES 4096	  /* of one piece of what was said; the rest is cut */
+#define DOMAIN_BYTES 256	  /* a domain name has 255 at most (RFC 1035, 2.3.4) */
+#define MAX_RESOLVED_ADDRESSES 16 /* of one answer */
 
 /*
  * One program run by one process: a process id is used again, and a process that calls execve becomes another
@@ -48,12 +48,12 @@ ASSERT_SIZE(struct flow_key, 48);
  * Counters only grow, and user space never writes to them: a drain cannot lose what is added meanwhile. The key and the
  * counters share a cache line.
  */
-#define EXPIRES 1
-#define ADDRESSED 2
+#define FLOW_EXPIRES 1
+#define FLOW_INCOMING 2
 
 /* flow.attend */
-#define ATTEND_LOCAL 1 /* `local` was not read yet when it was settled */
-#define ATTEND_NAMES 2 /* the peer is a name service: what is said is heard */
+#define SLOW_PATH_LOCAL 1 /* `local` was not read yet when it was settled */
+#define SLOW_PATH_NAMES 2 /* the peer is a name service: what is said is heard */
 
 struct flow {
 	struct flow_key key;
@@ -67,35 +67,35 @@ struct flow {
 	__u32 uid;	 /* real user id */
 	__u32 netns;	 /* ns_common.inum */
 	__u16 local_port;
-	__u16 family; /* of the socket */
-	__u8 stream;  /* has connections: TCP, MPTCP, SCTP */
-	__u8 expires; /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
-	__u8 attend;  /* ATTEND_LOCAL, ATTEND_NAMES */
-	__u8 opening; /* not 0: what is sent next may name the peer; see opening_sent() */
-	__u32 life;   /* one more each time user space gives this place to another flow */
+	__u16 family;	  /* of the socket */
+	__u8 stream;	  /* has connections: TCP, MPTCP, SCTP */
+	__u8 expires;	  /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
+	__u8 slow_path;	  /* ATTEND_LOCAL, ATTEND_NAMES */
+	__u8 handshake;	  /* not 0: what is sent next may name the peer; see opening_sent() */
+	__u32 slot_epoch; /* one more each time user space gives this place to another flow */
 };
 ASSERT_SIZE(struct flow, 128);
 
 enum event_kind {
-	EVENT_EXEC = 1, /* struct process_event */
-	EVENT_FORK,	/* struct process_event without path and arguments */
-	EVENT_EXIT,	/* struct process_id_event */
-	EVENT_RENAME,	/* struct process_id_event */
-	EVENT_RELEASE,	/* struct release_event */
-	EVENT_CGROUP,	/* struct cgroup_event */
-	EVENT_RING,	/* struct process_id_event: an AF_PACKET receive ring was set up */
-	EVENT_EXISTING, /* struct process_event, from the task iterator */
-	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
-	EVENT_SOCKET,	/* struct socket_event, from the file iterator */
-	EVENT_TALKS,	/* struct process_id_event: its first flow */
-	EVENT_ENDED,	/* struct ended_event */
+	EVENT_EXEC = 1,		 /* struct process_event */
+	EVENT_FORK,		 /* struct process_event without path and arguments */
+	EVENT_EXIT,		 /* struct process_id_event */
+	EVENT_RENAME,		 /* struct process_id_event */
+	EVENT_RELEASE,		 /* struct release_event */
+	EVENT_CGROUP,		 /* struct cgroup_event */
+	EVENT_PACKET_RING,	 /* struct process_id_event: an AF_PACKET receive ring was set up */
+	EVENT_EXISTING_PROCESS,	 /* struct process_event, from the task iterator */
+	EVENT_NEED_PACKET_HOOKS, /* struct process_id_event: the hooks on each packet are needed */
+	EVENT_OPEN_SOCKET,	 /* struct socket_event, from the file iterator */
+	EVENT_FIRST_FLOW,	 /* struct process_id_event: its first flow */
+	EVENT_SILENT_RELEASE,	 /* struct ended_event */
 };
 
 /* process_event.flags */
-#define PROCESS_KERNEL 1   /* a kernel thread: no executable */
-#define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
-#define PROCESS_ARGUMENTS_CUT 8
-#define PROCESS_MEMORY 16  /* executable on a kernel-internal mount: memfd */
+#define PROCESS_KERNEL_THREAD 1	 /* a kernel thread: no executable */
+#define PROCESS_PATH_TRUNCATED 4 /* more components than were followed: the first ones are missing */
+#define PROCESS_ARGUMENTS_TRUNCATED 8
+#define PROCESS_MEMFD 16   /* executable on a kernel-internal mount: memfd */
 #define PROCESS_WATCHED 32 /* fanotify hands over what is executed from that file system */
 
 /*
@@ -115,13 +115,13 @@ struct file_identity {
 ASSERT_SIZE(struct file_identity, 48);
 
 /* Of an open descriptor, see describe_descriptor(). */
-struct descriptor {
+struct fd_info {
 	struct file_identity file;
 	__u64 magic; /* of its file system, include/uapi/linux/magic.h */
 	__u32 links; /* names that the file has; 0: deleted */
 	__u32 found;
 };
-ASSERT_SIZE(struct descriptor, 64);
+ASSERT_SIZE(struct fd_info, 64);
 
 struct process_event {
 	__u32 kind;
@@ -136,10 +136,11 @@ struct process_event {
 	__u16 path_bytes;
 	__u16 arguments_bytes;
 	__u32 unused;
-	char comm[COMM_BYTES];			 /* of the thread-group leader */
-	char data[PATH_BYTES + ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
+	char comm[COMM_BYTES]; /* of the thread-group leader */
+	char data[PATH_BYTES +
+		  MAX_ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
 };
-ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + ARGUMENTS_BYTES);
+ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + MAX_ARGUMENTS_BYTES);
 
 /* A program on a file system that fanotify does not watch (yet). */
 struct unwatched_event {
@@ -174,11 +175,11 @@ struct release_event {
 ASSERT_SIZE(struct release_event, 64);
 
 /* The same of an accepted connection that moved no byte: all of its flow, which is in no table, but when it began. */
-struct ended_event {
+struct silent_release_event {
 	struct release_event release;
 	struct flow flow;
 };
-ASSERT_SIZE(struct ended_event, 192);
+ASSERT_SIZE(struct silent_release_event, 192);
 
 /* A socket that a process has open, from the file iterator. */
 struct socket_event {
@@ -203,14 +204,14 @@ struct cgroup_event {
 };
 ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
 
-enum heard_kind {
-	HEARD_SENT = 1, /* bytes follow */
-	HEARD_RECEIVED, /* bytes follow */
-	HEARD_ASKED,	/* struct asked_event */
+enum observation_kind {
+	OBSERVATION_SENT = 1, /* bytes follow */
+	OBSERVATION_RECEIVED, /* bytes follow */
+	OBSERVATION_RESOLVED, /* struct asked_event */
 };
 
 /* Something that may tell the name of an address. */
-struct heard_event {
+struct observation_event {
 	__u64 time; /* boot-time ns */
 	__u64 socket;
 	struct process_id process;
@@ -220,21 +221,21 @@ struct heard_event {
 	__u16 kind;
 	__u16 bytes; /* that follow */
 	__u32 netns;
-	__u32 left_out; /* bytes between these and those of the next event */
-	__u32 uid;	/* real user id */
+	__u32 omitted_bytes; /* bytes between these and those of the next event */
+	__u32 uid;	     /* real user id */
 	__u32 unused;
 };
-ASSERT_SIZE(struct heard_event, 72);
+ASSERT_SIZE(struct observation_event, 72);
 
 /* A process asked its C library for the addresses of a name, and got them. */
-struct asked_event {
-	struct heard_event heard;
+struct resolver_event {
+	struct observation_event head;
 	__u32 count;
 	__u32 unused;
-	char name[ASKED_NAME_BYTES];
-	__u8 addresses[ASKED_ADDRESSES][16];
+	char name[DOMAIN_BYTES];
+	__u8 addresses[MAX_RESOLVED_ADDRESSES][16];
 };
-ASSERT_SIZE(struct asked_event, 80 + ASKED_NAME_BYTES + ASKED_ADDRESSES * 16);
+ASSERT_SIZE(struct resolver_event, 80 + DOMAIN_BYTES + MAX_RESOLVED_ADDRESSES * 16);
 
 /* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
 struct pending_peer {

@@ -6,7 +6,7 @@
 #include "datagram.h"
 
 /* TCP: before anything can fail. The flow is nearly always new: only a socket that tries again has one. */
-static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
+static __always_inline int count_connect(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	struct flow_key key = { .protocol = IPPROTO_TCP };
 	struct sock *sk, *owner;
@@ -32,25 +32,25 @@ static __always_inline int connecting(struct bpf_sock_addr *ctx, bool ipv6)
 	if (ipv6 && is_none(key.peer))
 		key.peer[15] = 1;
 	key.peer_port = bpf_ntohs(ctx->user_port);
-	flow_make(&key, sk, ctx->family, have_casts, tick, (struct addition){ .connects = true });
+	flow_create(&key, sk, ctx->family, have_casts, tick, (struct flow_use){ .connects = true });
 	return 1;
 }
 
 SEC("cgroup/connect4")
-int connecting4(struct bpf_sock_addr *ctx)
+int connect4(struct bpf_sock_addr *ctx)
 {
-	return connecting(ctx, false);
+	return count_connect(ctx, false);
 }
 
 SEC("cgroup/connect6")
-int connecting6(struct bpf_sock_addr *ctx)
+int connect6(struct bpf_sock_addr *ctx)
 {
-	return connecting(ctx, true);
+	return count_connect(ctx, true);
 }
 
 /* Without cgroup programs: the change to SYN_SENT happens inside connect(), in its caller. */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(state_changed, struct sock *sk, int from, int to)
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int from, int to)
 {
 	struct flow_key key = { .protocol = IPPROTO_TCP };
 	__u16 family = sk->__sk_common.skc_family;
@@ -62,7 +62,7 @@ int BPF_PROG(state_changed, struct sock *sk, int from, int to)
 		return 0;
 	current_process(&key.process);
 	peer_of_socket(&key, sk, family, true);
-	flow_make(&key, sk, family, true, tick, (struct addition){ .connects = true });
+	flow_create(&key, sk, family, true, tick, (struct flow_use){ .connects = true });
 	return 0;
 }
 
@@ -105,26 +105,26 @@ static __always_inline void tcp_consumed(struct sock *sk, struct release_event *
 }
 
 /* An accepted connection that moved no byte becomes known at its end: it needs no place in the table. */
-static __always_inline bool tell_ended(const struct release_event *release, const struct flow_key *key, struct sock *sk,
-				       __u16 family, bool typed, __u64 waiting)
+static __always_inline bool report_silent_release(const struct release_event *release, const struct flow_key *key,
+						  struct sock *sk, __u16 family, bool typed, __u64 waiting)
 {
-	struct ended_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct silent_release_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event)
 		return false;
 	event->release = *release;
-	event->release.kind = EVENT_ENDED;
-	flow_describe(&event->flow, key, sk, family, typed, tick);
-	flow_local(&event->flow, sk, key->protocol, typed);
+	event->release.kind = EVENT_SILENT_RELEASE;
+	flow_init(&event->flow, key, sk, family, typed, tick);
+	flow_read_local(&event->flow, sk, key->protocol, typed);
 	event->flow.first = 0;
-	event->flow.life = 0;
-	bpf_ringbuf_submit(event, wake_if_full(waiting));
-	announce(&key->process);
+	event->flow.slot_epoch = 0;
+	bpf_ringbuf_submit(event, wakeup_flags(waiting));
+	report_first_flow(&key->process);
 	return true;
 }
 
 /* The last user closes a socket. */
-static __always_inline void released(struct sock *sk, __u16 family, struct process_id *process, bool typed)
+static __always_inline void report_release(struct sock *sk, __u16 family, struct process_id *process, bool typed)
 {
 	struct release_event event = {
 		.kind = EVENT_RELEASE,
@@ -137,8 +137,8 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 		.protocol = LOAD(typed, sk, sk_protocol),
 	};
 	/* One half of the ring is for processes: a closed socket is found without its event, a name is not. */
-	__u64 waiting = waiting_events();
-	bool room = waiting <= 2 * wake_above;
+	__u64 waiting = unread_event_bytes();
+	bool room = waiting <= 2 * wake_threshold;
 	struct flow *flow;
 
 	/* A socket() that failed half-way has no file. */
@@ -146,19 +146,19 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 		return;
 	if (family == AF_INET || family == AF_INET6) {
 		peer_of_socket(&key, sk, family, typed);
-		if (consumed_is_needed)
+		if (compare_consumed)
 			tcp_consumed(sk, &event);
 		if (is_stream(LOAD(typed, sk, sk_type), key.protocol) && key.peer_port) {
-			flow = flow_hinted(&key);
+			flow = flow_cached(&key);
 			if (!flow)
-				flow = flow_at(&key);
-			if (!flow && room && tell_ended(&event, &key, sk, family, typed, waiting))
+				flow = flow_lookup(&key);
+			if (!flow && room && report_silent_release(&event, &key, sk, family, typed, waiting))
 				return;
 			if (!flow)
-				flow = flow_make(&key, sk, family, typed, tick,
-						 (struct addition){ .direction = RECEIVED });
-			if (flow && flow->attend & ATTEND_LOCAL)
-				flow_attend(flow, sk, 0, RECEIVED, typed);
+				flow = flow_create(&key, sk, family, typed, tick,
+						   (struct flow_use){ .direction = RECEIVED });
+			if (flow && flow->slow_path & SLOW_PATH_LOCAL)
+				flow_slow_path(flow, sk, 0, RECEIVED, typed);
 		}
 	}
 	if (!room || send_event(&event, sizeof(event), waiting))
@@ -166,7 +166,7 @@ static __always_inline void released(struct sock *sk, __u16 family, struct proce
 }
 
 SEC("cgroup/sock_release")
-int socket_released(struct bpf_sock *ctx)
+int sock_release(struct bpf_sock *ctx)
 {
 	struct sock *sk = (struct sock *)ctx;
 	struct process_id process;
@@ -174,45 +174,45 @@ int socket_released(struct bpf_sock *ctx)
 	if (have_casts)
 		sk = bpf_cast_to_kern_ctx(ctx);
 	current_process_of_cgroup(&process);
-	released(sk, LOAD(have_casts, sk, __sk_common.skc_family), &process, have_casts);
+	report_release(sk, LOAD(have_casts, sk, __sk_common.skc_family), &process, have_casts);
 	return 1;
 }
 
 /* Without a version 2 cgroup hierarchy. */
 SEC("fentry/inet_release")
-int BPF_PROG(inet_released, struct socket *socket)
+int BPF_PROG(inet_release, struct socket *socket)
 {
 	struct process_id process;
 
 	if (!socket->sk)
 		return 0;
 	current_process(&process);
-	released(socket->sk, socket->sk->__sk_common.skc_family, &process, true);
+	report_release(socket->sk, socket->sk->__sk_common.skc_family, &process, true);
 	return 0;
 }
 
 SEC("fentry/packet_release")
-int BPF_PROG(packet_released, struct socket *socket)
+int BPF_PROG(packet_release, struct socket *socket)
 {
 	struct process_id process;
 
 	if (!socket->sk)
 		return 0;
 	current_process(&process);
-	released(socket->sk, AF_PACKET, &process, true);
+	report_release(socket->sk, AF_PACKET, &process, true);
 	return 0;
 }
 
 /* setsockopt(PACKET_RX_RING): from here on frames arrive in memory that the program shares with the kernel. */
 SEC("fentry/packet_set_ring")
-int BPF_PROG(ring_set, struct sock *sk, void *request, int closing, int transmit)
+int BPF_PROG(packet_set_ring, struct sock *sk, void *request, int closing, int transmit)
 {
-	struct process_id_event event = { .kind = EVENT_RING };
+	struct process_id_event event = { .kind = EVENT_PACKET_RING };
 
 	if (closing || transmit)
 		return 0;
 	current_process(&event.id);
-	if (send_event(&event, sizeof(event), waiting_events()))
+	if (send_event(&event, sizeof(event), unread_event_bytes()))
 		COUNT(lost_process_events, 1);
 	return 0;
 }

@@ -6,7 +6,7 @@
 #include "maps.h"
 
 /* Since 6.13 the top bit of the nanoseconds tells whether somebody has asked (I_CTIME_QUERIED, include/linux/fs.h). */
-#define NANOSECONDS 0x3fffffff
+#define NANOSECONDS_MASK 0x3fffffff
 
 static __always_inline void file_times(struct inode *inode, struct file_identity *file)
 {
@@ -17,7 +17,7 @@ static __always_inline void file_times(struct inode *inode, struct file_identity
 		file->modified = BPF_CORE_READ(inode, i_mtime_sec);
 		file->modified_ns = BPF_CORE_READ(inode, i_mtime_nsec);
 		file->changed = BPF_CORE_READ(inode, i_ctime_sec);
-		file->changed_ns = BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS;
+		file->changed_ns = BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS_MASK;
 		return;
 	}
 	if (bpf_core_field_exists(older->__i_mtime)) {
@@ -51,15 +51,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct descriptor);
-} described SEC(".maps");
+	__type(value, struct fd_info);
+} fd_info_result SEC(".maps");
 
 /* Identifies a descriptor of the process that runs this program, with BPF_PROG_TEST_RUN; never attached. */
-SEC("raw_tp/describe_descriptor")
-int describe_descriptor(unsigned long long *ctx)
+SEC("raw_tp/identify_fd")
+int identify_fd(unsigned long long *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct descriptor answer = {};
+	struct fd_info answer = {};
 	struct file **descriptors;
 	struct file *file = NULL;
 	__u64 number = ctx[0];
@@ -77,7 +77,7 @@ int describe_descriptor(unsigned long long *ctx)
 		answer.links = BPF_CORE_READ(inode, i_nlink);
 		answer.found = 1;
 	}
-	bpf_map_update_elem(&described, &zero, &answer, BPF_ANY);
+	bpf_map_update_elem(&fd_info_result, &zero, &answer, BPF_ANY);
 	return 0;
 }
 

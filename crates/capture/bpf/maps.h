@@ -25,7 +25,7 @@ volatile __u32 tick = 0;
 volatile __u32 expire_ticks = 120;
 
 /* Not every way out of a TCP socket can be watched: its own counters are compared at its end. */
-const volatile bool consumed_is_needed = true;
+const volatile bool compare_consumed = true;
 
 /* kfuncs bpf_preempt_disable and bpf_preempt_enable, 6.10: what is kept for each CPU needs them on such a kernel. */
 const volatile bool have_preempt_disable = false;
@@ -35,20 +35,20 @@ const volatile bool have_preempt_disable = false;
  * Where tracepoints can be preempted, another task can, and what it does would be lost. There each program is attached
  * twice, and the second one does the work when the first one was skipped.
  */
-const volatile bool have_seconds = false;
+const volatile bool have_backups = false;
 
 /* Some connected datagram socket was given another address to send to: rare, so looked for only from then on. */
-volatile bool sends_elsewhere = false;
+volatile bool connected_sends_elsewhere = false;
 
 /* Helper bpf_task_pt_regs, 5.15. */
 const volatile bool have_task_pt_regs = false;
 
 /* The hooks on each packet are attached; they are only when somebody needs them, see datagram.h. */
-volatile bool packets_watched = false;
-volatile bool packets_wanted = false;
+volatile bool packet_hooks_attached = false;
+volatile bool packet_hooks_requested = false;
 
 /* Bytes in the ring buffer above which user space is woken, and whether it was and has not come yet. */
-const volatile __u64 wake_above = 64 * 1024;
+const volatile __u64 wake_threshold = 64 * 1024;
 volatile bool woken = false;
 
 /* Losses: all counted, read at each drain. */
@@ -56,16 +56,16 @@ volatile __u64 lost_process_events = 0;
 volatile __u64 lost_release_events = 0;
 volatile __u64 lost_flow_operations = 0;
 volatile __u64 lost_flow_bytes = 0;
-volatile __u64 lost_heard_events = 0;
-volatile __u64 done_by_second = 0; /* not lost, but would have been */
+volatile __u64 lost_observations = 0;
+volatile __u64 done_by_backup = 0; /* not lost, but would have been */
 
-#define MOST_FLOWS 65536
+#define MAX_FLOWS 65536
 
 /* The flows, which user space reads in place. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MOST_FLOWS);
+	__uint(max_entries, MAX_FLOWS);
 	__type(key, __u32);
 	__type(value, struct flow);
 } flows SEC(".maps");
@@ -73,24 +73,24 @@ struct {
 /* Where the flow of a key is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MOST_FLOWS);
+	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow_key);
 	__type(value, __u32);
-} places SEC(".maps");
+} flow_index SEC(".maps");
 
 /* Places without a flow: user space puts them here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
-	__uint(max_entries, MOST_FLOWS);
+	__uint(max_entries, MAX_FLOWS);
 	__type(value, __u32);
-} free_places SEC(".maps");
+} free_slots SEC(".maps");
 
 /*
  * Where the flow of a key was last time, for keys that fall on the same one of these: life << 32 | place + 1. Only a
  * hint: what lies there is compared with the key.
  */
-#define HINT_BITS 14
-__u64 hints[1 << HINT_BITS] SEC(".bss.hints");
+#define FLOW_CACHE_BITS 14
+__u64 flow_cache[1 << FLOW_CACHE_BITS] SEC(".bss.caches");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -98,27 +98,27 @@ struct {
 } events SEC(".maps");
 
 /* Processes whose first flow was told at once; by their ids the one of them that was asked for last, which is quicker. */
-#define ANNOUNCED_BITS 10
-struct process_id announced_last[1 << ANNOUNCED_BITS] SEC(".bss.hints");
+#define PROCESS_CACHE_BITS 10
+struct process_id known_process_cache[1 << PROCESS_CACHE_BITS] SEC(".bss.caches");
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct process_id);
 	__type(value, __u8);
-} announced SEC(".maps");
+} known_processes SEC(".maps");
 
 /*
  * Peer of the datagram that a thread is sending: the hook that counts the bytes comes right after, and frees the slot.
  * Threads fall on slots by their address. A slot belongs to the thread that is in it, until that takes itself out: who
  * finds another one there goes to `sending`.
  */
-#define SLOT_BITS 12
+#define PENDING_SEND_BITS 12
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 << SLOT_BITS);
+	__uint(max_entries, 1 << PENDING_SEND_BITS);
 	__type(key, __u32);
 	__type(value, struct pending_peer);
-} slots SEC(".maps");
+} pending_send_peers SEC(".maps");
 
 /* The same by thread, for the rare cases; and of the datagram that a thread is receiving. */
 struct {
@@ -126,7 +126,7 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, struct pending_peer);
-} sending SEC(".maps"), receiving SEC(".maps");
+} pending_send_overflow SEC(".maps"), pending_receive_peers SEC(".maps");
 
 /* Peer that a raw or unconnected datagram socket talked to, or heard from, last: by inode number. */
 struct {
@@ -134,7 +134,7 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, struct pending_peer);
-} talked_to SEC(".maps"), heard_from SEC(".maps");
+} last_sent_peers SEC(".maps"), last_received_peers SEC(".maps");
 
 /*
  * Programs whose files nobody hands over: they have to be opened while their processes live, which may be a millisecond.
@@ -143,30 +143,30 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);
-} unwatched SEC(".maps");
+} unwatched_programs SEC(".maps");
 
 /* What may tell the names of addresses: user space reads it for itself. */
-#define HEARD_RING_BYTES (128 * 1024)
+#define OBSERVATION_RING_BYTES (128 * 1024)
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, HEARD_RING_BYTES);
-} heard SEC(".maps");
+	__uint(max_entries, OBSERVATION_RING_BYTES);
+} observations SEC(".maps");
 
 /* Calls of getaddrinfo(3) and its kin that have not returned yet, by thread and function. */
-struct asking_key {
+struct resolver_call_key {
 	__u64 thread;
 	__u64 function;
 };
-struct asking {
+struct resolver_call {
 	__u64 result; /* where the function puts its answer */
-	char name[ASKED_NAME_BYTES];
+	char name[DOMAIN_BYTES];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
-	__type(key, struct asking_key);
-	__type(value, struct asking);
-} asking_map SEC(".maps");
+	__type(key, struct resolver_call_key);
+	__type(value, struct resolver_call);
+} resolver_calls SEC(".maps");
 
 /* Too big for the 512 bytes of stack. */
 struct {
@@ -177,28 +177,35 @@ struct {
 } scratch SEC(".maps");
 
 /* Which hooks the first program has done for a task, and the second one need not. */
-struct done {
-	__u8 by_first[8];
+struct backup_marks {
+	__u8 last_runner[8];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct done);
-} done SEC(".maps");
+	__type(value, struct backup_marks);
+} backup_marks SEC(".maps");
 
-enum twice { TWICE_SENT, TWICE_RECEIVED, TWICE_EXEC, TWICE_FORK, TWICE_EXIT, TWICE_RENAME };
+enum backed_up_hook {
+	BACKED_UP_SEND,
+	BACKED_UP_RECEIVE,
+	BACKED_UP_EXEC,
+	BACKED_UP_FORK,
+	BACKED_UP_EXIT,
+	BACKED_UP_RENAME
+};
 
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 
-static __always_inline void stay_alone(void)
+static __always_inline void disable_preemption(void)
 {
 	if (have_preempt_disable)
 		bpf_preempt_disable();
 }
 
-static __always_inline void alone_no_more(void)
+static __always_inline void enable_preemption(void)
 {
 	if (have_preempt_disable)
 		bpf_preempt_enable();
@@ -207,7 +214,7 @@ static __always_inline void alone_no_more(void)
 #define COUNT(counter, amount) __sync_fetch_and_add(&(counter), (amount))
 
 /* Bytes in the ring buffer that user space has not read yet. */
-static __always_inline __u64 waiting_events(void)
+static __always_inline __u64 unread_event_bytes(void)
 {
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 }
@@ -216,9 +223,9 @@ static __always_inline __u64 waiting_events(void)
  * Waking user space costs more than the event, and it comes by itself at each tick: it is woken only when the
  * ring fills up, and once, until it has come.
  */
-static __always_inline __u64 wake_if_full(__u64 waiting)
+static __always_inline __u64 wakeup_flags(__u64 waiting)
 {
-	bool full = waiting > wake_above;
+	bool full = waiting > wake_threshold;
 	__u64 flags = full && !woken ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
 	if (full != woken)
@@ -228,10 +235,10 @@ static __always_inline __u64 wake_if_full(__u64 waiting)
 
 static __always_inline int send_event(void *event, __u64 bytes, __u64 waiting)
 {
-	return bpf_ringbuf_output(&events, event, bytes, wake_if_full(waiting));
+	return bpf_ringbuf_output(&events, event, bytes, wakeup_flags(waiting));
 }
 
-enum turn { FIRST, SECOND, THIRD };
+enum attachment { PRIMARY, BACKUP, CLASSIC_BACKUP };
 
 /*
  * Whether this program is the one to do the work. Each leaves a note for the next: 1, the first one did it; 2, the second
@@ -239,27 +246,27 @@ enum turn { FIRST, SECOND, THIRD };
  * leave a note leaves the work to the next; the last one needs none. To be asked before anything else, also for what is of
  * no interest: the kernel counts all that it skips, and what was made up for is to be told from what was lost.
  */
-static __always_inline bool is_mine(enum twice hook, enum turn turn)
+static __always_inline bool is_responsible(enum backed_up_hook hook, enum attachment attachment)
 {
-	enum turn last = hook == TWICE_SENT || hook == TWICE_RECEIVED ? THIRD : SECOND;
-	struct done *note;
+	enum attachment last = hook == BACKED_UP_SEND || hook == BACKED_UP_RECEIVE ? CLASSIC_BACKUP : BACKUP;
+	struct backup_marks *note;
 	bool did = false;
 	__u8 *mark;
 
-	if (!have_seconds)
-		return turn == FIRST;
-	note = bpf_task_storage_get(&done, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!have_backups)
+		return attachment == PRIMARY;
+	note = bpf_task_storage_get(&backup_marks, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (note) {
-		mark = &note->by_first[hook];
-		did = turn == SECOND ? *mark == 1 : turn == THIRD && *mark != 0;
-		*mark = turn == FIRST ? 1 : turn == SECOND ? 2 : 0;
-	} else if (turn != last) {
+		mark = &note->last_runner[hook];
+		did = attachment == BACKUP ? *mark == 1 : attachment == CLASSIC_BACKUP && *mark != 0;
+		*mark = attachment == PRIMARY ? 1 : attachment == BACKUP ? 2 : 0;
+	} else if (attachment != last) {
 		return false;
 	}
 	if (did)
 		return false;
-	if (turn != FIRST)
-		COUNT(done_by_second, 1);
+	if (attachment != PRIMARY)
+		COUNT(done_by_backup, 1);
 	return true;
 }
 

@@ -6,13 +6,13 @@
 #include "executable.h"
 #include "task.h"
 #include "process.h"
-#include "heard.h"
+#include "payload.h"
 #include "flow.h"
-#include "asked.h"
-#include "socket.h"
+#include "resolver.h"
+#include "transfer.h"
 #include "datagram.h"
 #include "connection.h"
-#include "iterate.h"
+#include "iterators.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -20,10 +20,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct process_id_event unused_process_id_event;
 struct unwatched_event unused_unwatched_event;
 struct release_event unused_release_event;
-struct ended_event unused_ended_event;
+struct silent_release_event unused_silent_release_event;
 struct socket_event unused_socket_event;
 struct cgroup_event unused_cgroup_event;
-struct heard_event unused_heard_event;
-struct asked_event unused_asked_event;
-enum heard_kind unused_heard_kind;
+struct observation_event unused_observation_event;
+struct resolver_event unused_resolver_event;
+enum observation_kind unused_observation_kind;
 enum event_kind unused_event_kind;

@@ -72,7 +72,7 @@ static __always_inline void current_process_of_cgroup(struct process_id *id)
  * A number that went through a map is unknown to the verifier. That is good: a sum that grows in a loop makes each turn,
  * and all that follows the loop, a case of its own, and the square of the number of turns is checked.
  */
-static __always_inline __u32 through_map(volatile __u16 *slot, __u32 number)
+static __always_inline __u32 hide_from_verifier(volatile __u16 *slot, __u32 number)
 {
 	*slot = number;
 	return *slot & (PATH_BYTES - 1);
@@ -94,12 +94,12 @@ static __always_inline __u32 path_components(struct file *file, struct process_e
 
 	if (BPF_CORE_READ(vfsmount, mnt_flags) & MNT_INTERNAL) {
 		/* On no tree at all: memfd_create(2) names the root of its own little file system. */
-		event->flags |= PROCESS_MEMORY;
+		event->flags |= PROCESS_MEMFD;
 		bytes = bpf_probe_read_kernel_str(event->data, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 		return bytes > 0 ? bytes & (2 * NAME_BYTES - 1) : 0;
 	}
 	for (int i = 0; i < PATH_DEPTH; i++) {
-		used = through_map(&event->path_bytes, used);
+		used = hide_from_verifier(&event->path_bytes, used);
 
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
@@ -119,13 +119,13 @@ static __always_inline __u32 path_components(struct file *file, struct process_e
 		used += bytes;
 		dentry = parent;
 	}
-	event->flags |= PROCESS_PATH_CUT;
+	event->flags |= PROCESS_PATH_TRUNCATED;
 out:
-	return through_map(&event->path_bytes, used);
+	return hide_from_verifier(&event->path_bytes, used);
 }
 
 /* Everything about a process but its arguments. `file` may be NULL: then the executable stays unknown. */
-static __always_inline void describe(struct process_event *event, struct task_struct *task, struct file *file)
+static __always_inline void describe_process(struct process_event *event, struct task_struct *task, struct file *file)
 {
 	struct task_struct *parent, *grandparent;
 
@@ -143,7 +143,7 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		event->flags |= PROCESS_KERNEL;
+		event->flags |= PROCESS_KERNEL_THREAD;
 	if (!file)
 		return;
 	identify_file(BPF_CORE_READ(file, f_inode), &event->executable);
@@ -162,26 +162,26 @@ static __always_inline void add_arguments(struct process_event *event, struct ta
 
 	if (end <= start)
 		return;
-	if (bytes > ARGUMENTS_BYTES - 1) {
-		bytes = ARGUMENTS_BYTES - 1;
-		event->flags |= PROCESS_ARGUMENTS_CUT;
+	if (bytes > MAX_ARGUMENTS_BYTES - 1) {
+		bytes = MAX_ARGUMENTS_BYTES - 1;
+		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
 	}
 	if (at > PATH_BYTES)
 		return;
 	/* Exactly as long as the arguments are: the page behind them may be missing. */
-	if (bpf_probe_read_user(event->data + at, bytes & (ARGUMENTS_BYTES - 1), (void *)start) == 0)
+	if (bpf_probe_read_user(event->data + at, bytes & (MAX_ARGUMENTS_BYTES - 1), (void *)start) == 0)
 		event->arguments_bytes = bytes;
 	else
-		event->flags |= PROCESS_ARGUMENTS_CUT;
+		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
 }
 
 static __always_inline __u32 event_bytes(struct process_event *event)
 {
 	__u32 bytes = event->path_bytes + event->arguments_bytes;
 
-	if (bytes > PATH_BYTES + ARGUMENTS_BYTES)
-		bytes = PATH_BYTES + ARGUMENTS_BYTES;
-	return sizeof(*event) - (PATH_BYTES + ARGUMENTS_BYTES) + bytes;
+	if (bytes > PATH_BYTES + MAX_ARGUMENTS_BYTES)
+		bytes = PATH_BYTES + MAX_ARGUMENTS_BYTES;
+	return sizeof(*event) - (PATH_BYTES + MAX_ARGUMENTS_BYTES) + bytes;
 }
 
 #endif

@@ -28,11 +28,11 @@ const MAX_EXECVE_WAITS: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainMode {
     /// Events and flows.
-    Usual,
+    Regular,
     /// Open sockets too: they show bytes that passed no hook, and `AF_PACKET` rings.
-    Sockets,
+    SampleSockets,
     /// The same, and no flow is held back, because no other drain follows.
-    Last,
+    Final,
 }
 
 /// Everything that happened since the last drain.
@@ -76,7 +76,7 @@ impl Capture {
 
     /// Whether open sockets have to be sampled now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
-        let hooks = ["received_splice", "received_zero_copy", "ring_set"];
+        let hooks = ["tcp_splice_read", "tcp_zerocopy_receive", "packet_set_ring"];
         self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
     }
 
@@ -89,7 +89,7 @@ impl Capture {
         // The ring before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
         let problems = self.watch_packets_if_wanted();
-        let samples = if mode == DrainMode::Usual { Vec::new() } else { self.sockets()? };
+        let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // Before the table too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases()?;
         let entries = self.drain.table.read()?;
@@ -108,7 +108,7 @@ impl Capture {
             open_sockets,
             loss_counters: loss_counters(&self.skeleton, &self.guarded),
             now: boot_time(),
-            is_final: mode == DrainMode::Last,
+            is_final: mode == DrainMode::Final,
         });
         let DrainOutcome { events, flows, losses, removals, expire_ticks, drain_soon } = outcome;
         self.drain.table.remove(&removals);
@@ -141,7 +141,7 @@ impl Capture {
 
     /// Attaches the packet hooks if a socket needs them. Returns a sentence for each that cannot be attached.
     fn watch_packets_if_wanted(&mut self) -> Vec<String> {
-        if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packets_wanted) {
+        if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
             return Vec::new();
         }
         let known = self.blind_spots().len();
@@ -152,7 +152,7 @@ impl Capture {
 
     /// The inode numbers of all open sockets if release events were lost: a socket that no process has open is closed.
     fn open_sockets_after_lost_releases(&self) -> Result<Option<HashSet<u64>>, CaptureError> {
-        let can_iterate = !self.blind_spots().iter().any(|spot| spot.hook == "existing_sockets");
+        let can_iterate = !self.blind_spots().iter().any(|spot| spot.hook == "iter_task_file");
         if !(self.drain.reconciler.has_lost_releases() && can_iterate) {
             return Ok(None);
         }
@@ -181,8 +181,8 @@ impl Capture {
         let maps = &self.skeleton.maps;
         datagram_remotes(
             entries,
-            |socket| pending_peer(&maps.talked_to, socket),
-            |socket| pending_peer(&maps.heard_from, socket),
+            |socket| pending_peer(&maps.last_sent_peers, socket),
+            |socket| pending_peer(&maps.last_received_peers, socket),
         )
     }
 

@@ -46,7 +46,7 @@ impl FlowArray {
         let flow = self.flow(index)?.as_ptr();
         // SAFETY: a valid, aligned slot; volatile because the kernel half reads it meanwhile.
         unsafe {
-            let life = &raw mut (*flow).life;
+            let life = &raw mut (*flow).slot_epoch;
             life.write_volatile(life.read_volatile().wrapping_add(1));
         }
         Ok(())

@@ -15,8 +15,8 @@ pub(crate) fn loss_counters(skeleton: &PicosnitchSkel<'_>, guarded: &[OwnedFd]) 
             release_events: std::ptr::read_volatile(&bss.lost_release_events),
             flow_operations: std::ptr::read_volatile(&bss.lost_flow_operations),
             flow_bytes: std::ptr::read_volatile(&bss.lost_flow_bytes),
-            name_events: std::ptr::read_volatile(&bss.lost_heard_events),
-            repaired_calls: std::ptr::read_volatile(&bss.done_by_second),
+            name_events: std::ptr::read_volatile(&bss.lost_observations),
+            repaired_calls: std::ptr::read_volatile(&bss.done_by_backup),
             skipped_calls: guarded.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
         })
     }

@@ -145,14 +145,14 @@ fn decode_into(batch: &mut EventBatch, bytes: &[u8]) {
 /// The process of an event about the first flow of a process.
 fn first_flow(bytes: &[u8]) -> Option<ProcessId> {
     let event: types::process_id_event = abi::read(bytes)?;
-    (event.kind == types::event_kind::EVENT_TALKS.0).then(|| event.id.into())
+    (event.kind == types::event_kind::EVENT_FIRST_FLOW.0).then(|| event.id.into())
 }
 
 /// The flow in the release event of an accepted connection that moved no byte.
 fn ended_flow(bytes: &[u8]) -> Option<FlowEntry> {
-    let event: types::ended_event = abi::read(bytes)?;
+    let event: types::silent_release_event = abi::read(bytes)?;
     // No hook has touched the flow before its end, which was just now.
-    (event.release.kind == types::event_kind::EVENT_ENDED.0)
+    (event.release.kind == types::event_kind::EVENT_SILENT_RELEASE.0)
         .then(|| FlowEntry { began: boot_time(), ..FlowEntry::new(event.flow.key, &event.flow, None) })
 }
 
@@ -172,9 +172,9 @@ mod tests {
     #[test]
     fn an_ended_event_is_a_release_and_a_flow() {
         let flow = types::flow { uid: 7, ..types::flow::default() };
-        let mut event = types::ended_event { flow, ..types::ended_event::default() };
+        let mut event = types::silent_release_event { flow, ..types::silent_release_event::default() };
         event.release.socket = 9;
-        event.release.kind = types::event_kind::EVENT_ENDED.0;
+        event.release.kind = types::event_kind::EVENT_SILENT_RELEASE.0;
         let entry = ended_flow(bytes(&event)).unwrap();
         assert_eq!(entry.uid, 7);
         assert!(entry.began > 0, "the event carries no time");

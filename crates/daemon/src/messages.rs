@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use capture::Function;
+use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
 use live::connections::Listed;
@@ -115,7 +115,7 @@ pub enum ToMonitor {
     /// The connection to systemd-resolved has ended.
     ResolvedEnded,
     /// The C library of this number has these functions, so many bytes from the beginning of its file.
-    Functions(u64, Vec<(Function, u64)>),
+    Functions(u64, Vec<(ResolverFunction, u64)>),
     /// Somebody wants to hear of traffic, or nobody does any more: lists of what is open are needed, or not.
     Traffic(bool),
 }

@@ -25,7 +25,7 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, Function};
+use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
 use identity::{Ancestry, Cgroups, Executables, Processes};
 use ipc::Received;
@@ -104,7 +104,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     let existing = capture.processes()?;
     processes.add_existing(&existing);
     let mut listening =
-        Listening::start(capture.can_hear_libraries()).map_err(io_error("a thread cannot be started"))?;
+        Listening::start(capture.can_probe_resolvers()).map_err(io_error("a thread cannot be started"))?;
     let begin = Instant::now();
     for event in &existing {
         if let Event::Existing(event) = event {
@@ -196,7 +196,7 @@ impl Monitor {
                     self.executables.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
                     PollFlags::POLLIN,
                 ),
-                PollFd::new(self.capture.heard_fd(), PollFlags::POLLIN),
+                PollFd::new(self.capture.observations_fd(), PollFlags::POLLIN),
             ];
             if self.recorder.waiting.len() >= MAX_WAITING_MESSAGES {
                 // They stay where they are until there is room.
@@ -241,7 +241,7 @@ impl Monitor {
                         self.recorder.tell(&ToRecorder::Problem(text), None)?;
                     }
                 }
-                let hurry = self.drain(if sample { DrainMode::Sockets } else { DrainMode::Usual })?;
+                let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
                 give_back_memory(&mut self.gave_back);
                 earliest = Instant::now() + SHORTEST_PAUSE;
                 next = if hurry { earliest } else { now + TICK };
@@ -296,7 +296,7 @@ impl Monitor {
             return ended;
         }
         // Whatever went wrong, what the recorder has is written.
-        self.drain(DrainMode::Last)?;
+        self.drain(DrainMode::Final)?;
         self.await_executables()?;
         self.recorder.end()?;
         ended
@@ -304,7 +304,7 @@ impl Monitor {
 
     /// Returns whether the next one should come soon.
     fn drain(&mut self, thoroughness: DrainMode) -> Result<bool, MonitorError> {
-        if thoroughness != DrainMode::Usual {
+        if thoroughness != DrainMode::Regular {
             self.sampled = Instant::now();
         }
         let drained = match self.capture.drain(thoroughness) {
@@ -391,7 +391,7 @@ impl Monitor {
     }
 
     fn tell_heard(&mut self) -> Result<(), MonitorError> {
-        let mut heard = self.capture.hear()?;
+        let mut heard = self.capture.take_observations()?;
         while !heard.is_empty() {
             let rest = heard.split_off(Listening::fitting(&heard));
             self.recorder.tell(&ToRecorder::NameObservation(std::mem::replace(&mut heard, rest)), None)?;
@@ -399,9 +399,14 @@ impl Monitor {
         Ok(())
     }
 
-    fn hear_library(&mut self, number: u64, functions: &[(Function, u64)]) -> Result<(), MonitorError> {
+    fn hear_library(
+        &mut self,
+        number: u64,
+        functions: &[(ResolverFunction, u64)],
+    ) -> Result<(), MonitorError> {
         let Some((is_ours, library)) = self.listening.take(number) else { return Ok(()) };
-        if let Err(error) = self.capture.hear_library((number, is_ours), library.as_fd(), functions) {
+        if let Err(error) = self.capture.attach_resolver_probes((number, is_ours), library.as_fd(), functions)
+        {
             let text = format!(
                 "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
                 model::error_chain(&error)

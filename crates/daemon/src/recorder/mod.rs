@@ -33,7 +33,7 @@ use crate::{
     problems::Problems,
     recorder::{contexts::ContextTable, window::OpenWindow},
 };
-use capture::Function;
+use capture::ResolverFunction;
 use identity::digests::Digests;
 use ipc::{Channel, Received};
 use live::connections::end_of;
@@ -291,10 +291,10 @@ impl Recorder {
 
     /// Reads a C library on behalf of the monitor, which does not read strangers' files.
     fn find_functions(&self, channel: &Channel, number: u64, library: Option<OwnedFd>) {
-        let symbols = Function::ALL.map(Function::symbol);
+        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
         let found =
             library.map(|library| names::symbols(&mut File::from(library), &symbols)).unwrap_or_default();
-        let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
+        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
         let answer = Channel::encode(&ToMonitor::Functions(number, functions));
         if !answer.and_then(|answer| channel.send(&answer, None)).is_ok_and(|sent| sent) {
             self.problems.report(

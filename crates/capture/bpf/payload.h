@@ -6,8 +6,8 @@
  * and receives that can tell a name: so nothing has to look at packets. A program can change those bytes meanwhile; but
  * it could ask a name server of its own as well. User space does all of the reading (src/names/).
  */
-#ifndef PICOSNITCH_HEARD_H
-#define PICOSNITCH_HEARD_H
+#ifndef PICOSNITCH_PAYLOAD_H
+#define PICOSNITCH_PAYLOAD_H
 
 #include "task.h"
 
@@ -23,8 +23,8 @@ static __always_inline bool is_name_service(__u16 port)
 }
 
 /* Sends that may belong to the greeting of one connection: a large one comes in pieces. */
-#define OPENING_SENDS 6
-#define OPENING_FIRST 255 /* flow.opening before the first one */
+#define MAX_HANDSHAKE_SENDS 6
+#define HANDSHAKE_UNSEEN 255 /* flow.opening before the first one */
 
 #ifdef __TARGET_ARCH_x86
 
@@ -57,35 +57,35 @@ static __always_inline struct pt_regs *user_registers(void)
 }
 
 /* User space is woken when the buffer fills up; else it reads at each drain. */
-static __always_inline void submit_heard(void *event)
+static __always_inline void submit_observation(void *event)
 {
-	bool full = bpf_ringbuf_query(&heard, BPF_RB_AVAIL_DATA) > HEARD_RING_BYTES / 4;
+	bool full = bpf_ringbuf_query(&observations, BPF_RB_AVAIL_DATA) > OBSERVATION_RING_BYTES / 4;
 
 	bpf_ringbuf_submit(event, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 /* Tells a piece of what was said. Not inlined, as what follows: it would be a part of every program that counts. */
-static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 length, __u64 left_out)
+static __noinline int send_payload(struct observation_event *head, __u64 base, __u64 length, __u64 omitted_bytes)
 {
-	__u32 bytes = length > HEARD_BYTES ? HEARD_BYTES : length;
-	struct heard_event *event;
+	__u32 bytes = length > MAX_PAYLOAD_BYTES ? MAX_PAYLOAD_BYTES : length;
+	struct observation_event *event;
 
 	/* A piece takes no more room than it needs, as far as the verifier lets it. */
 	if (bytes <= 192)
-		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + 192, 0);
+		event = bpf_ringbuf_reserve(&observations, sizeof(*event) + 192, 0);
 	else if (bytes <= 960)
-		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + 960, 0);
+		event = bpf_ringbuf_reserve(&observations, sizeof(*event) + 960, 0);
 	else
-		event = bpf_ringbuf_reserve(&heard, sizeof(*event) + HEARD_BYTES, 0);
+		event = bpf_ringbuf_reserve(&observations, sizeof(*event) + MAX_PAYLOAD_BYTES, 0);
 	if (!event) {
-		COUNT(lost_heard_events, 1);
+		COUNT(lost_observations, 1);
 		return 0;
 	}
 	*event = *head;
 	event->bytes = bytes;
-	event->left_out = length - bytes + left_out;
+	event->omitted_bytes = length - bytes + omitted_bytes;
 	if (!bytes || bpf_probe_read_user(event + 1, bytes, (void *)base) == 0)
-		submit_heard(event);
+		submit_observation(event);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
 	return 0;
@@ -96,7 +96,7 @@ static __noinline int tell_piece(struct heard_event *head, __u64 base, __u64 len
  * (RFC 8446, 5.1), a QUIC packet with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), HTTP where it is
  * usual. 0 for one that names nobody.
  */
-static __always_inline __u32 greeting_sends(const struct heard_event *head, __u64 base, __u64 bytes)
+static __always_inline __u32 handshake_sends(const struct observation_event *head, __u64 base, __u64 bytes)
 {
 	__u8 first[5] = {};
 	__u32 version;
@@ -105,10 +105,10 @@ static __always_inline __u32 greeting_sends(const struct heard_event *head, __u6
 		return 0;
 	if (head->protocol == IPPROTO_UDP) {
 		version = (__u32)first[1] << 24 | (__u32)first[2] << 16 | (__u32)first[3] << 8 | first[4];
-		return (first[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf) ? OPENING_SENDS : 0;
+		return (first[0] & 0xc0) == 0xc0 && (version == 1 || version == 0x6b3343cf) ? MAX_HANDSHAKE_SENDS : 0;
 	}
 	if (first[0] == 22 && first[1] == 3)
-		return bytes >= 5 + ((__u32)first[3] << 8 | first[4]) ? 1 : OPENING_SENDS;
+		return bytes >= 5 + ((__u32)first[3] << 8 | first[4]) ? 1 : MAX_HANDSHAKE_SENDS;
 	return head->peer_port == PORT_HTTP && first[0] >= 'A' && first[0] <= 'Z' ? 2 : 0;
 }
 
@@ -116,7 +116,7 @@ static __always_inline __u32 greeting_sends(const struct heard_event *head, __u6
  * Whether a datagram looks like a message of a name server (RFC 1035, 4.1.1): a standard query or its answer, with one
  * question (multicast answers have none). Others use that port, too.
  */
-static __always_inline bool is_message(const struct heard_event *head, __u64 base)
+static __always_inline bool is_dns_message(const struct observation_event *head, __u64 base)
 {
 	__u8 first[6] = {};
 
@@ -125,32 +125,32 @@ static __always_inline bool is_message(const struct heard_event *head, __u64 bas
 	return !(first[2] & 0x78) && !first[4] && (first[5] == 1 || head->peer_port == PORT_MDNS);
 }
 
-#define PIECES 3   /* of one message: buffers of readv(2) and its kin */
-#define MESSAGES 2 /* of one sendmmsg(2): the C library asks for both kinds of address at once */
+#define MAX_BUFFERS 3  /* of one message: buffers of readv(2) and its kin */
+#define MAX_MESSAGES 2 /* of one sendmmsg(2): the C library asks for both kinds of address at once */
 /* Tells the pieces of a message that `left` bytes of were moved. */
-static __noinline int tell_message(struct heard_event *head, __u64 vector, __u64 count, __u64 left)
+static __noinline int send_message(struct observation_event *head, __u64 vector, __u64 count, __u64 left)
 {
 	struct user_iovec piece;
 
-	for (int i = 0; i < PIECES; i++) {
+	for (int i = 0; i < MAX_BUFFERS; i++) {
 		if (i >= count || !left ||
 		    bpf_probe_read_user(&piece, sizeof(piece), (void *)(vector + i * sizeof(piece))))
 			return 0;
 		if (piece.length > left)
 			piece.length = left;
 		if (piece.length)
-			tell_piece(head, piece.base, piece.length, 0);
+			send_payload(head, piece.base, piece.length, 0);
 		left -= piece.length;
 	}
 	/* What is in further buffers is only told to be there. */
-	return left ? tell_piece(head, vector, 0, left) : 0;
+	return left ? send_payload(head, vector, 0, left) : 0;
 }
 
 /*
  * Tells what the current system call moved, `result` bytes of it. `flow` is the one whose beginning it is, or NULL.
  * Which of several messages it is nobody knows here: the first ones are told each time.
  */
-static __noinline int overhear(struct heard_event *head, struct flow *flow, __u64 result)
+static __noinline int capture_payload(struct observation_event *head, struct flow *flow, __u64 result)
 {
 	struct pt_regs *registers = user_registers();
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -158,12 +158,12 @@ static __noinline int overhear(struct heard_event *head, struct flow *flow, __u6
 	__u64 count = BPF_CORE_READ(registers, dx), first = buffer, messages = 0;
 	struct user_mmsghdr message = {};
 	struct user_iovec piece = {};
-	__u32 opening = 0;
+	__u32 handshake = 0;
 
 	if (flow) {
-		opening = flow->opening;
+		handshake = flow->handshake;
 		/* Unless this is a part of the greeting, and not its last one. */
-		flow->opening = 0;
+		flow->handshake = 0;
 	}
 	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
 		return 0;
@@ -171,7 +171,7 @@ static __noinline int overhear(struct heard_event *head, struct flow *flow, __u6
 	if (call == SYS_SENDMSG || call == SYS_RECVMSG || call == SYS_RECVMMSG)
 		messages = 1;
 	else if (call == SYS_SENDMMSG)
-		messages = count < MESSAGES ? count : MESSAGES;
+		messages = count < MAX_MESSAGES ? count : MAX_MESSAGES;
 	else if (call != SYS_READ && call != SYS_WRITE && call != SYS_SENDTO && call != SYS_RECVFROM &&
 		 call != SYS_READV && call != SYS_WRITEV)
 		return 0; /* io_uring, sendfile and the like */
@@ -184,29 +184,29 @@ static __noinline int overhear(struct heard_event *head, struct flow *flow, __u6
 	}
 	if (flow) {
 		/* From the second send on it counts down to 1, the last one. */
-		__u32 sends = opening == OPENING_FIRST ? greeting_sends(head, first, result) : opening;
+		__u32 sends = handshake == HANDSHAKE_UNSEEN ? handshake_sends(head, first, result) : handshake;
 
 		if (!sends)
 			return 0;
-		flow->opening = sends - 1;
-	} else if (head->protocol == IPPROTO_UDP && !is_message(head, first)) {
+		flow->handshake = sends - 1;
+	} else if (head->protocol == IPPROTO_UDP && !is_dns_message(head, first)) {
 		return 0;
 	}
 	if (!messages)
-		return first == buffer ? tell_piece(head, buffer, result, 0)
-				       : tell_message(head, buffer, count, result);
-	tell_message(head, message.header.vector, message.header.count, result);
+		return first == buffer ? send_payload(head, buffer, result, 0)
+				       : send_message(head, buffer, count, result);
+	send_message(head, message.header.vector, message.header.count, result);
 	if (messages > 1 && !bpf_probe_read_user(&message, sizeof(message), (void *)(buffer + sizeof(message))))
-		tell_message(head, message.header.vector, message.header.count, result);
+		send_message(head, message.header.vector, message.header.count, result);
 	return 0;
 }
 
 /* The first bytes that a process sends through a connection that it opened. */
-static __noinline int opening_sent(struct flow *flow, __u64 bytes)
+static __noinline int capture_handshake(struct flow *flow, __u64 bytes)
 {
-	struct heard_event head = {
+	struct observation_event head = {
 		.time = bpf_ktime_get_boot_ns(),
-		.kind = HEARD_SENT,
+		.kind = OBSERVATION_SENT,
 		.socket = flow->key.socket,
 		.process = flow->key.process,
 		.peer_port = flow->key.peer_port,
@@ -216,15 +216,15 @@ static __noinline int opening_sent(struct flow *flow, __u64 bytes)
 	};
 
 	__builtin_memcpy(head.peer, flow->key.peer, sizeof(head.peer));
-	return overhear(&head, flow, bytes);
+	return capture_payload(&head, flow, bytes);
 }
 
 /* Something was said to a name server, or by one. */
-static __noinline int name_service_used(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
+static __noinline int capture_name_service(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
 {
-	struct heard_event head = {
+	struct observation_event head = {
 		.time = bpf_ktime_get_boot_ns(),
-		.kind = direction == SENT ? HEARD_SENT : HEARD_RECEIVED,
+		.kind = direction == SENT ? OBSERVATION_SENT : OBSERVATION_RECEIVED,
 		.socket = key->socket,
 		.process = key->process,
 		.peer_port = key->peer_port,
@@ -234,17 +234,18 @@ static __noinline int name_service_used(struct flow_key *key, __u32 netns, __u64
 	};
 
 	__builtin_memcpy(head.peer, key->peer, sizeof(head.peer));
-	return overhear(&head, NULL, bytes);
+	return capture_payload(&head, NULL, bytes);
 }
 
 #else /* Nobody has told this where other machines keep their arguments. */
 
-static __always_inline int opening_sent(struct flow *flow, __u64 bytes)
+static __always_inline int capture_handshake(struct flow *flow, __u64 bytes)
 {
 	return 0;
 }
 
-static __always_inline int name_service_used(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
+static __always_inline int capture_name_service(struct flow_key *key, __u32 netns, __u64 bytes,
+						enum direction direction)
 {
 	return 0;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Iterators: what exists already, in all namespaces. */
-#ifndef PICOSNITCH_ITERATE_H
-#define PICOSNITCH_ITERATE_H
+#ifndef PICOSNITCH_ITERATORS_H
+#define PICOSNITCH_ITERATORS_H
 
 #include "connection.h"
 
 SEC("iter/task")
-int existing_processes(struct bpf_iter__task *ctx)
+int iter_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct process_event *event;
@@ -17,11 +17,11 @@ int existing_processes(struct bpf_iter__task *ctx)
 	event = bpf_map_lookup_elem(&scratch, &slot);
 	if (!event)
 		return 0;
-	stay_alone();
-	event->kind = EVENT_EXISTING;
-	describe(event, task, BPF_CORE_READ(task, mm, exe_file));
+	disable_preemption();
+	event->kind = EVENT_EXISTING_PROCESS;
+	describe_process(event, task, BPF_CORE_READ(task, mm, exe_file));
 	bpf_seq_write(ctx->meta->seq, event, event_bytes(event));
-	alone_no_more();
+	enable_preemption();
 	return 0;
 }
 
@@ -35,9 +35,9 @@ struct sock___locks {
 #define SOCK_BINDPORT_LOCK 8
 
 SEC("iter/task_file")
-int existing_sockets(struct bpf_iter__task_file *ctx)
+int iter_task_file(struct bpf_iter__task_file *ctx)
 {
-	struct socket_event event = { .socket.kind = EVENT_SOCKET };
+	struct socket_event event = { .socket.kind = EVENT_OPEN_SOCKET };
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct sock___locks *locks;
