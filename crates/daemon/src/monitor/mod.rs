@@ -25,7 +25,7 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, Drained, Event, FlowDelta, ResolverFunction};
+use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
 use identity::{Ancestry, Cgroups, Executables, Processes};
 use ipc::Received;
@@ -360,7 +360,7 @@ impl Monitor {
         for (number, library) in self.listening.found(now) {
             self.recorder.tell(&ToRecorder::Library(number), Some(library))?;
         }
-        Ok(drained.hurry)
+        Ok(drained.drain_soon)
     }
 
     /// With `monitor.every_exe`, what ran at the start is a record too.
@@ -379,7 +379,7 @@ impl Monitor {
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
-    fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
+    fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
         let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
         let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);

@@ -39,7 +39,7 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
                 return Some(Instant::now());
             }
             std::thread::sleep(PAUSE);
-            if !drained.hurry {
+            if !drained.drain_soon {
                 break;
             }
         }
