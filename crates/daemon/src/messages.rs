@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
-use live::connections::Listed;
+use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
 use names::Files;
 use notify::Notice;
@@ -92,7 +92,7 @@ pub enum ToRecorder {
     /// A part of a list of all that is open, asked for with [`ToMonitor::Traffic`].
     Open(Vec<Flow>),
     /// The list is complete.
-    OpenEnds(Listed),
+    OpenEnds(ListKind),
     /// All flows of a drain were told; only while somebody wants to hear of traffic.
     Drained,
     /// What was lost.

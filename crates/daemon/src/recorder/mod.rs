@@ -36,7 +36,7 @@ use crate::{
 use capture::ResolverFunction;
 use identity::digests::Digests;
 use ipc::{Channel, Received};
-use live::connections::end_of;
+use live::connections::SocketPeer;
 use model::{Address, Loss};
 use names::{self, Geography, Settled};
 
@@ -311,7 +311,7 @@ impl Recorder {
         let told = self.traffic.is_told();
         self.window.name(last, |socket, tuple| {
             let settled = names.settle(socket, tuple);
-            if told && let Some(end) = end_of(socket, tuple) {
+            if told && let Some(end) = SocketPeer::new(socket, tuple) {
                 match &settled {
                     Settled::Known(name) => drop(known.insert(end, name.clone())),
                     Settled::Soon => drop(soon.insert(end)),
