@@ -9,7 +9,7 @@ use config::log_rules::LogRules;
 use identity::digests::FileState;
 use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
-use names::Files;
+use names::GeoFiles;
 use notify::Notice;
 
 /// What the recorder needs to know before all else.
@@ -30,7 +30,7 @@ pub struct Settings {
     /// What of the traffic is logged.
     pub rules: LogRules,
     /// Files that know countries and networks.
-    pub geography: Files,
+    pub geography: GeoFiles,
     /// Ask name servers what the owners of addresses call them.
     pub reverse_dns: bool,
 }

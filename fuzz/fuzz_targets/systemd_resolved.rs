@@ -1,8 +1,8 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let mut resolved = names::Answers::default();
+    let mut stream = names::ResolvedStream::default();
     for piece in bytes.chunks(7) {
-        resolved.add(piece);
+        stream.add(piece);
     }
 });

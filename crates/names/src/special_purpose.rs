@@ -1,10 +1,10 @@
-//! Addresses that are of no country, by their purpose (IANA's special-purpose registries, RFC 6890).
+//! Addresses of special purpose, which belong to no country (IANA's special-purpose registries, RFC 6890).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::first_address;
 
-/// First address, length of the prefix, and the name; the first that fits counts.
+/// First address, length of the prefix in bits, and name. The first entry that contains an address counts.
 const IPV4: [(Ipv4Addr, u8, &str); 15] = [
     (Ipv4Addr::BROADCAST, 32, "broadcast"),
     (Ipv4Addr::new(0, 0, 0, 0), 8, "unspecified"),
@@ -33,22 +33,22 @@ const IPV6: [(Ipv6Addr, u8, &str); 7] = [
     (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64, "discard"),
 ];
 
-/// The name of the purpose of an address that belongs to nobody in particular.
-pub(super) fn purpose(address: IpAddr) -> Option<&'static str> {
-    let is_within = |first: IpAddr, length| first_address(address, length) == first;
+/// Returns the name of the purpose of an address; `None` for an address that has an owner.
+pub(crate) fn special_purpose(address: IpAddr) -> Option<&'static str> {
+    let contains = |first: IpAddr, length| first_address(address, length) == first;
     match address {
         IpAddr::V4(_) => {
-            IPV4.iter().find(|(first, length, _)| is_within((*first).into(), *length)).map(|found| found.2)
+            IPV4.iter().find(|(first, length, _)| contains((*first).into(), *length)).map(|found| found.2)
         }
         IpAddr::V6(_) => {
-            IPV6.iter().find(|(first, length, _)| is_within((*first).into(), *length)).map(|found| found.2)
+            IPV6.iter().find(|(first, length, _)| contains((*first).into(), *length)).map(|found| found.2)
         }
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped (RFC 4291), translated (64:ff9b::/96, RFC 6052), 6to4
-/// (2002::/16, RFC 3056).
-pub(super) fn inner(address: IpAddr) -> IpAddr {
+/// Returns the IPv4 address that an IPv6 address contains: mapped (RFC 4291), translated (64:ff9b::/96,
+/// RFC 6052) or 6to4 (2002::/16, RFC 3056). Any other address is returned as it is.
+pub(crate) fn embedded_ipv4(address: IpAddr) -> IpAddr {
     let IpAddr::V6(outer) = address else { return address };
     let octets = outer.octets();
     let at = |start: usize| {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn purposes_are_named() {
+    fn special_purposes_are_named() {
         for (address, name) in [
             ("192.168.1.1", Some("private")),
             ("172.31.255.255", Some("private")),
@@ -89,12 +89,12 @@ mod tests {
             ("2001:db8::1", Some("documentation")),
             ("2a00:1450::1", None),
         ] {
-            assert_eq!(purpose(address.parse().unwrap()), name, "{address}");
+            assert_eq!(special_purpose(address.parse().unwrap()), name, "{address}");
         }
     }
 
     #[test]
-    fn ipv4_within_ipv6_is_found() {
+    fn embedded_ipv4_addresses_are_found() {
         for (outer, expected) in [
             ("::ffff:10.0.0.1", "10.0.0.1"),
             ("64:ff9b::8.8.8.8", "8.8.8.8"),
@@ -102,7 +102,7 @@ mod tests {
             ("2a00::1", "2a00::1"),
             ("8.8.4.4", "8.8.4.4"),
         ] {
-            assert_eq!(inner(outer.parse().unwrap()), expected.parse::<IpAddr>().unwrap(), "{outer}");
+            assert_eq!(embedded_ipv4(outer.parse().unwrap()), expected.parse::<IpAddr>().unwrap(), "{outer}");
         }
     }
 }
