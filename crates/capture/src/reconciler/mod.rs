@@ -345,7 +345,7 @@ fn add_closed_sockets(
         if is_young(entry, now) {
             has_young = true;
         } else {
-            released.insert(socket, SocketEvent { socket, ..SocketEvent::default() });
+            released.entry(socket).or_insert(SocketEvent { socket, ..SocketEvent::default() });
         }
     }
     has_young

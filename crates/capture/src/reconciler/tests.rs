@@ -349,6 +349,15 @@ fn sockets_whose_release_was_lost_are_found_closed() {
 }
 
 #[test]
+fn a_release_keeps_its_counter_when_other_releases_were_lost() {
+    let mut reconciler = reconciler();
+    reconciler.add_existing_socket(&socket(7, 0));
+    let released = with_events([stream(7, 1, 0, 100)], [release(7, 150)]);
+    let outcome = reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
+    assert_eq!(counters(&outcome), [moved(0, 0, 100), moved(0, 0, 50)]);
+}
+
+#[test]
 fn samples_show_receive_rings() {
     let ring = SocketEvent { receive_ring: true, process: process(3), ..socket(5, 0) };
     let outcome = reconciler().reconcile(DrainInput { samples: vec![ring, socket(6, 0)], ..input([]) });
