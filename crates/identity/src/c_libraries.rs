@@ -33,7 +33,7 @@ type ProgramKey = (FileIdentity, u32);
 /// The device and the inode number of a library, as /proc/PID/maps shows them.
 type LibraryKey = (String, String);
 
-/// What the thread has found.
+/// A result of the thread.
 enum SearchResult {
     /// A library, and whether the host uses it.
     Library(File, bool),

@@ -3,12 +3,12 @@
 
 use model::Bytes;
 
-/// What the path of a cgroup shows.
+/// The unit, the container and the application in the path of a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupPath {
     /// The innermost systemd unit, as `systemctl` takes it; empty without one.
     pub unit: Bytes,
-    /// The innermost container.
+    /// The innermost container; `None` outside of one.
     pub container: Option<Container>,
     /// The Flatpak, the Snap, or the application of the desktop; empty without one.
     pub app: Bytes,

@@ -55,7 +55,7 @@ const SLOW_FILE_SYSTEMS: [u64; 8] = [
 /// The state of a file when it was executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub size: u64,
     /// Time of the last modification (mtime): seconds, nanoseconds.
     pub modified: (i64, u32),
@@ -68,7 +68,7 @@ pub struct FileState {
 pub enum DigestState {
     /// The executable is not hashed yet.
     Pending,
-    /// The digest.
+    /// The SHA-256 of the file.
     Known(Sha256),
     /// There will be no digest, for this reason.
     Unreadable(String),
@@ -105,7 +105,7 @@ struct HashRequest {
     executed: FileState,
 }
 
-/// What the hasher threads and the owner of the digests share.
+/// The part of the digests that the hasher threads share.
 struct SharedStates {
     states: Mutex<HashMap<u32, DigestState>>,
     /// When the files in the slow queue are given up.
@@ -189,7 +189,7 @@ impl Digests {
     }
 
     /// Number of executables that wait to be hashed.
-    pub fn pending(&self) -> usize {
+    fn pending(&self) -> usize {
         lock(&self.states.states).values().filter(|state| **state == DigestState::Pending).count()
     }
 

@@ -1,4 +1,4 @@
-//! What the threads that look at executables and the main thread tell each other.
+//! The messages between the main thread and the threads that open executables.
 
 use std::{
     fs::File,
@@ -24,7 +24,6 @@ const MAX_URGENT_REQUESTS: usize = 16;
 /// An executable without a descriptor: the process that runs it, and the id that its digest will have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WantedKey {
-    /// Thread-group id.
     pub tgid: u32,
     pub id: u32,
 }
@@ -32,7 +31,6 @@ pub(crate) struct WantedKey {
 /// An executed file that the hash cache does not have.
 #[derive(Debug)]
 pub(crate) struct ExecutedFile {
-    /// Its new id.
     pub id: u32,
     /// Thread-group id of the process that executed it.
     pub tgid: u32,
@@ -68,7 +66,7 @@ pub(crate) struct OpenRequest {
 #[derive(Clone)]
 pub(crate) struct ReportSender {
     pub reports: SyncSender<FileReport>,
-    /// Wakes the main thread.
+    /// Readable by the main thread when there are reports.
     pub wake: Arc<EventFd>,
 }
 
@@ -89,7 +87,7 @@ pub(crate) struct UrgentRequests {
 }
 
 impl UrgentRequests {
-    /// Has a file opened before the main thread would ask for it, unless too many requests are pending.
+    /// Has a file opened before the main thread would request it, unless too many requests are pending.
     pub(crate) fn send(&self, tgid: u32, executable: FileIdentity) {
         if self.pending.fetch_add(1, Ordering::Relaxed) < MAX_URGENT_REQUESTS {
             let _ = self.requests.send(OpenRequest { id: None, tgid, executable, since: Instant::now() });

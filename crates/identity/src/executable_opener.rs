@@ -23,7 +23,7 @@ use capture::{FdInfo, FileProbe};
 /// Opens the executable of a process with the rights of its user, for files that not even root may read (FUSE).
 pub type OpenAsUser = fn(tgid: u32) -> io::Result<File>;
 
-/// What the thread needs.
+/// The thread, before and after its start.
 pub(crate) struct ExecutableOpener {
     pub probe: Arc<FileProbe>,
     pub group: Arc<FanotifyGroup>,

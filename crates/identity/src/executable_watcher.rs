@@ -33,7 +33,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Namespaces with devices that are remembered as tried.
 const MAX_TRIED: usize = 1024;
 
-/// What the thread needs.
+/// The thread, before and after its start.
 pub(crate) struct ExecutableWatcher {
     pub group: Arc<FanotifyGroup>,
     pub probe: Arc<FileProbe>,
@@ -112,7 +112,7 @@ impl ExecutableWatcher {
                 if error.kind() == io::ErrorKind::PermissionDenied {
                     self.urgent.send(program.tgid, program.executable);
                 }
-                // The main thread requests what is missing when it has the event of the process.
+                // The main thread requests a missing file when it has the event of the process.
                 return true;
             }
         };
@@ -123,7 +123,7 @@ impl ExecutableWatcher {
         }
     }
 
-    /// Takes what fanotify has. Returns false when the main thread is gone.
+    /// Takes the events of fanotify. Returns false when the main thread is gone.
     fn take_files(&self) -> io::Result<bool> {
         let events = self.group.read()?;
         if events.overflow {

@@ -79,7 +79,6 @@ struct RecentFile {
 #[derive(Debug)]
 struct WantedFile {
     request: OpenRequest,
-    /// fanotify will deliver it.
     is_watched: bool,
     /// The opener has the request.
     is_requested: bool,
@@ -92,7 +91,7 @@ pub struct Executables {
     reports: Receiver<FileReport>,
     wake: Arc<EventFd>,
     requests: Sender<OpenRequest>,
-    /// By thread-group id.
+    /// By the thread-group id of the process.
     recent: HashMap<u32, Vec<RecentFile>>,
     wanted: BTreeMap<WantedKey, WantedFile>,
     /// Ids of programs that ran before the start, and of those whose file is tried again.

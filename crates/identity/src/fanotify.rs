@@ -25,7 +25,6 @@ pub(crate) struct FileEvent {
     pub tgid: u32,
     /// It was opened to be executed: a program, the interpreter of one, or a script.
     pub executed: bool,
-    /// It was written to.
     pub modified: bool,
     pub file: File,
 }
@@ -33,7 +32,6 @@ pub(crate) struct FileEvent {
 /// The events of one read.
 #[derive(Debug, Default)]
 pub(crate) struct FileEvents {
-    /// In order.
     pub events: Vec<FileEvent>,
     /// The kernel's queue was full, so events are missing.
     pub overflow: bool,

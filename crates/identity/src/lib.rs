@@ -25,4 +25,4 @@ pub use cgroup_paths::CgroupPaths;
 pub use container_names::ContainerNames;
 pub use executable_opener::OpenAsUser;
 pub use executables::{ExecutableUpdate, Executables};
-pub use processes::{Ancestry, Process, Processes, RunningProgram};
+pub use processes::{Ancestry, Processes, RunningProgram};

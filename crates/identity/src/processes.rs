@@ -52,7 +52,7 @@ pub struct Process {
     ended: Option<Instant>,
 }
 
-/// The process table.
+/// The living processes, and those that ended a moment ago.
 #[derive(Debug, Default)]
 pub struct Processes {
     table: HashMap<ProcessId, Process>,
@@ -97,16 +97,6 @@ impl Processes {
     /// The process; `None` when it is not in the table.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.table.get(&id)
-    }
-
-    /// Number of processes in the table, ended ones included.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether the table has no process.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 
     /// Adds the processes that ran before the start. Parents may come after their children.
@@ -309,7 +299,7 @@ mod tests {
         let init = Event::Existing(process(id(1, 0), ProcessId::default(), "/sbin/init", "init"));
         processes.resync(&[init], now());
         processes.forget_ended(now() + LINGER * 2);
-        assert_eq!(processes.len(), 1);
+        assert_eq!(processes.table.len(), 1);
     }
 
     #[test]
@@ -330,7 +320,7 @@ mod tests {
         assert!(processes.get(id(2, 1)).is_some());
         processes.forget_ended(now() + LINGER * 2);
         assert!(processes.get(id(2, 1)).is_none());
-        assert_eq!(processes.len(), 1);
+        assert_eq!(processes.table.len(), 1);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Turns what one drain has read (events, entries of the flow table, samples of open sockets) into differences of flows
-//! and entries to remove. It remembers what earlier drains have read, and makes no system calls.
+//! Turns the input of one drain (events, entries of the flow table, samples of open sockets) into differences of flows and
+//! entries to remove. It remembers the input of earlier drains, and makes no system calls.
 //!
 //! The counters in the flow table only grow, and user space never writes them. An entry is removed only when no hook can
 //! add to it any more: after its socket was released, or, for a flow without an end of its own, after it was idle for so
@@ -38,7 +38,7 @@ const MAX_HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
 /// Remote ends of datagram sockets that are remembered as counted.
 const MAX_COUNTED_REMOTES: usize = 16_384;
 
-/// What is remembered between drains.
+/// The state between drains.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     /// The counters of each entry as the last drain read them.
@@ -110,7 +110,7 @@ impl Reconciler {
         self.first_flows.set_sampled(begin, took);
     }
 
-    /// Finds out what is new in what a drain has read, and remembers it.
+    /// Compares the input of a drain with the input of earlier drains, and remembers it.
     pub(crate) fn reconcile(&mut self, input: DrainInput) -> DrainOutcome {
         let DrainInput { samples, now, .. } = input;
         let table_entries = input.entries.len();
@@ -186,7 +186,7 @@ impl Reconciler {
         others
     }
 
-    /// What every flow in the table has moved since it began, as far as it was recorded. A flow that was not recorded yet
+    /// The traffic of every flow in the table since it began, as far as it was recorded. A flow that was not recorded yet
     /// comes with the next drain.
     pub(crate) fn recorded_flows(&self, entries: &[FlowEntry], endpoints: &Endpoints) -> Vec<FlowDelta> {
         let mut charged_sockets = HashSet::new();
@@ -295,7 +295,7 @@ impl Reconciler {
     }
 }
 
-/// What a drain finds out about a flow besides its counters.
+/// The news about a flow that its counters do not show.
 #[derive(Clone, Copy)]
 struct Change {
     /// Connections that the flow opens besides its connects.

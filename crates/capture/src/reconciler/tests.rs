@@ -32,7 +32,7 @@ fn stream(socket: u64, tgid: u32, sent: u64, received: u64) -> FlowEntry {
     }
 }
 
-/// An old UDP flow.
+/// An old UDP flow with both ends.
 fn datagrams(socket: u64, sent: u64) -> FlowEntry {
     FlowEntry {
         key: FlowKey { protocol: libc::IPPROTO_UDP as u32, ..key(socket, 1) },
