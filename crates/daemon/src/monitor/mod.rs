@@ -59,7 +59,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
     let _pid_file = lock_pid_file(layout)?;
     let ended = record(layout, config, started);
     // Nobody answers there any more.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::NAME));
+    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller says it on standard error.
         Problems::new(layout.error_log.clone()).log(&model::error_chain(error));
