@@ -12,8 +12,8 @@ use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
 
 /// How long an ended process is kept: its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
-/// Arguments of earlier processes are cut here, like those of new ones (`ARGUMENTS_BYTES` in bpf/abi.h).
-const ARGUMENT_BYTES: u64 = 4096;
+/// Arguments of earlier processes are cut here, like those of new ones (`MAX_ARGUMENTS_BYTES`).
+const ARGUMENT_BYTES: u64 = capture::MAX_ARGUMENTS_BYTES as u64;
 
 /// A program as one process runs it, with what identifies its executable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
