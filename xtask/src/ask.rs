@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::json;
-use store::{Dimension, Filter, Query, Reader, Sort};
+use store::{Dimension, Filter, Query, Reader, Sort, Writer};
 use tui::view::{
     ask::{self, Question},
     range::{self, LENGTHS, Length},
@@ -44,6 +44,9 @@ pub struct Options {
     /// Print the answers to the random queries, too
     #[arg(long, requires = "random")]
     print: bool,
+    /// First bring the log to the schema version of this build, as the daemon does when it starts
+    #[arg(long)]
+    migrate: bool,
     /// The log, as `gen-db` makes it
     file: PathBuf,
 }
@@ -62,6 +65,10 @@ struct Measurement {
 
 /// Sends every query and prints the times.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    if options.migrate {
+        ensure!(options.file.exists(), "there is no {}", options.file.display());
+        Writer::open(&options.file)?.checkpoint()?;
+    }
     let reader = Reader::open(&options.file)?;
     if let Some(count) = options.random {
         random_queries::run(&reader, count, options.seed, options.print)?;
