@@ -24,7 +24,7 @@ pub enum StoreError {
     /// The file could not be created, examined or opened.
     #[error("cannot open {}", path.display())]
     File {
-        /// Path of the log.
+        /// Path of the log's file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -44,13 +44,13 @@ pub enum StoreError {
     Damaged {
         /// Path of the damaged file.
         path: PathBuf,
-        /// The error of SQLite.
+        /// The error that SQLite returned.
         source: rusqlite::Error,
     },
     /// A newer picosnitch wrote the file.
     #[error("{} has schema version {found}, this picosnitch knows up to {known}; install the newer one", path.display())]
     Newer {
-        /// Path of the log.
+        /// Path of the log's file.
         path: PathBuf,
         /// Schema version of the file.
         found: i64,
@@ -61,7 +61,7 @@ pub enum StoreError {
     #[error("{} has schema version {found}, this picosnitch reads {known}; restart the daemon, which brings \
              it up to date", path.display())]
     Older {
-        /// Path of the log.
+        /// Path of the log's file.
         path: PathBuf,
         /// Schema version of the file.
         found: i64,
@@ -75,7 +75,7 @@ pub enum StoreError {
     #[error("{}: the file system allows no write-ahead log (SQLite's journal mode is {mode}); put the log on \
              a local file system", path.display())]
     NoWriteAheadLog {
-        /// Path of the log.
+        /// Path of the log's file.
         path: PathBuf,
         /// The journal mode that SQLite stays in.
         mode: String,
@@ -87,17 +87,17 @@ pub enum StoreError {
     CutoffInFuture {
         /// The requested cutoff, unix seconds.
         cutoff: i64,
-        /// The present, unix seconds.
+        /// The time of the refusal, unix seconds.
         now: i64,
     },
     /// An operation of SQLite failed.
     #[error("{}: {doing}", path.display())]
     Sql {
-        /// Path of the log.
+        /// Path of the log's file.
         path: PathBuf,
         /// What could not be done.
         doing: &'static str,
-        /// The error of SQLite.
+        /// The error that SQLite returned.
         source: rusqlite::Error,
     },
 }

@@ -83,7 +83,7 @@ impl Interner {
         self.for_each_cache(IdCache::roll_back);
     }
 
-    /// Forgets all ids.
+    /// Forgets the ids of all rows.
     pub fn clear(&mut self) {
         self.for_each_cache(|cache| *cache = IdCache::default());
     }

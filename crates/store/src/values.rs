@@ -2,7 +2,7 @@
 
 use model::{Loss, LossKind};
 
-use crate::{Dimension, Value, domain_source_name, family_name, protocol_name};
+use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
 
 /// A value as bytes: bytes as they are, names and numbers as text, nothing for an unknown value. Another program may have
 /// chosen these bytes: [`model::text::format`] makes them safe for an output.

@@ -18,7 +18,7 @@ pub(super) struct ResultColumn {
     field: KeyField,
     /// By the value of the field the index in `values`; `None` if the field itself is the value and its own code.
     codes: Option<HashMap<i64, i64, FixedState>>,
-    /// Sorted, without duplicates.
+    /// The values, sorted and without duplicates.
     values: Vec<Value>,
 }
 
@@ -35,7 +35,7 @@ impl ResultColumn {
         };
         let ids: HashSet<i64, FixedState> = keys.map(|key| field.of(key)).collect();
         let mut references = Vec::with_capacity(ids.len());
-        read_column(connection, (table, column), &ids, |id, found| {
+        read_column(connection, table, column, &ids, |id, found| {
             if let ValueRef::Integer(reference) = found {
                 references.push((id, reference));
             }
@@ -44,9 +44,9 @@ impl ResultColumn {
         match referenced {
             None => values_by_reference
                 .extend(references.iter().map(|(_, number)| (*number, Value::Integer(*number)))),
-            Some(value_column) => {
+            Some((table, column)) => {
                 let ids = references.iter().map(|(_, reference)| *reference).collect();
-                read_column(connection, value_column, &ids, |reference, found| {
+                read_column(connection, table, column, &ids, |reference, found| {
                     values_by_reference.insert(reference, value_from_sql(dimension, found));
                 })?;
             }
@@ -85,7 +85,8 @@ impl ResultColumn {
 /// Calls `found` with the value of a column for each row of a table whose id is in `ids`.
 fn read_column(
     connection: &Connection,
-    (table, column): (&str, &str),
+    table: &str,
+    column: &str,
     ids: &HashSet<i64, FixedState>,
     mut found: impl FnMut(i64, ValueRef<'_>),
 ) -> rusqlite::Result<()> {

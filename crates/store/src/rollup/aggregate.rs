@@ -23,7 +23,7 @@ pub(crate) trait Predicate {
     fn accepts_numbers(&self, key: &GroupKey) -> bool;
 }
 
-/// Selects all records.
+/// A predicate that every record passes.
 pub(crate) struct AcceptAll;
 
 impl Predicate for AcceptAll {
@@ -51,7 +51,7 @@ enum Detail {
     Total,
     /// Sums by this single key are enough.
     SingleKey(RollupKey),
-    /// Packed rows are needed.
+    /// Packed rows are needed, with or without local ports.
     Rows,
     /// Packed rows with local ports are needed.
     RowsWithLocalPorts,

@@ -55,9 +55,9 @@ type PackedRows = Vec<(PackedKey, Counters)>;
 /// A span of time that has or gets a rollup.
 #[derive(Clone, Copy)]
 pub(super) struct Bucket {
-    /// Index into [`LEVELS`].
+    /// The index of its level in [`LEVELS`].
     pub level: usize,
-    /// Unix seconds.
+    /// Its first second, unix time.
     pub start: i64,
 }
 

@@ -17,7 +17,7 @@ const MAX_SEEKS: usize = 2000;
 /// How far the search for missing rollups has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CatchUp {
-    /// Index into [`LEVEL_ORDER`].
+    /// The index of the current level in [`LEVEL_ORDER`].
     position: usize,
     /// Start of the next bucket to look at; `None`: the first one.
     next: Option<i64>,

@@ -7,9 +7,9 @@ use model::{Counters, Port};
 /// The key of a group of records. Fields that the records are not grouped by are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GroupKey {
-    /// Id in table `context`.
+    /// The id in table `context`.
     pub context: i64,
-    /// Id in table `endpoint`.
+    /// The id in table `endpoint`.
     pub endpoint: i64,
     /// End of the window, unix seconds; or the index of the interval that contains it.
     pub time: i64,

@@ -6,7 +6,7 @@
 /// Seconds of a quarter of an hour.
 const QUARTER_HOUR: i64 = 900;
 
-/// Indexes into [`LEVELS`].
+/// The indexes of the levels in [`LEVELS`].
 pub(super) const QUARTER_HOURS: usize = 0;
 pub(super) const DAYS: usize = 1;
 pub(super) const FOUR_WEEKS: usize = 2;
@@ -15,7 +15,7 @@ pub(super) const FOUR_WEEKS: usize = 2;
 /// in it have theirs.
 pub(crate) const MAX_ROLLUP_ROWS: usize = 400_000;
 
-/// A level of rollups.
+/// A level of rollups: all buckets of one length.
 pub(crate) struct Level {
     /// Seconds of one bucket; buckets begin at multiples of it.
     pub span: i64,
@@ -75,7 +75,7 @@ impl Level {
         (self.span / self.unit()) as usize
     }
 
-    /// Seconds of one unit.
+    /// How many seconds one unit has.
     pub fn unit(&self) -> i64 {
         if self.detailed { QUARTER_HOUR } else { self.span }
     }

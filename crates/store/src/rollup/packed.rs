@@ -6,9 +6,9 @@ use model::{Counters, PORT_EXECUTION, Port};
 /// The key of one row: fields that are not stored are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PackedKey {
-    /// Id in table `context`.
+    /// The id in table `context`.
     pub context: i64,
-    /// Id in table `endpoint`.
+    /// The id in table `endpoint`.
     pub endpoint: i64,
     pub remote_port: Port,
     pub local_port: Port,
@@ -191,7 +191,7 @@ struct PackedGroup<'a> {
     heads: &'a [u8],
     /// The bodies and all bytes after them: [`word`] reads beyond the end of a field and masks the excess.
     bodies: &'a [u8],
-    /// Bytes of the bodies.
+    /// How many bytes the bodies take.
     length: usize,
 }
 

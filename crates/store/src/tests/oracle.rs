@@ -29,7 +29,7 @@ pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// SQL with its parameters.
+/// An SQL statement with its parameters.
 #[derive(Debug)]
 struct Compiled {
     sql: String,

@@ -154,9 +154,9 @@ fn a_query_can_be_interrupted_and_the_next_one_is_answered() {
     assert!(reader.losses(Range::default()).unwrap_err().is_interrupted());
     interrupter.resume();
     assert_eq!(reader.query(&query).unwrap().len(), 20);
-    let (end, asked) = std::sync::mpsc::channel();
+    let (end, is_over) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        while asked.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+        while is_over.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             std::thread::sleep(std::time::Duration::from_millis(1));
             interrupter.interrupt();
         }

@@ -16,7 +16,7 @@ fn a_new_log_is_private_and_in_write_ahead_mode() {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640, "{file}");
     }
     drop(writer);
-    // Kept, so that a reader who may not write to the directory can open a log that nobody has open.
+    // The file stays: a user who may not write to the directory needs it to open a log that is not open.
     assert!(fs::exists(format!("{}-wal", path.display())).unwrap());
     assert_eq!(total(&path), Counters { connections: 1, sent: 1, received: 2 });
 }
