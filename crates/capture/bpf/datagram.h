@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Hooks that tell the peer of datagrams, where the hook that counts them cannot see it.
+ * Hooks that store the peer of datagrams for the hooks that count them, which cannot see it.
  *
- * UDP: the address given to sendmsg(2) or wanted from recvmsg(2), at each call; the datagram that is consumed, where
- * functions can be watched. Raw and ping sockets, and UDP that nobody asks: the packets themselves. Looking at each
- * packet of the machine costs too much to do it for nothing, so these hooks are attached when such a socket is made
- * or found.
+ * UDP: the address that the program gives to sendmsg(2) or gets from recvmsg(2), at each call; where functions can be
+ * hooked, the source of the datagram that is consumed. Raw and ping sockets, and UDP sockets whose program does not ask for
+ * the address: the packets. Hooks on each packet of the machine cost much, so they are attached only when such a socket is
+ * created or found.
  */
 #ifndef PICOSNITCH_DATAGRAM_H
 #define PICOSNITCH_DATAGRAM_H
 
 #include "transfer.h"
 
-static __always_inline void store_peer(void *map, __u64 by, struct pending_peer *peer)
+static __always_inline void store_peer(void *map, __u64 key, struct pending_peer *peer)
 {
-	struct pending_peer *known = bpf_map_lookup_elem(map, &by);
+	struct pending_peer *stored = bpf_map_lookup_elem(map, &key);
 
-	/* In place: making an entry costs more than the rest together. */
-	if (known)
-		*known = *peer;
+	/* In place: a new entry costs more than all else together. */
+	if (stored)
+		*stored = *peer;
 	else
-		bpf_map_update_elem(map, &by, peer, BPF_ANY);
+		bpf_map_update_elem(map, &key, peer, BPF_ANY);
 }
 
-/* The socket of a context as the kernel has it: the verifier lets nobody calculate with ctx->sk. */
+/* The socket of a context as the kernel's pointer: the verifier allows no arithmetic with ctx->sk. */
 static __always_inline struct sock *sock_of_address(struct bpf_sock_addr *ctx)
 {
 	if (have_casts)
@@ -43,17 +43,18 @@ static __always_inline void read_address(struct bpf_sock_addr *ctx, bool ipv6, _
 	}
 }
 
+/* Stores the peer of a send for the hook that counts it. */
 static __always_inline int save_send_peer(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	__u64 thread = bpf_get_current_task();
-	struct pending_peer *slot = pending_send_entry(thread), peer = { .thread = thread };
+	struct pending_peer *pending = pending_send_entry(thread), peer = { .thread = thread };
 	struct sock *sk = sock_of_address(ctx);
 
-	/* Free, or left over from a send of this thread that no hook saw the end of. */
-	if (slot && (slot->thread == thread || !__sync_val_compare_and_swap(&slot->thread, 0, thread))) {
-		slot->socket = (__u64)sk;
-		slot->port = bpf_ntohs(ctx->user_port);
-		read_address(ctx, ipv6, slot->address);
+	/* The entry is free, or holds an earlier send of this thread whose end no hook has seen. */
+	if (pending && (pending->thread == thread || !__sync_val_compare_and_swap(&pending->thread, 0, thread))) {
+		pending->socket = (__u64)sk;
+		pending->port = bpf_ntohs(ctx->user_port);
+		read_address(ctx, ipv6, pending->address);
 	} else {
 		peer.socket = (__u64)sk;
 		peer.port = bpf_ntohs(ctx->user_port);
@@ -102,7 +103,7 @@ int recvmsg6(struct bpf_sock_addr *ctx)
 	return save_receive_peer(ctx, true);
 }
 
-/* udp_recvmsg() and udpv6_recvmsg() end with this: the datagram itself, whether or not the caller wants its address. */
+/* udp_recvmsg() and udpv6_recvmsg() end with this call: it has the datagram, even if the caller does not ask for its address. */
 SEC("fentry/skb_consume_udp")
 int BPF_PROG(skb_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
 {
@@ -127,7 +128,10 @@ int BPF_PROG(skb_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
 	return 0;
 }
 
-/* Raw and ping sockets, where their functions can be watched: the address given, also before the hooks on packets are there. */
+/*
+ * Stores the address given to a raw or ping socket, where their functions can be hooked. This works before the hooks on each
+ * packet are attached, too.
+ */
 static __always_inline int save_raw_send_peer(struct sock *sk, struct msghdr *message)
 {
 	struct pending_peer peer = {};
@@ -153,7 +157,7 @@ RAW_SEND_HOOK(rawv6_sendmsg, "rawv6_sendmsg")
 RAW_SEND_HOOK(ping_v4_sendmsg, "ping_v4_sendmsg")
 RAW_SEND_HOOK(ping_v6_sendmsg, "ping_v6_sendmsg")
 
-/* A raw or ping socket is made. */
+/* Asks for the hooks on each packet when a raw or ping socket is created. */
 SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)
 {
@@ -162,6 +166,7 @@ int sock_create(struct bpf_sock *ctx)
 	return 1;
 }
 
+/* Whether UDP follows right after the IPv6 header. */
 static __always_inline bool has_udp_next(struct __sk_buff *skb)
 {
 	__u8 next = 0;
@@ -180,7 +185,7 @@ static __always_inline __u64 inode_of_packet(struct __sk_buff *skb)
 	return socket_inode(BPF_CORE_READ((struct sk_buff *)skb, sk), false);
 }
 
-/* Outgoing packets pass here in their sender's context, incoming ones before they are queued. */
+/* Stores the peer of a packet. Outgoing packets pass here in the context of their sender, incoming ones before they are queued. */
 static __always_inline int save_packet_peer(struct __sk_buff *skb, bool egress)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -208,7 +213,7 @@ static __always_inline int save_packet_peer(struct __sk_buff *skb, bool egress)
 			bpf_skb_load_bytes(skb, (first & 15) * 4, &port, sizeof(port));
 	} else {
 		bpf_skb_load_bytes(skb, egress ? 24 : 8, peer.address, sizeof(peer.address));
-		/* Extension headers before UDP are not followed: there the port stays unknown. */
+		/* Extension headers before UDP are not parsed: the port stays unknown. */
 		if (ports && has_udp_next(skb))
 			bpf_skb_load_bytes(skb, 40, &port, sizeof(port));
 	}

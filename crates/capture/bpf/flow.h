@@ -3,117 +3,11 @@
 #ifndef PICOSNITCH_FLOW_H
 #define PICOSNITCH_FLOW_H
 
+#include "sock.h"
+#include "events.h"
 #include "payload.h"
 
-/* Two 32-bit words as they follow each other in memory. */
-static __always_inline __u64 join_words(__u32 first, __u32 second)
-{
-	const __u16 one = 1;
-
-	return *(const __u8 *)&one ? (__u64)second << 32 | first : (__u64)first << 32 | second;
-}
-
-static __always_inline void map_ipv4(__u8 *to, __be32 address)
-{
-	__u64 *word = (__u64 *)to;
-
-	word[0] = 0;
-	word[1] = address ? (__u64)address << 32 | 0xffff0000ULL : 0;
-}
-
-static __always_inline void copy_ipv6_peer(__u8 *to, struct sock *sk)
-{
-	__u64 *word = (__u64 *)to;
-
-	/*
-	 * A v4-mapped address needs no translation: it is what map_ipv4() makes. By words of the size in which it is
-	 * compared: a CPU reads back slowly what was written in pieces.
-	 */
-	word[0] = join_words(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0],
-			     sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1]);
-	word[1] = join_words(sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2],
-			     sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
-}
-
-static __always_inline bool is_stream(__u16 type, __u32 protocol)
-{
-	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP || protocol == IPPROTO_SCTP);
-}
-
-/* Raw and ping sockets keep other numbers where the rest has ports. */
-static __always_inline bool has_ports(__u16 type, __u32 protocol)
-{
-	return type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
-}
-
-static __always_inline bool is_none(const __u8 *address)
-{
-	const __u64 *word = (const __u64 *)address;
-
-	return !word[0] && !word[1];
-}
-
-/* Asks user space for the hooks on each packet. */
-static __always_inline void request_packet_hooks(void)
-{
-	struct process_id_event event = { .kind = EVENT_NEED_PACKET_HOOKS };
-
-	if (packet_hooks_attached || packet_hooks_requested)
-		return;
-	packet_hooks_requested = true;
-	bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
-}
-
-/* The inode number of a socket, which identifies it from its creation to its end, also for /proc/PID/fd. */
-static __always_inline __u64 socket_inode_unchecked(struct sock *sk, bool typed)
-{
-	if (!typed)
-		return BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
-	if (!have_casts)
-		return sk->sk_socket->file->f_inode->i_ino;
-	/* The shorter way to the same inode, see SOCK_INODE() in include/net/sock.h. */
-	return ((struct socket_alloc *)bpf_rdonly_cast(sk->sk_socket, bpf_core_type_id_kernel(struct socket_alloc)))
-		->vfs_inode.i_ino;
-}
-
-/* Whether it is one of the kernel's own: no process has it open. */
-static __always_inline bool is_kernel_socket(struct sock *sk, bool typed)
-{
-	return !(typed ? sk->sk_socket->file : BPF_CORE_READ(sk, sk_socket, file));
-}
-
-/* The inode number of a socket that a process has open; 0 for the kernel's own ones. */
-static __always_inline __u64 socket_inode(struct sock *sk, bool typed)
-{
-	return is_kernel_socket(sk, typed) ? 0 : socket_inode_unchecked(sk, typed);
-}
-
-/* Address and port that a socket is connected to. */
-static __always_inline void peer_of_socket(struct flow_key *key, struct sock *sk, __u16 family, bool typed)
-{
-	struct in6_addr address;
-
-	if (family == AF_INET) {
-		map_ipv4(key->peer, LOAD(typed, sk, __sk_common.skc_daddr));
-	} else if (typed) {
-		copy_ipv6_peer(key->peer, sk);
-	} else {
-		BPF_CORE_READ_INTO(&address, sk, __sk_common.skc_v6_daddr);
-		__builtin_memcpy(key->peer, &address, sizeof(key->peer));
-	}
-	key->peer_port = bpf_ntohs(LOAD(typed, sk, __sk_common.skc_dport));
-}
-
-static __always_inline __u16 local_port_of(struct sock *sk)
-{
-	struct inet_sock *inet = (struct inet_sock *)sk;
-
-	if (have_casts)
-		inet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_sock));
-	/* Not skc_num: a connection that is closed has given that back. */
-	return bpf_ntohs(LOAD(have_casts, inet, inet_sport));
-}
-
+/* Reads the local end of a flow from its socket. */
 static __always_inline void flow_read_local(struct flow *flow, struct sock *sk, __u32 protocol, bool typed)
 {
 	if (flow->family == AF_INET)
@@ -126,10 +20,10 @@ static __always_inline void flow_read_local(struct flow *flow, struct sock *sk, 
 
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
 
-/* A key in pieces of the size that a CPU handles at once: socket, start, process and its program, peer twice, the rest. */
+/* A piece of a key, of the size that a CPU handles at once: socket, start, tgid and exec, peer (two), the rest. */
 typedef __u64 __attribute__((may_alias)) word;
 
-/* The hint that a key falls on. Inode numbers and addresses differ in few bits: the multiplication spreads them. */
+/* The entry of a key in the flow cache. Inode numbers and addresses differ in few bits: the multiplication spreads them. */
 static __always_inline __u64 *flow_cache_entry(const struct flow_key *key)
 {
 	const word *words = (const word *)key;
@@ -152,22 +46,23 @@ static __always_inline bool is_expired(const struct flow *flow, __u32 now)
 }
 
 /*
- * The flow that the hint leads to, if it is the one of this key (of generation 0) and was used in this tick already: so it
- * is not dead, and nothing but its counters is to be written.
+ * Finds a flow of generation 0 through the flow cache. Returns it only if it was used in this tick already: then it has not
+ * expired, and only its counters have to be written.
  */
 static __always_inline struct flow *flow_cached(const struct flow_key *key)
 {
-	__u64 lead = *flow_cache_entry(key);
-	__u32 slot = lead - 1;
+	__u64 entry = *flow_cache_entry(key);
+	__u32 slot = entry - 1;
 	struct flow *flow = bpf_map_lookup_elem(&flows, &slot);
 
 	if (!flow || !is_same(key, &flow->key) || flow->last_tick != tick)
 		return NULL;
-	/* Last: if it has the same life now, then all that was read before belongs to that life. */
+	/* Last: with the epoch still the same, all fields read above belong to the same flow. */
 	barrier();
-	return flow->slot_epoch == lead >> 32 ? flow : NULL;
+	return flow->slot_epoch == entry >> 32 ? flow : NULL;
 }
 
+/* Finds a flow through the index. */
 static __always_inline struct flow *flow_lookup(const struct flow_key *key)
 {
 	__u32 *slot = bpf_map_lookup_elem(&flow_index, key), at;
@@ -183,7 +78,7 @@ static __always_inline void flow_cache_store(const struct flow_key *key, const s
 	*flow_cache_entry(key) = (__u64)flow->slot_epoch << 32 | (slot + 1);
 }
 
-/* The flow of a key that may be added to; NULL if there is none. */
+/* Finds a flow that may be added to, and caches it; NULL if there is none. */
 static __always_inline struct flow *flow_find(struct flow_key *key, __u32 now)
 {
 	__u32 *slot = bpf_map_lookup_elem(&flow_index, key), at;
@@ -196,7 +91,7 @@ static __always_inline struct flow *flow_find(struct flow_key *key, __u32 now)
 	if (!flow)
 		return NULL;
 	if (is_expired(flow, now)) {
-		/* Waits for its removal: go on in another one. */
+		/* It waits for its removal: go on in another one. */
 		key->generation = 1;
 		return flow_lookup(key);
 	}
@@ -204,22 +99,24 @@ static __always_inline struct flow *flow_find(struct flow_key *key, __u32 now)
 	return flow;
 }
 
-/* Fills a new flow, but for the time of its beginning. */
-static __always_inline void flow_init(struct flow *flow, const struct flow_key *key, struct sock *sk, __u16 family,
-				      bool typed, __u32 now)
+/* Fills a new flow, except for the time of its first use. */
+static __always_inline void flow_init(struct flow *flow, const struct flow_key *key, struct hooked_socket socket,
+				      __u32 now)
 {
+	struct sock *sk = socket.sk;
+
 	flow->key = *key;
 	flow->sent = 0;
 	flow->received = 0;
 	flow->connects = 0;
 	flow->cgroup = bpf_get_current_cgroup_id();
 	flow->uid = bpf_get_current_uid_gid();
-	flow->netns =
-		typed ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	flow->family = family;
-	flow->stream = family != AF_PACKET && is_stream(LOAD(typed, sk, sk_type), key->protocol);
+	flow->netns = socket.typed ? sk->__sk_common.skc_net.net->ns.inum
+				   : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	flow->family = socket.family;
+	flow->stream = socket.family != AF_PACKET && is_stream(LOAD(socket.typed, sk, sk_type), key->protocol);
 	flow->last_tick = now;
-	/* Streams end with their socket; so do others, but they may meet any number of peers until then. */
+	/* Streams end with their socket. Datagram sockets do, too, but they may meet any number of peers until then. */
 	flow->expires = !flow->stream || !key->socket ? FLOW_EXPIRES : 0;
 	__builtin_memset(flow->local, 0, sizeof(flow->local));
 	flow->local_port = 0;
@@ -227,7 +124,7 @@ static __always_inline void flow_init(struct flow *flow, const struct flow_key *
 	flow->handshake = 0;
 }
 
-/* What is only rarely to do when something was moved. */
+/* The slow path after a transfer: reads the local end, captures a handshake or the payload of a name service. */
 static __noinline int flow_slow_path(struct flow *flow, struct sock *sk, __u64 bytes, enum direction direction,
 				     bool typed)
 {
@@ -246,11 +143,11 @@ static __always_inline bool needs_slow_path(const struct flow *flow)
 {
 	typedef __u16 __attribute__((may_alias)) both;
 
-	/* `attend` and `opening`. */
+	/* `slow_path` and `handshake` in one read. */
 	return *(const both *)&flow->slow_path;
 }
 
-/* User space comes at once for the first flow of a process, and for no other one. */
+/* Reports the first flow of a process, for which user space drains at once. */
 static __always_inline void report_first_flow(const struct process_id *process)
 {
 	struct process_id_event event = { .kind = EVENT_FIRST_FLOW, .id = *process };
@@ -262,32 +159,33 @@ static __always_inline void report_first_flow(const struct process_id *process)
 	if (!bpf_map_lookup_elem(&known_processes, process)) {
 		if (bpf_map_update_elem(&known_processes, process, &yes, BPF_NOEXIST) != 0)
 			return;
-		/* No loss if the ring is full: then it was woken already. */
+		/* Not a loss when the ring is full: then user space was woken already. */
 		bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
 	}
 	*last = *process;
 }
 
+/* What one operation adds to a flow. */
 struct flow_use {
 	__u64 bytes;
 	enum direction direction;
 	bool connects;
 };
 
-static __always_inline void flow_add(struct flow *flow, struct flow_use add)
+static __always_inline void flow_add(struct flow *flow, struct flow_use use)
 {
-	if (add.bytes)
-		__sync_fetch_and_add(add.direction == SENT ? &flow->sent : &flow->received, add.bytes);
-	if (add.connects)
+	if (use.bytes)
+		__sync_fetch_and_add(use.direction == SENT ? &flow->sent : &flow->received, use.bytes);
+	if (use.connects)
 		__sync_fetch_and_add(&flow->connects, 1);
 }
 
 /*
- * Makes a flow that has from the beginning what is to be added; if another CPU was quicker, adds it to the one that is
- * there. NULL, and counted as lost, when the table is full.
+ * Creates a flow that has the use in it from the beginning. If another CPU has created it meanwhile, adds the use to that
+ * one. Returns NULL, and counts a loss, when the table is full.
  */
-static __always_inline struct flow *flow_create(struct flow_key *key, struct sock *sk, __u16 family, bool typed,
-						__u32 now, struct flow_use add)
+static __always_inline struct flow *flow_create(struct flow_key *key, struct hooked_socket socket, __u32 now,
+						struct flow_use use)
 {
 	struct flow *flow = NULL;
 	__u32 slot = 0;
@@ -296,25 +194,25 @@ static __always_inline struct flow *flow_create(struct flow_key *key, struct soc
 		flow = bpf_map_lookup_elem(&flows, &slot);
 		if (!flow)
 			return NULL; /* cannot be */
-		flow_init(flow, key, sk, family, typed, now);
+		flow_init(flow, key, socket, now);
 		flow->first = bpf_ktime_get_boot_ns();
-		if (add.connects) {
+		if (use.connects) {
 			/* The socket has no local end yet. */
 			flow->connects = 1;
 		} else {
-			/* Before it can be found: a drain that reads it without would record it so. */
-			flow_read_local(flow, sk, key->protocol, typed);
+			/* Before the flow can be found: a drain would record it without its local end. */
+			flow_read_local(flow, socket.sk, key->protocol, socket.typed);
 			flow->slow_path &= ~SLOW_PATH_LOCAL;
 		}
-		/* Who calls connect() opens a stream; who speaks first opens a conversation of datagrams. */
-		if (add.direction == RECEIVED && flow->expires)
+		/* The caller of connect() begins a stream with a handshake; the first sender of datagrams does, too. */
+		if (use.direction == RECEIVED && flow->expires)
 			flow->expires |= FLOW_INCOMING;
-		else if (add.connects || (!flow->stream && key->protocol == IPPROTO_UDP))
+		else if (use.connects || (!flow->stream && key->protocol == IPPROTO_UDP))
 			flow->handshake = HANDSHAKE_UNSEEN;
-		if (add.direction == SENT)
-			flow->sent = add.bytes;
+		if (use.direction == SENT)
+			flow->sent = use.bytes;
 		else
-			flow->received = add.bytes;
+			flow->received = use.bytes;
 		if (bpf_map_update_elem(&flow_index, key, &slot, BPF_NOEXIST) == 0) {
 			if (!key->generation)
 				flow_cache_store(key, flow, slot);
@@ -325,29 +223,32 @@ static __always_inline struct flow *flow_create(struct flow_key *key, struct soc
 	}
 	flow = flow_lookup(key);
 	if (flow) {
-		flow_add(flow, add);
+		flow_add(flow, use);
 		return flow;
 	}
 	COUNT(lost_flow_operations, 1);
 	/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
-	if (add.bytes)
-		COUNT(lost_flow_bytes, add.bytes);
+	if (use.bytes)
+		COUNT(lost_flow_bytes, use.bytes);
 	return NULL;
 }
 
-/* Adds to the flow that no hint leads to, or makes it; NULL when the table is full. */
+/* Adds to the flow that is not in the cache, or creates it; NULL when the table is full. */
 static __noinline struct flow *flow_add_uncached(struct flow_key *key, struct sock *sk, __u64 bytes,
 						 enum direction direction)
 {
-	struct flow_use add = { .bytes = bytes, .direction = direction };
+	struct flow_use use = { .bytes = bytes, .direction = direction };
 	__u32 now = tick;
 	struct flow *flow = flow_find(key, now);
+	struct hooked_socket socket;
 
-	if (!flow)
-		return flow_create(key, sk, sk->__sk_common.skc_family, true, now, add);
+	if (!flow) {
+		socket = (struct hooked_socket){ .sk = sk, .family = sk->__sk_common.skc_family, .typed = true };
+		return flow_create(key, socket, now, use);
+	}
 	if (flow->last_tick != now)
 		flow->last_tick = now;
-	flow_add(flow, add);
+	flow_add(flow, use);
 	return flow;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Iterators: what exists already, in all namespaces. */
+/* Iterators over existing processes and open sockets, in all namespaces. */
 #ifndef PICOSNITCH_ITERATORS_H
 #define PICOSNITCH_ITERATORS_H
 
@@ -10,11 +10,11 @@ int iter_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct process_event *event;
-	__u32 slot = 1;
+	__u32 user = SCRATCH_ITERATOR;
 
 	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
-	event = bpf_map_lookup_elem(&scratch, &slot);
+	event = bpf_map_lookup_elem(&scratch, &user);
 	if (!event)
 		return 0;
 	disable_preemption();
@@ -28,7 +28,7 @@ int iter_task(struct bpf_iter__task *ctx)
 #define S_IFMT 0170000 /* include/uapi/linux/stat.h */
 #define S_IFSOCK 0140000
 
-/* Only for its bits that say what the program has chosen (SOCK_BINDPORT_LOCK, include/net/sock.h). */
+/* A flavour of struct sock for its bit field of locks (SOCK_BINDPORT_LOCK: the program chose the port, include/net/sock.h). */
 struct sock___locks {
 	unsigned char sk_userlocks : 4;
 } __attribute__((preserve_access_index));
@@ -47,7 +47,7 @@ int iter_task_file(struct bpf_iter__task_file *ctx)
 	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = BPF_CORE_READ(file, private_data);
-	/* The socket file system's inodes are sockets; one in a directory (AF_UNIX) is not open as a file. */
+	/* An open file of this type is a struct socket: an AF_UNIX socket in a directory cannot be opened as a file. */
 	sk = BPF_CORE_READ(socket, sk);
 	locks = (struct sock___locks *)sk;
 	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Bytes that may tell the name of a peer: what is said to and by name servers, and what a connection is opened with.
+ * Captured payload that may name a peer: messages of name services, and the handshakes of connections (TLS, QUIC, HTTP).
  *
- * They are read where the program has them, in the memory that it gave to its system call, and only for the few sends
- * and receives that can tell a name: so nothing has to look at packets. A program can change those bytes meanwhile; but
- * it could ask a name server of its own as well. User space does all of the reading (src/names/).
+ * The bytes are read from the memory that the program gave to its system call, and only for the few sends and receives that
+ * can hold a name: so no hook has to look at packets. The program can change these bytes meanwhile; but it could ask a name
+ * server of its own as well. All parsing is done in user space (crates/names).
  */
 #ifndef PICOSNITCH_PAYLOAD_H
 #define PICOSNITCH_PAYLOAD_H
@@ -22,9 +22,9 @@ static __always_inline bool is_name_service(__u16 port)
 	return port == PORT_DNS || port == PORT_MDNS || port == PORT_LLMNR;
 }
 
-/* Sends that may belong to the greeting of one connection: a large one comes in pieces. */
+/* Sends in which the handshake of one connection is expected: a large one comes in pieces. */
 #define MAX_HANDSHAKE_SENDS 6
-#define HANDSHAKE_UNSEEN 255 /* flow.opening before the first one */
+#define HANDSHAKE_UNSEEN 255 /* flow.handshake before the first send */
 
 #ifdef __TARGET_ARCH_x86
 
@@ -45,18 +45,18 @@ enum {
 #define TS_COMPAT 2	  /* a system call of a 32-bit program, arch/x86/include/asm/thread_info.h */
 #define THREAD_SIZE 16384 /* arch/x86/include/asm/page_64_types.h */
 
-/* Registers with which the current thread entered the kernel. */
+/* The registers with which the current thread entered the kernel. */
 static __always_inline struct pt_regs *user_registers(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
 	if (have_task_pt_regs)
 		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	/* task_pt_regs(), arch/x86/include/asm/processor.h, before anything was put above them. */
+	/* task_pt_regs() of kernels with nothing above the registers, arch/x86/include/asm/processor.h. */
 	return BPF_CORE_READ(task, stack) + THREAD_SIZE - bpf_core_type_size(struct pt_regs);
 }
 
-/* User space is woken when the buffer fills up; else it reads at each drain. */
+/* Submits an observation. User space reads at each drain, and is woken only when the ring fills up. */
 static __always_inline void submit_observation(void *event)
 {
 	bool full = bpf_ringbuf_query(&observations, BPF_RB_AVAIL_DATA) > OBSERVATION_RING_BYTES / 4;
@@ -64,13 +64,16 @@ static __always_inline void submit_observation(void *event)
 	bpf_ringbuf_submit(event, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* Tells a piece of what was said. Not inlined, as what follows: it would be a part of every program that counts. */
+/*
+ * Sends one buffer of payload. Not inlined, like the functions below: they would become a part of every program that
+ * counts.
+ */
 static __noinline int send_payload(struct observation_event *head, __u64 base, __u64 length, __u64 omitted_bytes)
 {
 	__u32 bytes = length > MAX_PAYLOAD_BYTES ? MAX_PAYLOAD_BYTES : length;
 	struct observation_event *event;
 
-	/* A piece takes no more room than it needs, as far as the verifier lets it. */
+	/* The verifier wants constant sizes: three of them keep most events small. */
 	if (bytes <= 192)
 		event = bpf_ringbuf_reserve(&observations, sizeof(*event) + 192, 0);
 	else if (bytes <= 960)
@@ -92,9 +95,9 @@ static __noinline int send_payload(struct observation_event *head, __u64 base, _
 }
 
 /*
- * How many sends belong to the greeting of a connection that is opened with these bytes, of so many: a TLS handshake
- * (RFC 8446, 5.1), a QUIC packet with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), HTTP where it is
- * usual. 0 for one that names nobody.
+ * Returns the number of sends in which the handshake may come, given the first bytes of the first send and its length: a
+ * TLS handshake (RFC 8446, 5.1), a QUIC packet with a long header (RFC 8999, 5.1) of version 1 or 2 (RFC 9000, RFC 9369), or
+ * HTTP on its usual port. 0 if it is none of them.
  */
 static __always_inline __u32 handshake_sends(const struct observation_event *head, __u64 base, __u64 bytes)
 {
@@ -113,8 +116,8 @@ static __always_inline __u32 handshake_sends(const struct observation_event *hea
 }
 
 /*
- * Whether a datagram looks like a message of a name server (RFC 1035, 4.1.1): a standard query or its answer, with one
- * question (multicast answers have none). Others use that port, too.
+ * Whether a datagram looks like a DNS message (RFC 1035, 4.1.1): a standard query or its answer, with one question
+ * (multicast answers have none). Other protocols use these ports, too.
  */
 static __always_inline bool is_dns_message(const struct observation_event *head, __u64 base)
 {
@@ -125,30 +128,31 @@ static __always_inline bool is_dns_message(const struct observation_event *head,
 	return !(first[2] & 0x78) && !first[4] && (first[5] == 1 || head->peer_port == PORT_MDNS);
 }
 
-#define MAX_BUFFERS 3  /* of one message: buffers of readv(2) and its kin */
-#define MAX_MESSAGES 2 /* of one sendmmsg(2): the C library asks for both kinds of address at once */
-/* Tells the pieces of a message that `left` bytes of were moved. */
+#define MAX_BUFFERS 3  /* captured of one message with an array of buffers: readv(2) and its kin */
+#define MAX_MESSAGES 2 /* captured of one sendmmsg(2): the C library asks for both kinds of address at once */
+
+/* Sends the buffers of a message of which `left` bytes were moved. */
 static __noinline int send_message(struct observation_event *head, __u64 vector, __u64 count, __u64 left)
 {
-	struct user_iovec piece;
+	struct user_iovec buffer;
 
 	for (int i = 0; i < MAX_BUFFERS; i++) {
 		if (i >= count || !left ||
-		    bpf_probe_read_user(&piece, sizeof(piece), (void *)(vector + i * sizeof(piece))))
+		    bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(vector + i * sizeof(buffer))))
 			return 0;
-		if (piece.length > left)
-			piece.length = left;
-		if (piece.length)
-			send_payload(head, piece.base, piece.length, 0);
-		left -= piece.length;
+		if (buffer.length > left)
+			buffer.length = left;
+		if (buffer.length)
+			send_payload(head, buffer.base, buffer.length, 0);
+		left -= buffer.length;
 	}
-	/* What is in further buffers is only told to be there. */
+	/* Of further buffers, only the number of bytes is sent. */
 	return left ? send_payload(head, vector, 0, left) : 0;
 }
 
 /*
- * Tells what the current system call moved, `result` bytes of it. `flow` is the one whose beginning it is, or NULL.
- * Which of several messages it is nobody knows here: the first ones are told each time.
+ * Captures the `result` bytes that the current system call has moved. `flow` is the flow whose handshake it may be, or NULL.
+ * A call with several messages runs the hook once for each, without saying for which: it captures the first ones each time.
  */
 static __noinline int capture_payload(struct observation_event *head, struct flow *flow, __u64 result)
 {
@@ -157,17 +161,17 @@ static __noinline int capture_payload(struct observation_event *head, struct flo
 	__u64 call = BPF_CORE_READ(registers, orig_ax), buffer = BPF_CORE_READ(registers, si);
 	__u64 count = BPF_CORE_READ(registers, dx), first = buffer, messages = 0;
 	struct user_mmsghdr message = {};
-	struct user_iovec piece = {};
+	struct user_iovec first_buffer = {};
 	__u32 handshake = 0;
 
 	if (flow) {
 		handshake = flow->handshake;
-		/* Unless this is a part of the greeting, and not its last one. */
+		/* No further send is captured, unless this one turns out to be a part of the handshake, but not its last. */
 		flow->handshake = 0;
 	}
 	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
 		return 0;
-	/* Of what recvmmsg(2) receives, only the first buffer is surely filled. */
+	/* Of the messages of recvmmsg(2), only the first one is certain to be filled. */
 	if (call == SYS_SENDMSG || call == SYS_RECVMSG || call == SYS_RECVMMSG)
 		messages = 1;
 	else if (call == SYS_SENDMMSG)
@@ -178,12 +182,13 @@ static __noinline int capture_payload(struct observation_event *head, struct flo
 	if (messages && bpf_probe_read_user(&message.header, sizeof(message.header), (void *)buffer))
 		return 0;
 	if (messages || call == SYS_READV || call == SYS_WRITEV) {
-		if (bpf_probe_read_user(&piece, sizeof(piece), (void *)(messages ? message.header.vector : buffer)))
+		if (bpf_probe_read_user(&first_buffer, sizeof(first_buffer),
+					(void *)(messages ? message.header.vector : buffer)))
 			return 0;
-		first = piece.base;
+		first = first_buffer.base;
 	}
 	if (flow) {
-		/* From the second send on it counts down to 1, the last one. */
+		/* From the second send on, flow.handshake counts down to 1, the last one. */
 		__u32 sends = handshake == HANDSHAKE_UNSEEN ? handshake_sends(head, first, result) : handshake;
 
 		if (!sends)
@@ -201,7 +206,7 @@ static __noinline int capture_payload(struct observation_event *head, struct flo
 	return 0;
 }
 
-/* The first bytes that a process sends through a connection that it opened. */
+/* Captures the first bytes that a process sends through a connection that it has opened. */
 static __noinline int capture_handshake(struct flow *flow, __u64 bytes)
 {
 	struct observation_event head = {
@@ -219,7 +224,7 @@ static __noinline int capture_handshake(struct flow *flow, __u64 bytes)
 	return capture_payload(&head, flow, bytes);
 }
 
-/* Something was said to a name server, or by one. */
+/* Captures the bytes of a transfer to or from a name service. */
 static __noinline int capture_name_service(struct flow_key *key, __u32 netns, __u64 bytes, enum direction direction)
 {
 	struct observation_event head = {
@@ -237,7 +242,7 @@ static __noinline int capture_name_service(struct flow_key *key, __u32 netns, __
 	return capture_payload(&head, NULL, bytes);
 }
 
-#else /* Nobody has told this where other machines keep their arguments. */
+#else /* The arguments of system calls are decoded on x86-64 only. */
 
 static __always_inline int capture_handshake(struct flow *flow, __u64 bytes)
 {

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Hooks of processes: exec, fork, exit, rename, and new cgroups. */
+/* Hooks on processes and cgroups: exec, fork, exit, rename; mkdir and rename of cgroups. */
 #ifndef PICOSNITCH_PROCESS_H
 #define PICOSNITCH_PROCESS_H
 
 #include "task.h"
-
-static __always_inline void send_process_event(void *event, __u64 bytes)
-{
-	if (send_event(event, bytes, unread_event_bytes()))
-		COUNT(lost_process_events, 1);
-}
+#include "events.h"
+#include "backup.h"
 
 static __always_inline int report_exec(struct task_struct *task, struct linux_binprm *program)
 {
-	__u32 zero = 0;
-	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	__u32 user = SCRATCH_HOOKS;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &user);
 
 	if (!event)
 		return 0;
@@ -31,7 +27,7 @@ static __always_inline int report_exec(struct task_struct *task, struct linux_bi
 			.flags = event->flags,
 		};
 
-		/* When it is full, user space finds out at the next drain. */
+		/* Not a loss when the ring is full: the drain handles the exec event, too. */
 		bpf_ringbuf_output(&unwatched_programs, &unwatched_event, sizeof(unwatched_event), 0);
 	}
 	enable_preemption();
@@ -50,11 +46,11 @@ int BPF_PROG(sched_process_exec_backup, struct task_struct *task, int old_pid, s
 	return is_responsible(BACKED_UP_EXEC, BACKUP) ? report_exec(task, program) : 0;
 }
 
-/* With CLONE_PARENT the new process is not a child of the one whose program it runs: that is told as its grandparent. */
+/* With CLONE_PARENT the new process is not a child of the one that forked, which goes into `grandparent`. */
 static __always_inline int report_fork(struct task_struct *parent, struct task_struct *child)
 {
-	__u32 zero = 0;
-	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	__u32 user = SCRATCH_HOOKS;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &user);
 
 	if (!event)
 		return 0;
@@ -109,7 +105,7 @@ int BPF_PROG(sched_process_exit_backup, struct task_struct *task)
 									      : 0;
 }
 
-/* Only the leader's name counts: a thread's name would hide its program. */
+/* Only the comm of the thread-group leader is reported: that of another thread would hide the program's name. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(task_rename, struct task_struct *task, const char *comm)
 {
@@ -129,12 +125,12 @@ int BPF_PROG(task_rename_backup, struct task_struct *task, const char *comm)
 static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
 {
 	struct cgroup_event *event;
-	__u32 zero = 0;
+	__u32 user = SCRATCH_HOOKS;
 	long bytes;
 
 	if (BPF_CORE_READ(cgroup, root, hierarchy_id) != 0)
 		return 0; /* a version 1 hierarchy */
-	event = bpf_map_lookup_elem(&scratch, &zero);
+	event = bpf_map_lookup_elem(&scratch, &user);
 	if (!event)
 		return 0;
 	disable_preemption();

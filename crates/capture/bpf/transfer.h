@@ -1,120 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Hooks that see bytes move: tracepoints from 6.3 on, fexit programs before that. */
+/* Hooks that count transferred bytes: tracepoints since 6.3, fexit programs before. */
 #ifndef PICOSNITCH_TRANSFER_H
 #define PICOSNITCH_TRANSFER_H
 
 #include "flow.h"
-
-static __always_inline bool copy_peer(struct pending_peer *pending, struct flow_key *key)
-{
-	__builtin_memcpy(key->peer, pending->address, sizeof(key->peer));
-	key->peer_port = pending->port;
-	return true;
-}
-
-/* The slot that a thread falls on. */
-static __always_inline struct pending_peer *pending_send_entry(__u64 thread)
-{
-	__u32 at = thread * GOLDEN_RATIO >> (64 - PENDING_SEND_BITS);
-
-	return bpf_map_lookup_elem(&pending_send_peers, &at);
-}
-
-/* What another hook told about the datagram that this thread moves through this socket. */
-static __always_inline bool take_pending_peer(void *map, struct sock *sk, struct flow_key *key)
-{
-	__u64 thread = bpf_get_current_task();
-	struct pending_peer *pending = bpf_map_lookup_elem(map, &thread);
-	bool mine = pending && pending->thread == thread && pending->socket == (__u64)sk;
-
-	if (!mine)
-		return false;
-	pending->thread = 0;
-	return copy_peer(pending, key);
-}
-
-/* What was told about the datagram that this thread sends. */
-static __always_inline void take_send_peer(struct sock *sk, struct flow_key *key)
-{
-	__u64 thread = bpf_get_current_task();
-	struct pending_peer *slot = pending_send_entry(thread);
-
-	if (slot && slot->thread == thread) {
-		if (slot->socket == (__u64)sk)
-			copy_peer(slot, key);
-		barrier();
-		*(volatile __u64 *)&slot->thread = 0;
-		return;
-	}
-	take_pending_peer(&pending_send_overflow, sk, key);
-}
-
-/* The send has failed: nothing may be left that a later one could mistake for its own. */
-static __always_inline void discard_send_peer(void)
-{
-	__u64 thread = bpf_get_current_task();
-	struct pending_peer *pending = pending_send_entry(thread);
-
-	if (!pending || pending->thread != thread)
-		pending = bpf_map_lookup_elem(&pending_send_overflow, &thread);
-	if (pending && pending->thread == thread)
-		*(volatile __u64 *)&pending->thread = 0;
-}
-
-/* The peer that the packets of this socket told last. */
-static __always_inline bool copy_last_peer(void *map, struct flow_key *key)
-{
-	__u64 socket = key->socket;
-	struct pending_peer *last = bpf_map_lookup_elem(map, &socket);
-
-	return last && copy_peer(last, key);
-}
-
-/* The address that the caller gave to sendmsg(2), or got from recvmsg(2). */
-static __always_inline bool peer_of_message(struct msghdr *message, struct flow_key *key)
-{
-	struct sockaddr_in6 address = {};
-	void *name;
-
-	if (!message)
-		return false;
-	name = message->msg_name;
-	if (!name || bpf_probe_read_kernel(&address, sizeof(address), name))
-		return false;
-	if (address.sin6_family == AF_INET) {
-		map_ipv4(key->peer, ((struct sockaddr_in *)&address)->sin_addr);
-	} else if (address.sin6_family == AF_INET6) {
-		__builtin_memcpy(key->peer, address.sin6_addr, sizeof(key->peer));
-	} else {
-		return false;
-	}
-	key->peer_port = bpf_ntohs(address.sin6_port);
-	return true;
-}
-
-/* The peer of a datagram, from the best source this kernel has. The socket's own peer is in `key` already. */
-static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *sk, bool connected,
-					     struct msghdr *message, enum direction direction, bool peer_pending)
-{
-	if (!has_ports(sk->sk_type, key->protocol)) {
-		/* The packet told it, or the address given, or the one connected to. */
-		if (!copy_last_peer(direction == SENT ? (void *)&last_sent_peers : (void *)&last_received_peers, key))
-			peer_of_message(message, key);
-		key->peer_port = 0;
-		return;
-	}
-	if (direction == SENT) {
-		if (peer_pending)
-			take_send_peer(sk, key);
-		else
-			peer_of_message(message, key);
-		return;
-	}
-	if (connected || take_pending_peer(&pending_receive_peers, sk, key) || have_skb_consume_udp)
-		return;
-	if (!copy_last_peer(&last_received_peers, key))
-		request_packet_hooks();
-}
+#include "backup.h"
+#include "pending_peer.h"
 
 static __always_inline bool is_ip_or_packet(struct sock *sk)
 {
@@ -123,12 +14,12 @@ static __always_inline bool is_ip_or_packet(struct sock *sk)
 	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
 }
 
-/* Counts what was moved, for all kinds of sockets and peers. Returns the flow that it belongs to, NULL without one. */
+/* Counts a transfer of any kind of socket and peer. Returns its flow, NULL without one. */
 static __noinline struct flow *count_transfer_uncached(struct sock *sk, struct msghdr *message, int result,
 						       enum direction direction, bool traced)
 {
 	bool connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
-	/* Another hook tells the peers of what is sent. */
+	/* The hooks sendmsg4 and sendmsg6 have stored the peer of this send. */
 	bool peer_pending = traced && direction == SENT && (!connected || connected_sends_elsewhere);
 	__u16 family = sk->__sk_common.skc_family, type = sk->sk_type;
 	struct flow_key key = { .protocol = sk->sk_protocol };
@@ -137,7 +28,7 @@ static __noinline struct flow *count_transfer_uncached(struct sock *sk, struct m
 	if (result <= 0) {
 		if (peer_pending)
 			discard_send_peer();
-		/* Nothing moved; but the first touch of an accepted connection is its sign of life. */
+		/* Nothing was moved, but the first receive shows which process has accepted the connection. */
 		if (direction == SENT || !connected || family == AF_PACKET || !is_stream(type, key.protocol))
 			return NULL;
 		result = 0;
@@ -151,7 +42,11 @@ static __noinline struct flow *count_transfer_uncached(struct sock *sk, struct m
 	} else {
 		peer_of_socket(&key, sk, family, true);
 		if (!is_stream(type, key.protocol))
-			peer_of_datagram(&key, sk, connected, message, direction, peer_pending);
+			peer_of_datagram(&key, sk,
+					 (struct datagram){ .message = message,
+							    .direction = direction,
+							    .connected = connected,
+							    .peer_pending = peer_pending });
 	}
 	flow = flow_cached(&key);
 	if (!flow)
@@ -161,11 +56,11 @@ static __noinline struct flow *count_transfer_uncached(struct sock *sk, struct m
 }
 
 /*
- * One send or receive came to its end. `sk` is a pointer that the verifier knows, so these are plain loads.
- * `traced`: a tracepoint says so. Else `message` is the one that was moved, if the function that ended has one.
+ * Counts one send or receive that has ended. The verifier knows the type of `sk`, so its fields are read with plain loads.
+ * `traced`: the caller is a tracepoint. Else `message` is the one that was moved, if the function that ended has one.
  *
- * Nearly always the socket itself knows its peer, and a hint leads to the flow. That is done here, with a key that never
- * leaves the registers; a socket of the kernel's own has no flow with such a key.
+ * Nearly always the socket knows its peer, and the flow is in the cache. This case is handled here, with a key that never
+ * leaves the registers. (A socket of the kernel's own finds no flow here: its key would have an inode of 0.)
  */
 static __always_inline int count_transfer(struct sock *sk, struct msghdr *message, int result, enum direction direction,
 					  bool traced)
@@ -196,9 +91,9 @@ static __always_inline int count_transfer(struct sock *sk, struct msghdr *messag
 	return 0;
 }
 
+/* False for a receive of bytes that stay in the queue, or of the error queue: notes about bytes that were sent earlier. */
 static __always_inline bool is_traffic(int flags)
 {
-	/* Bytes that stay in the queue, and notes about bytes sent earlier. */
 	return !(flags & (MSG_PEEK | MSG_ERRQUEUE));
 }
 
@@ -235,10 +130,7 @@ int BPF_PROG(sock_recv_length_backup, struct sock *sk, int result, int flags)
 	return count_traced(sk, result, flags, RECEIVED, BACKUP);
 }
 
-/*
- * The third programs are of the classic kind: for these the kernel holds preemption off before it looks whether one is running
- * on that CPU (perf_trace_##call(), include/trace/perf.h), so no other task can stand in their way.
- */
+/* Counts in a classic tracepoint program, whose socket has no type for the verifier. */
 static __always_inline int count_classic(struct trace_event_raw_sock_msg_length *event, enum direction direction)
 {
 	if (!have_casts)
@@ -265,7 +157,7 @@ static __always_inline int count_function(struct sock *sk, struct msghdr *messag
 	return is_ip_or_packet(sk) ? count_transfer(sk, message, result, direction, false) : 0;
 }
 
-/* Before 6.3: the functions in struct proto_ops, which every path of a send or receive passes once. */
+/* Before 6.3: the functions in struct proto_ops, of which every send or receive passes exactly one. */
 #define SEND_HOOK(name, function)                                                                         \
 	SEC("fexit/" function)                                                                            \
 	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int result) \
@@ -288,7 +180,7 @@ RECEIVE_HOOK(inet6_recvmsg, "inet6_recvmsg")
 RECEIVE_HOOK(sock_common_recvmsg, "sock_common_recvmsg")
 RECEIVE_HOOK(packet_recvmsg, "packet_recvmsg")
 
-/* sendfile and splice before 6.5. Protocols without an own sendpage go through sendmsg from here. */
+/* sendfile and splice before 6.5. Protocols without a sendpage of their own call sendmsg from here, and count there. */
 SEC("fexit/inet_sendpage")
 int BPF_PROG(inet_sendpage, struct socket *socket, struct page *page, int offset, unsigned long size, int flags,
 	     long result)
@@ -300,7 +192,7 @@ int BPF_PROG(inet_sendpage, struct socket *socket, struct page *page, int offset
 	return count_function(socket->sk, NULL, result, SENT);
 }
 
-/* Ways out of a TCP socket that pass no recvmsg. */
+/* Receives from a TCP socket that do not pass recvmsg. */
 SEC("fexit/tcp_splice_read")
 int BPF_PROG(tcp_splice_read, struct socket *socket, void *position, void *pipe, unsigned long size, unsigned int flags,
 	     long result)
@@ -316,15 +208,15 @@ int tcp_zerocopy_receive(unsigned long long *ctx)
 	long bytes;
 
 	/*
-	 * The result comes after the arguments: two before 5.12, which brought a third one and this field. In assembly,
-	 * since clang would choose between the addresses, and the verifier wants to know them.
+	 * The result follows the arguments: two before 5.12, three since, when this field came, too. In assembly, because
+	 * clang would compute the address of the one to load, and the verifier accepts only constant offsets.
 	 */
 	if (bpf_core_field_exists(request->msg_control))
 		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(result) : "r"(ctx));
 	else
 		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(result) : "r"(ctx));
 	if ((int)result < 0)
-		return 0; /* the fields still hold what the caller asked for */
+		return 0; /* the fields still hold the request of the caller */
 	bytes = request->length;
 	if (bpf_core_field_exists(request->copybuf_len) && request->copybuf_len > 0)
 		bytes += request->copybuf_len;

@@ -6,33 +6,36 @@
 
 mod abi;
 mod drain;
+mod drain_state;
 mod event;
+mod event_batch;
 mod features;
 mod file_probe;
+mod flow;
+mod flow_array;
+mod flow_table;
 mod hooks;
 mod instructions;
-mod known;
 mod load;
 mod losses;
-mod newcomers;
 mod observations;
-mod open;
+mod open_flows;
+mod reconciler;
 mod resolver_probes;
 pub mod return_probe;
 mod ring;
-mod sockets;
-mod table;
 mod unwatched_programs;
 
 pub use abi::FlowKey;
-pub use drain::{DrainMode, Drained, FlowDelta};
+pub use drain::{DrainMode, DrainOutput};
 pub use event::{Event, join_arguments};
 pub use features::Features;
 pub use file_probe::{FdInfo, FileProbe};
+pub use flow::FlowDelta;
 pub use hooks::BlindSpot;
 pub use instructions::instructions;
 pub use load::{Capture, Settings};
-pub use open::Open;
+pub use open_flows::OpenFlows;
 pub use resolver_probes::ResolverFunction;
 pub use unwatched_programs::{UnwatchedProgram, UnwatchedRing};
 

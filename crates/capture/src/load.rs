@@ -10,20 +10,21 @@ use std::{
 };
 
 use libbpf_rs::{
-    Iter, Link, MapHandle, PrintLevel,
+    Iter, Link, MapHandle, MapMut, PrintLevel,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use super::{
     BlindSpot, CaptureError, Event, Features,
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
-    drain::Drain,
+    drain_state::DrainState,
     event::{OpenSocket, SocketEvent},
     file_probe::FileProbe,
+    flow_table::FlowTable,
     hooks::{AttachKind, Condition, HOOKS, Hook},
     observations::ObservationRing,
     resolver_probes::ResolverProbes,
-    table::Flows,
+    ring::EventRing,
     unwatched_programs::UnwatchedRing,
 };
 
@@ -37,7 +38,7 @@ pub struct Settings {
 /// The kernel half at work. Dropping it detaches everything.
 pub struct Capture {
     pub(super) skeleton: PicosnitchSkel<'static>,
-    pub(super) drain: Drain,
+    pub(super) drain: DrainState,
     pub(super) observations: ObservationRing,
     pub(super) resolver_probes: ResolverProbes,
     /// The first programs of the tracing hooks: those that the kernel may skip.
@@ -106,7 +107,11 @@ impl Capture {
             }
         };
         // Before anything is attached: the hooks need places for their flows.
-        let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_slots)?;
+        let share = |map: &MapMut<'_>| {
+            MapHandle::try_from(map).map_err(CaptureError::bpf("the flow table cannot be shared"))
+        };
+        let maps = &skeleton.maps;
+        let table = FlowTable::new(&maps.flows, share(&maps.flow_index)?, share(&maps.free_slots)?)?;
         let mut links = Vec::new();
         let on_demand = [AttachKind::Iterator, AttachKind::TestRun, AttachKind::Uprobe];
         let now =
@@ -121,7 +126,7 @@ impl Capture {
         }
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
-        let drain = Drain::new(ring, flows)?;
+        let drain = DrainState::new(EventRing::new(ring)?, table);
         let observations = MapHandle::try_from(&skeleton.maps.observations)
             .map_err(CaptureError::bpf("the ring buffer for names cannot be shared"))?;
         let observations = ObservationRing::new(observations)?;

@@ -25,9 +25,9 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, Drained, Event, FlowDelta, ResolverFunction};
+use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
-use identity::{Ancestry, Cgroups, Executables, Processes};
+use identity::{Ancestry, CgroupPaths, Executables, Processes};
 use ipc::Received;
 use model::{Counters, Flow, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
 
@@ -59,7 +59,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
     let _pid_file = lock_pid_file(layout)?;
     let ended = record(layout, config, started);
     // Nobody answers there any more.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::NAME));
+    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller says it on standard error.
         Problems::new(layout.error_log.clone()).log(&model::error_chain(error));
@@ -112,7 +112,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         }
     }
     capture.learn_earlier_sockets()?;
-    let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
+    let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
     recorder.wait_until_ready()?;
     started(&capture);
     let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
@@ -159,7 +159,7 @@ struct Monitor {
     listening: Listening,
     /// Whether each executed program is a record.
     every_exe: bool,
-    cgroups: Cgroups,
+    cgroups: CgroupPaths,
     contexts: ContextIds,
     recorder: Recorder,
     /// `None` when no desktop user is to be notified.
@@ -334,7 +334,8 @@ impl Monitor {
                 event => self.processes.apply(event, now),
             }
             if let Event::Executed(event) = event {
-                let id = self.executables.as_mut().and_then(|executables| executables.executed(event, now));
+                let id =
+                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }
@@ -360,7 +361,7 @@ impl Monitor {
         for (number, library) in self.listening.found(now) {
             self.recorder.tell(&ToRecorder::Library(number), Some(library))?;
         }
-        Ok(drained.hurry)
+        Ok(drained.drain_soon)
     }
 
     /// With `monitor.every_exe`, what ran at the start is a record too.
@@ -379,7 +380,7 @@ impl Monitor {
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
-    fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
+    fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
         let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
         let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);

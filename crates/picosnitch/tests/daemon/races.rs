@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Capture, DrainMode, Drained, Settings};
+use capture::{Capture, DrainMode, DrainOutput, Settings};
 use model::{Counters, Loss};
 
 use super::harness::root_alone;
@@ -26,7 +26,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, drained: Drained) {
+    fn add(&mut self, drained: DrainOutput) {
         self.most = self.most.max(drained.table_entries);
         for flow in drained.flows {
             let sum = self.by.entry((flow.id.process.tgid, flow.tuple.remote_port)).or_default();
