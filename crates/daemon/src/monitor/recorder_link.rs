@@ -47,7 +47,7 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
-        let listener = live::server::listen_at(&layout.run_dir.join(live::NAME))
+        let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         // Executed anew, not forked: nothing of this process's memory or descriptors goes along.

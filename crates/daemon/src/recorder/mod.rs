@@ -33,10 +33,10 @@ use crate::{
     problems::Problems,
     recorder::{contexts::ContextTable, window::OpenWindow},
 };
-use capture::Function;
+use capture::ResolverFunction;
 use identity::digests::Digests;
 use ipc::{Channel, Received};
-use live::connections::end_of;
+use live::connections::SocketPeer;
 use model::{Address, Loss};
 use names::{self, DomainDecision, Geography};
 
@@ -291,11 +291,11 @@ impl Recorder {
 
     /// Reads a C library on behalf of the monitor, which does not read strangers' files.
     fn find_functions(&self, channel: &Channel, number: u64, library: Option<OwnedFd>) {
-        let symbols = Function::ALL.map(Function::symbol);
+        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
         let found = library
             .map(|library| names::function_offsets(&mut File::from(library), &symbols))
             .unwrap_or_default();
-        let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
+        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
         let answer = Channel::encode(&ToMonitor::Functions(number, functions));
         if !answer.and_then(|answer| channel.send(&answer, None)).is_ok_and(|sent| sent) {
             self.problems.report(
@@ -312,7 +312,7 @@ impl Recorder {
         let told = self.traffic.is_told();
         self.window.name(last, |socket, tuple| {
             let settled = names.settle(socket, tuple);
-            if told && let Some(end) = end_of(socket, tuple) {
+            if told && let Some(end) = SocketPeer::new(socket, tuple) {
                 match &settled {
                     DomainDecision::Decided(name) => drop(known.insert(end, name.clone())),
                     DomainDecision::Pending => drop(soon.insert(end)),

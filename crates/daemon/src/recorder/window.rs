@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_ignored_is_not_in_the_window() {
         let digest = model::Sha256([7; 32]);
-        let ignore = vec![config::Ignore::Port(80), config::Ignore::Hash(digest)];
+        let ignore = vec![config::IgnoreRule::Port(80), config::IgnoreRule::Hash(digest)];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut hashed = context("y");
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_digest_that_never_comes_hides_nothing_for_ever() {
-        let ignore = vec![config::Ignore::Hash(model::Sha256([7; 32]))];
+        let ignore = vec![config::IgnoreRule::Hash(model::Sha256([7; 32]))];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 200);
         contexts.insert(1, context("w"), [Some(7), None, None]);
         window.add(flow(1, peer(443), counters(1)), false);
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_domain_that_comes_late_is_that_of_the_whole_window() {
-        let ignore = vec![config::Ignore::Domain("ignored.example".into())];
+        let ignore = vec![config::IgnoreRule::Domain("ignored.example".into())];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut of = |socket, port, name: &str| {

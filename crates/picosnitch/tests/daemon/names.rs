@@ -164,9 +164,10 @@ fn tally_by_client(
 }
 
 #[test]
+#[ignore = "needs root"]
 fn connections_have_the_domain_that_their_program_resolved() {
     // The lab starts hundreds of programs in a few seconds, and other tests count theirs.
-    let Some(_alone) = root_alone() else { return };
+    let _alone = root_alone();
     let missing = missing_tools();
     if !missing.is_empty() {
         eprintln!("skipped: the lab needs {missing:?}");
@@ -218,8 +219,9 @@ fn connections_have_the_domain_that_their_program_resolved() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn answers_of_systemd_resolved_name_connections() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let directory = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(directory.path().join("io.systemd.Resolve.Monitor")).unwrap();
     let base = base("text = true\n");
@@ -362,8 +364,9 @@ fn memory(process: Pid) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_flood_of_responses_takes_no_memory_and_names_no_other_connection() {
-    let Some(_alone) = root_alone() else { return };
+    let _alone = root_alone();
     let base = base("text = true\n");
     let daemon = Daemon::start(base.path());
     let (before, after, spoofed, elsewhere) =
@@ -406,8 +409,9 @@ fn a_flood_of_responses_takes_no_memory_and_names_no_other_connection() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn reverse_dns_names_an_address_only_if_it_is_enabled() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let directory = tempfile::tempdir().unwrap();
     let (address, program) = (fresh_address(), program(directory.path(), b"resolves-nothing"));
     let hosts = directory.path().join("hosts");

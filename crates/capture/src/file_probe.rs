@@ -18,7 +18,7 @@ pub struct FileProbe {
 
 /// What was found out about a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FdInfo {
     /// Which file it is.
     pub file: FileIdentity,
     /// Magic number of its file system (include/uapi/linux/magic.h).
@@ -36,7 +36,7 @@ impl FileProbe {
     ///
     /// # Errors
     /// When the kernel has refused the program, or the descriptor is not open.
-    pub fn identify(&self, descriptor: BorrowedFd<'_>) -> io::Result<Found> {
+    pub fn identify(&self, descriptor: BorrowedFd<'_>) -> io::Result<FdInfo> {
         let program = self.program.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let arguments = [descriptor.as_raw_fd() as u64];
@@ -51,7 +51,7 @@ impl FileProbe {
         if result < 0 {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let mut answer = [0_u8; size_of::<types::descriptor>()];
+        let mut answer = [0_u8; size_of::<types::fd_info>()];
         let zero = 0_u32;
         // SAFETY: the map's key is four bytes and its value as long as `answer`.
         let result = unsafe {
@@ -64,10 +64,10 @@ impl FileProbe {
         if result < 0 {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let answer: types::descriptor = abi::read(&answer).ok_or(io::ErrorKind::InvalidData)?;
+        let answer: types::fd_info = abi::read(&answer).ok_or(io::ErrorKind::InvalidData)?;
         if answer.found == 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        Ok(Found { file: answer.file.into(), magic: answer.magic, links: answer.links })
+        Ok(FdInfo { file: answer.file.into(), magic: answer.magic, links: answer.links })
     }
 }

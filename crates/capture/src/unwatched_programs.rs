@@ -21,17 +21,17 @@ pub struct UnwatchedProgram {
 }
 
 /// The way to the ring buffer, for the thread that will read it.
-pub struct Unwatched {
+pub struct UnwatchedRing {
     map: MapHandle,
 }
 
 /// The ring buffer; belongs to one thread.
-pub struct UnwatchedPrograms {
+pub struct UnwatchedReader {
     ring: RingBuffer<'static>,
     programs: Rc<RefCell<Vec<UnwatchedProgram>>>,
 }
 
-impl Unwatched {
+impl UnwatchedRing {
     pub(super) fn new(map: MapHandle) -> Self {
         Self { map }
     }
@@ -40,7 +40,7 @@ impl Unwatched {
     ///
     /// # Errors
     /// When the ring buffer cannot be mapped.
-    pub fn listen(self) -> io::Result<UnwatchedPrograms> {
+    pub fn open(self) -> io::Result<UnwatchedReader> {
         let programs = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&programs);
         // Lives as long as the process.
@@ -59,11 +59,11 @@ impl Unwatched {
         };
         builder.add(map, take).map_err(io::Error::other)?;
         let ring = builder.build().map_err(io::Error::other)?;
-        Ok(UnwatchedPrograms { ring, programs })
+        Ok(UnwatchedReader { ring, programs })
     }
 }
 
-impl UnwatchedPrograms {
+impl UnwatchedReader {
     /// Readable when there are any.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.

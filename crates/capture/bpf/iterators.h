@@ -1,43 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Iterators: what exists already, in all namespaces. */
-#ifndef PICOSNITCH_ITERATE_H
-#define PICOSNITCH_ITERATE_H
+/* Iterators over existing processes and open sockets, in all namespaces. */
+#ifndef PICOSNITCH_ITERATORS_H
+#define PICOSNITCH_ITERATORS_H
 
 #include "connection.h"
 
 SEC("iter/task")
-int existing_processes(struct bpf_iter__task *ctx)
+int iter_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct process_event *event;
-	__u32 slot = 1;
+	__u32 user = SCRATCH_ITERATOR;
 
 	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
-	event = bpf_map_lookup_elem(&scratch, &slot);
+	event = bpf_map_lookup_elem(&scratch, &user);
 	if (!event)
 		return 0;
-	stay_alone();
-	event->kind = EVENT_EXISTING;
-	describe(event, task, BPF_CORE_READ(task, mm, exe_file));
+	disable_preemption();
+	event->kind = EVENT_EXISTING_PROCESS;
+	describe_process(event, task, BPF_CORE_READ(task, mm, exe_file));
 	bpf_seq_write(ctx->meta->seq, event, event_bytes(event));
-	alone_no_more();
+	enable_preemption();
 	return 0;
 }
 
 #define S_IFMT 0170000 /* include/uapi/linux/stat.h */
 #define S_IFSOCK 0140000
 
-/* Only for its bits that say what the program has chosen (SOCK_BINDPORT_LOCK, include/net/sock.h). */
+/* A flavour of struct sock for its bit field of locks (SOCK_BINDPORT_LOCK: the program chose the port, include/net/sock.h). */
 struct sock___locks {
 	unsigned char sk_userlocks : 4;
 } __attribute__((preserve_access_index));
 #define SOCK_BINDPORT_LOCK 8
 
 SEC("iter/task_file")
-int existing_sockets(struct bpf_iter__task_file *ctx)
+int iter_task_file(struct bpf_iter__task_file *ctx)
 {
-	struct socket_event event = { .socket.kind = EVENT_SOCKET };
+	struct socket_event event = { .socket.kind = EVENT_OPEN_SOCKET };
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct sock___locks *locks;
@@ -47,7 +47,7 @@ int existing_sockets(struct bpf_iter__task_file *ctx)
 	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = BPF_CORE_READ(file, private_data);
-	/* The socket file system's inodes are sockets; one in a directory (AF_UNIX) is not open as a file. */
+	/* An open file of this type is a struct socket: an AF_UNIX socket in a directory cannot be opened as a file. */
 	sk = BPF_CORE_READ(socket, sk);
 	locks = (struct sock___locks *)sk;
 	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);

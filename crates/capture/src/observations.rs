@@ -11,25 +11,25 @@ use super::{
 };
 use model::{NameObservation, ObservedPayload};
 
-const SENT: u16 = types::heard_kind::HEARD_SENT.0 as u16;
-const RECEIVED: u16 = types::heard_kind::HEARD_RECEIVED.0 as u16;
-const ASKED: u16 = types::heard_kind::HEARD_ASKED.0 as u16;
+const SENT: u16 = types::observation_kind::OBSERVATION_SENT.0 as u16;
+const RECEIVED: u16 = types::observation_kind::OBSERVATION_RECEIVED.0 as u16;
+const ASKED: u16 = types::observation_kind::OBSERVATION_RESOLVED.0 as u16;
 
 /// Events that are taken at once.
 const MAX_AT_ONCE: usize = 2048;
 
 /// Decodes an event; `None` for bytes that no kernel half of this version sends.
 fn decode(bytes: &[u8]) -> Option<NameObservation> {
-    let head: types::heard_event = abi::read(bytes)?;
+    let head: types::observation_event = abi::read(bytes)?;
     let data = || {
-        let data = bytes.get(size_of::<types::heard_event>()..)?;
+        let data = bytes.get(size_of::<types::observation_event>()..)?;
         Some(data.get(..usize::from(head.bytes))?.to_vec())
     };
     let payload = match head.kind {
-        SENT => ObservedPayload::Sent(data()?, head.left_out),
-        RECEIVED => ObservedPayload::Received(data()?, head.left_out),
+        SENT => ObservedPayload::Sent(data()?, head.omitted_bytes),
+        RECEIVED => ObservedPayload::Received(data()?, head.omitted_bytes),
         ASKED => {
-            let event: types::asked_event = abi::read(bytes)?;
+            let event: types::resolver_event = abi::read(bytes)?;
             let name = event.name.map(|byte| byte as u8);
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
             let addresses = event.addresses.into_iter().take(event.count as usize);
@@ -51,16 +51,16 @@ fn decode(bytes: &[u8]) -> Option<NameObservation> {
 }
 
 /// The ring buffer.
-pub(super) struct Listener {
+pub(super) struct ObservationRing {
     ring: RingBuffer<'static>,
-    heard: Rc<RefCell<Vec<NameObservation>>>,
+    taken: Rc<RefCell<Vec<NameObservation>>>,
 }
 
-impl Listener {
+impl ObservationRing {
     pub(super) fn new(map: MapHandle) -> Result<Self, CaptureError> {
         let what = "the ring buffer for names cannot be read";
-        let heard = Rc::new(RefCell::new(Vec::new()));
-        let into = Rc::clone(&heard);
+        let taken = Rc::new(RefCell::new(Vec::new()));
+        let into = Rc::clone(&taken);
         // Lives as long as the process.
         let map: &'static MapHandle = Box::leak(Box::new(map));
         let mut builder = RingBufferBuilder::new();
@@ -70,29 +70,29 @@ impl Listener {
                 0
             })
             .map_err(CaptureError::bpf(what))?;
-        Ok(Self { ring: builder.build().map_err(CaptureError::bpf(what))?, heard })
+        Ok(Self { ring: builder.build().map_err(CaptureError::bpf(what))?, taken })
     }
 }
 
 impl Capture {
     /// Readable when so much was heard that it should be taken before the next drain.
-    pub fn heard_fd(&self) -> BorrowedFd<'_> {
+    pub fn observations_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(self.listener.ring.epoll_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.observations.ring.epoll_fd()) }
     }
 
     /// What was heard since the last call.
     ///
     /// # Errors
     /// When the ring buffer cannot be read.
-    pub fn hear(&self) -> Result<Vec<NameObservation>, CaptureError> {
+    pub fn take_observations(&self) -> Result<Vec<NameObservation>, CaptureError> {
         // Not until it is empty: who fills it may be quicker. The rest keeps it readable.
-        let taken = self.listener.ring.consume_raw_n(MAX_AT_ONCE);
+        let taken = self.observations.ring.consume_raw_n(MAX_AT_ONCE);
         if taken < 0 {
             let error = libbpf_rs::Error::from_raw_os_error(-taken);
             return Err(CaptureError::bpf("the ring buffer for names cannot be read")(error));
         }
-        Ok(std::mem::take(&mut *self.listener.heard.borrow_mut()))
+        Ok(std::mem::take(&mut *self.observations.taken.borrow_mut()))
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_FUNCTIONS: usize = 6;
 
 /// A function of a C library that tells the addresses of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Function {
+pub enum ResolverFunction {
     /// getaddrinfo(3)
     GetAddrInfo,
     /// gethostbyname_r(3)
@@ -27,7 +27,7 @@ pub enum Function {
     GetHostByName2,
 }
 
-impl Function {
+impl ResolverFunction {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::GetAddrInfo, Self::GetHostByName, Self::GetHostByName2];
 
@@ -43,22 +43,22 @@ impl Function {
     /// The programs at its beginning and at its end.
     fn programs(self) -> [&'static str; 2] {
         match self {
-            Self::GetAddrInfo => ["asks_getaddrinfo", "asked_getaddrinfo"],
-            Self::GetHostByName => ["asks_gethostbyname", "asked_gethostbyname"],
-            Self::GetHostByName2 => ["asks_gethostbyname2", "asked_gethostbyname"],
+            Self::GetAddrInfo => ["getaddrinfo_entry", "getaddrinfo_return"],
+            Self::GetHostByName => ["gethostbyname_r_entry", "gethostbyname_return"],
+            Self::GetHostByName2 => ["gethostbyname2_r_entry", "gethostbyname_return"],
         }
     }
 }
 
 /// What is attached to each library, and whether it is one of the host's.
 #[derive(Default)]
-pub(super) struct Libraries {
+pub(super) struct ResolverProbes {
     links: HashMap<u64, (bool, Vec<Link>)>,
 }
 
 impl Capture {
     /// Whether this kernel lets questions to C libraries be heard.
-    pub fn can_hear_libraries(&self) -> bool {
+    pub fn can_probe_resolvers(&self) -> bool {
         !self.blind_spots().iter().any(|spot| spot.hook.starts_with("ask"))
     }
 
@@ -69,11 +69,11 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses: the file lies on a file system that cannot be listened to, or an offset is no instruction.
     /// What could be attached before stays.
-    pub fn hear_library(
+    pub fn attach_resolver_probes(
         &mut self,
         (number, is_ours): (u64, bool),
         library: BorrowedFd<'_>,
-        offsets: &[(Function, u64)],
+        offsets: &[(ResolverFunction, u64)],
     ) -> Result<(), CaptureError> {
         let path = format!("/proc/self/fd/{}", library.as_raw_fd());
         let mut links = Vec::new();
@@ -89,7 +89,7 @@ impl Capture {
                 }
             }
         }
-        let libraries = &mut self.libraries.links;
+        let libraries = &mut self.resolver_probes.links;
         libraries.insert(number, (is_ours, links));
         if libraries.len() > MAX_LIBRARIES {
             let oldest = libraries.iter().map(|(number, (is_ours, _))| (*is_ours, *number)).min();
