@@ -30,13 +30,13 @@ impl Monitor {
         if now >= showing.quiet_at && self.recorder.waiting.len() < MAX_WAITING_MESSAGES {
             showing.quiet_at = now + QUIET_PAUSE;
             let all = std::mem::take(&mut showing.all);
-            match self.capture.open() {
+            match self.capture.open_flows() {
                 Ok(open) => {
                     if all {
                         self.tell_flows(&open.flows, ToRecorder::Open)?;
                         self.recorder.tell(&ToRecorder::OpenEnds(ListKind::ActiveFlows), None)?;
                     }
-                    self.tell_flows(&open.quiet, ToRecorder::Open)?;
+                    self.tell_flows(&open.idle, ToRecorder::Open)?;
                     self.recorder.tell(&ToRecorder::OpenEnds(ListKind::IdleSockets), None)?;
                 }
                 Err(error) => {

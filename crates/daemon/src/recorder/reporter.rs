@@ -139,7 +139,7 @@ impl Telling {
         // What could not be read before its program talked.
         for id in executables.into_iter().flatten() {
             let state = digests.state(id);
-            if matches!(state, digests::State::Unreadable(_)) {
+            if matches!(state, digests::DigestState::Unreadable(_)) {
                 self.settled(channel, id, &state);
             }
         }
@@ -152,10 +152,10 @@ impl Telling {
         }
     }
 
-    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::State) {
+    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::DigestState) {
         if let Some(lookups) = &mut self.lookups {
             let digest = match state {
-                digests::State::Known(digest) => Some(*digest),
+                digests::DigestState::Known(digest) => Some(*digest),
                 _ => None,
             };
             lookups.set_digest(executable, digest, self.alerts.known());
