@@ -2,7 +2,7 @@
 //!
 //! The monitor first sends lists of what is open, then each flow that has changed; after each drain of the kernel a *round*
 //! is closed. Each change in the table ([`OpenConnections`]) carries the round in which it was made, and each subscriber
-//! the last round that it has in full ([`SubscriberPosition`]). So a subscriber needs no queue of its own: a slow one gets
+//! the last round that it has in full (`SubscriberPosition`). So a subscriber needs no queue of its own: a slow one gets
 //! lines less often, and always the newest counters of each connection.
 
 mod clock;
