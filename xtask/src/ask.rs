@@ -10,8 +10,9 @@ use anyhow::Context;
 use serde_json::json;
 use store::{Dimension, Filter, Query, Reader, Sort};
 use tui::view::{
-    ask::{self, Question},
-    range::{self, LENGTHS},
+    calendar,
+    period::LENGTHS,
+    query::{self, ScreenQuery},
 };
 
 /// Columns of the chart: those of a wide terminal.
@@ -58,25 +59,25 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             if options.only.is_some() && options.only != dimension {
                 continue;
             }
-            for (length, range) in LENGTHS.iter().enumerate() {
+            for range in &LENGTHS {
                 let mut times = Vec::new();
                 let mut rows = 0;
                 for turn in 0..options.turns {
                     // The newest, and others all over the log; odd ends, as "now" is one.
                     let back = (last - first - range.seconds).max(0) / options.turns as i64 * turn as i64 / 4;
-                    let question = Question {
+                    let question = ScreenQuery {
                         dimension: dimension.unwrap_or(Dimension::Executable),
-                        window: range::last(length, last - back),
+                        period: range.last(last - back),
                         now: last,
                         filters: filters.clone(),
                         sort: Sort::Total,
-                        columns: COLUMNS,
-                        zone: range::zone(),
+                        chart_columns: COLUMNS,
+                        zone: calendar::zone(),
                     };
                     let begin = Instant::now();
                     rows = match dimension {
-                        Some(_) => ask::rows(&reader, &question)?.rows.len(),
-                        None => ask::series(&reader, &question, COLUMNS)?.sums.len(),
+                        Some(_) => query::rows(&reader, &question)?.rows.len(),
+                        None => query::series(&reader, &question, COLUMNS)?.sums.len(),
                     };
                     times.push(begin.elapsed());
                 }

@@ -1,5 +1,5 @@
-//! The daemon's live socket, read by a thread of its own: it goes on reading whatever the terminal does, and comes back
-//! when the daemon does.
+//! The feed: a thread that reads the daemon's live socket. It does not depend on the terminal, and connects again when the
+//! daemon is back.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -13,54 +13,58 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::model::{Mark, Model, Notice, Source};
-use crate::term::{events::Event, text};
 use live::protocol::{ConnectionLine, ContextLine, Kind, SubscribeRequest, Text, TickLine, TrafficLine};
 use model::text::time;
 
-/// Bytes of one line at most.
+use super::{
+    alert::{Alert, AlertLine},
+    live_state::{FeedStatus, LiveState},
+};
+use crate::term::{events::Event, text};
+
+/// Bytes of one line.
 const MAX_LINE: u64 = 1 << 20;
-/// How long a daemon may take for its first line.
+/// How long the daemon may take for its first line.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause before it is tried again.
+/// Pause before the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The daemon cannot be heard.
+/// Why there are no lines of the daemon.
 #[derive(Debug, Error)]
 pub enum FeedError {
-    /// Nobody listens there.
+    /// No daemon listens at the socket.
     #[error(
         "picosnitch is not running: start it (`sudo systemctl start picosnitch`, or `sudo picosnitch start-no-daemon`)"
     )]
     NotRunning,
-    /// The socket belongs to root and a group.
+    /// The socket may be used by root and its group only.
     #[error("asking picosnitch needs root, or membership in the group picosnitch: run `sudo picosnitch top`")]
     NotAllowed,
-    /// What is there is no picosnitch.
+    /// The first line is not a `hello` line.
     #[error("the answer at {0} is not that of picosnitch")]
     NotUnderstood(PathBuf),
-    /// It closed the connection at once.
+    /// The daemon closed the connection before its first line.
     #[error("picosnitch closed the connection: it is ending, or has as many listeners as it serves")]
     TurnedAway,
-    /// The daemon has ended, or found this listener too slow.
+    /// The daemon has ended, or has dropped this client because it was too slow.
     #[error("picosnitch does not answer any more")]
     Ended,
-    /// The system refused.
+    /// The socket cannot be read or written.
     #[error("picosnitch does not answer at {0}")]
     Io(PathBuf, #[source] io::Error),
 }
 
-/// Something has changed in the model.
+/// The message to the screen that [`LiveState`] has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed;
 
-/// The lines of a daemon that was asked for traffic.
+/// A connection to the daemon, on which it sends lines about traffic.
 pub type Lines = BufReader<UnixStream>;
 
-/// Asks a daemon for traffic; its first line was heard, and what it said.
+/// Subscribes to the traffic of the daemon. Returns the connection and its first line.
 ///
 /// # Errors
-/// It does not run, may not be asked, or does not answer as it should.
+/// The daemon does not run, this user may not subscribe, or the answer is not that of picosnitch.
 pub fn connect(socket: &Path) -> Result<(Lines, String), FeedError> {
     let fail = |error: io::Error| match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => FeedError::TurnedAway,
@@ -88,13 +92,13 @@ pub fn connect(socket: &Path) -> Result<(Lines, String), FeedError> {
     Ok((lines, String::from_utf8_lossy(&line).into_owned()))
 }
 
-/// The next line, with its end; nothing when there will be none.
+/// Reads the next line with its line end; `line` is empty at the end of the connection.
 pub fn next(lines: &mut Lines, line: &mut Vec<u8>) -> io::Result<()> {
     line.clear();
     lines.by_ref().take(MAX_LINE).read_until(b'\n', line)?;
     match line.last() {
         None | Some(b'\n') => Ok(()),
-        // Half of a line: of a daemon that has ended.
+        // The daemon ended within a line.
         Some(_) if (line.len() as u64) < MAX_LINE => {
             line.clear();
             Ok(())
@@ -103,34 +107,35 @@ pub fn next(lines: &mut Lines, line: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// The model, which the reading thread changes.
-pub type Shared = Arc<Mutex<Model>>;
+/// The live state, which the feed thread changes and the screen reads.
+pub(super) type SharedLiveState = Arc<Mutex<LiveState>>;
 
-/// Locks it, also after a panic elsewhere.
-pub fn lock(model: &Shared) -> MutexGuard<'_, Model> {
-    model.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the live state, also after a panic of another thread.
+pub(super) fn lock(live: &SharedLiveState) -> MutexGuard<'_, LiveState> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads from now on, and tells of each moment in which there is something new to see.
+/// Starts the thread with a connection and its first line, as [`connect`] returns them. It sends a message whenever there is
+/// something new to draw.
 ///
 /// # Errors
-/// The system has no thread.
-pub fn start(
+/// The system refuses a thread.
+pub(super) fn start(
     socket: &Path,
-    answer: (Lines, String),
-    model: Shared,
+    connection: (Lines, String),
+    live: SharedLiveState,
     changes: SyncSender<Event<Changed>>,
 ) -> io::Result<()> {
     let socket = socket.to_owned();
     thread::Builder::new().name("feed".to_owned()).spawn(move || {
-        let tell = || drop(changes.try_send(Event::Message(Changed)));
-        let mut answer = Ok(answer);
+        let notify = || drop(changes.try_send(Event::Message(Changed)));
+        let mut connection = Ok(connection);
         loop {
-            let error = match answer {
+            let error = match connection {
                 Ok((mut lines, hello)) => {
-                    lock(&model).connected(describe(&hello));
-                    tell();
-                    match hear(&mut lines, &model, tell) {
+                    lock(&live).connected(describe(&hello));
+                    notify();
+                    match read_lines(&mut lines, &live, notify) {
                         Ok(()) => FeedError::Ended,
                         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => FeedError::Ended,
                         Err(error) => FeedError::Io(socket.clone(), error),
@@ -138,113 +143,82 @@ pub fn start(
                 }
                 Err(error) => error,
             };
-            let text = text::safe(model::error_chain(&error).as_bytes(), lock(&model).ascii);
-            lock(&model).source = Source::Lost(text);
-            tell();
+            let text = text::safe(model::error_chain(&error).as_bytes(), lock(&live).ascii);
+            lock(&live).status = FeedStatus::Lost(text);
+            notify();
             thread::sleep(RETRY);
-            answer = connect(&socket);
+            connection = connect(&socket);
         }
     })?;
     Ok(())
 }
 
-/// Which daemon answers, in a few words.
+/// Describes the daemon by its `hello` line.
 fn describe(hello: &str) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Hello {
+    struct HelloLine {
         version: Text,
         monitor: u32,
         since: i64,
     }
-    let Hello { version, monitor, since } = serde_json::from_str(hello).unwrap_or_default();
+    let HelloLine { version, monitor, since } = serde_json::from_str(hello).unwrap_or_default();
     let version = text::safe(&version.0, true);
     format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(since))
 }
 
-/// Reads until there is no more.
-fn hear(lines: &mut Lines, model: &Shared, tell: impl Fn()) -> io::Result<()> {
+/// Reads lines until the daemon closes the connection.
+fn read_lines(lines: &mut Lines, live: &SharedLiveState, notify: impl Fn()) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         next(lines, &mut line)?;
         if line.is_empty() {
             return Ok(());
         }
-        if take(&line, &mut lock(model), Instant::now()) {
-            tell();
+        if apply_line(&line, &mut lock(live), Instant::now()) {
+            notify();
         }
     }
 }
 
-/// Events that are for people.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    time: i64,
-    tag: String,
-    rank: String,
-    path: Text,
-    name: Text,
-    text: Text,
-    virustotal: Text,
-}
-
-/// Takes a line; whether there is something new to see.
-pub fn take(line: &[u8], model: &mut Model, now: Instant) -> bool {
+/// Applies a line to the live state. Returns whether there is something new to draw.
+pub(super) fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
     let Ok(kind) = serde_json::from_slice::<Kind>(line) else {
-        model.unreadable += 1;
+        live.unreadable += 1;
         return false;
     };
-    let understood = match &*kind.event {
-        "context" => serde_json::from_slice::<ContextLine>(line).map(|line| model.context(line)),
+    let result = match &*kind.event {
+        "context" => serde_json::from_slice::<ContextLine>(line).map(|line| live.context(&line)),
         "connection" | "listening" => {
-            serde_json::from_slice::<ConnectionLine>(line).map(|line| model.connection(&line))
+            serde_json::from_slice::<ConnectionLine>(line).map(|line| live.connection(&line))
         }
-        "traffic" => serde_json::from_slice::<TrafficLine>(line).map(|line| model.traffic(&line, now)),
-        "tick" => serde_json::from_slice::<TickLine>(line).map(|line| model.tick(&line, now)),
+        "traffic" => serde_json::from_slice::<TrafficLine>(line).map(|line| live.traffic(&line, now)),
+        "tick" => serde_json::from_slice::<TickLine>(line).map(|line| live.tick(&line, now)),
         "alert" | "error" | "loss" => {
-            serde_json::from_slice::<Told>(line).map(|told| notice(&kind.event, told, model))
+            serde_json::from_slice::<AlertLine>(line).map(|line| apply_alert(&kind.event, line, live))
         }
-        // What a later version adds.
+        // An event of a later version.
         _ => return false,
     };
-    match understood {
+    match result {
         Ok(()) => matches!(&*kind.event, "tick" | "alert" | "error" | "loss"),
         Err(_) => {
-            model.unreadable += 1;
+            live.unreadable += 1;
             false
         }
     }
 }
 
-fn notice(event: &str, told: Told, model: &mut Model) {
-    let safe = |text: &Text, model: &Model| text::safe(&text.0, model.ascii);
-    if event == "loss" {
-        // What was lost comes as an error, too, if it matters.
-        return model.lose();
+fn apply_alert(event: &str, line: AlertLine, live: &mut LiveState) {
+    match event {
+        // A loss that matters is reported as an error, too.
+        "loss" => live.add_loss(),
+        "error" => live.add_alert(Alert::from_error(&line, live.ascii)),
+        _ => {
+            if let Some(alert) = Alert::from_alert(&line, live.ascii) {
+                live.highlight(line.path.0, alert.highlight);
+                live.add_alert(alert);
+            }
+        }
     }
-    if event == "error" {
-        let text = safe(&told.text, model);
-        return model.notice(Notice { time: told.time, mark: Mark::Wrong, text });
-    }
-    let (mark, what) = match &*told.tag {
-        "new name" => (Mark::New, "new name"),
-        "new exe" => (Mark::New, "new program"),
-        "new name, exe" => (Mark::New, "new program"),
-        "new hash" => (Mark::Wrong, "changed on disk"),
-        "suspicious" => (Mark::Wrong, "suspicious"),
-        _ => return,
-    };
-    let rank = match &*told.rank {
-        "program" => String::new(),
-        rank => format!(" ({})", text::safe(rank.as_bytes(), true)),
-    };
-    let path = safe(&told.path, model);
-    let detail = match (told.virustotal.0.is_empty(), told.tag.as_str()) {
-        (false, _) => format!(", {}", safe(&told.virustotal, model)),
-        (true, "new name") => format!(" as {}", safe(&told.name, model)),
-        _ => String::new(),
-    };
-    model.mark(told.path.0, mark);
-    model.notice(Notice { time: told.time, mark, text: format!("{what}{rank}: {path}{detail}") });
 }
