@@ -18,7 +18,7 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// The whole screen.
+    /// A canvas for the whole screen.
     pub fn new(buffer: &'a mut Buffer, theme: Theme) -> Self {
         let area = buffer.area;
         Self { buffer, area, theme }

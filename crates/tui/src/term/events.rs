@@ -37,11 +37,9 @@ const CHECK_MILLISECONDS: u16 = 500;
 /// An event. `M` is the type of the messages of worker threads.
 #[derive(Debug)]
 pub enum Event<M> {
-    /// A key was pressed.
     Key(KeyEvent),
-    /// A mouse button was pressed or the wheel was turned.
     Mouse(MouseEvent),
-    /// The terminal has another size.
+    /// The terminal has another size now.
     Resize,
     /// SIGTSTP arrived: the screen has to call [`terminal::Screen::suspend`].
     Suspend,
@@ -51,7 +49,7 @@ pub enum Event<M> {
     Message(M),
 }
 
-/// The queue of events.
+/// The queue of events, with the thread that reads the terminal.
 pub struct Events<M> {
     sender: SyncSender<Event<M>>,
     receiver: Receiver<Event<M>>,
@@ -111,7 +109,7 @@ pub fn end_by_signal(signal: i32) -> ! {
 struct InputThread<M> {
     sender: SyncSender<Event<M>>,
     woken: UnixStream,
-    /// Readable after SIGWINCH.
+    /// Readable after a SIGWINCH signal.
     resized: SignalFd,
     /// Whether each signal has arrived.
     flags: Vec<(i32, Arc<AtomicBool>)>,

@@ -1,6 +1,6 @@
 //! The text that the user types to narrow a list.
 
-/// Characters of the text.
+/// Characters of the text that are kept.
 const MAX_CHARACTERS: usize = 200;
 
 /// The text that rows must contain; empty: all rows are shown.

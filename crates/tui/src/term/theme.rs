@@ -11,7 +11,6 @@ pub enum Depth {
     None,
     /// The 16 colours of every terminal, as its user has set them.
     Sixteen,
-    /// 24-bit colours.
     True,
 }
 
@@ -108,7 +107,7 @@ impl Theme {
         }
     }
 
-    /// Headings, titles and names.
+    /// Primary text: headings, titles, names.
     pub fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }

@@ -16,10 +16,10 @@ pub enum Highlight {
 /// A line of the alerts pane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// Unix seconds.
+    /// Time of the event in unix seconds.
     pub time: i64,
     pub highlight: Highlight,
-    /// Safe text.
+    /// One line of safe text.
     pub text: String,
 }
 

@@ -15,7 +15,7 @@ const AF_PACKET: u16 = 17;
 /// A connection or a listening socket.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Index of its lineage.
+    /// Index of its lineage in the live state.
     pub lineage: usize,
     pub process: u32,
     pub is_listening: bool,

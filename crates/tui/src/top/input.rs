@@ -12,7 +12,7 @@ use crate::term::keys;
 /// Rows that the wheel moves.
 const WHEEL_ROWS: isize = 3;
 
-/// Applies a key.
+/// Applies a key to the state.
 pub fn on_key(state: &mut TopState, key: KeyEvent) -> Effect {
     if state.help {
         state.help = false;

@@ -14,9 +14,9 @@ pub struct Lineage {
     pub chain: Chain,
     /// What a search looks at, in small letters: paths, names, arguments, unit, container, application.
     pub words: String,
-    /// Connections that are open.
+    /// Connections that are open now.
     pub open: u64,
-    /// Listening sockets that are open.
+    /// Listening sockets that are open now.
     pub listening: u64,
     /// Connections and listening sockets that have ended and are still shown.
     pub ended: u64,

@@ -28,7 +28,7 @@ const MAX_HIGHLIGHTS: usize = 1000;
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
 const MAX_NEW_AGE: f64 = 5.0;
 
-/// Whether the daemon answers.
+/// Whether there is a connection to the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FeedStatus {
     #[default]
@@ -41,9 +41,9 @@ pub enum FeedStatus {
 /// All traffic of one slot.
 #[derive(Clone, Copy, Debug)]
 pub struct MinuteSlot {
-    /// Bytes per second.
+    /// Bytes per second during the slot.
     pub rate: ByteCounts,
-    /// Whether something was lost.
+    /// Whether the daemon lost something during the slot.
     pub lost: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct LiveState {
     pub connections: HashMap<u64, Connection>,
     /// Ids of the connections that have ended, in that order.
     ended: VecDeque<(Instant, u64)>,
-    /// The latest first.
+    /// Alerts and errors, the latest first.
     pub alerts: VecDeque<Alert>,
     /// Programs with an alert, by their paths.
     pub highlights: HashMap<Vec<u8>, Highlight>,
@@ -104,7 +104,7 @@ impl LiveState {
         self.slot_start = None;
     }
 
-    /// Takes a `context` line.
+    /// Takes a `context` line, which may replace an earlier one with the same id.
     pub fn context(&mut self, line: &ContextLine) {
         if self.contexts.len() >= MAX_CONTEXTS {
             let used: HashSet<usize> =
@@ -161,7 +161,7 @@ impl LiveState {
         self.set_total(line.id, total);
     }
 
-    /// Takes a `traffic` line.
+    /// Takes a `traffic` line: new totals, and connections that have ended.
     pub fn traffic(&mut self, line: &TrafficLine, now: Instant) {
         for (id, sent, received) in &line.connections {
             self.set_total(*id, ByteCounts { sent: *sent, received: *received });

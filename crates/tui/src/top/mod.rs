@@ -54,7 +54,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why nothing can be shown.
 #[derive(Debug, Error)]
 pub enum TopError {
-    /// There is no terminal.
+    /// Standard input or output is not a terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
     /// The daemon does not answer.
@@ -68,7 +68,7 @@ pub enum TopError {
 /// How many frames were drawn, and how long they took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameStats {
-    /// Frames that were drawn.
+    /// How many frames were drawn.
     pub frames: u64,
     /// The longest time of one frame, until the terminal had taken it.
     pub longest: Duration,

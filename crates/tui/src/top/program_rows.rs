@@ -14,7 +14,7 @@ use super::{
 };
 use crate::term::text;
 
-/// Depth of the tree.
+/// Programs on a path of the tree.
 const MAX_DEPTH: usize = 8;
 
 /// The key of a row: the path of its program, in the tree after those of its ancestors.
@@ -27,9 +27,9 @@ pub struct ProgramRow {
     pub key: RowKey,
     /// The path as safe text.
     pub label: String,
-    /// Connections that are open.
+    /// Connections that are open now.
     pub open: u64,
-    /// Listening sockets that are open.
+    /// Listening sockets that are open now.
     pub listening: u64,
     pub second: ByteCounts,
     pub ten_seconds: ByteCounts,

@@ -2,14 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Slots of a second: the daemon reads its counters every half second.
+/// Slots of a second, of ten seconds and of a minute: the daemon reads its counters every half second.
 const SECOND_SLOTS: usize = 2;
-/// Slots of ten seconds.
 const TEN_SECOND_SLOTS: usize = 20;
-/// Slots of a minute.
 pub const MINUTE_SLOTS: usize = 120;
 
-/// Bytes sent and received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByteCounts {
     pub sent: u64,

@@ -1,6 +1,5 @@
 //! The column by which both lists of `top` are sorted.
 
-/// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortColumn {
     /// The rate of the last second.

@@ -24,11 +24,11 @@ pub enum Pane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     None,
-    /// Build the rows again.
+    /// Build the rows of both lists again.
     Refresh,
     /// Hold the screen still, or release it.
     Pause,
-    /// Remove the alerts.
+    /// Remove the alerts from the screen.
     Dismiss,
     /// Copy the selected row to the clipboard.
     Copy,
@@ -106,7 +106,6 @@ impl TopState {
         self.connections.selection.follow(&self.connections.rows.ids);
     }
 
-    /// The selected program.
     pub fn program(&self) -> Option<&ProgramRow> {
         self.programs.rows.get(self.programs.selection.index())
     }

@@ -16,11 +16,11 @@ pub(super) enum Step {
     Days,
     /// Three days, counted from 1970-01-01 on.
     ThreeDays,
-    /// Weeks from Monday on.
+    /// Weeks, which begin on Monday.
     Weeks,
     Months,
     Years,
-    /// No division.
+    /// One part without beginning and end.
     All,
 }
 

@@ -10,7 +10,7 @@ use super::query::ScreenQuery;
 
 /// Rows of each short list.
 const MAX_LIST_ROWS: u64 = 5;
-/// Hashes of one program.
+/// Hashes of one program that are shown.
 const MAX_HASHES: usize = 8;
 /// Steps, in seconds, of the search for the first and the last window of a program: those of the log's rollups.
 const SEARCH_STEPS: [i64; 3] = [28 * 86_400, 86_400, 900];
@@ -33,7 +33,7 @@ pub struct ProgramHash {
     pub verdict: String,
 }
 
-/// A short list.
+/// A list of the largest values of one dimension among the records of the row.
 #[derive(Clone, Debug)]
 pub struct DetailList {
     pub title: &'static str,

@@ -7,7 +7,7 @@ use super::{period::Period, tab::Tab};
 /// Filters on the stack: more are useless, and each makes the query longer.
 pub const MAX_FILTERS: usize = 32;
 
-/// What a filter demands.
+/// What a filter demands of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppliedFilter {
     /// This value of the dimension, or with `exclude` any other.
@@ -27,7 +27,7 @@ pub struct FilterLayer {
     pub at: Option<i64>,
 }
 
-/// The stack.
+/// The filters that are set.
 #[derive(Clone, Debug, Default)]
 pub struct FilterStack(Vec<FilterLayer>);
 

@@ -13,7 +13,7 @@ use crate::term::keys;
 /// Rows that the wheel moves.
 const WHEEL_ROWS: usize = 3;
 
-/// Applies a key.
+/// Applies a key to the state.
 pub fn on_key(state: &mut ViewState, key: KeyEvent) -> Effect {
     if state.help {
         state.help = false;

@@ -22,7 +22,7 @@ pub enum Request {
 /// A response of the query thread.
 #[derive(Debug)]
 pub enum Response {
-    /// The log is open.
+    /// The log could be opened at the start.
     Opened,
     /// The log cannot be opened or read. The thread opens it again at the next request. The number is 0 if the log could
     /// not be opened at the start.

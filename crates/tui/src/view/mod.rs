@@ -61,7 +61,7 @@ const DETAIL_DELAY: Duration = Duration::from_millis(80);
 /// Why the log cannot be shown.
 #[derive(Debug, Error)]
 pub enum ViewError {
-    /// There is no terminal.
+    /// Standard input or output is not a terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
     /// The log cannot be opened.

@@ -71,7 +71,6 @@ pub struct Period {
 }
 
 impl Period {
-    /// All of the log.
     const ALL: Self = Self { start: None, end: None };
 
     /// The same for the log, whose ranges include their last second.

@@ -49,7 +49,7 @@ impl ScreenQuery {
 /// The rows of a screen, and sums beside them.
 #[derive(Clone, Debug, Default)]
 pub struct ScreenRows {
-    /// At most 10,000 rows.
+    /// The first rows, at most 10,000.
     pub rows: Vec<Row>,
     /// Whether there are more rows than `rows` holds.
     pub more: bool,

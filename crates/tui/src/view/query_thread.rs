@@ -28,7 +28,7 @@ enum Running {
 /// Requests that wait, and what is running. Both threads share it.
 #[derive(Default)]
 struct Pending {
-    /// Answered before `detail`.
+    /// The next screen request; it is answered before `detail`.
     screen: Option<(u64, ScreenQuery)>,
     detail: Option<(u64, ScreenQuery, DetailSubject)>,
     running: Option<Running>,

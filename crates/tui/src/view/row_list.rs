@@ -34,7 +34,6 @@ impl RowList {
         range.filter_map(|index| self.get(index))
     }
 
-    /// The selected row.
     pub fn selected(&self) -> Option<&Row> {
         self.get(self.position.selected)
     }

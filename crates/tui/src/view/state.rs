@@ -57,7 +57,7 @@ impl QueryStatus {
     }
 }
 
-/// The detail pane.
+/// The pane with the detail of the selected row.
 #[derive(Debug)]
 pub struct DetailState {
     pub shown: bool,

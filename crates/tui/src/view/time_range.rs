@@ -8,7 +8,7 @@ use super::{
 };
 use crate::term::cycle::cycle;
 
-/// The chosen time.
+/// The time that the user has chosen.
 #[derive(Clone, Debug)]
 pub struct TimeRange {
     pub length: PeriodLength,

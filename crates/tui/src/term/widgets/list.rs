@@ -23,7 +23,7 @@ use crate::term::{canvas::Canvas, text::shorten};
 pub struct ListLayout<const N: usize> {
     /// Its width is that of the whole column; heading and labels begin one column further right.
     pub label: Column,
-    /// From left to right.
+    /// The other columns, from left to right.
     pub columns: [Column; N],
 }
 
@@ -33,7 +33,7 @@ pub enum Cell {
     Empty,
     /// A number with its unit.
     Number(String),
-    /// Safe text, drawn dimmed.
+    /// Safe text, which is drawn dimmed.
     Text(String),
     Bar(Bar, Style),
 }
@@ -56,7 +56,6 @@ pub trait ListSource<const N: usize> {
     /// Line of the message of an empty list, if more than two lines are left for it.
     const MESSAGE_LINE: u16 = 1;
 
-    /// Number of rows.
     fn len(&self) -> usize;
 
     /// Chooses the columns for a list of this width with these rows on the screen.

@@ -19,7 +19,6 @@ use crate::{
 /// Width from which there is a chart.
 const MIN_WIDTH: u16 = 4;
 
-/// Draws the chart.
 pub fn draw_chart(mut canvas: Canvas<'_>, live: &LiveState) {
     let area = canvas.area;
     if area.width < MIN_WIDTH {

@@ -10,7 +10,6 @@ use crate::{
     top::{live_state::LiveState, rates::ByteCounts, sort_column::SortColumn, state::TopState},
 };
 
-/// Draws the line.
 pub fn draw(mut canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
     let theme = canvas.theme;
     let mut sum = ByteCounts::default();

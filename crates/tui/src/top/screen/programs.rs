@@ -1,4 +1,4 @@
-//! The programs list.
+//! The list of programs, or their tree.
 
 use std::ops::Range;
 

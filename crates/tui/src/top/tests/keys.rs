@@ -1,4 +1,4 @@
-//! Keys and mouse.
+//! What keys and mouse change in the state.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 

@@ -26,7 +26,7 @@ use crate::term::{
     theme::{Depth, Theme},
 };
 
-/// 2026-03-01 14:20:05 in Berlin.
+/// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: f64 = 1_772_371_205.0;
 const PLAIN: Theme = Theme { depth: Depth::None, light: false, ascii: false };
 const SMALL: (u16, u16) = (80, 24);
@@ -156,7 +156,7 @@ impl TestScreen {
         self.state.refresh(&self.live);
     }
 
-    /// Types the characters.
+    /// Types the characters, one after the other.
     fn press(&mut self, keys: &str) -> Effect {
         let mut last = Effect::None;
         for key in keys.chars() {

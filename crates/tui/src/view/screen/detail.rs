@@ -26,7 +26,7 @@ const MIN_COLUMN_WIDTH: u16 = 38;
 struct Line {
     left: String,
     right: String,
-    /// The style of `left`.
+    /// The style of `left`; `right` is plain.
     style: Style,
 }
 
@@ -40,10 +40,10 @@ impl Line {
     }
 }
 
-/// Lines that belong together.
+/// Lines that are kept together where possible.
 type Block = Vec<Line>;
 
-/// Draws the pane.
+/// Draws the pane: the row itself, and its detail as soon as that is loaded.
 pub fn draw(mut canvas: Canvas<'_>, state: &ViewState) {
     let area = canvas.area;
     if area.width < 4 || area.height < 2 {

@@ -38,7 +38,7 @@ use crate::term::{
     theme::{Depth, Theme},
 };
 
-/// 2026-03-01 14:20:05 in Berlin.
+/// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: i64 = 1_772_371_205;
 const HOUR: i64 = 3600;
 /// Longer than any query takes.
