@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use capture::Function;
+use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
-use live::connections::Listed;
+use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
-use names::Files;
+use names::GeoFiles;
 use notify::Notice;
 
 /// What the recorder needs to know before all else.
@@ -30,7 +30,7 @@ pub struct Settings {
     /// What of the traffic is logged.
     pub rules: LogRules,
     /// Files that know countries and networks.
-    pub geography: Files,
+    pub geography: GeoFiles,
     /// Ask name servers what the owners of addresses call them.
     pub reverse_dns: bool,
 }
@@ -92,7 +92,7 @@ pub enum ToRecorder {
     /// A part of a list of all that is open, asked for with [`ToMonitor::Traffic`].
     Open(Vec<Flow>),
     /// The list is complete.
-    OpenEnds(Listed),
+    OpenEnds(ListKind),
     /// All flows of a drain were told; only while somebody wants to hear of traffic.
     Drained,
     /// What was lost.
@@ -115,7 +115,7 @@ pub enum ToMonitor {
     /// The connection to systemd-resolved has ended.
     ResolvedEnded,
     /// The C library of this number has these functions, so many bytes from the beginning of its file.
-    Functions(u64, Vec<(Function, u64)>),
+    Functions(u64, Vec<(ResolverFunction, u64)>),
     /// Somebody wants to hear of traffic, or nobody does any more: lists of what is open are needed, or not.
     Traffic(bool),
 }

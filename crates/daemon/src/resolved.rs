@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use names::{Answer, Answers, RESOLVED_SOCKET, RESOLVED_SUBSCRIBE};
+use names::{RESOLVED_SOCKET, RESOLVED_SUBSCRIBE, ResolvedAnswer, ResolvedStream};
 
 /// Pause before it is looked for again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ impl Connecting {
 /// The recorder's side.
 pub struct Resolved {
     stream: UnixStream,
-    answers: Answers,
+    answers: ResolvedStream,
     /// The network namespace that it answers for: the one of this process, in which it runs, too.
     pub network_namespace: u32,
 }
@@ -54,7 +54,7 @@ impl Resolved {
     pub fn new(connection: OwnedFd) -> Self {
         let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
         let network_namespace = u32::try_from(namespace).unwrap_or(0);
-        Self { stream: connection.into(), answers: Answers::default(), network_namespace }
+        Self { stream: connection.into(), answers: ResolvedStream::default(), network_namespace }
     }
 
     /// Readable when there are answers.
@@ -63,7 +63,7 @@ impl Resolved {
     }
 
     /// Answers that have come, without waiting; `None` when the connection has ended.
-    pub fn take(&mut self) -> Option<Vec<Answer>> {
+    pub fn take(&mut self) -> Option<Vec<ResolvedAnswer>> {
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
             Ok(0) => None,

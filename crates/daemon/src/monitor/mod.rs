@@ -25,9 +25,9 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, Drained, Event, FlowDelta, Function};
+use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
-use identity::{Ancestry, Cgroups, Executables, Processes};
+use identity::{Ancestry, CgroupPaths, Executables, Processes};
 use ipc::Received;
 use model::{Counters, Flow, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
 
@@ -59,7 +59,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
     let _pid_file = lock_pid_file(layout)?;
     let ended = record(layout, config, started);
     // Nobody answers there any more.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::NAME));
+    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller says it on standard error.
         Problems::new(layout.error_log.clone()).log(&model::error_chain(error));
@@ -104,7 +104,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
     let existing = capture.processes()?;
     processes.add_existing(&existing);
     let mut listening =
-        Listening::start(capture.can_hear_libraries()).map_err(io_error("a thread cannot be started"))?;
+        Listening::start(capture.can_probe_resolvers()).map_err(io_error("a thread cannot be started"))?;
     let begin = Instant::now();
     for event in &existing {
         if let Event::Existing(event) = event {
@@ -112,7 +112,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         }
     }
     capture.learn_earlier_sockets()?;
-    let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
+    let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
     recorder.wait_until_ready()?;
     started(&capture);
     let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
@@ -159,7 +159,7 @@ struct Monitor {
     listening: Listening,
     /// Whether each executed program is a record.
     every_exe: bool,
-    cgroups: Cgroups,
+    cgroups: CgroupPaths,
     contexts: ContextIds,
     recorder: Recorder,
     /// `None` when no desktop user is to be notified.
@@ -196,7 +196,7 @@ impl Monitor {
                     self.executables.as_ref().map_or(signals.as_fd(), AsFd::as_fd),
                     PollFlags::POLLIN,
                 ),
-                PollFd::new(self.capture.heard_fd(), PollFlags::POLLIN),
+                PollFd::new(self.capture.observations_fd(), PollFlags::POLLIN),
             ];
             if self.recorder.waiting.len() >= MAX_WAITING_MESSAGES {
                 // They stay where they are until there is room.
@@ -241,7 +241,7 @@ impl Monitor {
                         self.recorder.tell(&ToRecorder::Problem(text), None)?;
                     }
                 }
-                let hurry = self.drain(if sample { DrainMode::Sockets } else { DrainMode::Usual })?;
+                let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
                 give_back_memory(&mut self.gave_back);
                 earliest = Instant::now() + SHORTEST_PAUSE;
                 next = if hurry { earliest } else { now + TICK };
@@ -296,7 +296,7 @@ impl Monitor {
             return ended;
         }
         // Whatever went wrong, what the recorder has is written.
-        self.drain(DrainMode::Last)?;
+        self.drain(DrainMode::Final)?;
         self.await_executables()?;
         self.recorder.end()?;
         ended
@@ -304,7 +304,7 @@ impl Monitor {
 
     /// Returns whether the next one should come soon.
     fn drain(&mut self, thoroughness: DrainMode) -> Result<bool, MonitorError> {
-        if thoroughness != DrainMode::Usual {
+        if thoroughness != DrainMode::Regular {
             self.sampled = Instant::now();
         }
         let drained = match self.capture.drain(thoroughness) {
@@ -334,7 +334,8 @@ impl Monitor {
                 event => self.processes.apply(event, now),
             }
             if let Event::Executed(event) = event {
-                let id = self.executables.as_mut().and_then(|executables| executables.executed(event, now));
+                let id =
+                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }
@@ -360,7 +361,7 @@ impl Monitor {
         for (number, library) in self.listening.found(now) {
             self.recorder.tell(&ToRecorder::Library(number), Some(library))?;
         }
-        Ok(drained.hurry)
+        Ok(drained.drain_soon)
     }
 
     /// With `monitor.every_exe`, what ran at the start is a record too.
@@ -379,7 +380,7 @@ impl Monitor {
     }
 
     /// Reads the whole process table again when traffic of an unknown process shows that events were lost.
-    fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
+    fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
         let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
         let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
@@ -391,7 +392,7 @@ impl Monitor {
     }
 
     fn tell_heard(&mut self) -> Result<(), MonitorError> {
-        let mut heard = self.capture.hear()?;
+        let mut heard = self.capture.take_observations()?;
         while !heard.is_empty() {
             let rest = heard.split_off(Listening::fitting(&heard));
             self.recorder.tell(&ToRecorder::NameObservation(std::mem::replace(&mut heard, rest)), None)?;
@@ -399,9 +400,14 @@ impl Monitor {
         Ok(())
     }
 
-    fn hear_library(&mut self, number: u64, functions: &[(Function, u64)]) -> Result<(), MonitorError> {
+    fn hear_library(
+        &mut self,
+        number: u64,
+        functions: &[(ResolverFunction, u64)],
+    ) -> Result<(), MonitorError> {
         let Some((is_ours, library)) = self.listening.take(number) else { return Ok(()) };
-        if let Err(error) = self.capture.hear_library((number, is_ours), library.as_fd(), functions) {
+        if let Err(error) = self.capture.attach_resolver_probes((number, is_ours), library.as_fd(), functions)
+        {
             let text = format!(
                 "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
                 model::error_chain(&error)

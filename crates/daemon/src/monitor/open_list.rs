@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{MAX_WAITING_MESSAGES, Monitor};
 use crate::{error::MonitorError, messages::ToRecorder};
-use live::connections::Listed;
+use live::connections::ListKind;
 
 /// Time between two lists of sockets that moved nothing: each reads the open files of all processes.
 const QUIET_PAUSE: Duration = Duration::from_secs(3);
@@ -30,14 +30,14 @@ impl Monitor {
         if now >= showing.quiet_at && self.recorder.waiting.len() < MAX_WAITING_MESSAGES {
             showing.quiet_at = now + QUIET_PAUSE;
             let all = std::mem::take(&mut showing.all);
-            match self.capture.open() {
+            match self.capture.open_flows() {
                 Ok(open) => {
                     if all {
                         self.tell_flows(&open.flows, ToRecorder::Open)?;
-                        self.recorder.tell(&ToRecorder::OpenEnds(Listed::Busy), None)?;
+                        self.recorder.tell(&ToRecorder::OpenEnds(ListKind::ActiveFlows), None)?;
                     }
-                    self.tell_flows(&open.quiet, ToRecorder::Open)?;
-                    self.recorder.tell(&ToRecorder::OpenEnds(Listed::Quiet), None)?;
+                    self.tell_flows(&open.idle, ToRecorder::Open)?;
+                    self.recorder.tell(&ToRecorder::OpenEnds(ListKind::IdleSockets), None)?;
                 }
                 Err(error) => {
                     self.recorder.tell(&ToRecorder::Problem(model::error_chain(&error)), None)?;

@@ -21,7 +21,7 @@ use crate::{
 };
 use config::{Config, layout::Layout, log_rules::LogRules};
 use ipc::{Channel, Received};
-use names::Files;
+use names::GeoFiles;
 
 /// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -47,7 +47,7 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
-        let listener = live::server::listen_at(&layout.run_dir.join(live::NAME))
+        let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         // Executed anew, not forked: nothing of this process's memory or descriptors goes along.
@@ -87,7 +87,7 @@ impl Recorder {
                 retention_days: config.log.retention_days,
                 retention_megabytes: config.log.retention_megabytes,
                 rules: LogRules::of(config),
-                geography: Files {
+                geography: GeoFiles {
                     country: config.names.country_file.clone(),
                     network: config.names.network_file.clone(),
                 },

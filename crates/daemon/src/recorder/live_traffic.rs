@@ -7,8 +7,8 @@ use super::domains::Naming;
 use crate::messages::ToMonitor;
 use config::log_rules::LogRules;
 use ipc::Channel;
-use live::connections::{End, Listed, OpenConnections};
-use live::server::Live;
+use live::connections::{ListKind, OpenConnections, SocketPeer};
+use live::server::LiveServer;
 use model::{Bytes, DomainSource, Flow, Loss, LossKind};
 
 /// What is open, while somebody wants to hear of it.
@@ -32,14 +32,14 @@ impl Traffic {
         let Some(open) = &mut self.open else { return };
         for mut flow in flows {
             let waits = names.recall(&mut flow);
-            open.list(&flow, waits, contexts);
+            open.add_listed(&flow, waits, contexts);
         }
     }
 
     /// A window ends: these domains are known now, and of these ends the domain will be known soon.
-    pub fn name(&mut self, known: &HashMap<End, (Bytes, DomainSource)>, soon: &HashSet<End>) {
+    pub fn name(&mut self, known: &HashMap<SocketPeer, (Bytes, DomainSource)>, soon: &HashSet<SocketPeer>) {
         if let Some(open) = &mut self.open {
-            open.name(known, soon);
+            open.set_domains(known, soon);
         }
     }
 
@@ -49,9 +49,9 @@ impl Traffic {
     }
 
     /// The list is complete.
-    pub fn list_ends(&mut self, listed: Listed) {
+    pub fn list_ends(&mut self, listed: ListKind) {
         if let Some(open) = &mut self.open {
-            open.list_ends(listed);
+            open.finish_list(listed);
         }
     }
 
@@ -65,7 +65,7 @@ impl Traffic {
     /// ContextIds before this one will not talk again.
     pub fn forget_before(&mut self, context: u32) {
         if let Some(open) = &mut self.open {
-            open.forget_before(context);
+            open.forget_contexts_before(context);
         }
     }
 
@@ -78,8 +78,8 @@ impl Traffic {
     }
 
     /// Tells those who want to hear. Never waits.
-    pub fn serve(&mut self, live: &mut Live, channel: &Channel, rules: &LogRules) {
-        let wanted = live.wants_traffic();
+    pub fn serve(&mut self, live: &mut LiveServer, channel: &Channel, rules: &LogRules) {
+        let wanted = live.has_traffic_subscribers();
         if !wanted {
             self.open = None;
         }
@@ -90,7 +90,7 @@ impl Traffic {
             }
         }
         if wanted {
-            live.tell(self.open.get_or_insert_with(|| OpenConnections::new(rules.clone())));
+            live.send_traffic(self.open.get_or_insert_with(|| OpenConnections::new(rules.clone())));
         }
     }
 }

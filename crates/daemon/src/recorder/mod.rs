@@ -33,12 +33,12 @@ use crate::{
     problems::Problems,
     recorder::{contexts::ContextTable, window::OpenWindow},
 };
-use capture::Function;
+use capture::ResolverFunction;
 use identity::digests::Digests;
 use ipc::{Channel, Received};
-use live::connections::end_of;
+use live::connections::SocketPeer;
 use model::{Address, Loss};
-use names::{self, Geography, Settled};
+use names::{self, DomainDecision, Geography};
 
 mod alerts;
 mod conn_log;
@@ -120,7 +120,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
         text_logging.map(|path| TextLogging::start(path, Arc::clone(&problems))).transpose()?;
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let directory = settings.telling.record_json.parent().unwrap_or(Path::new("/"));
-    let (geography, unknown) = Geography::start(&settings.geography, directory);
+    let (geography, unknown) = Geography::open(&settings.geography, directory);
     unknown.iter().for_each(|problem| problems.report(problem));
     let mut recorder = Recorder {
         geography,
@@ -291,10 +291,11 @@ impl Recorder {
 
     /// Reads a C library on behalf of the monitor, which does not read strangers' files.
     fn find_functions(&self, channel: &Channel, number: u64, library: Option<OwnedFd>) {
-        let symbols = Function::ALL.map(Function::symbol);
-        let found =
-            library.map(|library| names::symbols(&mut File::from(library), &symbols)).unwrap_or_default();
-        let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
+        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
+        let found = library
+            .map(|library| names::function_offsets(&mut File::from(library), &symbols))
+            .unwrap_or_default();
+        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
         let answer = Channel::encode(&ToMonitor::Functions(number, functions));
         if !answer.and_then(|answer| channel.send(&answer, None)).is_ok_and(|sent| sent) {
             self.problems.report(
@@ -311,25 +312,25 @@ impl Recorder {
         let told = self.traffic.is_told();
         self.window.name(last, |socket, tuple| {
             let settled = names.settle(socket, tuple);
-            if told && let Some(end) = end_of(socket, tuple) {
+            if told && let Some(end) = SocketPeer::new(socket, tuple) {
                 match &settled {
-                    Settled::Known(name) => drop(known.insert(end, name.clone())),
-                    Settled::Soon => drop(soon.insert(end)),
-                    Settled::Unknown => {}
+                    DomainDecision::Decided(name) => drop(known.insert(end, name.clone())),
+                    DomainDecision::Pending => drop(soon.insert(end)),
+                    DomainDecision::Unknown => {}
                 }
             }
             settled
         });
         self.traffic.name(&known, &soon);
         let mut window = self.window.close(i64::try_from(now).unwrap_or(i64::MAX), &mut self.contexts, last);
-        self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
+        self.geography.reload_if_due().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {
             // What was blanked is not located.
             record.geo = record
                 .tuple
                 .remote_address
                 .and_then(Address::ip)
-                .map(|address| self.geography.location(address))
+                .map(|address| self.geography.locate(address))
                 .unwrap_or_default();
         }
         if let Some(text_logging) = &self.text_logging

@@ -26,7 +26,7 @@ use crate::{
 use identity::digests::{self, Digests};
 use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
-use live::server::Live;
+use live::server::LiveServer;
 use model::{
     Loss, LossKind, ProcessContext,
     text::{format, time},
@@ -45,7 +45,7 @@ const MAX_PATH: usize = 200;
 pub struct Telling {
     alerts: Alerts,
     exe_log: ExeLog,
-    live: Option<Live>,
+    live: Option<LiveServer>,
     saving: Saving,
     problems: Arc<Problems>,
     lookups: Option<Lookups>,
@@ -107,7 +107,7 @@ impl Telling {
             lookups,
             alerts: Alerts::new(known),
             exe_log: ExeLog::new(settings.exe_log.clone()),
-            live: listener.map(Live::new),
+            live: listener.map(LiveServer::new),
             saving: Saving::start(settings.record_json.clone(), Arc::clone(&problems))?,
             problems,
             desktop: settings.desktop,
@@ -139,7 +139,7 @@ impl Telling {
         // What could not be read before its program talked.
         for id in executables.into_iter().flatten() {
             let state = digests.state(id);
-            if matches!(state, digests::State::Unreadable(_)) {
+            if matches!(state, digests::DigestState::Unreadable(_)) {
                 self.settled(channel, id, &state);
             }
         }
@@ -152,10 +152,10 @@ impl Telling {
         }
     }
 
-    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::State) {
+    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::DigestState) {
         if let Some(lookups) = &mut self.lookups {
             let digest = match state {
-                digests::State::Known(digest) => Some(*digest),
+                digests::DigestState::Known(digest) => Some(*digest),
                 _ => None,
             };
             lookups.settled(executable, digest, self.alerts.known());
@@ -205,7 +205,7 @@ impl Telling {
     }
 
     /// The live socket.
-    pub fn live(&mut self) -> Option<&mut Live> {
+    pub fn live(&mut self) -> Option<&mut LiveServer> {
         self.live.as_mut()
     }
 
@@ -220,7 +220,7 @@ impl Telling {
         let mut interests: Vec<_> =
             self.problems.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)).into_iter().collect();
         interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
-        interests.extend(self.live.iter().flat_map(Live::interests));
+        interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
 
@@ -345,7 +345,7 @@ impl Telling {
 impl State {
     fn hello(
         &self,
-        live: &Live,
+        live: &LiveServer,
         programs: usize,
         awaited: usize,
         lookups: Option<&Lookups>,

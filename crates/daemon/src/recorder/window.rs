@@ -6,7 +6,7 @@ use super::contexts::ContextTable;
 use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
-use names::Settled;
+use names::DomainDecision;
 
 /// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds both sides of each make 200,000.
@@ -64,18 +64,18 @@ impl OpenWindow {
 
     /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed. Those
     /// that will know it soon stay for the next window, but not in the `last` one.
-    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &FlowTuple) -> Settled) {
+    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision) {
         let unnamed: Vec<Group> = self.groups.keys().filter(|(_, _, socket)| *socket != 0).cloned().collect();
         for group in unnamed {
             let Some((counters, waited)) = self.groups.remove(&group) else { continue };
             let (context, mut tuple, socket) = group;
             match domain(socket, &tuple) {
-                Settled::Known(known) => (tuple.domain, tuple.domain_source) = known,
-                Settled::Soon if !last => {
+                DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
+                DomainDecision::Pending if !last => {
                     self.groups.insert((context, tuple, socket), (counters, waited));
                     continue;
                 }
-                Settled::Soon | Settled::Unknown => {}
+                DomainDecision::Pending | DomainDecision::Unknown => {}
             }
             if self.rules.ignores_tuple(&tuple) {
                 continue;
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_ignored_is_not_in_the_window() {
         let digest = model::Sha256([7; 32]);
-        let ignore = vec![config::Ignore::Port(80), config::Ignore::Hash(digest)];
+        let ignore = vec![config::IgnoreRule::Port(80), config::IgnoreRule::Hash(digest)];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut hashed = context("y");
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_digest_that_never_comes_hides_nothing_for_ever() {
-        let ignore = vec![config::Ignore::Hash(model::Sha256([7; 32]))];
+        let ignore = vec![config::IgnoreRule::Hash(model::Sha256([7; 32]))];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 200);
         contexts.insert(1, context("w"), [Some(7), None, None]);
         window.add(flow(1, peer(443), counters(1)), false);
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_domain_that_comes_late_is_that_of_the_whole_window() {
-        let ignore = vec![config::Ignore::Domain("ignored.example".into())];
+        let ignore = vec![config::IgnoreRule::Domain("ignored.example".into())];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut of = |socket, port, name: &str| {
@@ -288,10 +288,10 @@ mod tests {
         of(8, 82, "www.ignored.example");
         of(8, 83, "");
         window.name(false, |socket, _| match socket {
-            5 => Settled::Known((b"a.example".to_vec(), DomainSource::Tls)),
-            6 => Settled::Known((b"www.ignored.example".to_vec(), DomainSource::Tls)),
-            7 => Settled::Unknown,
-            _ => Settled::Soon,
+            5 => DomainDecision::Decided((b"a.example".to_vec(), DomainSource::Tls)),
+            6 => DomainDecision::Decided((b"www.ignored.example".to_vec(), DomainSource::Tls)),
+            7 => DomainDecision::Unknown,
+            _ => DomainDecision::Pending,
         });
         let mut records: Vec<_> = window
             .close(1000, &mut contexts, true)
@@ -303,7 +303,7 @@ mod tests {
         // The first one has the same name from two sources.
         assert_eq!(records.len(), 3);
         assert_eq!((records[0].0, records[0].1.len(), records[0].2), (81, 0, 1));
-        window.name(true, |_, _| Settled::Soon);
+        window.name(true, |_, _| DomainDecision::Pending);
         assert_eq!(window.close(1010, &mut contexts, true).records.len(), 1, "the one that waited");
         assert!(
             records[1..]

@@ -1,25 +1,28 @@
 //! `picosnitch start-no-daemon` as it runs on a real machine: real BPF programs, real sockets, a real log, and what
-//! goes wrong around it. Needs root; without it every test says so and ends.
+//! goes wrong around it. These tests need root: `scripts/cargo-as-root test -p picosnitch -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod alerts;
+mod cgroups_and_countries;
 mod crash;
-mod desktop;
-mod full;
+mod first_flows;
+mod full_tables;
 mod harness;
 mod identity;
-mod machine;
+mod live_status;
+mod log_rules;
+mod missing_features;
 mod names;
-mod outside;
-mod places;
-mod prompt;
+mod notifications;
+mod programs;
 mod races;
-mod record;
-mod refuse;
-mod rules;
-mod telling;
+mod recording;
+mod refused_starts;
+mod session_bus;
 #[allow(dead_code, reason = "tests/view.rs and tests/top.rs use the rest")]
 #[path = "../terminal/mod.rs"]
 mod terminal;
 mod top;
 mod view;
+mod virustotal;

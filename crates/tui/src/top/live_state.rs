@@ -199,7 +199,7 @@ impl LiveState {
 
     /// Takes a `tick` line: everything up to now has been reported.
     pub fn tick(&mut self, line: &TickLine, now: Instant) {
-        (self.time, self.omitted) = (line.time, line.untold);
+        (self.time, self.omitted) = (line.time, line.omitted);
         self.remove_ended(now);
         let length = now.saturating_duration_since(*self.slot_start.get_or_insert(now));
         if length < MIN_SLOT {

@@ -6,7 +6,7 @@
 mod alert;
 mod connection;
 mod connection_rows;
-pub mod feed;
+mod feed;
 mod input;
 mod keys;
 mod lineage;
@@ -32,8 +32,10 @@ use std::{
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
+use live::client::{ClientError, LiveClient};
+
 use self::{
-    feed::{Changed, FeedError, SharedLiveState, lock},
+    feed::{Changed, SharedLiveState, lock},
     live_state::LiveState,
     screen::HitAreas,
     state::{Effect, TopState},
@@ -59,7 +61,7 @@ pub enum TopError {
     Terminal(#[from] TerminalError),
     /// The daemon does not answer.
     #[error(transparent)]
-    Feed(#[from] FeedError),
+    Feed(#[from] ClientError),
     /// The terminal is gone, or the system refuses a thread.
     #[error("the screen cannot be shown")]
     Io(#[from] io::Error),
@@ -80,12 +82,12 @@ pub struct FrameStats {
 /// There is no terminal, or the daemon does not answer. Later errors of the daemon are shown on the screen.
 pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
     // An error of the daemon is more useful than that of the terminal.
-    let connection = feed::connect(socket)?;
+    let client = LiveClient::subscribe(socket)?;
     Screen::check("top --json")?;
     let theme = Theme::detect();
     let events = Events::start()?;
     let live = Arc::new(Mutex::new(LiveState::new(theme.ascii)));
-    feed::start(socket, connection, Arc::clone(&live), events.sender())?;
+    feed::start(socket, client, Arc::clone(&live), events.sender())?;
     let mut screen = Screen::enter()?;
     let mut top = Top {
         state: TopState::default(),

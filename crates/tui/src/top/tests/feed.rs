@@ -1,15 +1,7 @@
 //! Lines of the daemon, also malformed ones.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixListener,
-};
-
 use super::*;
-use crate::top::{
-    feed::{FeedError, connect, next},
-    rates::ByteCounts,
-};
+use crate::top::rates::ByteCounts;
 
 #[test]
 fn bytes_are_exact_and_rates_are_current() {
@@ -108,47 +100,4 @@ fn programs_and_connections_are_bounded() {
     screen.refresh();
     assert_eq!(screen.labels().len(), 10_001);
     assert!(screen.live.connections.len() <= 25_000, "{}", screen.live.connections.len());
-}
-
-#[test]
-fn every_failure_to_connect_has_its_error() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("live.sock");
-    let kind = |error: FeedError| match error {
-        FeedError::NotRunning => "not running",
-        FeedError::NotAllowed => "not allowed",
-        FeedError::NotUnderstood(_) => "not understood",
-        FeedError::TurnedAway => "turned away",
-        FeedError::Ended => "ended",
-        FeedError::Io(..) => "io",
-    };
-    assert_eq!(kind(connect(&path).unwrap_err()), "not running");
-    let listener = UnixListener::bind(&path).unwrap();
-    let answer = |answer: &'static [u8]| {
-        let listener = listener.try_clone().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = String::new();
-            BufReader::new(&stream).read_line(&mut request).unwrap();
-            let _ = stream.write_all(answer);
-        });
-        let result = connect(&path);
-        server.join().unwrap();
-        result
-    };
-    for nonsense in [&b"HTTP/1.1 400\r\n"[..], b"{\"event\": \"tick\"}\n", b"7\n"] {
-        assert_eq!(kind(answer(nonsense).unwrap_err()), "not understood");
-    }
-    for nothing in [&b""[..], b"{\"event\": \"hello\""] {
-        assert_eq!(kind(answer(nothing).unwrap_err()), "turned away");
-    }
-    let long: &'static [u8] = vec![b'x'; 2 << 20].leak();
-    assert_eq!(kind(answer(long).unwrap_err()), "io");
-    let (mut lines, hello) = answer(b"{\"event\": \"hello\"}\n{\"half\": ").unwrap();
-    assert!(hello.contains("hello"));
-    let mut line = Vec::new();
-    next(&mut lines, &mut line).unwrap();
-    assert!(line.is_empty(), "an incomplete line is dropped");
-    drop(listener);
-    assert_eq!(kind(connect(&path).unwrap_err()), "not running");
 }

@@ -56,7 +56,7 @@ fn empty_and_incomplete_screens() {
     let mut screen = TestScreen::new(SMALL, PLAIN);
     screen.line(json!(7));
     apply_line(b"\xff{", &mut screen.live, screen.clock);
-    screen.line(json!({"event": "tick", "time": NOW, "untold": 12}));
+    screen.line(json!({"event": "tick", "time": NOW, "omitted": 12}));
     assert_snapshot!("not_all_is_shown", screen.text());
     screen.live.status = FeedStatus::Lost("picosnitch does not answer any more".to_owned());
     assert_snapshot!("lost", screen.text());
