@@ -37,7 +37,7 @@ lint: setup-check
 	cargo fmt --all --check
 	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --quiet
 	scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities in what we depend on; needs the network, so it is not part of `test`.
