@@ -25,7 +25,7 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
+use capture::{self, CLibrary, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
 use identity::{Ancestry, CgroupPaths, Executables, Processes};
 use ipc::Received;
@@ -406,8 +406,8 @@ impl Monitor {
         functions: &[(ResolverFunction, u64)],
     ) -> Result<(), MonitorError> {
         let Some((is_ours, library)) = self.listening.take(number) else { return Ok(()) };
-        if let Err(error) = self.capture.attach_resolver_probes((number, is_ours), library.as_fd(), functions)
-        {
+        let library = CLibrary { number, is_ours, file: library.as_fd() };
+        if let Err(error) = self.capture.attach_resolver_probes(library, functions) {
             let text = format!(
                 "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
                 model::error_chain(&error)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use identity::digests::DigestState;
-use known_programs::{KnownPrograms, New, Rank};
+use known_programs::{KnownPrograms, Novelty, Rank};
 use model::text::escape::to_text;
 use model::{
     Bytes, ProcessContext, Sha256,
@@ -145,11 +145,11 @@ impl Alerts {
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.meet(rank, &program.path, &program.name) {
-                New::Nothing => None,
-                New::Name => Some(Tag::NewName),
-                New::Executable => Some(Tag::NewExecutable),
-                New::Both => Some(Tag::NewBoth),
+            let tag = match self.known.observe(rank, &program.path, &program.name) {
+                Novelty::Nothing => None,
+                Novelty::Name => Some(Tag::NewName),
+                Novelty::Executable => Some(Tag::NewExecutable),
+                Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
                 let alert = self.alert(tag, rank, &program.path, &program.name, None, String::new());
@@ -213,7 +213,7 @@ impl Alerts {
     }
 
     fn digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if self.known.learn_digest(path, digest) {
+        if self.known.observe_digest(path, digest) {
             self.alert(Tag::NewHash, rank, path, b"", Some(digest), String::new())
         } else {
             None
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_changed_executable_is_announced_when_its_digest_is_known() {
         let mut alerts = Alerts::new(KnownPrograms::default());
-        alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
+        alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
         alerts.meet(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
         let (new, problem) = alerts.settled(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
