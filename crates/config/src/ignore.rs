@@ -77,9 +77,9 @@ pub(super) fn serialize_as_text<S: Serializer>(
 /// The order in which the file writes the labels of domains.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum DomainOrder {
-    /// `www.example.com`
+    /// As users write them: `www.example.com`.
     Forward,
-    /// `com.example.www`
+    /// The top-level domain first: `com.example.www`.
     Reversed,
 }
 
@@ -108,7 +108,7 @@ pub(super) fn read_rules(
     rules
 }
 
-/// Reads one rule; the error says in words what is wrong with it.
+/// Reads one rule; the error is the message for the user.
 fn parse_rule(item: &Node, order: DomainOrder) -> Result<IgnoreRule, String> {
     let text = match &item.value {
         NodeValue::Integer(port) => {

@@ -28,7 +28,7 @@ pub struct Layout {
     pub config_json: Option<PathBuf>,
     /// The connection log (SQLite), `snitch.db`.
     pub database: PathBuf,
-    /// The known programs, `record.json`.
+    /// The file of known programs, `record.json`.
     pub record_json: PathBuf,
     /// The history of alerts, `exe.log`.
     pub exe_log: PathBuf,
@@ -46,21 +46,21 @@ pub enum LayoutError {
     /// The directory could not be made.
     #[error("cannot make the directory {}; run as root, or choose another one with --base-dir", path.display())]
     Create {
-        /// Path of the directory.
+        /// Path of the unusable directory.
         path: PathBuf,
-        /// Error of the system.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// The directory could not be examined.
     #[error("cannot examine the directory {}; run as root, or choose another one with --base-dir", path.display())]
     Inspect {
-        /// Path of the directory.
+        /// Path of the unusable directory.
         path: PathBuf,
-        /// Error of the system.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// The path is that of a file.
-    #[error("{} is not a directory; move it away, or choose another place with --base-dir", .0.display())]
+    #[error("{} is not a directory; move it away, or choose another one with --base-dir", .0.display())]
     NotADirectory(PathBuf),
     /// Every user could create files in the directory.
     #[error("anyone may write to the directory {path}, so nothing in it can be trusted; run: chmod o-w '{path}'", path = .0.display())]

@@ -14,11 +14,11 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerKind {
-    /// PostgreSQL, port 5432.
+    /// PostgreSQL: `postgresql` in the file.
     PostgreSql,
-    /// MariaDB, port 3306 as MySQL.
+    /// MariaDB: `mariadb` in the file.
     MariaDb,
-    /// MySQL, port 3306.
+    /// MySQL: `mysql` in the file.
     MySql,
 }
 

@@ -13,7 +13,6 @@ pub(super) struct TableReader<'a> {
     problems: &'a mut Vec<Problem>,
     /// Full name of the table with a dot at its end; empty for the whole file.
     prefix: String,
-    /// Line of the table.
     line: Option<usize>,
     entries: Vec<(String, Node)>,
     /// Keys that this table may have.
@@ -117,8 +116,8 @@ impl<'a> TableReader<'a> {
         self.integer(key, range)
     }
 
-    /// Takes the text of `key`; `None` if the table does not have it, or if `is_valid` is false. `allowed` says in words what is
-    /// valid.
+    /// Takes the text of `key`; `None` if the table does not have it, or if `is_valid` is false. `allowed` describes the
+    /// valid texts.
     pub fn text(&mut self, key: &'static str, allowed: &str, is_valid: fn(&str) -> bool) -> Option<String> {
         let node = self.take(key)?;
         if let NodeValue::Text(value) = &node.value

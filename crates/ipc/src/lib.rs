@@ -14,7 +14,7 @@
 //!   takes one descriptor for each message; further ones are closed.
 //! * **End.** The receiver gets all messages that were sent before the other end was closed, and then
 //!   [`Received::Closed`]; sending fails with `EPIPE`.
-//! * **Trust.** The receiver checks the encoding of a message, and the caller has to check what it says.
+//! * **Trust.** The receiver checks the encoding of a message, and the caller has to check its content.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -42,7 +42,7 @@ pub struct Channel {
     buffer: Vec<u8>,
 }
 
-/// The result of [`Channel::receive`].
+/// What [`Channel::receive`] has found.
 #[derive(Debug)]
 pub enum Received<T> {
     /// A message and the descriptor that came with it.

@@ -11,9 +11,9 @@ pub enum KnownProgramsError {
     #[error("the record of known programs {} cannot be read; picosnitch does not start, so that the record is not replaced \
              by an empty one", path.display())]
     Read {
-        /// Path of the file.
+        /// Path of the record file.
         path: PathBuf,
-        /// Error of the system.
+        /// The error that the system returned.
         #[source]
         source: io::Error,
     },
@@ -21,7 +21,7 @@ pub enum KnownProgramsError {
     #[error("the record of known programs {} is damaged ({what}); it is left as it is: repair it, or move it away to \
              begin a new one (then there is an alert for every program)", path.display())]
     Damaged {
-        /// Path of the file.
+        /// Path of the record file.
         path: PathBuf,
         /// What is wrong with the content.
         what: String,

@@ -23,7 +23,7 @@ use model::{
 
 /// The key of the digests.
 const DIGESTS: &str = "SHA256";
-/// Mode of the file.
+/// Mode of record.json: its owner writes it, and its group reads it.
 pub(super) const MODE: u32 = 0o640;
 /// A longer file was not written by picosnitch and is an error.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -55,7 +55,7 @@ impl KnownPrograms {
         }
     }
 
-    /// Reads the text of the file; the error says what is wrong with it.
+    /// Reads the text of the file; the error is a description of the damage.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut tree: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let mut known = Self::default();

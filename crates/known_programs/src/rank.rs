@@ -1,4 +1,4 @@
-//! The place of a program among its ancestors.
+//! The rank of a program: itself, parent or grandparent.
 
 /// Whether a program moved the traffic itself, or started the program that did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

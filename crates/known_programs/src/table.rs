@@ -1,4 +1,4 @@
-//! Bounded tables of two levels. An entry that does not fit takes the place of the one that was not seen for the longest time.
+//! Bounded tables of two levels. An entry that does not fit replaces the one that was not seen for the longest time.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Bytes, Loss, ProcessContext, ProcessId};
+use crate::{
+    address::Address,
+    bytes::Bytes,
+    context::{ProcessContext, ProcessId},
+    loss::Loss,
+};
 
 /// A port: 0 when the protocol has none, at most `u32::MAX` (ports of vsock have 32 bits), or [`PORT_EXECUTION`].
 pub type Port = i64;
@@ -16,7 +21,7 @@ pub const PORT_EXECUTION: Port = -1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum DomainSource {
-    /// No domain is known.
+    /// No domain of the remote end is known.
     #[default]
     None = 0,
     /// The process resolved it with its C library (getaddrinfo(3) and its kin) and got this address.
@@ -66,9 +71,9 @@ pub struct FlowTuple {
     pub local_address: Option<Address>,
     /// Remote address; `None` when unknown, or if the family has none (`AF_PACKET`).
     pub remote_address: Option<Address>,
-    /// Local port; see [`Port`].
+    /// Local port, 0 if there is none; see [`Port`].
     pub local_port: Port,
-    /// Remote port; see [`Port`].
+    /// Remote port, 0 if there is none; see [`Port`].
     pub remote_port: Port,
     /// Domain of the remote end; empty when unknown.
     pub domain: Bytes,
@@ -109,7 +114,7 @@ pub struct Flow {
     pub counters: Counters,
 }
 
-/// Connections and bytes.
+/// Counters of connections and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Connections opened: connects (also failed ones), accepts, and for datagrams new peers of a socket.

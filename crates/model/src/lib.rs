@@ -4,6 +4,7 @@
 //! become text for an output in [`text::format`], and text that can be converted back in [`text::escape`].
 
 mod address;
+mod bytes;
 mod clock;
 mod context;
 mod digest;
@@ -15,6 +16,7 @@ mod process_event;
 pub mod text;
 
 pub use address::{Address, AddressError};
+pub use bytes::Bytes;
 pub use clock::boot_time;
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
@@ -25,6 +27,3 @@ pub use flow::{
 pub use loss::{Loss, LossKind};
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};
-
-/// Untrusted bytes that another program chose: a path, a process name, a command line.
-pub type Bytes = Vec<u8>;

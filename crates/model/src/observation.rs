@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ProcessId};
+use crate::{bytes::Bytes, context::ProcessId};
 
 /// One observation from which the domain of an address may follow: captured bytes of DNS or of a handshake, or the result of
 /// the C library's resolver.
@@ -14,9 +14,9 @@ pub struct NameObservation {
     pub time: u64,
     /// The process that was observed.
     pub process: ProcessId,
-    /// Its network namespace (`ns_common.inum`).
+    /// Network namespace of the process (`ns_common.inum`).
     pub network_namespace: u32,
-    /// Its real user id.
+    /// Real user id of the process.
     pub uid: u32,
     /// Inode number of the socket; 0 for the C library's resolver.
     pub socket: u64,

@@ -1,6 +1,6 @@
 //! The description of a process that the kernel half sends with each exec and fork.
 
-use crate::{Bytes, ProcessId};
+use crate::{bytes::Bytes, context::ProcessId};
 
 /// Identifies a file and the state of its content (`struct file_identity`). These are the numbers in the kernel's inode, which
 /// stat(2) does not show on every file system.

@@ -23,7 +23,7 @@ pub struct BurstFolder {
     shown: u64,
     /// The first of the collected notifications.
     quoted: Vec<Notice>,
-    /// Number of collected notifications.
+    /// Number of collected notifications, quoted or not.
     collected: u64,
 }
 

@@ -116,7 +116,7 @@ fn shorten(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoticeKind;
+    use crate::notice::NoticeKind;
 
     #[test]
     fn markup_is_escaped_and_long_text_is_cut() {

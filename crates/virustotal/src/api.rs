@@ -38,7 +38,7 @@ pub struct Settings {
     pub key: String,
     /// Whether to upload files that VirusTotal does not know.
     pub upload: bool,
-    /// Seconds between two requests.
+    /// Seconds between two requests to the API.
     pub request_limit_seconds: u32,
 }
 
@@ -65,7 +65,6 @@ pub(crate) enum ApiResponse {
     Unusable(String),
 }
 
-/// The HTTP client.
 pub(crate) struct ApiClient {
     agent: Agent,
     url: String,

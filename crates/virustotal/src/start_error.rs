@@ -1,11 +1,11 @@
-//! Why there are no look-ups at all.
+//! The error of a start.
 
 use std::io;
 
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// Why look-ups cannot start.
+/// Why the look-ups cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The process runs as root. The answers come from another machine, so they are only parsed with few rights.
@@ -17,7 +17,7 @@ pub enum StartError {
     /// The file of certificates contains none.
     #[error("the file of certificates of authorities holds none")]
     EmptyAuthorities,
-    /// eventfd(2) failed.
+    /// The system call eventfd(2) failed.
     #[error(transparent)]
     EventFd(#[from] Errno),
     /// The worker thread cannot be started.

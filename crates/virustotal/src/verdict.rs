@@ -16,7 +16,7 @@ pub struct EngineCounts {
 pub enum Verdict {
     /// At least one engine reports the file as malicious or suspicious.
     Suspicious(EngineCounts),
-    /// No engine does.
+    /// No engine reports the file.
     Clean(EngineCounts),
     /// VirusTotal does not know the file.
     Unknown,

@@ -75,7 +75,6 @@ pub(crate) struct LookupWorker {
 }
 
 impl LookupWorker {
-    /// Starts the thread.
     pub(crate) fn start(settings: &Settings) -> Result<Self, StartError> {
         if nix::unistd::geteuid().is_root() {
             return Err(StartError::RunsAsRoot);
@@ -146,7 +145,6 @@ fn lock(status: &Mutex<WorkerStatus>) -> MutexGuard<'_, WorkerStatus> {
 struct Worker {
     client: ApiClient,
     upload: bool,
-    /// Pause between two requests.
     pause: Duration,
     status: Arc<Mutex<WorkerStatus>>,
     event_fd: Arc<EventFd>,

@@ -1,4 +1,4 @@
-//! The contexts of open connections: what the recorder knows of them, and what the rules of the log say.
+//! The contexts of open connections: what the recorder knows of them, and whether the rules of the log hide them.
 
 use std::{
     sync::Arc,

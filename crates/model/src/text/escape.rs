@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::Bytes;
+use crate::bytes::Bytes;
 
 /// Converts bytes to text, from which [`from_text`] restores them. Valid UTF-8 stays as it is; other bytes become `\xff`.
 /// Where the bytes themselves contain a backslash, an x and two hexadecimal digits, the backslash becomes `\x5c`.

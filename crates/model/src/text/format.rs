@@ -172,11 +172,11 @@ pub enum ByteUnit {
     Binary,
     /// No unit: the number of bytes itself.
     Bytes,
-    /// Always kilobytes: `12400.000 kB`.
+    /// Kilobytes with three decimals: `12400.000 kB`.
     Kilobytes,
-    /// Always megabytes: `12.400 MB`.
+    /// Megabytes with three decimals: `12.400 MB`.
     Megabytes,
-    /// Always gigabytes: `0.012 GB`.
+    /// Gigabytes with three decimals: `0.012 GB`.
     Gigabytes,
 }
 
