@@ -1,8 +1,8 @@
 //! The selftest: makes known traffic of every kind in a private network, records it with a picosnitch of its own, and compares.
 //!
-//! [`lab`] makes two network namespaces. [`runner`] starts the processes of a [`scenario`] in them, each with an executable path
-//! of its own. An [`actor`] makes [`traffic`] over a [`socket`] that counts. [`recorder`] runs the recorder and reads its log.
-//! [`compare`] compares both, and [`report`] prints the result.
+//! `lab` makes two network namespaces. `runner` starts the processes of a `scenario` in them, each with an executable path
+//! of its own. An `actor` makes `traffic` over a `socket` that counts. `recorder` runs the recorder and reads its log.
+//! `compare` compares both, and `report` prints the result.
 
 use std::{
     fs, io,
