@@ -1,10 +1,10 @@
-//! A flow as the flow table has it ([`FlowEntry`]), and what it moved between two drains ([`FlowDelta`]).
+//! A flow as the flow table has it ([`FlowEntry`]), and its traffic between two drains ([`FlowDelta`]).
 
 use crate::abi::{FlowKey, types};
 use model::{Counters, FlowId, FlowTuple};
 
 /// Bit of `flow.expires` (bpf/abi.h): the first datagram of the flow came from the remote end.
-const ADDRESSED: u8 = 2;
+const INCOMING: u8 = types::expiry_flag::FLOW_INCOMING.0 as u8;
 /// Bytes of a key in the flow table.
 pub(crate) const KEY_BYTES: usize = size_of::<types::flow_key>();
 
@@ -23,7 +23,7 @@ pub(crate) struct TableSlot {
 pub(crate) struct FlowCounters {
     pub sent: u64,
     pub received: u64,
-    /// Calls of connect(2).
+    /// Number of calls of connect(2).
     pub connects: u64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct FlowEntry {
     pub local: SocketAddress,
     /// The socket has connections: TCP, MPTCP, SCTP.
     pub is_stream: bool,
-    /// No event tells the end of the flow: it is removed after it was idle.
+    /// The flow has no end of its own: it is removed after it was idle.
     pub expires: bool,
     /// The first datagram came from the remote end.
     pub is_remote_first: bool,
@@ -70,7 +70,7 @@ impl FlowEntry {
             local: (flow.local, flow.local_port),
             is_stream: flow.stream != 0,
             expires: flow.expires != 0,
-            is_remote_first: flow.expires & ADDRESSED != 0,
+            is_remote_first: flow.expires & INCOMING != 0,
         }
     }
 
@@ -96,10 +96,10 @@ impl FlowEntry {
     }
 }
 
-/// What one flow moved since the last drain.
+/// The traffic of one flow since the last drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowDelta {
-    /// Which flow it is.
+    /// Process, socket and beginning of the flow.
     pub id: FlowId,
     /// Id of the version 2 cgroup of the process when the flow began.
     pub cgroup: u64,

@@ -19,7 +19,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use ipc::{Channel, Received};
-use notify::{Desktop, DesktopError, Fold, Kind, Notice};
+use notify::{BurstFolder, Desktop, DesktopError, Notice, NoticeKind};
 
 /// Notifications that wait for a notification service; the oldest beyond that are dropped, counted and told.
 const MAX_WAITING: usize = 100;
@@ -50,7 +50,7 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut notifier = Notifier {
         desktop: Desktop::new(bus.into()),
-        folds: Kind::ALL.map(Fold::new),
+        folds: NoticeKind::ALL.map(BurstFolder::new),
         waiting: VecDeque::new(),
         dropped: 0,
         refusals: 0,
@@ -62,7 +62,7 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
 
 struct Notifier {
     desktop: Desktop,
-    folds: [Fold; 3],
+    folds: [BurstFolder; 3],
     waiting: VecDeque<Notice>,
     dropped: u64,
     refusals: u32,
@@ -104,7 +104,7 @@ impl Notifier {
                 busy = Instant::now() + IDLE;
                 continue;
             }
-            let next = self.folds.iter().filter_map(Fold::due).chain(self.retry_at).min();
+            let next = self.folds.iter().filter_map(BurstFolder::due).chain(self.retry_at).min();
             let until = next.unwrap_or(busy + IDLE);
             let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             let mut ready = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
@@ -154,7 +154,7 @@ impl Notifier {
             if self.waiting.is_empty() && self.dropped > 0 {
                 let count = std::mem::take(&mut self.dropped);
                 self.waiting.push_back(Notice {
-                    kind: Kind::Error,
+                    kind: NoticeKind::Error,
                     title: format!("{count} notifications were not shown"),
                     body: "There were too many. New programs are in exe.log, errors in error.log.".into(),
                 });

@@ -25,9 +25,9 @@ use super::{
     },
 };
 use crate::problems::Problems;
-use capture::{self, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
+use capture::{self, CLibrary, Capture, DrainMode, DrainOutput, Event, FlowDelta, ResolverFunction};
 use config::{Config, layout::Layout};
-use identity::{Ancestry, Cgroups, Executables, Processes};
+use identity::{Ancestry, CgroupPaths, Executables, Processes};
 use ipc::Received;
 use model::{Counters, Flow, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
 
@@ -112,7 +112,7 @@ fn record(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> R
         }
     }
     capture.learn_earlier_sockets()?;
-    let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
+    let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
     recorder.wait_until_ready()?;
     started(&capture);
     let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
@@ -159,7 +159,7 @@ struct Monitor {
     listening: Listening,
     /// Whether each executed program is a record.
     every_exe: bool,
-    cgroups: Cgroups,
+    cgroups: CgroupPaths,
     contexts: ContextIds,
     recorder: Recorder,
     /// `None` when no desktop user is to be notified.
@@ -334,7 +334,8 @@ impl Monitor {
                 event => self.processes.apply(event, now),
             }
             if let Event::Executed(event) = event {
-                let id = self.executables.as_mut().and_then(|executables| executables.executed(event, now));
+                let id =
+                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }
@@ -405,8 +406,8 @@ impl Monitor {
         functions: &[(ResolverFunction, u64)],
     ) -> Result<(), MonitorError> {
         let Some((is_ours, library)) = self.listening.take(number) else { return Ok(()) };
-        if let Err(error) = self.capture.attach_resolver_probes((number, is_ours), library.as_fd(), functions)
-        {
+        let library = CLibrary { number, is_ours, file: library.as_fd() };
+        if let Err(error) = self.capture.attach_resolver_probes(library, functions) {
             let text = format!(
                 "What programs ask a C library is not heard, so their connections may lack the domain: {}.",
                 model::error_chain(&error)

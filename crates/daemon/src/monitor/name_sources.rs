@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
 
 use crate::resolved::Connecting;
-use identity::Libraries;
+use identity::CLibraries;
 use model::{NameObservation, ObservedPayload, ProcessEvent};
 
-/// Libraries that wait for the recorder to find their functions.
+/// CLibraries that wait for the recorder to find their functions.
 const MAX_LIBRARIES: usize = 64;
 /// Bytes of what was heard in one message.
 const MAX_BYTES: usize = 32 * 1024;
@@ -16,8 +16,8 @@ const HEAD_BYTES: usize = 96;
 /// C libraries on their way from being found to being listened to.
 pub struct Listening {
     /// `None` where they cannot be listened to.
-    libraries: Option<Libraries>,
-    /// Libraries whose functions the recorder looks for.
+    libraries: Option<CLibraries>,
+    /// CLibraries whose functions the recorder looks for.
     found: VecDeque<(u64, bool, File)>,
     next: u64,
     pub resolved: Connecting,
@@ -29,20 +29,20 @@ impl Listening {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(wanted: bool) -> io::Result<Self> {
-        let libraries = wanted.then(Libraries::start).transpose()?;
+        let libraries = wanted.then(CLibraries::start).transpose()?;
         Ok(Self { libraries, found: VecDeque::new(), next: 0, resolved: Connecting::default() })
     }
 
     /// A process runs this program.
     pub fn runs(&mut self, event: &ProcessEvent, now: Instant) {
         if let Some(libraries) = &mut self.libraries {
-            libraries.runs(event, now);
+            libraries.add_program(event, now);
         }
     }
 
-    /// Libraries that were found since the last call, each with a number of its own and a descriptor to give away.
+    /// CLibraries that were found since the last call, each with a number of its own and a descriptor to give away.
     pub fn found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
-        let files = self.libraries.as_mut().map(|libraries| libraries.take(now)).unwrap_or_default();
+        let files = self.libraries.as_mut().map(|libraries| libraries.take_found(now)).unwrap_or_default();
         let mut found = Vec::new();
         for (file, is_ours) in files {
             let Ok(copy) = file.try_clone() else { continue };

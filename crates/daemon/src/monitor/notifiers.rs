@@ -309,9 +309,9 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use notify::Kind;
+    use notify::NoticeKind;
 
-    fn notice(number: usize, kind: Kind) -> Notice {
+    fn notice(number: usize, kind: NoticeKind) -> Notice {
         Notice { kind, title: number.to_string(), body: String::new() }
     }
 
@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_the_urgent_stays() {
         let mut waiting = Waiting::default();
-        waiting.add(notice(0, Kind::Suspicious));
-        (1..MAX_WAITING + 10).for_each(|number| waiting.add(notice(number, Kind::Program)));
+        waiting.add(notice(0, NoticeKind::Suspicious));
+        (1..MAX_WAITING + 10).for_each(|number| waiting.add(notice(number, NoticeKind::Program)));
         assert_eq!((waiting.notices.len(), waiting.dropped), (MAX_WAITING, 10));
-        assert_eq!(waiting.notices[0].kind, Kind::Suspicious);
+        assert_eq!(waiting.notices[0].kind, NoticeKind::Suspicious);
         assert_eq!(waiting.notices[1].title, "11");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use identity::digests::State;
-use known_programs::{KnownPrograms, New, Rank};
+use identity::digests::DigestState;
+use known_programs::{KnownPrograms, Novelty, Rank};
 use model::text::escape::to_text;
 use model::{
     Bytes, ProcessContext, Sha256,
@@ -136,7 +136,7 @@ impl Alerts {
         &mut self,
         context: &ProcessContext,
         executables: [Option<u32>; 3],
-        state: impl Fn(u32) -> State,
+        state: impl Fn(u32) -> DigestState,
     ) -> Vec<Alert> {
         let mut alerts = Vec::new();
         let programs = [&context.program, &context.parent, &context.grandparent];
@@ -145,11 +145,11 @@ impl Alerts {
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.meet(rank, &program.path, &program.name) {
-                New::Nothing => None,
-                New::Name => Some(Tag::NewName),
-                New::Executable => Some(Tag::NewExecutable),
-                New::Both => Some(Tag::NewBoth),
+            let tag = match self.known.observe(rank, &program.path, &program.name) {
+                Novelty::Nothing => None,
+                Novelty::Name => Some(Tag::NewName),
+                Novelty::Executable => Some(Tag::NewExecutable),
+                Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
                 let alert = self.alert(tag, rank, &program.path, &program.name, None, String::new());
@@ -157,7 +157,7 @@ impl Alerts {
             }
             let Some(executable) = executable else { continue };
             match state(executable) {
-                State::Known(digest) => alerts.extend(self.digest(rank, &program.path, digest)),
+                DigestState::Known(digest) => alerts.extend(self.digest(rank, &program.path, digest)),
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
                     if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
@@ -172,15 +172,15 @@ impl Alerts {
     }
 
     /// The state of an executable is final; the alerts, and what the user should know.
-    pub fn settled(&mut self, executable: u32, state: &State) -> (Vec<Alert>, Option<String>) {
+    pub fn settled(&mut self, executable: u32, state: &DigestState) -> (Vec<Alert>, Option<String>) {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
-            State::Known(digest) => {
+            DigestState::Known(digest) => {
                 let alerts = paths.into_iter().filter_map(|(rank, path)| self.digest(rank, &path, *digest));
                 (alerts.collect(), None)
             }
-            State::Pending => (Vec::new(), None),
-            State::Unreadable(why) => {
+            DigestState::Pending => (Vec::new(), None),
+            DigestState::Unreadable(why) => {
                 let path = paths.first().map(|(_, path)| format::terminal(path)).unwrap_or_default();
                 let text = format!(
                     "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
@@ -197,9 +197,9 @@ impl Alerts {
     }
 
     /// Executables before this one do not come again.
-    pub fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> State) {
+    pub fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> DigestState) {
         // Those in the hasher's queue still come.
-        self.awaited.retain(|id, _| *id >= executable || state(*id) == State::Pending);
+        self.awaited.retain(|id, _| *id >= executable || state(*id) == DigestState::Pending);
     }
 
     /// VirusTotal has an answer about a digest: suspicious, clean, or neither.
@@ -213,7 +213,7 @@ impl Alerts {
     }
 
     fn digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if self.known.learn_digest(path, digest) {
+        if self.known.observe_digest(path, digest) {
             self.alert(Tag::NewHash, rank, path, b"", Some(digest), String::new())
         } else {
             None
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_program_is_announced_once_with_its_ancestors() {
         let mut alerts = Alerts::new(KnownPrograms::default());
-        let pending = |_| State::Pending;
+        let pending = |_| DigestState::Pending;
         let new = alerts.meet(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
             texts(&new),
@@ -280,16 +280,19 @@ mod tests {
     #[test]
     fn a_changed_executable_is_announced_when_its_digest_is_known() {
         let mut alerts = Alerts::new(KnownPrograms::default());
-        alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
-        alerts.meet(&context(b"x"), [Some(1), Some(2), None], |_| State::Pending);
-        let (new, problem) = alerts.settled(1, &State::Known(DIGEST));
+        alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
+        alerts.meet(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
+        let (new, problem) = alerts.settled(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
-        let (new, problem) = alerts.settled(2, &State::Unreadable("it is gone".into()));
+        let (new, problem) = alerts.settled(2, &DigestState::Unreadable("it is gone".into()));
         assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
-        assert_eq!(alerts.settled(1, &State::Known(DIGEST)), (Vec::new(), None));
+        assert_eq!(alerts.settled(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
         // The next context with it finds the digest there.
-        assert!(alerts.meet(&context(b"x"), [Some(1), None, None], |_| State::Known(DIGEST)).is_empty());
-        let changed = alerts.meet(&context(b"x"), [Some(3), None, None], |_| State::Known(Sha256([3; 32])));
+        assert!(
+            alerts.meet(&context(b"x"), [Some(1), None, None], |_| DigestState::Known(DIGEST)).is_empty()
+        );
+        let changed =
+            alerts.meet(&context(b"x"), [Some(3), None, None], |_| DigestState::Known(Sha256([3; 32])));
         assert_eq!(changed.len(), 1);
         let suspicious = alerts.verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
         assert_eq!(texts(&suspicious), ["abababababababab /bin/x (suspicious)"]);
@@ -298,7 +301,7 @@ mod tests {
     #[test]
     fn who_is_not_known_is_not_announced() {
         let mut alerts = Alerts::new(KnownPrograms::default());
-        assert!(alerts.meet(&ProcessContext::default(), [None; 3], |_| State::Pending).is_empty());
+        assert!(alerts.meet(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty());
         assert!(!alerts.known().take_changed());
     }
 }

@@ -31,8 +31,8 @@ use model::{
     Loss, LossKind, ProcessContext,
     text::{format, time},
 };
-use notify::{Kind, Notice};
-use virustotal::{Lookups, Verdict};
+use notify::{Notice, NoticeKind};
+use virustotal::{LookupSchedule, Verdict};
 
 /// How long changes of record.json are collected before it is written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub struct Telling {
     live: Option<LiveServer>,
     saving: Saving,
     problems: Arc<Problems>,
-    lookups: Option<Lookups>,
+    lookups: Option<LookupSchedule>,
     desktop: bool,
     /// Notices for which the channel had no room.
     dropped: u64,
@@ -99,7 +99,7 @@ impl Telling {
             "conn_log": settings.conn_log.as_deref().map(path),
         });
         let lookups = settings.virustotal.as_ref().and_then(|settings| {
-            Lookups::start(settings)
+            LookupSchedule::start(settings)
                 .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
                 .ok()
         });
@@ -139,7 +139,7 @@ impl Telling {
         // What could not be read before its program talked.
         for id in executables.into_iter().flatten() {
             let state = digests.state(id);
-            if matches!(state, digests::State::Unreadable(_)) {
+            if matches!(state, digests::DigestState::Unreadable(_)) {
                 self.settled(channel, id, &state);
             }
         }
@@ -152,13 +152,13 @@ impl Telling {
         }
     }
 
-    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::State) {
+    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::DigestState) {
         if let Some(lookups) = &mut self.lookups {
             let digest = match state {
-                digests::State::Known(digest) => Some(*digest),
+                digests::DigestState::Known(digest) => Some(*digest),
                 _ => None,
             };
-            lookups.settled(executable, digest, self.alerts.known());
+            lookups.set_digest(executable, digest, self.alerts.known());
         }
         let (alerts, problem) = self.alerts.settled(executable, state);
         self.tell(channel, &alerts);
@@ -170,7 +170,7 @@ impl Telling {
     /// An executable is hashed now.
     pub fn keep(&mut self, executable: u32, file: &File) {
         if let Some(lookups) = &mut self.lookups {
-            lookups.keep(executable, file);
+            lookups.add_candidate(executable, file);
         }
     }
 
@@ -178,7 +178,7 @@ impl Telling {
     pub fn forget_before(&mut self, executable: u32, digests: &Digests) {
         self.alerts.forget_before(executable, |id| digests.state(id));
         if let Some(lookups) = &mut self.lookups {
-            lookups.forget_before(executable);
+            lookups.forget_candidates_before(executable);
         }
     }
 
@@ -219,21 +219,22 @@ impl Telling {
     pub fn interests(&self) -> Vec<PollFd<'_>> {
         let mut interests: Vec<_> =
             self.problems.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)).into_iter().collect();
-        interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
+        interests
+            .extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.event_fd(), PollFlags::POLLIN)));
         interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
 
     /// When [`Telling::serve`] has something to do, whatever happens.
     pub fn due(&self) -> Option<Instant> {
-        let lookups = self.lookups.as_ref().and_then(Lookups::due);
+        let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
         self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
     }
 
     /// Does what is due. Never waits.
     pub fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
-        for text in self.alerts.known().take_full() {
+        for text in self.alerts.known().take_reached_bounds() {
             self.problems.report(&text);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -245,7 +246,7 @@ impl Telling {
         if self.alerts.known().take_changed() {
             self.save_at.get_or_insert(now + SAVE_AFTER);
             if let Some(lookups) = &mut self.lookups {
-                lookups.look_again();
+                lookups.check_soon();
             }
         }
         if self.save_at.is_some_and(|at| at <= now) {
@@ -259,7 +260,7 @@ impl Telling {
                 live.publish(&json!({"event": "error", "time": time::now(), "text": text}));
             }
             let title = "picosnitch could not do all of its work".to_owned();
-            self.notify(channel, Notice { kind: Kind::Error, title, body: text.clone() });
+            self.notify(channel, Notice { kind: NoticeKind::Error, title, body: text.clone() });
             self.state.last_error = Some((time::now(), text));
         }
         if let Some(live) = &mut self.live {
@@ -335,7 +336,7 @@ impl Telling {
         } else if self.dropped > 0 {
             let title = format!("{} notifications were not shown", self.dropped);
             let body = "There were too many. New programs are in exe.log, errors in error.log.".to_owned();
-            if send(Notice { kind: Kind::Error, title, body }) {
+            if send(Notice { kind: NoticeKind::Error, title, body }) {
                 self.dropped = 0;
             }
         }
@@ -348,7 +349,7 @@ impl State {
         live: &LiveServer,
         programs: usize,
         awaited: usize,
-        lookups: Option<&Lookups>,
+        lookups: Option<&LookupSchedule>,
     ) -> serde_json::Value {
         let (subscribers, dropped) = live.counts();
         let losses: BTreeMap<String, u64> =
@@ -365,7 +366,7 @@ impl State {
             "alerts": self.alerts,
             "errors": self.errors,
             "last_error": self.last_error.as_ref().map(|(time, text)| json!({"time": time, "text": text})),
-            "virustotal": lookups.map(Lookups::state),
+            "virustotal": lookups.map(LookupSchedule::status),
             "losses": losses,
             "subscribers": subscribers,
             "subscribers_dropped": dropped,
@@ -393,11 +394,11 @@ fn notices(alerts: &[Alert]) -> Vec<Notice> {
 /// What desktop users see of an alert; nothing of good news.
 fn notice(alert: &Alert) -> Option<Notice> {
     let (kind, what) = match alert.tag {
-        Tag::NewName => (Kind::Program, "Known program under a new name"),
-        Tag::NewExecutable => (Kind::Program, "New program under a known name"),
-        Tag::NewBoth => (Kind::Program, "New program"),
-        Tag::NewHash => (Kind::Program, "Changed program"),
-        Tag::Suspicious => (Kind::Suspicious, "Suspicious program"),
+        Tag::NewName => (NoticeKind::Program, "Known program under a new name"),
+        Tag::NewExecutable => (NoticeKind::Program, "New program under a known name"),
+        Tag::NewBoth => (NoticeKind::Program, "New program"),
+        Tag::NewHash => (NoticeKind::Program, "Changed program"),
+        Tag::Suspicious => (NoticeKind::Suspicious, "Suspicious program"),
         Tag::Clean => return None,
     };
     let path = format::shorten(&format::terminal(&alert.path), MAX_PATH);

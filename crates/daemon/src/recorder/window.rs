@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::contexts::ContextTable;
-use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
+use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
 use names::DomainDecision;
@@ -30,7 +30,7 @@ pub struct OpenWindow {
 impl OpenWindow {
     /// An empty window, `seconds` long.
     pub fn new(rules: LogRules, seconds: u32) -> Self {
-        let patience = if rules.need_digests() { RULES_PATIENCE_SECONDS } else { PATIENCE_SECONDS };
+        let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
         Self {
             rules,
             patience: (patience / seconds.max(1)).max(1),
@@ -115,7 +115,7 @@ impl OpenWindow {
             if self.rules.ignores_digest(context.program.sha256) {
                 continue;
             }
-            if !self.rules.blank_anything() {
+            if !self.rules.blanks_anything() {
                 window.records.push(Record { time, context, geo: GeoInfo::default(), tuple, counters });
             } else {
                 // What was blanked may have been the only difference.

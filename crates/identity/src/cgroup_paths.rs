@@ -1,0 +1,80 @@
+//! The paths of version 2 cgroups by their ids, which are the inode numbers of their directories.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::DirEntryExt},
+    path::{Path, PathBuf},
+};
+
+use model::Bytes;
+
+/// Paths that are kept; with more, all are read again.
+const MAX_PATHS: usize = 65_536;
+
+/// The path of each cgroup of a hierarchy.
+#[derive(Debug, Default)]
+pub struct CgroupPaths {
+    root: PathBuf,
+    paths: HashMap<u64, Bytes>,
+}
+
+impl CgroupPaths {
+    /// Reads the hierarchy below `root`, its mount point. Directories that vanish meanwhile are left out.
+    pub fn read(root: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+
+        let mut paths = Self { root: root.to_owned(), ..Self::default() };
+        if let Ok(metadata) = fs::metadata(root) {
+            paths.paths.insert(metadata.ino(), b"/".to_vec());
+        }
+        paths.read_below(root, &Bytes::new());
+        paths
+    }
+
+    fn read_below(&mut self, directory: &Path, path: &Bytes) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.paths.len() < MAX_PATHS {
+                let mut below = path.clone();
+                below.push(b'/');
+                below.extend_from_slice(entry.file_name().as_bytes());
+                self.read_below(&entry.path(), &below);
+                self.paths.insert(entry.ino(), below);
+            }
+        }
+    }
+
+    /// Adds a cgroup that was made or renamed.
+    pub fn insert(&mut self, id: u64, path: Bytes) {
+        if self.paths.len() >= MAX_PATHS {
+            // No event reports the removal of a cgroup: keep only those that exist now.
+            let root = std::mem::take(&mut self.root);
+            *self = Self::read(&root);
+        }
+        self.paths.insert(id, path);
+    }
+
+    /// The path of a cgroup; empty when unknown.
+    pub fn path(&self, id: u64) -> Bytes {
+        self.paths.get(&id).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_inode_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().join("system.slice/nginx.service");
+        fs::create_dir_all(&below).unwrap();
+        let paths = CgroupPaths::read(root.path());
+        assert_eq!(paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
+        assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
+        assert_eq!(paths.path(1 << 60), b"");
+    }
+}
