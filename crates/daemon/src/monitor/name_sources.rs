@@ -1,78 +1,163 @@
-//! What the monitor keeps to hear the names that processes ask for.
+//! The sources of names for peers: payloads that the BPF programs capture, C libraries, and systemd-resolved.
 
-use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
 
-use crate::resolved::Connecting;
+use super::{resolved_connector::ResolvedConnector, state::Monitor};
+use crate::{error::MonitorError, messages::ToRecorder};
+use capture::Function;
 use identity::Libraries;
 use model::{NameObservation, ObservedPayload, ProcessEvent};
 
 /// Libraries that wait for the recorder to find their functions.
 const MAX_LIBRARIES: usize = 64;
-/// Bytes of what was heard in one message.
-const MAX_BYTES: usize = 32 * 1024;
-/// Of one thing that was heard, besides what was said.
+/// Bytes of observations in one message.
+const MAX_MESSAGE_BYTES: usize = 32 * 1024;
+/// Bytes of one observation in a message, without its payload.
 const HEAD_BYTES: usize = 96;
+/// Bytes of one address in a message.
+const ADDRESS_BYTES: usize = 17;
 
-/// C libraries on their way from being found to being listened to.
-pub struct Listening {
-    /// `None` where they cannot be listened to.
-    libraries: Option<Libraries>,
-    /// Libraries whose functions the recorder looks for.
-    found: VecDeque<(u64, bool, File)>,
-    next: u64,
-    pub resolved: Connecting,
+/// A C library on its way to the recorder and back.
+struct PendingLibrary {
+    id: u64,
+    /// Whether the host uses it, not only containers.
+    is_ours: bool,
+    file: File,
 }
 
-impl Listening {
-    /// Begins to look for libraries, unless that is of no use.
+/// Finds the C libraries that processes use, and connects to systemd-resolved.
+pub(super) struct NameSources {
+    /// `None` where probes in C libraries do not work.
+    libraries: Option<Libraries>,
+    /// Libraries whose functions the recorder looks up.
+    pending: VecDeque<PendingLibrary>,
+    next_id: u64,
+    pub(super) resolved: ResolvedConnector,
+}
+
+impl NameSources {
+    /// Starts to look for libraries if `probes_work`.
     ///
     /// # Errors
-    /// When a thread cannot be started.
-    pub fn start(wanted: bool) -> io::Result<Self> {
-        let libraries = wanted.then(Libraries::start).transpose()?;
-        Ok(Self { libraries, found: VecDeque::new(), next: 0, resolved: Connecting::default() })
+    /// The thread cannot be started.
+    pub(super) fn start(probes_work: bool) -> io::Result<Self> {
+        let libraries = probes_work.then(Libraries::start).transpose()?;
+        Ok(Self { libraries, pending: VecDeque::new(), next_id: 0, resolved: ResolvedConnector::default() })
     }
 
-    /// A process runs this program.
-    pub fn runs(&mut self, event: &ProcessEvent, now: Instant) {
+    /// Looks for the libraries of a process that was executed.
+    pub(super) fn add_process(&mut self, event: &ProcessEvent, now: Instant) {
         if let Some(libraries) = &mut self.libraries {
             libraries.runs(event, now);
         }
     }
 
-    /// Libraries that were found since the last call, each with a number of its own and a descriptor to give away.
-    pub fn found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
+    /// Returns the libraries that were found since the last call, each with a new id and a descriptor for the recorder.
+    fn take_found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
         let files = self.libraries.as_mut().map(|libraries| libraries.take(now)).unwrap_or_default();
         let mut found = Vec::new();
         for (file, is_ours) in files {
             let Ok(copy) = file.try_clone() else { continue };
-            found.push((self.next, copy.into()));
-            self.found.push_back((self.next, is_ours, file));
-            self.next += 1;
-            if self.found.len() > MAX_LIBRARIES {
-                self.found.pop_front();
+            let id = self.next_id;
+            self.next_id += 1;
+            found.push((id, copy.into()));
+            self.pending.push_back(PendingLibrary { id, is_ours, file });
+            if self.pending.len() > MAX_LIBRARIES {
+                self.pending.pop_front();
             }
         }
         found
     }
 
-    /// The library of a number that [`Listening::found`] gave out, and whether the host uses it.
-    pub fn take(&mut self, number: u64) -> Option<(bool, File)> {
-        let at = self.found.iter().position(|(of, ..)| *of == number)?;
-        self.found.remove(at).map(|(_, is_ours, file)| (is_ours, file))
+    fn take_pending(&mut self, id: u64) -> Option<PendingLibrary> {
+        let at = self.pending.iter().position(|library| library.id == id)?;
+        self.pending.remove(at)
+    }
+}
+
+/// The number of observations that fit into one message.
+fn count_fitting(observations: &[NameObservation]) -> usize {
+    let mut bytes = 0;
+    let fitting = observations.iter().take_while(|observation| {
+        bytes += HEAD_BYTES
+            + match &observation.payload {
+                ObservedPayload::Sent(payload, _) | ObservedPayload::Received(payload, _) => payload.len(),
+                ObservedPayload::Resolved(name, addresses) => name.len() + addresses.len() * ADDRESS_BYTES,
+            };
+        bytes <= MAX_MESSAGE_BYTES
+    });
+    fitting.count().max(1)
+}
+
+impl Monitor {
+    /// Sends what the BPF programs have observed.
+    pub(super) fn send_observations(&mut self) -> Result<(), MonitorError> {
+        let mut observations = self.capture.hear()?;
+        while !observations.is_empty() {
+            let rest = observations.split_off(count_fitting(&observations));
+            let fitting = std::mem::replace(&mut observations, rest);
+            self.recorder.send(&ToRecorder::NameObservations(fitting), None)?;
+        }
+        Ok(())
     }
 
-    /// How many of these fit into one message.
-    pub fn fitting(heard: &[NameObservation]) -> usize {
-        let mut bytes = 0;
-        let fit = heard.iter().take_while(|heard| {
-            bytes += HEAD_BYTES
-                + match &heard.payload {
-                    ObservedPayload::Sent(said, _) | ObservedPayload::Received(said, _) => said.len(),
-                    ObservedPayload::Resolved(name, addresses) => name.len() + addresses.len() * 17,
-                };
-            bytes <= MAX_BYTES
-        });
-        fit.count().max(1)
+    /// Sends a new connection to systemd-resolved and the libraries that were found.
+    pub(super) fn send_name_sources(&mut self, now: Instant) -> Result<(), MonitorError> {
+        if let Some(connection) = self.name_sources.resolved.connect_if_due() {
+            self.recorder.send(&ToRecorder::ResolvedConnection, Some(connection))?;
+        }
+        for (id, library) in self.name_sources.take_found(now) {
+            self.recorder.send(&ToRecorder::Library(id), Some(library))?;
+        }
+        Ok(())
+    }
+
+    /// Attaches probes to the functions that the recorder has found in a library.
+    pub(super) fn attach_to_library(
+        &mut self,
+        id: u64,
+        functions: &[(Function, u64)],
+    ) -> Result<(), MonitorError> {
+        let Some(PendingLibrary { is_ours, file, .. }) = self.name_sources.take_pending(id) else {
+            return Ok(());
+        };
+        match self.capture.hear_library((id, is_ours), file.as_fd(), functions) {
+            Ok(()) => Ok(()),
+            Err(error) => self.recorder.report(format!(
+                "Probes cannot be attached to a C library, so connections to names that programs resolve with it may lack the \
+                 domain: {}.",
+                model::error_chain(&error)
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ProcessId;
+
+    #[test]
+    fn a_message_has_at_least_one_observation_and_no_more_than_its_bytes() {
+        let observation = |bytes: usize| NameObservation {
+            time: 0,
+            process: ProcessId::default(),
+            network_namespace: 0,
+            uid: 0,
+            socket: 0,
+            remote: None,
+            remote_port: 0,
+            protocol: 0,
+            payload: ObservedPayload::Sent(vec![0; bytes], 0),
+        };
+        assert_eq!(count_fitting(&[observation(2 * MAX_MESSAGE_BYTES)]), 1);
+        let half = MAX_MESSAGE_BYTES / 2 - HEAD_BYTES;
+        assert_eq!(count_fitting(&[observation(half), observation(half), observation(0)]), 2);
     }
 }

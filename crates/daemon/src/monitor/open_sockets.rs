@@ -1,49 +1,47 @@
-//! Lists of what is open, while somebody wants to hear of traffic.
+//! Lists of open sockets for the recorder, while a client of the live socket wants to see connections.
 
 use std::time::{Duration, Instant};
 
-use super::{MAX_WAITING_MESSAGES, Monitor};
+use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
 use live::connections::Listed;
 
-/// Time between two lists of sockets that moved nothing: each reads the open files of all processes.
+/// Time between two lists of sockets that have moved nothing: for each the open files of all processes are read.
 const QUIET_PAUSE: Duration = Duration::from_secs(3);
 
 /// Which lists are due.
-pub(super) struct Showing {
-    /// The recorder has none yet.
-    all: bool,
-    /// When sockets that moved nothing are listed again.
+pub(super) struct OpenSocketLists {
+    /// Whether the recorder needs the list of connections that have moved something: it gets that one once.
+    busy: bool,
+    /// When the sockets that have moved nothing are listed next.
     quiet_at: Instant,
 }
 
-impl Showing {
+impl OpenSocketLists {
     pub(super) fn new() -> Self {
-        Self { all: true, quiet_at: Instant::now() }
+        Self { busy: true, quiet_at: Instant::now() }
     }
 }
 
 impl Monitor {
-    /// Lists what is open, when that is due and the recorder keeps up.
-    pub(super) fn tell_open(&mut self, now: Instant) -> Result<(), MonitorError> {
-        let Some(showing) = &mut self.showing else { return Ok(()) };
-        if now >= showing.quiet_at && self.recorder.waiting.len() < MAX_WAITING_MESSAGES {
-            showing.quiet_at = now + QUIET_PAUSE;
-            let all = std::mem::take(&mut showing.all);
+    /// At the end of a drain, lists open sockets if that is due and the recorder keeps up.
+    pub(super) fn send_open_sockets(&mut self, now: Instant) -> Result<(), MonitorError> {
+        let Some(lists) = &mut self.open_sockets else { return Ok(()) };
+        if now >= lists.quiet_at && self.recorder.free_messages() > 0 {
+            lists.quiet_at = now + QUIET_PAUSE;
+            let busy = std::mem::take(&mut lists.busy);
             match self.capture.open() {
                 Ok(open) => {
-                    if all {
-                        self.tell_flows(&open.flows, ToRecorder::Open)?;
-                        self.recorder.tell(&ToRecorder::OpenEnds(Listed::Busy), None)?;
+                    if busy {
+                        self.send_flows(&open.flows, ToRecorder::OpenSockets)?;
+                        self.recorder.send(&ToRecorder::OpenSocketsEnd(Listed::Busy), None)?;
                     }
-                    self.tell_flows(&open.quiet, ToRecorder::Open)?;
-                    self.recorder.tell(&ToRecorder::OpenEnds(Listed::Quiet), None)?;
+                    self.send_flows(&open.quiet, ToRecorder::OpenSockets)?;
+                    self.recorder.send(&ToRecorder::OpenSocketsEnd(Listed::Quiet), None)?;
                 }
-                Err(error) => {
-                    self.recorder.tell(&ToRecorder::Problem(model::error_chain(&error)), None)?;
-                }
+                Err(error) => self.recorder.report(model::error_chain(&error))?,
             }
         }
-        self.recorder.tell(&ToRecorder::Drained, None)
+        self.recorder.send(&ToRecorder::DrainEnd, None)
     }
 }

@@ -1,29 +1,27 @@
-//! The way from systemd-resolved to the recorder: the monitor connects, since only root may, and gives the connection away.
+//! Connects to systemd-resolved. Only root may, so that the monitor connects and hands the connection to the recorder.
 
 use std::{
-    io::{Read, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{fs::MetadataExt, net::UnixStream},
-    },
+    io::Write,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
-use names::{Answer, Answers, RESOLVED_SOCKET, RESOLVED_SUBSCRIBE};
+use names::{RESOLVED_SOCKET, RESOLVED_SUBSCRIBE};
 
-/// Pause before it is looked for again.
+/// Pause between two tries to connect.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// The monitor's side.
+/// Makes one connection to systemd-resolved at a time.
 #[derive(Default)]
-pub struct Connecting {
+pub(super) struct ResolvedConnector {
     connected: bool,
     tried: Option<Instant>,
 }
 
-impl Connecting {
-    /// A connection to give away, when it is time to try and it succeeds.
-    pub fn try_now(&mut self) -> Option<OwnedFd> {
+impl ResolvedConnector {
+    /// Connects if there is no connection and the pause is over. Returns a connection that has subscribed to the answers
+    /// of systemd-resolved.
+    pub(super) fn connect_if_due(&mut self) -> Option<OwnedFd> {
         if self.connected || self.tried.is_some_and(|last| last.elapsed() < RETRY) {
             return None;
         }
@@ -35,41 +33,8 @@ impl Connecting {
         Some(stream.into())
     }
 
-    /// The recorder says that the connection has ended.
-    pub fn ended(&mut self) {
+    /// Takes note that the connection has ended.
+    pub(super) fn set_closed(&mut self) {
         self.connected = false;
-    }
-}
-
-/// The recorder's side.
-pub struct Resolved {
-    stream: UnixStream,
-    answers: Answers,
-    /// The network namespace that it answers for: the one of this process, in which it runs, too.
-    pub network_namespace: u32,
-}
-
-impl Resolved {
-    /// Reads from a connection.
-    pub fn new(connection: OwnedFd) -> Self {
-        let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
-        let network_namespace = u32::try_from(namespace).unwrap_or(0);
-        Self { stream: connection.into(), answers: Answers::default(), network_namespace }
-    }
-
-    /// Readable when there are answers.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
-    }
-
-    /// Answers that have come, without waiting; `None` when the connection has ended.
-    pub fn take(&mut self) -> Option<Vec<Answer>> {
-        let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => None,
-            Ok(length) => Some(self.answers.add(bytes.get(..length).unwrap_or_default())),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Some(Vec::new()),
-            Err(_) => None,
-        }
     }
 }

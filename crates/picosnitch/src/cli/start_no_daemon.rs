@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::{Common, EXIT_CONFIG};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
-use daemon::{monitor, problems::say};
+use daemon::{monitor, problems::print_to_stderr};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
         Config::write_default(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     for sentence in loaded.config.not_yet_built() {
-        say(&sentence);
+        print_to_stderr(&sentence);
     }
     monitor::run(&layout, &loaded.config, announce)?;
     Ok(ExitCode::SUCCESS)
@@ -41,7 +41,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
 /// Says that recording has begun, and what will not be in the record. Others wait for the last line.
 fn announce(capture: &Capture) {
     for spot in capture.unseen() {
-        say(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+        print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
     }
-    say("recording");
+    print_to_stderr("recording");
 }
