@@ -1,7 +1,11 @@
 # Everything here does its own set-up: a machine with Rust is enough (Debian and Ubuntu: packages are
 # installed if they are missing; elsewhere you are told which).
+# The targets have time budgets on two cores: CONTRIBUTING.md.
 
-.PHONY: build run test test-kernels lint audit setup setup-test
+.PHONY: build run check test test-kernels lint audit setup setup-check setup-test
+
+# Where cargo builds; CARGO_TARGET_DIR in the environment changes it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 build: setup
 	cargo build --release
@@ -10,30 +14,41 @@ build: setup
 run: build
 	scripts/run
 
-# What must hold before a commit: style, lints, licences, tests, this kernel, and Debian 12's in a VM.
-test: lint
+# What needs no root and no virtual machine: style, lints, documentation, licences, unit and snapshot tests.
+check: lint
 	cargo test --workspace
+
+# Everything that must hold before a commit: `check`, the tests that need root, this kernel, Debian 12's kernel in a virtual
+# machine, and what recording costs, counted in instructions.
+test: setup-test lint
 	cargo build --release
-	scripts/as-root target/release/picosnitch selftest --timeout 3000
+	cargo test --workspace
+	scripts/cargo-as-root test --package picosnitch -- --ignored
+	scripts/as-root $(TARGET)/release/picosnitch selftest --timeout 3000
 	cargo xtask vm --kernel 6.1 -- picosnitch selftest --timeout 3000
+	cargo xtask cost
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root.
 test-kernels: setup-test
 	cargo xtask vm --tests --memory 4G --timeout 7200 -- sh -c \
-		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; picosnitch-test-daemon'
+		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; picosnitch-test-daemon --include-ignored'
 
-lint: setup-test
+lint: setup-check
 	cargo fmt --all --check
 	clang-format --dry-run --Werror crates/capture/bpf/*.c crates/capture/bpf/*.h
 	cargo clippy --workspace --all-targets -- -D warnings
-	scripts/cargo-deny check bans licenses sources
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+	scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities in what we depend on; needs the network, so it is not part of `test`.
-audit: setup-test
+audit: setup-check
 	scripts/cargo-deny check advisories
 
 setup:
 	scripts/setup build
 
+setup-check:
+	scripts/setup build check
+
 setup-test:
-	scripts/setup build test
+	scripts/setup build check test

@@ -1,7 +1,7 @@
 #![no_main]
-mod heard;
+mod observation;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    heard::hear(bytes, 17, 53);
-    heard::hear(bytes, 17, 5353);
+    observation::observe(bytes, 17, 53);
+    observation::observe(bytes, 17, 5353);
 });

@@ -1,6 +1,6 @@
 #![no_main]
-mod heard;
+mod observation;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    heard::hear(bytes, 17, 443);
+    observation::observe(bytes, 17, 443);
 });

@@ -11,8 +11,10 @@ use serde_json::json;
 use store::{Dimension, Filter, Query, Reader, Sort};
 use tui::view::{
     ask::{self, Question},
-    range::{self, LENGTHS},
+    range::{self, LENGTHS, Length},
 };
+
+use crate::random_queries;
 
 /// Columns of the chart: those of a wide terminal.
 const COLUMNS: usize = 200;
@@ -23,7 +25,7 @@ pub struct Options {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Times that each question is asked, each time for another end of the range
+    /// Times that each query is sent, each time for another end of the range
     #[arg(long, default_value_t = 20)]
     turns: usize,
     /// Only dimensions whose name is this
@@ -32,14 +34,39 @@ pub struct Options {
     /// Milliseconds that 19 of 20 answers must not exceed
     #[arg(long, default_value_t = 100.0)]
     most: f64,
+    /// Instead print digests of the answers to this number of random queries: two builds that print the same lines for
+    /// the same seed answer alike
+    #[arg(long, value_name = "NUMBER")]
+    random: Option<u64>,
+    /// The same seed makes the same random queries
+    #[arg(long, default_value_t = 1, requires = "random")]
+    seed: u64,
+    /// Print the answers to the random queries, too
+    #[arg(long, requires = "random")]
+    print: bool,
     /// The log, as `gen-db` makes it
     file: PathBuf,
 }
 
-/// Asks everything and prints the times.
+/// The times of one query.
+struct Measurement {
+    dimension: &'static str,
+    filter: &'static str,
+    range: &'static str,
+    /// 95th percentile, milliseconds.
+    p95: f64,
+    /// Milliseconds.
+    median: f64,
+    rows: usize,
+}
+
+/// Sends every query and prints the times.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(&options.file)?;
-    let (first, last) = reader.extent()?.context("the log is empty")?;
+    if let Some(count) = options.random {
+        random_queries::run(&reader, count, options.seed, options.print)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let top = |dimension| -> anyhow::Result<Filter> {
         let query =
             Query { group_by: vec![dimension], sort: Sort::Total, limit: Some(1), ..Query::default() };
@@ -52,67 +79,87 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         ("domain", vec![top(Dimension::Domain)?]),
         ("exe and port", vec![top(Dimension::Executable)?, top(Dimension::Port)?]),
     ];
-    let mut results = Vec::new();
-    for (filter, filters) in &filters {
+    let mut measurements = Vec::new();
+    for (name, filters) in &filters {
         for dimension in Dimension::ALL.map(Some).into_iter().chain([None]) {
             if options.only.is_some() && options.only != dimension {
                 continue;
             }
-            for (length, range) in LENGTHS.iter().enumerate() {
-                let mut times = Vec::new();
-                let mut rows = 0;
-                for turn in 0..options.turns {
-                    // The newest, and others all over the log; odd ends, as "now" is one.
-                    let back = (last - first - range.seconds).max(0) / options.turns as i64 * turn as i64 / 4;
-                    let question = Question {
-                        dimension: dimension.unwrap_or(Dimension::Executable),
-                        window: range::last(length, last - back),
-                        now: last,
-                        filters: filters.clone(),
-                        sort: Sort::Total,
-                        columns: COLUMNS,
-                        zone: range::zone(),
-                    };
-                    let begin = Instant::now();
-                    rows = match dimension {
-                        Some(_) => ask::rows(&reader, &question)?.rows.len(),
-                        None => ask::series(&reader, &question, COLUMNS)?.sums.len(),
-                    };
-                    times.push(begin.elapsed());
-                }
-                let name = dimension.map_or("series", Dimension::name);
-                results.push((
-                    name,
-                    *filter,
-                    range.name,
-                    percentile(&mut times, 95),
-                    percentile(&mut times, 50),
-                    rows,
-                ));
+            for length in 0..LENGTHS.len() {
+                let mut measurement = measure(&reader, options.turns, (dimension, length), filters)?;
+                measurement.filter = name;
+                measurements.push(measurement);
             }
         }
     }
-    let slow = |result: &&(_, _, _, f64, f64, usize)| result.3 > options.most;
     if options.json {
-        let rows: Vec<_> = results
-            .iter()
-            .map(|(name, filter, range, p95, median, rows)| {
-                json!({"group_by": name, "where": filter, "range": range, "p95_ms": p95, "median_ms": median, "rows": rows})
-            })
-            .collect();
-        println!("{}", json!({"turns": options.turns, "most_ms": options.most, "questions": rows}));
+        print_json(&measurements, options);
     } else {
-        print!("{:<10} {:<13}", "p95 ms", "where");
-        LENGTHS.iter().for_each(|range| print!("{:>9}", range.name));
-        for line in results.chunks(LENGTHS.len()) {
-            print!("\n{:<10} {:<13}", line[0].0, line[0].1);
-            line.iter().for_each(|result| print!("{:>9.1}", result.3));
-        }
-        println!();
+        print_table(&measurements);
     }
-    let count = results.iter().filter(slow).count();
-    eprintln!("{} questions, {count} with more than {} ms at p95", results.len(), options.most);
+    let count = measurements.iter().filter(|measurement| measurement.p95 > options.most).count();
+    eprintln!("{} queries, {count} with more than {} ms at p95", measurements.len(), options.most);
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures the query of one tab (`None`: the chart) and one of [`LENGTHS`].
+fn measure(
+    reader: &Reader,
+    turns: usize,
+    (dimension, length): (Option<Dimension>, usize),
+    filters: &[Filter],
+) -> anyhow::Result<Measurement> {
+    let Length { name, seconds, .. } = LENGTHS[length];
+    let (first, last) = reader.extent()?.context("the log is empty")?;
+    let mut times = Vec::new();
+    let mut rows = 0;
+    for turn in 0..turns {
+        // Ranges that end with the log, and earlier ones at odd seconds, as "now" is one.
+        let back = (last - first - seconds).max(0) / turns as i64 * turn as i64 / 4;
+        let question = Question {
+            dimension: dimension.unwrap_or(Dimension::Executable),
+            window: range::last(length, last - back),
+            now: last,
+            filters: filters.to_vec(),
+            sort: Sort::Total,
+            columns: COLUMNS,
+            zone: range::zone(),
+        };
+        let begin = Instant::now();
+        rows = match dimension {
+            Some(_) => ask::rows(reader, &question)?.rows.len(),
+            None => ask::series(reader, &question, COLUMNS)?.sums.len(),
+        };
+        times.push(begin.elapsed());
+    }
+    Ok(Measurement {
+        dimension: dimension.map_or("series", Dimension::name),
+        filter: "",
+        range: name,
+        p95: percentile(&mut times, 95),
+        median: percentile(&mut times, 50),
+        rows,
+    })
+}
+
+fn print_json(measurements: &[Measurement], options: &Options) {
+    let rows: Vec<_> = measurements
+        .iter()
+        .map(|Measurement { dimension, filter, range, p95, median, rows }| {
+            json!({"group_by": dimension, "where": filter, "range": range, "p95_ms": p95, "median_ms": median, "rows": rows})
+        })
+        .collect();
+    println!("{}", json!({"turns": options.turns, "most_ms": options.most, "questions": rows}));
+}
+
+fn print_table(measurements: &[Measurement]) {
+    print!("{:<10} {:<13}", "p95 ms", "where");
+    LENGTHS.iter().for_each(|range| print!("{:>9}", range.name));
+    for line in measurements.chunks(LENGTHS.len()) {
+        print!("\n{:<10} {:<13}", line[0].dimension, line[0].filter);
+        line.iter().for_each(|measurement| print!("{:>9.1}", measurement.p95));
+    }
+    println!();
 }
 
 fn percentile(times: &mut [Duration], percent: usize) -> f64 {

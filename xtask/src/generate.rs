@@ -14,6 +14,8 @@ use model::{
 };
 use store::Writer;
 
+use crate::random::Random;
+
 /// Length of a window, seconds: the default of `log.write_limit_seconds`.
 const WINDOW: i64 = 10;
 const PROGRAMS: usize = 300;
@@ -114,31 +116,10 @@ fn activity(time: i64) -> f64 {
     }
 }
 
-/// Numbers that only look random (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Mostly small, now and then very large: bytes of a connection.
-    fn bytes(&mut self, median: f64) -> u64 {
-        let normal: f64 = (0..12).map(|_| self.unit()).sum::<f64>() - 6.0;
-        (median * (normal * 2.0).exp()) as u64
-    }
+/// A positive number, mostly small, now and then very large: the bytes of a connection (log-normal, sigma 2).
+fn bytes(random: &mut Random, median: f64) -> u64 {
+    let normal: f64 = (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
+    (median * (normal * 2.0).exp()) as u64
 }
 
 /// Ranks by Zipf's law: the n-th is chosen in proportion to 1/n.
@@ -248,8 +229,8 @@ impl World {
         let counters = Counters {
             // A long connection is in many windows, and was opened in one.
             connections: u64::from(random.below(3) > 0),
-            sent: random.bytes(900.0),
-            received: random.bytes(6000.0),
+            sent: bytes(random, 900.0),
+            received: bytes(random, 6000.0),
         };
         Record { time, context, geo, tuple, counters }
     }

@@ -8,6 +8,8 @@ mod ask;
 mod bench;
 mod generate;
 mod instructions;
+mod random;
+mod random_queries;
 mod vm;
 
 #[derive(Parser)]
@@ -19,11 +21,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Ask a log everything that the screens ask, and say how long that takes
+    /// Measure how long a log takes to answer every query of the screens, or print digests of random answers
     AskDb(ask::Options),
     /// Measure what picosnitch costs: each load with and without it, in the same run
     Bench(bench::Options),
-    /// Make a log with months of made-up records
+    /// Make a log with months of synthetic records
     GenDb(generate::Options),
     /// Count the instructions that the verifier processes for each BPF program, here and under stock kernels
     Instructions(instructions::Options),

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The contract between the kernel half and user space: every struct that both sides read, in fixed widths.
- * User space gets Rust structs generated from the object's BTF (build.rs); src/capture/abi.rs asserts the
+ * The contract between the kernel half and user space: the structs that both read, in fixed widths, and the flags, bounds
+ * and event kinds in them. User space gets Rust types generated from the object's BTF (build.rs). src/abi.rs asserts the
  * same sizes again.
  *
- * An address is 16 bytes: IPv6, or IPv4 mapped (RFC 4291, 2.5.5.2); all zero is "none".
+ * Flags and bounds are enums because BTF describes enums, but no macros.
+ *
+ * An address is 16 bytes: IPv6, or IPv4 mapped (RFC 4291, 2.5.5.2); all zero means "none".
  * Ports are in host byte order.
  */
 #ifndef PICOSNITCH_ABI_H
@@ -12,19 +14,30 @@
 
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " changed its size")
 
-#define COMM_BYTES 16	     /* TASK_COMM_LEN, include/linux/sched.h */
-#define PATH_BYTES 4096	     /* PATH_MAX, include/uapi/linux/limits.h */
-#define NAME_BYTES 256	     /* NAME_MAX plus the final zero */
-#define PATH_DEPTH 48	     /* components of a path that are followed */
-#define ARGUMENTS_BYTES 4096 /* of the command line; the rest is cut */
-#define CGROUP_BYTES 1024
-#define HEARD_BYTES 4096     /* of one piece of what was said; the rest is cut */
-#define ASKED_NAME_BYTES 256 /* a domain name has 255 at most (RFC 1035, 2.3.4) */
-#define ASKED_ADDRESSES 16   /* of one answer */
+/* Sizes of fields, and bounds, in bytes unless the name says otherwise. */
+enum abi_bound {
+	COMM_BYTES = 16,	     /* TASK_COMM_LEN, include/linux/sched.h */
+	PATH_BYTES = 4096,	     /* PATH_MAX, include/uapi/linux/limits.h */
+	NAME_BYTES = 256,	     /* NAME_MAX plus the final zero */
+	MAX_PATH_COMPONENTS = 48,    /* of a path; more are truncated */
+	MAX_ARGUMENTS_BYTES = 4096,  /* of a command line; more are truncated */
+	CGROUP_BYTES = 1024,	     /* of a cgroup path; more are truncated */
+	MAX_PAYLOAD_BYTES = 4096,    /* of one captured buffer; more are truncated */
+	DOMAIN_BYTES = 256,	     /* a domain name has at most 255 (RFC 1035, 2.3.4) */
+	MAX_RESOLVED_ADDRESSES = 16, /* of one resolver result */
+	MAX_FLOWS = 65536,	     /* slots of the flow array */
+};
+
+/* Ticks of the drain's clock, see `tick` in maps.h. */
+enum flow_ticks {
+	EXPIRE_TICKS = 120,	  /* a flow with FLOW_EXPIRES expires when it is idle for more ticks than this */
+	EXPIRE_TICKS_PRESSED = 8, /* the same while more than half of the slots are in use */
+	GRACE_TICKS = 4,	  /* between the expiry of a flow and its removal: longer than a program can use it */
+};
 
 /*
- * One program run by one process: a process id is used again, and a process that calls execve becomes another
- * program. task_struct.self_exec_id counts the execve calls.
+ * One program run by one process. The kernel reuses process ids, and execve puts another program into the same process:
+ * task_struct.self_exec_id counts the execve calls.
  */
 struct process_id {
 	__u64 start; /* start of the thread-group leader, boot-time ns */
@@ -33,74 +46,81 @@ struct process_id {
 };
 ASSERT_SIZE(struct process_id, 16);
 
-/* One process's use of one socket with one peer. */
+/* Identifies a flow: one process's use of one socket with one peer. */
 struct flow_key {
-	__u64 socket; /* inode number of the socket; 0 for a kernel socket */
+	__u64 socket; /* inode number of the socket; 0 for a socket of the kernel's own */
 	struct process_id process;
 	__u8 peer[16];
 	__u16 peer_port;
-	__u16 generation; /* 1 while generation 0 waits for its removal, see flow_find() */
+	__u16 generation; /* 1 while the flow of generation 0 waits for its removal, see flow_find() */
 	__u32 protocol;
 };
 ASSERT_SIZE(struct flow_key, 48);
 
+/* flow.expires */
+enum expiry_flag {
+	FLOW_EXPIRES = 1,  /* the flow has no end of its own and is removed when it is idle */
+	FLOW_INCOMING = 2, /* the peer sent the first datagram */
+};
+
+/* flow.slow_path */
+enum slow_path_flag {
+	SLOW_PATH_LOCAL = 1, /* flow.local is to be read after the next transfer */
+	SLOW_PATH_NAMES = 2, /* the peer is a name service: payload is captured */
+};
+
 /*
- * Counters only grow, and user space never writes to them: a drain cannot lose what is added meanwhile. The key and the
- * counters share a cache line.
+ * One slot of the flow array. The counters only grow, and user space never writes to them, so a drain cannot lose what is
+ * added meanwhile. The key and the counters share a cache line.
  */
-#define EXPIRES 1
-#define ADDRESSED 2
-
-/* flow.attend */
-#define ATTEND_LOCAL 1 /* `local` was not read yet when it was settled */
-#define ATTEND_NAMES 2 /* the peer is a name service: what is said is heard */
-
 struct flow {
 	struct flow_key key;
 	__u64 sent;
 	__u64 received;
 	__u64 connects; /* connect() calls; 0 on an accepted socket */
-	__u64 first;	/* boot-time ns */
-	__u64 cgroup;	/* of the process, version 2 */
+	__u64 first;	/* time of the first use, boot-time ns */
+	__u64 cgroup;	/* id of the process's version 2 cgroup */
 	__u8 local[16];
-	__u32 last_tick; /* of the last use */
+	__u32 last_tick; /* tick of the last use */
 	__u32 uid;	 /* real user id */
 	__u32 netns;	 /* ns_common.inum */
 	__u16 local_port;
-	__u16 family; /* of the socket */
-	__u8 stream;  /* has connections: TCP, MPTCP, SCTP */
-	__u8 expires; /* EXPIRES: has no end of its own, removed when idle; ADDRESSED: the other end spoke first */
-	__u8 attend;  /* ATTEND_LOCAL, ATTEND_NAMES */
-	__u8 opening; /* not 0: what is sent next may name the peer; see opening_sent() */
-	__u32 life;   /* one more each time user space gives this place to another flow */
+	__u16 family;	  /* of the socket */
+	__u8 stream;	  /* the socket has connections: TCP, MPTCP, SCTP */
+	__u8 expires;	  /* enum expiry_flag; 0 for a flow that ends with its socket */
+	__u8 slow_path;	  /* enum slow_path_flag */
+	__u8 handshake;	  /* not 0: the next send may hold a part of the handshake, see capture_payload() */
+	__u32 slot_epoch; /* user space adds one each time it frees this slot */
 };
 ASSERT_SIZE(struct flow, 128);
 
 enum event_kind {
-	EVENT_EXEC = 1, /* struct process_event */
-	EVENT_FORK,	/* struct process_event without path and arguments */
-	EVENT_EXIT,	/* struct process_id_event */
-	EVENT_RENAME,	/* struct process_id_event */
-	EVENT_RELEASE,	/* struct release_event */
-	EVENT_CGROUP,	/* struct cgroup_event */
-	EVENT_RING,	/* struct process_id_event: an AF_PACKET receive ring was set up */
-	EVENT_EXISTING, /* struct process_event, from the task iterator */
-	EVENT_PACKETS,	/* struct process_id_event: the hooks on each packet are needed */
-	EVENT_SOCKET,	/* struct socket_event, from the file iterator */
-	EVENT_TALKS,	/* struct process_id_event: its first flow */
-	EVENT_ENDED,	/* struct ended_event */
+	EVENT_EXEC = 1,		 /* struct process_event */
+	EVENT_FORK,		 /* struct process_event without path and arguments */
+	EVENT_EXIT,		 /* struct process_id_event: the last thread of a process exits */
+	EVENT_RENAME,		 /* struct process_id_event: the thread-group leader has a new comm */
+	EVENT_RELEASE,		 /* struct release_event */
+	EVENT_CGROUP,		 /* struct cgroup_event */
+	EVENT_PACKET_RING,	 /* struct process_id_event: an AF_PACKET receive ring was set up */
+	EVENT_EXISTING_PROCESS,	 /* struct process_event, from the task iterator */
+	EVENT_NEED_PACKET_HOOKS, /* struct process_id_event: the hooks on each packet are needed */
+	EVENT_OPEN_SOCKET,	 /* struct socket_event, from the file iterator */
+	EVENT_FIRST_FLOW,	 /* struct process_id_event: the first flow of a process */
+	EVENT_SILENT_RELEASE,	 /* struct silent_release_event */
 };
 
 /* process_event.flags */
-#define PROCESS_KERNEL 1   /* a kernel thread: no executable */
-#define PROCESS_PATH_CUT 4 /* more components than were followed: the first ones are missing */
-#define PROCESS_ARGUMENTS_CUT 8
-#define PROCESS_MEMORY 16  /* executable on a kernel-internal mount: memfd */
-#define PROCESS_WATCHED 32 /* fanotify hands over what is executed from that file system */
+enum process_flag {
+	PROCESS_KERNEL_THREAD = 1,	 /* no executable */
+	PROCESS_PATH_TRUNCATED = 4,	 /* the first components are missing, see MAX_PATH_COMPONENTS */
+	PROCESS_ARGUMENTS_TRUNCATED = 8, /* see MAX_ARGUMENTS_BYTES */
+	PROCESS_MEMFD = 16,		 /* the executable is on a kernel-internal mount: memfd */
+	PROCESS_WATCHED = 32,		 /* fanotify hands over the executables of this file system */
+};
 
 /*
- * Which file it is, and in which state: the fields of its struct inode, which is one and the same for an executable that
- * runs and a descriptor that is open. (stat(2) shows other device and inode numbers on btrfs and overlayfs.)
+ * Identifies a file and its state by the fields of its struct inode, which is the same for a running executable and for
+ * an open descriptor. (stat(2) shows other device and inode numbers on btrfs and overlayfs.)
  */
 struct file_identity {
 	__u64 inode; /* 0: unknown */
@@ -109,23 +129,23 @@ struct file_identity {
 	__s64 changed;	/* ctime, s */
 	__u32 modified_ns;
 	__u32 changed_ns;
-	__u32 generation; /* differs when an inode number is used again; 0 where the file system has none */
+	__u32 generation; /* differs when an inode number is reused; 0 where the file system has none */
 	__u32 device;	  /* kernel encoding: major << 20 | minor */
 };
 ASSERT_SIZE(struct file_identity, 48);
 
-/* Of an open descriptor, see describe_descriptor(). */
-struct descriptor {
+/* The file behind a descriptor, see identify_fd(). */
+struct fd_info {
 	struct file_identity file;
 	__u64 magic; /* of its file system, include/uapi/linux/magic.h */
-	__u32 links; /* names that the file has; 0: deleted */
-	__u32 found;
+	__u32 links; /* number of names of the file; 0: deleted */
+	__u32 found; /* 0: the descriptor is not open */
 };
-ASSERT_SIZE(struct descriptor, 64);
+ASSERT_SIZE(struct fd_info, 64);
 
 struct process_event {
 	__u32 kind;
-	__u32 flags;
+	__u32 flags; /* enum process_flag */
 	struct process_id id;
 	struct process_id parent;      /* through real_parent; tgid 0: none */
 	struct process_id grandparent; /* of a fork: the process that forked */
@@ -136,17 +156,18 @@ struct process_event {
 	__u16 path_bytes;
 	__u16 arguments_bytes;
 	__u32 unused;
-	char comm[COMM_BYTES];			 /* of the thread-group leader */
-	char data[PATH_BYTES + ARGUMENTS_BYTES]; /* path: components, last one first, each ends in zero; arguments */
+	char comm[COMM_BYTES]; /* of the thread-group leader */
+	/* The path's components, last one first, each with its final zero; then the arguments. */
+	char data[PATH_BYTES + MAX_ARGUMENTS_BYTES];
 };
-ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + ARGUMENTS_BYTES);
+ASSERT_SIZE(struct process_event, 144 + PATH_BYTES + MAX_ARGUMENTS_BYTES);
 
-/* A program on a file system that fanotify does not watch (yet). */
+/* A program was executed on a file system that fanotify does not watch (yet). */
 struct unwatched_event {
 	struct file_identity executable;
 	__u32 tgid;
 	__u32 mntns;
-	__u32 flags; /* of process_event */
+	__u32 flags; /* enum process_flag */
 	__u32 unused;
 };
 ASSERT_SIZE(struct unwatched_event, 64);
@@ -155,42 +176,45 @@ struct process_id_event {
 	__u32 kind;
 	__u32 unused;
 	struct process_id id;
-	char comm[COMM_BYTES];
+	char comm[COMM_BYTES]; /* of EVENT_RENAME only */
 };
 ASSERT_SIZE(struct process_id_event, 40);
 
-/* A socket that was closed by its last user. */
+/* A socket was closed by its last user. */
 struct release_event {
 	__u32 kind;
 	__u32 has_consumed; /* `consumed` is known */
 	__u64 socket;
 	__u64 consumed; /* TCP: bytes that left the receive queue towards user space, since the start of the connection */
-	struct process_id process; /* who closed it (or holds it) */
+	struct process_id process; /* the process that closed it (or holds it) */
 	__u32 receive_ring;	   /* AF_PACKET: bytes arrive in a shared ring, uncounted */
-	__u16 needs_packets;	   /* raw or ping: only packets tell its peers */
+	__u16 needs_packets;	   /* a raw or ping socket: only its packets name its peers */
 	__u16 local_port;	   /* from the iterator; 0: none */
 	__u8 local[16];
 };
 ASSERT_SIZE(struct release_event, 64);
 
-/* The same of an accepted connection that moved no byte: all of its flow, which is in no table, but when it began. */
-struct ended_event {
+/*
+ * An accepted connection that moved no byte was closed. The event carries its whole flow, which is in no table; only the
+ * time of its beginning is missing.
+ */
+struct silent_release_event {
 	struct release_event release;
 	struct flow flow;
 };
-ASSERT_SIZE(struct ended_event, 192);
+ASSERT_SIZE(struct silent_release_event, 192);
 
 /* A socket that a process has open, from the file iterator. */
 struct socket_event {
 	struct release_event socket;
-	__u64 cgroup; /* of the process, version 2 */
+	__u64 cgroup; /* id of the process's version 2 cgroup */
 	__u8 peer[16];
 	__u32 uid; /* real, of the process */
 	__u32 netns;
 	__u16 peer_port;
 	__u16 protocol;
 	__u16 family;
-	__u8 state; /* include/net/tcp_states.h; of datagram sockets too */
+	__u8 state; /* enum tcp_state; of datagram sockets too */
 	__u8 bound; /* to a port that the program chose */
 };
 ASSERT_SIZE(struct socket_event, 104);
@@ -199,18 +223,18 @@ struct cgroup_event {
 	__u32 kind;
 	__u32 path_bytes;
 	__u64 id;
-	char path[CGROUP_BYTES]; /* as the kernel prints it, ends in zero */
+	char path[CGROUP_BYTES]; /* as the kernel prints it, with a final zero */
 };
 ASSERT_SIZE(struct cgroup_event, 16 + CGROUP_BYTES);
 
-enum heard_kind {
-	HEARD_SENT = 1, /* bytes follow */
-	HEARD_RECEIVED, /* bytes follow */
-	HEARD_ASKED,	/* struct asked_event */
+enum observation_kind {
+	OBSERVATION_SENT = 1, /* struct observation_event, then the bytes sent */
+	OBSERVATION_RECEIVED, /* struct observation_event, then the bytes received */
+	OBSERVATION_RESOLVED, /* struct resolver_event */
 };
 
-/* Something that may tell the name of an address. */
-struct heard_event {
+/* The head of an observation that may name an address. */
+struct observation_event {
 	__u64 time; /* boot-time ns */
 	__u64 socket;
 	struct process_id process;
@@ -218,28 +242,28 @@ struct heard_event {
 	__u16 peer_port;
 	__u16 protocol;
 	__u16 kind;
-	__u16 bytes; /* that follow */
+	__u16 bytes; /* number of captured bytes that follow */
 	__u32 netns;
-	__u32 left_out; /* bytes between these and those of the next event */
-	__u32 uid;	/* real user id */
+	__u32 omitted_bytes; /* bytes that were moved between the captured ones and those of the next event */
+	__u32 uid;	     /* real user id */
 	__u32 unused;
 };
-ASSERT_SIZE(struct heard_event, 72);
+ASSERT_SIZE(struct observation_event, 72);
 
-/* A process asked its C library for the addresses of a name, and got them. */
-struct asked_event {
-	struct heard_event heard;
+/* A process resolved a name to addresses through its C library. */
+struct resolver_event {
+	struct observation_event head;
 	__u32 count;
 	__u32 unused;
-	char name[ASKED_NAME_BYTES];
-	__u8 addresses[ASKED_ADDRESSES][16];
+	char name[DOMAIN_BYTES];
+	__u8 addresses[MAX_RESOLVED_ADDRESSES][16];
 };
-ASSERT_SIZE(struct asked_event, 80 + ASKED_NAME_BYTES + ASKED_ADDRESSES * 16);
+ASSERT_SIZE(struct resolver_event, 80 + DOMAIN_BYTES + MAX_RESOLVED_ADDRESSES * 16);
 
-/* The peer of a datagram, told by one hook and used by the next one of the same thread or socket. */
+/* The peer of a datagram, stored by one hook for the next hook of the same thread or socket. */
 struct pending_peer {
-	__u64 thread; /* address of its task_struct; 0 when it was used */
-	__u64 socket; /* address of its struct sock: the same one, still in the same call */
+	__u64 thread; /* address of its task_struct; 0 once the peer was taken */
+	__u64 socket; /* address of its struct sock, to recognise the same call */
 	__u8 address[16];
 	__u16 port;
 	__u8 unused[30]; /* one cache line each: threads on several CPUs use neighbours */

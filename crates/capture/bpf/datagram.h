@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Hooks that tell the peer of datagrams, where the hook that counts them cannot see it.
+ * Hooks that store the peer of datagrams for the hooks that count them, which cannot see it.
  *
- * UDP: the address given to sendmsg(2) or wanted from recvmsg(2), at each call; the datagram that is consumed, where
- * functions can be watched. Raw and ping sockets, and UDP that nobody asks: the packets themselves. Looking at each
- * packet of the machine costs too much to do it for nothing, so these hooks are attached when such a socket is made
- * or found.
+ * UDP: the address that the program gives to sendmsg(2) or gets from recvmsg(2), at each call; where functions can be
+ * hooked, the source of the datagram that is consumed. Raw and ping sockets, and UDP sockets whose program does not ask for
+ * the address: the packets. Hooks on each packet of the machine cost much, so they are attached only when such a socket is
+ * created or found.
  */
 #ifndef PICOSNITCH_DATAGRAM_H
 #define PICOSNITCH_DATAGRAM_H
 
-#include "socket.h"
+#include "transfer.h"
 
-static __always_inline void remember(void *map, __u64 by, struct pending_peer *peer)
+static __always_inline void store_peer(void *map, __u64 key, struct pending_peer *peer)
 {
-	struct pending_peer *known = bpf_map_lookup_elem(map, &by);
+	struct pending_peer *stored = bpf_map_lookup_elem(map, &key);
 
-	/* In place: making an entry costs more than the rest together. */
-	if (known)
-		*known = *peer;
+	/* In place: a new entry costs more than all else together. */
+	if (stored)
+		*stored = *peer;
 	else
-		bpf_map_update_elem(map, &by, peer, BPF_ANY);
+		bpf_map_update_elem(map, &key, peer, BPF_ANY);
 }
 
-/* The socket of a context as the kernel has it: the verifier lets nobody calculate with ctx->sk. */
+/* The socket of a context as the kernel's pointer: the verifier allows no arithmetic with ctx->sk. */
 static __always_inline struct sock *sock_of_address(struct bpf_sock_addr *ctx)
 {
 	if (have_casts)
@@ -36,48 +36,49 @@ static __always_inline void read_address(struct bpf_sock_addr *ctx, bool ipv6, _
 	__u64 *word = (__u64 *)address;
 
 	if (ipv6) {
-		word[0] = pair(ctx->user_ip6[0], ctx->user_ip6[1]);
-		word[1] = pair(ctx->user_ip6[2], ctx->user_ip6[3]);
+		word[0] = join_words(ctx->user_ip6[0], ctx->user_ip6[1]);
+		word[1] = join_words(ctx->user_ip6[2], ctx->user_ip6[3]);
 	} else {
 		map_ipv4(address, ctx->user_ip4);
 	}
 }
 
-static __always_inline int sending_to(struct bpf_sock_addr *ctx, bool ipv6)
+/* Stores the peer of a send for the hook that counts it. */
+static __always_inline int save_send_peer(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	__u64 thread = bpf_get_current_task();
-	struct pending_peer *slot = slot_of(thread), peer = { .thread = thread };
+	struct pending_peer *pending = pending_send_entry(thread), peer = { .thread = thread };
 	struct sock *sk = sock_of_address(ctx);
 
-	/* Free, or left over from a send of this thread that no hook saw the end of. */
-	if (slot && (slot->thread == thread || !__sync_val_compare_and_swap(&slot->thread, 0, thread))) {
-		slot->socket = (__u64)sk;
-		slot->port = bpf_ntohs(ctx->user_port);
-		read_address(ctx, ipv6, slot->address);
+	/* The entry is free, or holds an earlier send of this thread whose end no hook has seen. */
+	if (pending && (pending->thread == thread || !__sync_val_compare_and_swap(&pending->thread, 0, thread))) {
+		pending->socket = (__u64)sk;
+		pending->port = bpf_ntohs(ctx->user_port);
+		read_address(ctx, ipv6, pending->address);
 	} else {
 		peer.socket = (__u64)sk;
 		peer.port = bpf_ntohs(ctx->user_port);
 		read_address(ctx, ipv6, peer.address);
-		remember(&sending, thread, &peer);
+		store_peer(&pending_send_overflow, thread, &peer);
 	}
-	if (!sends_elsewhere && LOAD(have_casts, sk, __sk_common.skc_state) == TCP_ESTABLISHED)
-		sends_elsewhere = true;
+	if (!connected_sends_elsewhere && LOAD(have_casts, sk, __sk_common.skc_state) == TCP_ESTABLISHED)
+		connected_sends_elsewhere = true;
 	return 1;
 }
 
 SEC("cgroup/sendmsg4")
-int sending_to4(struct bpf_sock_addr *ctx)
+int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return sending_to(ctx, false);
+	return save_send_peer(ctx, false);
 }
 
 SEC("cgroup/sendmsg6")
-int sending_to6(struct bpf_sock_addr *ctx)
+int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return sending_to(ctx, true);
+	return save_send_peer(ctx, true);
 }
 
-static __always_inline int received_from(struct bpf_sock_addr *ctx, bool ipv6)
+static __always_inline int save_receive_peer(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	struct pending_peer peer = {
 		.thread = bpf_get_current_task(),
@@ -86,25 +87,25 @@ static __always_inline int received_from(struct bpf_sock_addr *ctx, bool ipv6)
 	};
 
 	read_address(ctx, ipv6, peer.address);
-	remember(&receiving, peer.thread, &peer);
+	store_peer(&pending_receive_peers, peer.thread, &peer);
 	return 1;
 }
 
 SEC("cgroup/recvmsg4")
-int received_from4(struct bpf_sock_addr *ctx)
+int recvmsg4(struct bpf_sock_addr *ctx)
 {
-	return received_from(ctx, false);
+	return save_receive_peer(ctx, false);
 }
 
 SEC("cgroup/recvmsg6")
-int received_from6(struct bpf_sock_addr *ctx)
+int recvmsg6(struct bpf_sock_addr *ctx)
 {
-	return received_from(ctx, true);
+	return save_receive_peer(ctx, true);
 }
 
-/* udp_recvmsg() and udpv6_recvmsg() end with this: the datagram itself, whether or not the caller wants its address. */
+/* udp_recvmsg() and udpv6_recvmsg() end with this call: it has the datagram, even if the caller does not ask for its address. */
 SEC("fentry/skb_consume_udp")
-int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length)
+int BPF_PROG(skb_consume_udp, struct sock *sk, struct sk_buff *skb, int length)
 {
 	struct pending_peer peer = { .thread = bpf_get_current_task(), .socket = (__u64)sk };
 	unsigned char *head = skb->head;
@@ -123,12 +124,15 @@ int BPF_PROG(datagram_consumed, struct sock *sk, struct sk_buff *skb, int length
 	}
 	bpf_probe_read_kernel(&port, sizeof(port), head + skb->transport_header); /* RFC 768 */
 	peer.port = bpf_ntohs(port);
-	remember(&receiving, peer.thread, &peer);
+	store_peer(&pending_receive_peers, peer.thread, &peer);
 	return 0;
 }
 
-/* Raw and ping sockets, where their functions can be watched: the address given, also before the hooks on packets are there. */
-static __always_inline int sending_raw(struct sock *sk, struct msghdr *message)
+/*
+ * Stores the address given to a raw or ping socket, where their functions can be hooked. This works before the hooks on each
+ * packet are attached, too.
+ */
+static __always_inline int save_raw_send_peer(struct sock *sk, struct msghdr *message)
 {
 	struct pending_peer peer = {};
 	struct flow_key key = {};
@@ -137,31 +141,32 @@ static __always_inline int sending_raw(struct sock *sk, struct msghdr *message)
 		return 0;
 	peer.socket = socket_inode(sk, true);
 	__builtin_memcpy(peer.address, key.peer, sizeof(peer.address));
-	remember(&talked_to, peer.socket, &peer);
+	store_peer(&last_sent_peers, peer.socket, &peer);
 	return 0;
 }
 
-#define SENDING_RAW_HOOK(name, function)                                                  \
+#define RAW_SEND_HOOK(name, function)                                                     \
 	SEC("fentry/" function)                                                           \
 	int BPF_PROG(name, struct sock *sk, struct msghdr *message, unsigned long length) \
 	{                                                                                 \
-		return sending_raw(sk, message);                                          \
+		return save_raw_send_peer(sk, message);                                   \
 	}
 
-SENDING_RAW_HOOK(sending_raw4, "raw_sendmsg")
-SENDING_RAW_HOOK(sending_raw6, "rawv6_sendmsg")
-SENDING_RAW_HOOK(sending_ping4, "ping_v4_sendmsg")
-SENDING_RAW_HOOK(sending_ping6, "ping_v6_sendmsg")
+RAW_SEND_HOOK(raw_sendmsg, "raw_sendmsg")
+RAW_SEND_HOOK(rawv6_sendmsg, "rawv6_sendmsg")
+RAW_SEND_HOOK(ping_v4_sendmsg, "ping_v4_sendmsg")
+RAW_SEND_HOOK(ping_v6_sendmsg, "ping_v6_sendmsg")
 
-/* A raw or ping socket is made. */
+/* Asks for the hooks on each packet when a raw or ping socket is created. */
 SEC("cgroup/sock_create")
-int socket_made(struct bpf_sock *ctx)
+int sock_create(struct bpf_sock *ctx)
 {
 	if (!has_ports(ctx->type, ctx->protocol))
-		want_packets();
+		request_packet_hooks();
 	return 1;
 }
 
+/* Whether UDP follows right after the IPv6 header. */
 static __always_inline bool has_udp_next(struct __sk_buff *skb)
 {
 	__u8 next = 0;
@@ -180,8 +185,8 @@ static __always_inline __u64 inode_of_packet(struct __sk_buff *skb)
 	return socket_inode(BPF_CORE_READ((struct sk_buff *)skb, sk), false);
 }
 
-/* Outgoing packets pass here in their sender's context, incoming ones before they are queued. */
-static __always_inline int packet_seen(struct __sk_buff *skb, bool egress)
+/* Stores the peer of a packet. Outgoing packets pass here in the context of their sender, incoming ones before they are queued. */
+static __always_inline int save_packet_peer(struct __sk_buff *skb, bool egress)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct pending_peer peer = {};
@@ -208,28 +213,28 @@ static __always_inline int packet_seen(struct __sk_buff *skb, bool egress)
 			bpf_skb_load_bytes(skb, (first & 15) * 4, &port, sizeof(port));
 	} else {
 		bpf_skb_load_bytes(skb, egress ? 24 : 8, peer.address, sizeof(peer.address));
-		/* Extension headers before UDP are not followed: there the port stays unknown. */
+		/* Extension headers before UDP are not parsed: the port stays unknown. */
 		if (ports && has_udp_next(skb))
 			bpf_skb_load_bytes(skb, 40, &port, sizeof(port));
 	}
 	peer.port = bpf_ntohs(port);
 	if (egress)
-		remember(&talked_to, peer.socket, &peer);
+		store_peer(&last_sent_peers, peer.socket, &peer);
 	else
-		remember(&heard_from, peer.socket, &peer);
+		store_peer(&last_received_peers, peer.socket, &peer);
 	return 1;
 }
 
 SEC("cgroup_skb/egress")
-int packet_leaves(struct __sk_buff *skb)
+int cgroup_egress(struct __sk_buff *skb)
 {
-	return packet_seen(skb, true);
+	return save_packet_peer(skb, true);
 }
 
 SEC("cgroup_skb/ingress")
-int packet_comes(struct __sk_buff *skb)
+int cgroup_ingress(struct __sk_buff *skb)
 {
-	return packet_seen(skb, false);
+	return save_packet_peer(skb, false);
 }
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Which file an executable is. */
+/* Identifying files by their inodes. */
 #ifndef PICOSNITCH_EXECUTABLE_H
 #define PICOSNITCH_EXECUTABLE_H
 
 #include "maps.h"
 
-/* Since 6.13 the top bit of the nanoseconds tells whether somebody has asked (I_CTIME_QUERIED, include/linux/fs.h). */
-#define NANOSECONDS 0x3fffffff
+/* Since 6.13 the top bit of the nanoseconds is a flag of the kernel (I_CTIME_QUERIED, include/linux/fs.h). */
+#define NANOSECONDS_MASK 0x3fffffff
 
 static __always_inline void file_times(struct inode *inode, struct file_identity *file)
 {
@@ -17,7 +17,7 @@ static __always_inline void file_times(struct inode *inode, struct file_identity
 		file->modified = BPF_CORE_READ(inode, i_mtime_sec);
 		file->modified_ns = BPF_CORE_READ(inode, i_mtime_nsec);
 		file->changed = BPF_CORE_READ(inode, i_ctime_sec);
-		file->changed_ns = BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS;
+		file->changed_ns = BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS_MASK;
 		return;
 	}
 	if (bpf_core_field_exists(older->__i_mtime)) {
@@ -27,7 +27,7 @@ static __always_inline void file_times(struct inode *inode, struct file_identity
 		file->modified = BPF_CORE_READ(oldest, i_mtime.tv_sec);
 		file->modified_ns = BPF_CORE_READ(oldest, i_mtime.tv_nsec);
 	}
-	/* The first one that was renamed: 6.6. */
+	/* The kernel renamed the ctime in 6.6, the mtime later. */
 	if (bpf_core_field_exists(older->__i_ctime)) {
 		file->changed = BPF_CORE_READ(older, __i_ctime.tv_sec);
 		file->changed_ns = BPF_CORE_READ(older, __i_ctime.tv_nsec);
@@ -46,20 +46,20 @@ static __always_inline void identify_file(struct inode *inode, struct file_ident
 	file_times(inode, file);
 }
 
-/* Where describe_descriptor() leaves its answer: one caller at a time. */
+/* The result of identify_fd(): for one caller at a time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct descriptor);
-} described SEC(".maps");
+	__type(value, struct fd_info);
+} fd_info_result SEC(".maps");
 
-/* Identifies a descriptor of the process that runs this program, with BPF_PROG_TEST_RUN; never attached. */
-SEC("raw_tp/describe_descriptor")
-int describe_descriptor(unsigned long long *ctx)
+/* Identifies a descriptor of the process that runs this program with BPF_PROG_TEST_RUN. It is never attached. */
+SEC("raw_tp/identify_fd")
+int identify_fd(unsigned long long *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct descriptor answer = {};
+	struct fd_info info = {};
 	struct file **descriptors;
 	struct file *file = NULL;
 	__u64 number = ctx[0];
@@ -72,12 +72,12 @@ int describe_descriptor(unsigned long long *ctx)
 	}
 	if (file) {
 		inode = BPF_CORE_READ(file, f_inode);
-		identify_file(inode, &answer.file);
-		answer.magic = BPF_CORE_READ(inode, i_sb, s_magic);
-		answer.links = BPF_CORE_READ(inode, i_nlink);
-		answer.found = 1;
+		identify_file(inode, &info.file);
+		info.magic = BPF_CORE_READ(inode, i_sb, s_magic);
+		info.links = BPF_CORE_READ(inode, i_nlink);
+		info.found = 1;
 	}
-	bpf_map_update_elem(&described, &zero, &answer, BPF_ANY);
+	bpf_map_update_elem(&fd_info_result, &zero, &info, BPF_ANY);
 	return 0;
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The kernel's types, with only the fields that are read. preserve_access_index makes clang emit CO-RE
+ * The kernel's types, with only the fields that the programs read. preserve_access_index makes clang emit CO-RE
  * relocations, so the real offsets come from the running kernel's BTF: neither order nor size matters here.
- * A name with three underscores and a suffix is a flavour: another shape of the same type in other versions.
+ * A name with three underscores and a suffix is a flavour: the shape of the same type in other kernel versions.
  */
 #ifndef PICOSNITCH_KERNEL_H
 #define PICOSNITCH_KERNEL_H
 
-/* One line a struct where it fits: this is a list, not code. */
+/* One line per struct where it fits: this is a list, not code. */
 /* clang-format off */
 typedef unsigned char __u8;
 typedef unsigned short __u16;
@@ -25,7 +25,7 @@ typedef _Bool bool;
 #define false 0
 #define NULL ((void *)0)
 
-/* Numbers of the user interface: include/uapi/linux/bpf.h and socket headers. */
+/* Constants of include/uapi/linux/bpf.h and of the socket headers. */
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -59,9 +59,8 @@ enum bpf_map_type {
 #define ETH_P_IP 0x0800
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_CLOSE_WAIT 8
+/* States of sockets, of datagram sockets too; user space reads them. include/net/tcp_states.h */
+enum tcp_state { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_CLOSE = 7, TCP_LISTEN = 10 };
 #define SOCK_DONE 1
 #define PF_KTHREAD 0x00200000
 #define MNT_INTERNAL 0x4000
@@ -84,7 +83,7 @@ struct inode {
 	__u16 i_mode;
 	__u64 i_size;
 	__u32 i_generation;
-	/* 6.11 */
+	/* since 6.11 */
 	__s64 i_mtime_sec;
 	__s64 i_ctime_sec;
 	__u32 i_mtime_nsec;
@@ -196,7 +195,7 @@ struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *tas
 
 #pragma clang attribute pop
 
-/* Contexts of cgroup programs, include/uapi/linux/bpf.h: stable, so the verifier rewrites plain offsets. */
+/* Contexts of cgroup programs, include/uapi/linux/bpf.h: a stable interface whose offsets the verifier rewrites. */
 struct bpf_sock {
 	__u32 bound_dev_if;
 	__u32 family;
@@ -261,15 +260,15 @@ struct __sk_buff {
 	__u32 gso_size;
 };
 
-/* What programs give to system calls and get from their C library, 64 bits: include/uapi/linux/uio.h, recvmsg(2), sendmmsg(2). */
+/* Arguments of system calls, 64 bits: include/uapi/linux/uio.h, recvmsg(2), sendmmsg(2). */
 struct user_iovec { __u64 base, length; };
 struct user_msghdr { __u64 name, name_length, vector, count, control, control_length, flags; };
 struct user_mmsghdr { struct user_msghdr header; __u64 length; };
-/* getaddrinfo(3), gethostbyname(3): the same in glibc and musl. */
+/* Results of getaddrinfo(3) and gethostbyname(3), which are the same in glibc and musl. */
 struct addrinfo { int flags, family, type, protocol; __u64 length, address, canonical_name, next; };
 struct hostent { __u64 name, aliases; int type, length; __u64 addresses; };
 
-/* Addresses as sendmsg(2) gives them, include/uapi/linux/in.h and in6.h. */
+/* Socket addresses as in msghdr.msg_name, include/uapi/linux/in.h and in6.h. */
 struct sockaddr_in { __u16 sin_family; __be16 sin_port; __be32 sin_addr; };
 struct sockaddr_in6 { __u16 sin6_family; __be16 sin6_port; __be32 sin6_flowinfo; __u8 sin6_addr[16]; };
 

@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Hooks of processes: exec, fork, exit, rename, and new cgroups. */
+/* Hooks on processes and cgroups: exec, fork, exit, rename; mkdir and rename of cgroups. */
 #ifndef PICOSNITCH_PROCESS_H
 #define PICOSNITCH_PROCESS_H
 
 #include "task.h"
+#include "events.h"
+#include "backup.h"
 
-static __always_inline void send_process_event(void *event, __u64 bytes)
+static __always_inline int report_exec(struct task_struct *task, struct linux_binprm *program)
 {
-	if (send_event(event, bytes, waiting_events()))
-		COUNT(lost_process_events, 1);
-}
-
-static __always_inline int executed(struct task_struct *task, struct linux_binprm *program)
-{
-	__u32 zero = 0;
-	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	__u32 user = SCRATCH_HOOKS;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &user);
 
 	if (!event)
 		return 0;
-	stay_alone();
+	disable_preemption();
 	event->kind = EVENT_EXEC;
-	describe(event, task, BPF_CORE_READ(program, file));
+	describe_process(event, task, BPF_CORE_READ(program, file));
 	add_arguments(event, task);
 	send_process_event(event, event_bytes(event));
 	if (!(event->flags & PROCESS_WATCHED)) {
@@ -31,52 +27,52 @@ static __always_inline int executed(struct task_struct *task, struct linux_binpr
 			.flags = event->flags,
 		};
 
-		/* When it is full, user space finds out at the next drain. */
-		bpf_ringbuf_output(&unwatched, &unwatched_event, sizeof(unwatched_event), 0);
+		/* Not a loss when the ring is full: the drain handles the exec event, too. */
+		bpf_ringbuf_output(&unwatched_programs, &unwatched_event, sizeof(unwatched_event), 0);
 	}
-	alone_no_more();
+	enable_preemption();
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_executed, struct task_struct *task, int old_pid, struct linux_binprm *program)
+int BPF_PROG(sched_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	return is_mine(TWICE_EXEC, FIRST) ? executed(task, program) : 0;
+	return is_responsible(BACKED_UP_EXEC, PRIMARY) ? report_exec(task, program) : 0;
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_executed_2, struct task_struct *task, int old_pid, struct linux_binprm *program)
+int BPF_PROG(sched_process_exec_backup, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	return is_mine(TWICE_EXEC, SECOND) ? executed(task, program) : 0;
+	return is_responsible(BACKED_UP_EXEC, BACKUP) ? report_exec(task, program) : 0;
 }
 
-/* With CLONE_PARENT the new process is not a child of the one whose program it runs: that is told as its grandparent. */
-static __always_inline int forked(struct task_struct *parent, struct task_struct *child)
+/* With CLONE_PARENT the new process is not a child of the one that forked, which goes into `grandparent`. */
+static __always_inline int report_fork(struct task_struct *parent, struct task_struct *child)
 {
-	__u32 zero = 0;
-	struct process_event *event = bpf_map_lookup_elem(&scratch, &zero);
+	__u32 user = SCRATCH_HOOKS;
+	struct process_event *event = bpf_map_lookup_elem(&scratch, &user);
 
 	if (!event)
 		return 0;
-	stay_alone();
+	disable_preemption();
 	event->kind = EVENT_FORK;
-	describe(event, child, NULL);
+	describe_process(event, child, NULL);
 	process_id_of(parent, &event->grandparent);
 	send_process_event(event, event_bytes(event));
-	alone_no_more();
+	enable_preemption();
 	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_forked, struct task_struct *parent, struct task_struct *child)
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	return is_mine(TWICE_FORK, FIRST) && child->pid == child->tgid ? forked(parent, child) : 0;
+	return is_responsible(BACKED_UP_FORK, PRIMARY) && child->pid == child->tgid ? report_fork(parent, child) : 0;
 }
 
 SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_forked_2, struct task_struct *parent, struct task_struct *child)
+int BPF_PROG(sched_process_fork_backup, struct task_struct *parent, struct task_struct *child)
 {
-	return is_mine(TWICE_FORK, SECOND) && child->pid == child->tgid ? forked(parent, child) : 0;
+	return is_responsible(BACKED_UP_FORK, BACKUP) && child->pid == child->tgid ? report_fork(parent, child) : 0;
 }
 
 static __always_inline int send_process_id(__u32 kind, struct task_struct *task, const char *comm)
@@ -96,42 +92,48 @@ static __always_inline bool is_last_thread(struct task_struct *task)
 }
 
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(process_exited, struct task_struct *task)
+int BPF_PROG(sched_process_exit, struct task_struct *task)
 {
-	return is_mine(TWICE_EXIT, FIRST) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_responsible(BACKED_UP_EXIT, PRIMARY) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL)
+									       : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(process_exited_2, struct task_struct *task)
+int BPF_PROG(sched_process_exit_backup, struct task_struct *task)
 {
-	return is_mine(TWICE_EXIT, SECOND) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL) : 0;
+	return is_responsible(BACKED_UP_EXIT, BACKUP) && is_last_thread(task) ? send_process_id(EVENT_EXIT, task, NULL)
+									      : 0;
 }
 
-/* Only the leader's name counts: a thread's name would hide its program. */
+/* Only the comm of the thread-group leader is reported: that of another thread would hide the program's name. */
 SEC("tp_btf/task_rename")
-int BPF_PROG(process_renamed, struct task_struct *task, const char *comm)
+int BPF_PROG(task_rename, struct task_struct *task, const char *comm)
 {
-	return is_mine(TWICE_RENAME, FIRST) && task->pid == task->tgid ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return is_responsible(BACKED_UP_RENAME, PRIMARY) && task->pid == task->tgid
+		       ? send_process_id(EVENT_RENAME, task, comm)
+		       : 0;
 }
 
 SEC("tp_btf/task_rename")
-int BPF_PROG(process_renamed_2, struct task_struct *task, const char *comm)
+int BPF_PROG(task_rename_backup, struct task_struct *task, const char *comm)
 {
-	return is_mine(TWICE_RENAME, SECOND) && task->pid == task->tgid ? send_process_id(EVENT_RENAME, task, comm) : 0;
+	return is_responsible(BACKED_UP_RENAME, BACKUP) && task->pid == task->tgid
+		       ? send_process_id(EVENT_RENAME, task, comm)
+		       : 0;
 }
 
 static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
 {
 	struct cgroup_event *event;
-	__u32 zero = 0;
+	__u32 user = SCRATCH_HOOKS;
 	long bytes;
 
 	if (BPF_CORE_READ(cgroup, root, hierarchy_id) != 0)
 		return 0; /* a version 1 hierarchy */
-	event = bpf_map_lookup_elem(&scratch, &zero);
+	event = bpf_map_lookup_elem(&scratch, &user);
 	if (!event)
 		return 0;
-	stay_alone();
+	disable_preemption();
 	event->kind = EVENT_CGROUP;
 	event->id = BPF_CORE_READ(cgroup, kn, id);
 	bytes = bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
@@ -139,18 +141,18 @@ static __always_inline int send_cgroup(struct cgroup *cgroup, const char *path)
 		bytes = 0;
 	event->path_bytes = bytes;
 	send_process_event(event, sizeof(*event) - CGROUP_BYTES + (bytes & (2 * CGROUP_BYTES - 1)));
-	alone_no_more();
+	enable_preemption();
 	return 0;
 }
 
 SEC("tp_btf/cgroup_mkdir")
-int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
+int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
 	return send_cgroup(cgroup, path);
 }
 
 SEC("tp_btf/cgroup_rename")
-int BPF_PROG(cgroup_renamed, struct cgroup *cgroup, const char *path)
+int BPF_PROG(cgroup_rename, struct cgroup *cgroup, const char *path)
 {
 	return send_cgroup(cgroup, path);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Who a task is: shared bodies of the process hooks and iterators. */
+/* Describing a task: its process, executable, path, and arguments. */
 #ifndef PICOSNITCH_TASK_H
 #define PICOSNITCH_TASK_H
 
@@ -11,12 +11,12 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 extern void *bpf_cast_to_kern_ctx(void *context) __ksym __weak;
 
 /*
- * Reads through a pointer: with a plain load where the verifier knows its type, else with a helper call, which takes
- * ten times as long. `typed` is a constant in each program, so that only one of the two is left.
+ * Reads a field through a pointer: with a plain load where the verifier knows the pointer's type, else with a helper call,
+ * which takes ten times as long. `typed` is a constant in each program, so the compiler keeps only one of the two.
  */
 #define LOAD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
-/* Any thread of the process has the same self_exec_id: execve ends all others. */
+/* Identifies the process of a task. All of its threads have the same self_exec_id: execve ends all others. */
 static __always_inline void process_id_of(struct task_struct *task, struct process_id *id)
 {
 	id->start = BPF_CORE_READ(task, group_leader, start_boottime);
@@ -25,8 +25,8 @@ static __always_inline void process_id_of(struct task_struct *task, struct proce
 }
 
 /*
- * Before 5.12, io_uring's helpers were kernel threads that borrow the memory of their process: its owner is the one
- * that they work for (mm_struct.owner, with CONFIG_MEMCG).
+ * Identifies the current process with helper calls. Before 5.12, io_uring's workers were kernel threads that borrow the
+ * memory of the process they work for: the owner of that memory is that process (mm_struct.owner, with CONFIG_MEMCG).
  */
 static __always_inline void current_process_old(struct process_id *id)
 {
@@ -48,7 +48,7 @@ static __always_inline void process_id_typed(struct task_struct *task, struct pr
 	id->exec = task->self_exec_id;
 }
 
-/* The process on whose behalf the current task works; for tracing programs. */
+/* Identifies the process on whose behalf the current task works, for tracing programs. */
 static __always_inline void current_process(struct process_id *id)
 {
 	if (have_current_task_btf)
@@ -57,7 +57,7 @@ static __always_inline void current_process(struct process_id *id)
 		current_process_old(id);
 }
 
-/* The same for cgroup programs, which do not have that helper on all kernels. */
+/* The same for cgroup programs, which lack the helper bpf_get_current_task_btf on some kernels. */
 static __always_inline void current_process_of_cgroup(struct process_id *id)
 {
 	if (have_casts)
@@ -69,19 +69,20 @@ static __always_inline void current_process_of_cgroup(struct process_id *id)
 }
 
 /*
- * A number that went through a map is unknown to the verifier. That is good: a sum that grows in a loop makes each turn,
- * and all that follows the loop, a case of its own, and the square of the number of turns is checked.
+ * Writes a number to a map and reads it back, so that the verifier forgets what it knows about it. Else it would check
+ * each iteration of a loop that adds to the number, and all code behind the loop, once for every value, which makes its
+ * work the square of the number of iterations.
  */
-static __always_inline __u32 through_map(volatile __u16 *slot, __u32 number)
+static __always_inline __u32 hide_from_verifier(volatile __u16 *field, __u32 number)
 {
-	*slot = number;
-	return *slot & (PATH_BYTES - 1);
+	*field = number;
+	return *field & (PATH_BYTES - 1);
 }
 
 /*
- * Writes the components of a path, last one first, each with its final zero, and returns the bytes written.
- * Crosses mount points up to the root of the mount namespace, as d_path() in fs/d_path.c does. Up to NAME_BYTES
- * behind PATH_BYTES may be written.
+ * Writes the components of a path, last one first, each with its final zero, and returns the bytes written. Crosses mount
+ * points up to the root of the mount namespace, as d_path() in fs/d_path.c does. It may write up to NAME_BYTES beyond
+ * PATH_BYTES, where the arguments go later.
  */
 static __always_inline __u32 path_components(struct file *file, struct process_event *event)
 {
@@ -93,18 +94,18 @@ static __always_inline __u32 path_components(struct file *file, struct process_e
 	long bytes;
 
 	if (BPF_CORE_READ(vfsmount, mnt_flags) & MNT_INTERNAL) {
-		/* On no tree at all: memfd_create(2) names the root of its own little file system. */
-		event->flags |= PROCESS_MEMORY;
+		/* The file is in no tree: memfd_create(2) puts its name into the root of an internal file system. */
+		event->flags |= PROCESS_MEMFD;
 		bytes = bpf_probe_read_kernel_str(event->data, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 		return bytes > 0 ? bytes & (2 * NAME_BYTES - 1) : 0;
 	}
-	for (int i = 0; i < PATH_DEPTH; i++) {
-		used = through_map(&event->path_bytes, used);
+	for (int i = 0; i < MAX_PATH_COMPONENTS; i++) {
+		used = hide_from_verifier(&event->path_bytes, used);
 
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
-		/* The root of the namespace, or of a tree that is mounted nowhere. */
+		/* The root of the mount namespace, or of a tree that is mounted nowhere. */
 		if (dentry == root ? above == mount : dentry == parent)
 			goto out;
 		if (dentry == root) {
@@ -119,13 +120,13 @@ static __always_inline __u32 path_components(struct file *file, struct process_e
 		used += bytes;
 		dentry = parent;
 	}
-	event->flags |= PROCESS_PATH_CUT;
+	event->flags |= PROCESS_PATH_TRUNCATED;
 out:
-	return through_map(&event->path_bytes, used);
+	return hide_from_verifier(&event->path_bytes, used);
 }
 
-/* Everything about a process but its arguments. `file` may be NULL: then the executable stays unknown. */
-static __always_inline void describe(struct process_event *event, struct task_struct *task, struct file *file)
+/* Fills an event with everything but the arguments. With `file` NULL the executable stays unknown. */
+static __always_inline void describe_process(struct process_event *event, struct task_struct *task, struct file *file)
 {
 	struct task_struct *parent, *grandparent;
 
@@ -143,7 +144,7 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		event->flags |= PROCESS_KERNEL;
+		event->flags |= PROCESS_KERNEL_THREAD;
 	if (!file)
 		return;
 	identify_file(BPF_CORE_READ(file, f_inode), &event->executable);
@@ -152,7 +153,7 @@ static __always_inline void describe(struct process_event *event, struct task_st
 	event->path_bytes = path_components(file, event);
 }
 
-/* Appends the arguments, which lie in the memory of the current process; execve has just put them there. */
+/* Appends the arguments from the memory of the current process, where execve has just put them. */
 static __always_inline void add_arguments(struct process_event *event, struct task_struct *task)
 {
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
@@ -162,26 +163,27 @@ static __always_inline void add_arguments(struct process_event *event, struct ta
 
 	if (end <= start)
 		return;
-	if (bytes > ARGUMENTS_BYTES - 1) {
-		bytes = ARGUMENTS_BYTES - 1;
-		event->flags |= PROCESS_ARGUMENTS_CUT;
+	if (bytes > MAX_ARGUMENTS_BYTES - 1) {
+		bytes = MAX_ARGUMENTS_BYTES - 1;
+		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
 	}
 	if (at > PATH_BYTES)
 		return;
-	/* Exactly as long as the arguments are: the page behind them may be missing. */
-	if (bpf_probe_read_user(event->data + at, bytes & (ARGUMENTS_BYTES - 1), (void *)start) == 0)
+	/* Not a byte more than the arguments: the page behind them may be missing. */
+	if (bpf_probe_read_user(event->data + at, bytes & (MAX_ARGUMENTS_BYTES - 1), (void *)start) == 0)
 		event->arguments_bytes = bytes;
 	else
-		event->flags |= PROCESS_ARGUMENTS_CUT;
+		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
 }
 
+/* Bytes of an event with its path and arguments. */
 static __always_inline __u32 event_bytes(struct process_event *event)
 {
 	__u32 bytes = event->path_bytes + event->arguments_bytes;
 
-	if (bytes > PATH_BYTES + ARGUMENTS_BYTES)
-		bytes = PATH_BYTES + ARGUMENTS_BYTES;
-	return sizeof(*event) - (PATH_BYTES + ARGUMENTS_BYTES) + bytes;
+	if (bytes > PATH_BYTES + MAX_ARGUMENTS_BYTES)
+		bytes = PATH_BYTES + MAX_ARGUMENTS_BYTES;
+	return sizeof(*event) - (PATH_BYTES + MAX_ARGUMENTS_BYTES) + bytes;
 }
 
 #endif

@@ -24,16 +24,16 @@ const _: () = {
     assert!(size_of::<types::flow>() == 128);
     assert!(size_of::<types::process_event>() == 144 + 8192);
     assert!(size_of::<types::file_identity>() == 48);
-    assert!(size_of::<types::descriptor>() == 64);
+    assert!(size_of::<types::fd_info>() == 64);
     assert!(size_of::<types::unwatched_event>() == 64);
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
-    assert!(size_of::<types::ended_event>() == 64 + 128);
+    assert!(size_of::<types::silent_release_event>() == 64 + 128);
     assert!(size_of::<types::socket_event>() == 104);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
-    assert!(size_of::<types::heard_event>() == 72);
-    assert!(size_of::<types::asked_event>() == 80 + 256 + 16 * 16);
+    assert!(size_of::<types::observation_event>() == 72);
+    assert!(size_of::<types::resolver_event>() == 80 + 256 + 16 * 16);
 };
 
 impl From<types::process_id> for ProcessId {
@@ -109,7 +109,7 @@ unsafe impl Shared for types::flow {}
 // SAFETY: integers only.
 unsafe impl Shared for types::file_identity {}
 // SAFETY: integers only.
-unsafe impl Shared for types::descriptor {}
+unsafe impl Shared for types::fd_info {}
 // SAFETY: integers only.
 unsafe impl Shared for types::unwatched_event {}
 // SAFETY: integers only.
@@ -117,15 +117,15 @@ unsafe impl Shared for types::process_id_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::release_event {}
 // SAFETY: integers only.
-unsafe impl Shared for types::ended_event {}
+unsafe impl Shared for types::silent_release_event {}
 // SAFETY: integers only, see bpf/abi.h.
 unsafe impl Shared for types::socket_event {}
 // SAFETY: integers only.
 unsafe impl Shared for types::pending_peer {}
 // SAFETY: integers only.
-unsafe impl Shared for types::heard_event {}
+unsafe impl Shared for types::observation_event {}
 // SAFETY: integers only.
-unsafe impl Shared for types::asked_event {}
+unsafe impl Shared for types::resolver_event {}
 
 #[cfg(test)]
 mod tests {

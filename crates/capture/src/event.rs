@@ -9,11 +9,11 @@ const EXIT: u32 = types::event_kind::EVENT_EXIT.0;
 const RENAME: u32 = types::event_kind::EVENT_RENAME.0;
 const RELEASE: u32 = types::event_kind::EVENT_RELEASE.0;
 const CGROUP: u32 = types::event_kind::EVENT_CGROUP.0;
-const RING: u32 = types::event_kind::EVENT_RING.0;
-const EXISTING: u32 = types::event_kind::EVENT_EXISTING.0;
-const PACKETS: u32 = types::event_kind::EVENT_PACKETS.0;
-const SOCKET: u32 = types::event_kind::EVENT_SOCKET.0;
-const ENDED: u32 = types::event_kind::EVENT_ENDED.0;
+const RING: u32 = types::event_kind::EVENT_PACKET_RING.0;
+const EXISTING: u32 = types::event_kind::EVENT_EXISTING_PROCESS.0;
+const PACKETS: u32 = types::event_kind::EVENT_NEED_PACKET_HOOKS.0;
+const SOCKET: u32 = types::event_kind::EVENT_OPEN_SOCKET.0;
+const ENDED: u32 = types::event_kind::EVENT_SILENT_RELEASE.0;
 
 /// Bits of `process_event.flags`, bpf/abi.h.
 pub(super) mod flag {

@@ -9,7 +9,7 @@ use libbpf_rs::{PrintLevel, skel::OpenSkel};
 
 use super::{
     CaptureError, Settings,
-    blind::HOOKS,
+    hooks::HOOKS,
     load::{open, probe},
 };
 

@@ -5,36 +5,39 @@
 //! happened since the last drain: [`Event`]s of processes and sockets, and the [`FlowDelta`]s of the flow table.
 
 mod abi;
-mod blind;
 mod drain;
+mod drain_state;
 mod event;
+mod event_batch;
 mod features;
-mod heard;
+mod file_probe;
+mod flow;
+mod flow_array;
+mod flow_table;
+mod hooks;
 mod instructions;
-mod known;
-mod libraries;
 mod load;
 mod losses;
-mod newcomers;
-mod open;
-mod probe;
+mod observations;
+mod open_flows;
+mod reconciler;
+mod resolver_probes;
 pub mod return_probe;
 mod ring;
-mod sockets;
-mod table;
-mod unwatched;
+mod unwatched_programs;
 
 pub use abi::FlowKey;
-pub use blind::BlindSpot;
-pub use drain::{DrainMode, Drained, FlowDelta};
+pub use drain::{DrainMode, DrainOutput};
 pub use event::{Event, join_arguments};
 pub use features::Features;
+pub use file_probe::{FdInfo, FileProbe};
+pub use flow::FlowDelta;
+pub use hooks::BlindSpot;
 pub use instructions::instructions;
-pub use libraries::Function;
 pub use load::{Capture, Settings};
-pub use open::Open;
-pub use probe::{FileProbe, Found};
-pub use unwatched::{Unwatched, UnwatchedProgram};
+pub use open_flows::OpenFlows;
+pub use resolver_probes::ResolverFunction;
+pub use unwatched_programs::{UnwatchedProgram, UnwatchedRing};
 
 /// Why the kernel half cannot work at all.
 #[derive(Debug, thiserror::Error)]

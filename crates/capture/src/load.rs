@@ -10,21 +10,22 @@ use std::{
 };
 
 use libbpf_rs::{
-    Iter, Link, MapHandle, PrintLevel,
+    Iter, Link, MapHandle, MapMut, PrintLevel,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use super::{
     BlindSpot, CaptureError, Event, Features,
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
-    blind::{HOOKS, Hook, Means, When},
-    drain::Drain,
+    drain_state::DrainState,
     event::{OpenSocket, SocketEvent},
-    heard::Listener,
-    libraries::Libraries,
-    probe::FileProbe,
-    table::Flows,
-    unwatched::Unwatched,
+    file_probe::FileProbe,
+    flow_table::FlowTable,
+    hooks::{AttachKind, Condition, HOOKS, Hook},
+    observations::ObservationRing,
+    resolver_probes::ResolverProbes,
+    ring::EventRing,
+    unwatched_programs::UnwatchedRing,
 };
 
 /// What the user may set.
@@ -37,9 +38,9 @@ pub struct Settings {
 /// The kernel half at work. Dropping it detaches everything.
 pub struct Capture {
     pub(super) skeleton: PicosnitchSkel<'static>,
-    pub(super) drain: Drain,
-    pub(super) listener: Listener,
-    pub(super) libraries: Libraries,
+    pub(super) drain: DrainState,
+    pub(super) observations: ObservationRing,
+    pub(super) resolver_probes: ResolverProbes,
     /// The first programs of the tracing hooks: those that the kernel may skip.
     pub(super) guarded: Vec<OwnedFd>,
     links: Vec<Link>,
@@ -106,10 +107,15 @@ impl Capture {
             }
         };
         // Before anything is attached: the hooks need places for their flows.
-        let flows = Flows::share(&skeleton.maps.flows, &skeleton.maps.free_places)?;
+        let share = |map: &MapMut<'_>| {
+            MapHandle::try_from(map).map_err(CaptureError::bpf("the flow table cannot be shared"))
+        };
+        let maps = &skeleton.maps;
+        let table = FlowTable::new(&maps.flows, share(&maps.flow_index)?, share(&maps.free_slots)?)?;
         let mut links = Vec::new();
-        let on_demand = [Means::Iterator, Means::Call, Means::Library];
-        let now = |hook: &&&Hook| !on_demand.contains(&hook.means) && hook.when != When::Packets;
+        let on_demand = [AttachKind::Iterator, AttachKind::TestRun, AttachKind::Uprobe];
+        let now =
+            |hook: &&&Hook| !on_demand.contains(&hook.attach) && hook.condition != Condition::PacketHooks;
         for hook in hooks.iter().filter(now) {
             match attach(&skeleton, hook, &features) {
                 Ok(link) => links.push(link),
@@ -120,19 +126,21 @@ impl Capture {
         }
         let ring = MapHandle::try_from(&skeleton.maps.events)
             .map_err(CaptureError::bpf("the ring buffer for events cannot be shared"))?;
-        let drain = Drain::new(ring, flows)?;
-        let heard = MapHandle::try_from(&skeleton.maps.heard)
+        let drain = DrainState::new(EventRing::new(ring)?, table);
+        let observations = MapHandle::try_from(&skeleton.maps.observations)
             .map_err(CaptureError::bpf("the ring buffer for names cannot be shared"))?;
-        let listener = Listener::new(heard)?;
-        let guarded = hooks.iter().filter(|hook| hook.when != When::Seconds && hook.is_traced());
+        let observations = ObservationRing::new(observations)?;
+        let guarded = hooks
+            .iter()
+            .filter(|hook| hook.condition != Condition::PreemptibleTracepoints && hook.is_traced());
         let guarded = guarded
             .filter_map(|hook| {
                 let program = skeleton.object().progs_mut().find(|program| program.name() == hook.program)?;
                 program.as_fd().try_clone_to_owned().ok()
             })
             .collect();
-        let libraries = Libraries::default();
-        Ok(Self { skeleton, drain, listener, libraries, guarded, links, features, blind_spots })
+        let resolver_probes = ResolverProbes::default();
+        Ok(Self { skeleton, drain, observations, resolver_probes, guarded, links, features, blind_spots })
     }
 
     /// Tells which file a descriptor is.
@@ -141,24 +149,23 @@ impl Capture {
     /// When descriptors cannot be duplicated.
     pub fn file_probe(&self) -> Result<FileProbe, CaptureError> {
         let missing = "the program that identifies files cannot be found";
-        let program =
-            self.skeleton.object().progs_mut().find(|program| program.name() == "describe_descriptor");
+        let program = self.skeleton.object().progs_mut().find(|program| program.name() == "identify_fd");
         let share = |descriptor: std::os::fd::BorrowedFd<'_>| {
             descriptor.try_clone_to_owned().map_err(CaptureError::io(missing))
         };
         // Without it, each executable is unknown, and reported so.
         let program = program.map(|program| share(program.as_fd())).transpose()?;
-        Ok(FileProbe::new(program, share(self.skeleton.maps.described.as_fd())?))
+        Ok(FileProbe::new(program, share(self.skeleton.maps.fd_info_result.as_fd())?))
     }
 
     /// Tells of programs whose files fanotify does not hand over.
     ///
     /// # Errors
     /// When the ring buffer cannot be shared.
-    pub fn unwatched(&self) -> Result<Unwatched, CaptureError> {
+    pub fn unwatched(&self) -> Result<UnwatchedRing, CaptureError> {
         let what = "the ring buffer for executables cannot be shared";
-        Ok(Unwatched::new(
-            MapHandle::try_from(&self.skeleton.maps.unwatched).map_err(CaptureError::bpf(what))?,
+        Ok(UnwatchedRing::new(
+            MapHandle::try_from(&self.skeleton.maps.unwatched_programs).map_err(CaptureError::bpf(what))?,
         ))
     }
 
@@ -194,11 +201,11 @@ impl Capture {
 
     /// Attaches the hooks that look at each packet, once somebody needs them.
     pub(super) fn watch_packets(&mut self) {
-        let watched = self.skeleton.maps.bss_data.as_deref().is_none_or(|bss| bss.packets_watched);
+        let watched = self.skeleton.maps.bss_data.as_deref().is_none_or(|bss| bss.packet_hooks_attached);
         if watched {
             return;
         }
-        for hook in HOOKS.iter().filter(|hook| hook.when == When::Packets) {
+        for hook in HOOKS.iter().filter(|hook| hook.condition == Condition::PacketHooks) {
             if self.blind_spots.iter().any(|spot| spot.hook == hook.program) {
                 continue;
             }
@@ -213,7 +220,7 @@ impl Capture {
         }
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
             // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
-            unsafe { std::ptr::write_volatile(&mut bss.packets_watched, true) };
+            unsafe { std::ptr::write_volatile(&mut bss.packet_hooks_attached, true) };
         }
     }
 
@@ -222,7 +229,7 @@ impl Capture {
     /// # Errors
     /// When the iterator cannot be read.
     pub fn processes(&self) -> Result<Vec<Event>, CaptureError> {
-        self.iterate("existing_processes")
+        self.iterate("iter_task")
     }
 
     /// What every open IP and `AF_PACKET` socket says about itself.
@@ -238,7 +245,7 @@ impl Capture {
     /// # Errors
     /// When the iterator cannot be read.
     pub(super) fn open_sockets(&self) -> Result<Vec<OpenSocket>, CaptureError> {
-        let events = self.iterate("existing_sockets")?;
+        let events = self.iterate("iter_task_file")?;
         Ok(events
             .into_iter()
             .filter_map(|event| if let Event::Socket(socket) = event { Some(*socket) } else { None })
@@ -273,17 +280,17 @@ impl Capture {
 
 /// Looks at the kernel without leaving anything attached, for `doctor` too.
 pub(super) fn probe() -> Result<Features, CaptureError> {
-    let functions = HOOKS.iter().filter_map(|hook| match hook.means {
-        Means::Function(name) => Some(name),
+    let functions = HOOKS.iter().filter_map(|hook| match hook.attach {
+        AttachKind::Function(name) => Some(name),
         _ => None,
     });
-    let tracepoints = HOOKS.iter().filter_map(|hook| match hook.means {
-        Means::Tracepoint(name) | Means::ClassicTracepoint(name) => Some(name),
+    let tracepoints = HOOKS.iter().filter_map(|hook| match hook.attach {
+        AttachKind::Tracepoint(name) | AttachKind::ClassicTracepoint(name) => Some(name),
         _ => None,
     });
     let mut features = Features::probe(functions, tracepoints)?;
     // The smallest program of its kind.
-    if let Some(hook) = HOOKS.iter().find(|hook| hook.program == "ring_set") {
+    if let Some(hook) = HOOKS.iter().find(|hook| hook.program == "packet_set_ring") {
         features.ftrace = true;
         features.ftrace = hook.is_possible(&features).is_ok()
             && load(&Settings { ring_buffer_pages: 1 }, &features, &[hook])
@@ -301,7 +308,7 @@ fn missing(
     if hook.essential {
         return Err(CaptureError::Essential { what: hook.unseen, why });
     }
-    let absent = matches!(hook.means, Means::Function(name) if !features.has_function(name));
+    let absent = matches!(hook.attach, AttachKind::Function(name) if !features.has_function(name));
     if !(hook.only_where_present && absent) {
         spots.push(BlindSpot { hook: hook.program, unseen: hook.unseen, why });
     }
@@ -324,7 +331,7 @@ pub(super) fn open(
         program.set_autoload(wanted);
     }
     // Not on every kernel, and of use only for this.
-    let storage = open.maps.done.set_autocreate(features.preemptible_tracepoints);
+    let storage = open.maps.backup_marks.set_autocreate(features.preemptible_tracepoints);
     storage.map_err(CaptureError::bpf("a map was refused"))?;
     let bytes = settings.ring_buffer_pages.saturating_mul(4096);
     open.maps
@@ -337,9 +344,9 @@ pub(super) fn open(
         switches.have_casts = features.casts;
         switches.have_task_pt_regs = features.task_registers && features.current_task_btf;
         switches.have_preempt_disable = features.preempt_disable;
-        switches.have_seconds = features.preemptible_tracepoints;
-        switches.wake_above = u64::from(bytes / 4);
-        switches.consumed_is_needed = !(features.ftrace
+        switches.have_backups = features.preemptible_tracepoints;
+        switches.wake_threshold = u64::from(bytes / 4);
+        switches.compare_consumed = !(features.ftrace
             && features.has_function("tcp_splice_read")
             && features.has_function("tcp_zerocopy_receive"));
     }
@@ -363,8 +370,8 @@ fn attach(skeleton: &PicosnitchSkel<'_>, hook: &Hook, features: &Features) -> li
         .progs_mut()
         .find(|program| program.name() == hook.program)
         .ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
-    match (&hook.means, &features.cgroup) {
-        (Means::Cgroup, Some(root)) => {
+    match (&hook.attach, &features.cgroup) {
+        (AttachKind::Cgroup, Some(root)) => {
             let root = File::open(Path::new(root)).map_err(libbpf_rs::Error::from)?;
             program.attach_cgroup(root.as_raw_fd())
         }

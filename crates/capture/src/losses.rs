@@ -1,53 +1,29 @@
-//! What the kernel half lost, by its own counters and by the kernel's.
+//! Reads the counters of what was lost, those of the kernel half and those of the kernel.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::Capture;
-use model::{Loss, LossKind};
+use crate::{abi::skeleton::PicosnitchSkel, reconciler::LossCounters};
 
-impl Capture {
-    /// What was lost since the last call.
-    pub(super) fn losses(&mut self) -> Vec<Loss> {
-        let Some(bss) = self.skeleton.maps.bss_data.as_deref() else { return Vec::new() };
-        // SAFETY: valid, aligned references; volatile because the kernel half writes them meanwhile.
-        let now = unsafe {
-            [
-                std::ptr::read_volatile(&bss.lost_process_events),
-                std::ptr::read_volatile(&bss.lost_release_events),
-                std::ptr::read_volatile(&bss.lost_flow_operations),
-                std::ptr::read_volatile(&bss.lost_flow_bytes),
-                std::ptr::read_volatile(&bss.lost_heard_events),
-                std::ptr::read_volatile(&bss.done_by_second),
-            ]
-        };
-        let [events, releases, operations, bytes, heard, repaired] = now;
-        // What the second programs did is not lost; neither number is of exactly the same moment.
-        let skipped = self.skipped_calls().saturating_sub(repaired).max(self.drain.losses[5]);
-        let now = [events, releases, operations, bytes, heard, skipped];
-        let before = std::mem::replace(&mut self.drain.losses, now);
-        let kinds = [
-            LossKind::ProcessEvents,
-            LossKind::ReleaseEvents,
-            LossKind::FlowTableFull,
-            LossKind::FlowTableBytes,
-            LossKind::Names,
-            LossKind::SkippedCalls,
-        ];
-        kinds
-            .into_iter()
-            .zip(now.into_iter().zip(before))
-            .map(|(kind, (now, before))| Loss { kind, count: now.wrapping_sub(before) })
-            .filter(|loss| loss.count > 0)
-            .collect()
-    }
-
-    /// How often the kernel skipped a tracing program, because it was running on that CPU already
-    /// (`bpf_prog_info.recursion_misses`, 5.12 and later).
-    fn skipped_calls(&self) -> u64 {
-        self.guarded.iter().map(|program| recursion_misses(program.as_raw_fd())).sum()
+/// The counters as they are now; `None` when the memory of the kernel half is not mapped. `guarded` are the tracing
+/// programs that the kernel may skip.
+pub(crate) fn loss_counters(skeleton: &PicosnitchSkel<'_>, guarded: &[OwnedFd]) -> Option<LossCounters> {
+    let bss = skeleton.maps.bss_data.as_deref()?;
+    // SAFETY: valid, aligned references; volatile because the kernel half writes them meanwhile.
+    unsafe {
+        Some(LossCounters {
+            process_events: std::ptr::read_volatile(&bss.lost_process_events),
+            release_events: std::ptr::read_volatile(&bss.lost_release_events),
+            flow_operations: std::ptr::read_volatile(&bss.lost_flow_operations),
+            flow_bytes: std::ptr::read_volatile(&bss.lost_flow_bytes),
+            name_events: std::ptr::read_volatile(&bss.lost_observations),
+            repaired_calls: std::ptr::read_volatile(&bss.done_by_backup),
+            skipped_calls: guarded.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
+        })
     }
 }
 
+/// How often the kernel skipped a tracing program because it was running on that CPU already
+/// (`bpf_prog_info.recursion_misses`, 5.12 and later).
 fn recursion_misses(program: RawFd) -> u64 {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut bytes = size_of_val(&info) as u32;

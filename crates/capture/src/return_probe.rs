@@ -12,7 +12,7 @@ use super::{BlindSpot, Capture};
 /// The hidden role of the program that is tried.
 pub const ROLE: &str = "return-probe";
 /// The hook that cannot be used if it dies.
-const HOOK: &str = "asked_getaddrinfo";
+const HOOK: &str = "getaddrinfo_return";
 
 /// What is probed.
 #[inline(never)]
@@ -42,7 +42,7 @@ pub fn run() -> std::process::ExitCode {
 impl Capture {
     /// Tries it; if the program dies, C libraries are not listened to, and that is a blind spot.
     pub fn try_return_probes(&mut self) {
-        if !self.can_hear_libraries() {
+        if !self.can_probe_resolvers() {
             return;
         }
         let why = match self.is_harmless() {
@@ -52,7 +52,7 @@ impl Capture {
                 .to_owned(),
             Err(error) => format!("it cannot be tried whether that is harmless: {error}"),
         };
-        self.add_blind_spot(BlindSpot { hook: HOOK, unseen: super::blind::ASKED, why });
+        self.add_blind_spot(BlindSpot { hook: HOOK, unseen: super::hooks::RESOLVER_NAMES, why });
     }
 
     fn is_harmless(&self) -> io::Result<bool> {

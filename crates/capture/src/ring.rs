@@ -1,5 +1,5 @@
-//! The ring buffer of events. A thread of its own empties it when it fills up: whatever the monitor may be waiting for
-//! meanwhile (a probe that the kernel attaches to a C library, an iterator over all sockets), it does not overflow.
+//! The ring buffer of events, and the thread that empties it when it fills up, so that it does not overflow while the
+//! monitor waits for something else (the kernel attaching a probe to a C library, an iterator over all sockets).
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
@@ -15,129 +15,117 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use super::{
+use crate::{
     CaptureError,
     abi::{self, types},
     event::Event,
-    newcomers::newcomer,
+    event_batch::EventBatch,
+    flow::FlowEntry,
 };
 use model::{ProcessId, boot_time};
 
 const UNREADABLE: &str = "the ring buffer for events cannot be read";
-/// Events that may wait for a drain. More stay in the ring, where those that find no room are counted.
-const MAX_WAITING: usize = 65_536;
-/// Bytes of the smallest event in the ring, with its head (`struct process_id_event`, `BPF_RINGBUF_HDR_SZ`).
-const SMALLEST_EVENT: usize = 48;
-/// Time between two looks at the ring, however fast it fills: the smallest one has room for more than comes in that time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// Events that may wait for a drain. More stay in the ring, and the kernel half counts those that do not fit there.
+const MAX_WAITING_EVENTS: usize = 65_536;
+/// Size of the smallest event in the ring with its header (`struct process_id_event`, `BPF_RINGBUF_HDR_SZ`).
+const MIN_EVENT_BYTES: usize = 48;
+/// Pause of the thread after it has read the ring. The smallest ring has room for more than comes in that time.
+const READ_PAUSE: Duration = Duration::from_millis(1);
 
-/// What was taken from the ring.
-#[derive(Default)]
-pub(super) struct Taken {
-    /// In order.
-    pub events: Vec<Event>,
-    /// Processes that have just begun to talk.
-    pub newcomers: Vec<ProcessId>,
-    /// Flows that are in no table; their sockets' releases are among the events.
-    pub ended: Vec<types::flow>,
-}
-
-struct Shared {
+/// What the thread and the drains share.
+struct SharedRing {
     ring: Mutex<RingBuffer<'static>>,
-    /// Events that there is room for.
+    /// Number of the smallest events that fit into the ring.
     capacity: usize,
-    taken: Arc<Mutex<Taken>>,
-    /// The thread has taken something.
-    arrived: EventFd,
-    /// The thread is to end.
-    end: EventFd,
+    batch: Arc<Mutex<EventBatch>>,
+    /// Readable after the thread has read events.
+    has_events: EventFd,
+    /// Written when the thread is to end.
+    stop: EventFd,
 }
 
-/// The ring buffer, and the thread that empties it.
-pub(super) struct Ring {
-    shared: Arc<Shared>,
+/// The ring buffer of events with its thread.
+pub(crate) struct EventRing {
+    shared: Arc<SharedRing>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Ring {
-    pub(super) fn new(map: MapHandle) -> Result<Self, CaptureError> {
+impl EventRing {
+    pub(crate) fn new(map: MapHandle) -> Result<Self, CaptureError> {
         let unreadable = |error| CaptureError::bpf(UNREADABLE)(error);
-        let bell = || {
+        let event_fd = || {
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
                 .map_err(|error| CaptureError::io(UNREADABLE)(error.into()))
         };
-        let taken = Arc::new(Mutex::new(Taken::default()));
-        let into = Arc::clone(&taken);
+        let batch = Arc::new(Mutex::new(EventBatch::default()));
+        let decoded = Arc::clone(&batch);
         // Lives as long as the process.
         let map: &'static MapHandle = Box::leak(Box::new(map));
         let mut builder = RingBufferBuilder::new();
-        let take = move |bytes: &[u8]| {
-            let mut taken = lock(&into);
-            if let Some(process) = newcomer(bytes) {
-                taken.newcomers.push(process);
-            } else if let Some((event, _)) = Event::decode(bytes) {
-                taken.events.push(event);
-                taken.ended.extend(ended(bytes));
-            }
+        let decode = move |bytes: &[u8]| {
+            decode_into(&mut lock(&decoded), bytes);
             0
         };
-        builder.add(map, take).map_err(unreadable)?;
+        builder.add(map, decode).map_err(unreadable)?;
         let ring = Mutex::new(builder.build().map_err(unreadable)?);
-        let capacity = map.max_entries() as usize / SMALLEST_EVENT;
-        let shared = Arc::new(Shared { ring, capacity, taken, arrived: bell()?, end: bell()? });
-        let own = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || own.serve());
+        let capacity = map.max_entries() as usize / MIN_EVENT_BYTES;
+        let shared =
+            Arc::new(SharedRing { ring, capacity, batch, has_events: event_fd()?, stop: event_fd()? });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || of_thread.serve());
         Ok(Self { shared, thread: Some(thread.map_err(CaptureError::io(UNREADABLE))?) })
     }
 
-    /// Everything that is in the ring now, and what the thread took before.
-    pub(super) fn take(&self) -> Result<Taken, CaptureError> {
-        let _ = self.shared.arrived.read();
-        self.shared.consume().map_err(CaptureError::bpf(UNREADABLE))?;
-        Ok(std::mem::take(&mut *lock(&self.shared.taken)))
+    /// Takes everything that is in the ring now, and what the thread has read before.
+    pub(crate) fn take(&self) -> Result<EventBatch, CaptureError> {
+        let _ = self.shared.has_events.read();
+        self.shared.read().map_err(CaptureError::bpf(UNREADABLE))?;
+        Ok(std::mem::take(&mut *lock(&self.shared.batch)))
     }
 
-    /// Readable when the thread has taken something, which a drain should not keep waiting.
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.arrived.as_fd()
+    /// A descriptor that is readable when the thread has read events, for which a drain should come soon.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.has_events.as_fd()
     }
 }
 
-impl Drop for Ring {
+impl Drop for EventRing {
     fn drop(&mut self) {
-        let _ = self.shared.end.write(1);
+        let _ = self.shared.stop.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-impl Shared {
-    /// All that is there now, and returns how many there were. Not until it is empty: who fills it may be quicker.
-    fn consume(&self) -> libbpf_rs::Result<usize> {
-        let taken = lock(&self.ring).consume_raw_n(self.capacity);
-        usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
+impl SharedRing {
+    /// Reads what is in the ring now and returns the number of events. It does not read until the ring is empty, because
+    /// the hooks may fill it faster.
+    fn read(&self) -> libbpf_rs::Result<usize> {
+        let count = lock(&self.ring).consume_raw_n(self.capacity);
+        usize::try_from(count).map_err(|_| libbpf_rs::Error::from_raw_os_error(-count))
     }
 
     fn serve(&self) {
         // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
         let ring = unsafe { BorrowedFd::borrow_raw(lock(&self.ring).epoll_fd()) };
-        let is_end = |ready: &[PollFd<'_>]| ready[0].any().unwrap_or(true);
+        let is_stopped = |ready: &[PollFd<'_>]| ready[0].any().unwrap_or(true);
         loop {
             let mut ready =
-                [PollFd::new(self.end.as_fd(), PollFlags::POLLIN), PollFd::new(ring, PollFlags::POLLIN)];
+                [PollFd::new(self.stop.as_fd(), PollFlags::POLLIN), PollFd::new(ring, PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
-                // The drains do without.
+                // Each drain reads the ring itself, so only its size limits what is kept from now on.
                 Err(_) => return,
-                Ok(_) if is_end(&ready) => return,
+                Ok(_) if is_stopped(&ready) => return,
                 Ok(_) => {}
             }
-            if lock(&self.taken).events.len() < MAX_WAITING && self.consume().is_ok_and(|count| count > 0) {
-                let _ = self.arrived.write(1);
+            let has_room = lock(&self.batch).events.len() < MAX_WAITING_EVENTS;
+            if has_room && self.read().is_ok_and(|count| count > 0) {
+                let _ = self.has_events.write(1);
             }
-            let mut ready = [PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
-            let pause = PollTimeout::try_from(SHORTEST_PAUSE).unwrap_or(PollTimeout::ZERO);
+            let mut ready = [PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
+            let pause = PollTimeout::try_from(READ_PAUSE).unwrap_or(PollTimeout::ZERO);
             if poll(&mut ready, pause).is_ok_and(|count| count > 0) {
                 return;
             }
@@ -145,12 +133,27 @@ impl Shared {
     }
 }
 
-/// The flow that an event tells.
-fn ended(bytes: &[u8]) -> Option<types::flow> {
-    let event: types::ended_event = abi::read(bytes)?;
-    let told = event.release.kind == types::event_kind::EVENT_ENDED.0;
-    // Nobody touched it before its end, which was just now.
-    told.then(|| types::flow { first: boot_time(), ..event.flow })
+fn decode_into(batch: &mut EventBatch, bytes: &[u8]) {
+    if let Some(process) = first_flow(bytes) {
+        batch.first_flows.push(process);
+    } else if let Some((event, _)) = Event::decode(bytes) {
+        batch.events.push(event);
+        batch.ended.extend(ended_flow(bytes));
+    }
+}
+
+/// The process of an event about the first flow of a process.
+fn first_flow(bytes: &[u8]) -> Option<ProcessId> {
+    let event: types::process_id_event = abi::read(bytes)?;
+    (event.kind == types::event_kind::EVENT_FIRST_FLOW.0).then(|| event.id.into())
+}
+
+/// The flow in the release event of an accepted connection that moved no byte.
+fn ended_flow(bytes: &[u8]) -> Option<FlowEntry> {
+    let event: types::silent_release_event = abi::read(bytes)?;
+    // No hook has touched the flow before its end, which was just now.
+    (event.release.kind == types::event_kind::EVENT_SILENT_RELEASE.0)
+        .then(|| FlowEntry { began: boot_time(), ..FlowEntry::new(event.flow.key, &event.flow, None) })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -167,19 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_end_is_a_release_and_a_flow() {
+    fn an_ended_event_is_a_release_and_a_flow() {
         let flow = types::flow { uid: 7, ..types::flow::default() };
-        let mut event = types::ended_event { flow, ..types::ended_event::default() };
+        let mut event = types::silent_release_event { flow, ..types::silent_release_event::default() };
         event.release.socket = 9;
-        event.release.kind = types::event_kind::EVENT_ENDED.0;
-        let told = ended(bytes(&event)).unwrap();
-        assert_eq!(told.uid, 7);
-        assert!(told.first > 0, "it has no time of its own");
+        event.release.kind = types::event_kind::EVENT_SILENT_RELEASE.0;
+        let entry = ended_flow(bytes(&event)).unwrap();
+        assert_eq!(entry.uid, 7);
+        assert!(entry.began > 0, "the event carries no time");
         assert!(
             matches!(Event::decode(bytes(&event)), Some((Event::Released(socket), _)) if socket.socket == 9)
         );
         event.release.kind = types::event_kind::EVENT_RELEASE.0;
-        assert!(ended(bytes(&event)).is_none());
-        assert!(ended(bytes(&event.release)).is_none(), "it is too short");
+        assert!(ended_flow(bytes(&event)).is_none());
+        assert!(ended_flow(bytes(&event.release)).is_none(), "a release event is too short");
     }
 }

@@ -9,7 +9,7 @@ use model::{PORT_EXECUTION, Port, Sha256};
 
 /// A rule: records that match it are not logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ignore {
+pub enum IgnoreRule {
     /// The program has this digest.
     Hash(Sha256),
     /// The local or the remote port is this one; -1 is that of `monitor.every_exe`.
@@ -28,7 +28,7 @@ pub enum Ignore {
     },
 }
 
-impl fmt::Display for Ignore {
+impl fmt::Display for IgnoreRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hash(digest) => f.write_str(&digest.to_hex()),
@@ -40,7 +40,7 @@ impl fmt::Display for Ignore {
     }
 }
 
-impl Ignore {
+impl IgnoreRule {
     /// Which records match: a sentence for people, without its subject.
     pub fn explanation(&self) -> String {
         match self {
@@ -62,7 +62,7 @@ impl Ignore {
 }
 
 /// The rules as the user writes them.
-pub(super) fn as_text<S: Serializer>(rules: &[Ignore], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: Serializer>(rules: &[IgnoreRule], serializer: S) -> Result<S::Ok, S::Error> {
     let mut sequence = serializer.serialize_seq(Some(rules.len()))?;
     for rule in rules {
         sequence.serialize_element(&rule.to_string())?;
@@ -80,7 +80,7 @@ pub(super) enum Spelling {
 }
 
 /// Reads the rules of `key`.
-pub(super) fn read(reader: &mut Reader<'_>, key: &'static str, spelling: Spelling) -> Vec<Ignore> {
+pub(super) fn read(reader: &mut Reader<'_>, key: &'static str, spelling: Spelling) -> Vec<IgnoreRule> {
     let Some(node) = reader.take(key) else { return Vec::new() };
     let items = match node.raw {
         Raw::Array(items) => items,
@@ -100,11 +100,11 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &'static str, spelling: Spellin
     rules
 }
 
-fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
+fn rule(item: &Node, spelling: Spelling) -> Result<IgnoreRule, String> {
     let text = match &item.raw {
         Raw::Integer(port) => {
             return match *port {
-                port if (PORT_EXECUTION..=65535).contains(&port) => Ok(Ignore::Port(port)),
+                port if (PORT_EXECUTION..=65535).contains(&port) => Ok(IgnoreRule::Port(port)),
                 _ => Err(format!("{} is not allowed; allowed: a port from -1 to 65535", item.shown())),
             };
         }
@@ -116,7 +116,7 @@ fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
     };
     let refuse = |why: &str| Err(format!("{} is not allowed: {why}", quoted(text)));
     if let Some(digest) = Sha256::from_hex(text) {
-        return Ok(Ignore::Hash(digest));
+        return Ok(IgnoreRule::Hash(digest));
     }
     if text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return refuse("a hash (SHA-256) has 64 hexadecimal digits");
@@ -141,13 +141,13 @@ fn rule(item: &Node, spelling: Spelling) -> Result<Ignore, String> {
     }
     let domain = text.to_ascii_lowercase();
     Ok(match spelling {
-        Spelling::Usual => Ignore::Domain(domain),
-        Spelling::Reversed => Ignore::ReversedDomainPrefix(domain),
+        Spelling::Usual => IgnoreRule::Domain(domain),
+        Spelling::Reversed => IgnoreRule::ReversedDomainPrefix(domain),
     })
 }
 
 /// Reads `ADDRESS` or `ADDRESS/LENGTH`; `None` if it does not look like one.
-fn network(text: &str) -> Option<Result<Ignore, String>> {
+fn network(text: &str) -> Option<Result<IgnoreRule, String>> {
     let (address, length) =
         text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {
@@ -170,5 +170,5 @@ fn network(text: &str) -> Option<Result<Ignore, String>> {
         _ => (address, prefix_length),
     };
     let address = model::first_address(address, prefix_length);
-    Some(Ok(Ignore::Network { address, prefix_length }))
+    Some(Ok(IgnoreRule::Network { address, prefix_length }))
 }

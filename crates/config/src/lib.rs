@@ -27,7 +27,7 @@ mod toml;
 #[cfg(test)]
 mod tests;
 
-pub use ignore::Ignore;
+pub use ignore::IgnoreRule;
 pub use server::{Client, Server, Tls};
 
 /// The commented file that is written when there is none.
@@ -93,7 +93,7 @@ pub struct Log {
     pub commands: bool,
     /// Records that match one of these are not logged.
     #[serde(serialize_with = "ignore::as_text")]
-    pub ignore: Vec<Ignore>,
+    pub ignore: Vec<IgnoreRule>,
     /// SQL server that gets a copy of every record.
     pub server: Option<Server>,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Ignore};
+use crate::{Config, IgnoreRule};
 use model::{Address, Counters, FlowTuple, ProcessContext, Sha256, first_address};
 
 /// Seconds for which traffic waits for the digest of its program where a rule is about digests: nearly always longer than
@@ -21,7 +21,7 @@ pub struct LogRules {
     /// Keep command lines.
     pub commands: bool,
     /// Records that match one of these are not logged.
-    pub ignore: Vec<Ignore>,
+    pub ignore: Vec<IgnoreRule>,
 }
 
 impl LogRules {
@@ -38,11 +38,11 @@ impl LogRules {
     /// Whether traffic with this peer is ignored, whoever talks.
     pub fn ignores_tuple(&self, tuple: &FlowTuple) -> bool {
         self.ignore.iter().any(|rule| match rule {
-            Ignore::Hash(_) => false,
-            Ignore::Port(port) => [tuple.local_port, tuple.remote_port].contains(port),
-            Ignore::Domain(domain) => is_at_or_below(&tuple.domain, domain.as_bytes()),
-            Ignore::ReversedDomainPrefix(prefix) => starts_reversed(&tuple.domain, prefix.as_bytes()),
-            Ignore::Network { address, prefix_length } => tuple
+            IgnoreRule::Hash(_) => false,
+            IgnoreRule::Port(port) => [tuple.local_port, tuple.remote_port].contains(port),
+            IgnoreRule::Domain(domain) => is_at_or_below(&tuple.domain, domain.as_bytes()),
+            IgnoreRule::ReversedDomainPrefix(prefix) => starts_reversed(&tuple.domain, prefix.as_bytes()),
+            IgnoreRule::Network { address, prefix_length } => tuple
                 .remote_address
                 .and_then(Address::ip)
                 .is_some_and(|remote| is_within(remote, *address, *prefix_length)),
@@ -51,17 +51,19 @@ impl LogRules {
 
     /// Whether traffic of programs with this digest is ignored, whoever the peer is.
     pub fn ignores_digest(&self, digest: Option<Sha256>) -> bool {
-        digest.is_some_and(|digest| self.ignore.contains(&Ignore::Hash(digest)))
+        digest.is_some_and(|digest| self.ignore.contains(&IgnoreRule::Hash(digest)))
     }
 
     /// Whether a rule needs to know the digest.
     pub fn need_digests(&self) -> bool {
-        self.ignore.iter().any(|rule| matches!(rule, Ignore::Hash(_)))
+        self.ignore.iter().any(|rule| matches!(rule, IgnoreRule::Hash(_)))
     }
 
     /// Whether a rule needs to know the domain.
     pub fn need_domains(&self) -> bool {
-        self.ignore.iter().any(|rule| matches!(rule, Ignore::Domain(_) | Ignore::ReversedDomainPrefix(_)))
+        self.ignore
+            .iter()
+            .any(|rule| matches!(rule, IgnoreRule::Domain(_) | IgnoreRule::ReversedDomainPrefix(_)))
     }
 
     /// Whether records that differ may be the same once they are blanked.

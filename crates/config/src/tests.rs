@@ -72,14 +72,14 @@ fn every_key_of_toml_arrives() {
     assert_eq!(config.monitor, monitor);
     let network = |address: &str, prefix_length| {
         let address = address.parse::<IpAddr>().unwrap();
-        Ignore::Network { address, prefix_length }
+        IgnoreRule::Network { address, prefix_length }
     };
     let digest = Sha256::from_hex(&"abcdef0123456789".repeat(4)).unwrap();
     let ignore = [
-        Ignore::Hash(digest),
-        Ignore::Port(443),
-        Ignore::Port(-1),
-        Ignore::Domain("example.com".to_owned()),
+        IgnoreRule::Hash(digest),
+        IgnoreRule::Port(443),
+        IgnoreRule::Port(-1),
+        IgnoreRule::Domain("example.com".to_owned()),
         network("192.0.2.7", 32),
         network("10.0.0.0", 8),
         network("2001:db8::", 32),
@@ -198,10 +198,10 @@ fn every_key_of_the_originals_json_arrives_with_comments_and_trailing_commas() {
     assert_eq!((server.client, server.port, server.tls), (Client::PostgreSql, 5433, Tls::Require));
     assert_eq!((server.user.as_str(), server.password.0.as_str()), ("u # no comment", "p//q"));
     assert_eq!((server.database.as_str(), server.table_name.as_str()), ("d", "t"));
-    let prefix = |text: &str| Ignore::ReversedDomainPrefix(text.to_owned());
+    let prefix = |text: &str| IgnoreRule::ReversedDomainPrefix(text.to_owned());
     assert_eq!(log.ignore[..3], [prefix("com.example"), prefix("org.exam"), prefix("net.")]);
-    assert_eq!(log.ignore[3], Ignore::Port(80));
-    assert!(matches!(log.ignore[4], Ignore::Network { prefix_length: 24, .. }));
+    assert_eq!(log.ignore[3], IgnoreRule::Port(80));
+    assert!(matches!(log.ignore[4], IgnoreRule::Network { prefix_length: 24, .. }));
     assert!(!config.notifications.desktop && config.virustotal.file_upload);
     assert_eq!((config.virustotal.api_key.0.as_str(), config.virustotal.request_limit_seconds), ("k", 20));
 }

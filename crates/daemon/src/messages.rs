@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use capture::Function;
+use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
-use live::connections::Listed;
+use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
-use names::Files;
+use names::GeoFiles;
 use notify::Notice;
 
 /// What the recorder needs to know before it starts.
@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) retention_megabytes: Option<u32>,
     pub(crate) rules: LogRules,
     /// The files that map addresses to countries and networks.
-    pub(crate) geography: Files,
+    pub(crate) geography: GeoFiles,
     /// Whether name servers are asked for the names of addresses (PTR).
     pub(crate) reverse_dns: bool,
 }
@@ -84,7 +84,7 @@ pub(crate) enum ToRecorder {
     /// A part of a list of open sockets, wanted by [`ToMonitor::ListOpenSockets`].
     OpenSockets(Vec<Flow>),
     /// The end of such a list.
-    OpenSocketsEnd(Listed),
+    OpenSocketsEnd(ListKind),
     /// The end of a drain; only while lists of open sockets are wanted.
     DrainEnd,
     Losses(Vec<Loss>),
@@ -106,7 +106,7 @@ pub(crate) enum ToMonitor {
     /// The connection to systemd-resolved has ended.
     ResolvedClosed,
     /// The id of a C library, and the functions it has with their offsets in its file.
-    LibraryFunctions(u64, Vec<(Function, u64)>),
+    LibraryFunctions(u64, Vec<(ResolverFunction, u64)>),
     /// Whether lists of open sockets are wanted.
     ListOpenSockets(bool),
 }

@@ -25,7 +25,7 @@ use super::{
     opener::{Job, OpenAsUser, Opener, PATIENCE},
     watcher::{Arrival, Watcher},
 };
-use capture::{FileProbe, Found, Unwatched};
+use capture::{FdInfo, FileProbe, UnwatchedRing};
 use model::{FileIdentity, ProcessEvent, ProcessId};
 
 /// Ids that are in use at a time; with more, all are forgotten.
@@ -53,7 +53,7 @@ pub(super) enum Seen {
     /// A file was executed.
     Executed(Arrival),
     /// What became of a file that was asked for.
-    Opened(Key, io::Result<(Found, File)>),
+    Opened(Key, io::Result<(FdInfo, File)>),
     /// fanotify's queue overflowed: whatever was known is suspect.
     Overflow,
     /// Something does not work (any more).
@@ -70,7 +70,7 @@ pub enum Outgoing {
         /// The file.
         file: File,
         /// Which one it is.
-        found: Found,
+        found: FdInfo,
     },
     /// There will be no digest under this id: why.
     Unhashed(u32, String),
@@ -119,7 +119,7 @@ impl Executables {
     ///
     /// # Errors
     /// When fanotify or threads are refused.
-    pub fn start(probe: FileProbe, unwatched: Unwatched, open_as_user: OpenAsUser) -> io::Result<Self> {
+    pub fn start(probe: FileProbe, unwatched: UnwatchedRing, open_as_user: OpenAsUser) -> io::Result<Self> {
         let probe = Arc::new(probe);
         let group = Arc::new(Group::new()?);
         let known = Arc::new(Known::default());
@@ -281,7 +281,7 @@ impl Executables {
         self.recent.entry(tgid).or_default().push(Recent { id, file: found.file, since: now });
     }
 
-    fn opened(&mut self, key: Key, opened: io::Result<(Found, File)>, now: Instant) {
+    fn opened(&mut self, key: Key, opened: io::Result<(FdInfo, File)>, now: Instant) {
         let Some(wanted) = self.wanted.get(&key) else { return };
         match opened {
             Ok((found, file)) => {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use capture::Found;
+use capture::FdInfo;
 use model::FileIdentity;
 
 /// A file that was changed less than this ago may be changed again without showing it: its times move in steps of up
@@ -43,7 +43,7 @@ impl Known {
     }
 
     /// Remembers a file, if whatever happens to it from now on will show.
-    pub fn remember(&self, found: &Found, id: u32) -> bool {
+    pub fn remember(&self, found: &FdInfo, id: u32) -> bool {
         let settled = is_settled(found, SystemTime::now());
         if settled {
             self.files().insert(found.file, id);
@@ -76,7 +76,7 @@ pub fn is_same_content(executed: &FileIdentity, opened: &FileIdentity) -> bool {
     is_same_file(executed, opened) && (executed.size, executed.modified) == (opened.size, opened.modified)
 }
 
-fn is_settled(found: &Found, now: SystemTime) -> bool {
+fn is_settled(found: &FdInfo, now: SystemTime) -> bool {
     let file = &found.file;
     if file.generation == 0 && found.links == 0 {
         return false;
@@ -92,9 +92,9 @@ fn is_settled(found: &Found, now: SystemTime) -> bool {
 mod tests {
     use super::*;
 
-    fn found(generation: u32, links: u32, changed: (i64, u32)) -> Found {
+    fn found(generation: u32, links: u32, changed: (i64, u32)) -> FdInfo {
         let file = FileIdentity { inode: 7, device: 1, generation, changed, ..FileIdentity::default() };
-        Found { file, magic: 0, links }
+        FdInfo { file, magic: 0, links }
     }
 
     #[test]

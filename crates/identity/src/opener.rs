@@ -22,7 +22,7 @@ use super::{
     known::{Known, is_same_content},
     watcher::Arrival,
 };
-use capture::{FileProbe, Found};
+use capture::{FdInfo, FileProbe};
 use model::FileIdentity;
 
 /// An executable that is wanted.
@@ -95,7 +95,7 @@ impl Opener {
         }
     }
 
-    fn open(&self, job: &Job) -> io::Result<(Found, File)> {
+    fn open(&self, job: &Job) -> io::Result<(FdInfo, File)> {
         if job.since.elapsed() > PATIENCE {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "another file system does not answer"));
         }

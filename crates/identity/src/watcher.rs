@@ -30,7 +30,7 @@ use super::{
     mounts::Mounts,
     opener::{Job, MAX_HURRIED, open_executable},
 };
-use capture::{FileProbe, Found, Unwatched, UnwatchedProgram};
+use capture::{FdInfo, FileProbe, UnwatchedProgram, UnwatchedRing};
 
 /// How long executed files are left to gather in the kernel's queue: to be woken for each of them would slow down whoever
 /// starts programs. The queue holds the files themselves, so nothing is missed.
@@ -48,7 +48,7 @@ pub struct Arrival {
     /// Who executed it: thread-group id.
     pub tgid: u32,
     /// Which file it is.
-    pub found: Found,
+    pub found: FdInfo,
     /// The file.
     pub file: File,
 }
@@ -73,7 +73,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When the mounts cannot be read, or no thread can be started.
-    pub fn start(self, unwatched: Unwatched) -> io::Result<()> {
+    pub fn start(self, unwatched: UnwatchedRing) -> io::Result<()> {
         let mut mounts = Mounts::of_this_process()?;
         self.watch_mounts(&mut mounts)?;
         thread::Builder::new().name("executables".into()).spawn(move || {
@@ -84,8 +84,8 @@ impl Watcher {
         Ok(())
     }
 
-    fn run(&self, mut mounts: Mounts, unwatched: Unwatched) -> io::Result<()> {
-        let unwatched = unwatched.listen()?;
+    fn run(&self, mut mounts: Mounts, unwatched: UnwatchedRing) -> io::Result<()> {
+        let unwatched = unwatched.open()?;
         let mut visited = Visited::default();
         let mut gather_until = Instant::now();
         loop {
@@ -193,7 +193,7 @@ impl Watcher {
         self.hand_over(tgid, found, file)
     }
 
-    fn hand_over(&self, tgid: u32, found: Found, file: File) -> bool {
+    fn hand_over(&self, tgid: u32, found: FdInfo, file: File) -> bool {
         // Before anybody reads it. A file without a name cannot be opened for writing by strangers.
         if found.links > 0 {
             let _ = self.group.watch_modifications(file.as_fd(), true);

@@ -1,8 +1,12 @@
-//! The live socket: its protocol, the daemon's side, the clients' side, and the connections that it shows.
+//! The live socket, over which the daemon shows what happens now (docs/live.md).
+//!
+//! [`protocol`] has the lines that cross the socket, [`client`] the side of `picosnitch top` and `picosnitch status`,
+//! [`server`] the side of the daemon, and [`connections`] the table of open connections that the daemon shows.
 
+pub mod client;
 pub mod connections;
 pub mod protocol;
 pub mod server;
 
-/// The name of the socket in the run directory.
-pub const NAME: &str = "live.sock";
+/// File name of the socket in the run directory.
+pub const SOCKET_NAME: &str = "live.sock";

@@ -1,20 +1,25 @@
-//! The lines of the live socket that tell of traffic (docs/live.md): who sends them and who reads them has them from
-//! here.
+//! Wire types of the live socket, shared by daemon and clients: the request of a client and the lines about traffic
+//! (docs/live.md).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use model::text::escape::{from_text, to_text};
-use model::{Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256};
+use model::{
+    Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256,
+    text::{
+        escape::{from_text, to_text},
+        format,
+    },
+};
 
-/// What a listener writes to hear of traffic.
+/// The line that a client writes to subscribe to traffic, or to end its subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscribeRequest {
-    /// Traffic is wanted.
+    /// Whether the client subscribes to traffic.
     #[serde(default)]
     pub traffic: bool,
 }
 
-/// A stranger's bytes, in JSON as in record.json.
+/// Untrusted bytes, written into JSON as in record.json ([`to_text`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text(pub Bytes);
 
@@ -30,17 +35,17 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A program of a context.
+/// A program of a [`ContextLine`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProgramLine {
-    /// Path of its executable.
+    /// Path of the program's executable.
     pub path: Text,
-    /// Its name.
+    /// `comm` of the thread-group leader.
     pub name: Text,
-    /// Its arguments; empty with `log.commands = false`.
+    /// Arguments, separated by single spaces; empty with `log.commands = false`.
     pub command_line: Text,
-    /// 64 hexadecimal digits; `None` while it is not known.
+    /// Digest of the executable, 64 hexadecimal digits; `None` while it is not known.
     pub sha256: Option<String>,
 }
 
@@ -55,37 +60,37 @@ impl From<&Program> for ProgramLine {
     }
 }
 
-/// `context`: who talks. A later line with the same id replaces it.
+/// `context`: the program behind traffic. A later line with the same id replaces this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContextLine {
-    /// Always `context`.
+    /// Kind of the line: always `context`.
     pub event: String,
-    /// Its id.
+    /// Id by which [`ConnectionLine`]s refer to this context.
     pub id: u32,
     /// The program that moves the bytes.
     #[serde(flatten)]
     pub program: ProgramLine,
-    /// Who started it.
+    /// The program that started it.
     pub parent: ProgramLine,
-    /// Who started the parent.
+    /// The program that started the parent.
     pub grandparent: ProgramLine,
-    /// Real user id.
+    /// Real user id of the process.
     pub uid: u32,
-    /// Network namespace, 0 when unknown.
+    /// Inode number of the network namespace; 0 when unknown.
     pub network_namespace: u32,
-    /// Path of its cgroup.
+    /// Path of the process's cgroup.
     pub cgroup: Text,
-    /// systemd unit.
+    /// systemd unit; empty without one.
     pub unit: Text,
-    /// Engine and name of the container.
+    /// Engine and name of the container; empty outside of one.
     pub container: Text,
-    /// Application.
+    /// Flatpak, Snap or desktop application; empty when unknown.
     pub app: Text,
 }
 
 impl ContextLine {
-    /// The line about a context.
+    /// Makes the line about a context.
     pub fn new(id: u32, context: &ProcessContext) -> Self {
         Self {
             event: "context".to_owned(),
@@ -103,54 +108,50 @@ impl ContextLine {
     }
 }
 
-/// `connection`, or `listening` for a socket on which a program waits for others. A later line with the same id
-/// replaces it.
+/// `connection`, or `listening` for a socket that waits for peers. A later line with the same id replaces this one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionLine {
-    /// `connection` or `listening`.
+    /// Kind of the line: `connection` or `listening`.
     pub event: String,
-    /// Its id, never used again while the daemon runs.
+    /// Id, which is not used again while the daemon runs.
     pub id: u64,
-    /// Who talks.
+    /// Id of the [`ContextLine`].
     pub context: u32,
     /// Process id, in the initial pid namespace.
     pub process: u32,
-    /// This process called `connect()`, or these are datagrams.
+    /// Whether this process called `connect()`; also true for datagrams.
     pub opened: bool,
-    /// Address family.
+    /// Address family, for example `AF_INET` (2).
     pub family: u16,
-    /// IP protocol number.
+    /// IP protocol number, for example TCP (6).
     pub protocol: u16,
-    /// Local address; `None` when unknown or any, and with `log.addresses = false`.
+    /// Local address; `None` when unknown or unspecified, and with `log.addresses = false`.
     pub local_address: Option<Address>,
-    /// Local port.
+    /// Local port; 0 if there is none.
     pub local_port: Port,
-    /// Remote address.
+    /// Remote address; `None` when unknown, and with `log.addresses = false`.
     pub remote_address: Option<Address>,
-    /// Remote port.
+    /// Remote port; 0 if there is none.
     pub remote_port: Port,
-    /// Domain of the peer; empty when unknown.
+    /// Domain of the remote end; empty when unknown.
     pub domain: Text,
-    /// How the domain is known; empty without one.
+    /// How the domain is known ([`DomainSource::name`]); empty without a domain.
     pub domain_source: String,
-    /// First use by this process, unix seconds; `None` when it was open before that could be seen.
+    /// First use of the socket by this process, unix seconds; `None` if it has moved nothing since the monitor sees it.
     pub began: Option<f64>,
-    /// Bytes sent since then.
+    /// Bytes that the process sent since then.
     pub sent: u64,
-    /// Bytes received since then.
+    /// Bytes that the process received since then.
     pub received: u64,
 }
 
 impl ConnectionLine {
-    /// The line about a connection, or about a place where a program listens.
-    pub fn new(event: &str, (id, context): (u64, u32), connection: &FlowId, tuple: &FlowTuple) -> Self {
+    /// Makes the line about a flow; the caller fills in what is not part of its id and tuple.
+    pub(crate) fn new(flow: &FlowId, tuple: &FlowTuple) -> Self {
         Self {
-            event: event.to_owned(),
-            id,
-            context,
-            process: connection.process.tgid,
-            opened: connection.opened,
+            process: flow.process.tgid,
+            opened: flow.opened,
             family: tuple.family,
             protocol: tuple.protocol,
             local_address: tuple.local_address,
@@ -167,36 +168,44 @@ impl ConnectionLine {
     }
 }
 
-/// `traffic`: what has changed of connections that were told before.
+/// `traffic`: new counters and ends of connections that earlier lines described.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrafficLine {
-    /// Always `traffic`.
+    /// Kind of the line: always `traffic`.
     pub event: String,
-    /// Id, and bytes sent and received since the connection began.
+    /// Id, bytes sent and bytes received since the connection began.
     pub connections: Vec<(u64, u64, u64)>,
-    /// Connections and listening sockets that are no more; their ids do not come again.
+    /// Ids of connections and listening sockets that have ended.
     pub ended: Vec<u64>,
 }
 
-/// `tick`: all that has happened up to now was told.
+/// `tick`: the lines before this one describe everything up to `time`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TickLine {
-    /// Always `tick`.
+    /// Kind of the line: always `tick`.
     pub event: String,
-    /// Unix seconds.
+    /// End of the described time, unix seconds.
     pub time: f64,
-    /// Connections that are not told of, because there are too many; since the first listener asked.
-    pub untold: u64,
+    /// Connections that were left out because the table was full, since the first client subscribed.
+    pub omitted: u64,
 }
 
-/// What kind of line it is.
+/// The part of a line that all kinds of lines have.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Kind {
-    /// `hello`, `alert` and so on.
+pub struct LineKind {
+    /// Kind of the line: `hello`, `alert`, `context` and so on.
     #[serde(default)]
     pub event: String,
+}
+
+/// Encodes one line of the protocol, with its line feed: JSON without characters that a terminal would act on.
+pub(crate) fn encode_line(line: &impl Serialize) -> String {
+    // The lines are plain data with string keys, whose serialisation cannot fail.
+    let mut text = format::json_document(&serde_json::to_string(line).unwrap_or_default());
+    text.push('\n');
+    text
 }
 
 #[cfg(test)]
@@ -204,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_back_as_they_were() {
+    fn lines_survive_serialisation() {
         let context = ProcessContext {
             program: Program { path: b"/bin/\xff\n\\x41".to_vec(), ..Program::default() },
             uid: 7,
@@ -219,7 +228,7 @@ mod tests {
         let text = serde_json::to_string(&traffic).unwrap();
         assert_eq!(text, format!(r#"{{"event":"traffic","connections":[[1,2,{}]],"ended":[9]}}"#, u64::MAX));
         assert_eq!(serde_json::from_str::<TrafficLine>(&text).unwrap(), traffic);
-        // What a later version adds or leaves out breaks nothing.
+        // Keys that a later version adds or leaves out are no error.
         let line: ConnectionLine = serde_json::from_str(r#"{"event":"connection","id":4,"new":[]}"#).unwrap();
         assert_eq!((line.id, line.began), (4, None));
     }

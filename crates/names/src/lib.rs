@@ -1,74 +1,31 @@
-//! Who is behind an address: domains, from what processes ask and what connections begin with; countries and networks, from
-//! local files.
+//! What is known about remote addresses: domains, from what processes resolve and from the handshakes of their connections;
+//! countries and networks, from local files.
 
-mod dns;
+mod address_cache;
+mod dns_exchange;
+mod dns_message;
+mod dns_stream;
+mod domain_name;
 mod domains;
-mod framing;
+mod geo_record;
 mod geography;
-mod greeting;
-mod known;
+mod handshake;
+mod http;
+mod library_symbols;
 mod quic;
-mod resolved;
-mod reverse;
-mod special;
-mod symbols;
+mod remote_endpoint;
+mod resolutions;
+mod reverse_dns;
+mod server_name;
+mod special_purpose;
+mod systemd_resolved;
 mod tls;
 
-pub use domains::{Domains, Settled};
-pub use geography::{Files, Geography};
-pub use resolved::{Answer, Answers, SOCKET as RESOLVED_SOCKET, SUBSCRIBE as RESOLVED_SUBSCRIBE};
-pub use reverse::Reverse;
-pub use symbols::{find as symbols_in, symbols};
-
-use model::Bytes;
-
-/// The longest name of a host, without the dot at its end (RFC 1035, section 2.3.4).
-const MAX_DOMAIN: usize = 253;
-
-/// A domain as it is kept: in lower case (RFC 4343), without a dot at its end. `None` for what is none: empty, too long, an
-/// address, or with bytes that no host has in its name.
-fn domain(name: &[u8]) -> Option<Bytes> {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let is_host =
-        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii();
-    if name.is_empty() || name.len() > MAX_DOMAIN || !name.iter().all(is_host) {
-        return None;
-    }
-    // The last label of an address in any notation of inet_aton(3) is a number; that of a domain never is (RFC 3696,
-    // section 2).
-    let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-    let is_number = |label: &[u8]| match label.strip_prefix(b"0x").or(label.strip_prefix(b"0X")) {
-        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
-        None => label.iter().all(u8::is_ascii_digit),
-    };
-    (!is_number(last)).then(|| name.to_ascii_lowercase())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_may_be_a_host_is_a_domain() {
-        for (name, kept) in [
-            ("Example.COM.", Some("example.com")),
-            ("localhost", Some("localhost")),
-            ("_dmarc.x-1.org", Some("_dmarc.x-1.org")),
-            ("bücher.example", Some("bücher.example")),
-            ("", None),
-            (".", None),
-            ("192.0.2.1", None),
-            ("127.1", None),
-            ("0x7f.1", None),
-            ("0x7f000001", None),
-            ("::1", None),
-            ("fe80::1%eth0", None),
-            ("a b", None),
-            ("a\nb", None),
-            ("a\u{1b}[2J", None),
-        ] {
-            assert_eq!(domain(name.as_bytes()).as_deref(), kept.map(str::as_bytes), "{name:?}");
-        }
-        assert_eq!(domain(&[b'a'; 254]), None);
-    }
-}
+pub use domains::{DomainDecision, Domains, SourcedDomain};
+pub use geography::{GeoFiles, Geography};
+pub use library_symbols::{function_offsets, function_offsets_in};
+pub use remote_endpoint::RemoteEndpoint;
+pub use reverse_dns::ReverseDns;
+pub use systemd_resolved::{
+    ResolvedAnswer, ResolvedStream, SOCKET as RESOLVED_SOCKET, SUBSCRIBE as RESOLVED_SUBSCRIBE,
+};

@@ -1,65 +1,70 @@
-//! The server name in the first message of a TLS connection (RFC 8446, section 4.1.2; RFC 6066, section 3).
+//! The server name in the ClientHello of a TLS connection (RFC 8446, section 4.1.2; RFC 6066, section 3).
 
 use tls_parser::{
     SNIType, TlsExtension, parse_tls_client_hello_extensions, parse_tls_handshake_client_hello,
     parse_tls_record_header,
 };
 
-use super::{domain, greeting::Outcome};
 use model::DomainSource;
 
+use crate::{domain_name::normalize_domain, server_name::ServerName};
+
 /// The content type of handshake records (RFC 8446, section 5.1).
-pub const HANDSHAKE: u8 = 22;
-/// Bytes of the header of a record, and of a handshake message.
-const RECORD_HEADER: usize = 5;
-const MESSAGE_HEADER: usize = 4;
-/// The type of the first message (RFC 8446, section 4).
+pub(crate) const CONTENT_TYPE_HANDSHAKE: u8 = 22;
+/// Length of the header of a record.
+const RECORD_HEADER_BYTES: usize = 5;
+/// Length of the header of a handshake message.
+const MESSAGE_HEADER_BYTES: usize = 4;
+/// The type of a ClientHello message (RFC 8446, section 4).
 const CLIENT_HELLO: u8 = 1;
 
-/// Reads the records with which a connection begins.
-pub fn read(mut records: &[u8]) -> Outcome {
-    // The message may be spread over records, and records over sends.
+/// Reads the records with which a stream begins, as far as they were captured.
+pub(crate) fn read_records(mut records: &[u8]) -> ServerName {
+    // A message may be spread over several records, and a record over several sends.
     let mut message = Vec::new();
     loop {
         match records.first() {
-            Some(&HANDSHAKE) => {}
-            Some(_) => return Outcome::Nothing,
-            None => return Outcome::More,
+            Some(&CONTENT_TYPE_HANDSHAKE) => {}
+            Some(_) => return ServerName::Absent,
+            None => return ServerName::Incomplete,
         }
-        let Ok((_, header)) = parse_tls_record_header(records) else { return Outcome::More };
-        let end = RECORD_HEADER + usize::from(header.len);
-        message.extend_from_slice(records.get(RECORD_HEADER..end.min(records.len())).unwrap_or_default());
-        match client_hello(&message, DomainSource::Tls) {
-            Outcome::More if end <= records.len() => records = &records[end..],
-            outcome => return outcome,
+        let Ok((_, header)) = parse_tls_record_header(records) else { return ServerName::Incomplete };
+        let end = RECORD_HEADER_BYTES + usize::from(header.len);
+        message
+            .extend_from_slice(records.get(RECORD_HEADER_BYTES..end.min(records.len())).unwrap_or_default());
+        match read_client_hello(&message, DomainSource::Tls) {
+            ServerName::Incomplete if end <= records.len() => records = &records[end..],
+            server_name => return server_name,
         }
     }
 }
 
-/// Reads the message itself, as far as it is there.
-pub fn client_hello(message: &[u8], source: DomainSource) -> Outcome {
-    let Some((header, rest)) = message.split_first_chunk::<MESSAGE_HEADER>() else { return Outcome::More };
+/// Reads a ClientHello message, as far as it was captured. `source` is stored with the name.
+pub(crate) fn read_client_hello(message: &[u8], source: DomainSource) -> ServerName {
+    let Some((header, rest)) = message.split_first_chunk::<MESSAGE_HEADER_BYTES>() else {
+        return ServerName::Incomplete;
+    };
     if header[0] != CLIENT_HELLO {
-        return Outcome::Nothing;
+        return ServerName::Absent;
     }
     let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
     if rest.len() < length {
-        return Outcome::More;
+        return ServerName::Incomplete;
     }
     let Ok((_, hello)) = parse_tls_handshake_client_hello(&rest[..length]) else {
-        return Outcome::Nothing;
+        return ServerName::Absent;
     };
     let Ok((_, extensions)) = parse_tls_client_hello_extensions(hello.ext.unwrap_or_default()) else {
-        return Outcome::Nothing;
+        return ServerName::Absent;
     };
     let names = extensions.iter().filter_map(|extension| match extension {
         TlsExtension::SNI(names) => Some(names),
         _ => None,
     });
     let host = names.flatten().find(|(kind, _)| *kind == SNIType::HostName);
-    match host.and_then(|(_, name)| domain(name)) {
-        Some(name) => Outcome::Named(name, source),
-        None => Outcome::Nothing,
+    match host.and_then(|(_, name)| normalize_domain(name)) {
+        Some(name) => ServerName::Found(name, source),
+        None => ServerName::Absent,
     }
 }
 
@@ -67,15 +72,15 @@ pub fn client_hello(message: &[u8], source: DomainSource) -> Outcome {
 pub(super) mod tests {
     use super::*;
 
-    /// A message that names `host`, with so many bytes of another extension before it.
-    pub fn message(host: &str, padding: usize) -> Vec<u8> {
+    /// Makes a ClientHello that names `host`, after a padding extension of so many bytes.
+    pub fn client_hello(host: &str, padding: usize) -> Vec<u8> {
         let mut extensions = Vec::new();
         let mut extension = |kind: u16, content: &[u8]| {
             extensions.extend(kind.to_be_bytes());
             extensions.extend((content.len() as u16).to_be_bytes());
             extensions.extend(content);
         };
-        extension(21, &vec![0; padding]); // RFC 7685
+        extension(21, &vec![0; padding]); // padding: RFC 7685
         let host = host.as_bytes();
         let mut name = ((host.len() + 3) as u16).to_be_bytes().to_vec();
         name.push(0);
@@ -95,7 +100,7 @@ pub(super) mod tests {
 
     fn records(message: &[u8], size: usize) -> Vec<u8> {
         let record = |piece: &[u8]| {
-            let mut record = vec![HANDSHAKE, 3, 1];
+            let mut record = vec![CONTENT_TYPE_HANDSHAKE, 3, 1];
             record.extend((piece.len() as u16).to_be_bytes());
             record.extend(piece);
             record
@@ -103,32 +108,44 @@ pub(super) mod tests {
         message.chunks(size).flat_map(record).collect()
     }
 
-    fn named(host: &str) -> Outcome {
-        Outcome::Named(host.into(), DomainSource::Tls)
+    fn found(host: &str) -> ServerName {
+        ServerName::Found(host.into(), DomainSource::Tls)
     }
 
     #[test]
-    fn the_server_name_is_found_however_it_is_cut() {
-        let message = message("Www.Example.com", 1500);
+    fn the_server_name_is_found_in_records_of_any_size() {
+        let message = client_hello("Www.Example.com", 1500);
         for size in [1, 100, 16_384] {
             let records = records(&message, size);
-            assert_eq!(read(&records), named("www.example.com"), "records of {size}");
+            assert_eq!(read_records(&records), found("www.example.com"), "records of {size}");
             for length in 0..records.len() {
-                assert_eq!(read(&records[..length]), Outcome::More, "{length} bytes of records of {size}");
+                assert_eq!(
+                    read_records(&records[..length]),
+                    ServerName::Incomplete,
+                    "{length} bytes of records of {size}"
+                );
             }
         }
     }
 
     #[test]
-    fn what_names_nobody_is_nothing() {
+    fn a_handshake_without_a_valid_name_names_no_server() {
         for host in ["192.0.2.1", "", "a b", "x\u{1b}[2J"] {
-            assert_eq!(read(&records(&message(host, 0), 16_384)), Outcome::Nothing, "{host:?}");
+            assert_eq!(
+                read_records(&records(&client_hello(host, 0), 16_384)),
+                ServerName::Absent,
+                "{host:?}"
+            );
         }
-        assert_eq!(read(&[HANDSHAKE, 3, 3, 0, 4, 2, 0, 0, 0]), Outcome::Nothing, "a server's message");
-        assert_eq!(read(b"GET / HTTP/1.1"), Outcome::Nothing);
-        let mut cut = message("example.com", 0);
+        assert_eq!(
+            read_records(&[CONTENT_TYPE_HANDSHAKE, 3, 3, 0, 4, 2, 0, 0, 0]),
+            ServerName::Absent,
+            "a ServerHello"
+        );
+        assert_eq!(read_records(b"GET / HTTP/1.1"), ServerName::Absent);
+        let mut cut = client_hello("example.com", 0);
         cut.truncate(60);
         cut[1..4].copy_from_slice(&[0, 0, 56]);
-        assert_eq!(read(&records(&cut, 16_384)), Outcome::Nothing);
+        assert_eq!(read_records(&records(&cut, 16_384)), ServerName::Absent);
     }
 }

@@ -54,9 +54,9 @@ impl Source {
             _ => None,
         };
         if let Some((_, table)) = level.alone.iter().find(|(by, _)| Some(*by) == alone) {
-            return Some((table, "sums"));
+            return Some((table, "packed_rows"));
         }
-        (level.detailed || whole && !self.needs_local_ports()).then_some((level.table, "traffic"))
+        (level.detailed || whole && !self.needs_local_ports()).then_some((level.table, "packed_rows"))
     }
 
     fn needs_local_ports(self) -> bool {

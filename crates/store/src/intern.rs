@@ -127,11 +127,11 @@ impl Interner {
         }
         let id = find_or_insert(
             connection,
-            "SELECT id FROM program WHERE lookup = ?1 AND path = ?2 AND name = ?3 AND command_line = ?4 AND \
+            "SELECT id FROM program WHERE content_hash = ?1 AND path = ?2 AND name = ?3 AND command_line = ?4 AND \
              sha256 IS ?5",
-            "INSERT INTO program (lookup, path, name, command_line, sha256) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO program (content_hash, path, name, command_line, sha256) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
-                lookup(&key),
+                content_hash(&key),
                 Stored(&program.path),
                 Stored(&program.name),
                 Stored(&program.command_line),
@@ -181,10 +181,10 @@ impl Interner {
 fn cgroup(connection: &Connection, cgroup: &CgroupInfo) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
-        "SELECT id FROM cgroup WHERE lookup = ?1 AND path = ?2 AND unit = ?3 AND container = ?4 AND app = ?5",
-        "INSERT INTO cgroup (lookup, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "SELECT id FROM cgroup WHERE content_hash = ?1 AND path = ?2 AND unit = ?3 AND container = ?4 AND app = ?5",
+        "INSERT INTO cgroup (content_hash, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
-            lookup(&sha2::Sha256::digest(&cgroup.path).into()),
+            content_hash(&sha2::Sha256::digest(&cgroup.path).into()),
             Stored(&cgroup.path),
             Stored(&cgroup.unit),
             Stored(&cgroup.container),
@@ -214,9 +214,9 @@ fn network(connection: &Connection, geo: &GeoInfo) -> rusqlite::Result<i64> {
 fn domain(connection: &Connection, name: &[u8]) -> rusqlite::Result<i64> {
     find_or_insert(
         connection,
-        "SELECT id FROM domain WHERE lookup = ?1 AND name = ?2",
-        "INSERT INTO domain (lookup, name) VALUES (?1, ?2)",
-        params![lookup(&sha2::Sha256::digest(name).into()), Stored(name)],
+        "SELECT id FROM domain WHERE content_hash = ?1 AND name = ?2",
+        "INSERT INTO domain (content_hash, name) VALUES (?1, ?2)",
+        params![content_hash(&sha2::Sha256::digest(name).into()), Stored(name)],
     )
 }
 
@@ -271,7 +271,7 @@ pub(super) fn address_of(octets: &[u8]) -> Option<Address> {
 }
 
 /// The part of a digest that a table indexes.
-fn lookup(key: &Key) -> i64 {
+fn content_hash(key: &Key) -> i64 {
     let mut first = [0; 8];
     first.copy_from_slice(&key[..8]);
     i64::from_le_bytes(first)

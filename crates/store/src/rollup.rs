@@ -55,10 +55,10 @@ pub(super) const LEVELS: [Level; 3] = [
         table: "rollup_day",
         detailed: true,
         alone: &[
-            (Alone::Quarter, "quarters_day"),
-            (Alone::ProcessContext, "contexts_day"),
-            (Alone::Endpoint, "endpoints_day"),
-            (Alone::Port, "ports_day"),
+            (Alone::Quarter, "rollup_day_by_quarter_hour"),
+            (Alone::ProcessContext, "rollup_day_by_context"),
+            (Alone::Endpoint, "rollup_day_by_endpoint"),
+            (Alone::Port, "rollup_day_by_remote_port"),
         ],
     },
     Level {
@@ -66,10 +66,10 @@ pub(super) const LEVELS: [Level; 3] = [
         table: "rollup_four_weeks",
         detailed: false,
         alone: &[
-            (Alone::ProcessContext, "contexts_four_weeks"),
-            (Alone::Endpoint, "endpoints_four_weeks"),
-            (Alone::Port, "ports_four_weeks"),
-            (Alone::LocalPort, "local_ports_four_weeks"),
+            (Alone::ProcessContext, "rollup_four_weeks_by_context"),
+            (Alone::Endpoint, "rollup_four_weeks_by_endpoint"),
+            (Alone::Port, "rollup_four_weeks_by_remote_port"),
+            (Alone::LocalPort, "rollup_four_weeks_by_local_port"),
         ],
     },
 ];
@@ -169,7 +169,7 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
     traffic.iter().for_each(|(_, counters)| total += *counters);
     let table = level.table;
     let sql = format!(
-        "INSERT OR REPLACE INTO {table} (start, connections, sent, received, traffic) VALUES (?1, ?2, ?3, ?4, ?5)"
+        "INSERT OR REPLACE INTO {table} (start, connections, sent, received, packed_rows) VALUES (?1, ?2, ?3, ?4, ?5)"
     );
     let amount = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
     let (connections, sent, received) =
@@ -191,7 +191,7 @@ fn roll_up(connection: &Connection, most: usize, number: usize, start: i64) -> r
             Alone::LocalPort => (nothing, Kept { local_port: true, ..none }),
         };
         if let Some(cells) = cells(parts, kept)? {
-            let sql = format!("INSERT OR REPLACE INTO {table} (start, sums) VALUES (?1, ?2)");
+            let sql = format!("INSERT OR REPLACE INTO {table} (start, packed_rows) VALUES (?1, ?2)");
             connection.prepare_cached(&sql)?.execute(params![start, pack(&cells, kept)])?;
         }
     }

@@ -167,7 +167,7 @@ impl Lookups {
             "looked_up": progress.looked_up,
             "pending": self.pending,
             "next_request_seconds": next,
-            "waits": progress.waits,
+            "waiting_reason": progress.waits,
         })
     }
 }

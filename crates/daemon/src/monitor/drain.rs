@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
-use capture::{DrainMode, Drained, Event, FlowDelta};
+use capture::{DrainMode, DrainOutput, Event, FlowDelta};
 use model::{Counters, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
 
 /// Drains that may fail one after the other.
@@ -43,7 +43,7 @@ impl Monitor {
 
     /// Reads what the kernel has and sends it to the recorder. Returns whether the next drain should come soon.
     pub(super) fn drain(&mut self, mode: DrainMode) -> Result<bool, MonitorError> {
-        if mode != DrainMode::Usual {
+        if mode != DrainMode::Regular {
             self.sampled = Instant::now();
         }
         let Some(drained) = self.read_kernel(mode)? else { return Ok(false) };
@@ -66,11 +66,11 @@ impl Monitor {
         }
         self.send_executables()?;
         self.send_name_sources(now)?;
-        Ok(drained.hurry)
+        Ok(drained.drain_soon)
     }
 
     /// Drains the kernel; `None` if that fails. Nothing is lost then: the next drain gets it.
-    fn read_kernel(&mut self, mode: DrainMode) -> Result<Option<Drained>, MonitorError> {
+    fn read_kernel(&mut self, mode: DrainMode) -> Result<Option<DrainOutput>, MonitorError> {
         match self.capture.drain(mode) {
             Ok(drained) => {
                 self.failed_drains = 0;
@@ -109,7 +109,7 @@ impl Monitor {
     }
 
     /// Reads the whole process table again if a flow of an unknown process shows that events were lost.
-    fn resync_if_needed(&mut self, drained: &Drained) -> Result<(), MonitorError> {
+    fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
         let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
         let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);

@@ -51,7 +51,7 @@ impl Monitor {
             return ended;
         }
         // Whatever the error is, the recorder writes what it has.
-        self.drain(DrainMode::Last)?;
+        self.drain(DrainMode::Final)?;
         self.await_executables()?;
         self.recorder.end()?;
         ended
@@ -104,7 +104,7 @@ impl Monitor {
                 self.executables.as_ref().map_or(signals, AsFd::as_fd),
                 readable(self.recorder.free_messages() > 0),
             ),
-            PollFd::new(self.capture.heard_fd(), PollFlags::POLLIN),
+            PollFd::new(self.capture.observations_fd(), PollFlags::POLLIN),
         ];
         let until = if resting { schedule.earliest } else { schedule.due };
         poll_until(&mut interests, Some(until)).map_err(io_error("waiting failed"))?;
@@ -162,7 +162,7 @@ impl Monitor {
                 self.recorder.report(text)?;
             }
         }
-        let hurry = self.drain(if sample { DrainMode::Sockets } else { DrainMode::Usual })?;
+        let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
         trim_heap(&mut self.heap_trimmed);
         Ok(hurry)
     }

@@ -31,7 +31,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
     let _pid_file = lock_pid_file(layout)?;
     let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::NAME));
+    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller writes it to standard error.
         Problems::new(layout.error_log.clone()).log(&model::error_chain(error));

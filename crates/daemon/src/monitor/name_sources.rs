@@ -10,7 +10,7 @@ use std::{
 
 use super::{resolved_connector::ResolvedConnector, state::Monitor};
 use crate::{error::MonitorError, messages::ToRecorder};
-use capture::Function;
+use capture::ResolverFunction;
 use identity::Libraries;
 use model::{NameObservation, ObservedPayload, ProcessEvent};
 
@@ -98,7 +98,7 @@ fn count_fitting(observations: &[NameObservation]) -> usize {
 impl Monitor {
     /// Sends what the BPF programs have observed.
     pub(super) fn send_observations(&mut self) -> Result<(), MonitorError> {
-        let mut observations = self.capture.hear()?;
+        let mut observations = self.capture.take_observations()?;
         while !observations.is_empty() {
             let rest = observations.split_off(count_fitting(&observations));
             let fitting = std::mem::replace(&mut observations, rest);
@@ -122,12 +122,12 @@ impl Monitor {
     pub(super) fn attach_to_library(
         &mut self,
         id: u64,
-        functions: &[(Function, u64)],
+        functions: &[(ResolverFunction, u64)],
     ) -> Result<(), MonitorError> {
         let Some(PendingLibrary { is_ours, file, .. }) = self.name_sources.take_pending(id) else {
             return Ok(());
         };
-        match self.capture.hear_library((id, is_ours), file.as_fd(), functions) {
+        match self.capture.attach_resolver_probes((id, is_ours), file.as_fd(), functions) {
             Ok(()) => Ok(()),
             Err(error) => self.recorder.report(format!(
                 "Probes cannot be attached to a C library, so connections to names that programs resolve with it may lack the \

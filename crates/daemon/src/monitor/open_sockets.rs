@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
-use live::connections::Listed;
+use live::connections::ListKind;
 
 /// Time between two lists of sockets that have moved nothing: for each the open files of all processes are read.
 const QUIET_PAUSE: Duration = Duration::from_secs(3);
@@ -30,14 +30,14 @@ impl Monitor {
         if now >= lists.quiet_at && self.recorder.free_messages() > 0 {
             lists.quiet_at = now + QUIET_PAUSE;
             let busy = std::mem::take(&mut lists.busy);
-            match self.capture.open() {
+            match self.capture.open_flows() {
                 Ok(open) => {
                     if busy {
                         self.send_flows(&open.flows, ToRecorder::OpenSockets)?;
-                        self.recorder.send(&ToRecorder::OpenSocketsEnd(Listed::Busy), None)?;
+                        self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::ActiveFlows), None)?;
                     }
-                    self.send_flows(&open.quiet, ToRecorder::OpenSockets)?;
-                    self.recorder.send(&ToRecorder::OpenSocketsEnd(Listed::Quiet), None)?;
+                    self.send_flows(&open.idle, ToRecorder::OpenSockets)?;
+                    self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::IdleSockets), None)?;
                 }
                 Err(error) => self.recorder.report(model::error_chain(&error))?,
             }

@@ -19,7 +19,7 @@ use capture::Capture;
 use config::{Config, layout::Layout, log_rules::LogRules};
 use ipc::{Channel, Received};
 use model::{Loss, LossKind};
-use names::Files;
+use names::GeoFiles;
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -52,7 +52,7 @@ impl RecorderLink {
     /// Starts the recorder and sends it its settings.
     pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
-        let listener = live::server::listen_at(&layout.run_dir.join(live::NAME))
+        let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         let user = User::of_log(&layout.database).map_err(io_error(fail))?;
@@ -249,7 +249,7 @@ fn settings(layout: &Layout, config: &Config) -> Settings {
         retention_days: config.log.retention_days,
         retention_megabytes: config.log.retention_megabytes,
         rules: LogRules::of(config),
-        geography: Files {
+        geography: GeoFiles {
             country: config.names.country_file.clone(),
             network: config.names.network_file.clone(),
         },

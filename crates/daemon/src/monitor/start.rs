@@ -95,7 +95,7 @@ fn start_executables(
 /// Starts to look for the C libraries of the processes that run already.
 fn start_name_sources(capture: &Capture, existing: &[Event]) -> Result<NameSources, MonitorError> {
     let mut name_sources =
-        NameSources::start(capture.can_hear_libraries()).map_err(io_error("a thread cannot be started"))?;
+        NameSources::start(capture.can_probe_resolvers()).map_err(io_error("a thread cannot be started"))?;
     let now = Instant::now();
     for event in existing {
         if let Event::Existing(event) = event {

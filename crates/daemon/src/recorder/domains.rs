@@ -7,11 +7,11 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::resolved_stream::ResolvedStream;
+use super::resolved_connection::ResolvedConnection;
 use crate::messages::Settings;
 use config::log_rules::LogRules;
 use model::{Address, DomainSource, Flow, FlowTuple, NameObservation, boot_time};
-use names::{Domains, Reverse, Settled};
+use names::{DomainDecision, Domains, RemoteEndpoint, ResolvedAnswer, ReverseDns};
 
 /// An answer of systemd-resolved comes here so many nanoseconds, at most, after it came to the program that wanted it.
 const RESOLVED_DELAY: u64 = 1_000_000_000;
@@ -20,8 +20,8 @@ const RESOLVED_DELAY: u64 = 1_000_000_000;
 pub(super) struct DomainNamer {
     domains: Domains,
     /// `None` if name servers are not asked.
-    reverse: Option<Reverse>,
-    resolved: Option<ResolvedStream>,
+    reverse: Option<ReverseDns>,
+    resolved: Option<ResolvedConnection>,
     /// No name server is asked for an address that is not logged.
     rules: LogRules,
 }
@@ -32,13 +32,14 @@ impl DomainNamer {
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn start(settings: &Settings) -> io::Result<Self> {
-        let reverse = (settings.reverse_dns && settings.rules.addresses).then(Reverse::start).transpose()?;
+        let reverse =
+            (settings.reverse_dns && settings.rules.addresses).then(ReverseDns::start).transpose()?;
         Ok(Self { domains: Domains::default(), reverse, resolved: None, rules: settings.rules.clone() })
     }
 
     /// Sets the connection to systemd-resolved.
     pub(super) fn set_resolved(&mut self, connection: OwnedFd) {
-        self.resolved = Some(ResolvedStream::new(connection));
+        self.resolved = Some(ResolvedConnection::new(connection));
     }
 
     /// What to wait for before [`DomainNamer::read_resolved`].
@@ -53,8 +54,8 @@ impl DomainNamer {
             Some(answers) => {
                 // The program that wanted the answer may have connected by now.
                 let time = boot_time().saturating_sub(RESOLVED_DELAY);
-                for (name, addresses) in answers {
-                    self.domains.resolved(resolved.network_namespace, time, name, &addresses);
+                for ResolvedAnswer { name, addresses } in answers {
+                    self.domains.observe_systemd_resolved(resolved.network_namespace, time, name, &addresses);
                 }
                 true
             }
@@ -67,19 +68,19 @@ impl DomainNamer {
 
     /// Adds an observation.
     pub(super) fn observe(&mut self, observation: &NameObservation) {
-        self.domains.hear(observation);
+        self.domains.observe(observation);
     }
 
     /// Names the peer of a flow, if its domain is known by now. Returns whether it may be known when the window ends.
     pub(super) fn name(&mut self, flow: &mut Flow) -> bool {
-        let unnamed = self.domains.name(flow);
+        let unnamed = self.domains.name_flow(flow);
         if flow.tuple.domain.is_empty()
             && flow.id.socket != 0
             && let (Some(reverse), Some(address)) =
                 (&self.reverse, flow.tuple.remote_address.and_then(Address::ip))
             && !self.rules.ignores_tuple(&flow.tuple)
         {
-            reverse.want(address);
+            reverse.request(address);
             return true;
         }
         unnamed
@@ -87,23 +88,23 @@ impl DomainNamer {
 
     /// Gives the peer of a flow the domain that was found for it before, and changes nothing else. Returns whether the
     /// domain may become known.
-    pub(super) fn recall(&mut self, flow: &mut Flow) -> bool {
-        self.domains.recall(flow)
+    pub(super) fn apply_decided(&mut self, flow: &mut Flow) -> bool {
+        self.domains.apply_decided(flow)
     }
 
     /// Decides the domain of a peer at the end of a window.
-    pub(super) fn settle(&mut self, socket: u64, tuple: &FlowTuple) -> Settled {
+    pub(super) fn decide(&mut self, socket: u64, tuple: &FlowTuple) -> DomainDecision {
         let (Some(address), Ok(port)) =
             (tuple.remote_address.and_then(Address::ip), u16::try_from(tuple.remote_port))
         else {
-            return Settled::Unknown;
+            return DomainDecision::Unknown;
         };
         let reverse = || self.reverse.as_ref()?.name(address);
-        match self.domains.settle(socket, address, port, boot_time()) {
-            Settled::Unknown => {
-                reverse().map_or(Settled::Unknown, |name| Settled::Known((name, DomainSource::Reverse)))
-            }
-            settled => settled,
+        match self.domains.decide(RemoteEndpoint { socket, address, port }, boot_time()) {
+            DomainDecision::Unknown => reverse().map_or(DomainDecision::Unknown, |name| {
+                DomainDecision::Decided((name, DomainSource::Reverse))
+            }),
+            decision => decision,
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::messages::ToMonitor;
 use config::log_rules::LogRules;
 use ipc::Channel;
 use live::{
-    connections::{End, Listed, OpenConnections},
-    server::Live,
+    connections::{ListKind, OpenConnections, SocketPeer},
+    server::LiveServer,
 };
 use model::{Bytes, DomainSource, Flow, Loss, LossKind};
 
@@ -38,22 +38,26 @@ impl LiveConnections {
     ) {
         let Some(open) = &mut self.open else { return };
         for mut flow in flows {
-            let unnamed = names.recall(&mut flow);
-            open.list(&flow, unnamed, contexts);
+            let unnamed = names.apply_decided(&mut flow);
+            open.add_listed(&flow, unnamed, contexts);
         }
     }
 
     /// Ends the list of open sockets.
-    pub(super) fn end_list(&mut self, listed: Listed) {
+    pub(super) fn end_list(&mut self, listed: ListKind) {
         if let Some(open) = &mut self.open {
-            open.list_ends(listed);
+            open.finish_list(listed);
         }
     }
 
-    /// Sets the domains that were decided at the end of a window; those of `soon` are decided at the end of a later one.
-    pub(super) fn set_domains(&mut self, known: &HashMap<End, (Bytes, DomainSource)>, soon: &HashSet<End>) {
+    /// Sets the domains that were decided at the end of a window; those of `pending` are decided at the end of a later one.
+    pub(super) fn set_domains(
+        &mut self,
+        decided: &HashMap<SocketPeer, (Bytes, DomainSource)>,
+        pending: &HashSet<SocketPeer>,
+    ) {
         if let Some(open) = &mut self.open {
-            open.name(known, soon);
+            open.set_domains(decided, pending);
         }
     }
 
@@ -72,7 +76,7 @@ impl LiveConnections {
     /// Takes note that no flow of a context before this id comes any more.
     pub(super) fn forget_before(&mut self, context: u32) {
         if let Some(open) = &mut self.open {
-            open.forget_before(context);
+            open.forget_contexts_before(context);
         }
     }
 
@@ -85,8 +89,8 @@ impl LiveConnections {
     }
 
     /// Sends changes to the clients, and asks the monitor for lists of open sockets if a client wants them. Never waits.
-    pub(super) fn serve(&mut self, live: &mut Live, channel: &Channel, rules: &LogRules) {
-        let wanted = live.wants_traffic();
+    pub(super) fn serve(&mut self, live: &mut LiveServer, channel: &Channel, rules: &LogRules) {
+        let wanted = live.has_traffic_subscribers();
         if !wanted {
             self.open = None;
         }
@@ -94,7 +98,7 @@ impl LiveConnections {
             self.requested = wanted;
         }
         if wanted {
-            live.tell(self.open.get_or_insert_with(|| OpenConnections::new(rules.clone())));
+            live.send_traffic(self.open.get_or_insert_with(|| OpenConnections::new(rules.clone())));
         }
     }
 }

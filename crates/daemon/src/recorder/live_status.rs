@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::messages::Settings;
-use live::server::Live;
+use live::server::LiveServer;
 use model::{
     Loss, LossKind,
     text::{format, time},
@@ -61,7 +61,7 @@ impl LiveStatus {
     /// The event.
     pub(super) fn to_json(
         &self,
-        live: &Live,
+        live: &LiveServer,
         programs: &ProgramCounts,
         lookups: Option<&Lookups>,
     ) -> serde_json::Value {

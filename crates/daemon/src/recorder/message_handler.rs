@@ -4,7 +4,7 @@ use std::{fs::File, os::fd::OwnedFd};
 
 use super::state::Recorder;
 use crate::messages::{ToMonitor, ToRecorder};
-use capture::Function;
+use capture::ResolverFunction;
 use identity::digests::FileState;
 use model::{Flow, Loss, ProcessContext};
 
@@ -82,10 +82,11 @@ impl Recorder {
 
     /// Finds the functions of a C library for the monitor, which does not parse file contents of strangers.
     fn find_functions(&self, id: u64, library: Option<OwnedFd>) {
-        let symbols = Function::ALL.map(Function::symbol);
-        let found =
-            library.map(|library| names::symbols(&mut File::from(library), &symbols)).unwrap_or_default();
-        let functions = found.into_iter().map(|(at, offset)| (Function::ALL[at], offset)).collect();
+        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
+        let found = library
+            .map(|library| names::function_offsets(&mut File::from(library), &symbols))
+            .unwrap_or_default();
+        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
         if !ToMonitor::LibraryFunctions(id, functions).try_send(&self.channel) {
             self.problems.report(
                 "The monitor is too busy to attach probes to a C library, so connections to names that programs resolve \

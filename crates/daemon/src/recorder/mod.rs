@@ -31,7 +31,7 @@ mod live_connections;
 mod live_status;
 mod message_handler;
 mod reporter;
-mod resolved_stream;
+mod resolved_connection;
 mod sinks;
 mod state;
 mod window;

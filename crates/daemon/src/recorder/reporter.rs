@@ -27,7 +27,7 @@ use crate::{
 use identity::digests::State;
 use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
-use live::server::Live;
+use live::server::LiveServer;
 use model::{Loss, ProcessContext, text::time};
 use notify::Notice;
 use virustotal::{Lookups, Verdict};
@@ -41,7 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Reporter {
     alerts: AlertGenerator,
     exe_log: ExeLog,
-    live: Option<Live>,
+    live: Option<LiveServer>,
     record_file: Worker<RecordFileSink>,
     problems: Arc<Problems>,
     /// `None` if VirusTotal is not used.
@@ -87,7 +87,7 @@ impl Reporter {
             lookups,
             alerts: AlertGenerator::new(known),
             exe_log: ExeLog::new(reporter.exe_log.clone()),
-            live: live_socket.map(Live::new),
+            live: live_socket.map(LiveServer::new),
             record_file: RecordFileSink::start(reporter.record_json.clone(), Arc::clone(problems))?,
             problems: Arc::clone(problems),
             desktop: reporter.desktop,
@@ -170,7 +170,7 @@ impl Reporter {
     }
 
     /// The live socket.
-    pub(super) fn live(&mut self) -> Option<&mut Live> {
+    pub(super) fn live(&mut self) -> Option<&mut LiveServer> {
         self.live.as_mut()
     }
 
@@ -186,7 +186,7 @@ impl Reporter {
         let mut interests: Vec<_> =
             problems.map(|problems| PollFd::new(problems, PollFlags::POLLIN)).into_iter().collect();
         interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
-        interests.extend(self.live.iter().flat_map(Live::interests));
+        interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
 

@@ -76,7 +76,7 @@ impl Recorder {
         problems: Arc<Problems>,
     ) -> Result<Self, RecorderError> {
         let directory = settings.reporter.record_json.parent().unwrap_or(Path::new("/"));
-        let (geography, unknown) = Geography::start(&settings.geography, directory);
+        let (geography, unknown) = Geography::open(&settings.geography, directory);
         unknown.iter().for_each(|problem| problems.report(problem));
         let rules = settings.rules.clone();
         Ok(Self {

@@ -6,7 +6,7 @@ use super::contexts::ContextTable;
 use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
-use names::Settled;
+use names::DomainDecision;
 
 /// Groups in one window; flows of further ones are counted as lost. At 10,000 connections a second and windows of
 /// 10 seconds, both sides of each make 200,000.
@@ -78,18 +78,22 @@ impl OpenWindow {
 
     /// Names the groups that wait for their domain, as `domain` decides: the window is about to be closed. Groups whose
     /// domain will be known soon stay for the next window, but not in the `last` one.
-    pub(super) fn name_groups(&mut self, last: bool, mut domain: impl FnMut(u64, &FlowTuple) -> Settled) {
+    pub(super) fn name_groups(
+        &mut self,
+        last: bool,
+        mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision,
+    ) {
         let unnamed: Vec<GroupKey> = self.groups.keys().filter(|key| key.socket != 0).cloned().collect();
         for key in unnamed {
             let Some(group) = self.groups.remove(&key) else { continue };
             let GroupKey { context, mut tuple, socket } = key;
             match domain(socket, &tuple) {
-                Settled::Known(known) => (tuple.domain, tuple.domain_source) = known,
-                Settled::Soon if !last => {
+                DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
+                DomainDecision::Pending if !last => {
                     self.groups.insert(GroupKey { context, tuple, socket }, group);
                     continue;
                 }
-                Settled::Soon | Settled::Unknown => {}
+                DomainDecision::Pending | DomainDecision::Unknown => {}
             }
             if self.rules.ignores_tuple(&tuple) {
                 continue;
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn ignored_flows_are_not_in_the_window() {
         let digest = model::Sha256([7; 32]);
-        let ignore = vec![config::Ignore::Port(80), config::Ignore::Hash(digest)];
+        let ignore = vec![config::IgnoreRule::Port(80), config::IgnoreRule::Hash(digest)];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut hashed = context("y");
@@ -273,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_digest_that_never_comes_delays_a_record_for_a_bounded_time() {
-        let ignore = vec![config::Ignore::Hash(model::Sha256([7; 32]))];
+        let ignore = vec![config::IgnoreRule::Hash(model::Sha256([7; 32]))];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 200);
         contexts.insert(1, context("w"), [Some(7), None, None]);
         window.add(flow(1, peer(443), counters(1)), false);
@@ -285,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_domain_that_is_known_late_names_all_flows_of_its_window() {
-        let ignore = vec![config::Ignore::Domain("ignored.example".into())];
+        let ignore = vec![config::IgnoreRule::Domain("ignored.example".into())];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
         let mut of = |socket, port, name: &str| {
@@ -301,10 +305,10 @@ mod tests {
         of(8, 82, "www.ignored.example");
         of(8, 83, "");
         window.name_groups(false, |socket, _| match socket {
-            5 => Settled::Known((b"a.example".to_vec(), DomainSource::Tls)),
-            6 => Settled::Known((b"www.ignored.example".to_vec(), DomainSource::Tls)),
-            7 => Settled::Unknown,
-            _ => Settled::Soon,
+            5 => DomainDecision::Decided((b"a.example".to_vec(), DomainSource::Tls)),
+            6 => DomainDecision::Decided((b"www.ignored.example".to_vec(), DomainSource::Tls)),
+            7 => DomainDecision::Unknown,
+            _ => DomainDecision::Pending,
         });
         let mut records: Vec<_> = window
             .close(1000, &mut contexts, true)
@@ -316,7 +320,7 @@ mod tests {
         // a.example comes from two sources.
         assert_eq!(records.len(), 3);
         assert_eq!((records[0].0, records[0].1.len(), records[0].2), (81, 0, 1));
-        window.name_groups(true, |_, _| Settled::Soon);
+        window.name_groups(true, |_, _| DomainDecision::Pending);
         assert_eq!(window.close(1010, &mut contexts, true).records.len(), 1, "the one that waited");
         assert!(
             records[1..]

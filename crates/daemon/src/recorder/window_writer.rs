@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::state::Recorder;
-use live::connections::end_of;
+use live::connections::SocketPeer;
 use model::Address;
-use names::Settled;
+use names::DomainDecision;
 
 impl Recorder {
     /// Closes the window: names the groups that wait for a domain, locates the peers and writes the records. With `last`
@@ -18,14 +18,14 @@ impl Recorder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let mut window = self.window.close(now, &mut self.contexts, last);
-        self.geography.look_again().iter().for_each(|problem| self.problems.report(problem));
+        self.geography.reload_if_due().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {
             // A blanked address is not located.
             record.geo = record
                 .tuple
                 .remote_address
                 .and_then(Address::ip)
-                .map(|address| self.geography.location(address))
+                .map(|address| self.geography.locate(address))
                 .unwrap_or_default();
         }
         self.sinks.add(window);
@@ -34,19 +34,19 @@ impl Recorder {
     /// Decides the domains of groups that wait for them, for the window and for open connections.
     fn name_groups(&mut self, last: bool) {
         let names = &mut self.names;
-        let (mut known, mut soon) = (HashMap::new(), HashSet::new());
+        let (mut decided, mut pending) = (HashMap::new(), HashSet::new());
         let is_live = self.connections.is_wanted();
         self.window.name_groups(last, |socket, tuple| {
-            let settled = names.settle(socket, tuple);
-            if is_live && let Some(end) = end_of(socket, tuple) {
-                match &settled {
-                    Settled::Known(name) => drop(known.insert(end, name.clone())),
-                    Settled::Soon => drop(soon.insert(end)),
-                    Settled::Unknown => {}
+            let decision = names.decide(socket, tuple);
+            if is_live && let Some(peer) = SocketPeer::new(socket, tuple) {
+                match &decision {
+                    DomainDecision::Decided(name) => drop(decided.insert(peer, name.clone())),
+                    DomainDecision::Pending => drop(pending.insert(peer)),
+                    DomainDecision::Unknown => {}
                 }
             }
-            settled
+            decision
         });
-        self.connections.set_domains(&known, &soon);
+        self.connections.set_domains(&decided, &pending);
     }
 }

@@ -1,27 +1,37 @@
-//! What listeners are told, and what they are not.
+//! What subscribers get of the table, and what they do not.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
-use super::*;
-use config::{Ignore, log_rules::LogRules};
-use model::{Program, Sha256};
+use super::{
+    clock::boot_time,
+    table::{ListKind, MAX_CONNECTIONS, OpenConnections},
+    *,
+};
+use config::{IgnoreRule, log_rules::LogRules};
+use model::{Counters, DomainSource, Flow, FlowId, FlowTuple, ProcessContext, ProcessId, Program, Sha256};
 
+/// The rules of the default configuration.
 fn all() -> LogRules {
     LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
 }
 
-/// Contexts by their ids, and whether all of their digests are there.
+/// Contexts by their ids, and whether they have all of their digests.
 #[derive(Default)]
-struct Known(HashMap<u32, (Arc<ProcessContext>, bool)>);
+struct TestContexts(HashMap<u32, (Arc<ProcessContext>, bool)>);
 
-impl Contexts for Known {
+impl Contexts for TestContexts {
     fn context(&mut self, id: u32) -> Option<(Arc<ProcessContext>, bool)> {
         self.0.get(&id).cloned()
     }
 }
 
-impl Known {
-    /// All digests of this context have come: this one, or none.
+impl TestContexts {
+    /// Completes a context, with this digest or with none.
     fn complete(&mut self, id: u32, digest: Option<Sha256>) {
         let (context, complete) = self.0.get_mut(&id).unwrap();
         Arc::make_mut(context).program.sha256 = digest;
@@ -30,14 +40,14 @@ impl Known {
 }
 
 struct Bench {
-    contexts: Known,
-    open: OpenConnections,
+    contexts: TestContexts,
+    table: OpenConnections,
 }
 
 impl Bench {
-    /// With three contexts; the digest of the second one is known, that of the third one is on its way.
+    /// A bench with three contexts; the digest of the second one is known, that of the third one is pending.
     fn new(rules: LogRules) -> Self {
-        let mut contexts = Known::default();
+        let mut contexts = TestContexts::default();
         for id in 1..=3_u32 {
             let program = Program {
                 path: format!("/bin/{id}").into(),
@@ -49,36 +59,36 @@ impl Bench {
             rules.blank_context(&mut context);
             contexts.0.insert(id, (Arc::new(context), id != 3));
         }
-        let mut bench = Self { contexts, open: OpenConnections::new(rules) };
-        bench.open.list_ends(Listed::Busy);
+        let mut bench = Self { contexts, table: OpenConnections::new(rules) };
+        bench.table.finish_list(ListKind::ActiveFlows);
         bench
     }
 
     fn add(&mut self, flow: &Flow) {
-        self.open.add(flow, false, &mut self.contexts);
+        self.table.add(flow, false, &mut self.contexts);
     }
 
-    /// The same, of a connection whose domain may become known.
+    /// Adds a flow whose domain may become known later.
     fn add_unnamed(&mut self, flow: &Flow) {
-        self.open.add(flow, true, &mut self.contexts);
+        self.table.add(flow, true, &mut self.contexts);
     }
 
-    fn list(&mut self, flows: &[Flow], listed: Listed) {
+    fn list(&mut self, flows: &[Flow], kind: ListKind) {
         for flow in flows {
-            self.open.list(flow, false, &mut self.contexts);
+            self.table.add_listed(flow, false, &mut self.contexts);
         }
-        self.open.list_ends(listed);
+        self.table.finish_list(kind);
     }
 
-    /// Closes the round; what a listener is told of it.
-    fn round(&mut self, sweep: &mut Sweep) -> Vec<Value> {
-        self.open.close_round(&mut self.contexts);
-        self.told(sweep)
+    /// Closes the round and returns the lines that a subscriber gets.
+    fn round(&mut self, position: &mut SubscriberPosition) -> Vec<Value> {
+        self.table.close_round(&mut self.contexts);
+        self.lines(position)
     }
 
-    fn told(&mut self, sweep: &mut Sweep) -> Vec<Value> {
+    fn lines(&mut self, position: &mut SubscriberPosition) -> Vec<Value> {
         let mut lines = Vec::new();
-        while let Some(text) = self.open.tell(sweep) {
+        while let Some(text) = position.next_lines(&self.table) {
             assert!(text.len() < 64 * 1024, "{}", text.len());
             lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
         }
@@ -117,77 +127,77 @@ fn ended(mut flow: Flow) -> Flow {
     flow
 }
 
-/// The kinds of the lines.
+/// The event of each line.
 fn kinds(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["event"].as_str().unwrap()).collect()
 }
 
 #[test]
-fn a_connection_is_told_once_then_its_figures_then_its_end() {
+fn a_connection_is_described_once_then_its_counters_then_its_end() {
     let mut bench = Bench::new(all());
-    let mut sweep = Sweep::default();
+    let mut position = SubscriberPosition::default();
     bench.add(&flow(1, 9, 10, 20));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     assert_eq!((&lines[0]["path"], &lines[0]["command_line"]), (&"/bin/1".into(), &"secret".into()));
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&10.into(), &20.into()));
     assert_eq!(lines[1]["process"], 101);
     let began = lines[1]["began"].as_f64().unwrap();
-    assert!((began - booted() - 5.0).abs() < 0.1, "{began}");
+    assert!((began - boot_time() - 5.0).abs() < 0.1, "{began}");
     bench.add(&flow(1, 9, 1, 2));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["traffic", "tick"]);
     assert_eq!(lines[0]["connections"], serde_json::json!([[1, 11, 22]]));
-    assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"]);
-    // Bytes that come with its end, and after it.
+    assert_eq!(kinds(&bench.round(&mut position)), ["tick"]);
+    // Bytes that come with its end, and more that come after it.
     bench.add(&Flow { id: ended(flow(1, 9, 0, 0)).id, ..flow(1, 9, 100, 0) });
     bench.add(&flow(1, 9, 0, 1000));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(lines[0]["connections"], serde_json::json!([[1, 111, 1022]]));
     assert_eq!(lines[0]["ended"], serde_json::json!([1]));
-    bench.open.forget_told(sweep.told());
-    assert!(bench.open.entries.is_empty() && bench.open.ids.is_empty() && bench.open.ended.is_empty());
-    // The context is known to this listener, and an end of what is not known is no news.
+    bench.table.remove_delivered(position.delivered());
+    assert!(bench.table.connections.is_empty() && bench.table.ids.is_empty() && bench.table.ended.is_empty());
+    // The subscriber has this context, and the end of an unknown connection makes no line.
     bench.add(&ended(flow(1, 8, 0, 0)));
     bench.add(&flow(1, 10, 1, 1));
-    assert_eq!(kinds(&bench.round(&mut sweep)), ["connection", "tick"]);
-    // A later listener hears what is open.
-    assert_eq!(kinds(&bench.told(&mut Sweep::default())), ["context", "connection", "tick"]);
+    assert_eq!(kinds(&bench.round(&mut position)), ["connection", "tick"]);
+    // A later subscriber gets everything that is open.
+    assert_eq!(kinds(&bench.lines(&mut SubscriberPosition::default())), ["context", "connection", "tick"]);
 }
 
 #[test]
-fn thousands_of_connections_come_in_pieces_and_a_slow_listener_hears_the_newest_figures() {
+fn thousands_of_connections_come_in_pieces_and_a_slow_subscriber_gets_the_newest_counters() {
     let mut bench = Bench::new(all());
     for socket in 1..=5000 {
         bench.add(&flow(1, socket, 1, 1));
     }
-    bench.open.close_round(&mut bench.contexts);
-    let mut sweep = Sweep::default();
-    let first = bench.open.tell(&mut sweep).unwrap();
+    bench.table.close_round(&mut bench.contexts);
+    let mut position = SubscriberPosition::default();
+    let first = position.next_lines(&bench.table).unwrap();
     assert!(first.len() < 20 * 1024 && first.contains("\"connection\""));
-    // It takes no more for a while; meanwhile things go on.
+    // It takes nothing for a while, and meanwhile the connections go on.
     for _ in 0..10 {
         for socket in 1..=5000 {
             bench.add(&flow(1, socket, 1, 1));
         }
         bench.add(&flow(2, 9999, 5, 5));
         bench.add(&ended(flow(1, 5000, 0, 0)));
-        bench.open.close_round(&mut bench.contexts);
+        bench.table.close_round(&mut bench.contexts);
     }
-    bench.open.forget_told(sweep.told());
+    bench.table.remove_delivered(position.delivered());
     let mut lines: Vec<Value> = first.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.extend(bench.told(&mut sweep));
+    lines.extend(bench.lines(&mut position));
     let mut sums = HashMap::new();
     let mut introduced = 0;
     let mut gone = Vec::new();
     for line in &lines {
         if line["event"] == "connection" {
             introduced += 1;
-            let known = sums.insert(line["id"].as_u64().unwrap(), line["sent"].as_u64().unwrap());
-            assert_eq!(known, None, "introduced once");
+            let previous = sums.insert(line["id"].as_u64().unwrap(), line["sent"].as_u64().unwrap());
+            assert_eq!(previous, None, "introduced once");
         }
         for figures in line["connections"].as_array().into_iter().flatten() {
-            let sum = sums.get_mut(&figures[0].as_u64().unwrap()).expect("figures of a stranger");
+            let sum = sums.get_mut(&figures[0].as_u64().unwrap()).expect("counters of an unknown connection");
             *sum = figures[1].as_u64().unwrap();
         }
         gone.extend(line["ended"].as_array().into_iter().flatten().map(|id| id.as_u64().unwrap()));
@@ -198,11 +208,13 @@ fn thousands_of_connections_come_in_pieces_and_a_slow_listener_hears_the_newest_
 }
 
 #[test]
-fn what_the_log_leaves_out_is_not_told() {
-    let rules =
-        LogRules { ignore: vec![Ignore::Port(22), Ignore::Hash(Sha256([7; 32]))], ..LogRules::default() };
+fn what_the_log_leaves_out_is_not_sent() {
+    let rules = LogRules {
+        ignore: vec![IgnoreRule::Port(22), IgnoreRule::Hash(Sha256([7; 32]))],
+        ..LogRules::default()
+    };
     let mut bench = Bench::new(rules);
-    let mut sweep = Sweep::default();
+    let mut position = SubscriberPosition::default();
     bench.add(&Flow { tuple: FlowTuple { remote_port: 22, ..flow(1, 1, 9, 9).tuple }, ..flow(1, 1, 9, 9) });
     bench.add(&Flow { tuple: FlowTuple { local_port: 22, ..flow(1, 2, 9, 9).tuple }, ..flow(1, 2, 9, 9) });
     bench.add(&flow(2, 3, 9, 9));
@@ -211,32 +223,32 @@ fn what_the_log_leaves_out_is_not_told() {
         tuple: FlowTuple { remote_port: -1, local_port: -1, ..FlowTuple::default() },
         ..flow(1, 0, 0, 0)
     });
-    assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"], "its digest may be one that is ignored");
+    assert_eq!(kinds(&bench.round(&mut position)), ["tick"], "a rule may ignore its digest");
     bench.add(&flow(1, 5, 9, 9));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     let text = Value::from(lines).to_string();
     assert!(!text.contains("192.0.2") && !text.contains("198.51.100") && !text.contains("secret"), "{text}");
     assert!(!text.contains(":9,"), "no bytes: {text}");
-    // The digest is known, and another one.
+    // The digest becomes known, and no rule ignores it.
     bench.contexts.complete(3, None);
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
     assert_eq!(lines[0]["path"], "/bin/3");
 }
 
 #[test]
 fn a_domain_may_come_later_and_be_ignored_then() {
-    let mut bench = Bench::new(LogRules { ignore: vec![Ignore::Domain("evil.org".into())], ..all() });
-    let mut sweep = Sweep::default();
+    let mut bench = Bench::new(LogRules { ignore: vec![IgnoreRule::Domain("evil.org".into())], ..all() });
+    let mut position = SubscriberPosition::default();
     bench.add(&flow(1, 1, 5, 5));
     bench.add(&flow(1, 2, 5, 5));
-    bench.round(&mut sweep);
+    bench.round(&mut position);
     let with =
         |domain: &str, flow: Flow| Flow { tuple: FlowTuple { domain: domain.into(), ..flow.tuple }, ..flow };
     bench.add(&with("example.com", flow(1, 1, 1, 1)));
     bench.add(&with("www.evil.org", flow(1, 2, 1, 1)));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["connection", "traffic", "tick"]);
     assert_eq!(
         (&lines[0]["id"], &lines[0]["domain"], &lines[0]["sent"]),
@@ -244,102 +256,102 @@ fn a_domain_may_come_later_and_be_ignored_then() {
     );
     assert_eq!(lines[1]["ended"], serde_json::json!([2]));
     bench.add(&with("www.evil.org", flow(1, 2, 1, 1)));
-    assert!(!Value::from(bench.round(&mut sweep)).to_string().contains("evil"));
+    assert!(!Value::from(bench.round(&mut position)).to_string().contains("evil"));
 }
 
 #[test]
-fn lists_say_what_is_there_and_what_is_no_more() {
+fn lists_add_what_is_open_and_end_what_is_not() {
     let mut bench = Bench::new(all());
-    bench.open = OpenConnections::new(all());
-    let mut sweep = Sweep::default();
+    bench.table = OpenConnections::new(all());
+    let mut position = SubscriberPosition::default();
     bench.add(&flow(1, 1, 5, 5));
-    assert!(bench.round(&mut sweep).is_empty(), "the list has it");
-    let quiet = |socket, remote_port| {
-        let mut quiet = flow(1, socket, 0, 0);
-        quiet.id.began = 0;
-        quiet.tuple.remote_port = remote_port;
-        quiet
+    assert!(bench.round(&mut position).is_empty(), "the list has it");
+    let idle = |socket, remote_port| {
+        let mut idle = flow(1, socket, 0, 0);
+        idle.id.began = 0;
+        idle.tuple.remote_port = remote_port;
+        idle
     };
-    bench.list(&[flow(1, 1, 100, 200), flow(1, 2, 1, 1)], Listed::Busy);
-    bench.list(&[quiet(3, 0), quiet(4, 443)], Listed::Quiet);
+    bench.list(&[flow(1, 1, 100, 200), flow(1, 2, 1, 1)], ListKind::ActiveFlows);
+    bench.list(&[idle(3, 0), idle(4, 443)], ListKind::IdleSockets);
     bench.add(&flow(1, 1, 5, 5));
-    let lines = bench.round(&mut sweep);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "connection", "listening", "connection", "tick"]);
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&105.into(), &205.into()));
     assert_eq!((&lines[3]["began"], &lines[4]["began"]), (&Value::Null, &Value::Null));
-    // One of the quiet ones moves something; the other one is gone; one more flow began since.
+    // One of the idle sockets moves bytes, the other one is closed, and one more flow has begun.
     bench.add(&flow(1, 4, 7, 7));
     bench.add(&flow(1, 5, 7, 7));
-    bench.list(&[], Listed::Quiet);
-    let lines = bench.round(&mut sweep);
+    bench.list(&[], ListKind::IdleSockets);
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["connection", "connection", "traffic", "tick"]);
     assert_eq!(lines[2]["ended"], serde_json::json!([3, 4]));
-    // After a loss all is listed again.
-    bench.list(&[flow(1, 1, 300, 300), flow(1, 5, 7, 7)], Listed::Busy);
-    let lines = bench.round(&mut sweep);
-    assert_eq!(lines[0]["ended"], serde_json::json!([2, 5]), "the second one and the one that was quiet");
+    // After a loss the monitor lists everything again.
+    bench.list(&[flow(1, 1, 300, 300), flow(1, 5, 7, 7)], ListKind::ActiveFlows);
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([2, 5]), "the second one and the one that was idle");
     assert_eq!(lines[0]["connections"][0], serde_json::json!([1, 300, 300]));
 }
 
 #[test]
-fn talkers_are_told_again_when_their_digest_is_known_and_forgotten_when_told() {
+fn contexts_are_sent_again_with_their_digest_and_removed_after_delivery() {
     let mut bench = Bench::new(all());
-    let mut sweep = Sweep::default();
+    let mut position = SubscriberPosition::default();
     bench.add(&flow(3, 1, 5, 5));
-    assert_eq!(bench.round(&mut sweep)[0]["sha256"], Value::Null);
+    assert_eq!(bench.round(&mut position)[0]["sha256"], Value::Null);
     bench.contexts.complete(3, Some(Sha256([9; 32])));
-    bench.open.close_round(&mut bench.contexts);
-    bench.open.forget_before(4);
-    assert_eq!(bench.open.contexts.len(), 1, "it has a connection");
+    bench.table.close_round(&mut bench.contexts);
+    bench.table.forget_contexts_before(4);
+    assert_eq!(bench.table.contexts.len(), 1, "it has a connection");
     bench.add(&ended(flow(3, 1, 0, 0)));
-    bench.round(&mut sweep);
-    bench.open.forget_told(sweep.told());
-    bench.open.forget_before(4);
-    assert!(bench.open.contexts.is_empty());
+    bench.round(&mut position);
+    bench.table.remove_delivered(position.delivered());
+    bench.table.forget_contexts_before(4);
+    assert!(bench.table.contexts.is_empty());
 }
 
 #[test]
-fn the_table_is_bounded_and_says_so() {
+fn the_table_is_bounded_and_counts_what_it_omits() {
     let mut bench = Bench::new(all());
-    for socket in 1..=MAX_ENTRIES as u64 + 3 {
+    for socket in 1..=MAX_CONNECTIONS as u64 + 3 {
         bench.add(&flow(1, socket, 1, 1));
     }
-    assert_eq!(bench.open.entries.len(), MAX_ENTRIES);
-    let lines = bench.round(&mut Sweep::default());
-    assert_eq!(lines.last().unwrap()["untold"], 3);
-    for socket in 1..=MAX_ENTRIES as u64 {
+    assert_eq!(bench.table.connections.len(), MAX_CONNECTIONS);
+    let lines = bench.round(&mut SubscriberPosition::default());
+    assert_eq!(lines.last().unwrap()["omitted"], 3);
+    for socket in 1..=MAX_CONNECTIONS as u64 {
         bench.add(&ended(flow(1, socket, 0, 0)));
     }
-    assert!(bench.open.is_crowded());
-    bench.open.close_round(&mut bench.contexts);
-    bench.open.forget_told(u64::MAX);
-    assert!(bench.open.entries.is_empty() && !bench.open.is_crowded());
+    assert!(bench.table.has_too_many_ended());
+    bench.table.close_round(&mut bench.contexts);
+    bench.table.remove_delivered(u64::MAX);
+    assert!(bench.table.connections.is_empty() && !bench.table.has_too_many_ended());
 }
 
 #[test]
-fn what_a_rule_about_domains_may_ignore_is_withheld_until_the_domain_is_known_or_the_window_ends() {
-    let rules = LogRules { ignore: vec![Ignore::Domain("evil.org".into())], addresses: false, ..all() };
+fn a_connection_that_a_domain_rule_may_ignore_is_withheld_until_the_domain_is_known_or_the_window_ends() {
+    let rules = LogRules { ignore: vec![IgnoreRule::Domain("evil.org".into())], addresses: false, ..all() };
     let mut bench = Bench::new(rules);
-    let mut sweep = Sweep::default();
+    let mut position = SubscriberPosition::default();
     for socket in 1..=4 {
         bench.add_unnamed(&flow(1, socket, 5, 5));
     }
     bench.add_unnamed(&ended(flow(1, 3, 0, 0)));
-    assert_eq!(kinds(&bench.round(&mut sweep)), ["tick"]);
-    bench.open.forget_told(sweep.told());
-    let end = |socket| end_of(socket, &flow(1, socket, 0, 0).tuple).unwrap();
-    let known = HashMap::from([
-        (end(1), (b"www.evil.org".to_vec(), DomainSource::Dns)),
-        (end(2), (b"example.com".to_vec(), DomainSource::Tls)),
+    assert_eq!(kinds(&bench.round(&mut position)), ["tick"]);
+    bench.table.remove_delivered(position.delivered());
+    let peer = |socket| SocketPeer::new(socket, &flow(1, socket, 0, 0).tuple).unwrap();
+    let domains = HashMap::from([
+        (peer(1), (b"www.evil.org".to_vec(), DomainSource::Dns)),
+        (peer(2), (b"example.com".to_vec(), DomainSource::Tls)),
     ]);
-    bench.open.name(&known, &HashSet::from([end(4)]));
-    let lines = bench.round(&mut sweep);
+    bench.table.set_domains(&domains, &HashSet::from([peer(4)]));
+    let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "connection", "traffic", "tick"]);
     assert_eq!((&lines[1]["id"], &lines[2]["id"]), (&2.into(), &3.into()));
     assert_eq!(lines[3]["ended"], serde_json::json!([3]), "it ended while its domain was awaited");
     let text = Value::from(lines).to_string();
     assert!(!text.contains("example.com") && !text.contains("192.0.2"), "{text}");
-    bench.open.name(&HashMap::new(), &HashSet::new());
-    let lines = bench.round(&mut sweep);
+    bench.table.set_domains(&HashMap::new(), &HashSet::new());
+    let lines = bench.round(&mut position);
     assert_eq!((lines.len(), &lines[0]["id"]), (2, &4.into()));
 }

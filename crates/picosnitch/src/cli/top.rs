@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{Common, print_more};
 use config::layout::Layout;
-use tui::top::{self, feed};
+use live::client::LiveClient;
+use tui::top;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ pub struct Options {
 /// Runs the command.
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
-    let socket = layout.run_dir.join(live::NAME);
+    let socket = layout.run_dir.join(live::SOCKET_NAME);
     if options.json {
         return lines(&socket);
     }
@@ -47,15 +48,12 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Passes the daemon's lines on. The daemon has made them safe for a terminal.
+/// Prints the daemon's lines, which the daemon has made safe for a terminal.
 fn lines(socket: &Path) -> anyhow::Result<ExitCode> {
-    let (mut lines, hello) = feed::connect(socket)?;
-    let mut line = hello.into_bytes();
-    while !line.is_empty() {
-        if !print_more(&line)? {
-            return Ok(ExitCode::SUCCESS);
-        }
-        feed::next(&mut lines, &mut line)?;
+    let mut client = LiveClient::subscribe(socket)?;
+    let mut line = client.hello().to_vec();
+    while print_more(&line)? {
+        client.read_line(&mut line)?;
     }
-    Err(feed::FeedError::Ended.into())
+    Ok(ExitCode::SUCCESS)
 }

@@ -97,8 +97,9 @@ fn works(base: &Path) {
 const MOMENTS: [u64; 3] = [2600, 3050, 3500];
 
 #[test]
+#[ignore = "needs root"]
 fn a_killed_monitor_loses_one_window_at_most() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     for moment in MOMENTS {
         crash(base.path(), Duration::from_millis(moment), true);
@@ -107,8 +108,9 @@ fn a_killed_monitor_loses_one_window_at_most() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_killed_recorder_loses_one_window_at_most() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     for moment in MOMENTS {
         crash(base.path(), Duration::from_millis(moment), false);
@@ -117,8 +119,9 @@ fn a_killed_recorder_loses_one_window_at_most() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_kill_during_the_start_leaves_nothing_that_disturbs_the_next() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     for milliseconds in [5, 20, 60, 150, 300] {
         let daemon = Daemon::spawn(picosnitch(base.path(), &["start-no-daemon"]));
@@ -131,8 +134,9 @@ fn a_kill_during_the_start_leaves_nothing_that_disturbs_the_next() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pid_file_of_another_process_blocks_nothing() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let run = base.path().join("run");
     fs::create_dir(&run).unwrap();
@@ -147,8 +151,9 @@ fn a_pid_file_of_another_process_blocks_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let daemon = Daemon::start(base.path());
     let address = fresh_address();
@@ -162,8 +167,9 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pid_file_that_is_something_else_is_refused_and_left_alone() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let run = base.path().join("run");
     let (pid_file, target) = (run.join("picosnitch.pid"), base.path().join("target"));
@@ -188,8 +194,9 @@ fn a_pid_file_that_is_something_else_is_refused_and_left_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_error_log_that_is_something_else_is_left_alone_and_said() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let (error_log, target) = (base.path().join("error.log"), base.path().join("target"));
     let report = |what: &str| {

@@ -33,24 +33,16 @@ pub const WINDOW: Duration = Duration::from_secs(1);
 /// Daemons see the traffic of the whole machine: tests that flood it run alone.
 static FLOODS: RwLock<()> = RwLock::new(());
 
-/// Whether the test may run beside others; `None`, and the reason printed, without root.
-pub fn root() -> Option<RwLockReadGuard<'static, ()>> {
-    nix::unistd::geteuid().is_root().then(|| FLOODS.read().unwrap_or_else(PoisonError::into_inner)).or_else(
-        || {
-            eprintln!("skipped: recording needs root");
-            None
-        },
-    )
+/// For a test that may run beside others; it panics without root.
+pub fn root() -> RwLockReadGuard<'static, ()> {
+    assert!(nix::unistd::geteuid().is_root(), "recording needs root");
+    FLOODS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for a test that has to run alone.
-pub fn root_alone() -> Option<RwLockWriteGuard<'static, ()>> {
-    nix::unistd::geteuid().is_root().then(|| FLOODS.write().unwrap_or_else(PoisonError::into_inner)).or_else(
-        || {
-            eprintln!("skipped: recording needs root");
-            None
-        },
-    )
+/// For a test that has to run alone; it panics without root.
+pub fn root_alone() -> RwLockWriteGuard<'static, ()> {
+    assert!(nix::unistd::geteuid().is_root(), "recording needs root");
+    FLOODS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A directory for one daemon, configured with a short window; `more` is appended to the configuration.

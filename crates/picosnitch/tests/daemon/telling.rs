@@ -87,8 +87,9 @@ fn with_desktop(run_user: &RunUser, base: &Path) -> Daemon {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_new_program_is_told_once_also_after_a_restart() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let path = program(base.path(), b"stranger");
     for start in 0..2 {
@@ -124,8 +125,9 @@ fn a_new_program_is_told_once_also_after_a_restart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn names_of_any_bytes_reach_the_files_without_control_characters() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("text = true\n");
     let name = b"we\x1b[31m\n\xff,\"<b>";
     let path = program(base.path(), name);
@@ -149,8 +151,9 @@ fn names_of_any_bytes_reach_the_files_without_control_characters() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_damaged_record_is_refused_and_left_alone() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let path = base.path().join("record.json");
     for damaged in ["{\"Executables\": {", "", "[1]"] {
@@ -165,8 +168,9 @@ fn a_damaged_record_is_refused_and_left_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_record_is_whole_after_a_kill_at_any_moment() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let mut known = 0;
     for (round, milliseconds) in [300, 900, 1100, 1350, 1700, 2100].into_iter().enumerate() {
@@ -198,8 +202,9 @@ fn the_record_is_whole_after_a_kill_at_any_moment() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_full_disk_is_told_and_everything_is_written_later() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let place = tempfile::tempdir().unwrap();
     let base = place.path().join("small");
     fs::create_dir(&base).unwrap();
@@ -235,8 +240,9 @@ fn a_full_disk_is_told_and_everything_is_written_later() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn sighup_opens_the_logs_again() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("text = true\n");
     let daemon = Daemon::start(base.path());
     let first = program(base.path(), b"first");
@@ -272,8 +278,9 @@ impl Drop for Killed {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let terminal = posix_openpt(flags).unwrap();
@@ -303,9 +310,10 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_new_program_is_notified_at_once_while_the_hasher_is_busy() {
     // Alone: what other tests run would be folded with it.
-    let Some(_root) = root_alone() else { return };
+    let _root = root_alone();
     let Some(run_user) = RunUser::new() else { return };
     let base = base("");
     let session = run_user.log_in(USER);
@@ -366,8 +374,9 @@ fn notifiers(daemon: &Daemon) -> Vec<u32> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn notifications_find_sessions_that_come_late_go_and_come_back() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let Some(run_user) = RunUser::new() else { return };
     let base = base("");
     let daemon = with_desktop(&run_user, base.path());
@@ -406,8 +415,9 @@ fn notifications_find_sessions_that_come_late_go_and_come_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_burst_is_folded() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let Some(run_user) = RunUser::new() else { return };
     let base = base("");
     let session = run_user.log_in(USER);
@@ -432,8 +442,9 @@ fn a_burst_is_folded() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn without_notifications_no_notifier_is_started() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let Some(run_user) = RunUser::new() else { return };
     let base = base("[notifications]\ndesktop = false\n");
     let session = run_user.log_in(USER);
@@ -447,8 +458,9 @@ fn without_notifications_no_notifier_is_started() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn status_tells_what_runs_and_the_live_socket_what_happens() {
-    let Some(_root) = root() else { return };
+    let _root = root();
     let base = base("");
     let status = |arguments: &[&str]| {
         let output = picosnitch(base.path(), &["status"]).args(arguments).output().unwrap();

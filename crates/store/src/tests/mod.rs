@@ -19,6 +19,7 @@ use model::{
     CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
 };
 
+mod older_versions;
 mod oracle;
 mod rollups;
 mod trouble;

@@ -1,6 +1,6 @@
 //! Rollups against the records: the same answer to every question, whatever happened to the log.
 
-use super::*;
+use super::{older_versions::rewrite_as_version, *};
 use crate::{packed::Kept, rollup::LEVELS};
 
 /// Numbers that only look random (xorshift), the same in every run.
@@ -178,12 +178,6 @@ fn rollups(path: &std::path::Path) -> Vec<i64> {
     LEVELS.iter().flat_map(|level| level.tables()).map(|table| count(path, table)).collect()
 }
 
-/// What makes all tables but those of version 1 or 3 go.
-fn drop_tables(kept: &[&str]) -> String {
-    let tables = LEVELS.iter().flat_map(|level| level.tables()).filter(|table| !kept.contains(table));
-    tables.map(|table| format!("DROP TABLE {table}; ")).collect()
-}
-
 /// A day that tells everything needs no quarters.
 fn check_quarters(path: &std::path::Path) {
     let sql = "SELECT count(*) FROM rollup_quarter_hour JOIN rollup_day ON rollup_day.start = \
@@ -250,24 +244,7 @@ fn a_log_of_version_1_gets_its_rollups_and_answers_all_the_while() {
     let (_directory, path) = place();
     let mut random = Random(77);
     write(&mut Writer::open(&path).unwrap(), &mut random, 1_700_000_000, 3000);
-    let version_1 = || {
-        let connection = Connection::open(&path).unwrap();
-        connection
-            .execute_batch(
-                &(drop_tables(&[]) + "PRAGMA foreign_keys = OFF; DROP VIEW connection_log; \
-                 ALTER TABLE cgroup DROP COLUMN container; ALTER TABLE cgroup DROP COLUMN app; \
-                 CREATE TEMP TABLE same AS SELECT id, min(id) OVER (PARTITION BY remote_address, local_address, \
-                 domain, domain_source, family, protocol) AS first FROM endpoint; \
-                 UPDATE record SET endpoint = (SELECT first FROM same WHERE id = endpoint); \
-                 CREATE TABLE old (id INTEGER PRIMARY KEY, remote_address, local_address, domain, domain_source, family, \
-                 protocol); INSERT INTO old SELECT id, remote_address, local_address, domain, domain_source, family, \
-                 protocol FROM endpoint WHERE id IN (SELECT first FROM same); DROP TABLE endpoint; \
-                 ALTER TABLE old RENAME TO endpoint; DROP TABLE country; DROP TABLE network; \
-                 CREATE VIEW connection_log AS SELECT 1; PRAGMA user_version = 1"),
-            )
-            .unwrap();
-    };
-    version_1();
+    rewrite_as_version(&path, 1);
     assert!(matches!(Reader::open(&path), Err(StoreError::Older { found: 1, .. })));
     let mut writer = Writer::open(&path).unwrap();
     assert!(rollups(&path).iter().all(|count| *count == 0), "{:?}", rollups(&path));
@@ -294,20 +271,7 @@ fn a_log_of_version_3_gets_its_rollups_anew() {
     let (_directory, path) = place();
     let mut random = Random(99);
     write(&mut Writer::open(&path).unwrap(), &mut random, 1_700_000_000, 1500);
-    // Its rollups are of a layout that nobody reads any more.
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch(
-            &(drop_tables(&["rollup_quarter_hour", "rollup_day", "rollup_four_weeks"])
-                + "CREATE TABLE local_ports_day (start INTEGER PRIMARY KEY, ports BLOB NOT NULL); \
-             CREATE TABLE local_ports_four_weeks (start INTEGER PRIMARY KEY, ports BLOB NOT NULL); \
-             INSERT INTO local_ports_day SELECT start, x'0101' FROM rollup_day; \
-             INSERT INTO local_ports_four_weeks SELECT start, x'0101' FROM rollup_four_weeks; \
-             UPDATE rollup_quarter_hour SET traffic = x'0101'; UPDATE rollup_day SET traffic = x'0101'; \
-             UPDATE rollup_four_weeks SET traffic = x'0101'; \
-             PRAGMA user_version = 3"),
-        )
-        .unwrap();
+    rewrite_as_version(&path, 3);
     let mut writer = Writer::open(&path).unwrap();
     assert!(rollups(&path).iter().all(|count| *count == 0), "{:?}", rollups(&path));
     compare(&path, &mut random, 20);
@@ -341,7 +305,7 @@ fn a_bucket_with_too_many_cells_stays_without_local_ports_or_without_rollup() {
     }
     let kept = |level: usize| {
         let connection = Connection::open(&path).unwrap();
-        let sql = format!("SELECT traffic FROM {}", LEVELS[level].table);
+        let sql = format!("SELECT packed_rows FROM {}", LEVELS[level].table);
         let mut statement = connection.prepare(&sql).unwrap();
         let kept = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
         let kept: Vec<bool> = kept.map(|bytes| Kept::of(&bytes.unwrap()).unwrap().local_port).collect();
@@ -388,7 +352,7 @@ fn a_damaged_rollup_is_an_error_not_a_wrong_answer() {
     write(&mut writer, &mut Random(5), 1_700_000_000, 300);
     writer
         .connection
-        .execute_batch("UPDATE rollup_day SET traffic = x'1705ff'; UPDATE contexts_day SET sums = x'0105ff'")
+        .execute_batch("UPDATE rollup_day SET packed_rows = x'1705ff'; UPDATE rollup_day_by_context SET packed_rows = x'0105ff'")
         .unwrap();
     for group_by in [vec![Dimension::Executable], vec![Dimension::Executable, Dimension::Port]] {
         let query = Query { group_by, ..Query::default() };

@@ -2,106 +2,29 @@
 //! when the daemon does.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     thread,
     time::{Duration, Instant},
 };
 
 use serde::Deserialize;
-use thiserror::Error;
 
 use super::model::{Mark, Model, Notice, Source};
 use crate::term::{events::Event, text};
-use live::protocol::{ConnectionLine, ContextLine, Kind, SubscribeRequest, Text, TickLine, TrafficLine};
+use live::{
+    client::{ClientError, LiveClient},
+    protocol::{ConnectionLine, ContextLine, LineKind, Text, TickLine, TrafficLine},
+};
 use model::text::time;
 
-/// Bytes of one line at most.
-const MAX_LINE: u64 = 1 << 20;
-/// How long a daemon may take for its first line.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before it is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// The daemon cannot be heard.
-#[derive(Debug, Error)]
-pub enum FeedError {
-    /// Nobody listens there.
-    #[error(
-        "picosnitch is not running: start it (`sudo systemctl start picosnitch`, or `sudo picosnitch start-no-daemon`)"
-    )]
-    NotRunning,
-    /// The socket belongs to root and a group.
-    #[error("asking picosnitch needs root, or membership in the group picosnitch: run `sudo picosnitch top`")]
-    NotAllowed,
-    /// What is there is no picosnitch.
-    #[error("the answer at {0} is not that of picosnitch")]
-    NotUnderstood(PathBuf),
-    /// It closed the connection at once.
-    #[error("picosnitch closed the connection: it is ending, or has as many listeners as it serves")]
-    TurnedAway,
-    /// The daemon has ended, or found this listener too slow.
-    #[error("picosnitch does not answer any more")]
-    Ended,
-    /// The system refused.
-    #[error("picosnitch does not answer at {0}")]
-    Io(PathBuf, #[source] io::Error),
-}
 
 /// Something has changed in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed;
-
-/// The lines of a daemon that was asked for traffic.
-pub type Lines = BufReader<UnixStream>;
-
-/// Asks a daemon for traffic; its first line was heard, and what it said.
-///
-/// # Errors
-/// It does not run, may not be asked, or does not answer as it should.
-pub fn connect(socket: &Path) -> Result<(Lines, String), FeedError> {
-    let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => FeedError::TurnedAway,
-        _ => FeedError::Io(socket.to_owned(), error),
-    };
-    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => FeedError::NotRunning,
-        io::ErrorKind::PermissionDenied => FeedError::NotAllowed,
-        _ => fail(error),
-    })?;
-    let wish = serde_json::to_string(&SubscribeRequest { traffic: true }).unwrap_or_default() + "\n";
-    stream.write_all(wish.as_bytes()).map_err(fail)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-    let mut lines = BufReader::with_capacity(64 * 1024, stream);
-    let mut line = Vec::new();
-    next(&mut lines, &mut line).map_err(fail)?;
-    if line.is_empty() {
-        return Err(FeedError::TurnedAway);
-    }
-    let kind: Kind = serde_json::from_slice(&line).unwrap_or_default();
-    if kind.event != "hello" {
-        return Err(FeedError::NotUnderstood(socket.to_owned()));
-    }
-    lines.get_ref().set_read_timeout(None).map_err(fail)?;
-    Ok((lines, String::from_utf8_lossy(&line).into_owned()))
-}
-
-/// The next line, with its end; nothing when there will be none.
-pub fn next(lines: &mut Lines, line: &mut Vec<u8>) -> io::Result<()> {
-    line.clear();
-    lines.by_ref().take(MAX_LINE).read_until(b'\n', line)?;
-    match line.last() {
-        None | Some(b'\n') => Ok(()),
-        // Half of a line: of a daemon that has ended.
-        Some(_) if (line.len() as u64) < MAX_LINE => {
-            line.clear();
-            Ok(())
-        }
-        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long")),
-    }
-}
 
 /// The model, which the reading thread changes.
 pub type Shared = Arc<Mutex<Model>>;
@@ -117,24 +40,20 @@ pub fn lock(model: &Shared) -> MutexGuard<'_, Model> {
 /// The system has no thread.
 pub fn start(
     socket: &Path,
-    answer: (Lines, String),
+    client: LiveClient,
     model: Shared,
     changes: SyncSender<Event<Changed>>,
 ) -> io::Result<()> {
     let socket = socket.to_owned();
     thread::Builder::new().name("feed".to_owned()).spawn(move || {
         let tell = || drop(changes.try_send(Event::Message(Changed)));
-        let mut answer = Ok(answer);
+        let mut client = Ok(client);
         loop {
-            let error = match answer {
-                Ok((mut lines, hello)) => {
-                    lock(&model).connected(describe(&hello));
+            let error = match client {
+                Ok(mut client) => {
+                    lock(&model).connected(describe(client.hello()));
                     tell();
-                    match hear(&mut lines, &model, tell) {
-                        Ok(()) => FeedError::Ended,
-                        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => FeedError::Ended,
-                        Err(error) => FeedError::Io(socket.clone(), error),
-                    }
+                    hear(&mut client, &model, tell)
                 }
                 Err(error) => error,
             };
@@ -142,14 +61,14 @@ pub fn start(
             lock(&model).source = Source::Lost(text);
             tell();
             thread::sleep(RETRY);
-            answer = connect(&socket);
+            client = LiveClient::subscribe(&socket);
         }
     })?;
     Ok(())
 }
 
 /// Which daemon answers, in a few words.
-fn describe(hello: &str) -> String {
+fn describe(hello: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Hello {
@@ -157,18 +76,17 @@ fn describe(hello: &str) -> String {
         monitor: u32,
         since: i64,
     }
-    let Hello { version, monitor, since } = serde_json::from_str(hello).unwrap_or_default();
+    let Hello { version, monitor, since } = serde_json::from_slice(hello).unwrap_or_default();
     let version = text::safe(&version.0, true);
     format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(since))
 }
 
-/// Reads until there is no more.
-fn hear(lines: &mut Lines, model: &Shared, tell: impl Fn()) -> io::Result<()> {
+/// Reads lines until there are no more; returns the reason.
+fn hear(client: &mut LiveClient, model: &Shared, tell: impl Fn()) -> ClientError {
     let mut line = Vec::new();
     loop {
-        next(lines, &mut line)?;
-        if line.is_empty() {
-            return Ok(());
+        if let Err(error) = client.read_line(&mut line) {
+            return error;
         }
         if take(&line, &mut lock(model), Instant::now()) {
             tell();
@@ -191,7 +109,7 @@ struct Told {
 
 /// Takes a line; whether there is something new to see.
 pub fn take(line: &[u8], model: &mut Model, now: Instant) -> bool {
-    let Ok(kind) = serde_json::from_slice::<Kind>(line) else {
+    let Ok(kind) = serde_json::from_slice::<LineKind>(line) else {
         model.unreadable += 1;
         return false;
     };

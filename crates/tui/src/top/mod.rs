@@ -24,10 +24,12 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use self::{
-    feed::{Changed, FeedError, Shared, lock},
+    feed::{Changed, Shared, lock},
     model::Model,
     state::{Places, State, Todo},
 };
+use live::client::{ClientError, LiveClient};
+
 use crate::term::{
     events::{self, Event, Events},
     keys as tui_keys,
@@ -48,7 +50,7 @@ pub enum TopError {
     Terminal(#[from] TerminalError),
     /// No daemon.
     #[error(transparent)]
-    Feed(#[from] FeedError),
+    Feed(#[from] ClientError),
     /// The terminal went away, or the system has no thread.
     #[error("the screen cannot be shown")]
     Io(#[from] io::Error),
@@ -69,12 +71,12 @@ pub struct Figures {
 /// There is no terminal, or no daemon. What goes wrong later is said on the screen.
 pub fn run(socket: &Path) -> Result<Figures, TopError> {
     // What is wrong with the daemon is said first, also without a terminal.
-    let (lines, hello) = feed::connect(socket)?;
+    let client = LiveClient::subscribe(socket)?;
     Screen::check("top --json")?;
     let theme = Theme::detect();
     let events = Events::start()?;
     let shared = Arc::new(Mutex::new(Model::new(theme.ascii)));
-    feed::start(socket, (lines, hello), Arc::clone(&shared), events.sender())?;
+    feed::start(socket, client, Arc::clone(&shared), events.sender())?;
     let mut screen = Screen::enter()?;
     let mut top = Top {
         state: State::default(),

@@ -279,7 +279,7 @@ impl Model {
 
     /// All up to now was told.
     pub fn tick(&mut self, line: &TickLine, now: Instant) {
-        (self.time, self.untold) = (line.time, line.untold);
+        (self.time, self.untold) = (line.time, line.omitted);
         while let Some((when, id)) = self.ended.front().copied()
             && (now.saturating_duration_since(when) > AFTERGLOW || self.ended.len() > MAX_ENDED)
         {

@@ -1,15 +1,7 @@
 //! What becomes of the daemon's lines, also of those that make no sense.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixListener,
-};
-
 use super::*;
-use crate::top::{
-    feed::{FeedError, connect, next},
-    rates::Bytes,
-};
+use crate::top::rates::Bytes;
 
 #[test]
 fn bytes_are_exact_and_rates_are_those_of_this_moment() {
@@ -106,47 +98,4 @@ fn thousands_of_programs_and_connections_are_bounded_and_quick() {
     bench.refresh();
     assert_eq!(bench.labels().len(), 10_001);
     assert!(bench.model.connections.len() <= 25_000, "{}", bench.model.connections.len());
-}
-
-#[test]
-fn a_daemon_that_does_not_answer_as_it_should_is_said() {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("live.sock");
-    let kind = |error: FeedError| match error {
-        FeedError::NotRunning => "not running",
-        FeedError::NotAllowed => "not allowed",
-        FeedError::NotUnderstood(_) => "not understood",
-        FeedError::TurnedAway => "turned away",
-        FeedError::Ended => "ended",
-        FeedError::Io(..) => "io",
-    };
-    assert_eq!(kind(connect(&path).unwrap_err()), "not running");
-    let listener = UnixListener::bind(&path).unwrap();
-    let answer = |answer: &'static [u8]| {
-        let listener = listener.try_clone().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut wish = String::new();
-            BufReader::new(&stream).read_line(&mut wish).unwrap();
-            let _ = stream.write_all(answer);
-        });
-        let result = connect(&path);
-        server.join().unwrap();
-        result
-    };
-    for nonsense in [&b"HTTP/1.1 400\r\n"[..], b"{\"event\": \"tick\"}\n", b"7\n"] {
-        assert_eq!(kind(answer(nonsense).unwrap_err()), "not understood");
-    }
-    for nothing in [&b""[..], b"{\"event\": \"hello\""] {
-        assert_eq!(kind(answer(nothing).unwrap_err()), "turned away");
-    }
-    let long: &'static [u8] = vec![b'x'; 2 << 20].leak();
-    assert_eq!(kind(answer(long).unwrap_err()), "io");
-    let (mut lines, hello) = answer(b"{\"event\": \"hello\"}\n{\"half\": ").unwrap();
-    assert!(hello.contains("hello"));
-    let mut line = Vec::new();
-    next(&mut lines, &mut line).unwrap();
-    assert!(line.is_empty(), "half a line is none");
-    drop(listener);
-    assert_eq!(kind(connect(&path).unwrap_err()), "not running");
 }

@@ -141,7 +141,7 @@ impl Bench {
         self.ticks += 1;
         self.clock += Duration::from_millis(500);
         let time = NOW - 55.0 + f64::from(self.ticks) * 0.5;
-        self.line(json!({"event": "tick", "time": time, "untold": 0}));
+        self.line(json!({"event": "tick", "time": time, "omitted": 0}));
     }
 
     fn refresh(&mut self) {

@@ -56,7 +56,7 @@ fn nothing_to_see_and_trouble() {
     let mut bench = Bench::new(SMALL, PLAIN);
     bench.line(json!(7));
     take(b"\xff{", &mut bench.model, bench.clock);
-    bench.line(json!({"event": "tick", "time": NOW, "untold": 12}));
+    bench.line(json!({"event": "tick", "time": NOW, "omitted": 12}));
     assert_snapshot!("not_all_is_shown", bench.screen());
     bench.model.source = Source::Lost("picosnitch does not answer any more".to_owned());
     assert_snapshot!("lost", bench.screen());

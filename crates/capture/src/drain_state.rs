@@ -1,0 +1,19 @@
+//! What a [`Capture`](crate::Capture) keeps from one drain to the next.
+
+use std::time::Instant;
+
+use crate::{event_batch::EventBatch, flow_table::FlowTable, reconciler::Reconciler, ring::EventRing};
+
+pub(crate) struct DrainState {
+    pub ring: EventRing,
+    pub table: FlowTable,
+    /// Events that were read from the ring and are not reconciled yet.
+    pub unreconciled: EventBatch,
+    pub reconciler: Reconciler,
+}
+
+impl DrainState {
+    pub(crate) fn new(ring: EventRing, table: FlowTable) -> Self {
+        Self { ring, table, unreconciled: EventBatch::default(), reconciler: Reconciler::new(Instant::now()) }
+    }
+}

@@ -1,0 +1,116 @@
+//! What may tell the names of addresses: bytes said to and by name servers, bytes that connections were opened with, and
+//! what processes asked their C library. Nothing of it is read here: strangers' bytes are no business of this role.
+
+use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc};
+
+use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+
+use super::{
+    Capture, CaptureError,
+    abi::{self, types},
+};
+use model::{NameObservation, ObservedPayload};
+
+const SENT: u16 = types::observation_kind::OBSERVATION_SENT.0 as u16;
+const RECEIVED: u16 = types::observation_kind::OBSERVATION_RECEIVED.0 as u16;
+const ASKED: u16 = types::observation_kind::OBSERVATION_RESOLVED.0 as u16;
+
+/// Events that are taken at once.
+const MAX_AT_ONCE: usize = 2048;
+
+/// Decodes an event; `None` for bytes that no kernel half of this version sends.
+fn decode(bytes: &[u8]) -> Option<NameObservation> {
+    let head: types::observation_event = abi::read(bytes)?;
+    let data = || {
+        let data = bytes.get(size_of::<types::observation_event>()..)?;
+        Some(data.get(..usize::from(head.bytes))?.to_vec())
+    };
+    let payload = match head.kind {
+        SENT => ObservedPayload::Sent(data()?, head.omitted_bytes),
+        RECEIVED => ObservedPayload::Received(data()?, head.omitted_bytes),
+        ASKED => {
+            let event: types::resolver_event = abi::read(bytes)?;
+            let name = event.name.map(|byte| byte as u8);
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+            let addresses = event.addresses.into_iter().take(event.count as usize);
+            ObservedPayload::Resolved(name, addresses.filter_map(abi::address).collect())
+        }
+        _ => return None,
+    };
+    Some(NameObservation {
+        time: head.time,
+        process: head.process.into(),
+        network_namespace: head.netns,
+        uid: head.uid,
+        socket: head.socket,
+        remote: abi::address(head.peer),
+        remote_port: head.peer_port,
+        protocol: head.protocol,
+        payload,
+    })
+}
+
+/// The ring buffer.
+pub(super) struct ObservationRing {
+    ring: RingBuffer<'static>,
+    taken: Rc<RefCell<Vec<NameObservation>>>,
+}
+
+impl ObservationRing {
+    pub(super) fn new(map: MapHandle) -> Result<Self, CaptureError> {
+        let what = "the ring buffer for names cannot be read";
+        let taken = Rc::new(RefCell::new(Vec::new()));
+        let into = Rc::clone(&taken);
+        // Lives as long as the process.
+        let map: &'static MapHandle = Box::leak(Box::new(map));
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(map, move |bytes| {
+                into.borrow_mut().extend(decode(bytes));
+                0
+            })
+            .map_err(CaptureError::bpf(what))?;
+        Ok(Self { ring: builder.build().map_err(CaptureError::bpf(what))?, taken })
+    }
+}
+
+impl Capture {
+    /// Readable when so much was heard that it should be taken before the next drain.
+    pub fn observations_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.observations.ring.epoll_fd()) }
+    }
+
+    /// What was heard since the last call.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be read.
+    pub fn take_observations(&self) -> Result<Vec<NameObservation>, CaptureError> {
+        // Not until it is empty: who fills it may be quicker. The rest keeps it readable.
+        let taken = self.observations.ring.consume_raw_n(MAX_AT_ONCE);
+        if taken < 0 {
+            let error = libbpf_rs::Error::from_raw_os_error(-taken);
+            return Err(CaptureError::bpf("the ring buffer for names cannot be read")(error));
+        }
+        Ok(std::mem::take(&mut *self.observations.taken.borrow_mut()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_cut_short_is_refused() {
+        for kind in [SENT, RECEIVED, ASKED, 9] {
+            for length in 0..78 {
+                let mut bytes = vec![0; length];
+                if length >= 56 {
+                    bytes[52..54].copy_from_slice(&kind.to_ne_bytes());
+                    bytes[54..56].copy_from_slice(&7_u16.to_ne_bytes());
+                }
+                assert_eq!(decode(&bytes), None, "{kind} {length}");
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Turns what one drain has read (events, entries of the flow table, samples of open sockets) into differences of flows
+//! and entries to remove. It remembers what earlier drains have read, and makes no system calls.
+//!
+//! The counters in the flow table only grow, and user space never writes them. An entry is removed only when no hook can
+//! add to it any more: after its socket was released, or, for a flow without an end of its own, after it was idle for so
+//! long that the kernel half stopped to use it (`flow_find` in bpf/flow.h). So no byte falls between two drains.
+
+mod endpoints;
+mod expiry;
+mod first_flows;
+mod input;
+mod loss_counters;
+mod stream_sockets;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    endpoints::{Endpoints, datagram_remotes, socket_tuple},
+    input::{DrainInput, DrainOutcome},
+    loss_counters::LossCounters,
+};
+use self::{expiry::Expiry, first_flows::FirstFlows, stream_sockets::StreamSockets};
+use crate::{
+    abi::FlowKey,
+    event::{Event, SocketEvent},
+    event_batch::EventBatch,
+    flow::{FlowCounters, FlowDelta, FlowEntry},
+};
+use model::{Counters, FlowId, LossKind, ProcessId};
+
+/// How long a flow waits for its local or remote end to become known.
+const MAX_HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
+/// Remote ends of datagram sockets that are remembered as counted.
+const MAX_COUNTED_REMOTES: usize = 16_384;
+
+/// What is remembered between drains.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    /// The counters of each entry as the last drain read them.
+    previous: HashMap<FlowKey, FlowCounters>,
+    /// Remote ends of datagram sockets that were counted as connections and may come again in another entry.
+    counted_remotes: HashSet<FlowKey>,
+    sockets: StreamSockets,
+    first_flows: FirstFlows,
+    expiry: Expiry,
+    losses: LossCounters,
+    /// Some release events were lost: sockets may be closed without one.
+    lost_releases: bool,
+    /// Releases, and flows that came with them, that were read after the flow table: their flows are final in the next
+    /// drain.
+    deferred: EventBatch,
+}
+
+impl Reconciler {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            previous: HashMap::new(),
+            counted_remotes: HashSet::new(),
+            sockets: StreamSockets::default(),
+            first_flows: FirstFlows::default(),
+            expiry: Expiry::new(now),
+            losses: LossCounters::default(),
+            lost_releases: false,
+            deferred: EventBatch::default(),
+        }
+    }
+
+    /// Adds a socket that was open before the hooks were attached: its connection is not new.
+    pub(crate) fn add_existing_socket(&mut self, socket: &SocketEvent) {
+        self.sockets.add_existing(socket);
+    }
+
+    /// Advances the clock if it is time, and returns the tick.
+    pub(crate) fn advance_tick(&mut self, now: Instant) -> u32 {
+        self.expiry.advance(now)
+    }
+
+    /// Adds processes whose first flow was just made.
+    pub(crate) fn add_first_flows(&mut self, processes: Vec<ProcessId>) {
+        self.first_flows.add(processes);
+    }
+
+    /// Whether sockets may have been closed without a release event, so that the next drain needs the list of the open
+    /// ones.
+    pub(crate) fn has_lost_releases(&self) -> bool {
+        self.lost_releases
+    }
+
+    /// Whether a connection is to be recorded now (it is too old to wait) though no hook has seen its local end, which a
+    /// sample of its socket shows.
+    pub(crate) fn needs_samples(&self, entries: &[FlowEntry], now: u64) -> bool {
+        entries.iter().any(|entry| self.is_new_without_local(entry) && !is_young(entry, now))
+    }
+
+    /// Whether the first flow of a process waits for its local end alone, and it is time to sample for it.
+    pub(crate) fn needs_first_flow_samples(&self, entries: &[FlowEntry], now: Instant) -> bool {
+        let waits = |entry: &FlowEntry| {
+            self.is_new_without_local(entry) && self.first_flows.contains(entry.key.process)
+        };
+        entries.iter().any(waits) && self.first_flows.may_sample(now)
+    }
+
+    /// Remembers when the open sockets were sampled for a first flow, and how long that took.
+    pub(crate) fn set_first_flows_sampled(&mut self, begin: Instant, took: Duration) {
+        self.first_flows.set_sampled(begin, took);
+    }
+
+    pub(crate) fn reconcile(&mut self, input: DrainInput) -> DrainOutcome {
+        let DrainInput { samples, now, is_final, .. } = input;
+        let table_entries = input.entries.len();
+        let EventBatch { mut events, ended, .. } = std::mem::replace(
+            &mut self.deferred,
+            EventBatch { ended: input.later_events.ended, ..EventBatch::default() },
+        );
+        events.extend(input.events.events);
+        let mut entries = input.entries;
+        entries.extend(ended.into_iter().chain(input.events.ended));
+        let (later_releases, later_events): (Vec<_>, Vec<_>) =
+            input.later_events.events.into_iter().partition(|event| matches!(event, Event::Released(_)));
+        self.deferred.events = later_releases;
+
+        let mut released: HashMap<u64, SocketEvent> = events
+            .iter()
+            .filter_map(|event| {
+                if let Event::Released(socket) = event { Some((socket.socket, *socket)) } else { None }
+            })
+            .collect();
+        let mut look_again = false;
+        if let Some(open) = input.open_sockets {
+            let (closed, has_young) = closed_sockets(&entries, &open, now);
+            released.extend(closed.into_iter().map(|socket| (socket.socket, socket)));
+            look_again = has_young;
+        }
+
+        let endpoints = Endpoints::new(&entries, &samples, &input.datagram_remotes);
+        entries.retain(|entry| {
+            is_final || released.contains_key(&entry.key.socket) || !self.is_held_back(entry, &endpoints, now)
+        });
+        let mut outcome =
+            DrainOutcome { drain_soon: self.first_flows.settle(&entries), ..DrainOutcome::default() };
+        let mut receivers = LastReceivers::default();
+        for (entry, opened) in self.order(entries, &endpoints) {
+            let ended = released.contains_key(&entry.key.socket) || self.expiry.is_expired(&entry);
+            let delta = self.delta(&entry, Change { opened, ended }, &endpoints);
+            if entry.is_stream && (ended || !samples.is_empty()) {
+                receivers.add(entry.key.socket, &delta);
+            }
+            if delta.counters != Counters::default() || ended {
+                outcome.flows.push(delta);
+            }
+            if ended {
+                self.previous.remove(&entry.key);
+                outcome.removals.extend(entry.slot);
+            }
+        }
+        // After a burst.
+        if self.previous.len() < self.previous.capacity() / 16 {
+            self.previous.shrink_to(self.previous.len() * 2);
+        }
+        outcome.flows.extend(self.charge_uncounted(released.values().chain(&samples), &receivers));
+        outcome.flows.sort_by_key(|flow| flow.id.began);
+        for socket in released.keys() {
+            self.sockets.remove(*socket);
+        }
+
+        let rings = samples.iter().filter(|socket| socket.receive_ring);
+        events.extend(rings.map(|socket| Event::ReceiveRing(socket.process)));
+        events.extend(later_events);
+        outcome.events = events;
+        outcome.losses = input.loss_counters.map(|newer| self.losses.advance(newer)).unwrap_or_default();
+        self.lost_releases =
+            look_again || outcome.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
+        outcome.expire_ticks = self.expiry.adapt(table_entries);
+        outcome
+    }
+
+    /// What every flow in the table has moved since it began, as far as it was recorded. A flow that was not recorded yet
+    /// comes with the next drain.
+    pub(crate) fn recorded_flows(&self, entries: &[FlowEntry], endpoints: &Endpoints) -> Vec<FlowDelta> {
+        let mut charged_sockets = HashSet::new();
+        let recorded = |entry: &FlowEntry| {
+            let previous = self.previous.get(&entry.key)?;
+            let charged =
+                if entry.is_stream { self.sockets.charged(entry.key.socket, entry.key.process) } else { 0 };
+            // Several flows of a process on one socket share the charge.
+            let is_first = charged > 0 && charged_sockets.insert(entry.key.socket);
+            Some(FlowDelta {
+                id: entry.id(false),
+                cgroup: entry.cgroup,
+                tuple: endpoints.tuple(entry),
+                counters: Counters {
+                    connections: 0,
+                    sent: previous.sent,
+                    received: previous.received + if is_first { charged } else { 0 },
+                },
+            })
+        };
+        entries.iter().filter_map(recorded).collect()
+    }
+
+    fn is_new_without_local(&self, entry: &FlowEntry) -> bool {
+        entry.lacks_local() && !self.previous.contains_key(&entry.key)
+    }
+
+    /// Whether a young flow waits for the next drain, which may know its local or remote end.
+    fn is_held_back(&self, entry: &FlowEntry, endpoints: &Endpoints, now: u64) -> bool {
+        is_young(entry, now) && endpoints.is_incomplete(entry) && !self.previous.contains_key(&entry.key)
+    }
+
+    /// Pairs each entry with the number of connections that it opens besides its connects. Within a socket, entries that
+    /// are read for the first time are counted in the order in which they began.
+    fn order(&mut self, entries: Vec<FlowEntry>, endpoints: &Endpoints) -> Vec<(FlowEntry, u64)> {
+        let mut new: Vec<usize> =
+            (0..entries.len()).filter(|at| !self.previous.contains_key(&entries[*at].key)).collect();
+        // The flow with a connect() is the first one of its socket by definition.
+        new.sort_by_key(|at| (entries[*at].counters.connects == 0, entries[*at].began));
+        let mut opened = vec![0; entries.len()];
+        if self.counted_remotes.len() > MAX_COUNTED_REMOTES {
+            self.counted_remotes.clear();
+        }
+        for at in new {
+            let entry = &entries[at];
+            let key = &entry.key;
+            opened[at] = if !entry.is_stream {
+                // A new remote end of a datagram socket, once, even if no hook saw it for the first datagrams.
+                let (peer, peer_port) = endpoints.remote(entry);
+                let plain = FlowKey { peer, peer_port, generation: 0, ..*key };
+                u64::from(self.counted_remotes.insert(plain))
+            } else if key.socket == 0 {
+                0
+            } else {
+                self.sockets.add_flow(key.socket, entry.counters.connects, key.process)
+            };
+        }
+        entries.into_iter().zip(opened).collect()
+    }
+
+    fn delta(&mut self, entry: &FlowEntry, change: Change, endpoints: &Endpoints) -> FlowDelta {
+        let before = self.previous.get(&entry.key).copied().unwrap_or_default();
+        // The kernel copies entries byte by byte on some machines: a counter that is read while it changes may seem to
+        // go back. It never does, and the next drain reads it right.
+        let now = FlowCounters {
+            sent: entry.counters.sent.max(before.sent),
+            received: entry.counters.received.max(before.received),
+            connects: entry.counters.connects.max(before.connects),
+        };
+        self.previous.insert(entry.key, now);
+        let received = now.received - before.received;
+        let received = if entry.is_stream {
+            self.sockets.count_received(entry.key.socket, received, entry.key.process)
+        } else {
+            received
+        };
+        FlowDelta {
+            id: entry.id(change.ended),
+            cgroup: entry.cgroup,
+            tuple: endpoints.tuple(entry),
+            counters: Counters {
+                connections: change.opened + now.connects - before.connects,
+                sent: now.sent - before.sent,
+                received,
+            },
+        }
+    }
+
+    /// Charges the bytes that sockets count themselves and that passed no hook.
+    fn charge_uncounted<'a>(
+        &mut self,
+        sockets: impl Iterator<Item = &'a SocketEvent>,
+        receivers: &LastReceivers,
+    ) -> Vec<FlowDelta> {
+        let mut flows = Vec::new();
+        for socket in sockets {
+            if let Some(delta) = receivers.flows.get(&socket.socket)
+                && let Some((process, received)) = self.sockets.charge_uncounted(socket)
+            {
+                let counters = Counters { received, ..Counters::default() };
+                let id = FlowId { process, ..delta.id };
+                flows.push(FlowDelta { id, counters, ..delta.clone() });
+            }
+        }
+        flows
+    }
+}
+
+/// What a drain finds out about a flow besides its counters.
+#[derive(Clone, Copy)]
+struct Change {
+    /// Connections that the flow opens besides its connects.
+    opened: u64,
+    ended: bool,
+}
+
+/// Of each stream socket the flow that received last, with empty counters; any flow if none received.
+#[derive(Default)]
+struct LastReceivers {
+    flows: HashMap<u64, FlowDelta>,
+}
+
+impl LastReceivers {
+    fn add(&mut self, socket: u64, delta: &FlowDelta) {
+        let empty = FlowDelta { counters: Counters::default(), ..delta.clone() };
+        if delta.counters.received > 0 {
+            self.flows.insert(socket, empty);
+        } else {
+            self.flows.entry(socket).or_insert(empty);
+        }
+    }
+}
+
+/// Stream sockets with entries that no process has open, and whether young ones are among them. The young ones are left
+/// out: they may be on their way into a process.
+fn closed_sockets(entries: &[FlowEntry], open: &HashSet<u64>, now: u64) -> (Vec<SocketEvent>, bool) {
+    let is_closed =
+        |entry: &&FlowEntry| entry.is_stream && entry.key.socket != 0 && !open.contains(&entry.key.socket);
+    let (young, closed): (Vec<&FlowEntry>, Vec<&FlowEntry>) =
+        entries.iter().filter(is_closed).partition(|entry| is_young(entry, now));
+    let closed = closed.into_iter();
+    let closed = closed.map(|entry| SocketEvent { socket: entry.key.socket, ..SocketEvent::default() });
+    (closed.collect(), !young.is_empty())
+}
+
+/// Whether a flow is so young that it may wait for the next drain.
+fn is_young(entry: &FlowEntry, now: u64) -> bool {
+    now.saturating_sub(entry.began) < MAX_HOLD_BACK_NANOSECONDS
+}

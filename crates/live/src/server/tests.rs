@@ -1,0 +1,170 @@
+//! The server against clients that read, do not read, ask, and send nonsense.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::{
+    listener::MODE,
+    subscriber::{MAX_QUEUED_BYTES, MAX_STALL},
+    *,
+};
+use crate::{
+    SOCKET_NAME,
+    connections::{Contexts, ListKind},
+};
+use config::log_rules::LogRules;
+use model::{Counters, Flow, FlowId, FlowTuple, ProcessContext};
+
+fn hello(server: &LiveServer) -> serde_json::Value {
+    json!({"event": "hello", "subscribers": server.counts().0})
+}
+
+#[test]
+fn clients_get_whole_lines_and_slow_ones_are_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let listener = listen_at(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+    let mut server = LiveServer::new(listener);
+    let slow = UnixStream::connect(&path).unwrap();
+    let quick = UnixStream::connect(&path).unwrap();
+    quick.set_nonblocking(true).unwrap();
+    server.serve(hello);
+    assert_eq!(server.counts(), (2, 0));
+    let mut lines = BufReader::new(quick);
+    let mut received = 0;
+    let mut line = String::new();
+    for number in 0..10_000 {
+        server.publish(&json!({"event": "alert", "number": number, "name": "\u{202e}\n".repeat(10)}));
+        while lines.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            serde_json::from_str::<serde_json::Value>(&line).unwrap();
+            received += 1;
+            line.clear();
+        }
+    }
+    assert_eq!(received, 10_001);
+    assert_eq!(server.counts(), (1, 1));
+    drop(lines);
+    server.serve(hello);
+    assert_eq!(server.counts(), (0, 1));
+    let _crowd: Vec<_> = (0..MAX_SUBSCRIBERS + 3)
+        .map(|_| {
+            let stream = UnixStream::connect(&path).unwrap();
+            server.serve(hello);
+            stream
+        })
+        .collect();
+    assert_eq!(server.counts(), (MAX_SUBSCRIBERS, 4));
+    drop(slow);
+}
+
+/// The same context behind every id.
+struct SameContext(Arc<ProcessContext>);
+
+impl Contexts for SameContext {
+    fn context(&mut self, _: u32) -> Option<(Arc<ProcessContext>, bool)> {
+        Some((Arc::clone(&self.0), true))
+    }
+}
+
+/// A table with this number of connections.
+fn filled_table(connections: u64) -> OpenConnections {
+    let rules = LogRules { bandwidth: true, ..LogRules::default() };
+    let mut contexts = SameContext(Arc::default());
+    let mut table = OpenConnections::new(rules);
+    for socket in 1..=connections {
+        let flow = Flow {
+            context: 1,
+            id: FlowId { socket, began: 1, ..FlowId::default() },
+            tuple: FlowTuple::default(),
+            counters: Counters { connections: 1, sent: socket, received: 0 },
+        };
+        table.add_listed(&flow, false, &mut contexts);
+    }
+    table.finish_list(ListKind::ActiveFlows);
+    table.close_round(&mut contexts);
+    table
+}
+
+#[test]
+fn traffic_goes_to_subscribers_only_and_as_fast_as_they_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let mut server = LiveServer::new(listen_at(&path).unwrap());
+    let mut table = filled_table(20_000);
+    let mut subscriber = UnixStream::connect(&path).unwrap();
+    let idle = UnixStream::connect(&path).unwrap();
+    let mut unsubscribed = UnixStream::connect(&path).unwrap();
+    let mut verbose = UnixStream::connect(&path).unwrap();
+    server.serve(hello);
+    assert!(!server.has_traffic_subscribers());
+    // In two halves, after lines that are not understood.
+    subscriber.write_all(b"GET / HTTP/1.1\n[]\n\xff\n{\"traffic\": tr").unwrap();
+    unsubscribed.write_all(b"{\"traffic\": true, \"more\": {}}\n{\"traffic\": false}\n").unwrap();
+    verbose.write_all(&[b'x'; 2000]).unwrap();
+    server.serve(hello);
+    assert!(!server.has_traffic_subscribers());
+    assert_eq!(server.counts(), (3, 0), "a client that sends too much is dropped");
+    subscriber.write_all(b"ue}\n").unwrap();
+    server.serve(hello);
+    assert!(server.has_traffic_subscribers());
+    server.send_traffic(&mut table);
+    // As long as no client reads, the queue stays within its bound.
+    let queued: Vec<usize> = server.subscribers.iter().map(|subscriber| subscriber.queue.len()).collect();
+    assert!(queued[0] > 0 && queued[0] < MAX_QUEUED_BYTES && queued[1..] == [0, 0], "{queued:?}");
+    subscriber.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut lines = BufReader::new(subscriber);
+    let (mut line, mut introduced) = (String::new(), 0);
+    while !line.contains("\"tick\"") {
+        server.serve(hello);
+        server.send_traffic(&mut table);
+        line.clear();
+        lines.read_line(&mut line).unwrap();
+        introduced += usize::from(line.contains("\"connection\""));
+    }
+    assert_eq!(introduced, 20_000);
+    drop(lines);
+    idle.set_nonblocking(true).unwrap();
+    let mut first_line = String::new();
+    BufReader::new(idle).read_line(&mut first_line).unwrap();
+    assert!(first_line.contains("hello"));
+    server.serve(hello);
+    assert!(!server.has_traffic_subscribers());
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let mut server = LiveServer::new(listen_at(&path).unwrap());
+    let mut table = filled_table(20_000);
+    let mut stalled = UnixStream::connect(&path).unwrap();
+    stalled.write_all(b"{\"traffic\": true}\n").unwrap();
+    server.serve(hello);
+    server.serve(hello);
+    server.send_traffic(&mut table);
+    assert_eq!(server.counts(), (1, 0));
+    // As if it were ten seconds later.
+    server.subscribers[0].stalled_since = Instant::now().checked_sub(MAX_STALL + Duration::from_secs(1));
+    server.serve(hello);
+    assert_eq!(server.counts(), (0, 1));
+}
+
+#[test]
+fn only_a_socket_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    drop(listen_at(&path).unwrap());
+    drop(listen_at(&path).unwrap());
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "precious").unwrap();
+    assert!(listen_at(&path).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}

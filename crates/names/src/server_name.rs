@@ -1,0 +1,13 @@
+//! The result of reading a handshake, shared by the protocols.
+
+use model::{Bytes, DomainSource};
+
+/// What the captured part of a handshake says about the name of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ServerName {
+    Found(Bytes, DomainSource),
+    /// The bytes that would hold the name have not been captured yet.
+    Incomplete,
+    /// The handshake names no server, or these bytes are no handshake.
+    Absent,
+}
