@@ -1,4 +1,4 @@
-//! Errors of the monitor.
+//! The errors that keep the monitor from starting, or end it.
 
 use std::io;
 
@@ -28,7 +28,7 @@ pub enum MonitorError {
     /// The recorder ended by itself, or had to be killed; how.
     #[error("the recorder has ended unexpectedly ({0}); start picosnitch again")]
     RecorderGone(String),
-    /// A system call failed.
+    /// A system call failed that the monitor cannot do without.
     #[error("{what}")]
     Io {
         /// What the monitor cannot do because of it.

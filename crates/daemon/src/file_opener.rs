@@ -1,4 +1,4 @@
-//! The file opener: opens one executable with the rights of the user who runs it. A FUSE file system (an AppImage) shows
+//! The file opener: opens one executable with the rights of the user that runs it. A FUSE file system (an AppImage) shows
 //! its files to that user only, not even to root.
 
 use std::{
@@ -21,7 +21,7 @@ use sandbox::{Role, User};
 /// How long a FUSE file system may take to open a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// From the file opener to the monitor.
+/// The message from the file opener to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
     /// The file is open; its descriptor comes with the message.

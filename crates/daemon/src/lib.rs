@@ -1,7 +1,7 @@
 //! The processes of one running picosnitch, all of the same binary, and the messages between them.
 //!
-//! [`monitor`] has the rights and uses the kernel's interfaces; it does not parse file contents of strangers and opens no
-//! database. [`recorder`] has the database and hashes files, which it gets as open descriptors. [`notifier`] runs as a
+//! [`monitor`] has the rights and uses the kernel's interfaces; it opens no database and parses no file that an attacker may
+//! have made. [`recorder`] has the database and hashes files, which it gets as open descriptors. [`notifier`] runs as a
 //! desktop user and shows notifications. [`file_opener`] opens one file with the rights of one user, and ends.
 
 mod error;

@@ -20,7 +20,7 @@ pub(crate) struct Settings {
     pub(crate) database: Option<PathBuf>,
     pub(crate) error_log: PathBuf,
     pub(crate) reporter: ReporterSettings,
-    /// Length of the window.
+    /// Length of the window in seconds, after which records are written.
     pub(crate) write_limit_seconds: u32,
     /// Days after which records are deleted.
     pub(crate) retention_days: u32,
@@ -46,7 +46,7 @@ pub(crate) struct ReporterSettings {
     pub(crate) virustotal: Option<virustotal::Settings>,
 }
 
-/// From the monitor to the recorder. Ids of executables, contexts and libraries are never used again.
+/// Messages from the monitor to the recorder. Ids of executables, contexts and libraries are never used again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToRecorder {
     /// The first message, with the listening socket live.sock.
@@ -65,7 +65,7 @@ pub(crate) enum ToRecorder {
     /// A context; it comes before its first flow.
     Context {
         id: u32,
-        /// The context without digests.
+        /// It has no digests yet: the recorder computes them.
         context: Box<ProcessContext>,
         /// Ids of the executables of the process, its parent and its grandparent.
         executables: [Option<u32>; 3],
@@ -88,16 +88,16 @@ pub(crate) enum ToRecorder {
     /// The end of a drain; only while lists of open sockets are wanted.
     DrainEnd,
     Losses(Vec<Loss>),
-    /// A sentence for error.log.
+    /// A problem that the recorder writes to error.log.
     Problem(String),
     /// The last message: write what is there, and end.
     End,
 }
 
-/// From the recorder to the monitor.
+/// Messages from the recorder to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToMonitor {
-    /// The log is open.
+    /// The log is open, and the recorder takes flows.
     Ready,
     /// The log cannot be opened, and why.
     Failed(String),
@@ -118,10 +118,9 @@ impl ToMonitor {
     }
 }
 
-/// From the monitor to a notifier.
+/// Messages from the monitor to a notifier.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToNotifier {
-    /// A notice to show.
     Notice(Notice),
     /// The number of notices that were dropped before they could be sent.
     Dropped(u64),

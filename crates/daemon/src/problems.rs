@@ -29,7 +29,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 const MAX_KINDS: usize = 64;
 /// Written problems that wait for [`Problems::take_written`].
 const MAX_WAITING: usize = 256;
-/// Bytes of one problem.
+/// Bytes of one problem; the rest of a longer one is cut off.
 const MAX_TEXT: usize = 16 * 1024;
 
 /// Writes problems to error.log and to standard error, and keeps them for [`Problems::take_written`].

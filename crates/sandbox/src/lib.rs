@@ -10,9 +10,9 @@
 //! 2. *The child, between fork(2) and execve(2)* ([`command`]): clears the supplementary groups, sets the group, then the
 //!    user: without root the process can no longer change its groups. Then it changes the working directory, with the
 //!    rights of that user. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, and nothing can undo it.
-//! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so the role gets none of
-//!    them but its end of the channel, as standard input. The kernel resets the dumpable attribute here, so setting it
-//!    earlier would have no effect.
+//! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so that the role
+//!    gets its end of the channel as standard input, the recorder also standard output and standard error, and no other
+//!    descriptor. The kernel resets the dumpable attribute here, so that setting it earlier would have no effect.
 //! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message, opens a file or starts a
 //!    thread. `PR_SET_NO_NEW_PRIVS` belongs to a thread, and only threads that are started later inherit it.
 //! 5. *The role*: reads its first message. Only from here on it handles data that an attacker may have made.
@@ -25,8 +25,8 @@
 //! | notifier | the desktop user | cannot gain any | empty, `/` | default |
 //! | file opener | the user of one process | those of that user | empty, `/` | default |
 //!
-//! Each of them may open what its user may open, and use the network. Other processes of the same user can read the
-//! memory of a notifier or file opener, but not that of the recorder.
+//! Each of them may open what its user may open, and use the network. Other processes of the same user may read the
+//! memory of a notifier or a file opener (ptrace(2)), but not that of the recorder.
 //!
 //! The monitor is no [`Role`]: it keeps the rights it was started with. The program that tries return probes
 //! (`capture::return_probe`) is none either: it handles no data at all, and a seccomp filter of its own leaves it only

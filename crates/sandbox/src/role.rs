@@ -11,7 +11,7 @@ use nix::sys::{
     signal::{SigHandler, Signal, signal},
 };
 
-use super::User;
+use crate::user::User;
 
 /// A process with fewer rights than the monitor, which starts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub fn command(role: Role, user: User) -> Command {
 pub fn enter(role: Role) -> io::Result<()> {
     match role {
         Role::Recorder => {
-            // It parses files and network answers of strangers: a successful attack must not lead to a set-user-id program.
+            // It parses files and network answers that an attacker may have made: code of the attacker in this process must
+            // not gain privileges through a set-user-id program.
             prctl::set_no_new_privs()?;
             // Other processes of the same user must not read its memory (ptrace(2), /proc/PID/mem).
             prctl::set_dumpable(false)?;

@@ -12,9 +12,9 @@ const NOBODY: u32 = 65_534;
 /// A user and its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The user id.
+    /// The user id, real, effective and saved.
     pub uid: Uid,
-    /// The group id; supplementary groups are not set.
+    /// The group id. A role has no supplementary groups.
     pub gid: Gid,
 }
 

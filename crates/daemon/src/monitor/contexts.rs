@@ -23,7 +23,7 @@ pub(super) enum ContextUpdate {
 pub(super) struct FlowOrigin {
     pub(super) uid: u32,
     pub(super) network_namespace: u32,
-    /// Path of the cgroup.
+    /// Path of the cgroup in its hierarchy.
     pub(super) cgroup: Bytes,
 }
 
@@ -38,7 +38,7 @@ struct ContextKey {
     cgroup: Bytes,
 }
 
-/// The ids of contexts.
+/// Gives contexts their ids, and containers their names.
 pub(super) struct ContextIds {
     containers: ContainerNames,
     ids: HashMap<ContextKey, u32>,

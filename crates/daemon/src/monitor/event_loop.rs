@@ -17,7 +17,7 @@ use crate::{
 use capture::DrainMode;
 use ipc::Received;
 
-/// Time between two drains.
+/// Time between two regular drains.
 const TICK: Duration = Duration::from_millis(500);
 /// Time between two drains at least, however fast the ring buffer fills: each drain reads the whole flow table.
 const MIN_PAUSE: Duration = Duration::from_millis(25);
@@ -26,7 +26,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(25);
 struct DrainSchedule {
     /// The time of the next regular drain.
     due: Instant,
-    /// No drain before this.
+    /// No drain starts before this, not even an urgent one.
     earliest: Instant,
 }
 
@@ -107,7 +107,7 @@ impl Monitor {
             PollFd::new(self.capture.observations_fd(), PollFlags::POLLIN),
         ];
         let until = if resting { schedule.earliest } else { schedule.due };
-        poll_until(&mut interests, Some(until)).map_err(io_error("waiting failed"))?;
+        poll_until(&mut interests, Some(until)).map_err(io_error("the monitor cannot wait for events"))?;
         let [signals, urgent, recorder, executables, observations] =
             interests.map(|interest| interest.revents().unwrap_or(PollFlags::empty()));
         Ok(Ready {

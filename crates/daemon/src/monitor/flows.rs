@@ -1,4 +1,6 @@
-//! Sends flows to the recorder, each with the id of its context.
+//! Sends flows and open sockets to the recorder, each with the id of its context.
+
+use std::time::Instant;
 
 use super::{
     contexts::{ContextUpdate, FlowOrigin},
@@ -7,9 +9,10 @@ use super::{
 use crate::{error::MonitorError, messages::ToRecorder};
 use capture::FlowDelta;
 use identity::Ancestry;
+use live::connections::ListKind;
 use model::{Counters, Flow};
 
-/// Flows in one message.
+/// Flows in one message at most.
 const MAX_FLOWS: usize = 256;
 
 impl Monitor {
@@ -50,6 +53,27 @@ impl Monitor {
             self.recorder.send(&message(batch), None)?;
         }
         Ok(())
+    }
+
+    /// At the end of a drain, lists open sockets if that is due and the recorder keeps up.
+    pub(super) fn send_open_sockets(&mut self, now: Instant) -> Result<(), MonitorError> {
+        let Some(lists) = &mut self.open_sockets else { return Ok(()) };
+        if self.recorder.free_messages() > 0
+            && let Some(due) = lists.take_due(now)
+        {
+            match self.capture.open_flows() {
+                Ok(open) => {
+                    if due.active {
+                        self.send_flows(&open.flows, ToRecorder::OpenSockets)?;
+                        self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::ActiveFlows), None)?;
+                    }
+                    self.send_flows(&open.idle, ToRecorder::OpenSockets)?;
+                    self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::IdleSockets), None)?;
+                }
+                Err(error) => self.recorder.report(model::error_chain(&error))?,
+            }
+        }
+        self.recorder.send(&ToRecorder::DrainEnd, None)
     }
 }
 

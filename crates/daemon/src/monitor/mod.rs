@@ -15,6 +15,7 @@ mod limits;
 mod name_sources;
 mod notifier_link;
 mod notifiers;
+mod observations;
 mod open_sockets;
 mod pid_file;
 mod recorder_link;

@@ -17,7 +17,7 @@ use sandbox::User;
 
 /// Directory with a directory for each user who is logged in (XDG_RUNTIME_DIR of systemd's logind).
 const RUN_USER: &str = "/run/user";
-/// Replaces it, for tests.
+/// Environment variable that replaces [`RUN_USER`], for tests.
 const RUN_USER_VARIABLE: &str = "PICOSNITCH_RUN_USER";
 /// Time between two looks for session buses.
 const LOOK: Duration = Duration::from_secs(2);
@@ -140,7 +140,7 @@ mod tests {
             fs::create_dir(directory.path().join(name)).unwrap();
             UnixListener::bind(directory.path().join(name).join("bus")).unwrap();
         }
-        // They belong to the user who runs the test, which is none of these.
+        // They belong to the user that runs the test, which is none of these.
         assert!(desktop_users(directory.path()).is_empty());
         assert!(desktop_users(&directory.path().join("missing")).is_empty());
     }

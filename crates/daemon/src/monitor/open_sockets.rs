@@ -1,47 +1,48 @@
-//! Lists of open sockets for the recorder, while a client of the live socket wants to see connections.
+//! When the recorder gets lists of open sockets: while a client of the live socket wants to see connections.
 
 use std::time::{Duration, Instant};
 
-use super::state::Monitor;
-use crate::{error::MonitorError, messages::ToRecorder};
-use live::connections::ListKind;
+/// Time between two lists of idle sockets: for each the open files of all processes are read.
+const IDLE_PAUSE: Duration = Duration::from_secs(3);
 
-/// Time between two lists of sockets that have moved nothing: for each the open files of all processes are read.
-const QUIET_PAUSE: Duration = Duration::from_secs(3);
-
-/// Which lists are due.
+/// Which lists of open sockets are due.
 pub(super) struct OpenSocketLists {
-    /// Whether the recorder needs the list of connections that have moved something: it gets that one once.
-    busy: bool,
-    /// When the sockets that have moved nothing are listed next.
-    quiet_at: Instant,
+    /// Whether the list of active flows was sent: the recorder needs it once.
+    sent_active: bool,
+    /// When the idle sockets are listed next.
+    idle_at: Instant,
+}
+
+/// The lists that are due now. The idle sockets always are.
+pub(super) struct DueLists {
+    pub(super) active: bool,
 }
 
 impl OpenSocketLists {
     pub(super) fn new() -> Self {
-        Self { busy: true, quiet_at: Instant::now() }
+        Self { sent_active: false, idle_at: Instant::now() }
+    }
+
+    /// Returns the lists that are due, which the caller sends now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<DueLists> {
+        if now < self.idle_at {
+            return None;
+        }
+        self.idle_at = now + IDLE_PAUSE;
+        Some(DueLists { active: !std::mem::replace(&mut self.sent_active, true) })
     }
 }
 
-impl Monitor {
-    /// At the end of a drain, lists open sockets if that is due and the recorder keeps up.
-    pub(super) fn send_open_sockets(&mut self, now: Instant) -> Result<(), MonitorError> {
-        let Some(lists) = &mut self.open_sockets else { return Ok(()) };
-        if now >= lists.quiet_at && self.recorder.free_messages() > 0 {
-            lists.quiet_at = now + QUIET_PAUSE;
-            let busy = std::mem::take(&mut lists.busy);
-            match self.capture.open_flows() {
-                Ok(open) => {
-                    if busy {
-                        self.send_flows(&open.flows, ToRecorder::OpenSockets)?;
-                        self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::ActiveFlows), None)?;
-                    }
-                    self.send_flows(&open.idle, ToRecorder::OpenSockets)?;
-                    self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::IdleSockets), None)?;
-                }
-                Err(error) => self.recorder.report(model::error_chain(&error))?,
-            }
-        }
-        self.recorder.send(&ToRecorder::DrainEnd, None)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn active_flows_are_listed_once_and_idle_sockets_again_and_again() {
+        let mut lists = OpenSocketLists::new();
+        let start = Instant::now();
+        assert!(lists.take_due(start).unwrap().active);
+        assert!(lists.take_due(start + IDLE_PAUSE / 2).is_none());
+        assert!(!lists.take_due(start + IDLE_PAUSE).unwrap().active);
     }
 }

@@ -42,9 +42,8 @@ pub(super) struct RecorderLink {
     /// Encoded messages that wait for room in the channel, with their descriptors.
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
-    /// Flows dropped since the last [`RecorderLink::take_losses`].
+    /// Flows and observations dropped since the last [`RecorderLink::take_losses`].
     lost_flows: u64,
-    /// Observations dropped since then.
     lost_observations: u64,
 }
 

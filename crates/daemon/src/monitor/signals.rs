@@ -18,7 +18,7 @@ pub(super) enum Request {
     ReopenLogs,
 }
 
-/// Receives signals as messages.
+/// Receives signals through a descriptor (signalfd(2)).
 pub(super) struct Signals {
     /// Readable when a signal has come.
     pub(super) descriptor: SignalFd,

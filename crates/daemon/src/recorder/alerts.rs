@@ -34,7 +34,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    /// The words in exe.log.
+    /// The words that stand for it in exe.log.
     const fn text(self) -> &'static str {
         match self {
             Self::NewName => "(new name)",
@@ -47,15 +47,14 @@ impl Tag {
     }
 }
 
-/// One line of exe.log.
+/// An alert about a program or its digest: one line of exe.log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Alert {
-    /// Unix seconds UTC.
+    /// Time of the alert, unix seconds UTC.
     pub(super) time: i64,
     pub(super) tag: Tag,
     /// Whether it is the program of the process, or of an ancestor.
     pub(super) rank: Rank,
-    /// Path of the executable.
     pub(super) path: Bytes,
     /// The name it ran under; empty if the alert is about the digest.
     pub(super) name: Bytes,

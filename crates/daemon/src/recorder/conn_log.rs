@@ -10,7 +10,6 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Bytes of one write(2). Each has whole lines, so that a follower never sees half a line.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Appends windows to conn.log.
 #[derive(Debug)]
 pub(super) struct ConnLog {
     file: LogFile,
@@ -19,9 +18,7 @@ pub(super) struct ConnLog {
 /// Records that could not be written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MissingRecords {
-    /// Their number.
     pub(super) records: usize,
-    /// The last error.
     pub(super) why: String,
 }
 

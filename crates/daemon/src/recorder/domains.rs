@@ -13,7 +13,7 @@ use config::log_rules::LogRules;
 use model::{Address, DomainSource, Flow, FlowTuple, NameObservation, boot_time};
 use names::{DomainDecision, Domains, RemoteEndpoint, ResolvedAnswer, ReverseDns};
 
-/// An answer of systemd-resolved comes here so many nanoseconds, at most, after it came to the program that wanted it.
+/// Nanoseconds, at most, between the arrival of an answer at the program that resolved the name, and its arrival here.
 const RESOLVED_DELAY: u64 = 1_000_000_000;
 
 /// Finds the domains of flows.
@@ -66,7 +66,6 @@ impl DomainNamer {
         }
     }
 
-    /// Adds an observation.
     pub(super) fn observe(&mut self, observation: &NameObservation) {
         self.domains.observe(observation);
     }

@@ -1,8 +1,8 @@
-//! Errors of the recorder.
+//! The errors that keep the recorder from starting, or end it.
 
 use std::io;
 
-/// Why the recorder could not start, or had to end before the monitor told it to.
+/// Why the recorder could not start, or had to end before its last message.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
     /// The monitor closed the channel without a last message.
@@ -15,6 +15,6 @@ pub enum RecorderError {
     #[error("{0}")]
     Log(String),
     /// The channel or a thread failed.
-    #[error("the recorder cannot work")]
+    #[error("a system call failed that the recorder cannot do without")]
     Io(#[from] io::Error),
 }

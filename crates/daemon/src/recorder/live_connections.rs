@@ -80,9 +80,9 @@ impl LiveConnections {
         }
     }
 
-    /// Takes note of losses.
+    /// Takes note of losses: the monitor must list open sockets again if flows were lost.
     pub(super) fn add_losses(&mut self, losses: &[Loss]) {
-        // The lost flows may have ended connections: a new list shows which ones.
+        // Among the lost flows may be those that end a connection.
         if losses.iter().any(|loss| loss.kind == LossKind::Channel) {
             self.requested = false;
         }

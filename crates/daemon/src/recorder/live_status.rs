@@ -26,9 +26,8 @@ pub(super) struct LiveStatus {
     files: serde_json::Value,
 }
 
-/// The numbers that others keep.
+/// The counts of programs that the alert generator has.
 pub(super) struct ProgramCounts {
-    /// Known programs.
     pub(super) known: usize,
     /// Executables that wait to be hashed.
     pub(super) awaited: usize,
@@ -58,7 +57,7 @@ impl LiveStatus {
         self.last_error = Some((time::now(), text));
     }
 
-    /// The event.
+    /// The event `hello`, with the status of now.
     pub(super) fn to_json(
         &self,
         live: &LiveServer,

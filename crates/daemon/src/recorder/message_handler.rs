@@ -80,7 +80,7 @@ impl Recorder {
         losses.into_iter().for_each(|loss| self.window.add_loss(loss));
     }
 
-    /// Finds the functions of a C library for the monitor, which does not parse file contents of strangers.
+    /// Finds the functions of a C library for the monitor, which does not parse files that an attacker may have made.
     fn find_functions(&self, id: u64, library: Option<OwnedFd>) {
         let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
         let found = library

@@ -133,7 +133,7 @@ impl Reporter {
         }
     }
 
-    /// Takes note that an executable is hashed now. Its file may be uploaded to VirusTotal later.
+    /// Takes note that an executable is hashed now. Its file may have to be uploaded to VirusTotal later.
     pub(super) fn add_executable(&mut self, executable: u32, file: &File) {
         if let Some(lookups) = &mut self.lookups {
             lookups.keep(executable, file);
@@ -169,7 +169,6 @@ impl Reporter {
         }
     }
 
-    /// The live socket.
     pub(super) fn live(&mut self) -> Option<&mut LiveServer> {
         self.live.as_mut()
     }

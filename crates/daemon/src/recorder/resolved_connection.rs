@@ -10,7 +10,7 @@ use std::{
 
 use names::{ResolvedAnswer, ResolvedStream};
 
-/// A connection to systemd-resolved.
+/// A connection to systemd-resolved, which has subscribed to its answers.
 pub(super) struct ResolvedConnection {
     stream: UnixStream,
     answers: ResolvedStream,

@@ -65,7 +65,7 @@ impl WindowSinks {
         }
     }
 
-    /// Opens conn.log again.
+    /// Opens conn.log again: the file may have been renamed.
     pub(super) fn reopen(&self) {
         if let Some(text_log) = &self.text_log {
             text_log.reopen();

@@ -52,7 +52,7 @@ impl Sink for RecordFileSink {
                 if !std::mem::replace(&mut self.failing, true) {
                     self.problems.report(&format!(
                         "{} cannot be written: {error}. The last whole one is there; programs that came after it are \
-                         announced again after a restart. Make room, or check the rights of its directory: it is tried \
+                         reported as new again after a restart. Make room, or check the rights of its directory: it is tried \
                          again.",
                         self.path.display()
                     ));

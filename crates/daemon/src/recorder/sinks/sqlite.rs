@@ -26,7 +26,6 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    /// Reads the configured bounds.
     pub(super) fn of(settings: &Settings) -> Self {
         let bytes = settings.retention_megabytes.map(|megabytes| u64::from(megabytes) * 1_000_000);
         Self { days: settings.retention_days, bytes }
@@ -111,7 +110,7 @@ impl SqliteSink {
 impl Sink for SqliteSink {
     type Item = Window;
     const THREAD: &'static str = "writer";
-    /// Records.
+    /// Records of the windows that wait while the log cannot be written.
     const MAX_WAITING: usize = 500_000;
     const RETRY: Duration = Duration::from_millis(200);
 

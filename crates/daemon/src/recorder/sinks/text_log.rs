@@ -28,7 +28,7 @@ impl TextLogSink {
 impl Sink for TextLogSink {
     type Item = Window;
     const THREAD: &'static str = "conn.log";
-    /// Windows.
+    /// Windows, whatever their number of records.
     const MAX_WAITING: usize = 8;
     const RETRY: Duration = Duration::ZERO;
 

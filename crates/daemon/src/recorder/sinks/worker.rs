@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Writes items to one place. All its methods are called by the thread of its [`Worker`], one after the other.
+/// Writes items to one file or database. The thread of a [`Worker`] calls the methods, one after the other; the functions
+/// without `self` are called by the thread that adds an item, too.
 pub(crate) trait Sink: Send + 'static {
-    /// What it writes at a time.
+    /// What is written at a time.
     type Item: Send;
     /// Name of its thread, at most 15 bytes.
     const THREAD: &'static str;
@@ -29,7 +30,7 @@ pub(crate) trait Sink: Send + 'static {
     /// Takes note that records before this item were lost, before it is written.
     fn add_lost(&mut self, item: &mut Self::Item, records: u64);
 
-    /// Writes an item.
+    /// Writes an item, and reports if writing begins to fail or works again.
     fn write(&mut self, item: &Self::Item) -> Outcome;
 
     /// Takes note that an item is not tried again, and returns the number of records that are lost with it.
@@ -137,7 +138,7 @@ fn trim<S: Sink>(queue: &mut Queue<S::Item>) {
     }
 }
 
-/// The thread's side.
+/// What the thread of a [`Worker`] has.
 struct Writer<S: Sink> {
     sink: S,
     shared: Arc<Shared<S::Item>>,
