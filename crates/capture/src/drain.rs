@@ -1,5 +1,5 @@
-//! Draining the kernel half: reads the ring buffer, the flow table and, if needed, the open sockets, and has the
-//! reconciler find out what is new.
+//! Draining the kernel half: reads the ring buffer, the flow table and, if needed, the open sockets, and passes
+//! them to the reconciler.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,11 +27,11 @@ const MAX_EXECVE_WAITS: usize = 20;
 /// How much a drain reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainMode {
-    /// Events and flows.
+    /// Reads events and flows only.
     Regular,
-    /// Open sockets too: they show bytes that passed no hook, and `AF_PACKET` rings.
+    /// Samples the open sockets too, which show bytes that passed no hook, and `AF_PACKET` rings.
     SampleSockets,
-    /// The same, and no flow is held back, because no other drain follows.
+    /// Samples the open sockets, and holds no flow back, because no other drain follows.
     Final,
 }
 
@@ -40,9 +40,9 @@ pub enum DrainMode {
 pub struct DrainOutput {
     /// Events of processes and sockets, in order.
     pub events: Vec<Event>,
-    /// What the flows moved, in the order in which they began.
+    /// The traffic of the flows, in the order in which they began.
     pub flows: Vec<FlowDelta>,
-    /// What was lost.
+    /// The losses since the last drain.
     pub losses: Vec<Loss>,
     /// Hooks that could not be attached when they were needed, as sentences.
     pub problems: Vec<String>,

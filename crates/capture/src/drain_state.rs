@@ -1,4 +1,4 @@
-//! What a [`Capture`](crate::Capture) keeps from one drain to the next.
+//! The state of a [`Capture`](crate::Capture) between two drains.
 
 use std::time::Instant;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{event::Event, flow::FlowEntry};
 use model::ProcessId;
 
-/// What was read from the ring buffer.
+/// Events that were read from the ring buffer together.
 #[derive(Debug, Default)]
 pub(crate) struct EventBatch {
     pub events: Vec<Event>,
@@ -31,8 +31,8 @@ impl EventBatch {
         }
     }
 
-    /// Whether the events end within an execve(2), which renames the old program before it starts the new one. What the
-    /// old program did must not be recorded under the new name. A process that only renames itself looks the same.
+    /// Whether the events end within an execve(2), which renames the old program before it starts the new one. The
+    /// traffic of the old program must not be recorded under the new name. A process that only renames itself looks the same.
     pub(crate) fn ends_within_execve(&self) -> bool {
         let mut renamed = HashSet::new();
         for event in &self.events {

@@ -1,4 +1,4 @@
-//! A flow as the flow table has it ([`FlowEntry`]), and what it moved between two drains ([`FlowDelta`]).
+//! A flow as the flow table has it ([`FlowEntry`]), and its traffic between two drains ([`FlowDelta`]).
 
 use crate::abi::{FlowKey, types};
 use model::{Counters, FlowId, FlowTuple};
@@ -23,7 +23,7 @@ pub(crate) struct TableSlot {
 pub(crate) struct FlowCounters {
     pub sent: u64,
     pub received: u64,
-    /// Calls of connect(2).
+    /// Number of calls of connect(2).
     pub connects: u64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct FlowEntry {
     pub local: SocketAddress,
     /// The socket has connections: TCP, MPTCP, SCTP.
     pub is_stream: bool,
-    /// No event tells the end of the flow: it is removed after it was idle.
+    /// The flow has no end of its own: it is removed after it was idle.
     pub expires: bool,
     /// The first datagram came from the remote end.
     pub is_remote_first: bool,
@@ -96,10 +96,10 @@ impl FlowEntry {
     }
 }
 
-/// What one flow moved since the last drain.
+/// The traffic of one flow since the last drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowDelta {
-    /// Which flow it is.
+    /// Process, socket and beginning of the flow.
     pub id: FlowId,
     /// Id of the version 2 cgroup of the process when the flow began.
     pub cgroup: u64,

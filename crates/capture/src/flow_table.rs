@@ -23,7 +23,6 @@ const BATCH_ENTRIES: usize = 2048;
 type Cursor = [u64; 6];
 const _: () = assert!(size_of::<Cursor>() >= size_of::<types::flow_key>());
 
-/// The flow table.
 pub(crate) struct FlowTable {
     flows: FlowArray,
     /// From the key of a flow to its slot.

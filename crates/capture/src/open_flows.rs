@@ -12,7 +12,7 @@ use crate::{
 };
 use model::{Counters, FlowId};
 
-/// States of sockets, include/net/tcp_states.h.
+/// States of sockets, TCP and others (include/net/tcp_states.h).
 const ESTABLISHED: u8 = 1;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;

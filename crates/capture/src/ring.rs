@@ -32,7 +32,7 @@ const MIN_EVENT_BYTES: usize = 48;
 /// Pause of the thread after it has read the ring. The smallest ring has room for more than comes in that time.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
-/// What the thread and the drains share.
+/// The part of the ring that the thread and the drains share.
 struct SharedRing {
     ring: Mutex<RingBuffer<'static>>,
     /// Number of the smallest events that fit into the ring.

@@ -1,4 +1,4 @@
-//! Names of containers, where their engines keep them on this machine.
+//! Looks up the names of containers in the files of their engines.
 
 use std::{
     collections::HashMap,
@@ -13,48 +13,49 @@ use std::{
 
 use serde::Deserialize;
 
-use super::place::Container;
+use crate::cgroup_path::Container;
 use model::Bytes;
 
 /// Names that are kept; with more, all are looked up again.
-const MOST: usize = 4096;
-/// A file that is larger is not read: docker's are some kilobytes, podman's list is one for all containers.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// Entries of a directory that are looked at.
+const MAX_NAMES: usize = 4096;
+/// Bytes that are read of a file: docker's are some kilobytes, podman has one list of all containers.
+const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// Entries that are read of a directory.
 const MAX_ENTRIES: usize = 20_000;
 /// Bytes of a name; docker and podman allow 64 or so, a pod with its namespace up to 400.
-const LONGEST: usize = 512;
+const MAX_NAME_BYTES: usize = 512;
 
-/// The names that were found.
+/// The names of containers that were looked up so far.
 #[derive(Debug)]
 pub struct ContainerNames {
     root: PathBuf,
+    /// By the id of the container; `None` for one without a name.
     names: HashMap<Bytes, Option<Bytes>>,
 }
 
-/// docker's `config.v2.json`.
+/// The part of docker's `config.v2.json` that is read.
 #[derive(Deserialize)]
-struct Docker {
+struct DockerConfig {
     #[serde(rename = "Name")]
     name: String,
 }
 
-/// An entry of podman's `containers.json`.
+/// The part of an entry of podman's `containers.json` that is read.
 #[derive(Deserialize)]
-struct Podman {
+struct PodmanContainer {
     id: String,
     #[serde(default)]
     names: Vec<String>,
 }
 
 impl ContainerNames {
-    /// Names are looked for below `root`: `/`, except in tests.
+    /// Names are looked up below `root`, which is `/` except in tests.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), names: HashMap::new() }
     }
 
-    /// The name of a container, if its engine has written it where root can read it. Only files of root's are read: what a
-    /// user keeps may hang, or say anything.
+    /// The name of a container, if its engine keeps it in a file of root. Files of other users are not read: they may block
+    /// the caller, or contain anything.
     pub fn name(&mut self, container: &Container) -> Option<Bytes> {
         if !container.has_id() {
             return None;
@@ -68,8 +69,8 @@ impl ContainerNames {
             "podman" => self.podman(id),
             _ => self.kubernetes(id),
         };
-        let name = name.filter(|name| !name.is_empty() && name.len() <= LONGEST);
-        if self.names.len() >= MOST {
+        let name = name.filter(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES);
+        if self.names.len() >= MAX_NAMES {
             self.names.clear();
         }
         self.names.insert(container.id.clone(), name.clone());
@@ -79,7 +80,7 @@ impl ContainerNames {
     fn docker(&self, id: &str) -> Option<Bytes> {
         ["var/lib/docker", "var/snap/docker/common/var-lib-docker"].iter().find_map(|data| {
             let text = read(&self.root.join(data).join("containers").join(id).join("config.v2.json")).ok()?;
-            let found: Docker = serde_json::from_slice(&text).ok()?;
+            let found: DockerConfig = serde_json::from_slice(&text).ok()?;
             Some(found.name.trim_start_matches('/').as_bytes().to_vec())
         })
     }
@@ -87,7 +88,7 @@ impl ContainerNames {
     fn podman(&self, id: &str) -> Option<Bytes> {
         ["overlay-containers", "vfs-containers", "btrfs-containers"].iter().find_map(|driver| {
             let list = self.root.join("var/lib/containers/storage").join(driver).join("containers.json");
-            let found: Vec<Podman> = serde_json::from_slice(&read(&list).ok()?).ok()?;
+            let found: Vec<PodmanContainer> = serde_json::from_slice(&read(&list).ok()?).ok()?;
             let own = found.into_iter().find(|container| container.id == id)?;
             Some(own.names.first()?.as_bytes().to_vec())
         })
@@ -110,32 +111,32 @@ impl ContainerNames {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
     let found = file.metadata()?;
-    // Or our own: tests need not be root.
+    // Or the user of this process, so that tests do not need root.
     let is_trusted = found.uid() == 0 || found.uid() == nix::unistd::geteuid().as_raw();
     if !found.is_file() || !is_trusted {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::place;
+    use crate::cgroup_path::CgroupPath;
 
     fn id(digit: char) -> String {
         digit.to_string().repeat(64)
     }
 
     fn name(names: &mut ContainerNames, path: &str) -> Option<String> {
-        let name = names.name(&place(path.as_bytes()).container.unwrap());
+        let name = names.name(&CgroupPath::parse(path.as_bytes()).container.unwrap());
         name.map(|name| String::from_utf8(name).unwrap())
     }
 
     #[test]
-    fn each_engine_keeps_names_in_its_own_way() {
+    fn names_are_found_in_the_files_of_each_engine() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(name(&mut names, &format!("/libpod_parent/libpod-{other}")), None);
         assert_eq!(name(&mut names, &format!("/docker/{broken}")), None);
         assert_eq!(name(&mut names, "/lxc/web"), None);
-        // A name that was found stays that of the container.
+        // A name that was found is kept.
         fs::remove_dir_all(root.path().join("var")).unwrap();
         assert_eq!(name(&mut names, &format!("/docker/{docker}")), Some("web-1".into()));
     }

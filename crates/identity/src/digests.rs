@@ -1,7 +1,7 @@
-//! SHA-256 digests of executables, computed away from everything that must not wait.
+//! SHA-256 digests of executables, computed by threads of their own.
 //!
-//! There are two lanes: what is large, or on a file system that a stranger or another machine serves, goes into the
-//! slow one, so that it holds up nobody but its like.
+//! There are two queues: files that are large, or on a file system that a user or another machine serves, go into the slow
+//! one, so that they delay only each other.
 
 use std::{
     collections::HashMap,
@@ -26,18 +26,19 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use model::Sha256;
 
-/// Files that wait in a lane; more are left without a digest.
-const WAITING: usize = 16_384;
+/// Files that wait in a queue; more get no digest.
+const MAX_WAITING: usize = 16_384;
 const READ_BYTES: usize = 128 * 1024;
-/// Larger files go into the slow lane.
-const QUICK_BYTES: u64 = 64 * 1024 * 1024;
-/// Larger files are not hashed: most of such a file is a hole, made to keep somebody busy.
+/// Larger files go into the slow queue.
+const MAX_QUICK_BYTES: u64 = 64 * 1024 * 1024;
+/// Larger files are not hashed: most of such a file is a hole, which an attacker makes to keep the hasher busy.
 const MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
-/// A file system that does not answer keeps its thread for ever.
+/// Threads of the slow queue. A file system that does not answer blocks one of them for ever.
 const SLOW_THREADS: usize = 4;
-/// How long a file in the slow lane may take: this, and its size at a rate that any disk has.
-const SLOW_PATIENCE: Duration = Duration::from_secs(60);
-const SLOW_BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
+/// How long a file in the slow queue may take, besides the time for its size at [`MIN_SLOW_BYTES_PER_SECOND`].
+const SLOW_WAIT: Duration = Duration::from_secs(60);
+/// A rate that every disk has.
+const MIN_SLOW_BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
 
 /// File systems that may not answer (include/uapi/linux/magic.h, fs/smb/client/cifsglob.h, fs/ceph/super.h).
 const SLOW_FILE_SYSTEMS: [u64; 8] = [
@@ -51,149 +52,152 @@ const SLOW_FILE_SYSTEMS: [u64; 8] = [
     0x5346_414f, // AFS
 ];
 
-/// What a file was when it was executed.
+/// The state of a file when it was executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
-    /// Bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Last modification (mtime): seconds, nanoseconds.
+    /// Time of the last modification (mtime): seconds, nanoseconds.
     pub modified: (i64, u32),
     /// Magic number of its file system.
     pub magic: u64,
 }
 
-/// What is known about an executable.
+/// Whether the digest of an executable is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The hasher has not come to it.
+pub enum DigestState {
+    /// The executable is not hashed yet.
     Pending,
-    /// Its digest.
+    /// The SHA-256 of the file.
     Known(Sha256),
-    /// There will be none: why.
+    /// There will be no digest, for this reason.
     Unreadable(String),
 }
 
-/// Executables by the ids that the monitor gave them.
+/// The digests of executables, by the ids that the monitor gave them.
 pub struct Digests {
-    found: Arc<Found>,
-    quick: Lane,
-    slow: Lane,
+    states: Arc<SharedStates>,
+    quick: HashQueue,
+    slow: HashQueue,
 }
 
-/// The way to some hashers. A channel with a bound of its own would have all of its room in memory from the start.
-struct Lane {
-    files: Sender<Job>,
+/// The way to some hasher threads. A bounded channel would allocate all of its memory at the start, so the queue counts its
+/// files itself.
+struct HashQueue {
+    files: Sender<HashRequest>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Lane {
-    /// Hands a file over; false when too many wait.
-    fn take(&self, job: Job) -> bool {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
+impl HashQueue {
+    /// Adds a file. Returns false when too many wait.
+    fn push(&self, request: HashRequest) -> bool {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        self.files.send(job).is_ok()
+        self.files.send(request).is_ok()
     }
 }
 
-struct Job {
+struct HashRequest {
     id: u32,
     file: File,
-    file_is: FileState,
+    executed: FileState,
 }
 
-/// What the hashers found out.
-struct Found {
-    states: Mutex<HashMap<u32, State>>,
-    /// When those in the slow lane are given up.
+/// The part of the digests that the hasher threads share.
+struct SharedStates {
+    states: Mutex<HashMap<u32, DigestState>>,
+    /// When the files in the slow queue are given up.
     deadlines: Mutex<HashMap<u32, Instant>>,
-    /// Ids whose state is final and was not told by [`Digests::take_settled`] yet.
+    /// Ids with a final state that [`Digests::take_settled`] has not returned yet.
     settled: Mutex<Vec<u32>>,
-    /// Readable while there are any.
-    bell: EventFd,
+    /// Readable while there are settled ids.
+    has_settled: EventFd,
 }
 
-impl Found {
-    fn settle(&self, id: u32, state: State) {
+impl SharedStates {
+    fn settle(&self, id: u32, state: DigestState) {
         lock(&self.deadlines).remove(&id);
         match lock(&self.states).entry(id) {
-            // It was given up meanwhile.
-            std::collections::hash_map::Entry::Occupied(known) if *known.get() != State::Pending => return,
+            // The file was given up meanwhile.
+            std::collections::hash_map::Entry::Occupied(known) if *known.get() != DigestState::Pending => {
+                return;
+            }
             entry => drop(entry.insert_entry(state)),
         }
         lock(&self.settled).push(id);
-        // It fails only when nobody has listened 2^64 times.
-        let _ = self.bell.write(1);
+        // It fails only when the owner has not read it 2^64 times.
+        let _ = self.has_settled.write(1);
     }
 }
 
 impl Digests {
-    /// Starts the hashers.
+    /// Starts the hasher threads.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When a thread cannot be started.
     pub fn start() -> io::Result<Self> {
-        let found = Arc::new(Found {
+        let states = Arc::new(SharedStates {
             states: Mutex::default(),
             deadlines: Mutex::default(),
             settled: Mutex::default(),
-            bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            has_settled: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
-        let lane = |name: &str, threads: usize| {
+        let start_queue = |name: &str, threads: usize| {
             let (sender, files) = mpsc::channel();
             let (files, waiting) = (Arc::new(Mutex::new(files)), Arc::new(AtomicUsize::new(0)));
             for _ in 0..threads {
-                let (files, waiting, into) = (Arc::clone(&files), Arc::clone(&waiting), Arc::clone(&found));
+                let (files, waiting, into) = (Arc::clone(&files), Arc::clone(&waiting), Arc::clone(&states));
                 thread::Builder::new().name(name.into()).spawn(move || hash_all(&files, &waiting, &into))?;
             }
-            io::Result::Ok(Lane { files: sender, waiting })
+            io::Result::Ok(HashQueue { files: sender, waiting })
         };
-        let (quick, slow) = (lane("hasher", 1)?, lane("slow hasher", SLOW_THREADS)?);
-        Ok(Self { found, quick, slow })
+        let (quick, slow) = (start_queue("hasher", 1)?, start_queue("slow hasher", SLOW_THREADS)?);
+        Ok(Self { states, quick, slow })
     }
 
-    /// Takes an executable to hash.
-    pub fn add(&self, id: u32, file: File, file_is: FileState) {
-        let FileState { size, magic, .. } = file_is;
-        // First: the hasher may be quick.
-        lock(&self.found.states).insert(id, State::Pending);
+    /// Has an executable hashed. `executed` is the state of the file when it was executed.
+    pub fn add(&self, id: u32, file: File, executed: FileState) {
+        let FileState { size, magic, .. } = executed;
+        // Before the file is in a queue, because the hasher may be quick.
+        lock(&self.states.states).insert(id, DigestState::Pending);
         if size > MAX_BYTES {
             return self.fail(id, format!("it is larger than {} GiB", MAX_BYTES >> 30));
         }
-        let slow = size > QUICK_BYTES || SLOW_FILE_SYSTEMS.contains(&magic);
-        let lane = if slow {
-            let patience = SLOW_PATIENCE + Duration::from_secs(size / SLOW_BYTES_PER_SECOND);
-            lock(&self.found.deadlines).insert(id, Instant::now() + patience);
+        let slow = size > MAX_QUICK_BYTES || SLOW_FILE_SYSTEMS.contains(&magic);
+        let queue = if slow {
+            let wait = SLOW_WAIT + Duration::from_secs(size / MIN_SLOW_BYTES_PER_SECOND);
+            lock(&self.states.deadlines).insert(id, Instant::now() + wait);
             &self.slow
         } else {
             &self.quick
         };
-        if !lane.take(Job { id, file, file_is }) {
+        if !queue.push(HashRequest { id, file, executed }) {
             self.fail(id, "too many executables wait to be hashed".into());
         }
     }
 
-    /// There will be no digest for this executable.
+    /// Gives up the digest of an executable, for this reason.
     pub fn fail(&self, id: u32, why: String) {
-        self.found.settle(id, State::Unreadable(why));
+        self.states.settle(id, DigestState::Unreadable(why));
     }
 
-    /// What is known about an executable. One that is not here yet is on its way.
-    pub fn state(&self, id: u32) -> State {
-        lock(&self.found.states).get(&id).cloned().unwrap_or(State::Pending)
+    /// The state of a digest. The executable of an unknown id is on its way.
+    pub fn state(&self, id: u32) -> DigestState {
+        lock(&self.states.states).get(&id).cloned().unwrap_or(DigestState::Pending)
     }
 
-    /// Executables that wait to be hashed.
-    pub fn pending(&self) -> usize {
-        lock(&self.found.states).values().filter(|state| **state == State::Pending).count()
+    /// Number of executables that wait to be hashed.
+    fn pending(&self) -> usize {
+        lock(&self.states.states).values().filter(|state| **state == DigestState::Pending).count()
     }
 
-    /// The executables whose state has become final since the last call: a digest, or a reason why there is none. The
-    /// descriptor of [`AsFd`] is readable when there are any.
-    pub fn take_settled(&self) -> Vec<(u32, State)> {
+    /// The ids whose state has become final since the last call: a digest, or a reason why there is none. The descriptor of
+    /// [`AsFd`] is readable when there are any.
+    pub fn take_settled(&self) -> Vec<(u32, DigestState)> {
         let now = Instant::now();
-        let late: Vec<u32> = lock(&self.found.deadlines)
+        let late: Vec<u32> = lock(&self.states.deadlines)
             .iter()
             .filter(|(_, deadline)| **deadline < now)
             .map(|(id, _)| *id)
@@ -204,28 +208,28 @@ impl Digests {
                 "it could not be read in time: its file system is too slow, or does not answer".into(),
             );
         }
-        let _ = self.found.bell.read();
-        let settled = std::mem::take(&mut *lock(&self.found.settled));
+        let _ = self.states.has_settled.read();
+        let settled = std::mem::take(&mut *lock(&self.states.settled));
         settled.into_iter().map(|id| (id, self.state(id))).collect()
     }
 
-    /// Waits until the hasher has nothing left to do, but not longer than `most`.
-    pub fn settle(&self, most: Duration) {
-        let until = Instant::now() + most;
+    /// Waits until no digest is pending, but not longer than `max_wait`.
+    pub fn settle(&self, max_wait: Duration) {
+        let until = Instant::now() + max_wait;
         while Instant::now() < until && self.pending() > 0 {
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Forgets all executables before this one.
+    /// Removes the digests of all ids before this one.
     pub fn forget_before(&self, id: u32) {
-        lock(&self.found.states).retain(|known, _| *known >= id);
+        lock(&self.states.states).retain(|known, _| *known >= id);
     }
 }
 
 impl AsFd for Digests {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.found.bell.as_fd()
+        self.states.has_settled.as_fd()
     }
 }
 
@@ -233,36 +237,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash_all(files: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, found: &Found) {
+fn hash_all(files: &Mutex<Receiver<HashRequest>>, waiting: &AtomicUsize, states: &SharedStates) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        // The lock is held while waiting: one waits for a file, the others for the lock.
-        let Ok(Job { id, file, file_is }) = lock(files).recv() else { return };
+        // One thread holds the lock while it waits for a file, and the others wait for the lock.
+        let Ok(HashRequest { id, file, executed }) = lock(files).recv() else { return };
         waiting.fetch_sub(1, Ordering::Relaxed);
-        let state = match hash_unchanged(&file, &file_is, &mut buffer) {
-            Ok(digest) => State::Known(digest),
-            Err(error) => State::Unreadable(error.to_string()),
+        let state = match hash_unchanged(&file, &executed, &mut buffer) {
+            Ok(digest) => DigestState::Known(digest),
+            Err(error) => DigestState::Unreadable(error.to_string()),
         };
-        found.settle(id, state);
+        states.settle(id, state);
     }
 }
 
-/// The digest of a file that nobody has modified since it was executed.
-fn hash_unchanged(file: &File, file_is: &FileState, buffer: &mut [u8]) -> io::Result<Sha256> {
+/// The digest of a file that was not modified since it was executed.
+fn hash_unchanged(file: &File, executed: &FileState, buffer: &mut [u8]) -> io::Result<Sha256> {
     let digest = hash(file, buffer)?;
-    // A FUSE file system tells that to nobody but its user.
-    let Ok(found) = file.metadata() else { return Ok(digest) };
-    let modified = (found.mtime(), u32::try_from(found.mtime_nsec()).unwrap_or_default());
-    match (found.size(), modified) == (file_is.size, file_is.modified) {
+    // Only the user of a FUSE file system may read the metadata.
+    let Ok(metadata) = file.metadata() else { return Ok(digest) };
+    let modified = (metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or_default());
+    match (metadata.size(), modified) == (executed.size, executed.modified) {
         true => Ok(digest),
         false => Err(io::Error::other("it was modified between its execution and its reading")),
     }
 }
 
-/// The digest of a whole file, wherever its position is; of the first [`MAX_BYTES`] bytes if it grows.
+/// The digest of a whole file, read from its start. `buffer` is for the caller to reuse.
 ///
 /// # Errors
-/// Those of reading.
+/// When the file cannot be read, or has more than 16 GiB.
 pub fn hash(file: &File, buffer: &mut [u8]) -> io::Result<Sha256> {
     let mut hasher = Hasher::new();
     let mut position = 0;
@@ -290,7 +294,6 @@ mod tests {
         file
     }
 
-    /// What it is now.
     fn state(file: &File) -> FileState {
         let found = file.metadata().unwrap();
         let modified = (found.mtime(), found.mtime_nsec() as u32);
@@ -298,8 +301,8 @@ mod tests {
     }
 
     fn add(digests: &Digests, id: u32, file: File) {
-        let file_is = state(&file);
-        digests.add(id, file, file_is);
+        let executed = state(&file);
+        digests.add(id, file, executed);
     }
 
     fn unreadable() -> File {
@@ -314,54 +317,54 @@ mod tests {
     }
 
     #[test]
-    fn the_hasher_tells_what_it_found() {
+    fn the_hasher_settles_each_file() {
         let digests = Digests::start().unwrap();
         add(&digests, 1, file(b"abc"));
         add(&digests, 2, unreadable());
         digests.settle(Duration::from_secs(5));
-        assert!(matches!(digests.state(1), State::Known(_)));
-        assert!(matches!(digests.state(2), State::Unreadable(_)), "a directory has no bytes");
-        assert_eq!(digests.state(3), State::Pending);
+        assert!(matches!(digests.state(1), DigestState::Known(_)));
+        assert!(matches!(digests.state(2), DigestState::Unreadable(_)), "a directory has no bytes");
+        assert_eq!(digests.state(3), DigestState::Pending);
         assert_eq!(digests.take_settled().len(), 2);
         assert!(digests.take_settled().is_empty());
     }
 
     #[test]
-    fn a_stuck_file_system_and_a_giant_hold_up_nobody() {
+    fn a_stuck_file_system_and_a_giant_delay_no_other_file() {
         let digests = Digests::start().unwrap();
         digests.add(1, unreadable(), FileState { size: MAX_BYTES + 1, ..FileState::default() });
-        assert!(matches!(digests.state(1), State::Unreadable(_)));
+        assert!(matches!(digests.state(1), DigestState::Unreadable(_)));
         // A sparse file takes seconds.
         let giant = tempfile::tempfile().unwrap();
         giant.set_len(4 << 30).unwrap();
         add(&digests, 2, giant);
         add(&digests, 3, file(b"abc"));
         let begun = Instant::now();
-        while digests.state(3) == State::Pending {
+        while digests.state(3) == DigestState::Pending {
             assert!(begun.elapsed() < Duration::from_secs(5));
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(digests.state(2), State::Pending);
+        assert_eq!(digests.state(2), DigestState::Pending);
     }
 
     #[test]
-    fn what_was_modified_since_its_execution_has_no_digest() {
+    fn a_file_that_was_modified_since_its_execution_has_no_digest() {
         let digests = Digests::start().unwrap();
         let modified = file(b"abc");
         let executed = state(&modified);
         modified.write_all_at(b"abcd", 0).unwrap();
         digests.add(1, modified, executed);
         digests.settle(Duration::from_secs(5));
-        assert!(matches!(digests.state(1), State::Unreadable(_)));
+        assert!(matches!(digests.state(1), DigestState::Unreadable(_)));
     }
 
     #[test]
-    fn what_is_given_up_stays_so() {
+    fn a_digest_that_is_given_up_stays_so() {
         let digests = Digests::start().unwrap();
         add(&digests, 1, unreadable());
         digests.settle(Duration::from_secs(5));
-        assert!(matches!(digests.state(1), State::Unreadable(_)));
+        assert!(matches!(digests.state(1), DigestState::Unreadable(_)));
         digests.fail(1, "late".into());
-        assert_ne!(digests.state(1), State::Unreadable("late".into()));
+        assert_ne!(digests.state(1), DigestState::Unreadable("late".into()));
     }
 }

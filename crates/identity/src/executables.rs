@@ -1,7 +1,7 @@
-//! Finds an open descriptor for each program that was executed, whatever became of process and file meanwhile.
+//! Finds an open descriptor for each program that was executed, even when its process or its file is gone.
 //!
-//! The hook on `execve` says which file it was ([`FileIdentity`]); fanotify has put a descriptor of it into its queue
-//! just before. Both are brought together here. A descriptor that fanotify cannot give is asked for through /proc.
+//! The hook on `execve` reports which file it was ([`FileIdentity`]); fanotify has put a descriptor of it into its queue
+//! just before. Both are brought together here. A descriptor that fanotify cannot deliver is opened through /proc.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,71 +18,58 @@ use std::{
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{
-    Running,
-    fanotify::Group,
-    known::{Known, is_same_content},
-    opener::{Job, OpenAsUser, Opener, PATIENCE},
-    watcher::{Arrival, Watcher},
+use crate::{
+    executable_messages::{
+        ExecutedFile, FileReport, MAX_OPEN_WAIT, OpenRequest, ReportSender, UrgentRequests, WantedKey,
+    },
+    executable_opener::{ExecutableOpener, OpenAsUser},
+    executable_watcher::ExecutableWatcher,
+    fanotify::FanotifyGroup,
+    hash_cache::{HashCache, is_same_content},
+    processes::RunningProgram,
 };
 use capture::{FdInfo, FileProbe, UnwatchedRing};
 use model::{FileIdentity, ProcessEvent, ProcessId};
 
 /// Ids that are in use at a time; with more, all are forgotten.
 const MAX_IDS: u32 = 32_768;
-/// How long fanotify may take before /proc is asked.
-const FANOTIFY_PATIENCE: Duration = Duration::from_millis(300);
-/// How long a file that could not be opened is not tried again for a process that goes on to talk.
-const FAILED_PAUSE: Duration = Duration::from_secs(60);
-/// How long an executed file waits for its process event.
-const RECENT: Duration = Duration::from_secs(10);
-/// Descriptors on their way to the main thread; more wait in the kernel.
-const ON_THE_WAY: usize = 256;
+/// How long fanotify may take before a file is opened through /proc.
+const FANOTIFY_WAIT: Duration = Duration::from_millis(300);
+/// How long a file that could not be opened is not tried again for a process that has further traffic.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long an executed file waits for the event of its process.
+const MAX_EVENT_WAIT: Duration = Duration::from_secs(10);
+/// Reports that wait for the main thread; further files stay in the kernel's queue.
+const MAX_WAITING_REPORTS: usize = 256;
 /// Executables that wait to be opened through /proc.
 const MAX_WANTED: usize = 16_384;
 
-/// Why there is no digest, in the words of error.log.
+/// The reason why a digest is missing, as error.log has it.
 const GONE: &str = "its process ended before the file could be opened";
 
-/// A wanted file: thread-group id of the process that runs it, and the id under which it is wanted.
-pub(super) type Key = (u32, u32);
-
-/// What the threads tell.
+/// A message to the hasher. The messages must arrive in their order.
 #[derive(Debug)]
-pub(super) enum Seen {
-    /// A file was executed.
-    Executed(Arrival),
-    /// What became of a file that was asked for.
-    Opened(Key, io::Result<(FdInfo, File)>),
-    /// fanotify's queue overflowed: whatever was known is suspect.
-    Overflow,
-    /// Something does not work (any more).
-    Failed(String),
-}
-
-/// What the hasher has to be told.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// A file to hash, under this id.
+pub enum ExecutableUpdate {
+    /// The digest of this file is wanted.
     Hash {
-        /// Its id.
+        /// The id that its digest will have.
         id: u32,
-        /// The file.
+        /// An open descriptor of it.
         file: File,
-        /// Which one it is.
-        found: FdInfo,
+        /// Its identity when it was opened.
+        info: FdInfo,
     },
-    /// There will be no digest under this id: why.
+    /// There will be no digest with this id, for this reason.
     Unhashed(u32, String),
     /// No id before this one is used any more.
     ForgetBefore(u32),
-    /// Something that the user should know.
+    /// A sentence for the user.
     Problem(String),
 }
 
-/// A file that was executed, waiting for the event of its process.
+/// A file that was executed and waits for the event of its process.
 #[derive(Debug)]
-struct Recent {
+struct RecentFile {
     id: u32,
     file: FileIdentity,
     since: Instant,
@@ -90,86 +77,86 @@ struct Recent {
 
 /// An executable without a descriptor.
 #[derive(Debug)]
-struct Wanted {
-    job: Job,
-    /// fanotify will bring it.
-    watched: bool,
-    asked: bool,
+struct WantedFile {
+    request: OpenRequest,
+    is_watched: bool,
+    /// The opener has the request.
+    is_requested: bool,
 }
 
 /// The executables of the programs that run.
 pub struct Executables {
-    known: Arc<Known>,
-    group: Arc<Group>,
-    seen: Receiver<Seen>,
-    bell: Arc<EventFd>,
-    jobs: Sender<Job>,
-    recent: HashMap<u32, Vec<Recent>>,
-    wanted: BTreeMap<Key, Wanted>,
-    /// Ids of programs that ran before picosnitch, and of those whose file is tried again.
+    cache: Arc<HashCache>,
+    group: Arc<FanotifyGroup>,
+    reports: Receiver<FileReport>,
+    wake: Arc<EventFd>,
+    requests: Sender<OpenRequest>,
+    /// By the thread-group id of the process.
+    recent: HashMap<u32, Vec<RecentFile>>,
+    wanted: BTreeMap<WantedKey, WantedFile>,
+    /// Ids of programs that ran before the start, and of those whose file is tried again.
     existing: HashMap<ProcessId, u32>,
     /// Ids without a digest, and since when.
     failed: HashMap<u32, Instant>,
-    first: u32,
-    outgoing: Vec<Outgoing>,
+    /// The first id that is in use.
+    first_id: u32,
+    updates: Vec<ExecutableUpdate>,
 }
 
 impl Executables {
-    /// Watches all file systems.
+    /// Watches all file systems, and starts the threads.
     ///
     /// # Errors
-    /// When fanotify or threads are refused.
+    /// When the kernel refuses fanotify or a thread.
     pub fn start(probe: FileProbe, unwatched: UnwatchedRing, open_as_user: OpenAsUser) -> io::Result<Self> {
         let probe = Arc::new(probe);
-        let group = Arc::new(Group::new()?);
-        let known = Arc::new(Known::default());
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let (tell, seen) = mpsc::sync_channel(ON_THE_WAY);
-        let hurried = Arc::new(AtomicUsize::new(0));
-        let (jobs, jobs_to_do) = mpsc::channel();
-        Watcher {
+        let group = Arc::new(FanotifyGroup::new()?);
+        let cache = Arc::new(HashCache::default());
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let (report, reports) = mpsc::sync_channel(MAX_WAITING_REPORTS);
+        let sender = ReportSender { reports: report, wake: Arc::clone(&wake) };
+        let urgent_pending = Arc::new(AtomicUsize::new(0));
+        let (requests, requests_to_do) = mpsc::channel();
+        ExecutableWatcher {
             group: Arc::clone(&group),
             probe: Arc::clone(&probe),
-            known: Arc::clone(&known),
-            seen: tell.clone(),
-            bell: Arc::clone(&bell),
-            jobs: jobs.clone(),
-            hurried: Arc::clone(&hurried),
+            cache: Arc::clone(&cache),
+            sender: sender.clone(),
+            urgent: UrgentRequests { requests: requests.clone(), pending: Arc::clone(&urgent_pending) },
         }
         .start(unwatched)?;
-        Opener {
+        ExecutableOpener {
             probe,
             group: Arc::clone(&group),
-            known: Arc::clone(&known),
+            cache: Arc::clone(&cache),
             open_as_user,
-            jobs: jobs_to_do,
-            hurried,
-            seen: tell,
-            bell: Arc::clone(&bell),
+            requests: requests_to_do,
+            urgent_pending,
+            sender,
         }
         .start()?;
         Ok(Self {
-            known,
+            cache,
             group,
-            seen,
-            bell,
-            jobs,
+            reports,
+            wake,
+            requests,
             recent: HashMap::new(),
             wanted: BTreeMap::new(),
             existing: HashMap::new(),
             failed: HashMap::new(),
-            first: 0,
-            outgoing: Vec::new(),
+            first_id: 0,
+            updates: Vec::new(),
         })
     }
 
-    /// The id of a program that was just executed; `None` when the kernel did not say which file it is.
-    pub fn executed(&mut self, event: &ProcessEvent, now: Instant) -> Option<u32> {
+    /// Adds a program that was just executed and returns its id; `None` when the kernel did not report which file it is.
+    pub fn add_executed(&mut self, event: &ProcessEvent, now: Instant) -> Option<u32> {
         let file = &event.executable;
         if file.inode == 0 || event.kernel {
             return None;
         }
-        if let Some(id) = self.known.id(file) {
+        if let Some(id) = self.cache.id(file) {
             return Some(id);
         }
         let recent = self.recent.get(&event.id.tgid);
@@ -178,52 +165,53 @@ impl Executables {
         {
             return Some(recent.id);
         }
-        let id = self.want(event.id.tgid, file, event.watched, now);
+        let key = self.want(event.id.tgid, file, event.watched, now);
         if !event.watched {
             // The watcher was too slow, or may not read it.
-            self.ask((event.id.tgid, id), now);
+            self.request(key, now);
         }
-        Some(id)
+        Some(key.id)
     }
 
     /// The id of the program that a process of the table runs.
-    pub fn of(&mut self, running: &Running, now: Instant) -> Option<u32> {
+    pub fn id_of(&mut self, running: &RunningProgram, now: Instant) -> Option<u32> {
         if running.executable.inode == 0 {
             return None;
         }
-        let usable = |id: &u32| {
-            let failed = self.failed.get(id).is_some_and(|since| now.duration_since(*since) > FAILED_PAUSE);
-            *id >= self.first && !failed
+        let is_usable = |id: &u32| {
+            let has_failed =
+                self.failed.get(id).is_some_and(|since| now.duration_since(*since) > RETRY_INTERVAL);
+            *id >= self.first_id && !has_failed
         };
         let id = self.existing.get(&running.id).copied().or(running.executable_id);
-        if let Some(id) = id.filter(usable).or_else(|| self.known.id(&running.executable)) {
+        if let Some(id) = id.filter(is_usable).or_else(|| self.cache.id(&running.executable)) {
             return Some(id);
         }
-        let id = self.want(running.id.tgid, &running.executable, false, now);
-        self.ask((running.id.tgid, id), now);
-        self.existing.insert(running.id, id);
-        Some(id)
+        let key = self.want(running.id.tgid, &running.executable, false, now);
+        self.request(key, now);
+        self.existing.insert(running.id, key.id);
+        Some(key.id)
     }
 
-    /// Takes over what the threads have found, at most so many files.
-    pub fn collect(&mut self, most: usize, now: Instant) {
-        let _ = self.bell.read();
+    /// Takes over at most `max` reports of the threads.
+    pub fn collect(&mut self, max: usize, now: Instant) {
+        let _ = self.wake.read();
         for taken in 0.. {
-            if taken == most {
-                // Come again.
-                let _ = self.bell.write(1);
+            if taken == max {
+                // The next call goes on.
+                let _ = self.wake.write(1);
                 return;
             }
-            let Ok(seen) = self.seen.try_recv() else { return };
-            match seen {
-                Seen::Executed(arrival) => self.arrived(arrival, now),
-                Seen::Opened(key, opened) => self.opened(key, opened, now),
-                Seen::Overflow => self.outgoing.push(Outgoing::Problem(
+            let Ok(report) = self.reports.try_recv() else { return };
+            match report {
+                FileReport::Executed(executed) => self.take_executed(executed, now),
+                FileReport::Opened(key, opened) => self.take_opened(key, opened, now),
+                FileReport::Overflow => self.updates.push(ExecutableUpdate::Problem(
                     "The kernel's queue of executed files overflowed: every known SHA-256 is computed again. Programs \
                      that were started and ended meanwhile may lack theirs."
                         .into(),
                 )),
-                Seen::Failed(why) => self.outgoing.push(Outgoing::Problem(format!(
+                FileReport::WatcherFailed(why) => self.updates.push(ExecutableUpdate::Problem(format!(
                     "Executables are not watched any more ({why}): programs that end soon lack their SHA-256, and \
                      modifications may go unnoticed. Start picosnitch again."
                 ))),
@@ -231,22 +219,27 @@ impl Executables {
         }
     }
 
-    /// Looks after what is late. To be called now and then.
+    /// Requests files that fanotify has not delivered in time, and gives up those that wait for too long. The caller calls
+    /// this after each drain.
     pub fn tick(&mut self, now: Instant) {
         self.recent.retain(|_, recent| {
-            recent.retain(|recent| now.duration_since(recent.since) < RECENT);
+            recent.retain(|recent| now.duration_since(recent.since) < MAX_EVENT_WAIT);
             !recent.is_empty()
         });
-        let waits = |wanted: &Wanted| now.duration_since(wanted.job.since);
-        let late: Vec<Key> = self
+        let waited = |wanted: &WantedFile| now.duration_since(wanted.request.since);
+        let late: Vec<WantedKey> = self
             .wanted
             .iter()
-            .filter(|(_, wanted)| !wanted.asked && waits(wanted) > FANOTIFY_PATIENCE)
+            .filter(|(_, wanted)| !wanted.is_requested && waited(wanted) > FANOTIFY_WAIT)
             .map(|(key, _)| *key)
             .collect();
-        late.into_iter().for_each(|key| self.ask(key, now));
-        let given_up: Vec<Key> =
-            self.wanted.iter().filter(|(_, wanted)| waits(wanted) >= PATIENCE).map(|(key, _)| *key).collect();
+        late.into_iter().for_each(|key| self.request(key, now));
+        let given_up: Vec<WantedKey> = self
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| waited(wanted) >= MAX_OPEN_WAIT)
+            .map(|(key, _)| *key)
+            .collect();
         for key in given_up {
             self.fail(key, GONE.into(), now);
         }
@@ -258,87 +251,88 @@ impl Executables {
         !self.wanted.is_empty()
     }
 
-    /// What is to be told to the hasher, in this order.
-    pub fn take_outgoing(&mut self) -> Vec<Outgoing> {
-        std::mem::take(&mut self.outgoing)
+    /// The messages to the hasher since the last call, in their order.
+    pub fn take_updates(&mut self) -> Vec<ExecutableUpdate> {
+        std::mem::take(&mut self.updates)
     }
 
-    fn arrived(&mut self, arrival: Arrival, now: Instant) {
-        let Arrival { id, tgid, found, file } = arrival;
-        let waiting = self.wanted.range((tgid, 0)..=(tgid, u32::MAX));
-        let keys: Vec<Key> = waiting
-            .filter(|(_, wanted)| is_same_content(&wanted.job.executable, &found.file))
+    fn take_executed(&mut self, executed: ExecutedFile, now: Instant) {
+        let ExecutedFile { id, tgid, info, file } = executed;
+        let waiting = self.wanted.range(WantedKey { tgid, id: 0 }..=WantedKey { tgid, id: u32::MAX });
+        let keys: Vec<WantedKey> = waiting
+            .filter(|(_, wanted)| is_same_content(&wanted.request.executable, &info.file))
             .map(|(key, _)| *key)
             .collect();
         for key in keys {
             // Hashed twice, once under each id: the event of the process came before the file.
             if let Ok(file) = file.try_clone() {
                 self.wanted.remove(&key);
-                self.outgoing.push(Outgoing::Hash { id: key.1, file, found });
+                self.updates.push(ExecutableUpdate::Hash { id: key.id, file, info });
             }
         }
-        self.outgoing.push(Outgoing::Hash { id, file, found });
-        self.recent.entry(tgid).or_default().push(Recent { id, file: found.file, since: now });
+        self.updates.push(ExecutableUpdate::Hash { id, file, info });
+        self.recent.entry(tgid).or_default().push(RecentFile { id, file: info.file, since: now });
     }
 
-    fn opened(&mut self, key: Key, opened: io::Result<(FdInfo, File)>, now: Instant) {
+    fn take_opened(&mut self, key: WantedKey, opened: io::Result<(FdInfo, File)>, now: Instant) {
         let Some(wanted) = self.wanted.get(&key) else { return };
         match opened {
-            Ok((found, file)) => {
+            Ok((info, file)) => {
                 self.wanted.remove(&key);
-                self.outgoing.push(Outgoing::Hash { id: key.1, file, found });
+                self.updates.push(ExecutableUpdate::Hash { id: key.id, file, info });
             }
-            // The process is gone. fanotify may still bring the file, until it is given up.
-            Err(error) if is_gone(&error) && wanted.watched => {}
+            // The process is gone. fanotify may still deliver the file, until it is given up.
+            Err(error) if is_gone(&error) && wanted.is_watched => {}
             Err(error) if is_gone(&error) => self.fail(key, GONE.into(), now),
             Err(error) => self.fail(key, error.to_string(), now),
         }
     }
 
-    fn want(&mut self, tgid: u32, executable: &FileIdentity, watched: bool, now: Instant) -> u32 {
-        let id = self.known.new_id();
-        let job = Job { id: Some(id), tgid, executable: *executable, since: now };
-        self.wanted.insert((tgid, id), Wanted { job, watched, asked: false });
-        id
+    fn want(&mut self, tgid: u32, executable: &FileIdentity, is_watched: bool, now: Instant) -> WantedKey {
+        let id = self.cache.new_id();
+        let key = WantedKey { tgid, id };
+        let request = OpenRequest { id: Some(id), tgid, executable: *executable, since: now };
+        self.wanted.insert(key, WantedFile { request, is_watched, is_requested: false });
+        key
     }
 
     /// Has a wanted file opened through /proc.
-    fn ask(&mut self, key: Key, now: Instant) {
+    fn request(&mut self, key: WantedKey, now: Instant) {
         let too_many = self.wanted.len() > MAX_WANTED;
         let Some(wanted) = self.wanted.get_mut(&key) else { return };
-        wanted.asked = true;
-        if too_many || self.jobs.send(wanted.job.clone()).is_err() {
+        wanted.is_requested = true;
+        if too_many || self.requests.send(wanted.request.clone()).is_err() {
             self.fail(key, "too many files are waited for; is a file system stuck?".into(), now);
         }
     }
 
-    fn fail(&mut self, key: Key, why: String, now: Instant) {
+    fn fail(&mut self, key: WantedKey, why: String, now: Instant) {
         self.wanted.remove(&key);
-        self.failed.insert(key.1, now);
-        self.outgoing.push(Outgoing::Unhashed(key.1, why));
+        self.failed.insert(key.id, now);
+        self.updates.push(ExecutableUpdate::Unhashed(key.id, why));
     }
 
     fn forget_if_too_many(&mut self) {
-        let next = self.known.next_id();
-        if next.wrapping_sub(self.first) < MAX_IDS {
+        let next = self.cache.next_id();
+        if next.wrapping_sub(self.first_id) < MAX_IDS {
             return;
         }
-        self.known.clear();
+        self.cache.clear();
         let _ = self.group.forget_modifications();
         self.recent.clear();
         self.existing.clear();
         self.failed.clear();
-        // Those that are still waited for come under ids that are too old: they are asked for again when they talk.
+        // The ids of files that are still waited for are too old: they are requested again with the next traffic.
         self.wanted.clear();
-        self.first = next;
-        self.outgoing.push(Outgoing::ForgetBefore(next));
+        self.first_id = next;
+        self.updates.push(ExecutableUpdate::ForgetBefore(next));
     }
 }
 
 impl AsFd for Executables {
-    /// Readable when there is something to collect.
+    /// A descriptor that is readable when there are reports to collect.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.wake.as_fd()
     }
 }
 

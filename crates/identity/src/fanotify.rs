@@ -1,5 +1,5 @@
-//! fanotify(7): the kernel hands over each executed file as an open descriptor, even when the process is gone already
-//! and the file has no name any more.
+//! fanotify(7): the kernel delivers each executed file as an open descriptor, even when the process has ended and the file
+//! has no name any more.
 
 use std::{
     fs::File,
@@ -13,44 +13,41 @@ use nix::{
     sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
 };
 
-/// Size of one event (`struct fanotify_event_metadata`, include/uapi/linux/fanotify.h).
+/// Bytes of one event (`struct fanotify_event_metadata`, include/uapi/linux/fanotify.h).
 const EVENT_BYTES: usize = size_of::<libc::fanotify_event_metadata>();
-/// Events taken at a time: as many descriptors are open meanwhile.
-const EVENTS: usize = 64;
+/// Events that are read at a time: each has an open descriptor.
+const MAX_EVENTS: usize = 64;
 
 /// A file that was executed, modified, or both.
 #[derive(Debug)]
-pub struct FileEvent {
-    /// Who did it: thread-group id.
+pub(crate) struct FileEvent {
+    /// Thread-group id of the process that did it.
     pub tgid: u32,
     /// It was opened to be executed: a program, the interpreter of one, or a script.
     pub executed: bool,
-    /// It was written to.
     pub modified: bool,
-    /// The file.
     pub file: File,
 }
 
-/// What one read brought.
+/// The events of one read.
 #[derive(Debug, Default)]
-pub struct Events {
-    /// What happened, in order.
+pub(crate) struct FileEvents {
     pub events: Vec<FileEvent>,
-    /// The kernel's queue was full: anything may have happened.
+    /// The kernel's queue was full, so events are missing.
     pub overflow: bool,
 }
 
-/// A notification group.
-pub struct Group {
+/// A notification group of fanotify.
+pub(crate) struct FanotifyGroup {
     group: Fanotify,
 }
 
-impl Group {
+impl FanotifyGroup {
     /// Makes a group that watches nothing yet.
     ///
     /// # Errors
     /// Without `CAP_SYS_ADMIN`, or where the kernel has no fanotify.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = InitFlags::FAN_CLASS_NOTIF
             | InitFlags::FAN_CLOEXEC
             | InitFlags::FAN_NONBLOCK
@@ -68,38 +65,38 @@ impl Group {
     ///
     /// # Errors
     /// Those of fanotify_mark(2): `ENODEV` or `EXDEV` for a file system that cannot be watched.
-    pub fn watch_file_system(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn watch_file_system(&self, path: &Path) -> io::Result<()> {
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
         Ok(self.group.mark(flags, MaskFlags::FAN_OPEN_EXEC, nix::fcntl::AT_FDCWD, Some(path))?)
     }
 
-    /// Watches one file for modifications; `watch` false: no more.
+    /// Watches one file for modifications, or with `watch` false stops to do so.
     ///
     /// # Errors
     /// Those of fanotify_mark(2).
-    pub fn watch_modifications(&self, file: BorrowedFd<'_>, watch: bool) -> io::Result<()> {
+    pub(crate) fn watch_modifications(&self, file: BorrowedFd<'_>, watch: bool) -> io::Result<()> {
         let flags = if watch { MarkFlags::FAN_MARK_ADD } else { MarkFlags::FAN_MARK_REMOVE };
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         Ok(self.group.mark(flags, MaskFlags::FAN_MODIFY, nix::fcntl::AT_FDCWD, Some(path.as_str()))?)
     }
 
-    /// Watches no file for modifications any more.
+    /// Stops to watch all files for modifications.
     ///
     /// # Errors
     /// Those of fanotify_mark(2).
-    pub fn forget_modifications(&self) -> io::Result<()> {
+    pub(crate) fn forget_modifications(&self) -> io::Result<()> {
         let flags = MarkFlags::FAN_MARK_FLUSH;
         Ok(self.group.mark(flags, MaskFlags::empty(), nix::fcntl::AT_FDCWD, Some("/"))?)
     }
 
-    /// What has happened; nothing when the queue is empty.
+    /// Reads the events in the queue, and does not wait for any.
     ///
     /// # Errors
     /// When the group cannot be read at all.
-    pub fn read(&self) -> io::Result<Events> {
-        let mut events = Events::default();
-        let mut buffer = [0_u8; EVENT_BYTES * EVENTS];
-        for _ in 0..EVENTS {
+    pub(crate) fn read(&self) -> io::Result<FileEvents> {
+        let mut events = FileEvents::default();
+        let mut buffer = [0_u8; EVENT_BYTES * MAX_EVENTS];
+        for _ in 0..MAX_EVENTS {
             match nix::unistd::read(self.group.as_fd(), &mut buffer) {
                 Ok(bytes) => {
                     decode(&buffer[..bytes], &mut events);
@@ -107,9 +104,9 @@ impl Group {
                 }
                 Err(Errno::EAGAIN) => return Ok(events),
                 Err(Errno::EINTR) => {}
-                // The first event's file could not be opened, and the event is gone: one of a FUSE file system of
-                // another user, a dead network file system, or we are out of descriptors. Who waits for that file
-                // finds another way to it, or tells that there is none.
+                // The kernel could not open the file of the first event and has dropped the event: the file is on a FUSE
+                // file system of another user or on a dead network file system, or this process has no descriptor left.
+                // The main thread requests the file through /proc, or reports that there is none.
                 Err(
                     Errno::EACCES
                     | Errno::EPERM
@@ -135,20 +132,20 @@ impl Group {
     }
 }
 
-impl AsFd for Group {
+impl AsFd for FanotifyGroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.group.as_fd()
     }
 }
 
-/// Takes over each event with its descriptor.
-fn decode(mut bytes: &[u8], events: &mut Events) {
+/// Decodes events, and takes over their descriptors.
+fn decode(mut bytes: &[u8], events: &mut FileEvents) {
     while bytes.len() >= EVENT_BYTES {
         // SAFETY: long enough, valid for any bytes, and the read may be unaligned.
         let event = unsafe { bytes.as_ptr().cast::<libc::fanotify_event_metadata>().read_unaligned() };
         let length = event.event_len as usize;
         if event.vers != libc::FANOTIFY_METADATA_VERSION || length < EVENT_BYTES || length > bytes.len() {
-            // Not a kernel that we know. Whatever it says was not understood.
+            // An unknown version of the interface: the rest of the buffer cannot be read.
             events.overflow = true;
             return;
         }
@@ -159,7 +156,7 @@ fn decode(mut bytes: &[u8], events: &mut Events) {
         if event.fd < 0 {
             continue;
         }
-        // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
+        // SAFETY: the kernel has just opened this descriptor for this process, and nothing else uses it.
         let file = File::from(unsafe { OwnedFd::from_raw_fd(event.fd) });
         events.events.push(FileEvent {
             tgid: event.pid.cast_unsigned(),
@@ -175,23 +172,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_of_another_version_invalidates_all() {
-        let mut events = Events::default();
+    fn an_event_of_another_version_counts_as_an_overflow() {
+        let mut events = FileEvents::default();
         decode(&[0xff; EVENT_BYTES], &mut events);
         assert!(events.overflow && events.events.is_empty());
-        let mut events = Events::default();
+        let mut events = FileEvents::default();
         decode(&[0; EVENT_BYTES - 1], &mut events);
-        assert!(!events.overflow, "a part of an event is none");
+        assert!(!events.overflow, "a part of an event is no event");
     }
 
     #[test]
-    fn a_full_queue_is_told() {
+    fn a_full_queue_is_an_overflow() {
         let mut event = [0_u8; EVENT_BYTES];
         event[..4].copy_from_slice(&(EVENT_BYTES as u32).to_ne_bytes());
         event[4] = libc::FANOTIFY_METADATA_VERSION;
         event[8..16].copy_from_slice(&libc::FAN_Q_OVERFLOW.to_ne_bytes());
         event[16..20].copy_from_slice(&(-1_i32).to_ne_bytes());
-        let mut events = Events::default();
+        let mut events = FileEvents::default();
         decode(&event, &mut events);
         assert!(events.overflow && events.events.is_empty());
     }

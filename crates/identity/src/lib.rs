@@ -1,27 +1,28 @@
-//! Which program is behind a process, who started it, and where it runs.
+//! Finds the program of a process, the programs that started it, and the cgroup that it runs in.
 //!
-//! [`Processes`] is kept by the events of the kernel half alone; /proc is read only for the arguments of processes
-//! that ran before picosnitch did. [`Cgroups`] turns cgroup ids into paths. [`Executables`] has a descriptor of each
-//! executed file, so that the recorder can hash it, and knows which files are still what they were. [`Libraries`] finds the
-//! C libraries that they ask for addresses.
+//! [`Processes`] is kept by the events of the kernel half alone; /proc is read only for the arguments of processes that
+//! ran before the start. [`CgroupPaths`] turns cgroup ids into paths, and [`CgroupPath`] into units, containers and
+//! applications. [`Executables`] has a descriptor of each executed file, so that the recorder can hash it, and knows which
+//! files are unchanged. [`CLibraries`] finds the C libraries that programs resolve names with.
 
-mod cgroups;
+mod c_libraries;
+mod cgroup_path;
+mod cgroup_paths;
 mod container_names;
 pub mod digests;
+mod executable_messages;
+mod executable_opener;
+mod executable_watcher;
 mod executables;
 mod fanotify;
-mod known;
-mod libraries;
+mod hash_cache;
 mod mounts;
-mod opener;
-mod place;
 mod processes;
-mod watcher;
 
-pub use cgroups::Cgroups;
+pub use c_libraries::CLibraries;
+pub use cgroup_path::{CgroupPath, Container};
+pub use cgroup_paths::CgroupPaths;
 pub use container_names::ContainerNames;
-pub use executables::{Executables, Outgoing};
-pub use libraries::Libraries;
-pub use opener::OpenAsUser;
-pub use place::{CgroupPath, Container, place};
-pub use processes::{Ancestry, Process, Processes, Running};
+pub use executable_opener::OpenAsUser;
+pub use executables::{ExecutableUpdate, Executables};
+pub use processes::{Ancestry, Processes, RunningProgram};

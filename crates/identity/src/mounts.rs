@@ -1,4 +1,4 @@
-//! Which file systems there are, in the mount namespaces that programs run in.
+//! The mounted file systems of the mount namespaces that programs run in.
 
 use std::{
     ffi::OsString,
@@ -8,10 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-/// Bytes of one mountinfo file that are read: about 10,000 mounts.
-const MAX_BYTES: u64 = 2 * 1024 * 1024;
+/// Bytes that are read of one mountinfo file: about 10,000 mounts.
+const MAX_MOUNTINFO_BYTES: u64 = 2 * 1024 * 1024;
 
-/// File systems of the kernel's own: nothing is executed from there, and looking at some has effects (`autofs` mounts).
+/// File system types without programs. They must not be opened, because that has effects on some: `autofs` mounts.
 const WITHOUT_PROGRAMS: [&str; 24] = [
     "autofs",
     "binfmt_misc",
@@ -39,11 +39,11 @@ const WITHOUT_PROGRAMS: [&str; 24] = [
     "tracefs",
 ];
 
-/// The mount table of one namespace. As long as it is open, the namespace and all its mounts live on: of another
-/// namespace than picosnitch's own it must not be kept.
-pub struct Mounts {
+/// The mount table of one namespace. While it is open, the namespace and all its mounts live on, so the table of another
+/// namespace must not be kept.
+pub(crate) struct Mounts {
     mountinfo: File,
-    /// The directory under which its paths are found: `/proc/PID/root`.
+    /// The directory that the mount points are below: `/proc/PID/root`.
     root: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl Mounts {
     ///
     /// # Errors
     /// When the process is gone.
-    pub fn of_process(tgid: u32) -> io::Result<Self> {
+    pub(crate) fn of_process(tgid: u32) -> io::Result<Self> {
         Ok(Self {
             mountinfo: File::open(format!("/proc/{tgid}/mountinfo"))?,
             root: format!("/proc/{tgid}/root").into(),
@@ -63,29 +63,29 @@ impl Mounts {
     ///
     /// # Errors
     /// When /proc is not mounted.
-    pub fn of_this_process() -> io::Result<Self> {
+    pub(crate) fn of_this_process() -> io::Result<Self> {
         Ok(Self { mountinfo: File::open("/proc/self/mountinfo")?, root: PathBuf::from("/") })
     }
 
-    /// The file, to wait for changes (`POLLPRI`).
-    pub fn file(&self) -> &File {
+    /// The mountinfo file, which is ready for `POLLPRI` after a change.
+    pub(crate) fn file(&self) -> &File {
         &self.mountinfo
     }
 
-    /// The mounts of file systems that may hold programs, newest first, each with its device.
+    /// The mounts of file systems that may have programs, newest first, each with its device.
     ///
     /// # Errors
     /// When the namespace is gone.
-    pub fn read(&mut self) -> io::Result<Vec<(u32, PathBuf)>> {
+    pub(crate) fn read(&mut self) -> io::Result<Vec<(u32, PathBuf)>> {
         let mut text = Vec::new();
         self.mountinfo.rewind()?;
-        (&self.mountinfo).take(MAX_BYTES).read_to_end(&mut text)?;
+        (&self.mountinfo).take(MAX_MOUNTINFO_BYTES).read_to_end(&mut text)?;
         Ok(mounts(&text).into_iter().map(|(device, path)| (device, self.root.join(path))).collect())
     }
 }
 
-/// Device (in the kernel's encoding) and mount point, without its leading slash, of each line of a mountinfo file
-/// (proc_pid_mountinfo(5)).
+/// The device (in the kernel's encoding) and the mount point, without its leading slash, of each line of a mountinfo file
+/// (proc_pid_mountinfo(5)), from the last line to the first.
 fn mounts(mountinfo: &[u8]) -> Vec<(u32, PathBuf)> {
     let mount = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
@@ -100,7 +100,7 @@ fn mounts(mountinfo: &[u8]) -> Vec<(u32, PathBuf)> {
     mountinfo.split(|byte| *byte == b'\n').rev().filter_map(mount).collect()
 }
 
-/// Undoes `mangle()` of the kernel's fs/proc_namespace.c: a backslash and three octal digits.
+/// Reverses `mangle()` of the kernel's fs/proc_namespace.c: a backslash and three octal digits are one byte.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_undone_once() {
+    fn escapes_are_decoded_once() {
         assert_eq!(unescape(b"a\\134040"), b"a\\040");
         assert_eq!(unescape(b"\\04"), b"\\04");
         assert_eq!(unescape(b"\\"), b"\\");

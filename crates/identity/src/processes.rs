@@ -1,4 +1,4 @@
-//! The process table.
+//! The process table: which program each process runs, and which programs started it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,48 +10,49 @@ use std::{
 use capture::Event;
 use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
 
-/// How long an ended process is kept: its sockets are closed, and their flows drained, after its end.
+/// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
-/// Arguments of earlier processes are cut here, like those of new ones (`ARGUMENTS_BYTES` in bpf/abi.h).
-const ARGUMENT_BYTES: u64 = 4096;
+/// Bytes of the arguments of a process that ran before the start, as many as the kernel half reads of new ones
+/// (`ARGUMENTS_BYTES` in bpf/abi.h).
+const MAX_ARGUMENT_BYTES: u64 = 4096;
 
-/// A program as one process runs it, with what identifies its executable.
+/// A program as one process runs it, with the identity of its executable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Running {
-    /// The process; the executable can be opened through it while it lives.
+pub struct RunningProgram {
+    /// The process. While it lives, the executable can be opened through it.
     pub id: ProcessId,
-    /// Path, name and arguments. The digest is not known here.
+    /// Path, name and arguments, without a digest.
     pub program: Program,
-    /// Which file the executable is.
+    /// The executable; its inode is 0 when unknown.
     pub executable: FileIdentity,
-    /// The id of the executable, of a program that was executed since the start.
+    /// The id of the executable, if the program was executed since the start.
     pub executable_id: Option<u32>,
 }
 
-/// A process and those who started it.
+/// A process and the programs that started it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ancestry {
-    /// The process itself.
-    pub process: Rc<Running>,
-    /// Who started it, as it was then.
-    pub parent: Rc<Running>,
-    /// Who started the parent.
-    pub grandparent: Rc<Running>,
+    /// The program of the process itself.
+    pub process: Rc<RunningProgram>,
+    /// The program that started it, as it was then.
+    pub parent: Rc<RunningProgram>,
+    /// The program that started the parent.
+    pub grandparent: Rc<RunningProgram>,
 }
 
 /// One process of the table.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Who it is.
+    /// The program that it runs, and its ancestors.
     pub ancestry: Ancestry,
-    /// What it was called before its last change of name: `execve` changes the name of the old program just before
-    /// it makes the new one.
-    before_rename: Option<Rc<Running>>,
-    /// When its end was seen.
+    /// The program before the last change of its name: `execve` renames the old program just before it starts the new
+    /// one.
+    before_rename: Option<Rc<RunningProgram>>,
+    /// When its end was read.
     ended: Option<Instant>,
 }
 
-/// The process table.
+/// The living processes, and those that ended a moment ago.
 #[derive(Debug, Default)]
 pub struct Processes {
     table: HashMap<ProcessId, Process>,
@@ -61,7 +62,7 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Takes over what happened. Events that are not about processes are ignored.
+    /// Takes over an event. Events that are not about processes are ignored.
     pub fn apply(&mut self, event: &Event, now: Instant) {
         match event {
             Event::Executed(event) => self.executed(event, now),
@@ -73,14 +74,14 @@ impl Processes {
         }
     }
 
-    /// Names the executable of a process that has just executed it.
+    /// Sets the id of the executable that a process has just executed.
     pub fn set_executable(&mut self, id: ProcessId, executable: u32) {
         if let Some(process) = self.table.get_mut(&id) {
             Rc::make_mut(&mut process.ancestry.process).executable_id = Some(executable);
         }
     }
 
-    /// Forgets processes that ended long enough ago.
+    /// Removes processes that ended long enough ago.
     pub fn forget_ended(&mut self, now: Instant) {
         let table = &mut self.table;
         self.ended.retain(|id| {
@@ -93,29 +94,19 @@ impl Processes {
         });
     }
 
-    /// The process, if it is known.
+    /// The process; `None` when it is not in the table.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.table.get(&id)
     }
 
-    /// Number of processes in the table, ended ones included.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether the table is empty.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
-    /// Reads the table of a machine that was running already. Parents may come after their children.
+    /// Adds the processes that ran before the start. Parents may come after their children.
     pub fn add_existing(&mut self, events: &[Event]) {
         for event in events {
             self.apply(event, Instant::now());
         }
         for event in events {
             let Event::Existing(event) = event else { continue };
-            let (parent, grandparent) = (self.running(event.parent), self.running(event.grandparent));
+            let (parent, grandparent) = (self.program(event.parent), self.program(event.grandparent));
             if let Some(process) = self.table.get_mut(&event.id) {
                 process.ancestry.parent = parent;
                 process.ancestry.grandparent = grandparent;
@@ -123,7 +114,8 @@ impl Processes {
         }
     }
 
-    /// Events were lost: `events` is the whole machine, and whatever else is in the table has ended unseen.
+    /// Repairs the table after events were lost: `events` are all living processes, and every other process of the table
+    /// has ended.
     pub fn resync(&mut self, events: &[Event], now: Instant) {
         self.add_existing(events);
         let living: HashSet<ProcessId> = events
@@ -136,7 +128,7 @@ impl Processes {
         }
     }
 
-    fn running(&self, id: ProcessId) -> Rc<Running> {
+    fn program(&self, id: ProcessId) -> Rc<RunningProgram> {
         self.table.get(&id).map(|process| Rc::clone(&process.ancestry.process)).unwrap_or_default()
     }
 
@@ -153,21 +145,21 @@ impl Processes {
                 if let Some(name) = before.before_rename.take() {
                     before.ancestry.process = name;
                 }
-                // Who started it, even if that process is gone by now.
+                // The program that started it, even if that process is gone by now.
                 (Rc::clone(&before.ancestry.parent), Rc::clone(&before.ancestry.grandparent))
             }
-            None => (self.running(event.parent), self.running(event.grandparent)),
+            None => (self.program(event.parent), self.program(event.grandparent)),
         };
         if let Some(before) = before.filter(|before| *before != event.id) {
             self.end(before, now);
         }
-        let process = Rc::new(running(event, event.command_line.clone()));
+        let process = Rc::new(running_program(event, event.command_line.clone()));
         self.insert(event.id, Ancestry { process, parent, grandparent });
     }
 
     fn forked(&mut self, event: &ProcessEvent) {
-        // The one that forked is not the parent if it asked for that (CLONE_PARENT).
-        let mut process = (*self.running(event.grandparent)).clone();
+        // The process that forked is not the parent with CLONE_PARENT.
+        let mut process = (*self.program(event.grandparent)).clone();
         let (parent, grandparent) = match self.table.get(&event.parent) {
             Some(parent) => (Rc::clone(&parent.ancestry.process), Rc::clone(&parent.ancestry.parent)),
             None => Default::default(),
@@ -183,8 +175,8 @@ impl Processes {
             return;
         }
         let command_line = if event.kernel { Bytes::new() } else { arguments(event.id.tgid) };
-        let process = Rc::new(running(event, command_line));
-        let (parent, grandparent) = (self.running(event.parent), self.running(event.grandparent));
+        let process = Rc::new(running_program(event, command_line));
+        let (parent, grandparent) = (self.program(event.parent), self.program(event.grandparent));
         self.insert(event.id, Ancestry { process, parent, grandparent });
     }
 
@@ -208,8 +200,8 @@ impl Processes {
     }
 }
 
-fn running(event: &ProcessEvent, command_line: Bytes) -> Running {
-    Running {
+fn running_program(event: &ProcessEvent, command_line: Bytes) -> RunningProgram {
+    RunningProgram {
         id: event.id,
         program: Program { path: event.path.clone(), name: event.name.clone(), command_line, sha256: None },
         executable: event.executable,
@@ -217,14 +209,14 @@ fn running(event: &ProcessEvent, command_line: Bytes) -> Running {
     }
 }
 
-/// The arguments of a process that ran before picosnitch did; empty when it is gone.
+/// The arguments of a process that ran before the start; empty when it is gone.
 fn arguments(tgid: u32) -> Bytes {
     use std::io::Read;
 
     let mut bytes = Bytes::new();
     if let Ok(file) = fs::File::open(format!("/proc/{tgid}/cmdline")) {
-        // A process that ends meanwhile gives an error or nothing: both are fine.
-        let _ = file.take(ARGUMENT_BYTES).read_to_end(&mut bytes);
+        // A process that ends meanwhile gives an error or nothing, and then its arguments are unknown.
+        let _ = file.take(MAX_ARGUMENT_BYTES).read_to_end(&mut bytes);
     }
     capture::join_arguments(&bytes)
 }
@@ -241,7 +233,7 @@ mod tests {
         Instant::now()
     }
 
-    /// `execve`, or a process that was there.
+    /// An execve, or a process that ran before the start.
     fn process(id: ProcessId, parent: ProcessId, path: &str, name: &str) -> Box<ProcessEvent> {
         Box::new(ProcessEvent {
             id,
@@ -267,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_and_an_exec_know_who_started_them() {
+    fn a_fork_and_an_exec_have_ancestors() {
         let mut processes = shell();
         processes.apply(&Event::Forked(fork(id(3, 1), id(2, 1), "", "sh")), now());
         let forked = &processes.get(id(3, 1)).unwrap().ancestry;
@@ -290,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_calls_itself_a_sibling_runs_the_program_that_cloned_it() {
+    fn a_clone_with_its_siblings_parent_runs_the_program_that_cloned_it() {
         let mut processes = shell();
         processes.apply(&Event::Forked(fork(id(3, 1), id(2, 1), "", "sh")), now());
         processes.apply(&Event::Executed(process(id(3, 2), id(2, 1), "/tmp/evil", "evil")), now());
@@ -302,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_look_at_the_machine_does_not_find_has_ended() {
+    fn a_process_that_a_resync_does_not_find_has_ended() {
         let mut processes = shell();
         let init = Event::Existing(process(id(1, 0), ProcessId::default(), "/sbin/init", "init"));
         processes.resync(&[init], now());
         processes.forget_ended(now() + LINGER * 2);
-        assert_eq!(processes.len(), 1);
+        assert_eq!(processes.table.len(), 1);
     }
 
     #[test]
@@ -328,7 +320,7 @@ mod tests {
         assert!(processes.get(id(2, 1)).is_some());
         processes.forget_ended(now() + LINGER * 2);
         assert!(processes.get(id(2, 1)).is_none());
-        assert_eq!(processes.len(), 1);
+        assert_eq!(processes.table.len(), 1);
     }
 
     #[test]

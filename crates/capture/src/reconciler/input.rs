@@ -1,4 +1,4 @@
-//! What goes into the reconciler and what comes out of it.
+//! The input of the reconciler, and its outcome.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 use model::Loss;
 
-/// What one drain has read.
+/// Everything that one drain has read.
 #[derive(Debug, Default)]
 pub(crate) struct DrainInput {
     /// Events that were read before the flow table.
@@ -27,13 +27,13 @@ pub(crate) struct DrainInput {
     pub datagram_remotes: HashMap<u64, SocketAddress>,
     /// `None` when the counters cannot be read.
     pub loss_counters: Option<LossCounters>,
-    /// Nanoseconds of boot time.
+    /// The time of the drain, nanoseconds of boot time.
     pub now: u64,
     /// No other drain follows, so no flow may wait for it.
     pub is_final: bool,
 }
 
-/// What follows from it.
+/// The differences to the earlier drains.
 #[derive(Debug, Default)]
 pub(crate) struct DrainOutcome {
     pub events: Vec<Event>,

@@ -12,7 +12,7 @@ pub(crate) struct LossCounters {
     pub name_events: u64,
     /// Calls of hooks that the kernel skipped.
     pub skipped_calls: u64,
-    /// Skipped calls whose work a second program has done.
+    /// Skipped calls whose work a backup program has done.
     pub repaired_calls: u64,
 }
 
@@ -38,7 +38,7 @@ impl LossCounters {
         .collect()
     }
 
-    /// Skipped calls whose work no second program has done.
+    /// Skipped calls whose work no backup program has done.
     fn lost_calls(&self) -> u64 {
         self.skipped_calls.saturating_sub(self.repaired_calls)
     }
@@ -75,7 +75,7 @@ mod tests {
         let mut counters = LossCounters::default();
         assert_eq!(counters.advance(calls(7, 7)), []);
         assert_eq!(counters.advance(calls(9, 8)), [lost(1)]);
-        assert_eq!(counters.advance(calls(9, 9)), [], "the counter of the second program came late");
+        assert_eq!(counters.advance(calls(9, 9)), [], "the counter of the backup program came late");
         assert_eq!(counters.advance(calls(11, 10)), []);
         assert_eq!(counters.advance(calls(12, 10)), [lost(1)]);
     }

@@ -1,5 +1,5 @@
-//! Turns what one drain has read (events, entries of the flow table, samples of open sockets) into differences of flows
-//! and entries to remove. It remembers what earlier drains have read, and makes no system calls.
+//! Turns the input of one drain (events, entries of the flow table, samples of open sockets) into differences of flows and
+//! entries to remove. It remembers the input of earlier drains, and makes no system calls.
 //!
 //! The counters in the flow table only grow, and user space never writes them. An entry is removed only when no hook can
 //! add to it any more: after its socket was released, or, for a flow without an end of its own, after it was idle for so
@@ -38,7 +38,7 @@ const MAX_HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
 /// Remote ends of datagram sockets that are remembered as counted.
 const MAX_COUNTED_REMOTES: usize = 16_384;
 
-/// What is remembered between drains.
+/// The state between drains.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     /// The counters of each entry as the last drain read them.
@@ -110,37 +110,27 @@ impl Reconciler {
         self.first_flows.set_sampled(begin, took);
     }
 
+    /// Compares the input of a drain with the input of earlier drains, and remembers it.
     pub(crate) fn reconcile(&mut self, input: DrainInput) -> DrainOutcome {
-        let DrainInput { samples, now, is_final, .. } = input;
+        let DrainInput { samples, now, .. } = input;
         let table_entries = input.entries.len();
-        let EventBatch { mut events, ended, .. } = std::mem::replace(
-            &mut self.deferred,
-            EventBatch { ended: input.later_events.ended, ..EventBatch::default() },
-        );
-        events.extend(input.events.events);
         let mut entries = input.entries;
-        entries.extend(ended.into_iter().chain(input.events.ended));
-        let (later_releases, later_events): (Vec<_>, Vec<_>) =
-            input.later_events.events.into_iter().partition(|event| matches!(event, Event::Released(_)));
-        self.deferred.events = later_releases;
-
-        let mut released: HashMap<u64, SocketEvent> = events
-            .iter()
-            .filter_map(|event| {
-                if let Event::Released(socket) = event { Some((socket.socket, *socket)) } else { None }
-            })
-            .collect();
-        let mut look_again = false;
+        let EventBatch { mut events, mut ended, .. } = self.take_final(input.events);
+        entries.append(&mut ended);
+        let later_events = self.defer_releases(input.later_events);
+        let mut released = released_sockets(&events);
+        let mut has_young = false;
         if let Some(open) = input.open_sockets {
-            let (closed, has_young) = closed_sockets(&entries, &open, now);
-            released.extend(closed.into_iter().map(|socket| (socket.socket, socket)));
-            look_again = has_young;
+            has_young = add_closed_sockets(&mut released, &entries, &open, now);
         }
 
         let endpoints = Endpoints::new(&entries, &samples, &input.datagram_remotes);
-        entries.retain(|entry| {
-            is_final || released.contains_key(&entry.key.socket) || !self.is_held_back(entry, &endpoints, now)
-        });
+        let is_held_back = |entry: &FlowEntry| {
+            !input.is_final
+                && !released.contains_key(&entry.key.socket)
+                && self.is_held_back(entry, &endpoints, now)
+        };
+        entries.retain(|entry| !is_held_back(entry));
         let mut outcome =
             DrainOutcome { drain_soon: self.first_flows.settle(&entries), ..DrainOutcome::default() };
         let mut receivers = LastReceivers::default();
@@ -174,12 +164,29 @@ impl Reconciler {
         outcome.events = events;
         outcome.losses = input.loss_counters.map(|newer| self.losses.advance(newer)).unwrap_or_default();
         self.lost_releases =
-            look_again || outcome.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
+            has_young || outcome.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
         outcome.expire_ticks = self.expiry.adapt(table_entries);
         outcome
     }
 
-    /// What every flow in the table has moved since it began, as far as it was recorded. A flow that was not recorded yet
+    /// The events that were read before the flow table, with the releases that the last drain has deferred: the flows
+    /// of the sockets that are released in them are final.
+    fn take_final(&mut self, before_table: EventBatch) -> EventBatch {
+        let mut batch = std::mem::take(&mut self.deferred);
+        batch.append(before_table);
+        batch
+    }
+
+    /// Keeps the releases among the events that were read after the flow table for the next drain, and returns the other
+    /// events.
+    fn defer_releases(&mut self, after_table: EventBatch) -> Vec<Event> {
+        let (releases, others) =
+            after_table.events.into_iter().partition(|event| matches!(event, Event::Released(_)));
+        self.deferred = EventBatch { events: releases, ended: after_table.ended, ..EventBatch::default() };
+        others
+    }
+
+    /// The traffic of every flow in the table since it began, as far as it was recorded. A flow that was not recorded yet
     /// comes with the next drain.
     pub(crate) fn recorded_flows(&self, entries: &[FlowEntry], endpoints: &Endpoints) -> Vec<FlowDelta> {
         let mut charged_sockets = HashSet::new();
@@ -288,7 +295,7 @@ impl Reconciler {
     }
 }
 
-/// What a drain finds out about a flow besides its counters.
+/// The news about a flow that its counters do not show.
 #[derive(Clone, Copy)]
 struct Change {
     /// Connections that the flow opens besides its connects.
@@ -313,16 +320,35 @@ impl LastReceivers {
     }
 }
 
-/// Stream sockets with entries that no process has open, and whether young ones are among them. The young ones are left
-/// out: they may be on their way into a process.
-fn closed_sockets(entries: &[FlowEntry], open: &HashSet<u64>, now: u64) -> (Vec<SocketEvent>, bool) {
-    let is_closed =
-        |entry: &&FlowEntry| entry.is_stream && entry.key.socket != 0 && !open.contains(&entry.key.socket);
-    let (young, closed): (Vec<&FlowEntry>, Vec<&FlowEntry>) =
-        entries.iter().filter(is_closed).partition(|entry| is_young(entry, now));
-    let closed = closed.into_iter();
-    let closed = closed.map(|entry| SocketEvent { socket: entry.key.socket, ..SocketEvent::default() });
-    (closed.collect(), !young.is_empty())
+fn released_sockets(events: &[Event]) -> HashMap<u64, SocketEvent> {
+    let released = |event: &Event| match event {
+        Event::Released(socket) => Some((socket.socket, *socket)),
+        _ => None,
+    };
+    events.iter().filter_map(released).collect()
+}
+
+/// Adds the stream sockets with entries that no process has open. Returns whether young ones are among them, which are
+/// not added: they may be on their way into a process.
+fn add_closed_sockets(
+    released: &mut HashMap<u64, SocketEvent>,
+    entries: &[FlowEntry],
+    open: &HashSet<u64>,
+    now: u64,
+) -> bool {
+    let mut has_young = false;
+    for entry in entries {
+        let socket = entry.key.socket;
+        if !entry.is_stream || socket == 0 || open.contains(&socket) {
+            continue;
+        }
+        if is_young(entry, now) {
+            has_young = true;
+        } else {
+            released.entry(socket).or_insert(SocketEvent { socket, ..SocketEvent::default() });
+        }
+    }
+    has_young
 }
 
 /// Whether a flow is so young that it may wait for the next drain.

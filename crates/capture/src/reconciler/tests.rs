@@ -32,7 +32,7 @@ fn stream(socket: u64, tgid: u32, sent: u64, received: u64) -> FlowEntry {
     }
 }
 
-/// An old UDP flow.
+/// An old UDP flow with both ends.
 fn datagrams(socket: u64, sent: u64) -> FlowEntry {
     FlowEntry {
         key: FlowKey { protocol: libc::IPPROTO_UDP as u32, ..key(socket, 1) },
@@ -346,6 +346,15 @@ fn sockets_whose_release_was_lost_are_found_closed() {
     let left = input(entries.into_iter().skip(1));
     assert_eq!(reconciler.reconcile(DrainInput { open_sockets: open, ..left }).flows, []);
     assert!(!reconciler.has_lost_releases());
+}
+
+#[test]
+fn a_release_keeps_its_counter_when_other_releases_were_lost() {
+    let mut reconciler = reconciler();
+    reconciler.add_existing_socket(&socket(7, 0));
+    let released = with_events([stream(7, 1, 0, 100)], [release(7, 150)]);
+    let outcome = reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
+    assert_eq!(counters(&outcome), [moved(0, 0, 100), moved(0, 0, 50)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path, time::Instant};
 
-use identity::{Ancestry, Container, ContainerNames, Executables, place};
+use identity::{Ancestry, CgroupPath, Container, ContainerNames, Executables};
 use model::{Bytes, CgroupInfo, ProcessContext, Program};
 
 /// Contexts that have an id at a time; with more, all get new ids.
@@ -64,7 +64,7 @@ impl ContextIds {
         let programs = [&ancestry.process, &ancestry.parent, &ancestry.grandparent];
         let now = Instant::now();
         let executables = match executables {
-            Some(executables) => programs.map(|running| executables.of(running, now)),
+            Some(executables) => programs.map(|running| executables.id_of(running, now)),
             None => [None; 3],
         };
         let programs = programs.map(|running| running.program.clone());
@@ -92,7 +92,7 @@ impl ContextIds {
     }
 
     fn cgroup_info(&mut self, cgroup: &Bytes) -> CgroupInfo {
-        let found = place(cgroup);
+        let found = CgroupPath::parse(cgroup);
         let containers = &mut self.containers;
         let label = |container: Container| container.label(containers.name(&container).as_deref());
         let container = found.container.map(label).unwrap_or_default();
@@ -105,7 +105,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use identity::Running;
+    use identity::RunningProgram;
 
     #[test]
     fn contexts_with_long_command_lines_get_new_ids_before_they_fill_the_memory() {
@@ -113,7 +113,7 @@ mod tests {
         let origin = || FlowOrigin { uid: 0, network_namespace: 0, cgroup: Bytes::new() };
         let mut forgotten = 0;
         for number in 0..4096_u32 {
-            let mut running = Running::default();
+            let mut running = RunningProgram::default();
             running.program.command_line = vec![b'x'; 4096];
             running.program.name = number.to_string().into();
             let ancestry = Ancestry { process: Rc::new(running), ..Ancestry::default() };

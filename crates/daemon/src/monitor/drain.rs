@@ -95,7 +95,8 @@ impl Monitor {
                 event => self.processes.apply(event, now),
             }
             if let Event::Executed(event) = event {
-                let id = self.executables.as_mut().and_then(|executables| executables.executed(event, now));
+                let id =
+                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }

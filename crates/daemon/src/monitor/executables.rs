@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
-use identity::{Executables, Outgoing, digests::FileState};
+use identity::{ExecutableUpdate, Executables, digests::FileState};
 
 /// How long the end waits for the files of programs that were executed just before.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
@@ -49,17 +49,17 @@ impl Monitor {
 
     /// Sends what the watcher of executables has for the recorder.
     pub(super) fn send_executables(&mut self) -> Result<(), MonitorError> {
-        let outgoing = self.executables.as_mut().map(Executables::take_outgoing).unwrap_or_default();
-        for outgoing in outgoing {
-            let (message, descriptor) = match outgoing {
-                Outgoing::Hash { id, file, found } => {
-                    let (size, modified) = (found.file.size, found.file.modified);
-                    let file_is = FileState { size, modified, magic: found.magic };
+        let updates = self.executables.as_mut().map(Executables::take_updates).unwrap_or_default();
+        for update in updates {
+            let (message, descriptor) = match update {
+                ExecutableUpdate::Hash { id, file, info } => {
+                    let (size, modified) = (info.file.size, info.file.modified);
+                    let file_is = FileState { size, modified, magic: info.magic };
                     (ToRecorder::Executable { id, file_is }, Some(file.into()))
                 }
-                Outgoing::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
-                Outgoing::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
-                Outgoing::Problem(text) => (ToRecorder::Problem(text), None),
+                ExecutableUpdate::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
+                ExecutableUpdate::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
+                ExecutableUpdate::Problem(text) => (ToRecorder::Problem(text), None),
             };
             self.recorder.send(&message, descriptor)?;
         }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
 
 use super::resolved_connector::ResolvedConnector;
-use identity::Libraries;
+use identity::CLibraries;
 use model::ProcessEvent;
 
 /// Libraries that wait for the recorder to find their functions.
@@ -20,7 +20,7 @@ pub(super) struct PendingLibrary {
 /// Finds the C libraries that processes use, and connects to systemd-resolved.
 pub(super) struct NameSources {
     /// `None` where probes in C libraries do not work.
-    libraries: Option<Libraries>,
+    libraries: Option<CLibraries>,
     /// Libraries whose functions the recorder looks up.
     pending: VecDeque<PendingLibrary>,
     next_id: u64,
@@ -33,20 +33,20 @@ impl NameSources {
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn start(probes_work: bool) -> io::Result<Self> {
-        let libraries = probes_work.then(Libraries::start).transpose()?;
+        let libraries = probes_work.then(CLibraries::start).transpose()?;
         Ok(Self { libraries, pending: VecDeque::new(), next_id: 0, resolved: ResolvedConnector::default() })
     }
 
     /// Looks for the libraries of a process that was executed.
     pub(super) fn add_process(&mut self, event: &ProcessEvent, now: Instant) {
         if let Some(libraries) = &mut self.libraries {
-            libraries.runs(event, now);
+            libraries.add_program(event, now);
         }
     }
 
     /// Returns the libraries that were found since the last call, each with a new id and a descriptor for the recorder.
     pub(super) fn take_found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
-        let files = self.libraries.as_mut().map(|libraries| libraries.take(now)).unwrap_or_default();
+        let files = self.libraries.as_mut().map(|libraries| libraries.take_found(now)).unwrap_or_default();
         let mut found = Vec::new();
         for (file, is_ours) in files {
             let Ok(copy) = file.try_clone() else { continue };

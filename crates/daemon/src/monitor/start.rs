@@ -17,7 +17,7 @@ use crate::{
 };
 use capture::{Capture, Event};
 use config::{Config, layout::Layout};
-use identity::{Cgroups, Executables, Processes};
+use identity::{CgroupPaths, Executables, Processes};
 
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
@@ -47,7 +47,7 @@ impl Monitor {
         processes.add_existing(&existing);
         let name_sources = start_name_sources(&capture, &existing)?;
         capture.learn_earlier_sockets()?;
-        let cgroups = capture.features().cgroup.as_deref().map(Cgroups::read).unwrap_or_default();
+        let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
         recorder.wait_until_ready()?;
         started(&capture);
         recorder.send_unseen(&capture)?;

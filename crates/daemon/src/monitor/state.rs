@@ -10,7 +10,7 @@ use super::{
     recorder_link::RecorderLink, signals::Signals,
 };
 use capture::{Capture, Event};
-use identity::{Cgroups, Executables, Processes};
+use identity::{CgroupPaths, Executables, Processes};
 use model::ProcessId;
 
 /// The monitor of one run.
@@ -25,7 +25,7 @@ pub(super) struct Monitor {
     pub(super) name_sources: NameSources,
     /// Whether each executed program is a record (`monitor.every_exe`).
     pub(super) every_exe: bool,
-    pub(super) cgroups: Cgroups,
+    pub(super) cgroups: CgroupPaths,
     pub(super) contexts: ContextIds,
     pub(super) recorder: RecorderLink,
     /// `None` if desktop users are not notified.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use identity::digests::State;
+use identity::digests::DigestState;
 use known_programs::{KnownPrograms, New, Rank};
 use model::{
     Bytes, ProcessContext, Sha256,
@@ -140,7 +140,7 @@ impl AlertGenerator {
         &mut self,
         context: &ProcessContext,
         executables: [Option<u32>; 3],
-        state: impl Fn(u32) -> State,
+        state: impl Fn(u32) -> DigestState,
     ) -> Vec<Alert> {
         let mut alerts = Vec::new();
         let programs = [&context.program, &context.parent, &context.grandparent];
@@ -161,7 +161,7 @@ impl AlertGenerator {
             }
             let Some(executable) = executable else { continue };
             match state(executable) {
-                State::Known(digest) => alerts.extend(self.learn_digest(rank, &program.path, digest)),
+                DigestState::Known(digest) => alerts.extend(self.learn_digest(rank, &program.path, digest)),
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
                     if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
@@ -176,16 +176,20 @@ impl AlertGenerator {
     }
 
     /// Takes the final state of an executable. Returns the alerts about it, and the problem if it has no digest.
-    pub(super) fn add_digest(&mut self, executable: u32, state: &State) -> (Vec<Alert>, Option<String>) {
+    pub(super) fn add_digest(
+        &mut self,
+        executable: u32,
+        state: &DigestState,
+    ) -> (Vec<Alert>, Option<String>) {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
-            State::Known(digest) => {
+            DigestState::Known(digest) => {
                 let alerts =
                     paths.into_iter().filter_map(|(rank, path)| self.learn_digest(rank, &path, *digest));
                 (alerts.collect(), None)
             }
-            State::Pending => (Vec::new(), None),
-            State::Unreadable(why) => {
+            DigestState::Pending => (Vec::new(), None),
+            DigestState::Unreadable(why) => {
                 let path = paths.first().map(|(_, path)| format::terminal(path)).unwrap_or_default();
                 let text = format!(
                     "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
@@ -202,8 +206,8 @@ impl AlertGenerator {
     }
 
     /// Forgets the executables before this one, except those that still wait to be hashed.
-    pub(super) fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> State) {
-        self.awaited.retain(|id, _| *id >= executable || state(*id) == State::Pending);
+    pub(super) fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> DigestState) {
+        self.awaited.retain(|id, _| *id >= executable || state(*id) == DigestState::Pending);
     }
 
     /// Remembers the verdict of VirusTotal on a digest. Returns an alert for each of its programs, unless `tag` is `None`.
@@ -259,7 +263,7 @@ mod tests {
     #[test]
     fn a_program_causes_one_alert_and_so_do_its_ancestors() {
         let mut alerts = AlertGenerator::new(KnownPrograms::default());
-        let pending = |_| State::Pending;
+        let pending = |_| DigestState::Pending;
         let new = alerts.add_context(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
             texts(&new),
@@ -276,18 +280,20 @@ mod tests {
     fn a_changed_executable_causes_an_alert_once_its_digest_is_known() {
         let mut alerts = AlertGenerator::new(KnownPrograms::default());
         alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
-        alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| State::Pending);
-        let (new, problem) = alerts.add_digest(1, &State::Known(DIGEST));
+        alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
+        let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
-        let (new, problem) = alerts.add_digest(2, &State::Unreadable("it is gone".into()));
+        let (new, problem) = alerts.add_digest(2, &DigestState::Unreadable("it is gone".into()));
         assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
-        assert_eq!(alerts.add_digest(1, &State::Known(DIGEST)), (Vec::new(), None));
+        assert_eq!(alerts.add_digest(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
         // The next context with it finds its digest.
         assert!(
-            alerts.add_context(&context(b"x"), [Some(1), None, None], |_| State::Known(DIGEST)).is_empty()
+            alerts
+                .add_context(&context(b"x"), [Some(1), None, None], |_| DigestState::Known(DIGEST))
+                .is_empty()
         );
-        let changed =
-            alerts.add_context(&context(b"x"), [Some(3), None, None], |_| State::Known(Sha256([3; 32])));
+        let changed = alerts
+            .add_context(&context(b"x"), [Some(3), None, None], |_| DigestState::Known(Sha256([3; 32])));
         assert_eq!(changed.len(), 1);
         let suspicious = alerts.add_verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
         assert_eq!(texts(&suspicious), ["abababababababab /bin/x (suspicious)"]);
@@ -296,7 +302,9 @@ mod tests {
     #[test]
     fn an_unknown_process_causes_no_alert() {
         let mut alerts = AlertGenerator::new(KnownPrograms::default());
-        assert!(alerts.add_context(&ProcessContext::default(), [None; 3], |_| State::Pending).is_empty());
+        assert!(
+            alerts.add_context(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty()
+        );
         assert!(!alerts.known().take_changed());
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use config::log_rules::LogRules;
-use identity::digests::{Digests, State};
+use identity::digests::{DigestState, Digests};
 use live::connections::Contexts;
 use model::ProcessContext;
 
@@ -77,10 +77,10 @@ impl KnownContext {
         for (program, state) in
             [&mut context.program, &mut context.parent, &mut context.grandparent].into_iter().zip(&states)
         {
-            if let Some(State::Known(digest)) = state {
+            if let Some(DigestState::Known(digest)) = state {
                 program.sha256 = Some(*digest);
             }
         }
-        self.complete = !states.contains(&Some(State::Pending));
+        self.complete = !states.contains(&Some(DigestState::Pending));
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     messages::{Settings, ToMonitor},
     problems::Problems,
 };
-use identity::digests::State;
+use identity::digests::DigestState;
 use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
 use live::server::LiveServer;
@@ -111,16 +111,16 @@ impl Reporter {
         self.report_alerts(channel, &alerts);
         // The hasher may have failed before the first flow of the program came.
         let states = executables.into_iter().flatten().map(|id| (id, digests.state(id)));
-        let unreadable = states.filter(|(_, state)| matches!(state, State::Unreadable(_)));
+        let unreadable = states.filter(|(_, state)| matches!(state, DigestState::Unreadable(_)));
         self.add_digests(channel, unreadable.collect());
     }
 
     /// Takes the final states of executables, and reports what is new about them.
-    pub(super) fn add_digests(&mut self, channel: &Channel, settled: Vec<(u32, State)>) {
+    pub(super) fn add_digests(&mut self, channel: &Channel, settled: Vec<(u32, DigestState)>) {
         for (executable, state) in settled {
             if let Some(lookups) = &mut self.lookups {
                 let digest = match &state {
-                    State::Known(digest) => Some(*digest),
+                    DigestState::Known(digest) => Some(*digest),
                     _ => None,
                 };
                 lookups.settled(executable, digest, self.alerts.known());

@@ -1,4 +1,4 @@
-//! `picosnitch check-config`: says what was read and from where, or everything that is wrong with it.
+//! `picosnitch check-config`: prints the configuration and its file, or everything that is wrong with it.
 //! Exit codes: 0, or 78 (`EX_CONFIG`) for a bad file.
 
 use std::process::ExitCode;
@@ -9,7 +9,6 @@ use super::{Common, EXIT_CONFIG, print};
 use config::{Config, Source, layout::Layout};
 use model::text::format;
 
-/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
     /// Print one JSON object instead of text
@@ -17,7 +16,6 @@ pub struct Options {
     json: bool,
 }
 
-/// Runs the command.
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     match Config::load(&layout) {
@@ -67,12 +65,12 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&format!("{}\n", format::json_document(&serde_json::to_string_pretty(value)?)))
 }
 
-/// Text that is safe for a terminal, except for its own line ends.
+/// Makes text safe for a terminal and keeps its line ends.
 fn lines(text: &str) -> String {
     text.lines().map(|line| format::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
-/// One line per key, `log.retention_days = 365`.
+/// Adds one line for each key, for example `log.retention_days = 365`.
 fn describe(name: &str, value: &serde_json::Value, out: &mut String) {
     match value {
         serde_json::Value::Object(entries) => {

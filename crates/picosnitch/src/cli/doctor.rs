@@ -8,7 +8,6 @@ use serde_json::json;
 use super::{Common, print};
 use capture::{Capture, Settings};
 
-/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
     /// Print one JSON object
@@ -16,7 +15,7 @@ pub struct Options {
     json: bool,
 }
 
-/// Things that no hook of picosnitch sees on any kernel.
+/// Traffic that picosnitch sees on no kernel.
 const NEVER_SEEN: &[&str] = &[
     "AF_XDP sockets: their frames pass no socket function",
     "frames in AF_PACKET receive rings: that one is in use is reported, its bytes are not counted",
@@ -25,13 +24,12 @@ const NEVER_SEEN: &[&str] = &[
     "traffic of virtual machines that have a network card of their own",
 ];
 
-/// Runs the command.
 pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("trying what this kernel supports needs root: run `sudo picosnitch doctor`");
     }
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    // The real thing: loaded, attached, and detached again at the end.
+    // Everything is loaded and attached as for recording, and detached when this command ends.
     let mut capture = match Capture::start(&Settings { ring_buffer_pages: 16 }) {
         Ok(capture) => capture,
         Err(error) => {

@@ -52,19 +52,19 @@ pub struct Common {
 enum Command {
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
-    /// Say whether picosnitch is running, what it does and what it could not see
+    /// Print whether picosnitch is running, what it does and what it could not see
     Status(status::Options),
-    /// Ask the log: who talked to whom, how much, when
+    /// Ask the log: which program talked to whom, how much, when
     Query(query::Options),
-    /// Look at the history in the terminal
+    /// Show the history in the terminal
     View(view::Options),
-    /// Look at what happens now in the terminal
+    /// Show what happens now in the terminal
     Top(top::Options),
-    /// Check the configuration file and say everything that is wrong with it
+    /// Check the configuration file and print everything that is wrong with it
     CheckConfig(check_config::Options),
     /// Make known traffic of every kind and compare it with what was recorded
     Selftest(selftest::Options),
-    /// Say what this machine supports, what stays unseen, and what to do about it
+    /// Print what this machine supports, what stays unseen, and what to do about it
     Doctor(doctor::Options),
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
 
 fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     if name != actor::ROLE {
-        // It was executed as /proc/self/exe, and would be called `exe`.
+        // The process was executed as /proc/self/exe and would be called `exe`.
         nix::sys::prctl::set_name(c"picosnitch")?;
     }
     match name.to_str() {
@@ -119,7 +119,8 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the verifier thinks of each BPF program on this kernel, as JSON for `cargo xtask instructions`.
+/// Prints as JSON how many instructions the verifier processes for each BPF program on this kernel, for
+/// `cargo xtask instructions`.
 fn instructions() -> anyhow::Result<ExitCode> {
     let programs: serde_json::Map<_, _> = capture::instructions()?
         .into_iter()
@@ -130,7 +131,7 @@ fn instructions() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints to standard output. A reader that went away (`| head`) has what it wanted: not an error.
+/// Prints to standard output. A reader that closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// Those of writing.
@@ -138,7 +139,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_more(text.as_bytes()).map(drop)
 }
 
-/// The same; false when the reader went away.
+/// Prints to standard output; false when the reader has closed the pipe.
 ///
 /// # Errors
 /// Those of writing.

@@ -1,4 +1,4 @@
-//! `picosnitch query`: asks the log. Exit codes: 0, 1 for an error, 2 for a command line that cannot be.
+//! `picosnitch query`: asks the log. Exit codes: 0, 1 for an error, 2 for a wrong command line.
 
 use std::{
     ffi::OsString,
@@ -17,10 +17,9 @@ use config::layout::Layout;
 use model::text::{format, time};
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
 
-/// Cells of a table on a terminal are no wider than this.
-const WIDEST_CELL: usize = 60;
+/// Columns that a cell of a table takes on a terminal at most.
+const MAX_CELL_WIDTH: usize = 60;
 
-/// Options of the command.
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 pub struct Options {
@@ -65,7 +64,6 @@ fn after_help() -> String {
     )
 }
 
-/// Runs the command.
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let query = query(options, time::now())?;
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
@@ -83,7 +81,10 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the user typed as a question, or what is wrong with it.
+/// Turns the options into a query.
+///
+/// # Errors
+/// A sentence that names the option and what is allowed.
 fn query(options: &Options, now: i64) -> anyhow::Result<Query> {
     let point = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
@@ -132,7 +133,7 @@ fn query(options: &Options, now: i64) -> anyhow::Result<Query> {
     Ok(Query { range: Range { since, until }, group_by, filters, sort: options.sort, limit: options.limit })
 }
 
-/// Reads `DIMENSION=VALUE`; the value is bytes, for so are paths.
+/// Reads `DIMENSION=VALUE`. The value stays bytes, because paths are bytes.
 fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Filter> {
     let Some(equal) = text.iter().position(|byte| *byte == b'=') else {
         bail!("write DIMENSION=VALUE");
@@ -141,12 +142,12 @@ fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Filter> {
     Ok(Filter::parse(dimension, &text[equal + 1..], exclude)?)
 }
 
-/// Adds to a lack of rights who has them.
+/// Adds to an error about missing rights which user or group has them.
 pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyhow::Error {
     if !error.is_permission() {
         return error.into();
     }
-    // The directory can be looked at even where the file cannot.
+    // The directory's owner can be read even where the file's cannot.
     let owner =
         std::fs::metadata(database).or_else(|_| std::fs::metadata(database.parent().unwrap_or(database)));
     let group = match owner.ok().and_then(|owner| group_name(owner.gid())) {
@@ -158,7 +159,7 @@ pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyh
     ))
 }
 
-/// The name of a group, from `/etc/group`: the C library's way would load code at run time.
+/// The name of a group, from `/etc/group`: getgrgid(3) would load NSS modules at run time.
 fn group_name(gid: u32) -> Option<String> {
     let groups = std::fs::read_to_string("/etc/group").ok()?;
     groups.lines().find_map(|line| {
@@ -192,7 +193,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
     Ok(format::json_document(&serde_json::to_string_pretty(&array)?) + "\n")
 }
 
-/// Values of the dimension are names, and texts in JSON even where a number has none.
+/// Whether values of the dimension are names: they are text in JSON even where a number has no name.
 fn is_named(dimension: Dimension) -> bool {
     matches!(dimension, Dimension::Protocol | Dimension::Family | Dimension::DomainSource)
 }
@@ -238,6 +239,6 @@ fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
         cells
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();
-    let widest = if std::io::stdout().is_terminal() { WIDEST_CELL } else { usize::MAX };
+    let widest = if std::io::stdout().is_terminal() { MAX_CELL_WIDTH } else { usize::MAX };
     table::render(&columns, &rows, widest)
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use super::Common;
 use selftest::{self, Request};
 
-/// Options of the command.
 ///
 /// Exit code: 0 when nothing failed (skipped scenarios are no failure), 1 when something failed or the selftest
 /// could not run.
@@ -36,7 +35,6 @@ pub struct Options {
     no_recorder: bool,
 }
 
-/// Runs the command.
 pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     if options.list {

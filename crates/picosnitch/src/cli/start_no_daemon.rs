@@ -10,11 +10,9 @@ use capture::Capture;
 use config::{Config, Source, layout::Layout};
 use daemon::{monitor, problems::print_to_stderr};
 
-/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {}
 
-/// Runs the command.
 pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     let loaded = match Config::load(&layout) {
@@ -34,12 +32,12 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     for sentence in loaded.config.not_yet_built() {
         print_to_stderr(&sentence);
     }
-    monitor::run(&layout, &loaded.config, announce)?;
+    monitor::run(&layout, &loaded.config, report_start)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says that recording has begun, and what will not be in the record. Others wait for the last line.
-fn announce(capture: &Capture) {
+/// Prints what stays unseen and that recording has begun. Scripts and tests wait for the last line.
+fn report_start(capture: &Capture) {
     for spot in capture.unseen() {
         print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
     }

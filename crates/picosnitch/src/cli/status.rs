@@ -18,7 +18,6 @@ use model::{
 const NOT_RUNNING: u8 = 3;
 /// Exit code when the state of the daemon cannot be found out.
 const UNKNOWN: u8 = 4;
-/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
     /// Print one JSON object
@@ -26,7 +25,6 @@ pub struct Options {
     json: bool,
 }
 
-/// Runs the command.
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     match LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME)) {

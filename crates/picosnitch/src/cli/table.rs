@@ -1,4 +1,4 @@
-//! A table for people: columns as wide as they must be, numbers to the right.
+//! Text tables: columns as wide as their contents, numbers to the right.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use model::text::format::shorten;
 pub struct Column {
     /// Heading.
     pub name: String,
-    /// Numbers stand at the right.
+    /// Whether cells stand at the right, as numbers do.
     pub right: bool,
 }
 

@@ -14,7 +14,6 @@ use config::layout::Layout;
 use live::client::LiveClient;
 use tui::top;
 
-/// Options of the command.
 #[derive(clap::Args)]
 #[command(
     after_help = "Keys: Tab goes to the connections of the selected program and back, arrows move, s sort, t tree by \
@@ -32,7 +31,6 @@ pub struct Options {
     figures: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     let socket = layout.run_dir.join(live::SOCKET_NAME);

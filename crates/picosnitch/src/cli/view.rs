@@ -6,7 +6,6 @@ use super::{Common, query::explain};
 use config::layout::Layout;
 use tui::view::{self, ViewError};
 
-/// Options of the command.
 #[derive(clap::Args)]
 #[command(
     after_help = "Keys: space or Enter shows only what has the value of the row, Backspace goes back, Tab and \
@@ -16,7 +15,6 @@ use tui::view::{self, ViewError};
 )]
 pub struct Options {}
 
-/// Runs the command.
 pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     match view::run(&layout.database, &layout.record_json) {

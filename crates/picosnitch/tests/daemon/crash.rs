@@ -1,5 +1,5 @@
 //! kill -9 of either process at any moment: at most one window is lost, nothing is corrupt, the other process ends by
-//! itself and says why, and the next start works.
+//! itself with an error that says why, and the next start works.
 
 use std::{
     fs,
@@ -27,12 +27,12 @@ use super::harness::{
     refused, root, talk,
 };
 
-/// What is not in the log yet when it is killed: the open window, and what the kernel holds until the next drain
-/// (0.5 s). Besides, writing takes a moment.
+/// Traffic of this time is not in the log yet at a kill: the open window, the 0.5 s until the next drain, and a moment for
+/// writing.
 const LOST: Duration = Duration::from_millis(WINDOW.as_millis() as u64 + 500 + 500);
 const SENT: usize = 1000;
 
-/// Connections of SENT bytes, one after the other, until told to stop; the moments at which they were over.
+/// Makes connections of `SENT` bytes, one after the other, until the flag is set. Returns the times at which they ended.
 fn traffic(address: std::net::Ipv4Addr) -> (Arc<AtomicBool>, JoinHandle<Vec<Instant>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&stop);
@@ -48,11 +48,11 @@ fn traffic(address: std::net::Ipv4Addr) -> (Arc<AtomicBool>, JoinHandle<Vec<Inst
     (stop, thread)
 }
 
-/// Runs a daemon with steady traffic, kills one of its processes after a while, and checks what is left.
+/// Runs a daemon with steady traffic, kills one of its processes after a while, and checks the log.
 fn crash(base: &Path, after: Duration, of_monitor: bool) {
     let start = Instant::now();
     let daemon = Daemon::start(base);
-    // An emulated machine that is slow to start is slow to write, too.
+    // An emulated machine that is slow to start is slow to write as well.
     let slow = start.elapsed().saturating_sub(Duration::from_secs(2));
     let address = fresh_address();
     let (stop, traffic) = traffic(address);
@@ -85,7 +85,7 @@ fn crash(base: &Path, after: Duration, of_monitor: bool) {
     assert!(counters.sent >= safe * SENT as u64, "{safe}: {counters:?}");
 }
 
-/// A start after a crash: the pid file that was left behind blocks nothing.
+/// Starts a daemon after a crash: the pid file that was left behind must not block it.
 fn works(base: &Path) {
     let daemon = Daemon::start(base);
     let address = fresh_address();
@@ -140,7 +140,7 @@ fn a_pid_file_of_another_process_blocks_nothing() {
     let base = base("");
     let run = base.path().join("run");
     fs::create_dir(&run).unwrap();
-    // The first process of the machine, and no process at all.
+    // Process 1 of the machine, and a number that no process has.
     for pid in ["1\n", "4194305\n", "\u{1b}[31m no number"] {
         fs::write(run.join("picosnitch.pid"), pid).unwrap();
         let daemon = Daemon::start(base.path());
@@ -195,7 +195,7 @@ fn a_pid_file_that_is_something_else_is_refused_and_left_alone() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_error_log_that_is_something_else_is_left_alone_and_said() {
+fn an_error_log_that_is_something_else_is_left_alone_and_reported() {
     let _root = root();
     let base = base("");
     let (error_log, target) = (base.path().join("error.log"), base.path().join("target"));
@@ -203,7 +203,7 @@ fn an_error_log_that_is_something_else_is_left_alone_and_said() {
         let daemon = Daemon::start(base.path());
         let address = fresh_address();
         talk(address, 3, 4);
-        // Something to report.
+        // This makes the daemon report a problem.
         daemon.signal(Signal::SIGKILL);
         let (_, text) = daemon.end();
         assert!(text.contains("the monitor has ended unexpectedly"), "{what}: {text}");

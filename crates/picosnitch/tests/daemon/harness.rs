@@ -25,47 +25,47 @@ use nix::{
 };
 use store::{Dimension, Filter, Query, Range, Reader, Value};
 
-/// How long anything may take on a slow, emulated machine.
+/// Longest wait for anything on a slow, emulated machine.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-/// The window that the daemons here are configured with.
+/// Length of the window that these daemons are configured with.
 pub const WINDOW: Duration = Duration::from_secs(1);
 
-/// Daemons see the traffic of the whole machine: tests that flood it run alone.
+/// Every daemon sees the traffic of the whole machine, so a test that floods it takes the write lock and runs alone.
 static FLOODS: RwLock<()> = RwLock::new(());
 
-/// For a test that may run beside others; it panics without root.
+/// Locks for a test that may run beside others. Panics without root.
 pub fn root() -> RwLockReadGuard<'static, ()> {
     assert!(nix::unistd::geteuid().is_root(), "recording needs root");
     FLOODS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a test that has to run alone; it panics without root.
+/// Locks for a test that has to run alone. Panics without root.
 pub fn root_alone() -> RwLockWriteGuard<'static, ()> {
     assert!(nix::unistd::geteuid().is_root(), "recording needs root");
     FLOODS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory for one daemon, configured with a short window; `more` is appended to the configuration.
+/// Makes a base directory with a configuration of a short window, to which `more` is appended.
 pub fn base(more: &str) -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     configure(place.path(), more);
     place
 }
 
-/// Writes the configuration of a directory.
+/// Writes the configuration of a base directory.
 pub fn configure(base: &Path, more: &str) {
     fs::write(base.join("config.toml"), format!("[log]\nwrite_limit_seconds = {}\n{more}", WINDOW.as_secs()))
         .unwrap();
 }
 
-/// A `picosnitch` command on a directory.
+/// A `picosnitch` command on a base directory.
 pub fn picosnitch(base: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
     command.arg("--base-dir").arg(base).args(arguments).env_remove("PICOSNITCH_BASE_DIR");
     command
 }
 
-/// A `picosnitch` command in a mount namespace of its own, which `prepare` (a shell command) changes first.
+/// A `picosnitch` command in a mount namespace of its own, which the shell command `prepare` changes first.
 pub fn picosnitch_elsewhere(prepare: &str, base: &Path, arguments: &[&str]) -> Command {
     let script = format!("{prepare} && exec \"$@\"");
     let mut command = Command::new("unshare");
@@ -83,24 +83,24 @@ pub fn picosnitch_elsewhere(prepare: &str, base: &Path, arguments: &[&str]) -> C
 pub struct Daemon {
     child: Child,
     text: Arc<Mutex<String>>,
-    /// Closes when the last process of the daemon has closed standard error.
+    /// Ends when the last process of the daemon has closed standard error.
     ended: Receiver<()>,
 }
 
 impl Daemon {
-    /// Starts one and waits until it records.
+    /// Starts a daemon and waits until it records.
     pub fn start(base: &Path) -> Self {
         Self::start_as(picosnitch(base, &["start-no-daemon"]))
     }
 
-    /// The same with a prepared command.
+    /// Starts a prepared command and waits until it records.
     pub fn start_as(command: Command) -> Self {
         let daemon = Self::spawn(command);
         daemon.wait_for("picosnitch: recording\n");
         daemon
     }
 
-    /// Starts one and does not wait.
+    /// Starts a prepared command without waiting.
     pub fn spawn(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -119,12 +119,12 @@ impl Daemon {
         Self { child, text, ended }
     }
 
-    /// What it said so far.
+    /// Its standard error so far.
     pub fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    /// Waits until it has said something.
+    /// Waits until its standard error contains a text.
     pub fn wait_for(&self, expected: &str) {
         wait_until(&format!("{expected:?} among its messages"), || {
             let gone = matches!(self.ended.try_recv(), Err(mpsc::TryRecvError::Disconnected));
@@ -138,14 +138,14 @@ impl Daemon {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// The children of the monitor: the recorder first, then notifiers.
+    /// Process ids of the monitor's children: the recorder first, then notifiers.
     pub fn children(&self) -> Vec<u32> {
         let pid = self.child.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         children.split_whitespace().map(|child| child.parse().unwrap()).collect()
     }
 
-    /// The recorder.
+    /// Process id of the recorder.
     pub fn recorder(&self) -> Pid {
         Pid::from_raw(*self.children().first().expect("no recorder") as i32)
     }
@@ -154,7 +154,7 @@ impl Daemon {
         kill(self.monitor(), signal).unwrap();
     }
 
-    /// Waits until all of its processes have ended by themselves; what the monitor ended with, and all it said.
+    /// Waits until all of its processes have ended by themselves. Returns the monitor's status and the whole standard error.
     pub fn end(mut self) -> (ExitStatus, String) {
         let ended = self.ended.recv_timeout(PATIENCE);
         assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "it does not end: {}", self.text());
@@ -162,7 +162,7 @@ impl Daemon {
         (status, self.text())
     }
 
-    /// Stops it as a user would, and returns what it said.
+    /// Stops it with a signal and returns its standard error.
     pub fn stop(self, signal: Signal) -> String {
         self.signal(signal);
         let (status, text) = self.end();
@@ -173,13 +173,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Its recorder ends when the monitor is gone.
+        // The recorder ends when the monitor is gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs a daemon that is expected to refuse: its exit code and what it said, once all its processes have ended.
+/// Runs a daemon that is expected to refuse. Returns its exit code and standard error once all processes have ended.
 pub fn refused(command: Command) -> (i32, String) {
     let (status, text) = Daemon::spawn(command).end();
     assert!(!text.contains("picosnitch: recording\n"), "{text}");
@@ -195,7 +195,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A loopback address that nobody else talks to. No two are alike in their beginnings either: texts are searched for them.
+/// A loopback address that no other test uses. No address is the beginning of another one, so that texts can be searched for it.
 pub fn fresh_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -203,7 +203,7 @@ pub fn fresh_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 64 + (std::process::id() % 128) as u8, high, low)
 }
 
-/// One TCP connection of this process with itself, over which the client sends and receives so many bytes.
+/// Makes one TCP connection of this process with itself, whose client sends and receives so many bytes.
 pub fn talk(address: Ipv4Addr, sent: usize, received: usize) {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -222,8 +222,8 @@ pub fn talk(address: Ipv4Addr, sent: usize, received: usize) {
     assert_eq!((server.join().unwrap(), bytes.len()), (sent, received));
 }
 
-/// What the log says: traffic with the address on one side (`Address`: the peer's, `LocalAddress`: the own one), all of
-/// it by this program.
+/// Sums of the log over traffic with the address on one side (`Address`: remote, `LocalAddress`: local). All of it must be
+/// this program's.
 pub fn recorded(base: &Path, side: Dimension, address: Ipv4Addr) -> Counters {
     let query = Query {
         group_by: vec![Dimension::Executable, Dimension::Protocol],
@@ -239,7 +239,7 @@ pub fn recorded(base: &Path, side: Dimension, address: Ipv4Addr) -> Counters {
     rows.first().map(|row| row.counters).unwrap_or_default()
 }
 
-/// Both sides of `connections` calls of [`talk`] are in the log, exactly.
+/// Asserts that both sides of `connections` calls of [`talk`] are in the log, exactly.
 pub fn assert_recorded(base: &Path, address: Ipv4Addr, connections: u64, sent: u64, received: u64) {
     let client = recorded(base, Dimension::Address, address);
     assert_eq!(client, Counters { connections, sent, received }, "the client's side");
@@ -265,14 +265,14 @@ pub fn error_log(base: &Path) -> String {
     fs::read_to_string(base.join("error.log")).unwrap_or_default()
 }
 
-/// What `picosnitch query` prints, as bytes.
+/// The output of `picosnitch query`, as bytes.
 pub fn query(base: &Path, arguments: &[OsString]) -> Vec<u8> {
     let output = picosnitch(base, &["query"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// A small file system that is gone at the end.
+/// A small file system, unmounted when dropped.
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {

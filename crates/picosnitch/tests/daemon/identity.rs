@@ -1,4 +1,4 @@
-//! Whose digest is in the log: of programs that are gone at once, of files that are replaced, deleted, or never were.
+//! Digests of programs that end at once, and of files that are replaced, deleted, hidden or only in memory.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use store::{Dimension, Filter, Query, Value};
 
 use super::harness::{Daemon, base, error_log, fresh_address, reader, root};
 
-/// A server that takes whatever the programs send, until the test ends.
+/// Starts a server that accepts and reads connections until the test ends.
 fn server(address: Ipv4Addr) -> SocketAddrV4 {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -47,7 +47,7 @@ fn digest(path: &Path) -> Sha256 {
     digests::hash(&File::open(path).unwrap(), &mut [0; 4096]).unwrap()
 }
 
-/// Who talked to the address: path -> digests, with the connections of each.
+/// The programs that connected to the address: path -> digests, with the connections of each.
 fn contexts(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha256>, u64)>> {
     let query = Query {
         group_by: vec![Dimension::Executable, Dimension::Sha256],
@@ -67,7 +67,7 @@ fn contexts(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha2
     contexts
 }
 
-/// Another thread's child may hold the file open for writing, for a moment.
+/// Starts a program, again while a child of another thread holds the file open for writing.
 fn spawn(program: &Path) -> Child {
     loop {
         match Command::new(program).spawn() {
@@ -77,7 +77,7 @@ fn spawn(program: &Path) -> Child {
     }
 }
 
-/// Different programs that live for less than a millisecond and are deleted at once.
+/// Runs different programs that live for less than a millisecond and are deleted at once.
 fn run_short_lived(directory: &Path, to: SocketAddrV4, count: u64) -> HashMap<PathBuf, Sha256> {
     let mut expected = HashMap::new();
     let mut running: Vec<Child> = Vec::new();
@@ -115,7 +115,7 @@ fn assert_identified(base: &Path, to: SocketAddrV4, expected: &HashMap<PathBuf, 
 #[ignore = "needs root"]
 fn two_thousand_programs_that_are_gone_at_once_have_the_right_digests() {
     let _root = root();
-    // They come faster than 3,000 a second: the usual ring is full when a virtual machine stands still for 0.1 s.
+    // They start faster than 3,000 a second: the default ring buffer is full when a virtual machine stands still for 0.1 s.
     let base = base("[monitor]\nring_buffer_pages = 512\n");
     let daemon = Daemon::start(base.path());
     let to = server(fresh_address());
@@ -125,7 +125,7 @@ fn two_thousand_programs_that_are_gone_at_once_have_the_right_digests() {
     assert_identified(base.path(), to, &expected);
 }
 
-/// Runs something in a mount namespace of its own, where `prepare` has mounted a file system at a new directory.
+/// Runs `work` in a mount namespace of its own, where `prepare` has mounted a file system at a new directory.
 fn elsewhere<T: Send + 'static>(
     prepare: impl FnOnce(&Path) + Send + 'static,
     work: impl FnOnce(&Path) -> T + Send + 'static,
@@ -146,7 +146,7 @@ fn mount_tmpfs(at: &Path) {
 }
 
 fn mount_overlay(at: &Path) {
-    // Layers on a tmpfs: an overlay cannot be a layer of another one, and the disk may be one in a container.
+    // The layers are on a tmpfs: an overlay cannot be a layer of another one, and a container's disk may be an overlay.
     mount_tmpfs(at);
     for layer in ["lower", "upper", "work"] {
         fs::create_dir(at.join(layer)).unwrap();
@@ -156,7 +156,7 @@ fn mount_overlay(at: &Path) {
     mount(Some("overlay"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
 }
 
-/// A sub-volume, whose device number in stat(2) is not that of the kernel's super block.
+/// Mounts a btrfs sub-volume, whose device number in stat(2) differs from that of the kernel's super block.
 fn mount_btrfs(at: &Path) {
     let script = "truncate -s 256M \"$1.image\" && mkfs.btrfs -q \"$1.image\" 2>/dev/null && mount -o loop \"$1.image\" \"$1\" &&
                   rm \"$1.image\" && btrfs -q subvolume create \"$1/volume\" && mount --bind \"$1/volume\" \"$1\"";
@@ -164,12 +164,12 @@ fn mount_btrfs(at: &Path) {
 }
 
 fn has_file_system(name: &str) -> bool {
-    // Loads the module, where there is one.
+    // Loads the module, if there is one.
     let _ = Command::new("modprobe").arg(name).stderr(std::process::Stdio::null()).status();
     fs::read_to_string("/proc/filesystems").unwrap().lines().any(|line| line.ends_with(&format!("\t{name}")))
 }
 
-/// What a container has: a first process that lives for a while.
+/// Runs a first process that lives for a while, as a container has one.
 fn run_init(directory: &Path) {
     let init = directory.join("init");
     fs::copy("/bin/sleep", &init).unwrap();
@@ -178,7 +178,7 @@ fn run_init(directory: &Path) {
 
 #[test]
 #[ignore = "needs root"]
-fn so_have_those_on_file_systems_that_only_a_container_sees() {
+fn programs_on_file_systems_that_only_a_container_sees_have_the_right_digests() {
     let _root = root();
     for (prepare, name) in
         [(mount_tmpfs as fn(&Path), "tmpfs"), (mount_overlay, "overlay"), (mount_btrfs, "btrfs")]
@@ -200,14 +200,14 @@ fn so_have_those_on_file_systems_that_only_a_container_sees() {
     }
 }
 
-/// What became of a case: who talked under which digests, exe.log, and error.log.
+/// The outcome of a case: digests of the connecting programs, exe.log, and error.log.
 struct Case {
     contexts: HashMap<PathBuf, Vec<(Option<Sha256>, u64)>>,
     alerts: Vec<String>,
     errors: String,
 }
 
-/// Runs a case in a directory of its own, with a daemon that watches.
+/// Runs a case in a directory of its own, under a daemon.
 fn case(work: impl FnOnce(&Path, SocketAddrV4)) -> Case {
     let base = base("");
     let daemon = Daemon::start(base.path());
@@ -218,7 +218,7 @@ fn case(work: impl FnOnce(&Path, SocketAddrV4)) -> Case {
     let directory = place.path().display().to_string();
     let alerts = fs::read_to_string(base.path().join("exe.log")).unwrap();
     let alerts = alerts.lines().filter(|line| line.contains(&directory) || line.contains("memfd"));
-    // Without time and directory, which are different each time.
+    // Time and directory are removed, because they differ each time.
     let alerts = alerts.map(|line| line[20..].replace(&format!("{directory}/"), "")).collect();
     let contexts = contexts(base.path(), *to.ip());
     let contexts = contexts
@@ -229,7 +229,7 @@ fn case(work: impl FnOnce(&Path, SocketAddrV4)) -> Case {
 }
 
 impl Case {
-    /// The digests under which a path talked, in any order.
+    /// Asserts the digests under which a path connected, in any order.
     #[track_caller]
     fn assert_digests(&self, path: &str, expected: &[Sha256]) {
         let found: Vec<_> =
@@ -247,8 +247,8 @@ fn run(program: &Path) {
     assert!(spawn(program).wait().unwrap().success());
 }
 
-/// Reading follows the execution; whoever modifies the file before makes that impossible.
-fn let_it_be_read() {
+/// Waits until the executed file was hashed; a modification before that would make it impossible.
+fn wait_for_hashing() {
     thread::sleep(std::time::Duration::from_millis(700));
 }
 
@@ -263,12 +263,12 @@ fn a_file_that_is_modified_in_place_or_replaced_is_another_program_under_the_sam
     for by_rename in [false, true] {
         let mut digests = Vec::new();
         let case = case(|place, to| {
-            // A name that no other test's program has: the daemon sees those too.
+            // No program of another test has this name: the daemon sees those as well.
             let path = place.join("changing");
             digests.push(write_program(&path, to, 1));
             run(&path);
             run(&path);
-            let_it_be_read();
+            wait_for_hashing();
             if by_rename {
                 digests.push(write_program(&place.join("new"), to, 2));
                 fs::rename(place.join("new"), &path).unwrap();
@@ -276,7 +276,7 @@ fn a_file_that_is_modified_in_place_or_replaced_is_another_program_under_the_sam
                 digests.push(write_program(&path, to, 2));
             }
             run(&path);
-            let_it_be_read();
+            wait_for_hashing();
         });
         case.assert_digests("changing", &digests);
         let changed = format!("{} changing (new hash)", digits(digests[1]));
@@ -292,16 +292,16 @@ fn a_modification_that_hides_its_time_is_noticed() {
     let case = case(|place, to| {
         let path = place.join("program");
         digests.push(write_program(&path, to, 1));
-        // Long ago, so that it is remembered.
-        let_it_be_read();
+        // Old enough for its digest to be cached.
+        wait_for_hashing();
         run(&path);
-        let_it_be_read();
+        wait_for_hashing();
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         digests.push(write_program(&path, to, 2));
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-        let_it_be_read();
+        wait_for_hashing();
         run(&path);
-        let_it_be_read();
+        wait_for_hashing();
     });
     case.assert_digests("program", &digests);
 }
@@ -310,7 +310,7 @@ fn a_modification_that_hides_its_time_is_noticed() {
 #[ignore = "needs root"]
 fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() {
     let _root = root();
-    // For all, and only for those in a mount namespace of its own: a path is worth what its namespace is.
+    // Mounted for all processes, and then only in a mount namespace: a path means what its namespace says.
     for private in [false, true] {
         let mut digests = Vec::new();
         let case = case(|place, to| {
@@ -318,10 +318,10 @@ fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() 
             digests.push(write_program(&path, to, 1));
             digests.push(write_program(&other, to, 2));
             run(&path);
-            let_it_be_read();
+            wait_for_hashing();
             let bind = format!("mount --bind '{}' '{}'", other.display(), path.display());
             let script = match private {
-                // Its file is read right after its start; until then it is in use.
+                // Its file is hashed right after its start and is in use until then.
                 false => format!(
                     "{bind} && '{0}' && for attempt in $(seq 100); do umount '{0}' && exit; sleep 0.1; done; exit 1",
                     path.display()
@@ -329,7 +329,7 @@ fn a_program_that_is_mounted_over_another_one_has_its_path_and_its_own_digest() 
                 true => format!("unshare --mount sh -c \"{bind} && '{}'\"", path.display()),
             };
             assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-            let_it_be_read();
+            wait_for_hashing();
         });
         case.assert_digests("program", &digests);
         assert!(
@@ -350,7 +350,7 @@ fn parents_have_digests_too() {
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let path = |name| place.path().join(name);
     write_program(&path("program"), to, 1);
-    // Two shells that differ, and are gone at once like the program itself.
+    // Two shells that differ, and end at once like the program itself.
     for name in ["outer", "inner"] {
         fs::copy("/bin/sh", path(name)).unwrap();
         use std::io::Write;
@@ -375,26 +375,26 @@ fn names_do_not_make_a_program() {
     let _root = root();
     let mut digest = None;
     let case = case(|place, to| {
-        // A name that no other test's program has: the daemon sees those too.
+        // No program of another test has this name: the daemon sees those as well.
         let path = place.join("original");
         digest = Some(write_program(&path, to, 1));
         run(&path);
-        // Which one is alerted first shall not depend on the order within one drain.
-        let_it_be_read();
-        // A copy of the same name elsewhere.
+        // The pause makes the order of the alerts independent of the order within one drain.
+        wait_for_hashing();
+        // A copy with the same name in another directory.
         fs::create_dir(place.join("elsewhere")).unwrap();
         fs::copy(&path, place.join("elsewhere/original")).unwrap();
         run(&place.join("elsewhere/original"));
-        // Two names for one file, as in a multi-call binary.
+        // Two hard links of one file, as for a multi-call binary.
         fs::hard_link(&path, place.join("link")).unwrap();
         run(&place.join("link"));
-        // A symbolic link is no name of the file; its own name is that of the process.
+        // A symbolic link is not the path of the file, but its name becomes that of the process.
         std::os::unix::fs::symlink(&path, place.join("symbolic")).unwrap();
         run(&place.join("symbolic"));
-        // Arguments are what the caller says.
+        // The caller chooses argv.
         use std::os::unix::process::CommandExt;
         assert!(Command::new(&path).arg0("/usr/sbin/sshd").arg("-D").status().unwrap().success());
-        let_it_be_read();
+        wait_for_hashing();
     });
     let digest = digest.unwrap();
     for path in ["original", "elsewhere/original", "link"] {
@@ -415,7 +415,7 @@ fn names_do_not_make_a_program() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_only_its_user_may_execute_has_a_digest_and_a_giant_has_a_reason() {
+fn unreadable_executables_have_a_digest_and_giants_an_error() {
     let _root = root();
     let mut digest = None;
     let case = case(|place, to| {
@@ -429,7 +429,7 @@ fn what_only_its_user_may_execute_has_a_digest_and_a_giant_has_a_reason() {
         write_program(&giant, to, 2);
         File::options().write(true).open(&giant).unwrap().set_len(200 << 30).unwrap();
         run(&giant);
-        let_it_be_read();
+        wait_for_hashing();
     });
     case.assert_digests("unreadable", &[digest.unwrap()]);
     assert_eq!(case.contexts[Path::new("giant")], [(None, 1)]);
@@ -438,7 +438,7 @@ fn what_only_its_user_may_execute_has_a_digest_and_a_giant_has_a_reason() {
 
 #[test]
 #[ignore = "needs root"]
-fn every_executed_program_is_a_record_if_that_is_wanted() {
+fn every_executed_program_is_a_record_with_every_exe() {
     let _root = root();
     let base = base("[monitor]\nevery_exe = true\n");
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -447,7 +447,7 @@ fn every_executed_program_is_a_record_if_that_is_wanted() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let daemon = Daemon::start(base.path());
     run(&path);
-    let_it_be_read();
+    wait_for_hashing();
     daemon.stop(Signal::SIGTERM);
     let query = Query {
         group_by: vec![Dimension::Executable, Dimension::Sha256],
@@ -460,7 +460,7 @@ fn every_executed_program_is_a_record_if_that_is_wanted() {
         rows.iter().find(|row| row.values[0] == wanted).map(|row| row.values[1].clone())
     };
     assert_eq!(found(&path), Some(Value::Sha256(digest(&path))));
-    // The processes that were running at the start too.
+    // So are the processes that ran at the start.
     let own = std::env::current_exe().unwrap();
     assert!(found(&own).is_some(), "{rows:?}");
 }

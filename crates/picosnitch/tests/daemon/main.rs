@@ -3,23 +3,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod alerts;
+mod cgroups_and_countries;
 mod crash;
-mod desktop;
-mod full;
+mod first_flows;
+mod full_tables;
 mod harness;
 mod identity;
-mod machine;
+mod live_status;
+mod log_rules;
+mod missing_features;
 mod names;
-mod outside;
-mod places;
-mod prompt;
+mod notifications;
+mod programs;
 mod races;
-mod record;
-mod refuse;
-mod rules;
-mod telling;
+mod recording;
+mod refused_starts;
+mod session_bus;
 #[allow(dead_code, reason = "tests/view.rs and tests/top.rs use the rest")]
 #[path = "../terminal/mod.rs"]
 mod terminal;
 mod top;
 mod view;
+mod virustotal;

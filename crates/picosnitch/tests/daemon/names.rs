@@ -24,7 +24,7 @@ use super::{
     harness::{
         Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root, root_alone, wait_until,
     },
-    telling::{lines, program, run as run_program},
+    programs::{lines, program, run as run_program},
 };
 
 /// Connections of all clients together; `PICOSNITCH_TEST_CONNECTIONS` sets another number.

@@ -1,4 +1,4 @@
-//! Paths of version 2 cgroups by their ids.
+//! The paths of version 2 cgroups by their ids, which are the inode numbers of their directories.
 
 use std::{
     collections::HashMap,
@@ -10,32 +10,32 @@ use std::{
 use model::Bytes;
 
 /// Paths that are kept; with more, all are read again.
-const MOST: usize = 65_536;
+const MAX_PATHS: usize = 65_536;
 
-/// Path of each cgroup by its id, which is the inode number of its directory.
+/// The path of each cgroup of a hierarchy.
 #[derive(Debug, Default)]
-pub struct Cgroups {
+pub struct CgroupPaths {
     root: PathBuf,
     paths: HashMap<u64, Bytes>,
 }
 
-impl Cgroups {
-    /// Reads the hierarchy below `root`, where it is mounted. Directories that vanish meanwhile are left out.
+impl CgroupPaths {
+    /// Reads the hierarchy below `root`, its mount point. Directories that vanish meanwhile are left out.
     pub fn read(root: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
 
-        let mut cgroups = Self { root: root.to_owned(), ..Self::default() };
+        let mut paths = Self { root: root.to_owned(), ..Self::default() };
         if let Ok(metadata) = fs::metadata(root) {
-            cgroups.paths.insert(metadata.ino(), b"/".to_vec());
+            paths.paths.insert(metadata.ino(), b"/".to_vec());
         }
-        cgroups.read_below(root, &Bytes::new());
-        cgroups
+        paths.read_below(root, &Bytes::new());
+        paths
     }
 
     fn read_below(&mut self, directory: &Path, path: &Bytes) {
         let Ok(entries) = fs::read_dir(directory) else { return };
         for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.paths.len() < MOST {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.paths.len() < MAX_PATHS {
                 let mut below = path.clone();
                 below.push(b'/');
                 below.extend_from_slice(entry.file_name().as_bytes());
@@ -45,10 +45,10 @@ impl Cgroups {
         }
     }
 
-    /// A cgroup was made or renamed.
+    /// Adds a cgroup that was made or renamed.
     pub fn insert(&mut self, id: u64, path: Bytes) {
-        if self.paths.len() >= MOST {
-            // Old ones are never told to be gone: begin again with those that are there.
+        if self.paths.len() >= MAX_PATHS {
+            // No event reports the removal of a cgroup: keep only those that exist now.
             let root = std::mem::take(&mut self.root);
             *self = Self::read(&root);
         }
@@ -72,9 +72,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let below = root.path().join("system.slice/nginx.service");
         fs::create_dir_all(&below).unwrap();
-        let cgroups = Cgroups::read(root.path());
-        assert_eq!(cgroups.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
-        assert_eq!(cgroups.path(fs::metadata(root.path()).unwrap().ino()), b"/");
-        assert_eq!(cgroups.path(1 << 60), b"");
+        let paths = CgroupPaths::read(root.path());
+        assert_eq!(paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
+        assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
+        assert_eq!(paths.path(1 << 60), b"");
     }
 }

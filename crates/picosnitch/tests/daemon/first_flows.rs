@@ -1,5 +1,5 @@
-//! What a program that nobody has seen says first is told at once, not at the next tick; and a process that says much
-//! wakes the monitor once.
+//! The first flow of an unknown program starts a drain at once instead of waiting for the next tick, and a busy process
+//! wakes the monitor only once.
 
 use std::{
     net::{Ipv4Addr, TcpListener, UdpSocket},
@@ -12,9 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::harness::root_alone;
 
-/// From the first packet to the monitor; the channel to the recorder takes no time to speak of.
+/// Longest time from the first packet to the monitor. The channel to the recorder takes next to no time.
 const PROMPT: Duration = Duration::from_millis(100);
-/// What the monitor's loop waits between two drains.
+/// The shortest pause of the monitor's loop between two drains.
 const PAUSE: Duration = Duration::from_millis(25);
 
 fn is_emulated() -> bool {
@@ -26,7 +26,7 @@ fn is_woken(capture: &Capture, within: Duration) -> bool {
     poll(&mut ready, PollTimeout::try_from(within).unwrap()).unwrap() > 0
 }
 
-/// Drains only when woken, as the monitor does between two ticks, until a flow is told.
+/// Drains only when woken, as the monitor does between two ticks, until a flow arrives.
 fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Option<Instant> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
@@ -62,7 +62,7 @@ fn assert_prompt(begin: Instant, told: Option<Instant>) {
 
 #[test]
 #[ignore = "needs root"]
-fn the_first_connection_of_a_program_is_told_at_once() {
+fn the_first_connection_of_a_program_is_drained_at_once() {
     let _root = root_alone();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -94,7 +94,7 @@ fn a_busy_process_wakes_the_monitor_once() {
         socket.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
     assert!(!is_woken(&capture, Duration::from_millis(200)), "woken again by the same process");
-    // Without the wake they come with the next tick.
+    // Without a wake-up they arrive with the next tick.
     let drained = capture.drain(DrainMode::Regular).unwrap();
     let mine = drained.flows.iter().filter(|flow| flow.id.process.tgid == me);
     assert_eq!(mine.map(|flow| flow.counters.sent).sum::<u64>(), 1000);

@@ -1,4 +1,5 @@
-//! Where a program ran, and where its peer is: cgroups made by hand, addresses in a namespace of the test's own.
+//! Unit, container, application and country of traffic, from cgroups made by hand and addresses in a network namespace of the
+//! test.
 
 use std::{
     fs,
@@ -11,14 +12,14 @@ use store::{Dimension, Filter, Query, Value};
 
 use super::{
     harness::{Daemon, base, error_log, picosnitch_elsewhere, reader, root, wait_until},
-    telling::{lines, program},
+    programs::{lines, program},
 };
 
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-/// Of RIPE's, in the Netherlands.
+/// An address of RIPE's in the Netherlands.
 const ADDRESS: &str = "193.0.6.139";
 
-/// A cgroup that is gone at the end.
+/// A cgroup, removed when dropped.
 struct Cgroup {
     path: PathBuf,
     made: PathBuf,
@@ -49,7 +50,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Lets a program connect, in vain, to [`ADDRESS`] in a network namespace of its own, from a cgroup.
+/// Runs a program in a cgroup that connects in vain to [`ADDRESS`] in a network namespace of its own.
 fn connect_from(cgroup: &Path, program: &Path) {
     let script = format!(
         "echo 0 > {}/cgroup.procs && ip link set lo up && ip address add {ADDRESS}/32 dev lo && \
@@ -78,7 +79,7 @@ fn units_containers_applications_and_countries_are_in_the_log() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let countries = root.join("assets/country.mmdb");
     let base = base(&format!("text = true\n[names]\ncountry_file = \"{}\"\n", countries.display()));
-    // docker's files, which only this daemon sees.
+    // Files of docker, which only this daemon sees.
     let docker = format!("/var/lib/docker/containers/{CONTAINER}");
     let prepare = format!(
         "mkdir -p /var/lib && mount -t tmpfs picosnitch-test /var/lib && mkdir -p {docker} && \

@@ -1,4 +1,4 @@
-//! What is recorded arrives in the log, whoever stands in the way of the writer.
+//! Recorded traffic arrives in the log despite locks, full disks and signals.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -162,7 +162,7 @@ fn names_of_any_bytes_are_recorded_and_printed_without_control_characters() {
     let (mut connection, _) = listener.accept().unwrap();
     let mut hello = [0; 5];
     connection.read_exact(&mut hello).unwrap();
-    // It lives on until it was looked at.
+    // It lives until its file was opened.
     thread::sleep(WINDOW * 3 / 2);
     connection.write_all(b"bye").unwrap();
     child.wait().unwrap();
@@ -191,12 +191,12 @@ fn names_of_any_bytes_are_recorded_and_printed_without_control_characters() {
         let lines = if format == ["--csv"] { text.replace("\r\n", "\n") } else { text.to_owned() };
         let raw = lines.chars().find(|character| character.is_control() && *character != '\n');
         assert_eq!(raw, None, "{format:?}: {text:?}");
-        // A newline of theirs would be a line of its own.
+        // A newline in a name would make a line of its own.
         if format != ["--json"] {
             assert_eq!(lines.trim_end().lines().count(), 2, "{format:?}: {text:?}");
         }
     }
-    // The bytes themselves find it.
+    // A filter with the raw bytes finds it.
     let mut filter = OsString::from("exe=");
     filter.push(&program);
     let found = query(base.path(), &["--csv".into(), "--where".into(), filter]);

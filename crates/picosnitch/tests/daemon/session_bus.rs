@@ -1,4 +1,4 @@
-//! Session buses of desktop users, and notification services on them that count what they are asked to show.
+//! Session buses of desktop users, and notification services on them that keep what they are asked to show.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use super::harness::{PATIENCE, wait_until};
 pub struct RunUser(tempfile::TempDir);
 
 impl RunUser {
-    /// `None`, and the reason printed, where there is no dbus-daemon (`scripts/setup test` installs it).
+    /// Returns `None` and prints the reason where there is no dbus-daemon (`scripts/setup test` installs it).
     pub fn new() -> Option<Self> {
         if Command::new("dbus-daemon").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: there is no dbus-daemon");
@@ -40,14 +40,14 @@ impl RunUser {
         self.0.path()
     }
 
-    /// Logs a user in: a session bus of that user.
+    /// Logs a user in by starting a session bus of that user.
     pub fn log_in(&self, user: u32) -> Session {
         let directory = self.path().join(user.to_string());
         fs::create_dir(&directory).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
         chown(&directory, Some(user), Some(user)).unwrap();
         let bus = directory.join("bus");
-        // Root may connect too: the services below run as root.
+        // Root may connect as well: the services below run as root.
         let configuration = format!(
             "<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth><policy context=\"default\">\
              <allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/>\
@@ -86,7 +86,7 @@ impl Session {
         let shown = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&shown);
         let (ready, is_ready) = mpsc::channel();
-        // Closing this end lets the connection end, and the thread with it.
+        // Closing this end ends the connection and with it the thread.
         let handle = stream.try_clone().unwrap();
         let thread = thread::spawn(move || block_on(serve(stream, &into, &ready)));
         is_ready.recv_timeout(PATIENCE).expect("the bus does not answer");
@@ -102,7 +102,7 @@ impl Drop for Session {
     }
 }
 
-/// What a service was asked to show.
+/// A notification that a service was asked to show.
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub at: Instant,
@@ -111,7 +111,7 @@ pub struct Shown {
     pub urgency: u8,
 }
 
-/// A notification service. Dropping it ends it.
+/// A notification service, which ends when dropped.
 pub struct Service {
     shown: Arc<Mutex<Vec<Shown>>>,
     stream: UnixStream,
@@ -123,13 +123,13 @@ impl Service {
         self.shown.lock().unwrap().clone()
     }
 
-    /// One that says this.
+    /// The first notification that contains a text.
     pub fn find(&self, text: &str) -> Option<Shown> {
         let says = |shown: &Shown| shown.title.contains(text) || shown.body.contains(text);
         self.shown().into_iter().find(says)
     }
 
-    /// Waits for one that says this.
+    /// Waits for a notification that contains a text.
     pub fn wait_for(&self, text: &str) {
         wait_until(&format!("a notification of {text}"), || self.find(text).is_some());
     }

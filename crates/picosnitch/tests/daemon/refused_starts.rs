@@ -1,4 +1,4 @@
-//! A start that cannot work says why, exits with another code than 0, and leaves everything as it was.
+//! A start that cannot work says why, exits with a code other than 0, and changes nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt, os::unix::process::CommandExt, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use store::Writer;
 
 use super::harness::{base, configure, picosnitch, refused, root};
 
-/// Starts with a log that cannot be used; what was said.
+/// Starts a daemon with a log that cannot be used. Returns its standard error.
 fn refuse_log(base: &Path) -> String {
     let database = base.join("snitch.db");
     let before = fs::read(&database).unwrap();
@@ -84,7 +84,7 @@ fn a_bad_configuration_starts_nothing() {
 
 #[test]
 #[ignore = "needs root"]
-fn without_root_the_command_is_said() {
+fn without_root_the_error_names_the_command() {
     let _root = root();
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();

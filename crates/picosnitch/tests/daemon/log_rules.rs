@@ -1,4 +1,4 @@
-//! What is not to be logged is nowhere: `log.ignore`, `log.addresses`, `log.commands`. The raw bytes of the files are searched.
+//! Ignored and blanked traffic (`log.ignore`, `log.addresses`, `log.commands`) is in no file: the raw bytes are searched.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use store::Dimension;
 
 use super::{
     harness::{Daemon, assert_recorded, base, configure, fresh_address, recorded, root, talk, wait_until},
-    telling::{lines, program, record, run, run_to},
+    programs::{lines, program, record, run, run_to},
     top::Recording,
 };
 
@@ -24,14 +24,14 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// The files of the log and what is beside them.
+/// The contents of all files of the base directory.
 fn logged(base: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let names = ["snitch.db", "snitch.db-wal", "snitch.db-shm", "conn.log"];
     let paths = names.iter().map(|name| base.join(name));
     paths.filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes))).collect()
 }
 
-/// A program that nobody knows, with a digest that no other has.
+/// Makes a program that the daemon has not seen, with a digest of its own.
 fn unique(base: &Path, name: &str) -> PathBuf {
     let path = program(base, name.as_bytes());
     fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(name.as_bytes()).unwrap();
@@ -45,7 +45,7 @@ fn sha256(path: &Path) -> String {
 
 #[test]
 #[ignore = "needs root"]
-fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
+fn ignored_traffic_is_in_no_log_but_is_notified() {
     let _root = root();
     let base = base("");
     let names = ["ignored-by-port", "ignored-by-network", "ignored-by-digest"];
@@ -62,7 +62,7 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     run(&by_network, network);
     run(&by_digest, fresh_address());
     run(&other, fresh_address());
-    // Both sides of a connection to an ignored port are ignored: one has it as its local port.
+    // Both sides of a connection to an ignored port are ignored: for one of them it is the local port.
     let talked = fresh_address();
     talk(talked, 1000, 2000);
     wait_until("the records", || {
@@ -97,7 +97,7 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
         assert!(!contains(&bytes, b"ignored-by-"), "{}", path.display());
         let own = listener.local_addr().unwrap().ip().to_string();
         assert!(!contains(&bytes, own.as_bytes()), "{}: {own}", path.display());
-        // The other side of that connection has it as its own address: only remote ones are looked at.
+        // For the other side of that connection it is the local address, and only remote addresses are matched.
         let is_text = path.ends_with("conn.log");
         assert!(!(is_text && contains(&bytes, network.to_string().as_bytes())), "{network}");
         found |= contains(&bytes, b"not-ignored");
@@ -109,7 +109,7 @@ fn what_a_rule_ignores_is_in_no_log_but_is_notified() {
     }
 }
 
-/// Lets a program connect, in vain, to an address of which only it knows this name, by that name.
+/// Runs a program that connects in vain to an address by a name that only its own hosts file has.
 fn run_by_name(program: &Path, name: &str, address: Ipv4Addr) {
     let script = "printf '%s %s\\n' \"$2\" \"$1\" > \"$0.hosts\" && mount --bind \"$0.hosts\" /etc/hosts && \
                   exec \"$0\" -c \"exec 3<>/dev/tcp/$1/9\"";
@@ -122,7 +122,7 @@ fn run_by_name(program: &Path, name: &str, address: Ipv4Addr) {
     assert!(said.contains("refused"), "{said}");
 }
 
-/// Waits until names are heard: then a rule for this name ignores what connects by it, and nothing else.
+/// Waits until the daemon observes names: from then on a rule for this name ignores connections by it, and nothing else.
 fn wait_for_names(base: &Path, name: &str) {
     let mut number = 0;
     wait_until("the names that programs ask for", || {
@@ -133,7 +133,7 @@ fn wait_for_names(base: &Path, name: &str) {
         run(&by_address, fresh_address());
         let is_logged = |program: &Path| {
             let program = program.to_str().unwrap().to_owned();
-            // (Records of executed programs have port -1.)
+            // Records of executed programs have port -1.
             lines(base, "conn.log").iter().any(|line| line.contains(&program) && !line.contains(",-1,"))
         };
         wait_until("the control", || is_logged(&by_address));
@@ -143,7 +143,7 @@ fn wait_for_names(base: &Path, name: &str) {
 
 #[test]
 #[ignore = "needs root"]
-fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
+fn traffic_ignored_by_domain_is_in_no_log_but_is_notified() {
     let _root = root();
     let base = base("text = true\nignore = [\"ignored.example\"]\n");
     let daemon = Daemon::start(base.path());
@@ -181,18 +181,18 @@ fn what_a_rule_for_a_domain_ignores_is_in_no_log_but_is_notified() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_is_not_to_be_stored_is_in_no_file_and_not_on_the_live_socket() {
+fn blanked_fields_are_in_no_file_and_not_on_the_live_socket() {
     let _root = root();
     let more = "text = true\naddresses = false\ncommands = false\nignore = [\"ignored.example\"]\n[monitor]\nevery_exe = true\n";
     let base = base(more);
     let daemon = Daemon::start(base.path());
-    // Rules look at what is blanked after them.
+    // Rules see the fields that are blanked after them.
     wait_for_names(base.path(), "www.ignored.example");
     let live = Recording::start(base.path());
     let _listens = TcpListener::bind((fresh_address(), 0)).unwrap();
     let context = unique(base.path(), "context");
     let address = fresh_address();
-    // Its command line has the address too.
+    // Its command line contains the address as well.
     run(&context, address);
     run_by_name(&context, "unstored.example", address);
     let script = "exec 3<&0; : secret-word-of-a-command-line";

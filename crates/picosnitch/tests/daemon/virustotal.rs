@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::{
     harness::{Daemon, base, error_log, fresh_address, picosnitch, root, wait_until},
-    telling::{lines, program, record, run},
+    programs::{lines, program, record, run},
 };
 
 /// What the server says about digests, by the number of engines that suspect them; what it was sent.
@@ -92,7 +92,7 @@ fn digest(path: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()[..64].to_owned()
 }
 
-/// A program that differs from all others.
+/// Makes a program with a digest of its own.
 fn unique(base: &Path, name: &str) -> (std::path::PathBuf, String) {
     let path = program(base, name.as_bytes());
     fs::File::options().append(true).open(&path).unwrap().write_all(name.as_bytes()).unwrap();
@@ -102,13 +102,13 @@ fn unique(base: &Path, name: &str) -> (std::path::PathBuf, String) {
 
 #[test]
 #[ignore = "needs root"]
-fn verdicts_are_told_kept_and_resumed() {
+fn verdicts_are_reported_kept_and_resumed() {
     let _root = root();
     let server = Server::default();
     let base = base(&configuration("http://127.0.0.1:9/api/v3", ""));
     let (bad, bad_digest) = unique(base.path(), "bad");
     let (good, good_digest) = unique(base.path(), "good");
-    // Nobody answers: the digests wait, and that is told.
+    // No server answers: the digests wait, and an error says so.
     let daemon = Daemon::start(base.path());
     run(&bad, fresh_address());
     run(&good, fresh_address());
@@ -123,7 +123,7 @@ fn verdicts_are_told_kept_and_resumed() {
     kill(daemon.recorder(), Signal::SIGKILL).unwrap();
     daemon.end();
     assert!(error_log(base.path()).contains("VirusTotal cannot be asked now"));
-    // After the restart they are looked up, although they do not run.
+    // After a restart they are looked up, although their programs do not run.
     server.known.lock().unwrap().extend([(bad_digest.clone(), 3), (good_digest.clone(), 0)]);
     let url = server.start();
     super::harness::configure(base.path(), &configuration(&url, ""));
@@ -142,7 +142,7 @@ fn verdicts_are_told_kept_and_resumed() {
         assert_eq!(told.iter().filter(|line| line[19..] == expected).count(), 1, "{expected}: {told:#?}");
     }
     assert!(server.uploads.lock().unwrap().is_empty(), "nothing is sent without being asked for");
-    // They are not asked about again.
+    // They are not looked up again.
     let asked = server.asked.lock().unwrap().iter().filter(|digest| **digest == bad_digest).count();
     let daemon = Daemon::start(base.path());
     thread::sleep(Duration::from_secs(2));
@@ -152,7 +152,7 @@ fn verdicts_are_told_kept_and_resumed() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_file_that_nobody_knows_is_sent_once_if_the_user_wants_that() {
+fn an_unknown_file_is_uploaded_once_if_configured() {
     let _root = root();
     let server = Server::default();
     let base = base(&configuration(&server.start(), "file_upload = true\n"));

@@ -1,4 +1,4 @@
-//! Machines that lack something.
+//! Machines without BTF or without a version 2 cgroup hierarchy.
 
 use nix::sys::signal::Signal;
 
@@ -11,7 +11,7 @@ const NO_CGROUP2: &str = "umount --all --lazy --types cgroup2";
 
 #[test]
 #[ignore = "needs root"]
-fn without_btf_nothing_starts_and_the_reason_is_said() {
+fn without_btf_nothing_starts_and_the_error_says_why() {
     let _root = root();
     let base = base("");
     for command in ["start-no-daemon", "doctor"] {

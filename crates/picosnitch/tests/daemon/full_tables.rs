@@ -1,4 +1,4 @@
-//! The kernel half's own memory is full: what is lost is counted and said, and recording goes on.
+//! Full ring buffers and flow tables: losses are counted and reported, and recording goes on.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
@@ -44,7 +44,7 @@ fn a_full_ring_buffer_is_reported() {
 #[ignore = "needs root"]
 fn events_wait_outside_of_the_ring_while_nobody_drains() {
     let _root = root_alone();
-    // More than twice what fits into the ring: each makes four events, of 0.45 KB together at least.
+    // More than twice what fits into the ring buffer: each makes four events of at least 0.45 KB together.
     const PROGRAMS: usize = 1200;
     let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
     capture.drain(DrainMode::Regular).unwrap();
@@ -71,13 +71,13 @@ fn a_full_flow_table_is_reported_and_what_is_recorded_and_lost_add_up() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     daemon.signal(Signal::SIGSTOP);
     for peer in 0..PEERS {
-        // Nobody listens there; what the kernel drops was sent all the same.
+        // No socket listens there; datagrams that the kernel drops were sent all the same.
         let address = Ipv4Addr::from(0x7f03_0000 + peer);
         let _ = socket.send_to(&[0; BYTES as usize], SocketAddrV4::new(address, 9));
     }
     daemon.signal(Signal::SIGCONT);
     wait_until("the loss in the log", || lost(base.path(), LossKind::FlowTableBytes) > 0);
-    // Room again once the idle flows were let go.
+    // There is room again once the idle flows were removed.
     let address = fresh_address();
     let mut connections = 0;
     wait_until("recording to go on", || {
