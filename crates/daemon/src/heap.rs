@@ -23,7 +23,7 @@ pub(crate) fn trim_heap(last: &mut Instant) {
     }
     *last = Instant::now();
     #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) only looks at free memory.
+    // SAFETY: malloc_trim(3) touches free memory only.
     unsafe {
         libc::malloc_trim(0);
     }

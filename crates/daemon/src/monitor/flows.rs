@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    contexts::{ContextUpdate, FlowOrigin},
+    context_ids::{ContextUpdate, FlowOrigin},
     state::Monitor,
 };
 use crate::{error::MonitorError, messages::ToRecorder};

@@ -6,7 +6,7 @@ use config::{Config, layout::Layout};
 use self::{pid_file::lock_pid_file, state::Monitor};
 use crate::{error::MonitorError, problems::Problems};
 
-mod contexts;
+mod context_ids;
 mod drain;
 mod event_loop;
 mod executables;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    contexts::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
+    context_ids::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
     recorder_link::RecorderLink, signals::Signals, state::Monitor,
 };
 use crate::{

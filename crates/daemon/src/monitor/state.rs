@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    contexts::ContextIds, name_sources::NameSources, notifiers::Notifiers, open_sockets::OpenSocketLists,
+    context_ids::ContextIds, name_sources::NameSources, notifiers::Notifiers, open_sockets::OpenSocketLists,
     recorder_link::RecorderLink, signals::Signals,
 };
 use capture::{Capture, Event};
@@ -17,7 +17,7 @@ use model::ProcessId;
 pub(super) struct Monitor {
     pub(super) signals: Signals,
     pub(super) capture: Capture,
-    /// The processes that ran before the monitor; taken when the event loop starts.
+    /// The processes that ran before the monitor, until they are sent.
     pub(super) existing: Vec<Event>,
     pub(super) processes: Processes,
     /// `None` where fanotify is refused.

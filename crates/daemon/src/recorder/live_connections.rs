@@ -1,5 +1,4 @@
-//! The recorder's side of the open connections that clients of the live socket see. Nothing is kept while no client wants
-//! them.
+//! The open connections that clients of the live socket see. The recorder keeps none while no client wants them.
 
 use std::collections::{HashMap, HashSet};
 

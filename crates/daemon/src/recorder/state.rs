@@ -20,7 +20,7 @@ use names::Geography;
 /// How long the end waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
 
-/// What the recorder writes to: without it there is no recorder.
+/// What the recorder writes to. It does not start without them.
 pub(super) struct Outputs {
     sinks: WindowSinks,
     reporter: Reporter,

@@ -122,7 +122,8 @@ impl OpenWindow {
             Record { time, context, geo, tuple, counters }
         };
         for (key, mut group) in std::mem::take(&mut self.groups) {
-            // The monitor sends each context before its flows; a channel that lost it has counted that as a loss.
+            // Unnamed groups wait. So do those of an unknown context, which does not happen: the monitor sends each context
+            // before its flows, and ends if a message other than flows or observations does not fit into the channel.
             let known = if key.socket == 0 { contexts.context(key.context) } else { None };
             let Some((context, complete)) = known else {
                 self.groups.insert(key, group);
