@@ -34,7 +34,7 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    // What these measure is nothing like itself without optimisation.
+    // A debug build would measure something else: these run again in a release build.
     if cfg!(debug_assertions)
         && std::env::args_os().nth(1).is_some_and(|chore| chore == "gen-db" || chore == "ask-db")
     {

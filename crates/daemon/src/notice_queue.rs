@@ -45,21 +45,21 @@ impl NoticeQueue {
 
 #[cfg(test)]
 mod tests {
-    use notify::Kind;
+    use notify::NoticeKind;
 
     use super::*;
 
-    fn notice(number: usize, kind: Kind) -> Notice {
+    fn notice(number: usize, kind: NoticeKind) -> Notice {
         Notice { kind, title: number.to_string(), body: String::new() }
     }
 
     #[test]
     fn the_queue_is_bounded_and_keeps_urgent_notices() {
         let mut queue = NoticeQueue::default();
-        queue.add(notice(0, Kind::Suspicious));
-        (1..MAX_WAITING + 10).for_each(|number| queue.add(notice(number, Kind::Program)));
+        queue.add(notice(0, NoticeKind::Suspicious));
+        (1..MAX_WAITING + 10).for_each(|number| queue.add(notice(number, NoticeKind::Program)));
         assert_eq!((queue.notices.len(), queue.dropped), (MAX_WAITING, 10));
-        assert_eq!(queue.notices[0].kind, Kind::Suspicious);
+        assert_eq!(queue.notices[0].kind, NoticeKind::Suspicious);
         assert_eq!(queue.notices[1].title, "11");
     }
 }

@@ -18,7 +18,7 @@ use nix::{
 
 use crate::{messages::ToNotifier, notice_queue::NoticeQueue, poll::poll_until};
 use ipc::{Channel, Received};
-use notify::{Desktop, DesktopError, Fold, Kind, Notice};
+use notify::{BurstFolder, Desktop, DesktopError, Notice, NoticeKind};
 use sandbox::Role;
 
 /// Pause between two tries to show a notification.
@@ -40,7 +40,7 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut notifier = Notifier {
         desktop: Desktop::new(bus.into()),
-        folds: Kind::ALL.map(Fold::new),
+        folds: NoticeKind::ALL.map(BurstFolder::new),
         queue: NoticeQueue::default(),
         refusals: 0,
         retry_at: None,
@@ -51,7 +51,7 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
 
 struct Notifier {
     desktop: Desktop,
-    folds: [Fold; 3],
+    folds: [BurstFolder; 3],
     queue: NoticeQueue,
     /// Refusals of the first notice in the queue.
     refusals: u32,
@@ -86,7 +86,7 @@ impl Notifier {
                 busy = Instant::now() + IDLE;
                 continue;
             }
-            let next = self.folds.iter().filter_map(Fold::due).chain(self.retry_at).min();
+            let next = self.folds.iter().filter_map(BurstFolder::due).chain(self.retry_at).min();
             let until = next.unwrap_or(busy + IDLE);
             poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], Some(until))?;
         }
@@ -136,7 +136,7 @@ impl Notifier {
             if self.queue.is_empty() && self.queue.dropped > 0 {
                 let count = std::mem::take(&mut self.queue.dropped);
                 self.queue.add(Notice {
-                    kind: Kind::Error,
+                    kind: NoticeKind::Error,
                     title: format!("{count} notifications were not shown"),
                     body: "There were too many. New programs are in exe.log, errors in error.log.".into(),
                 });

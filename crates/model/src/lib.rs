@@ -1,7 +1,7 @@
-//! Plain data that every crate shares, and its one conversion to text ([`text`]).
+//! Plain data that every crate shares, and its conversions to text ([`text`]).
 //!
-//! Paths, names and command lines are bytes that strangers chose ([`Bytes`]): any byte may occur. They become text in one
-//! place only, [`text::format`].
+//! Paths, names and command lines are untrusted bytes ([`Bytes`]): other programs chose them, and any byte may occur. They
+//! become text for an output in [`text::format`], and text that can be converted back in [`text::escape`].
 
 mod address;
 mod clock;
@@ -14,7 +14,7 @@ mod observation;
 mod process_event;
 pub mod text;
 
-pub use address::{Address, AddressError, first_address, last_address};
+pub use address::{Address, AddressError};
 pub use clock::boot_time;
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
@@ -26,5 +26,5 @@ pub use loss::{Loss, LossKind};
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};
 
-/// Bytes that a stranger chose: a path, a process name, a command line.
+/// Untrusted bytes that another program chose: a path, a process name, a command line.
 pub type Bytes = Vec<u8>;

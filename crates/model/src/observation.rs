@@ -1,4 +1,4 @@
-//! What may tell the name of an address.
+//! Observations from which the domain of an address may follow.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, ProcessId};
 
-/// One observation that may tell the domain of an address: bytes of a name service or of a handshake, or an answer of
+/// One observation from which the domain of an address may follow: captured bytes of DNS or of a handshake, or the result of
 /// the C library's resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameObservation {
@@ -26,7 +26,7 @@ pub struct NameObservation {
     pub remote_port: u16,
     /// IP protocol number of the socket.
     pub protocol: u16,
-    /// What was observed.
+    /// The captured bytes, or the result of the resolver.
     pub payload: ObservedPayload,
 }
 

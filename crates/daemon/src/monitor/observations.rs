@@ -4,7 +4,7 @@ use std::{os::fd::AsFd, time::Instant};
 
 use super::{name_sources::PendingLibrary, state::Monitor};
 use crate::{error::MonitorError, messages::ToRecorder};
-use capture::ResolverFunction;
+use capture::{CLibrary, ResolverFunction};
 use model::{NameObservation, ObservedPayload};
 
 /// Bytes of observations in one message.
@@ -60,7 +60,8 @@ impl Monitor {
         let Some(PendingLibrary { is_ours, file, .. }) = self.name_sources.take_pending(id) else {
             return Ok(());
         };
-        match self.capture.attach_resolver_probes((id, is_ours), file.as_fd(), functions) {
+        let library = CLibrary { number: id, is_ours, file: file.as_fd() };
+        match self.capture.attach_resolver_probes(library, functions) {
             Ok(()) => Ok(()),
             Err(error) => self.recorder.report(format!(
                 "Probes cannot be attached to a C library, so connections to names that programs resolve with it may lack the \

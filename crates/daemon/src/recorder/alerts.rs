@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use identity::digests::DigestState;
-use known_programs::{KnownPrograms, New, Rank};
+use known_programs::{KnownPrograms, Novelty, Rank};
 use model::{
     Bytes, ProcessContext, Sha256,
     text::{escape::to_text, format, time},
@@ -149,11 +149,11 @@ impl AlertGenerator {
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.meet(rank, &program.path, &program.name) {
-                New::Nothing => None,
-                New::Name => Some(Tag::NewName),
-                New::Executable => Some(Tag::NewExecutable),
-                New::Both => Some(Tag::NewBoth),
+            let tag = match self.known.observe(rank, &program.path, &program.name) {
+                Novelty::Nothing => None,
+                Novelty::Name => Some(Tag::NewName),
+                Novelty::Executable => Some(Tag::NewExecutable),
+                Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
                 let alert = Alert { name: program.name.clone(), ..Alert::new(tag, rank, &program.path) };
@@ -223,7 +223,7 @@ impl AlertGenerator {
     }
 
     fn learn_digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if !self.known.learn_digest(path, digest) {
+        if !self.known.observe_digest(path, digest) {
             return None;
         }
         self.unless_repeated(Alert { sha256: Some(digest), ..Alert::new(Tag::NewHash, rank, path) })
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_changed_executable_causes_an_alert_once_its_digest_is_known() {
         let mut alerts = AlertGenerator::new(KnownPrograms::default());
-        alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
+        alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
         alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
         let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));

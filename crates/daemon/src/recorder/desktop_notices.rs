@@ -2,7 +2,7 @@
 
 use super::alerts::{Alert, Tag};
 use model::text::format;
-use notify::{Kind, Notice};
+use notify::{Notice, NoticeKind};
 
 /// Characters of a path in a notification.
 const MAX_PATH: usize = 200;
@@ -26,11 +26,11 @@ pub(super) fn of_alerts(alerts: &[Alert]) -> Vec<Notice> {
 /// The notice of an alert; `None` for a clean program, which is no reason to interrupt the user.
 fn of_alert(alert: &Alert) -> Option<Notice> {
     let (kind, what) = match alert.tag {
-        Tag::NewName => (Kind::Program, "Known program under a new name"),
-        Tag::NewExecutable => (Kind::Program, "New program under a known name"),
-        Tag::NewBoth => (Kind::Program, "New program"),
-        Tag::NewHash => (Kind::Program, "Changed program"),
-        Tag::Suspicious => (Kind::Suspicious, "Suspicious program"),
+        Tag::NewName => (NoticeKind::Program, "Known program under a new name"),
+        Tag::NewExecutable => (NoticeKind::Program, "New program under a known name"),
+        Tag::NewBoth => (NoticeKind::Program, "New program"),
+        Tag::NewHash => (NoticeKind::Program, "Changed program"),
+        Tag::Suspicious => (NoticeKind::Suspicious, "Suspicious program"),
         Tag::Clean => return None,
     };
     let path = format::shorten(&format::terminal(&alert.path), MAX_PATH);
@@ -47,14 +47,14 @@ fn of_alert(alert: &Alert) -> Option<Notice> {
 /// The notice of a problem.
 pub(super) fn of_problem(text: &str) -> Notice {
     let title = "picosnitch could not do all of its work".to_owned();
-    Notice { kind: Kind::Error, title, body: text.to_owned() }
+    Notice { kind: NoticeKind::Error, title, body: text.to_owned() }
 }
 
 /// The notice of notices that could not be sent.
 pub(super) fn of_dropped(count: u64) -> Notice {
     let title = format!("{count} notifications were not shown");
     let body = "There were too many. New programs are in exe.log, errors in error.log.".to_owned();
-    Notice { kind: Kind::Error, title, body }
+    Notice { kind: NoticeKind::Error, title, body }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use model::{
     Loss, LossKind,
     text::{format, time},
 };
-use virustotal::Lookups;
+use virustotal::LookupSchedule;
 
 /// What has happened since the start.
 pub(super) struct LiveStatus {
@@ -62,7 +62,7 @@ impl LiveStatus {
         &self,
         live: &LiveServer,
         programs: &ProgramCounts,
-        lookups: Option<&Lookups>,
+        lookups: Option<&LookupSchedule>,
     ) -> serde_json::Value {
         let (subscribers, dropped) = live.counts();
         let losses: BTreeMap<String, u64> =
@@ -79,7 +79,7 @@ impl LiveStatus {
             "alerts": self.alerts,
             "errors": self.errors,
             "last_error": self.last_error.as_ref().map(|(time, text)| json!({"time": time, "text": text})),
-            "virustotal": lookups.map(Lookups::state),
+            "virustotal": lookups.map(LookupSchedule::status),
             "losses": losses,
             "subscribers": subscribers,
             "subscribers_dropped": dropped,

@@ -30,7 +30,7 @@ use known_programs::{KnownPrograms, KnownProgramsError};
 use live::server::LiveServer;
 use model::{Loss, ProcessContext, text::time};
 use notify::Notice;
-use virustotal::{Lookups, Verdict};
+use virustotal::{LookupSchedule, Verdict};
 
 /// How long changes of record.json are collected before it is written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) struct Reporter {
     record_file: Worker<RecordFileSink>,
     problems: Arc<Problems>,
     /// `None` if VirusTotal is not used.
-    lookups: Option<Lookups>,
+    lookups: Option<LookupSchedule>,
     /// Whether desktop users get notices.
     desktop: bool,
     /// Notices that did not fit into the channel.
@@ -79,7 +79,7 @@ impl Reporter {
         let reporter = &settings.reporter;
         let known = KnownPrograms::load(&reporter.record_json)?;
         let lookups = reporter.virustotal.as_ref().and_then(|settings| {
-            Lookups::start(settings)
+            LookupSchedule::start(settings)
                 .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
                 .ok()
         });
@@ -123,7 +123,7 @@ impl Reporter {
                     DigestState::Known(digest) => Some(*digest),
                     _ => None,
                 };
-                lookups.settled(executable, digest, self.alerts.known());
+                lookups.set_digest(executable, digest, self.alerts.known());
             }
             let (alerts, problem) = self.alerts.add_digest(executable, &state);
             self.report_alerts(channel, &alerts);
@@ -136,7 +136,7 @@ impl Reporter {
     /// Takes note that an executable is hashed now. Its file may have to be uploaded to VirusTotal later.
     pub(super) fn add_executable(&mut self, executable: u32, file: &File) {
         if let Some(lookups) = &mut self.lookups {
-            lookups.keep(executable, file);
+            lookups.add_candidate(executable, file);
         }
     }
 
@@ -144,7 +144,7 @@ impl Reporter {
     pub(super) fn forget_executables(&mut self, before: u32, contexts: &ContextTable) {
         self.alerts.forget_before(before, |id| contexts.digests().state(id));
         if let Some(lookups) = &mut self.lookups {
-            lookups.forget_before(before);
+            lookups.forget_candidates_before(before);
         }
     }
 
@@ -184,21 +184,22 @@ impl Reporter {
         let problems = self.problems.event_fd();
         let mut interests: Vec<_> =
             problems.map(|problems| PollFd::new(problems, PollFlags::POLLIN)).into_iter().collect();
-        interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
+        interests
+            .extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.event_fd(), PollFlags::POLLIN)));
         interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
 
     /// When [`Reporter::serve`] has something to do even if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
-        let lookups = self.lookups.as_ref().and_then(Lookups::due);
+        let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
         self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
     }
 
     /// Does what is due. Never waits.
     pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
-        for text in self.alerts.known().take_full() {
+        for text in self.alerts.known().take_reached_bounds() {
             self.problems.report(&text);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -224,7 +225,7 @@ impl Reporter {
         if self.alerts.known().take_changed() {
             self.save_at.get_or_insert(now + SAVE_AFTER);
             if let Some(lookups) = &mut self.lookups {
-                lookups.look_again();
+                lookups.check_soon();
             }
         }
         if self.save_at.is_some_and(|at| at <= now) {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::contexts::ContextTable;
-use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
+use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
 use names::DomainDecision;
@@ -44,7 +44,7 @@ pub(super) struct OpenWindow {
 impl OpenWindow {
     /// An empty window, `seconds` long.
     pub(super) fn new(rules: LogRules, seconds: u32) -> Self {
-        let patience = if rules.need_digests() { RULES_PATIENCE_SECONDS } else { PATIENCE_SECONDS };
+        let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
         Self {
             rules,
             patience: (patience / seconds.max(1)).max(1),
@@ -137,7 +137,7 @@ impl OpenWindow {
             if self.rules.ignores_digest(context.program.sha256) {
                 continue;
             }
-            if self.rules.blank_anything() {
+            if self.rules.blanks_anything() {
                 // The groups may have differed only in what was blanked.
                 *merged.entry((context, key.tuple)).or_default() += group.counters;
             } else {

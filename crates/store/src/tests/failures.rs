@@ -1,10 +1,10 @@
-//! What goes wrong: locks, full disks, files that are damaged or not ours.
+//! Tests of failures: locks, full disks, files that are damaged or foreign.
 
 use super::*;
 
 #[test]
 fn a_failed_window_leaves_neither_rows_nor_cached_ids() {
-    let (_directory, path) = place();
+    let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
     writer.write(&window(100, vec![record(b"/before", "192.0.2.1", 443, 1, 0)])).unwrap();
     writer
@@ -19,9 +19,9 @@ fn a_failed_window_leaves_neither_rows_nor_cached_ids() {
     assert!(!error.is_transient(), "{error}");
     assert_eq!((total(&path).sent, count(&path, "context"), count(&path, "endpoint")), (1, 1, 1));
     writer.connection.execute_batch("DROP TRIGGER fail").unwrap();
-    // Other rows take the ids that were handed out in vain ...
+    // Other rows get the ids of the transaction that was rolled back ...
     writer.write(&window(120, vec![record(b"/other", "203.0.113.1", 22, 4, 0)])).unwrap();
-    // ... so these must not be found in a cache.
+    // ... so those ids must not be in a cache.
     writer.write(&window(130, new)).unwrap();
     let found = rows(&path, &[Dimension::Executable, Dimension::Address], Vec::new());
     let seen: Vec<_> = found.iter().map(|row| (row.values[0].clone(), row.counters.sent)).collect();
@@ -32,7 +32,7 @@ fn a_failed_window_leaves_neither_rows_nor_cached_ids() {
 
 #[test]
 fn a_lock_is_transient_and_loses_nothing() {
-    let (_directory, path) = place();
+    let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
     writer.write(&window(90, vec![record(b"/a", "192.0.2.1", 443, 1, 0)])).unwrap();
     let other = Connection::open(&path).unwrap();
@@ -43,7 +43,7 @@ fn a_lock_is_transient_and_loses_nothing() {
     other.execute_batch("COMMIT").unwrap();
     writer.write(&next).unwrap();
     assert_eq!(total(&path).sent, 3);
-    // Opening a log that someone holds exclusively waits for better times, too, and renames nothing.
+    // Opening a log that another process locks exclusively fails for the moment, too, and changes nothing.
     drop((writer, other));
     let other = Connection::open(&path).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
@@ -56,7 +56,7 @@ fn a_lock_is_transient_and_loses_nothing() {
 
 #[test]
 fn a_full_disk_is_transient_and_writing_resumes() {
-    let (_directory, path) = place();
+    let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
     let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     let set = |writer: &Writer, pages: i64| {
@@ -81,8 +81,8 @@ fn a_full_disk_is_transient_and_writing_resumes() {
 }
 
 #[test]
-fn what_is_not_ours_is_refused_and_left_alone() {
-    let (directory, path) = place();
+fn a_foreign_file_is_refused_and_left_unchanged() {
+    let (directory, path) = new_log();
     let refuse = |make: &dyn Fn(), expected: &str| {
         let _ = fs::remove_file(&path);
         make();
@@ -112,8 +112,8 @@ fn what_is_not_ours_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_log_is_reported_and_left_alone() {
-    let (_directory, path) = place();
+fn a_damaged_log_is_reported_and_left_unchanged() {
+    let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
     let many = (0..2000).map(|n| record(format!("/{n}").as_bytes(), "192.0.2.1", 443, 1, 0)).collect();
     writer.write(&window(100, many)).unwrap();
@@ -129,13 +129,13 @@ fn a_damaged_log_is_reported_and_left_alone() {
 }
 
 #[test]
-fn a_missing_or_empty_log_says_so() {
-    let (_directory, path) = place();
+fn a_missing_or_empty_log_is_an_error_of_its_own() {
+    let (_directory, path) = new_log();
     let error = Reader::open(&path).err().unwrap();
     assert!(matches!(error, StoreError::Missing(_)) && error.to_string().contains("start"), "{error}");
     fs::write(&path, "").unwrap();
     assert!(matches!(Reader::open(&path), Err(StoreError::Empty(_))));
-    // An empty file becomes a log: the daemon may have died right after it made it.
+    // The writer makes a log of an empty file: the daemon may have died right after it created the file.
     Writer::open(&path).unwrap();
     assert_eq!(total(&path), Counters::default());
 }
