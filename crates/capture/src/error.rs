@@ -20,12 +20,12 @@ pub enum CaptureError {
         /// Why the hook cannot be attached.
         why: String,
     },
-    /// libbpf returned an error.
+    /// A call of libbpf returned an error.
     #[error("{what}")]
     Bpf {
         /// What failed, as a sentence without its end.
         what: String,
-        /// The error of libbpf.
+        /// The error that libbpf returned.
         #[source]
         source: libbpf_rs::Error,
     },
@@ -34,7 +34,7 @@ pub enum CaptureError {
     Io {
         /// What failed, as a sentence without its end.
         what: String,
-        /// The error of the system call.
+        /// The error that the system call returned.
         #[source]
         source: std::io::Error,
     },

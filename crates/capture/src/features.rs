@@ -16,13 +16,13 @@ pub struct Features {
     functions: Vec<&'static str>,
     /// Those of the wanted tracepoints that the kernel has, with types.
     tracepoints: Vec<&'static str>,
-    /// The helper `bpf_get_current_task_btf` exists.
+    /// The helper `bpf_get_current_task_btf` exists (5.11 and later).
     pub(crate) current_task_btf: bool,
-    /// The kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast` exist.
+    /// The kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast` exist (6.2 and later).
     pub(crate) casts: bool,
-    /// The kfunc `bpf_preempt_disable` exists.
+    /// The kfunc `bpf_preempt_disable` exists (6.10 and later).
     pub(crate) preempt_disable: bool,
-    /// The helper `bpf_task_pt_regs` exists.
+    /// The helper `bpf_task_pt_regs` exists (5.15 and later).
     pub(crate) task_registers: bool,
     /// Another task can preempt a program on a tracepoint.
     pub(crate) preemptible_tracepoints: bool,

@@ -66,7 +66,7 @@ pub(crate) struct Hook {
     pub essential: bool,
     /// Without the kernel function there is no blind spot: the kernel lacks the path that the hook would see.
     pub only_where_present: bool,
-    /// As in [`BlindSpot::unseen`].
+    /// Becomes [`BlindSpot::unseen`] when the hook is missing.
     pub unseen: &'static str,
 }
 

@@ -1,8 +1,8 @@
 //! The kernel half and its user-space side: the only crate that knows BPF.
 //!
-//! [`Capture::start`] probes the kernel's features ([`features`]), loads the object and attaches its hooks ([`hooks`],
-//! [`load`]). A hook that cannot be attached becomes a [`BlindSpot`]. [`Capture::drain`] returns what happened since the
-//! last drain: [`Event`]s of processes and sockets, and the [`FlowDelta`]s of the flow table.
+//! [`Capture::start`] probes the kernel's features (`features.rs`), loads the object (`load.rs`) and attaches its hooks
+//! (`hooks.rs`). A hook that cannot be attached becomes a [`BlindSpot`]. [`Capture::drain`] returns what happened since
+//! the last drain: [`Event`]s of processes and sockets, and the [`FlowDelta`]s of the flow table.
 
 mod abi;
 mod capture;

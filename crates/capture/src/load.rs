@@ -29,17 +29,17 @@ pub struct Settings {
     pub ring_buffer_pages: u32,
 }
 
-/// The last telling message of libbpf: its error codes do not say which program or instruction was refused.
+/// The last significant message of libbpf: its error codes do not say which program or instruction was refused.
 static LAST_MESSAGE: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps the last telling message; a callback for [`libbpf_rs::set_print`].
+/// Keeps the last significant message; a callback for [`libbpf_rs::set_print`].
 pub(crate) fn keep_last_message(_level: PrintLevel, message: String) {
     let mut last = LAST_MESSAGE.lock().unwrap_or_else(PoisonError::into_inner);
     // The verifier's log can be megabytes: the last line before its statistics says what is wrong. The messages after it
     // only say that loading has failed.
-    let is_telling =
+    let is_significant =
         |line: &&str| !line.starts_with(['-', 'p']) && !line.contains("failed to load") && !line.is_empty();
-    if let Some(line) = message.lines().rev().find(is_telling) {
+    if let Some(line) = message.lines().rev().find(is_significant) {
         last.clear();
         last.extend(line.chars().take(300));
     }

@@ -51,7 +51,6 @@ fn decode(bytes: &[u8]) -> Option<NameObservation> {
     })
 }
 
-/// The ring buffer, mapped.
 pub(crate) struct ObservationRing {
     ring: RingBuffer<'static>,
     taken: Rc<RefCell<Vec<NameObservation>>>,

@@ -15,7 +15,7 @@ const MEMFD: u32 = types::process_flag::PROCESS_MEMFD.0;
 pub struct UnwatchedProgram {
     /// Thread-group id of its process.
     pub tgid: u32,
-    /// Its mount namespace (`ns_common.inum`).
+    /// Mount namespace of its process (`ns_common.inum`).
     pub mount_namespace: u32,
     /// Identity and state of the executable.
     pub executable: FileIdentity,
