@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 use super::{Common, print};
 use crate::cli::table::{self, Column};
 use config::layout::Layout;
-use model::text::{format, time};
+use model::text::{format, time, units};
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
 
 /// Columns that a cell of a table takes on a terminal at most.
@@ -233,9 +233,9 @@ fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
             _ => format::terminal(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
-        cells.push(format::count_cell(row.counters.connections));
-        cells.push(format::byte_cell(row.counters.sent));
-        cells.push(format::byte_cell(row.counters.received));
+        cells.push(units::count_cell(row.counters.connections));
+        cells.push(units::byte_cell(row.counters.sent));
+        cells.push(units::byte_cell(row.counters.received));
         cells
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();

@@ -1,6 +1,6 @@
 //! The state of `top` besides what the daemon reports, and how keys change it. No input or output happens here.
 
-use model::text::format::ByteUnit;
+use model::text::units::ByteUnit;
 
 use super::{
     connection_rows::{self, ConnectionRows},

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use model::text::format::ByteUnit;
+use model::text::units::ByteUnit;
 use store::{Dimension, Sort, Value};
 
 use super::{

@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use model::text::format::ByteUnit;
+use model::text::units::ByteUnit;
 
 use crate::{
     term::{

@@ -5,7 +5,7 @@ use std::{array, ops::Range};
 use jiff::tz::TimeZone;
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::format::grouped;
+use model::text::units::grouped;
 
 use super::time_of_day::time_of_day;
 use crate::{

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ratatui::layout::Rect;
 
-use model::text::format::count_cell;
+use model::text::units::count_cell;
 
 use crate::{
     term::{

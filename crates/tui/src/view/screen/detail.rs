@@ -2,7 +2,7 @@
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::format::grouped;
+use model::text::units::grouped;
 use store::{Dimension, Value};
 
 use crate::{

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::format::count_cell;
+use model::text::units::count_cell;
 use store::{Dimension, Row, Sort, Value};
 
 use crate::{
