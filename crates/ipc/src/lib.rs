@@ -42,7 +42,7 @@ pub struct Channel {
     buffer: Vec<u8>,
 }
 
-/// What [`Channel::receive`] has found.
+/// What a call of [`Channel::receive`] has found.
 #[derive(Debug)]
 pub enum Received<T> {
     /// A message and the descriptor that came with it.
