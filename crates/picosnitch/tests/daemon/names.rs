@@ -256,7 +256,7 @@ fn answers_of_systemd_resolved_name_connections() {
     assert_eq!(error_log(base.path()), "");
 }
 
-/// DNS responses a second.
+/// Number of DNS responses in a second.
 const FLOOD_RATE: usize = 50_000;
 const FLOOD_SECONDS: usize = 10;
 const FLOOD_RESPONSES: usize = FLOOD_RATE * FLOOD_SECONDS;
