@@ -10,8 +10,9 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use store::{Dimension, Filter, Query, Reader, Sort, Writer};
 use tui::view::{
-    ask::{self, Question},
-    range::{self, LENGTHS, Length},
+    calendar,
+    period::{LENGTHS, PeriodLength},
+    query::{self, ScreenQuery},
 };
 
 use crate::random_queries;
@@ -117,26 +118,26 @@ fn measure(
     length: usize,
     filters: &[Filter],
 ) -> anyhow::Result<Measurement> {
-    let Length { name, seconds, .. } = LENGTHS[length];
+    let PeriodLength { name, seconds, .. } = LENGTHS[length];
     let (first, last) = reader.extent()?.context("the log is empty")?;
     let mut times = Vec::new();
     let mut rows = 0;
     for turn in 0..turns {
         // Ranges that end with the log, and earlier ones at odd seconds, as "now" is one.
         let back = (last - first - seconds).max(0) / turns as i64 * turn as i64 / 4;
-        let question = Question {
+        let question = ScreenQuery {
             dimension: dimension.unwrap_or(Dimension::Executable),
-            window: range::last(length, last - back),
+            period: LENGTHS[length].last(last - back),
             now: last,
             filters: filters.to_vec(),
             sort: Sort::Total,
-            columns: COLUMNS,
-            zone: range::zone(),
+            chart_columns: COLUMNS,
+            zone: calendar::zone(),
         };
         let begin = Instant::now();
         rows = match dimension {
-            Some(_) => ask::rows(reader, &question)?.rows.len(),
-            None => ask::series(reader, &question, COLUMNS)?.sums.len(),
+            Some(_) => query::rows(reader, &question)?.rows.len(),
+            None => query::series(reader, &question, COLUMNS)?.sums.len(),
         };
         times.push(begin.elapsed());
     }

@@ -1,5 +1,5 @@
-//! The terminal screens: `view` over the history, `top` over what happens now.
+//! The terminal screens: `view` over the history, `top` over the present.
 
-pub mod term;
+mod term;
 pub mod top;
 pub mod view;

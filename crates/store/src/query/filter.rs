@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use model::{Sha256, first_address, last_address};
+use ipnetwork::IpNetwork;
+use model::Sha256;
 use thiserror::Error;
 
 use super::{
@@ -103,11 +104,6 @@ fn parse_address(text: &str) -> Option<FilterOperand> {
     let Some((address, prefix_length)) = text.split_once('/') else {
         return text.parse().ok().map(|address| FilterOperand::Value(Value::Address(address)));
     };
-    let address: IpAddr = address.parse().ok()?;
-    let prefix_length: u8 = prefix_length.parse().ok()?;
-    if prefix_length > if address.is_ipv4() { 32 } else { 128 } {
-        return None;
-    }
-    let (first, last) = (first_address(address, prefix_length), last_address(address, prefix_length));
-    Some(FilterOperand::Network(first, last))
+    let network = IpNetwork::new(address.parse().ok()?, prefix_length.parse().ok()?).ok()?;
+    Some(FilterOperand::Network(network.network(), network.broadcast()))
 }

@@ -1,4 +1,4 @@
-//! Everything a screen waits for, in one queue: keys and mouse, signals, messages of worker threads.
+//! Everything that a screen waits for, in one queue: keys and mouse, signals, messages of worker threads.
 
 use std::{
     io::{self, Read},
@@ -26,139 +26,140 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use super::terminal;
 
 /// Signals that end a screen.
-const ENDING: [i32; 4] = [SIGTERM, SIGHUP, SIGINT, SIGQUIT];
-/// Events that wait; beyond that the terminal's own buffer fills, and workers wait.
-const QUEUE: usize = 256;
-/// How long the screen may take to end after a signal, before the process is ended without it.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is checked whether the one who started the screen is still there, milliseconds.
-const CHECK: u16 = 500;
+const END_SIGNALS: [i32; 4] = [SIGTERM, SIGHUP, SIGINT, SIGQUIT];
+/// Events in the queue. When it is full, further keys are dropped and workers wait.
+const MAX_QUEUED: usize = 256;
+/// How long the screen may take to end after a signal before the input thread ends the process.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the input thread checks whether the parent process still exists, in milliseconds.
+const CHECK_MILLISECONDS: u16 = 500;
 
-/// What happened.
+/// An event. `M` is the type of the messages of worker threads.
 #[derive(Debug)]
 pub enum Event<M> {
-    /// A key was pressed.
     Key(KeyEvent),
-    /// A mouse button or wheel.
     Mouse(MouseEvent),
-    /// The size changed: draw again.
+    /// The terminal has another size now.
     Resize,
-    /// Stop, as after Ctrl-Z: [`terminal::Screen::suspend`].
+    /// SIGTSTP arrived: the screen has to call [`terminal::Screen::suspend`].
     Suspend,
-    /// End, because of this signal.
+    /// This signal arrived: the screen has to end.
     End(i32),
-    /// A worker says something.
+    /// A worker thread sent a message.
     Message(M),
 }
 
-/// The queue.
+/// The queue of events, with the thread that reads the terminal.
 pub struct Events<M> {
     sender: SyncSender<Event<M>>,
     receiver: Receiver<Event<M>>,
 }
 
 impl<M: Send + 'static> Events<M> {
-    /// Starts to listen to the terminal and to signals. To be called before other threads are started: they must not get the
-    /// signal of a new size, which crossterm would answer by forgetting keys that came with it.
+    /// Starts the thread that reads the terminal and signals. Call this before other threads are started, because SIGWINCH
+    /// is blocked in this thread and those it starts: delivered to one of them it would make crossterm drop keys that
+    /// arrive with it.
     ///
     /// # Errors
     /// The system refuses a signal handler, a socket or a thread.
     pub fn start() -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
+        let (sender, receiver) = sync_channel(MAX_QUEUED);
         let (wake, woken) = UnixStream::pair()?;
         let mut flags = Vec::new();
         let mut sizes = SigSet::empty();
         sizes.add(Signal::SIGWINCH);
         sizes.thread_block()?;
         let resized = SignalFd::with_flags(&sizes, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        for signal in ENDING.into_iter().chain([SIGTSTP]) {
+        for signal in END_SIGNALS.into_iter().chain([SIGTSTP]) {
             let flag = Arc::new(AtomicBool::new(false));
-            // In this order: the flag is set when the thread wakes up.
+            // The flag is registered first, so that it is set when the pipe wakes the thread.
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
             flags.push((signal, flag));
         }
         woken.set_nonblocking(true)?;
-        let listener = Listener { sender: sender.clone(), woken, resized, flags, ending: None };
-        thread::Builder::new().name("input".to_owned()).spawn(move || listener.run())?;
+        let thread = InputThread { sender: sender.clone(), woken, resized, flags, ending: None };
+        thread::Builder::new().name("input".to_owned()).spawn(move || thread.run())?;
         Ok(Self { sender, receiver })
     }
 
-    /// A way for a worker to say something.
+    /// The sending end, for a worker thread.
     pub fn sender(&self) -> SyncSender<Event<M>> {
         self.sender.clone()
     }
 
-    /// The next event; `None` when none came in time.
+    /// Waits for the next event; `None` if none arrives in time.
     pub fn next(&self, timeout: Duration) -> Option<Event<M>> {
         match self.receiver.recv_timeout(timeout) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
-            // The queue keeps a sender of its own; should it ever be gone, the screen must not spin.
+            // Cannot happen, since `self` holds a sender; but then the screen must not spin.
             Err(RecvTimeoutError::Disconnected) => Some(Event::End(SIGHUP)),
         }
     }
 }
 
-/// Ends the process as the signal would have, so that whoever started it knows. Call it with the terminal given back.
-pub fn end_of(signal: i32) -> ! {
+/// Restores the terminal and ends the process by this signal, so that the parent sees why it ended.
+pub fn end_by_signal(signal: i32) -> ! {
     terminal::leave();
     let _ = signal_hook::low_level::emulate_default_handler(signal);
     std::process::exit(128 + signal)
 }
 
-struct Listener<M> {
+struct InputThread<M> {
     sender: SyncSender<Event<M>>,
     woken: UnixStream,
-    /// Readable when the terminal has another size.
+    /// Readable after a SIGWINCH signal.
     resized: SignalFd,
+    /// Whether each signal has arrived.
     flags: Vec<(i32, Arc<AtomicBool>)>,
+    /// The first signal that ends the screen, and when it arrived.
     ending: Option<(i32, Instant)>,
 }
 
-impl<M> Listener<M> {
+impl<M> InputThread<M> {
     fn run(mut self) {
         let parent = getppid();
         let input = io::stdin();
         loop {
             if let Some((signal, since)) = self.ending
-                && since.elapsed() >= PATIENCE
+                && since.elapsed() >= END_TIMEOUT
             {
-                // The screen is stuck, perhaps in a terminal that takes nothing any more.
-                end_of(signal);
+                // The screen is stuck, for example writing to a terminal that is stopped.
+                end_by_signal(signal);
             }
             let mut fds = [
                 PollFd::new(input.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.resized.as_fd(), PollFlags::POLLIN),
             ];
-            let ready = poll(&mut fds, PollTimeout::from(CHECK));
+            let ready = poll(&mut fds, PollTimeout::from(CHECK_MILLISECONDS));
             let [typed, signalled, resized] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
             if ready.is_err_and(|errno| errno != nix::errno::Errno::EINTR) {
                 return self.end(SIGHUP);
             }
             if !signalled.is_empty() {
-                self.signals();
+                self.read_signals();
             }
             if !resized.is_empty() {
                 while self.resized.read_signal().is_ok_and(|signal| signal.is_some()) {}
                 self.send(Event::Resize);
             }
             if typed.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-                // The terminal is gone. To read from it would never end.
+                // The terminal is gone; crossterm would read from it forever.
                 return self.end(SIGHUP);
             }
-            if typed.contains(PollFlags::POLLIN) && !self.keys() {
+            if typed.contains(PollFlags::POLLIN) && !self.read_input() {
                 return self.end(SIGHUP);
             }
-            // Who started us was killed, and a shell has the terminal again.
+            // The parent was killed, and a shell has the terminal again.
             if getppid() != parent && tcgetpgrp(&input).is_ok_and(|foreground| foreground != getpgrp()) {
                 return self.end(SIGHUP);
             }
         }
     }
 
-    fn signals(&mut self) {
+    fn read_signals(&mut self) {
         let mut bytes = [0; 64];
         while self.woken.read(&mut bytes).is_ok_and(|length| length > 0) {}
         let raised: Vec<i32> = self
@@ -178,8 +179,8 @@ impl<M> Listener<M> {
         }
     }
 
-    /// Takes what was typed; false when the terminal is gone.
-    fn keys(&self) -> bool {
+    /// Reads what was typed. Returns false if the terminal is gone.
+    fn read_input(&self) -> bool {
         loop {
             match event::poll(Duration::ZERO) {
                 Ok(true) => {}
@@ -196,14 +197,15 @@ impl<M> Listener<M> {
         }
     }
 
-    /// Drops what a stuck screen does not take: this thread has to stay free for signals.
+    /// Puts an event into the queue, or drops it if the queue is full: this thread must not wait, it handles signals.
     fn send(&self, event: Event<M>) {
         let _ = self.sender.try_send(event);
     }
 
+    /// Tells the screen to end, and ends the process if it does not.
     fn end(self, signal: i32) {
         self.send(Event::End(signal));
-        thread::sleep(PATIENCE);
-        end_of(signal);
+        thread::sleep(END_TIMEOUT);
+        end_by_signal(signal);
     }
 }

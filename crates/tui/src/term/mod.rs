@@ -1,6 +1,9 @@
-//! What the terminal screens share: the terminal itself, its events, colours, keys, and the pieces of a screen.
+//! What both screens share: the terminal, its events, keys, colours, text of a known width, and widgets.
 
+pub mod canvas;
+pub mod cycle;
 pub mod events;
+pub mod find_text;
 pub mod keys;
 pub mod terminal;
 #[cfg(test)]

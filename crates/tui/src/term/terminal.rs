@@ -1,4 +1,4 @@
-//! The terminal while a screen has it: raw mode, alternate screen, mouse; and given back however it ends.
+//! The terminal while a screen uses it: raw mode, alternate screen, mouse. It is restored however the process ends.
 
 use std::{
     io::{self, IsTerminal, Stdout, Write},
@@ -17,40 +17,40 @@ use nix::{
 use ratatui::{Frame, Terminal, backend::CrosstermBackend};
 use thiserror::Error;
 
-/// Alternate screen, hidden cursor, mouse buttons in SGR notation. Not all movements of the mouse, as crossterm's own
-/// command would: nobody needs them.
+/// Switches to the alternate screen, hides the cursor, enables mouse buttons in SGR notation, clears the screen.
+/// crossterm's own command would also enable mouse movements, which are not used.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[2J";
-/// The reverse, and plain text.
+/// Reverses [`ENTER`] and resets the text style.
 const LEAVE: &[u8] = b"\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
-/// How long the terminal may take to accept what gives it back, milliseconds: it may be stopped (Ctrl-S).
-const PATIENCE: u16 = 300;
-/// Characters that are copied to the clipboard at most; terminals have limits of their own.
-const MAX_COPIED: usize = 4096;
+/// How long the terminal may take to accept [`LEAVE`] before its output is restarted (after Ctrl-S), in milliseconds.
+const WRITE_TIMEOUT_MILLISECONDS: u16 = 300;
+/// Characters that are copied to the clipboard; terminals have limits of their own.
+const MAX_COPIED_CHARACTERS: usize = 4096;
 
-/// Whether the terminal is ours. A static, since a panic or a signal has to find it.
+/// Whether a screen has the terminal. Static, because the panic hook and the input thread need it.
 static ENTERED: AtomicBool = AtomicBool::new(false);
-/// Held while it is given back.
+/// Held while the terminal is restored.
 static LEAVING: Mutex<()> = Mutex::new(());
 
-/// There is no screen to draw on.
+/// Why there is no screen.
 #[derive(Debug, Error)]
 pub enum TerminalError {
-    /// Input or output is a pipe or a file.
+    /// Standard input or output is a pipe or a file.
     #[error("standard input and output must be a terminal; for pipes and files there is `picosnitch {0}`")]
     NoTerminal(&'static str),
-    /// The terminal refused.
+    /// The terminal refused raw mode or output.
     #[error("the terminal cannot be used")]
     Refused(#[from] io::Error),
 }
 
-/// The terminal, ours until this is dropped.
+/// The terminal in full-screen mode, until this is dropped.
 pub struct Screen(Terminal<CrosstermBackend<Stdout>>);
 
 impl Screen {
-    /// Fails without a terminal; `instead` is the command for pipes and files.
+    /// Checks that there is a terminal. `instead` is the command for pipes and files that the error names.
     ///
     /// # Errors
-    /// Input or output is none.
+    /// Standard input or output is not a terminal.
     pub fn check(instead: &'static str) -> Result<(), TerminalError> {
         match io::stdin().is_terminal() && io::stdout().is_terminal() {
             true => Ok(()),
@@ -58,10 +58,10 @@ impl Screen {
         }
     }
 
-    /// Takes the terminal ([`Screen::check`] comes first), and sees to it that a panic gives it back.
+    /// Switches the terminal to full-screen mode, and installs a panic hook that restores it. Call [`Screen::check`] first.
     ///
     /// # Errors
-    /// It cannot be switched to raw mode.
+    /// The terminal cannot be switched to raw mode.
     pub fn enter() -> Result<Self, TerminalError> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -73,11 +73,11 @@ impl Screen {
         });
         let backend = CrosstermBackend::new(io::stdout());
         let screen = Self(Terminal::new(backend)?);
-        take()?;
+        enter_full_screen()?;
         Ok(screen)
     }
 
-    /// Draws one frame.
+    /// Draws a frame.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -85,18 +85,18 @@ impl Screen {
         self.0.draw(draw).map(|_| ())
     }
 
-    /// Stops the process as Ctrl-Z does everywhere, and takes the terminal again when it goes on.
+    /// Restores the terminal and stops the process, as Ctrl-Z does; when it continues, enters full-screen mode again.
     ///
     /// # Errors
-    /// The terminal cannot be taken again.
+    /// The terminal cannot be switched to raw mode again.
     pub fn suspend(&mut self) -> io::Result<()> {
         leave();
         stop()?;
-        take()?;
+        enter_full_screen()?;
         self.0.clear()
     }
 
-    /// Draws everything anew at the next frame.
+    /// Clears the terminal, so that the next frame is drawn completely.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -104,13 +104,13 @@ impl Screen {
         self.0.clear()
     }
 
-    /// Hands a text to the terminal's clipboard (OSC 52); terminals that cannot ignore it. The text is sent in base64:
-    /// no character of it can act on the terminal.
+    /// Copies a text to the terminal's clipboard (OSC 52); terminals without that feature ignore it. The text is sent in
+    /// base64, so no character of it can act on the terminal.
     ///
     /// # Errors
     /// The terminal is gone.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
-        let text: String = text.chars().take(MAX_COPIED).collect();
+        let text: String = text.chars().take(MAX_COPIED_CHARACTERS).collect();
         execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 }
@@ -121,44 +121,44 @@ impl Drop for Screen {
     }
 }
 
-/// Stops all of the job, as the terminal's own Ctrl-Z: a shell script around it, too. Where nobody could continue it (an
-/// orphaned process group), the kernel does not stop it.
+/// Stops the whole process group, as the terminal's own Ctrl-Z does, so that a shell script around it stops, too. The
+/// kernel does not stop an orphaned process group, which no shell could continue.
 fn stop() -> nix::Result<()> {
     use signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let plain = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
-    // SAFETY: neither action runs code of ours, and the one before is put back.
+    // SAFETY: neither SIG_IGN nor SIG_DFL runs code of this process, and the previous action is restored.
     unsafe {
         let before = sigaction(Signal::SIGTSTP, &plain(SigHandler::SigIgn))?;
         let others = signal::killpg(nix::unistd::getpgrp(), Signal::SIGTSTP);
         sigaction(Signal::SIGTSTP, &plain(SigHandler::SigDfl))?;
-        // To this thread: so it has stopped, and goes on, before this returns.
+        // `raise` delivers to this thread, so the process has stopped and continued before it returns.
         let own = signal::raise(Signal::SIGTSTP);
         sigaction(Signal::SIGTSTP, &before)?;
         others.and(own)
     }
 }
 
-fn take() -> io::Result<()> {
+fn enter_full_screen() -> io::Result<()> {
     terminal::enable_raw_mode()?;
     ENTERED.store(true, Ordering::SeqCst);
     let mut out = io::stdout().lock();
     out.write_all(ENTER).and_then(|()| out.flush())
 }
 
-/// Gives the terminal back, once, from wherever the process is ending. Never waits for long.
+/// Restores the terminal, once, from any thread that ends the process. Waits for a bounded time only.
 pub fn leave() {
-    // Who comes second waits for the first: it may be about to end the process.
-    let _alone = LEAVING.lock().unwrap_or_else(PoisonError::into_inner);
+    // A second thread waits for the first, because it may be about to end the process.
+    let _guard = LEAVING.lock().unwrap_or_else(PoisonError::into_inner);
     if !ENTERED.swap(false, Ordering::SeqCst) {
         return;
     }
-    // Who is not in the foreground any more (a parent was killed) would be stopped for touching the terminal.
-    // SAFETY: ignoring a signal runs no code of ours.
+    // A process that is not in the foreground any more (its parent was killed) would be stopped by SIGTTOU.
+    // SAFETY: SIG_IGN runs no code of this process.
     let _ = unsafe { signal::signal(signal::Signal::SIGTTOU, signal::SigHandler::SigIgn) };
-    // Past the buffer of standard output, whose lock a panicking or stuck thread may hold.
+    // Bypasses the buffer of standard output, whose lock a panicking or stuck thread may hold.
     let out = io::stdout();
     let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut fds, PollTimeout::from(PATIENCE)) == Ok(0) {
+    if poll(&mut fds, PollTimeout::from(WRITE_TIMEOUT_MILLISECONDS)) == Ok(0) {
         let _ = termios::tcflow(&out, termios::FlowArg::TCOON);
         let _ = termios::tcflush(&out, termios::FlushArg::TCOFLUSH);
     }
@@ -170,15 +170,15 @@ pub fn leave() {
 mod tests {
     use super::*;
 
-    /// Run again by itself in a terminal of tmux, with this in the environment.
+    /// Set in the environment when the test runs itself again inside tmux.
     const VARIABLE: &str = "PICOSNITCH_TEST_PANIC";
 
     #[test]
-    fn a_panic_gives_the_terminal_back() {
+    fn a_panic_restores_the_terminal() {
         if std::env::var_os(VARIABLE).is_some() {
             let _screen = Screen::enter().unwrap();
             std::thread::sleep(std::time::Duration::from_millis(500));
-            // Another thread's, as of a worker: only the hook can help there.
+            // In another thread, as in a worker: only the hook can restore the terminal.
             let _ = std::thread::spawn(|| panic!("deliberately")).join();
             std::thread::sleep(std::time::Duration::from_secs(60));
         }
@@ -188,7 +188,7 @@ mod tests {
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         };
         let test = std::env::current_exe().unwrap();
-        let name = "term::terminal::tests::a_panic_gives_the_terminal_back";
+        let name = "term::terminal::tests::a_panic_restores_the_terminal";
         let command = format!("{VARIABLE}=1 {} --exact {name} --nocapture", test.display());
         if tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &command]).is_err() {
             eprintln!("skipped: there is no tmux (scripts/setup test)");

@@ -1,9 +1,9 @@
-//! Screens as text, for tests.
+//! The contents of a screen as text, for snapshot tests.
 
 use ratatui::{buffer::Buffer, style::Color};
 use unicode_width::UnicodeWidthStr;
 
-/// The screen as text, without the blanks at the ends of lines.
+/// The characters, without blanks at the ends of lines.
 pub fn text(buffer: &Buffer) -> String {
     let mut out = String::new();
     for y in 0..buffer.area.height {
@@ -20,7 +20,7 @@ pub fn text(buffer: &Buffer) -> String {
     out
 }
 
-/// The screen with its styles: each change in braces.
+/// The characters, and in braces each change of style.
 pub fn styled(buffer: &Buffer) -> String {
     let mut out = String::new();
     for y in 0..buffer.area.height {

@@ -1,27 +1,27 @@
-//! Strangers' bytes as text of a known number of columns.
+//! Untrusted bytes as safe text, and text of a known number of columns.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use model::text::format;
 
-/// Code points of one character on the screen; what comes beyond that (piles of accents) is left out.
-const MAX_MARKS: usize = 5;
-/// Bytes that are looked at: no terminal is wider.
-const MAX_BYTES: usize = 16 * 1024;
+/// Code points of one grapheme cluster; further combining marks are dropped.
+const MAX_CODE_POINTS: usize = 5;
+/// Bytes of one end of a long text: no terminal is wider.
+const MAX_END_BYTES: usize = 16 * 1024;
 
-/// Columns that a text takes.
+/// How many columns a text takes on the screen.
 pub fn width(text: &str) -> usize {
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 
-/// Bytes as text that is safe for a terminal. In a locale that is not UTF-8 (`ascii`) only ASCII: there a byte of a
-/// longer character could be a control character.
+/// Bytes as text that is safe for a terminal. With `ascii`, for a locale that is not UTF-8, the text is ASCII only: in
+/// such a locale a byte of a multi-byte character could be a control character.
 pub fn safe(bytes: &[u8], ascii: bool) -> String {
-    let text = match bytes.get(..MAX_BYTES) {
-        // Both ends say something.
-        Some(head) if bytes.len() > 2 * MAX_BYTES => {
-            let tail = &bytes[bytes.len() - MAX_BYTES..];
+    let text = match bytes.get(..MAX_END_BYTES) {
+        // Both ends of a long path are informative.
+        Some(head) if bytes.len() > 2 * MAX_END_BYTES => {
+            let tail = &bytes[bytes.len() - MAX_END_BYTES..];
             format!("{}...{}", format::terminal(head), format::terminal(tail))
         }
         _ => format::terminal(bytes),
@@ -29,7 +29,7 @@ pub fn safe(bytes: &[u8], ascii: bool) -> String {
     if ascii { format::ascii(&text) } else { text }
 }
 
-/// Shortens a text to `columns` by taking out its middle: both ends of a path say something.
+/// Shortens a text to at most `columns` by replacing its middle with an ellipsis: both ends of a path are informative.
 pub fn shorten(text: &str, columns: usize, ascii: bool) -> String {
     let gap = if ascii { "~" } else { "…" };
     if text.len() <= columns && text.is_ascii() {
@@ -57,15 +57,20 @@ pub fn shorten(text: &str, columns: usize, ascii: bool) -> String {
     head.chain([gap.to_owned()]).chain(graphemes[tail..].iter().copied().map(bounded)).collect()
 }
 
-/// Cuts or fills a text to exactly `columns`.
+/// Shortens a text, or pads it with blanks, to exactly `columns`; with `right` the blanks come first.
 pub fn fit(text: &str, columns: usize, right: bool, ascii: bool) -> String {
     let text = shorten(text, columns, ascii);
     let blank = " ".repeat(columns.saturating_sub(width(&text)));
     if right { blank + &text } else { text + &blank }
 }
 
+/// A noun in the number that belongs to `count`.
+pub fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
 fn bounded(grapheme: &str) -> String {
-    grapheme.chars().take(MAX_MARKS).collect()
+    grapheme.chars().take(MAX_CODE_POINTS).collect()
 }
 
 #[cfg(test)]
@@ -95,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ascii_leaves_in_other_locales() {
+    fn text_is_ascii_in_other_locales() {
         let text = safe("\u{db}31m日\x1b[31m".as_bytes(), true);
         assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
         let long = safe(&[b'a'; 100_000], false);

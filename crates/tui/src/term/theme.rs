@@ -1,36 +1,31 @@
-//! Colours and drawing characters, for what the terminal can show.
+//! Colours and styles for what the terminal can show.
 
 use std::{env, ffi::OsString};
 
-use ratatui::{
-    buffer::Buffer,
-    style::{Color, Modifier, Style},
-};
+use ratatui::style::{Color, Modifier, Style};
 
-/// How many colours there are.
+/// How many colours the terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// None: `NO_COLOR` (<https://no-color.org>) or a terminal without.
+    /// No colours: `NO_COLOR` (<https://no-color.org>) is set, or the terminal has none.
     None,
-    /// The 16 that every terminal has, as its user chose them.
+    /// The 16 colours of every terminal, as its user has set them.
     Sixteen,
-    /// 24 bits.
     True,
 }
 
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// How many colours.
     pub depth: Depth,
-    /// The background is light.
+    /// Whether the background is light.
     pub light: bool,
-    /// The locale is not UTF-8: only ASCII.
+    /// Whether only ASCII may be written, because the locale is not UTF-8.
     pub ascii: bool,
 }
 
-/// Colours for programs: told apart also by the colour-blind (after Okabe-Ito and Paul Tol), at least 4.5 to 1 against
-/// the background; without the colours that have a meaning, amber and red.
+/// Colours of programs on a dark background: safe for the colour-blind (after Okabe-Ito and Paul Tol), with a contrast of
+/// at least 4.5 to 1, and without amber and red, which have a meaning.
 const DARK: [(u8, u8, u8); 8] = [
     (0x56, 0xb4, 0xe9),
     (0x2f, 0xc4, 0x94),
@@ -41,6 +36,7 @@ const DARK: [(u8, u8, u8); 8] = [
     (0xc9, 0xb2, 0xe0),
     (0x7f, 0x9c, 0xf0),
 ];
+/// The same for a light background.
 const LIGHT: [(u8, u8, u8); 8] = [
     (0x00, 0x6a, 0xa8),
     (0x00, 0x75, 0x56),
@@ -51,7 +47,7 @@ const LIGHT: [(u8, u8, u8); 8] = [
     (0x7d, 0x4a, 0xa0),
     (0x2f, 0x55, 0xc4),
 ];
-/// The same with 16 colours; on a light background the bright ones cannot be read.
+/// Colours of programs out of the 16. Only the first four are readable on a light background.
 const SIXTEEN: [Color; 8] = [
     Color::Cyan,
     Color::Green,
@@ -64,7 +60,7 @@ const SIXTEEN: [Color; 8] = [
 ];
 
 impl Theme {
-    /// What this process's terminal can show, from the environment.
+    /// Reads from the environment what the terminal of this process can show.
     pub fn detect() -> Self {
         Self::from_environment(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -79,14 +75,14 @@ impl Theme {
         } else {
             Depth::Sixteen
         };
-        // "foreground;background" in the 16 colours; 7 and 15 are the white ones.
+        // COLORFGBG is "foreground;background" in the 16 colours; 7 and 15 are white.
         let background = text("COLORFGBG").rsplit(';').next().and_then(|number| number.parse::<u8>().ok());
         let light = match &*text("PICOSNITCH_BACKGROUND") {
             "light" => true,
             "dark" => false,
             _ => matches!(background, Some(7 | 15)),
         };
-        // The first that is set decides, as in setlocale(3).
+        // The first variable that is set decides, as in setlocale(3).
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(text).find(|value| !value.is_empty());
         let ascii = !locale.is_some_and(|locale| locale.contains("utf-8") || locale.contains("utf8"));
         Self { depth, light, ascii }
@@ -100,23 +96,23 @@ impl Theme {
         }
     }
 
-    /// What is said beside the matter: units, directories, axes.
+    /// Secondary text: units, directories, axes.
     pub fn dim(self) -> Style {
         match self.depth {
             Depth::None => Style::new(),
-            // "Bright black" is invisible in some themes on dark, and fine on light; DIM is neither everywhere.
+            // Bright black is invisible in some dark colour schemes but readable on light ones; DIM is readable on dark.
             Depth::Sixteen if self.light => Style::new().fg(Color::DarkGray),
             Depth::Sixteen => Style::new().add_modifier(Modifier::DIM),
             Depth::True => self.pick(Color::Reset, (0x8c, 0x92, 0x9c), (0x66, 0x6b, 0x73)),
         }
     }
 
-    /// What is said first.
+    /// Primary text: headings, titles, names.
     pub fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// The row or tab where the user is.
+    /// The selected row or tab.
     pub fn selected(self) -> Style {
         match self.depth {
             Depth::None | Depth::Sixteen => Style::new().add_modifier(Modifier::REVERSED),
@@ -127,39 +123,26 @@ impl Theme {
         }
     }
 
-    /// New: amber, only for that.
-    pub fn new_thing(self) -> Style {
+    /// Amber, reserved for what is new.
+    pub fn novel(self) -> Style {
         self.pick(Color::Yellow, (0xe6, 0xa0, 0x1e), (0x8f, 0x5b, 0x00)).add_modifier(Modifier::BOLD)
     }
 
-    /// Wrong, suspicious or lost: red, only for that.
+    /// Red, reserved for what is wrong, suspicious or lost.
     pub fn wrong(self) -> Style {
         self.pick(Color::Red, (0xff, 0x6b, 0x5e), (0xb8, 0x1f, 0x12)).add_modifier(Modifier::BOLD)
     }
 
-    /// Bars of what is no program.
+    /// Bars of rows that are not programs.
     pub fn plain_bar(self) -> Style {
         self.pick(Color::Reset, (0x9a, 0xa4, 0xb2), (0x5c, 0x66, 0x74))
     }
 
-    /// The colour of a program, by its path: the same on every screen and day.
+    /// The colour of a program. It depends on the path only, so it is the same on every screen and day.
     pub fn program(self, path: &[u8]) -> Style {
         let index = (stable_hash(path) % DARK.len() as u64) as usize;
         let sixteen = if self.light { SIXTEEN[index % 4] } else { SIXTEEN[index] };
         self.pick(sixteen, DARK[index], LIGHT[index])
-    }
-
-    /// Replaces what is not ASCII, in a locale that is not UTF-8. Texts come as ASCII already; this is for drawing
-    /// characters of libraries, and so that nothing is forgotten.
-    pub fn finish(self, buffer: &mut Buffer) {
-        if !self.ascii {
-            return;
-        }
-        for cell in &mut buffer.content {
-            if !cell.symbol().is_ascii() {
-                cell.set_symbol("?");
-            }
-        }
     }
 }
 
@@ -167,8 +150,8 @@ fn rgb((red, green, blue): (u8, u8, u8)) -> Color {
     Color::Rgb(red, green, blue)
 }
 
-/// FNV-1a with 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): small, and the same in every version and face.
-pub fn stable_hash(bytes: &[u8]) -> u64 {
+/// 64-bit FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): unlike the standard library's hash, it never changes.
+fn stable_hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -185,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides() {
+    fn the_environment_decides_the_theme() {
         let tmux = theme(&[("TERM", "tmux-256color"), ("LANG", "C.UTF-8")]);
         assert_eq!(tmux, Theme { depth: Depth::Sixteen, light: false, ascii: false });
         let deep =
@@ -197,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn colours_can_be_read() {
-        // Contrast as the Web Content Accessibility Guidelines define it.
+    fn colours_are_readable() {
+        // Relative luminance and contrast as in the Web Content Accessibility Guidelines.
         let luminance = |(red, green, blue): (u8, u8, u8)| {
             let part = |value: u8| {
                 let value = f64::from(value) / 255.0;
@@ -222,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_program_keeps_its_colour() {
-        // Known values of FNV-1a.
+        // Published test vectors of FNV-1a.
         assert_eq!(stable_hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(stable_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
         let theme = theme(&[("TERM", "xterm")]);

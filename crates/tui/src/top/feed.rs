@@ -1,5 +1,5 @@
-//! The daemon's live socket, read by a thread of its own: it goes on reading whatever the terminal does, and comes back
-//! when the daemon does.
+//! The feed: a thread that reads the daemon's live socket. It does not depend on the terminal, and connects again when the
+//! daemon is back.
 
 use std::{
     io,
@@ -11,55 +11,59 @@ use std::{
 
 use serde::Deserialize;
 
-use super::model::{Mark, Model, Notice, Source};
-use crate::term::{events::Event, text};
 use live::{
     client::{ClientError, LiveClient},
     protocol::{ConnectionLine, ContextLine, LineKind, Text, TickLine, TrafficLine},
 };
 use model::text::time;
 
-/// Pause before it is tried again.
+use super::{
+    alert::{Alert, AlertLine},
+    live_state::{FeedStatus, LiveState},
+};
+use crate::term::{events::Event, text};
+
+/// Pause before the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Something has changed in the model.
+/// The message to the screen that [`LiveState`] has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed;
 
-/// The model, which the reading thread changes.
-pub type Shared = Arc<Mutex<Model>>;
+/// The live state, which the feed thread changes and the screen reads.
+pub type SharedLiveState = Arc<Mutex<LiveState>>;
 
-/// Locks it, also after a panic elsewhere.
-pub fn lock(model: &Shared) -> MutexGuard<'_, Model> {
-    model.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the live state, also after a panic of another thread.
+pub fn lock(live: &SharedLiveState) -> MutexGuard<'_, LiveState> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads from now on, and tells of each moment in which there is something new to see.
+/// Starts the thread with a connection to the daemon. It sends a message whenever there is something new to draw.
 ///
 /// # Errors
-/// The system has no thread.
+/// The system refuses a thread.
 pub fn start(
     socket: &Path,
     client: LiveClient,
-    model: Shared,
+    live: SharedLiveState,
     changes: SyncSender<Event<Changed>>,
 ) -> io::Result<()> {
     let socket = socket.to_owned();
     thread::Builder::new().name("feed".to_owned()).spawn(move || {
-        let tell = || drop(changes.try_send(Event::Message(Changed)));
+        let notify = || drop(changes.try_send(Event::Message(Changed)));
         let mut client = Ok(client);
         loop {
             let error = match client {
                 Ok(mut client) => {
-                    lock(&model).connected(describe(client.hello()));
-                    tell();
-                    hear(&mut client, &model, tell)
+                    lock(&live).connected(describe(client.hello()));
+                    notify();
+                    read_lines(&mut client, &live, notify)
                 }
                 Err(error) => error,
             };
-            let text = text::safe(model::error_chain(&error).as_bytes(), lock(&model).ascii);
-            lock(&model).source = Source::Lost(text);
-            tell();
+            let text = text::safe(model::error_chain(&error).as_bytes(), lock(&live).ascii);
+            lock(&live).status = FeedStatus::Lost(text);
+            notify();
             thread::sleep(RETRY);
             client = LiveClient::subscribe(&socket);
         }
@@ -67,102 +71,71 @@ pub fn start(
     Ok(())
 }
 
-/// Which daemon answers, in a few words.
+/// Describes the daemon by its `hello` line.
 fn describe(hello: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Hello {
+    struct HelloLine {
         version: Text,
         monitor: u32,
         since: i64,
     }
-    let Hello { version, monitor, since } = serde_json::from_slice(hello).unwrap_or_default();
+    let HelloLine { version, monitor, since } = serde_json::from_slice(hello).unwrap_or_default();
     let version = text::safe(&version.0, true);
     format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(since))
 }
 
-/// Reads lines until there are no more; returns the reason.
-fn hear(client: &mut LiveClient, model: &Shared, tell: impl Fn()) -> ClientError {
+/// Reads lines until there are no more. Returns the reason.
+fn read_lines(client: &mut LiveClient, live: &SharedLiveState, notify: impl Fn()) -> ClientError {
     let mut line = Vec::new();
     loop {
         if let Err(error) = client.read_line(&mut line) {
             return error;
         }
-        if take(&line, &mut lock(model), Instant::now()) {
-            tell();
+        if apply_line(&line, &mut lock(live), Instant::now()) {
+            notify();
         }
     }
 }
 
-/// Events that are for people.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Told {
-    time: i64,
-    tag: String,
-    rank: String,
-    path: Text,
-    name: Text,
-    text: Text,
-    virustotal: Text,
-}
-
-/// Takes a line; whether there is something new to see.
-pub fn take(line: &[u8], model: &mut Model, now: Instant) -> bool {
+/// Applies a line to the live state. Returns whether there is something new to draw.
+pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
     let Ok(kind) = serde_json::from_slice::<LineKind>(line) else {
-        model.unreadable += 1;
+        live.unreadable += 1;
         return false;
     };
-    let understood = match &*kind.event {
-        "context" => serde_json::from_slice::<ContextLine>(line).map(|line| model.context(line)),
+    let result = match &*kind.event {
+        "context" => serde_json::from_slice::<ContextLine>(line).map(|line| live.context(&line)),
         "connection" | "listening" => {
-            serde_json::from_slice::<ConnectionLine>(line).map(|line| model.connection(&line))
+            serde_json::from_slice::<ConnectionLine>(line).map(|line| live.connection(&line))
         }
-        "traffic" => serde_json::from_slice::<TrafficLine>(line).map(|line| model.traffic(&line, now)),
-        "tick" => serde_json::from_slice::<TickLine>(line).map(|line| model.tick(&line, now)),
+        "traffic" => serde_json::from_slice::<TrafficLine>(line).map(|line| live.traffic(&line, now)),
+        "tick" => serde_json::from_slice::<TickLine>(line).map(|line| live.tick(&line, now)),
         "alert" | "error" | "loss" => {
-            serde_json::from_slice::<Told>(line).map(|told| notice(&kind.event, told, model))
+            serde_json::from_slice::<AlertLine>(line).map(|line| apply_alert(&kind.event, line, live))
         }
-        // What a later version adds.
+        // An event of a later version.
         _ => return false,
     };
-    match understood {
+    match result {
         Ok(()) => matches!(&*kind.event, "tick" | "alert" | "error" | "loss"),
         Err(_) => {
-            model.unreadable += 1;
+            live.unreadable += 1;
             false
         }
     }
 }
 
-fn notice(event: &str, told: Told, model: &mut Model) {
-    let safe = |text: &Text, model: &Model| text::safe(&text.0, model.ascii);
-    if event == "loss" {
-        // What was lost comes as an error, too, if it matters.
-        return model.lose();
+fn apply_alert(event: &str, line: AlertLine, live: &mut LiveState) {
+    match event {
+        // A loss that matters is reported as an error, too.
+        "loss" => live.add_loss(),
+        "error" => live.add_alert(Alert::from_error(&line, live.ascii)),
+        _ => {
+            if let Some(alert) = Alert::from_alert(&line, live.ascii) {
+                live.highlight(line.path.0, alert.highlight);
+                live.add_alert(alert);
+            }
+        }
     }
-    if event == "error" {
-        let text = safe(&told.text, model);
-        return model.notice(Notice { time: told.time, mark: Mark::Wrong, text });
-    }
-    let (mark, what) = match &*told.tag {
-        "new name" => (Mark::New, "new name"),
-        "new exe" => (Mark::New, "new program"),
-        "new name, exe" => (Mark::New, "new program"),
-        "new hash" => (Mark::Wrong, "changed on disk"),
-        "suspicious" => (Mark::Wrong, "suspicious"),
-        _ => return,
-    };
-    let rank = match &*told.rank {
-        "program" => String::new(),
-        rank => format!(" ({})", text::safe(rank.as_bytes(), true)),
-    };
-    let path = safe(&told.path, model);
-    let detail = match (told.virustotal.0.is_empty(), told.tag.as_str()) {
-        (false, _) => format!(", {}", safe(&told.virustotal, model)),
-        (true, "new name") => format!(" as {}", safe(&told.name, model)),
-        _ => String::new(),
-    };
-    model.mark(told.path.0, mark);
-    model.notice(Notice { time: told.time, mark, text: format!("{what}{rank}: {path}{detail}") });
 }

@@ -1,10 +1,10 @@
-//! The keys: as in `view`, where there is the same to do.
+//! The keys of `top`: the same as in `view` for the same actions.
 
 use crossterm::event::KeyCode as K;
 
 use crate::term::keys::Binding;
 
-/// What a key does.
+/// What a key does; [`BINDINGS`] has a sentence about each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Up,
@@ -38,7 +38,7 @@ const fn key(
     Binding { keys, action, name, short, help }
 }
 
-/// The one list: keyboard, footer and help come from here.
+/// All keys, in the order of the footer and the help.
 pub const BINDINGS: [Binding<Action>; 19] = [
     key(
         &[K::Tab, K::BackTab, K::Enter, K::Left, K::Right],

@@ -1,20 +1,29 @@
-//! `picosnitch top`: what happens now, in a terminal.
+//! `picosnitch top`: the present in a terminal.
+//!
+//! The feed thread applies the daemon's lines to [`LiveState`]. Keys change [`TopState`] and yield an [`Effect`], which the
+//! event loop here carries out; `screen` draws both.
 
-mod connections;
-mod draw;
-pub mod feed;
+mod alert;
+mod connection;
+mod connection_rows;
+mod feed;
+mod input;
 mod keys;
-mod model;
-mod programs;
+mod lineage;
+mod live_state;
+mod program_rows;
 mod rates;
-mod rows;
+mod screen;
+mod sort_column;
 mod state;
+mod sticky_selection;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -23,191 +32,187 @@ use std::{
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
-use self::{
-    feed::{Changed, Shared, lock},
-    model::Model,
-    state::{Places, State, Todo},
-};
 use live::client::{ClientError, LiveClient};
 
+use self::{
+    feed::{Changed, SharedLiveState, lock},
+    live_state::LiveState,
+    screen::HitAreas,
+    state::{Effect, TopState},
+};
 use crate::term::{
+    canvas::Canvas,
     events::{self, Event, Events},
-    keys as tui_keys,
+    keys as common_keys,
     terminal::{Screen, TerminalError},
     theme::Theme,
 };
 
-/// Time between two frames that are drawn because the figures have changed; keys are answered at once.
-const FRAME: Duration = Duration::from_millis(250);
-/// How long it waits when nothing happens.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Time between two frames that are drawn because of new data, at least. Keys are answered at once.
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait for an event if there is nothing to draw.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// There is nothing to look at.
+/// Why nothing can be shown.
 #[derive(Debug, Error)]
 pub enum TopError {
-    /// No terminal.
+    /// Standard input or output is not a terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
-    /// No daemon.
+    /// The daemon does not answer.
     #[error(transparent)]
     Feed(#[from] ClientError),
-    /// The terminal went away, or the system has no thread.
+    /// The terminal is gone, or the system refuses a thread.
     #[error("the screen cannot be shown")]
     Io(#[from] io::Error),
 }
 
-/// What the screen took.
+/// How many frames were drawn, and how long they took.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    /// Frames that were drawn.
+pub struct FrameStats {
+    /// How many frames were drawn.
     pub frames: u64,
-    /// The longest of them, until the terminal had it.
+    /// The longest time of one frame, until the terminal had taken it.
     pub longest: Duration,
 }
 
-/// Shows what a daemon tells until the user quits.
+/// Shows what the daemon reports until the user quits.
 ///
 /// # Errors
-/// There is no terminal, or no daemon. What goes wrong later is said on the screen.
-pub fn run(socket: &Path) -> Result<Figures, TopError> {
-    // What is wrong with the daemon is said first, also without a terminal.
+/// There is no terminal, or the daemon does not answer. Later errors of the daemon are shown on the screen.
+pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
+    // An error of the daemon is more useful than that of the terminal.
     let client = LiveClient::subscribe(socket)?;
     Screen::check("top --json")?;
     let theme = Theme::detect();
     let events = Events::start()?;
-    let shared = Arc::new(Mutex::new(Model::new(theme.ascii)));
-    feed::start(socket, client, Arc::clone(&shared), events.sender())?;
+    let live = Arc::new(Mutex::new(LiveState::new(theme.ascii)));
+    feed::start(socket, client, Arc::clone(&live), events.sender())?;
     let mut screen = Screen::enter()?;
     let mut top = Top {
-        state: State::default(),
+        state: TopState::default(),
         theme,
         zone: TimeZone::system(),
-        shared,
+        live,
         frozen: None,
-        places: Places::default(),
-        figures: Figures::default(),
+        areas: HitAreas::default(),
+        stats: FrameStats::default(),
     };
     let mut drawn = top.draw(&mut screen, true)?;
-    // The figures have changed since then.
+    // Whether the data has changed since the last frame. The feed may have been faster than that frame.
     let mut stale = true;
     loop {
-        let wait = if stale { FRAME.saturating_sub(drawn.elapsed()) } else { LONGEST_WAIT };
-        let mut event = events.next(wait);
-        let mut typed = false;
-        // All that is there before the next frame: a wheel turns faster than a terminal draws.
-        while let Some(now) = event {
-            match now {
+        let timeout = if stale { MIN_FRAME_INTERVAL.saturating_sub(drawn.elapsed()) } else { IDLE_TIMEOUT };
+        let mut event = events.next(timeout);
+        let mut handled = false;
+        // Handles all events that have arrived before the next frame: a wheel turns faster than a terminal draws.
+        while let Some(current) = event {
+            match current {
                 Event::Message(Changed) => stale = true,
-                now => {
-                    if let Flow::End(signal) = top.handle(now, &mut screen)? {
+                current => {
+                    if let ControlFlow::Break(signal) = top.handle(current, &mut screen)? {
                         drop(screen);
                         return match signal {
-                            Some(signal) => events::end_of(signal),
-                            None => Ok(top.figures),
+                            Some(signal) => events::end_by_signal(signal),
+                            None => Ok(top.stats),
                         };
                     }
-                    typed = true;
+                    handled = true;
                 }
             }
             event = events.next(Duration::ZERO);
         }
-        let due = stale && drawn.elapsed() >= FRAME;
-        if typed || due {
+        let due = stale && drawn.elapsed() >= MIN_FRAME_INTERVAL;
+        if handled || due {
             drawn = top.draw(&mut screen, due)?;
             stale &= !due;
         }
     }
 }
 
-/// Whether it goes on.
-enum Flow {
-    On,
-    /// The end, perhaps because of a signal.
-    End(Option<i32>),
-}
-
 struct Top {
-    state: State,
+    state: TopState,
     theme: Theme,
     zone: TimeZone,
-    shared: Shared,
-    /// What is shown while the screen is held still.
-    frozen: Option<Model>,
-    places: Places,
-    figures: Figures,
+    live: SharedLiveState,
+    /// The copy that is shown while the screen is paused.
+    frozen: Option<LiveState>,
+    areas: HitAreas,
+    stats: FrameStats,
 }
 
 impl Top {
-    /// Draws a frame; with other rows if the figures have changed. Returns when that began.
+    /// Draws a frame; with `refresh`, the rows are built again first. Returns when it began.
     fn draw(&mut self, screen: &mut Screen, refresh: bool) -> io::Result<Instant> {
         let begin = Instant::now();
         let (state, theme, zone) = (&mut self.state, self.theme, &self.zone);
-        let (shared, frozen) = (&self.shared, &self.frozen);
-        let mut places = Places::default();
+        let (live, frozen) = (&self.live, &self.frozen);
+        let mut areas = HitAreas::default();
         screen.draw(|frame| {
-            // Given back before the terminal is written to, which may take its time.
-            let guard = lock(shared);
-            let model = frozen.as_ref().unwrap_or(&guard);
+            // The lock is released before the terminal is written to, which may take long.
+            let guard = lock(live);
+            let live = frozen.as_ref().unwrap_or(&guard);
             if refresh {
-                state.refresh(model);
+                state.refresh(live);
             }
-            let area = frame.area();
-            places = draw::draw(frame.buffer_mut(), area, state, model, (theme, zone));
+            areas = screen::draw(Canvas::new(frame.buffer_mut(), theme), state, live, zone);
         })?;
-        self.places = places;
-        self.figures.frames += 1;
-        self.figures.longest = self.figures.longest.max(begin.elapsed());
+        self.areas = areas;
+        self.stats.frames += 1;
+        self.stats.longest = self.stats.longest.max(begin.elapsed());
         Ok(begin)
     }
 
-    fn handle(&mut self, event: Event<Changed>, screen: &mut Screen) -> io::Result<Flow> {
-        let todo = match event {
-            Event::Key(key) if tui_keys::is_quit(key) => Todo::Quit,
-            Event::Key(key) if tui_keys::is_suspend(key) => {
+    /// Handles an event. Breaks at the end, which a signal may demand.
+    fn handle(&mut self, event: Event<Changed>, screen: &mut Screen) -> io::Result<ControlFlow<Option<i32>>> {
+        let effect = match event {
+            Event::Key(key) if common_keys::is_quit(key) => Effect::Quit,
+            Event::Key(key) if common_keys::is_suspend(key) => {
                 screen.suspend()?;
-                Todo::Refresh
+                Effect::Refresh
             }
             Event::Suspend => {
                 screen.suspend()?;
-                Todo::Refresh
+                Effect::Refresh
             }
-            Event::Key(key) if tui_keys::is_redraw(key) => {
+            Event::Key(key) if common_keys::is_redraw(key) => {
                 screen.clear()?;
-                Todo::Nothing
+                Effect::None
             }
-            Event::Key(key) => self.state.key(key),
-            Event::Mouse(mouse) => self.state.mouse(mouse, &self.places),
-            Event::Resize | Event::Message(Changed) => Todo::Nothing,
-            Event::End(signal) => return Ok(Flow::End(Some(signal))),
+            Event::Key(key) => input::on_key(&mut self.state, key),
+            Event::Mouse(mouse) => input::on_mouse(&mut self.state, &self.areas, mouse),
+            Event::Resize | Event::Message(Changed) => Effect::None,
+            Event::End(signal) => return Ok(ControlFlow::Break(Some(signal))),
         };
-        match todo {
-            Todo::Nothing => {}
-            Todo::Refresh => self.with_model(|state, model| state.refresh(model)),
-            Todo::Pause => {
-                self.frozen = self.state.paused.then(|| lock(&self.shared).clone());
-                self.with_model(|state, model| state.refresh(model));
+        match effect {
+            Effect::None => {}
+            Effect::Refresh => self.with_live(|state, live| state.refresh(live)),
+            Effect::Pause => {
+                self.frozen = self.state.paused.then(|| lock(&self.live).clone());
+                self.with_live(|state, live| state.refresh(live));
             }
-            Todo::Dismiss => {
-                lock(&self.shared).alerts.clear();
-                if let Some(model) = &mut self.frozen {
-                    model.alerts.clear();
+            Effect::Dismiss => {
+                lock(&self.live).alerts.clear();
+                if let Some(frozen) = &mut self.frozen {
+                    frozen.alerts.clear();
                 }
             }
-            Todo::Copy => {
-                if let Some(text) = self.with_model(|state, model| state.row_text(model)) {
+            Effect::Copy => {
+                if let Some(text) = self.with_live(|state, live| state.row_text(live)) {
                     screen.copy(&text)?;
                     self.state.notice = Some("handed to the terminal's clipboard".to_owned());
                 }
             }
-            Todo::Quit => return Ok(Flow::End(None)),
+            Effect::Quit => return Ok(ControlFlow::Break(None)),
         }
-        Ok(Flow::On)
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn with_model<T>(&mut self, act: impl FnOnce(&mut State, &Model) -> T) -> T {
+    /// Calls a function with the state and the live state that is shown.
+    fn with_live<T>(&mut self, act: impl FnOnce(&mut TopState, &LiveState) -> T) -> T {
         match &self.frozen {
-            Some(model) => act(&mut self.state, model),
-            None => act(&mut self.state, &lock(&self.shared)),
+            Some(frozen) => act(&mut self.state, frozen),
+            None => act(&mut self.state, &lock(&self.live)),
         }
     }
 }

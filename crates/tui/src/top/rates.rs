@@ -1,21 +1,19 @@
-//! Bytes a second, over the last second and the last ten.
+//! Bytes per second over the last second and the last ten seconds, from slots of about half a second.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Slots of about half a second, as the daemon drains.
-const SECOND: usize = 2;
-const TEN_SECONDS: usize = 20;
-/// A minute of them.
-pub const MINUTE: usize = 120;
+/// Slots of a second, of ten seconds and of a minute: the daemon reads its counters every half second.
+const SECOND_SLOTS: usize = 2;
+const TEN_SECOND_SLOTS: usize = 20;
+pub const MINUTE_SLOTS: usize = 120;
 
-/// Bytes sent and received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct ByteCounts {
     pub sent: u64,
     pub received: u64,
 }
 
-impl Bytes {
+impl ByteCounts {
     pub fn sum(self) -> u64 {
         self.sent.saturating_add(self.received)
     }
@@ -25,7 +23,7 @@ impl Bytes {
         self.received = self.received.saturating_add(more.received);
     }
 
-    /// What came since `before`; nothing may go back.
+    /// The difference to earlier counts, 0 where a count is smaller now.
     pub fn since(self, before: Self) -> Self {
         Self {
             sent: self.sent.saturating_sub(before.sent),
@@ -33,7 +31,7 @@ impl Bytes {
         }
     }
 
-    /// Bytes a second.
+    /// Bytes per second, if these were moved in `time`.
     pub fn over(self, time: Duration) -> Self {
         let nanoseconds = time.as_nanos().max(1);
         let rate =
@@ -42,74 +40,76 @@ impl Bytes {
     }
 }
 
-/// How long the last slots were.
+/// The lengths of the last slots, which are not exactly half a second.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
+pub struct SlotClock {
     lengths: VecDeque<Duration>,
-    /// Slots since the beginning.
+    /// Slots that have been closed.
     pub slots: usize,
 }
 
-impl Clock {
+impl SlotClock {
+    /// Closes a slot of this length.
     pub fn close(&mut self, length: Duration) {
         self.lengths.push_back(length);
-        if self.lengths.len() > TEN_SECONDS {
+        if self.lengths.len() > TEN_SECOND_SLOTS {
             self.lengths.pop_front();
         }
         self.slots += 1;
     }
 
+    /// How long the last slots took together.
     fn last(&self, slots: usize) -> Duration {
         self.lengths.iter().rev().take(slots).sum()
     }
 }
 
-/// Of a program: what was moved in the slot that is open, and in those before it.
+/// What a program has moved in the open slot, and in ten seconds of slots before it.
 #[derive(Clone, Debug, Default)]
-pub struct Rates {
-    pub now: Bytes,
-    before: VecDeque<Bytes>,
+pub struct ProgramRates {
+    pub open: ByteCounts,
+    before: VecDeque<ByteCounts>,
 }
 
-impl Rates {
+impl ProgramRates {
     pub fn close(&mut self) {
-        self.before.push_back(std::mem::take(&mut self.now));
-        if self.before.len() > TEN_SECONDS {
+        self.before.push_back(std::mem::take(&mut self.open));
+        if self.before.len() > TEN_SECOND_SLOTS {
             self.before.pop_front();
         }
     }
 
-    pub fn second(&self, clock: &Clock) -> Bytes {
-        self.rate(clock, SECOND)
+    pub fn second(&self, clock: &SlotClock) -> ByteCounts {
+        self.rate(clock, SECOND_SLOTS)
     }
 
-    pub fn ten_seconds(&self, clock: &Clock) -> Bytes {
-        self.rate(clock, TEN_SECONDS)
+    pub fn ten_seconds(&self, clock: &SlotClock) -> ByteCounts {
+        self.rate(clock, TEN_SECOND_SLOTS)
     }
 
-    fn rate(&self, clock: &Clock, slots: usize) -> Bytes {
-        let mut sum = Bytes::default();
+    fn rate(&self, clock: &SlotClock, slots: usize) -> ByteCounts {
+        let mut sum = ByteCounts::default();
         self.before.iter().rev().take(slots).for_each(|slot| sum.add(*slot));
         sum.over(clock.last(slots))
     }
 }
 
-/// Of a connection, of which there may be many: the last second.
+/// What a connection has moved in the open slot, and in one second of slots before it. There may be many of these.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SecondRate {
-    pub now: Bytes,
-    before: [Bytes; SECOND],
+pub struct ConnectionRate {
+    pub open: ByteCounts,
+    before: [ByteCounts; SECOND_SLOTS],
 }
 
-impl SecondRate {
+impl ConnectionRate {
     pub fn close(&mut self) {
-        self.before = [std::mem::take(&mut self.now), self.before[0]];
+        self.before = [std::mem::take(&mut self.open), self.before[0]];
     }
 
-    pub fn second(&self, clock: &Clock) -> Bytes {
+    pub fn second(&self, clock: &SlotClock) -> ByteCounts {
         let mut sum = self.before[0];
         sum.add(self.before[1]);
-        sum.over(clock.last(SECOND))
+        sum.over(clock.last(SECOND_SLOTS))
     }
 }
 
@@ -118,19 +118,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_bytes_by_the_time_that_the_slots_took() {
-        let (mut clock, mut rates, mut second) = (Clock::default(), Rates::default(), SecondRate::default());
+    fn rates_are_bytes_divided_by_the_length_of_the_slots() {
+        let (mut clock, mut rates, mut second) =
+            (SlotClock::default(), ProgramRates::default(), ConnectionRate::default());
         for slot in 0..40_u64 {
-            // Drains come a little early or late, and bring what has come meanwhile.
+            // Drains are a little early or late, and bring what was moved since the last one.
             let length = Duration::from_millis(if slot % 2 == 0 { 480 } else { 520 });
-            let bytes = Bytes { sent: 0, received: length.as_millis() as u64 * 1000 };
-            rates.now.add(bytes);
-            second.now.add(bytes);
+            let bytes = ByteCounts { sent: 0, received: length.as_millis() as u64 * 1000 };
+            rates.open.add(bytes);
+            second.open.add(bytes);
             clock.close(length);
             rates.close();
             second.close();
         }
-        let steady = Bytes { sent: 0, received: 1_000_000 };
+        let steady = ByteCounts { sent: 0, received: 1_000_000 };
         assert_eq!((rates.second(&clock), rates.ten_seconds(&clock)), (steady, steady));
         assert_eq!(second.second(&clock), steady);
         clock.close(Duration::from_millis(500));
@@ -138,6 +139,6 @@ mod tests {
         second.close();
         assert_eq!(rates.second(&clock).received, 509_803);
         assert_eq!(rates.ten_seconds(&clock).received, 950_099);
-        assert_eq!(Bytes { sent: u64::MAX, received: 0 }.over(Duration::ZERO).sent, u64::MAX);
+        assert_eq!(ByteCounts { sent: u64::MAX, received: 0 }.over(Duration::ZERO).sent, u64::MAX);
     }
 }

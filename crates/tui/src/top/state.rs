@@ -1,223 +1,182 @@
-//! What the user looks at, and what each key changes in it. No input or output happens here.
+//! The state of `top` besides what the daemon reports, and how keys change it. No input or output happens here.
 
-use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
-use ratatui::layout::Rect;
-
-use super::{
-    keys::{Action, BINDINGS},
-    model::Model,
-    rates::Bytes,
-    rows::{self, Connections, Row, Sort},
-};
-use crate::term::keys as tui_keys;
 use model::text::format::ByteUnit;
 
-/// Characters of a text to find.
-const MAX_FIND: usize = 200;
-/// Rows that the wheel moves.
-const WHEEL: isize = 3;
+use super::{
+    connection_rows::{self, ConnectionRows},
+    keys::Action,
+    live_state::LiveState,
+    program_rows::{self, ProgramRow, RowKey},
+    rates::ByteCounts,
+    sort_column::SortColumn,
+    sticky_selection::StickySelection,
+};
+use crate::term::{cycle::cycle, find_text::FindText};
 
-/// Which list the keys move in.
+/// One of the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
     Programs,
     Connections,
 }
 
-/// What has to be done after a change.
+/// What has to be done after a change of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Todo {
-    Nothing,
-    /// Other rows are wanted.
+pub enum Effect {
+    None,
+    /// Build the rows of both lists again.
     Refresh,
-    /// The screen is held still, or goes on.
+    /// Hold the screen still, or release it.
     Pause,
-    /// The alerts are read.
+    /// Remove the alerts from the screen.
     Dismiss,
+    /// Copy the selected row to the clipboard.
     Copy,
     Quit,
 }
 
-/// Where one is in a list.
+/// The rows of a list, the selected one, and the text that rows must contain.
 #[derive(Clone, Debug)]
-pub struct Place<K> {
-    /// The row where the user has gone; `None`: whichever is the first.
-    key: Option<K>,
-    pub selected: usize,
-    pub top: usize,
-    /// Rows that the list has on the screen.
-    pub page: usize,
+pub struct PaneState<R, K> {
+    pub rows: R,
+    pub selection: StickySelection<K>,
+    pub find: FindText,
 }
 
-impl<K> Default for Place<K> {
+impl<R: Default, K> Default for PaneState<R, K> {
     fn default() -> Self {
-        Self { key: None, selected: 0, top: 0, page: 10 }
+        Self { rows: R::default(), selection: StickySelection::default(), find: FindText::default() }
     }
 }
 
-impl<K: Clone + PartialEq> Place<K> {
-    fn go(&mut self, to: usize, keys: &[K]) {
-        self.selected = to.min(keys.len().saturating_sub(1));
-        self.key = keys.get(self.selected).filter(|_| self.selected > 0).cloned();
-    }
-
-    /// Goes after its row.
-    fn follow(&mut self, keys: &[K]) {
-        let Some(key) = &self.key else {
-            self.selected = 0;
-            return;
-        };
-        let found = keys.iter().position(|found| found == key);
-        self.selected = found.unwrap_or(self.selected).min(keys.len().saturating_sub(1));
-    }
-
-    /// Scrolls so that the selected row is among the `page` that there is room for, with as little movement as can be.
-    pub fn scroll(&mut self, page: usize, rows: usize) {
-        self.page = page;
-        self.top = self.top.min(rows.saturating_sub(page)).min(self.selected);
-        if page > 0 && self.selected >= self.top + page {
-            self.top = self.selected + 1 - page;
-        }
+impl PaneState<Vec<ProgramRow>, RowKey> {
+    fn keys(&self) -> Vec<RowKey> {
+        self.rows.iter().map(|row| row.key.clone()).collect()
     }
 }
 
-/// Where things are on the screen, for the mouse.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Places {
-    pub programs: Rect,
-    pub connections: Rect,
-}
-
-/// Everything that the screen shows, besides the model.
-pub struct State {
+/// Everything that the screen shows besides [`LiveState`].
+pub struct TopState {
+    pub programs: PaneState<Vec<ProgramRow>, RowKey>,
+    /// The connections of the selected program.
+    pub connections: PaneState<ConnectionRows, u64>,
+    /// The list in which the keys move.
     pub focus: Pane,
-    pub sort: Sort,
+    pub sort: SortColumn,
+    /// Whether programs are shown below those that started them.
     pub tree: bool,
     pub unit: ByteUnit,
-    /// What is looked for, among programs and among connections.
-    pub find: [String; 2],
+    /// Whether the user is typing the text of a search.
     pub finding: bool,
+    /// Whether the help is shown.
     pub help: bool,
     pub paused: bool,
+    /// A message for the last line, until the next key.
     pub notice: Option<String>,
-    pub rows: Vec<Row>,
-    pub programs: Place<Vec<Vec<u8>>>,
-    pub of_it: Connections,
-    pub connections: Place<u64>,
 }
 
-impl Default for State {
+impl Default for TopState {
     fn default() -> Self {
         Self {
+            programs: PaneState::default(),
+            connections: PaneState::default(),
             focus: Pane::Programs,
-            sort: Sort::Second,
+            sort: SortColumn::Second,
             tree: false,
             unit: ByteUnit::Decimal,
-            find: Default::default(),
             finding: false,
             help: false,
             paused: false,
             notice: None,
-            rows: Vec::new(),
-            programs: Place::default(),
-            of_it: Connections::default(),
-            connections: Place::default(),
         }
     }
 }
 
-impl State {
-    /// Makes the rows anew.
-    pub fn refresh(&mut self, model: &Model) {
-        let [programs, connections] = self.find.each_ref().map(|find| find.to_lowercase());
-        self.rows = rows::programs(model, self.sort, self.tree, &programs);
-        self.programs.follow(&self.keys());
-        self.of_it = match self.rows.get(self.programs.selected) {
-            Some(row) => rows::connections(model, row, self.sort, &connections),
-            None => Connections::default(),
+impl TopState {
+    /// Builds the rows of both lists.
+    pub fn refresh(&mut self, live: &LiveState) {
+        let find = self.programs.find.to_lowercase();
+        self.programs.rows = program_rows::programs(live, self.sort, self.tree, &find);
+        self.programs.selection.follow(&self.programs.keys());
+        let find = self.connections.find.to_lowercase();
+        self.connections.rows = match self.program() {
+            Some(program) => connection_rows::connections(live, program, self.sort, &find),
+            None => ConnectionRows::default(),
         };
-        self.connections.follow(&self.of_it.ids);
+        self.connections.selection.follow(&self.connections.rows.ids);
     }
 
-    fn keys(&self) -> Vec<Vec<Vec<u8>>> {
-        self.rows.iter().map(|row| row.key.clone()).collect()
+    pub fn program(&self) -> Option<&ProgramRow> {
+        self.programs.rows.get(self.programs.selection.index())
     }
 
-    /// The program whose connections are shown.
-    pub fn row(&self) -> Option<&Row> {
-        self.rows.get(self.programs.selected)
-    }
-
-    /// The connection that is selected, if the keys move there.
+    /// Id of the selected connection, if the keys move in the connections.
     pub fn connection(&self) -> Option<u64> {
-        (self.focus == Pane::Connections)
-            .then(|| self.of_it.ids.get(self.connections.selected).copied())
-            .flatten()
+        let ids = &self.connections.rows.ids;
+        let index = self.connections.selection.index();
+        ids.get(index).copied().filter(|_| self.focus == Pane::Connections)
     }
 
-    fn go(&mut self, pane: Pane, to: usize) -> Todo {
+    /// Number of rows of a list.
+    pub fn rows(&self, pane: Pane) -> usize {
+        match pane {
+            Pane::Programs => self.programs.rows.len(),
+            Pane::Connections => self.connections.rows.ids.len(),
+        }
+    }
+
+    /// Selects a row. Another program has other connections, of which the first is selected.
+    pub fn select(&mut self, pane: Pane, row: usize) -> Effect {
         match pane {
             Pane::Programs => {
-                let keys = self.keys();
-                let before = self.programs.selected;
-                self.programs.go(to, &keys);
-                if self.programs.selected != before {
-                    self.connections = Place { page: self.connections.page, ..Place::default() };
+                let keys = self.programs.keys();
+                if self.programs.selection.select(row, &keys) {
+                    self.connections.selection.reset();
                 }
             }
-            Pane::Connections => self.connections.go(to, &self.of_it.ids),
+            Pane::Connections => {
+                self.connections.selection.select(row, &self.connections.rows.ids);
+            }
         }
-        Todo::Refresh
+        Effect::Refresh
     }
 
-    fn step(&mut self, pane: Pane, rows: isize) -> Todo {
+    /// Moves the selection by a number of rows.
+    pub fn step(&mut self, pane: Pane, rows: isize) -> Effect {
         let selected = match pane {
-            Pane::Programs => self.programs.selected,
-            Pane::Connections => self.connections.selected,
+            Pane::Programs => self.programs.selection.index(),
+            Pane::Connections => self.connections.selection.index(),
         };
-        self.go(pane, selected.saturating_add_signed(rows))
+        self.select(pane, selected.saturating_add_signed(rows))
     }
 
-    fn find(&mut self) -> &mut String {
-        &mut self.find[self.focus as usize]
-    }
-
-    /// What a key does.
-    pub fn key(&mut self, key: KeyEvent) -> Todo {
-        if self.help {
-            self.help = false;
-            return Todo::Nothing;
+    /// The text of the search in the list in which the keys move.
+    pub fn find(&mut self) -> &mut FindText {
+        match self.focus {
+            Pane::Programs => &mut self.programs.find,
+            Pane::Connections => &mut self.connections.find,
         }
-        if self.finding {
-            match key.code {
-                KeyCode::Char(character) => {
-                    let find = self.find();
-                    if find.chars().count() < MAX_FIND {
-                        find.push(character);
-                    }
-                    return Todo::Refresh;
-                }
-                KeyCode::Backspace => {
-                    if self.find().pop().is_none() {
-                        self.finding = false;
-                    }
-                    return Todo::Refresh;
-                }
-                KeyCode::Enter => {
-                    self.finding = false;
-                    return Todo::Nothing;
-                }
-                _ => {}
-            }
-        }
-        tui_keys::action(&BINDINGS, key).map_or(Todo::Nothing, |action| self.act(action))
     }
 
-    pub fn act(&mut self, action: Action) -> Todo {
+    /// Adds a character to the text of the search.
+    pub fn type_character(&mut self, character: char) -> Effect {
+        self.find().push(character);
+        Effect::Refresh
+    }
+
+    /// Removes the last character of the text of the search, or leaves an empty search.
+    pub fn delete_character(&mut self) -> Effect {
+        if !self.find().pop() {
+            self.finding = false;
+        }
+        Effect::Refresh
+    }
+
+    pub fn act(&mut self, action: Action) -> Effect {
         self.notice = None;
         let page = match self.focus {
-            Pane::Programs => self.programs.page,
-            Pane::Connections => self.connections.page,
+            Pane::Programs => self.programs.selection.position.page,
+            Pane::Connections => self.connections.selection.position.page,
         };
         let page = page.max(1) as isize;
         match action {
@@ -225,108 +184,74 @@ impl State {
             Action::Down => self.step(self.focus, 1),
             Action::PageUp => self.step(self.focus, -page),
             Action::PageDown => self.step(self.focus, page),
-            Action::First => self.go(self.focus, 0),
-            Action::Last => self.go(self.focus, usize::MAX),
+            Action::First => self.select(self.focus, 0),
+            Action::Last => self.select(self.focus, usize::MAX),
             Action::OtherPane => {
                 self.focus = match self.focus {
                     Pane::Programs => Pane::Connections,
                     Pane::Connections => Pane::Programs,
                 };
                 self.finding = false;
-                Todo::Nothing
+                Effect::None
             }
             Action::Pause => {
                 self.paused = !self.paused;
-                Todo::Pause
+                Effect::Pause
             }
             Action::NextSort | Action::PreviousSort => {
-                let at = Sort::ALL.iter().position(|sort| *sort == self.sort).unwrap_or(0);
-                self.sort = Sort::ALL[cycle(at, Sort::ALL.len(), action == Action::NextSort)];
-                Todo::Refresh
+                self.sort = cycle(&SortColumn::ALL, self.sort, action == Action::NextSort);
+                Effect::Refresh
             }
             Action::Tree => {
                 self.tree = !self.tree;
-                // Rows have other keys now.
-                self.go(Pane::Programs, 0)
+                // The rows have other keys in the tree, so the selection cannot follow its row.
+                self.select(Pane::Programs, 0)
             }
             Action::Find => {
                 self.finding = true;
-                Todo::Nothing
+                Effect::None
             }
             Action::Escape => {
                 self.finding = false;
                 self.find().clear();
-                Todo::Refresh
+                Effect::Refresh
             }
             Action::NextUnit | Action::PreviousUnit => {
-                let units = ByteUnit::ALL;
-                let at = units.iter().position(|unit| *unit == self.unit).unwrap_or(0);
-                self.unit = units[cycle(at, units.len(), action == Action::NextUnit)];
-                Todo::Nothing
+                self.unit = cycle(&ByteUnit::ALL, self.unit, action == Action::NextUnit);
+                Effect::None
             }
-            Action::Dismiss => Todo::Dismiss,
-            Action::Copy => Todo::Copy,
+            Action::Dismiss => Effect::Dismiss,
+            Action::Copy => Effect::Copy,
             Action::Help => {
                 self.help = true;
-                Todo::Nothing
+                Effect::None
             }
-            Action::Quit => Todo::Quit,
+            Action::Quit => Effect::Quit,
         }
     }
 
-    /// What the mouse does.
-    pub fn mouse(&mut self, mouse: MouseEvent, places: &Places) -> Todo {
-        let at = (mouse.column, mouse.row).into();
-        let pane = if places.connections.contains(at) { Pane::Connections } else { Pane::Programs };
-        match mouse.kind {
-            MouseEventKind::ScrollUp => self.step(pane, -WHEEL),
-            MouseEventKind::ScrollDown => self.step(pane, WHEEL),
-            MouseEventKind::Down(MouseButton::Left) if self.help => {
-                self.help = false;
-                Todo::Nothing
-            }
-            MouseEventKind::Down(MouseButton::Left) => {
-                let (area, top, rows) = match pane {
-                    Pane::Programs => (places.programs, self.programs.top, self.rows.len()),
-                    Pane::Connections => (places.connections, self.connections.top, self.of_it.ids.len()),
-                };
-                let row = top + usize::from(mouse.row.saturating_sub(area.y));
-                if !area.contains(at) || row >= rows {
-                    return Todo::Nothing;
-                }
-                self.focus = pane;
-                self.go(pane, row)
-            }
-            _ => Todo::Nothing,
-        }
-    }
-
-    /// Whether a key of the footer does something here.
-    pub fn offers(&self, action: Action, model: &Model) -> bool {
+    /// Whether the footer shows the key of an action, because it has an effect now.
+    pub fn offers(&self, action: Action, live: &LiveState) -> bool {
         match action {
-            Action::Copy => self.row().is_some(),
-            Action::Dismiss => !model.alerts.is_empty(),
+            Action::Copy => self.program().is_some(),
+            Action::Dismiss => !live.alerts.is_empty(),
             _ => true,
         }
     }
 
-    /// The row as text for other programs, with tabs between: programs with connections open, rates and totals sent and
-    /// received; connections with the process id, bytes sent and received.
-    pub fn row_text(&self, model: &Model) -> Option<String> {
-        if let Some(connection) = self.connection().and_then(|id| model.connections.get(&id)) {
-            let Bytes { sent, received } = connection.total;
+    /// The selected row as text, with tabs between its fields. A program: path, open connections, rates sent and received,
+    /// totals sent and received. A connection: peer, protocol, process id, bytes sent and received.
+    pub fn row_text(&self, live: &LiveState) -> Option<String> {
+        if let Some(connection) = self.connection().and_then(|id| live.connections.get(&id)) {
+            let ByteCounts { sent, received } = connection.total;
             let (protocol, process) = (&connection.protocol, connection.process);
             return Some(format!("{}\t{protocol}\t{process}\t{sent}\t{received}", connection.peer));
         }
-        let row = self.row()?;
-        let (rate, total) = (row.second, row.total);
+        let program = self.program()?;
+        let (rate, total) = (program.second, program.total);
         Some(format!(
             "{}\t{}\t{}\t{}\t{}\t{}",
-            row.label, row.open, rate.sent, rate.received, total.sent, total.received
+            program.label, program.open, rate.sent, rate.received, total.sent, total.received
         ))
     }
-}
-
-fn cycle(index: usize, count: usize, forward: bool) -> usize {
-    (index + if forward { 1 } else { count - 1 }) % count
 }

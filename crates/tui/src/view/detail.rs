@@ -1,67 +1,63 @@
-//! One row in detail.
+//! The detail of one row: the hashes of a program, and short lists of what belongs to the row.
 
-use std::path::Path;
+use std::{cmp::Reverse, path::Path};
 
-use super::ask::{Question, query};
 use known_programs::KnownPrograms;
 use model::Counters;
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
 
-/// Rows of each list.
-const MOST: u64 = 5;
-/// Contents of one program.
-const MAX_CONTENTS: usize = 8;
-/// Seconds of the steps in which the first and the last window of a program are looked for: those of the log's own sums.
-const STEPS: [i64; 3] = [28 * 86_400, 86_400, 900];
+use super::query::ScreenQuery;
 
-/// Which row.
+/// Rows of each short list.
+const MAX_LIST_ROWS: u64 = 5;
+/// Hashes of one program that are shown.
+const MAX_HASHES: usize = 8;
+/// Steps, in seconds, of the search for the first and the last window of a program: those of the log's rollups.
+const SEARCH_STEPS: [i64; 3] = [28 * 86_400, 86_400, 900];
+
+/// The row whose detail is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// Its dimension.
+pub struct DetailSubject {
     pub dimension: Dimension,
-    /// Its value.
     pub value: Value,
 }
 
-/// A content of a program, and what VirusTotal says about it.
+/// A hash that the executable of a program has had.
 #[derive(Clone, Debug)]
-pub struct Content {
-    /// The digest; [`Value::None`]: not known.
-    pub digest: Value,
-    /// Ends of the first and the last window in which it was on the network.
+pub struct ProgramHash {
+    /// [`Value::None`] if the hash is not known.
+    pub sha256: Value,
+    /// Ends of the first and the last recording window with traffic under this hash.
     pub seen: Option<(i64, i64)>,
-    /// From record.json; empty: not asked.
+    /// The verdict of VirusTotal from record.json; empty: VirusTotal was not asked.
     pub verdict: String,
 }
 
-/// A short list.
+/// A list of the largest values of one dimension among the records of the row.
 #[derive(Clone, Debug)]
-pub struct List {
-    /// Its heading.
+pub struct DetailList {
     pub title: &'static str,
-    /// What its rows are.
     pub dimension: Dimension,
-    /// The first rows.
     pub rows: Vec<Row>,
 }
 
-/// All that is shown about one row.
+/// Everything that the detail pane shows besides the row itself.
 #[derive(Clone, Debug, Default)]
 pub struct Detail {
-    /// Contents of a program, in all of the log, the latest first.
-    pub contents: Vec<Content>,
-    /// How many more there are.
-    pub more_contents: usize,
-    /// Ends of the first and the last window in which a program was on the network.
+    /// Hashes of a program in all of the log, the latest first.
+    pub hashes: Vec<ProgramHash>,
+    /// How many hashes were left out.
+    pub more_hashes: usize,
+    /// Ends of the first and the last recording window with traffic of a program.
     pub seen: Option<(i64, i64)>,
-    /// Why the verdicts are not known.
+    /// Why there are no verdicts.
     pub problem: Option<String>,
-    /// What belongs to the row in the window that is looked at.
-    pub lists: Vec<List>,
+    /// Short lists for the period that is shown.
+    pub lists: Vec<DetailList>,
 }
 
-/// What is listed about a program.
-const OF_PROGRAMS: [(&str, Dimension); 6] = [
+/// The short lists of a program.
+const PROGRAM_LISTS: [(&str, Dimension); 6] = [
     ("Addresses", Dimension::Address),
     ("Domains", Dimension::Domain),
     ("Ports", Dimension::Port),
@@ -69,92 +65,113 @@ const OF_PROGRAMS: [(&str, Dimension); 6] = [
     ("Users", Dimension::Uid),
     ("Units", Dimension::Unit),
 ];
-/// About a peer, or a moment: who it was.
-const OF_OTHERS: [(&str, Dimension); 4] = [
+/// The short lists of all other rows.
+const OTHER_LISTS: [(&str, Dimension); 4] = [
     ("Programs", Dimension::Executable),
     ("Addresses", Dimension::Address),
     ("Ports", Dimension::Port),
     ("Users", Dimension::Uid),
 ];
 
-/// Asks for it.
-pub fn ask(
+/// Reads the detail of a row from the log and from record.json.
+pub fn load(
     reader: &Reader,
     record_json: &Path,
-    question: &Question,
-    subject: &Subject,
+    query: &ScreenQuery,
+    subject: &DetailSubject,
 ) -> Result<Detail, StoreError> {
-    let mut detail = Detail::default();
-    if subject.dimension == Dimension::Executable {
-        let program = Filter::equal(Dimension::Executable, subject.value.clone(), false);
-        let extent = reader.extent()?;
-        let by_digest =
-            Query { group_by: vec![Dimension::Sha256], filters: vec![program.clone()], ..Query::default() };
-        let mut digests: Vec<Value> =
-            reader.query(&by_digest)?.into_iter().filter_map(|row| row.values.into_iter().next()).collect();
-        detail.more_contents = digests.len().saturating_sub(MAX_CONTENTS);
-        digests.truncate(MAX_CONTENTS);
-        let known = KnownPrograms::load(record_json);
-        detail.problem = known.as_ref().err().map(|error| model::error_chain(error));
-        let verdicts = known.as_ref().map(KnownPrograms::verdicts).unwrap_or_default();
-        for digest in digests {
-            let filters = [program.clone(), Filter::equal(Dimension::Sha256, digest.clone(), false)];
-            let verdict = verdicts.iter().find(|(known, _)| Value::Sha256(*known) == digest);
-            detail.contents.push(Content {
-                seen: seen(reader, &filters, extent)?,
-                verdict: verdict.map(|(_, verdict)| (*verdict).to_owned()).unwrap_or_default(),
-                digest,
-            });
-        }
-        detail
-            .contents
-            .sort_by_key(|content| std::cmp::Reverse(content.seen.map(|(first, last)| (last, first))));
-        let all = detail.contents.iter().filter_map(|content| content.seen);
-        detail.seen = match detail.more_contents {
-            0 => all.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))),
-            _ => seen(reader, &[program], extent)?,
-        };
-    }
-    let lists: &[_] = if subject.dimension == Dimension::Executable { &OF_PROGRAMS } else { &OF_OTHERS };
+    let is_program = subject.dimension == Dimension::Executable;
+    let mut detail =
+        if is_program { load_hashes(reader, record_json, &subject.value)? } else { Detail::default() };
+    let lists: &[_] = if is_program { &PROGRAM_LISTS } else { &OTHER_LISTS };
     for (title, dimension) in lists.iter().filter(|(_, dimension)| *dimension != subject.dimension) {
-        let mut asked =
-            Query { group_by: vec![*dimension], limit: Some(MOST), sort: Sort::Total, ..query(question) };
-        // The row matches what was wanted of its dimension already; left in, those would be alternatives to it.
-        asked.filters.retain(|filter| filter.is_exclude() || filter.dimension() != subject.dimension);
-        asked.filters.push(Filter::equal(subject.dimension, subject.value.clone(), false));
-        let rows = reader.query(&asked)?;
-        // A list that only says that nothing is known says nothing.
+        let rows = reader.query(&list_query(query, subject, *dimension))?;
+        // A list whose only value is the empty one carries no information.
         if let [Row { values, .. }] = &*rows
             && values.iter().all(|value| *value == Value::None || *value == Value::Bytes(Vec::new()))
         {
             continue;
         }
-        detail.lists.push(List { title, dimension: *dimension, rows });
+        detail.lists.push(DetailList { title, dimension: *dimension, rows });
     }
     Ok(detail)
 }
 
-/// The ends of the first and the last window with something that matches.
+/// The hashes of a program, and when it had traffic.
+fn load_hashes(reader: &Reader, record_json: &Path, path: &Value) -> Result<Detail, StoreError> {
+    let mut detail = Detail::default();
+    let program = Filter::equal(Dimension::Executable, path.clone(), false);
+    let extent = reader.extent()?;
+    let by_hash =
+        Query { group_by: vec![Dimension::Sha256], filters: vec![program.clone()], ..Query::default() };
+    let mut hashes: Vec<Value> =
+        reader.query(&by_hash)?.into_iter().filter_map(|row| row.values.into_iter().next()).collect();
+    detail.more_hashes = hashes.len().saturating_sub(MAX_HASHES);
+    hashes.truncate(MAX_HASHES);
+    let known_programs = KnownPrograms::load(record_json);
+    detail.problem = known_programs.as_ref().err().map(|error| model::error_chain(error));
+    let verdicts = known_programs.as_ref().map(KnownPrograms::verdicts).unwrap_or_default();
+    for sha256 in hashes {
+        let filters = [program.clone(), Filter::equal(Dimension::Sha256, sha256.clone(), false)];
+        let verdict = verdicts.iter().find(|(hash, _)| Value::Sha256(*hash) == sha256);
+        detail.hashes.push(ProgramHash {
+            seen: seen(reader, &filters, extent)?,
+            verdict: verdict.map(|(_, verdict)| (*verdict).to_owned()).unwrap_or_default(),
+            sha256,
+        });
+    }
+    detail.hashes.sort_by_key(|hash| Reverse(hash.seen.map(|(first, last)| (last, first))));
+    let all = detail.hashes.iter().filter_map(|hash| hash.seen);
+    detail.seen = match detail.more_hashes {
+        0 => all.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))),
+        _ => seen(reader, &[program], extent)?,
+    };
+    Ok(detail)
+}
+
+/// The query for a short list.
+fn list_query(query: &ScreenQuery, subject: &DetailSubject, dimension: Dimension) -> Query {
+    let mut list = Query {
+        group_by: vec![dimension],
+        limit: Some(MAX_LIST_ROWS),
+        sort: Sort::Total,
+        ..query.rows_query()
+    };
+    // Filters for values of one dimension are alternatives, so those for the subject's dimension are replaced by its
+    // value, which passes them already.
+    list.filters.retain(|filter| filter.is_exclude() || filter.dimension() != subject.dimension);
+    list.filters.push(Filter::equal(subject.dimension, subject.value.clone(), false));
+    list
+}
+
+/// Which end of a period is searched for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    First,
+    Last,
+}
+
+/// The ends of the first and the last recording window with traffic that passes the filters.
 fn seen(
     reader: &Reader,
     filters: &[Filter],
     extent: Option<(i64, i64)>,
 ) -> Result<Option<(i64, i64)>, StoreError> {
     let Some((start, end)) = extent else { return Ok(None) };
-    let Some(first) = edge(reader, filters, (start, end + 1), true)? else { return Ok(None) };
-    let last = edge(reader, filters, (first, end + 1), false)?;
+    let Some(first) = find_edge(reader, filters, (start, end + 1), Edge::First)? else { return Ok(None) };
+    let last = find_edge(reader, filters, (first, end + 1), Edge::Last)?;
     Ok(Some((first, last.unwrap_or(first))))
 }
 
-/// The end of the first (or the last) matching window between two points: from the coarsest sums to the finest, which
-/// reads a thousandth of what there is.
-fn edge(
+/// The end of the first or the last window with traffic from `start` up to `end`. It searches from the coarsest rollups to
+/// the finest, which reads about a thousandth of the records.
+fn find_edge(
     reader: &Reader,
     filters: &[Filter],
     (mut start, mut end): (i64, i64),
-    first: bool,
+    edge: Edge,
 ) -> Result<Option<i64>, StoreError> {
-    for step in STEPS {
+    for step in SEARCH_STEPS {
         let mut edges = vec![start];
         let mut at = start.div_euclid(step) * step + step;
         while at < end {
@@ -166,9 +183,9 @@ fn edge(
             continue;
         }
         let sums = reader.series(filters, &edges)?;
-        let mut found = sums.iter().enumerate().filter(|(_, sum)| **sum != Counters::default());
-        let found = if first { found.next() } else { found.next_back() };
-        let Some((index, _)) = found else { return Ok(None) };
+        let mut parts = sums.iter().enumerate().filter(|(_, sum)| **sum != Counters::default());
+        let part = if edge == Edge::First { parts.next() } else { parts.next_back() };
+        let Some((index, _)) = part else { return Ok(None) };
         (start, end) = (edges[index], edges[index + 1]);
     }
     let windows = Query {
@@ -179,7 +196,7 @@ fn edge(
         limit: None,
     };
     let rows = reader.query(&windows)?;
-    let row = if first { rows.first() } else { rows.last() };
+    let row = if edge == Edge::First { rows.first() } else { rows.last() };
     Ok(row.and_then(|row| match row.values.first() {
         Some(Value::Integer(time)) => Some(*time),
         _ => None,

@@ -1,10 +1,10 @@
-//! The keys: the original's, and more.
+//! The keys of `view`: those of the original picosnitch, and more.
 
 use crossterm::event::KeyCode as K;
 
 use crate::term::keys::Binding;
 
-/// What a key does.
+/// What a key does; [`BINDINGS`] has a sentence about each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Up,
@@ -45,7 +45,7 @@ const fn key(
     Binding { keys, action, name, short, help }
 }
 
-/// The one list: keyboard, footer and help come from here.
+/// All keys, in the order of the footer and the help.
 pub const BINDINGS: [Binding<Action>; 26] = [
     key(&[K::Char(' '), K::Enter], Action::Filter, "space Enter", "filter", "show only what has this value"),
     key(&[K::Char('e')], Action::Exclude, "e", "exclude", "show only what does not have this value"),

@@ -1,53 +1,51 @@
-//! How a value of the log reads on the screen.
+//! Values of the log as text for the screen.
 
 use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 
-use super::{
-    range,
-    tabs::{self, TABS},
-};
-use crate::term::text;
 use store::{Dimension, Value, values};
 
-/// Bytes of `/etc/passwd` that are read.
-const MAX_PASSWD: u64 = 1 << 20;
+use super::{calendar, tab::Tab};
+use crate::term::text;
 
-/// Names of users, and whether the terminal takes more than ASCII.
+/// Bytes of `/etc/passwd` that are read.
+const MAX_PASSWD_BYTES: u64 = 1 << 20;
+
+/// What labels depend on: the names of users, and the locale of the terminal.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
     users: HashMap<i64, String>,
-    /// Only ASCII.
-    pub ascii: bool,
+    /// Whether labels are ASCII only.
+    ascii: bool,
 }
 
 impl Labels {
-    /// With the users of `/etc/passwd`: to ask the C library would load code, and could ask the network.
+    /// Reads the users of `/etc/passwd`. The C library's lookup would load modules and could query the network.
     pub fn load(ascii: bool) -> Self {
         use std::io::Read;
         let mut passwd = Vec::new();
         if let Ok(file) = std::fs::File::open("/etc/passwd") {
-            let _ = file.take(MAX_PASSWD).read_to_end(&mut passwd);
+            let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut passwd);
         }
         Self { users: users(&String::from_utf8_lossy(&passwd)), ascii }
     }
 
-    /// The same with these users.
+    /// The same with the text of a `passwd` file.
     #[cfg(test)]
     pub fn with_passwd(passwd: &str, ascii: bool) -> Self {
         Self { users: users(passwd), ascii }
     }
 
-    /// What the user typed, or a sentence with paths in it: safe for the terminal.
-    pub fn typed(&self, typed: &str) -> String {
-        text::safe(typed.as_bytes(), self.ascii)
+    /// Any other text, such as what the user typed, as safe text.
+    pub fn safe(&self, text: &str) -> String {
+        text::safe(text.as_bytes(), self.ascii)
     }
 
-    /// Text that is safe for the terminal.
+    /// A value of a dimension as safe text.
     pub fn text(&self, dimension: Dimension, value: &Value, zone: &TimeZone) -> String {
         match (dimension, value) {
-            (Dimension::Time, Value::Integer(seconds)) => range::point(*seconds, zone),
+            (Dimension::Time, Value::Integer(seconds)) => calendar::point_text(*seconds, zone),
             (Dimension::Uid, Value::Integer(uid)) => match self.users.get(uid) {
                 Some(name) => format!("{} ({uid})", text::safe(name.as_bytes(), self.ascii)),
                 None => uid.to_string(),
@@ -57,7 +55,7 @@ impl Labels {
             _ => {
                 let bytes = values::bytes(dimension, value);
                 match bytes.is_empty() {
-                    true => TABS[tabs::index(dimension)].unknown.to_owned(),
+                    true => Tab::of(dimension).empty_value().to_owned(),
                     false => text::safe(&bytes, self.ascii),
                 }
             }
@@ -71,6 +69,6 @@ fn users(passwd: &str) -> HashMap<i64, String> {
         let name = fields.next().filter(|name| !name.is_empty())?;
         Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
     };
-    // Of several names for one number the first counts, as everywhere.
+    // The first of several names for one uid counts, as in getpwuid(3); in reverse order it is inserted last.
     passwd.lines().rev().filter_map(user).collect()
 }

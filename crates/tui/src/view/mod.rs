@@ -1,65 +1,73 @@
 //! `picosnitch view`: the history in a terminal.
+//!
+//! The state ([`state`]) knows nothing of the terminal and the log. Keys and responses of the query thread change it and
+//! yield an [`Effect`], which the event loop here carries out; `screen` draws it.
 
-pub mod ask;
+pub mod calendar;
 mod detail;
-mod detail_pane;
-mod draw;
+mod filters;
+mod input;
 mod keys;
 mod label;
-mod list;
-pub mod range;
+mod messages;
+pub mod period;
+pub mod query;
+mod query_thread;
+mod row_list;
+mod screen;
 mod state;
-mod tabs;
+mod tab;
+mod time_range;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
+    ops::ControlFlow,
     path::Path,
     time::{Duration, Instant},
 };
 
-use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 use thiserror::Error;
 
-use self::{
-    ask::{Answer, Asker, Request},
-    draw::Places,
-    keys::{Action, BINDINGS},
-    label::Labels,
-    state::{State, Todo},
-};
-use crate::term::{
-    events::{self, Event, Events},
-    keys as tui_keys,
-    terminal::{Screen, TerminalError},
-    theme::Theme,
-};
 use model::text::time;
 use store::{Reader, StoreError};
 
-/// How long the log may take to open before the screen is shown without it.
-const OPEN_PATIENCE: Duration = Duration::from_millis(300);
-/// How often a window that ends now is asked for again, at least: the usual window of the log.
-const REFRESH: Duration = Duration::from_secs(10);
-/// A question may take this part of the time: a slow log is asked less often.
-const REFRESH_SHARE: u32 = 20;
-/// How long the selection has to stay before its detail is asked for.
-const DETAIL_DELAY: Duration = Duration::from_millis(80);
-/// Rows that the wheel moves.
-const WHEEL: usize = 3;
+use self::{
+    label::Labels,
+    messages::{Request, Response},
+    query_thread::QueryThread,
+    screen::HitAreas,
+    state::{Effect, ViewState},
+};
+use crate::term::{
+    canvas::Canvas,
+    events::{self, Event, Events},
+    keys as common_keys,
+    terminal::{Screen, TerminalError},
+    theme::Theme,
+};
 
-/// There is nothing to look at.
+/// How long the log may take to open before the screen is shown without it.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time between two queries of a period that ends now, at least: the usual recording window of the log.
+const MIN_REFRESH: Duration = Duration::from_secs(10);
+/// The pause after a query is at least this many times as long as the query took.
+const REFRESH_FACTOR: u32 = 20;
+/// How long a row has to stay selected before its detail is queried.
+const DETAIL_DELAY: Duration = Duration::from_millis(80);
+
+/// Why the log cannot be shown.
 #[derive(Debug, Error)]
 pub enum ViewError {
-    /// No terminal.
+    /// Standard input or output is not a terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
-    /// No log.
+    /// The log cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The terminal went away, or the system has no thread.
+    /// The terminal is gone, or the system refuses a thread.
     #[error("the screen cannot be shown")]
     Io(#[from] io::Error),
 }
@@ -67,237 +75,192 @@ pub enum ViewError {
 /// Shows the log until the user quits.
 ///
 /// # Errors
-/// There is no terminal, or the log cannot be opened. What goes wrong later is said on the screen.
+/// There is no terminal, or the log cannot be opened. Later errors of the log are shown on the screen.
 pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
     if let Err(error) = Screen::check("query") {
-        // What is wrong with the log is said all the same.
+        // An error of the log is more useful than that of the terminal.
         Reader::open(database)?;
         return Err(error.into());
     }
     let theme = Theme::detect();
     let events = Events::start()?;
-    let asker = Asker::start(database, record_json, events.sender())?;
-    let state = State::new(range::zone(), time::now(), Labels::load(theme.ascii));
-    let size = crossterm::terminal::size().unwrap_or((80, 24));
-    let mut view = View {
-        state,
-        theme,
-        asker,
-        places: Places::default(),
-        columns: draw::chart_columns(size.0),
-        refresh: None,
-        detail_due: None,
-    };
-    // While it opens, the first question waits behind it.
-    view.ask();
+    let mut view = View::start(database, record_json, &events, theme)?;
     let mut early = Vec::new();
-    let waited = Instant::now();
-    while let Some(left) = OPEN_PATIENCE.checked_sub(waited.elapsed()) {
+    let started = Instant::now();
+    while let Some(left) = OPEN_TIMEOUT.checked_sub(started.elapsed()) {
         match events.next(left) {
-            Some(Event::Message(Answer::Failed(_, error))) => return Err(error.into()),
-            Some(Event::Message(Answer::Opened)) | None => break,
-            Some(Event::End(signal)) => events::end_of(signal),
+            Some(Event::Message(Response::Failed(_, error))) => return Err(error.into()),
+            Some(Event::Message(Response::Opened)) | None => break,
+            Some(Event::End(signal)) => events::end_by_signal(signal),
             Some(event) => early.push(event),
         }
     }
     let mut screen = Screen::enter()?;
     for event in early {
-        if let Flow::End(signal) = view.handle(event, &mut screen)? {
-            return view.end(screen, signal);
+        if let ControlFlow::Break(signal) = view.handle(event, &mut screen)? {
+            return end(screen, signal);
         }
     }
     loop {
         view.draw(&mut screen)?;
-        let Some(event) = events.next(view.patience()) else {
-            view.on_time();
-            continue;
-        };
-        let mut event = Some(event);
-        // All that is there before the next frame: a wheel turns faster than a terminal draws.
-        while let Some(now) = event {
-            if let Flow::End(signal) = view.handle(now, &mut screen)? {
-                return view.end(screen, signal);
+        let mut event = events.next(view.timeout());
+        // Handles all events that have arrived before the next frame: a wheel turns faster than a terminal draws.
+        while let Some(current) = event {
+            if let ControlFlow::Break(signal) = view.handle(current, &mut screen)? {
+                return end(screen, signal);
             }
             event = events.next(Duration::ZERO);
         }
-        view.on_time();
+        view.run_due_queries();
     }
 }
 
-/// Whether it goes on.
-enum Flow {
-    On,
-    /// The end, perhaps because of a signal.
-    End(Option<i32>),
+/// Restores the terminal and ends, by a signal if there is one.
+fn end(screen: Screen, signal: Option<i32>) -> Result<(), ViewError> {
+    drop(screen);
+    match signal {
+        Some(signal) => events::end_by_signal(signal),
+        None => Ok(()),
+    }
 }
 
 struct View {
-    state: State,
+    state: ViewState,
     theme: Theme,
-    asker: Asker,
-    places: Places,
-    /// Columns of the chart that was asked for.
-    columns: usize,
-    /// When the same is asked again.
-    refresh: Option<Instant>,
+    queries: QueryThread,
+    areas: HitAreas,
+    /// Columns of the chart in the last query.
+    chart_columns: usize,
+    /// When the screen is queried again.
+    refresh_due: Option<Instant>,
+    /// When the detail of the selected row is queried.
     detail_due: Option<Instant>,
 }
 
 impl View {
-    fn end(self, screen: Screen, signal: Option<i32>) -> Result<(), ViewError> {
-        drop(screen);
-        match signal {
-            Some(signal) => events::end_of(signal),
-            None => Ok(()),
-        }
+    /// Starts the query thread and sends the first request, which it answers as soon as the log is open.
+    fn start(
+        database: &Path,
+        record_json: &Path,
+        events: &Events<Response>,
+        theme: Theme,
+    ) -> Result<Self, ViewError> {
+        let queries = QueryThread::start(database, record_json, events.sender())?;
+        let (columns, _) = crossterm::terminal::size().unwrap_or((80, 24));
+        let mut view = Self {
+            state: ViewState::new(calendar::zone(), time::now(), Labels::load(theme.ascii)),
+            theme,
+            queries,
+            areas: HitAreas::default(),
+            chart_columns: screen::chart_columns(columns),
+            refresh_due: None,
+            detail_due: None,
+        };
+        view.query();
+        Ok(view)
     }
 
     fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
         let (state, theme) = (&mut self.state, self.theme);
-        let mut places = Places::default();
-        let mut columns = self.columns;
+        let mut areas = HitAreas::default();
+        let mut columns = self.chart_columns;
         screen.draw(|frame| {
-            let area = frame.area();
-            columns = draw::chart_columns(area.width);
-            places = draw::draw(frame.buffer_mut(), area, state, theme);
+            columns = screen::chart_columns(frame.area().width);
+            areas = screen::draw(Canvas::new(frame.buffer_mut(), theme), state);
         })?;
-        self.places = places;
-        if columns != self.columns {
-            self.columns = columns;
-            self.ask();
+        self.areas = areas;
+        if columns != self.chart_columns {
+            self.chart_columns = columns;
+            self.query();
         }
         Ok(())
     }
 
-    fn ask(&mut self) {
-        self.state.now = time::now();
-        let question = self.state.question(self.columns);
-        let number = self.state.next_number();
-        self.asker.ask(number, Request::Screen(Box::new(question)));
-        self.refresh = None;
+    /// Queries the rows and the chart.
+    fn query(&mut self) {
+        self.state.time.now = time::now();
+        let query = self.state.query(self.chart_columns);
+        let number = self.state.queries.next_number();
+        self.queries.request(number, Request::Screen(Box::new(query)));
+        self.refresh_due = None;
         self.detail_due = None;
     }
 
-    fn patience(&self) -> Duration {
+    /// How long to wait for an event.
+    fn timeout(&self) -> Duration {
         let now = Instant::now();
-        let due = [self.refresh, self.detail_due].into_iter().flatten().min();
-        due.map_or(REFRESH, |due| due.saturating_duration_since(now))
+        let due = [self.refresh_due, self.detail_due].into_iter().flatten().min();
+        due.map_or(MIN_REFRESH, |due| due.saturating_duration_since(now))
     }
 
-    /// Does what is due.
-    fn on_time(&mut self) {
+    fn run_due_queries(&mut self) {
         let now = Instant::now();
-        if self.refresh.is_some_and(|due| due <= now) {
-            self.ask();
+        if self.refresh_due.is_some_and(|due| due <= now) {
+            self.query();
         }
         if self.detail_due.is_some_and(|due| due <= now) {
             self.detail_due = None;
-            if let Some(subject) = self.state.subject().filter(|_| self.state.detail_shown) {
-                let question = self.state.question(self.columns);
-                self.asker.ask(self.state.number(), Request::Detail(Box::new(question), subject));
+            if let Some(subject) = self.state.detail_subject().filter(|_| self.state.detail.shown) {
+                let query = self.state.query(self.chart_columns);
+                let number = self.state.queries.number();
+                self.queries.request(number, Request::Detail(Box::new(query), subject));
             }
         }
     }
 
-    fn handle(&mut self, event: Event<Answer>, screen: &mut Screen) -> io::Result<Flow> {
-        let todo = match event {
-            Event::Key(key) if tui_keys::is_quit(key) => Todo::Quit,
-            Event::Key(key) if tui_keys::is_suspend(key) => {
+    /// Handles an event. Breaks at the end, which a signal may demand.
+    fn handle(
+        &mut self,
+        event: Event<Response>,
+        screen: &mut Screen,
+    ) -> io::Result<ControlFlow<Option<i32>>> {
+        let effect = match event {
+            Event::Key(key) if common_keys::is_quit(key) => Effect::Quit,
+            Event::Key(key) if common_keys::is_suspend(key) => {
                 screen.suspend()?;
-                Todo::Ask
+                Effect::Query
             }
             Event::Suspend => {
                 screen.suspend()?;
-                Todo::Ask
+                Effect::Query
             }
-            Event::Key(key) if tui_keys::is_redraw(key) => {
+            Event::Key(key) if common_keys::is_redraw(key) => {
                 screen.clear()?;
-                Todo::Nothing
+                Effect::None
             }
-            Event::Key(key) => key_todo(&mut self.state, key),
-            Event::Mouse(mouse) => mouse_todo(&mut self.state, &self.places, mouse),
-            Event::Resize => Todo::Nothing,
-            Event::End(signal) => return Ok(Flow::End(Some(signal))),
-            Event::Message(answer) => {
-                self.answered(&answer);
-                if self.state.take(answer) { Todo::AskDetail } else { Todo::Nothing }
+            Event::Key(key) => input::on_key(&mut self.state, key),
+            Event::Mouse(mouse) => input::on_mouse(&mut self.state, &self.areas, mouse),
+            Event::Resize => Effect::None,
+            Event::End(signal) => return Ok(ControlFlow::Break(Some(signal))),
+            Event::Message(response) => {
+                self.schedule_refresh(&response);
+                self.state.receive(response)
             }
         };
-        match todo {
-            Todo::Nothing => {}
-            Todo::Ask => self.ask(),
-            Todo::AskDetail => self.detail_due = Some(Instant::now() + DETAIL_DELAY),
-            Todo::Copy => {
-                if let Some(text) = row_text(&self.state) {
+        match effect {
+            Effect::None => {}
+            Effect::Query => self.query(),
+            Effect::QueryDetail => self.detail_due = Some(Instant::now() + DETAIL_DELAY),
+            Effect::Copy => {
+                if let Some(text) = self.state.row_text() {
                     screen.copy(&text)?;
                     self.state.notice = Some("handed to the terminal's clipboard".to_owned());
                 }
             }
-            Todo::Quit => return Ok(Flow::End(None)),
+            Effect::Quit => return Ok(ControlFlow::Break(None)),
         }
-        Ok(Flow::On)
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Decides when to ask again.
-    fn answered(&mut self, answer: &Answer) {
-        match answer {
-            Answer::Series(number, _, took) if *number == self.state.number() => {
-                let pause = REFRESH.max(*took * REFRESH_SHARE);
-                self.refresh = self.state.follows().then(|| Instant::now() + pause);
+    /// Decides when the screen is queried again.
+    fn schedule_refresh(&mut self, response: &Response) {
+        match response {
+            Response::Series(number, _, took) if *number == self.state.queries.number() => {
+                let pause = MIN_REFRESH.max(*took * REFRESH_FACTOR);
+                self.refresh_due = self.state.is_current().then(|| Instant::now() + pause);
             }
-            Answer::Failed(..) => self.refresh = Some(Instant::now() + REFRESH),
+            Response::Failed(..) => self.refresh_due = Some(Instant::now() + MIN_REFRESH),
             _ => {}
         }
     }
-}
-
-fn key_todo(state: &mut State, key: KeyEvent) -> Todo {
-    if state.help {
-        state.help = false;
-        return Todo::Nothing;
-    }
-    if state.finding {
-        match key.code {
-            KeyCode::Char(character) => return state.find_character(character),
-            KeyCode::Backspace => return state.find_backspace(),
-            KeyCode::Enter => {
-                state.finding = false;
-                return Todo::Nothing;
-            }
-            _ => {}
-        }
-    }
-    tui_keys::action(&BINDINGS, key).map_or(Todo::Nothing, |action| state.act(action))
-}
-
-fn mouse_todo(state: &mut State, places: &Places, mouse: MouseEvent) -> Todo {
-    match mouse.kind {
-        MouseEventKind::ScrollUp => state.select(state.selected.saturating_sub(WHEEL)),
-        MouseEventKind::ScrollDown => state.select(state.selected.saturating_add(WHEEL)),
-        MouseEventKind::Down(MouseButton::Left) => {
-            if state.help {
-                state.help = false;
-            } else if let Some(tab) = places.tabs.at(mouse.column, mouse.row) {
-                return state.go_to_tab(tab);
-            } else if places.list.contains((mouse.column, mouse.row).into()) {
-                let row = state.top + usize::from(mouse.row - places.list.y);
-                if row >= state.shown.len() {
-                    return Todo::Nothing;
-                }
-                // The second time it is meant.
-                return if row == state.selected { state.act(Action::Filter) } else { state.select(row) };
-            }
-            Todo::Nothing
-        }
-        MouseEventKind::Down(MouseButton::Right) => state.act(Action::Unfilter),
-        _ => Todo::Nothing,
-    }
-}
-
-/// The row as text for other programs: value, connections, bytes sent, bytes received, with tabs between.
-fn row_text(state: &State) -> Option<String> {
-    let row = state.row()?;
-    let label = state.labels.text(state.dimension(), row.values.first()?, &state.zone);
-    let counters = row.counters;
-    Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.sent, counters.received))
 }

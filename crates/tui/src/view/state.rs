@@ -1,437 +1,352 @@
-//! What the user looks at, and what each key changes in it. No input or output happens here.
+//! The state of `view`, and how keys and responses of the log change it. No input or output happens here.
 
 use jiff::tz::TimeZone;
 
+use model::text::format::ByteUnit;
+use store::{Dimension, Sort, Value};
+
 use super::{
-    ask::{Answer, Question, Rows, Series, sentence},
-    detail::{Detail, Subject},
+    detail::{Detail, DetailSubject},
+    filters::{AppliedFilter, FilterLayer, FilterStack, MAX_FILTERS},
     keys::Action,
     label::Labels,
-    range::{self, LENGTHS, Window},
-    tabs::{self, TABS},
+    messages::{Response, error_sentence},
+    period::Period,
+    query::{ChartSeries, ScreenQuery},
+    row_list::RowList,
+    tab::Tab,
+    time_range::TimeRange,
 };
-use model::text::format::ByteUnit;
-use store::{Dimension, Filter, Row, Sort, Value};
+use crate::term::cycle::cycle;
 
-/// Filters on top of each other: nobody needs more, and each makes the question longer.
-const MAX_FILTERS: usize = 32;
-/// Characters of a text to find.
-const MAX_FIND: usize = 200;
-
-/// What a filter asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// A value, or with `exclude` all others.
-    Value { dimension: Dimension, value: Value, exclude: bool },
-    /// A piece of time, from a row of the tab on time.
-    Time(Window),
-}
-
-/// A filter, and where the user was when it was set: there its removal leads.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    pub applied: Applied,
-    tab: usize,
-    selected: Option<Value>,
-    at: Option<i64>,
-}
-
-/// What has to be done after a change.
+/// What has to be done after a change of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Todo {
-    Nothing,
-    /// Other rows are wanted.
-    Ask,
-    /// Only another row is looked at.
-    AskDetail,
-    /// This row is to be copied.
+pub enum Effect {
+    None,
+    /// Query the rows, and then the detail.
+    Query,
+    /// Query the detail of another row.
+    QueryDetail,
+    /// Copy the selected row to the clipboard.
     Copy,
     Quit,
 }
 
-/// Everything that the screen shows.
-pub struct State {
-    pub tab: usize,
-    pub length: usize,
-    /// Start of the window in the history; `None`: the window that ends now.
-    pub at: Option<i64>,
-    pub layers: Vec<Layer>,
-    pub sort: Sort,
-    pub unit: ByteUnit,
-    pub find: String,
-    pub finding: bool,
-    pub help: bool,
-    pub detail_shown: bool,
-    /// Rows that the list has on the screen.
-    pub page: usize,
-    pub zone: TimeZone,
-    pub now: i64,
-    pub labels: Labels,
-
-    pub rows: Rows,
-    /// Which of `rows` are shown, and the selected one of these.
-    pub shown: Vec<usize>,
-    pub selected: usize,
-    pub top: usize,
-    pub series: Series,
-    pub detail: Option<(Subject, Detail)>,
-    pub error: Option<String>,
-    pub notice: Option<String>,
-    /// No answer yet to what is asked.
-    pub waiting: bool,
-    /// What the rows are an answer to.
-    pub answered: Option<(usize, Window)>,
+/// The progress of the queries.
+#[derive(Debug)]
+pub struct QueryStatus {
+    /// Number of the last request.
     number: u64,
+    /// Whether a response to the last screen request is still to come.
+    pub waiting: bool,
+    /// Why the log cannot be read.
+    pub error: Option<String>,
 }
 
-impl State {
-    pub fn new(zone: TimeZone, now: i64, labels: Labels) -> Self {
-        Self {
-            tab: 0,
-            length: range::FIRST,
-            at: None,
-            layers: Vec::new(),
-            sort: Sort::Total,
-            unit: ByteUnit::Decimal,
-            find: String::new(),
-            finding: false,
-            help: false,
-            detail_shown: true,
-            page: 10,
-            zone,
-            now,
-            labels,
-            rows: Rows::default(),
-            shown: Vec::new(),
-            selected: 0,
-            top: 0,
-            series: Series::default(),
-            detail: None,
-            error: None,
-            notice: None,
-            waiting: true,
-            answered: None,
-            number: 0,
-        }
+impl QueryStatus {
+    /// Number of the last request; responses to others are ignored.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
-    pub fn dimension(&self) -> Dimension {
-        TABS[self.tab].dimension
-    }
-
-    /// The window that is looked at: that of the last filter on time, or that of the range.
-    pub fn window(&self) -> Window {
-        let zoomed = self.layers.iter().rev().find_map(|layer| match layer.applied {
-            Applied::Time(window) => Some(window),
-            Applied::Value { .. } => None,
-        });
-        zoomed.unwrap_or_else(|| match self.at {
-            Some(at) => range::around(self.length, at, &self.zone),
-            None => range::last(self.length, self.now),
-        })
-    }
-
-    /// Whether the window moves with the time.
-    pub fn follows(&self) -> bool {
-        self.window().end.is_none_or(|end| end > self.now)
-    }
-
-    pub fn question(&self, columns: usize) -> Question {
-        let filters = self.layers.iter().filter_map(|layer| match &layer.applied {
-            Applied::Value { dimension, value, exclude } => {
-                Some(Filter::equal(*dimension, value.clone(), *exclude))
-            }
-            Applied::Time(_) => None,
-        });
-        let sort = match self.sort {
-            Sort::Dimension(_) => Sort::Dimension(self.dimension()),
-            sort => sort,
-        };
-        Question {
-            dimension: self.dimension(),
-            window: self.window(),
-            now: self.now,
-            filters: filters.collect(),
-            sort,
-            columns,
-            zone: self.zone.clone(),
-        }
-    }
-
-    /// The number of the next request; answers to older ones are of no interest.
+    /// The number for a new screen request.
     pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.waiting = true;
         self.number
     }
+}
 
-    pub fn number(&self) -> u64 {
-        self.number
-    }
+/// The pane with the detail of the selected row.
+#[derive(Debug)]
+pub struct DetailState {
+    pub shown: bool,
+    /// The last detail that arrived, and the row that it belongs to.
+    pub loaded: Option<(DetailSubject, Detail)>,
+}
 
-    pub fn row(&self) -> Option<&Row> {
-        self.rows.rows.get(*self.shown.get(self.selected)?)
-    }
+/// How the rows are shown.
+#[derive(Debug)]
+pub struct DisplaySettings {
+    pub sort: Sort,
+    pub unit: ByteUnit,
+    pub labels: Labels,
+}
 
-    pub fn value(&self) -> Option<&Value> {
-        self.row()?.values.first()
-    }
+/// Everything that the screen shows.
+pub struct ViewState {
+    pub tab: Tab,
+    pub time: TimeRange,
+    pub filters: FilterStack,
+    pub list: RowList,
+    pub chart: ChartSeries,
+    pub detail: DetailState,
+    pub queries: QueryStatus,
+    pub display: DisplaySettings,
+    /// Whether the help is shown.
+    pub help: bool,
+    /// A message for the last line, until the next key.
+    pub notice: Option<String>,
+}
 
-    pub fn subject(&self) -> Option<Subject> {
-        let value = self.value()?.clone();
-        (self.dimension() != Dimension::Time).then(|| Subject { dimension: self.dimension(), value })
-    }
-
-    /// Takes an answer; whether the detail of another row is wanted now.
-    pub fn take(&mut self, answer: Answer) -> bool {
-        match answer {
-            Answer::Opened => {}
-            Answer::Failed(number, error) => {
-                if number == self.number || number == 0 {
-                    self.error = Some(sentence(&error));
-                    self.waiting = false;
-                }
-            }
-            Answer::Rows(number, rows) if number == self.number => {
-                let kept = self.value().cloned();
-                self.rows = *rows;
-                self.error = None;
-                self.answered = Some((self.tab, self.window()));
-                self.show(kept.as_ref());
-                return true;
-            }
-            Answer::Series(number, series, _) if number == self.number => {
-                self.series = series;
-                self.waiting = false;
-            }
-            Answer::Detail(number, detail) if number == self.number => {
-                self.detail = self.subject().map(|subject| (subject, *detail));
-            }
-            Answer::Rows(..) | Answer::Series(..) | Answer::Detail(..) => {}
+impl ViewState {
+    pub fn new(zone: TimeZone, now: i64, labels: Labels) -> Self {
+        Self {
+            tab: Tab::Programs,
+            time: TimeRange::new(zone, now),
+            filters: FilterStack::default(),
+            list: RowList::default(),
+            chart: ChartSeries::default(),
+            detail: DetailState { shown: true, loaded: None },
+            queries: QueryStatus { number: 0, waiting: true, error: None },
+            display: DisplaySettings { sort: Sort::Total, unit: ByteUnit::Decimal, labels },
+            help: false,
+            notice: None,
         }
-        false
     }
 
-    /// Finds out which rows are shown, and goes to the row with this value.
-    pub fn show(&mut self, value: Option<&Value>) {
-        let wanted = self.find.to_lowercase();
-        let dimension = self.dimension();
-        let matches = |row: &Row| {
-            wanted.is_empty()
-                || row.values.first().is_some_and(|value| {
-                    self.labels.text(dimension, value, &self.zone).to_lowercase().contains(&wanted)
-                })
+    pub fn dimension(&self) -> Dimension {
+        self.tab.dimension()
+    }
+
+    /// The period that is shown: that of the last filter on time, or that of the time range.
+    pub fn period(&self) -> Period {
+        self.filters.period().unwrap_or_else(|| self.time.period())
+    }
+
+    /// Whether new records can appear in the period.
+    pub fn is_current(&self) -> bool {
+        self.period().end.is_none_or(|end| end > self.time.now)
+    }
+
+    /// The query for the rows and a chart of this many columns.
+    pub fn query(&self, chart_columns: usize) -> ScreenQuery {
+        let sort = match self.display.sort {
+            Sort::Dimension(_) => Sort::Dimension(self.dimension()),
+            sort => sort,
         };
-        self.shown = (0..self.rows.rows.len()).filter(|index| matches(&self.rows.rows[*index])).collect();
-        let found = value.and_then(|value| {
-            self.shown.iter().position(|index| self.rows.rows[*index].values.first() == Some(value))
-        });
-        self.selected = found.unwrap_or(self.selected).min(self.shown.len().saturating_sub(1));
+        ScreenQuery {
+            dimension: self.dimension(),
+            period: self.period(),
+            now: self.time.now,
+            filters: self.filters.for_log(),
+            sort,
+            chart_columns,
+            zone: self.time.zone.clone(),
+        }
     }
 
-    /// Other rows are wanted, from the beginning.
-    fn restart(&mut self) -> Todo {
-        self.selected = 0;
-        self.top = 0;
-        self.detail = None;
-        Todo::Ask
+    /// The row for the detail pane. The tab on time has none.
+    pub fn detail_subject(&self) -> Option<DetailSubject> {
+        let value = self.list.selected_value()?.clone();
+        (self.dimension() != Dimension::Time).then(|| DetailSubject { dimension: self.dimension(), value })
     }
 
-    pub fn go_to_tab(&mut self, tab: usize) -> Todo {
+    /// A value of a dimension as safe text.
+    pub fn label(&self, dimension: Dimension, value: &Value) -> String {
+        self.display.labels.text(dimension, value, &self.time.zone)
+    }
+
+    /// The selected row as text: value, connections, bytes sent, bytes received, separated by tabs.
+    pub fn row_text(&self) -> Option<String> {
+        let row = self.list.selected()?;
+        let label = self.label(self.dimension(), row.values.first()?);
+        let counters = row.counters;
+        Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.sent, counters.received))
+    }
+
+    /// Takes a response of the query thread.
+    pub fn receive(&mut self, response: Response) -> Effect {
+        let current = self.queries.number;
+        match response {
+            Response::Failed(number, error) if number == current || number == 0 => {
+                self.queries.error = Some(error_sentence(&error));
+                self.queries.waiting = false;
+            }
+            Response::Rows(number, rows) if number == current => {
+                let selected = self.list.selected_value().cloned();
+                self.list.answer = *rows;
+                self.queries.error = None;
+                self.refresh_list(selected.as_ref());
+                return Effect::QueryDetail;
+            }
+            Response::Series(number, series, _) if number == current => {
+                self.chart = series;
+                self.queries.waiting = false;
+            }
+            Response::Detail(number, detail) if number == current => {
+                self.detail.loaded = self.detail_subject().map(|subject| (subject, *detail));
+            }
+            // The log is open, or the response is to an older request.
+            _ => {}
+        }
+        Effect::None
+    }
+
+    fn refresh_list(&mut self, selected: Option<&Value>) {
+        let (dimension, labels, zone) = (self.dimension(), &self.display.labels, &self.time.zone);
+        self.list.refresh(selected, |value| labels.text(dimension, value, zone));
+    }
+
+    /// Goes to the first row, because other rows are wanted.
+    fn restart(&mut self) -> Effect {
+        self.list.position.reset();
+        self.detail.loaded = None;
+        Effect::Query
+    }
+
+    pub fn go_to_tab(&mut self, tab: Tab) -> Effect {
         if tab == self.tab {
-            return Todo::Nothing;
+            return Effect::None;
         }
-        self.tab = tab.min(TABS.len() - 1);
-        self.rows.rows.clear();
-        self.shown.clear();
-        self.find.clear();
-        self.finding = false;
+        self.tab = tab;
+        self.list.clear();
         self.restart()
     }
 
-    pub fn select(&mut self, row: usize) -> Todo {
-        let row = row.min(self.shown.len().saturating_sub(1));
-        if row == self.selected {
-            return Todo::Nothing;
+    pub fn select(&mut self, row: usize) -> Effect {
+        if self.list.select(row) { Effect::QueryDetail } else { Effect::None }
+    }
+
+    /// Adds a character to the text of the search.
+    pub fn type_character(&mut self, character: char) -> Effect {
+        self.list.find.push(character);
+        self.search()
+    }
+
+    /// Removes the last character of the text of the search, or leaves an empty search.
+    pub fn delete_character(&mut self) -> Effect {
+        if !self.list.find.pop() {
+            self.list.finding = false;
         }
-        self.selected = row;
-        Todo::AskDetail
+        self.search()
     }
 
-    /// A character while a text to find is typed.
-    pub fn find_character(&mut self, character: char) -> Todo {
-        if self.find.chars().count() < MAX_FIND {
-            self.find.push(character);
-        }
-        self.found()
+    /// Applies a changed text of the search.
+    fn search(&mut self) -> Effect {
+        let selected = self.list.selected_value().cloned();
+        self.list.position.reset();
+        self.refresh_list(selected.as_ref());
+        Effect::QueryDetail
     }
 
-    pub fn find_backspace(&mut self) -> Todo {
-        if self.find.pop().is_none() {
-            self.finding = false;
-        }
-        self.found()
+    fn notify(&mut self, notice: impl Into<String>) -> Effect {
+        self.notice = Some(notice.into());
+        Effect::None
     }
 
-    fn found(&mut self) -> Todo {
-        let kept = self.value().cloned();
-        self.selected = 0;
-        self.top = 0;
-        self.show(kept.as_ref());
-        Todo::AskDetail
-    }
-
-    fn push(&mut self, exclude: bool) -> Todo {
-        let Some(value) = self.value().cloned() else { return Todo::Nothing };
-        if self.layers.len() >= MAX_FILTERS {
-            self.notice = Some(format!("no more than {MAX_FILTERS} filters; Backspace removes the last one"));
-            return Todo::Nothing;
+    /// Sets a filter on the value of the selected row.
+    fn push_filter(&mut self, exclude: bool) -> Effect {
+        let Some(value) = self.list.selected_value().cloned() else { return Effect::None };
+        if self.filters.is_full() {
+            return self
+                .notify(format!("no more than {MAX_FILTERS} filters; Backspace removes the last one"));
         }
         let dimension = self.dimension();
-        let applied = match (dimension, &value) {
+        let filter = match (dimension, &value) {
             (Dimension::Time, Value::Integer(start)) if !exclude => {
-                let end = self.series_end(*start);
-                Applied::Time(Window { start: Some(*start), end: Some(end) })
+                let end = self.list.answer.edges.iter().find(|edge| *edge > start);
+                let end = end.copied().unwrap_or(start + 1);
+                AppliedFilter::Period(Period { start: Some(*start), end: Some(end) })
             }
-            (Dimension::Time, _) => {
-                self.notice = Some("a piece of time cannot be excluded".to_owned());
-                return Todo::Nothing;
-            }
-            _ => Applied::Value { dimension, value: value.clone(), exclude },
+            (Dimension::Time, _) => return self.notify("a piece of time cannot be excluded"),
+            _ => AppliedFilter::Value { dimension, value: value.clone(), exclude },
         };
-        self.layers.push(Layer { applied, tab: self.tab, selected: Some(value), at: self.at });
-        if exclude { self.restart() } else { self.go_to_tab(tabs::index(TABS[self.tab].next)) }
+        self.filters.push(FilterLayer { filter, tab: self.tab, selected: value, at: self.time.at });
+        if exclude { self.restart() } else { self.go_to_tab(self.tab.detail()) }
     }
 
-    /// The end of the piece that begins at `start`.
-    fn series_end(&self, start: i64) -> i64 {
-        let edges = &self.rows.edges;
-        let next = edges.iter().find(|edge| **edge > start);
-        next.copied().unwrap_or(start + 1)
-    }
-
-    fn pop(&mut self) -> Todo {
-        let Some(layer) = self.layers.pop() else { return Todo::Nothing };
-        if self.tab != layer.tab {
-            self.go_to_tab(layer.tab);
-        }
-        self.at = layer.at;
+    /// Removes the last filter and goes back to where it was set.
+    fn pop_filter(&mut self) -> Effect {
+        let Some(layer) = self.filters.pop() else { return Effect::None };
+        self.go_to_tab(layer.tab);
+        self.time.at = layer.at;
         self.restart();
-        // Where the rows will be when they come: `take` finds the value again.
-        self.rows.rows =
-            layer.selected.map(|value| Row { values: vec![value], ..Row::default() }).into_iter().collect();
-        self.shown = (0..self.rows.rows.len()).collect();
-        Todo::Ask
+        self.list.expect(layer.selected);
+        Effect::Query
     }
 
-    /// Steps in the history. Between the first window of the log and now.
-    fn step(&mut self, earlier: bool) -> Todo {
-        if LENGTHS[self.length].seconds == 0
-            || self.layers.iter().any(|layer| matches!(layer.applied, Applied::Time(_)))
-        {
-            self.notice =
-                Some("this shows one piece of time only: choose another with t, or Backspace".to_owned());
-            return Todo::Nothing;
+    /// Steps through the history, between the beginning of the log and the present.
+    fn step_time(&mut self, earlier: bool) -> Effect {
+        if self.time.is_all() || self.filters.period().is_some() {
+            return self.notify("this shows one piece of time only: choose another with t, or Backspace");
         }
-        let window = self.window();
-        let at = match (earlier, self.at, window) {
-            (true, None, _) => Some(self.now),
-            (true, Some(_), Window { start: Some(start), .. }) => {
-                if self.rows.extent.is_none_or(|(first, _)| start <= first) {
-                    self.notice = Some("the log does not go back further".to_owned());
-                    return Todo::Nothing;
-                }
-                Some(start - 1)
+        if earlier {
+            let first = self.list.answer.extent.map(|(first, _)| first);
+            if self.time.step_back(first).is_err() {
+                return self.notify("the log does not go back further");
             }
-            (false, Some(_), Window { end: Some(end), .. }) => (end <= self.now).then_some(end),
-            _ => return Todo::Nothing,
-        };
-        self.at = at.map(|at| range::around(self.length, at, &self.zone).start.unwrap_or(at));
+        } else if !self.time.step_forward() {
+            return Effect::None;
+        }
         self.restart()
     }
 
-    pub fn act(&mut self, action: Action) -> Todo {
+    pub fn act(&mut self, action: Action) -> Effect {
         self.notice = None;
-        let page = self.page.max(1);
+        let (selected, page) = (self.list.position.selected, self.list.position.page.max(1));
         match action {
-            Action::Up => self.select(self.selected.saturating_sub(1)),
-            Action::Down => self.select(self.selected + 1),
-            Action::PageUp => self.select(self.selected.saturating_sub(page)),
-            Action::PageDown => self.select(self.selected.saturating_add(page)),
+            Action::Up => self.select(selected.saturating_sub(1)),
+            Action::Down => self.select(selected + 1),
+            Action::PageUp => self.select(selected.saturating_sub(page)),
+            Action::PageDown => self.select(selected.saturating_add(page)),
             Action::First => self.select(0),
             Action::Last => self.select(usize::MAX),
-            Action::NextTab => self.go_to_tab((self.tab + 1) % TABS.len()),
-            Action::PreviousTab => self.go_to_tab((self.tab + TABS.len() - 1) % TABS.len()),
-            Action::Filter => self.push(false),
-            Action::Exclude => self.push(true),
-            Action::Unfilter => self.pop(),
-            Action::Earlier => self.step(true),
-            Action::Later => self.step(false),
+            Action::NextTab | Action::PreviousTab => {
+                self.go_to_tab(cycle(&Tab::ALL, self.tab, action == Action::NextTab))
+            }
+            Action::Filter => self.push_filter(false),
+            Action::Exclude => self.push_filter(true),
+            Action::Unfilter => self.pop_filter(),
+            Action::Earlier => self.step_time(true),
+            Action::Later => self.step_time(false),
             Action::Longer | Action::Shorter => {
-                self.length = cycle(self.length, LENGTHS.len(), action == Action::Longer);
-                // The same time in the history: its window of the new length.
-                self.at = self.at.map(|at| range::around(self.length, at, &self.zone).start.unwrap_or(at));
+                self.time.change_length(action == Action::Longer);
                 self.restart()
             }
             Action::NextUnit | Action::PreviousUnit => {
-                let units = ByteUnit::ALL;
-                let index = units.iter().position(|unit| *unit == self.unit).unwrap_or(0);
-                self.unit = units[cycle(index, units.len(), action == Action::NextUnit)];
-                Todo::Nothing
+                self.display.unit = cycle(&ByteUnit::ALL, self.display.unit, action == Action::NextUnit);
+                Effect::None
             }
             Action::NextSort | Action::PreviousSort => {
-                let index = SORTS.iter().position(|sort| same(*sort, self.sort)).unwrap_or(0);
-                self.sort = SORTS[cycle(index, SORTS.len(), action == Action::NextSort)];
+                self.display.sort = cycle(&SORTS, self.display.sort, action == Action::NextSort);
                 self.restart()
             }
             Action::Find => {
-                self.finding = true;
-                Todo::Nothing
+                self.list.finding = true;
+                Effect::None
             }
-            Action::Escape => {
-                if self.find.is_empty() && !self.finding {
-                    return Todo::Nothing;
-                }
-                self.finding = false;
-                self.find.clear();
-                self.found()
-            }
+            Action::Escape if self.list.end_search() => self.search(),
+            Action::Escape => Effect::None,
             Action::Detail => {
-                self.detail_shown = !self.detail_shown;
-                Todo::AskDetail
+                self.detail.shown = !self.detail.shown;
+                Effect::QueryDetail
             }
-            Action::Copy if self.row().is_some() => Todo::Copy,
-            Action::Copy => Todo::Nothing,
-            Action::Refresh => Todo::Ask,
+            Action::Copy if self.list.selected().is_some() => Effect::Copy,
+            Action::Copy => Effect::None,
+            Action::Refresh => Effect::Query,
             Action::Help => {
                 self.help = true;
-                Todo::Nothing
+                Effect::None
             }
-            Action::Quit => Todo::Quit,
+            Action::Quit => Effect::Quit,
         }
     }
 
-    /// Whether a key of the footer does something here.
+    /// Whether the footer shows the key of an action, because it has an effect now.
     pub fn offers(&self, action: Action) -> bool {
+        let has_row = self.list.selected().is_some();
         match action {
-            Action::Filter | Action::Copy => self.row().is_some(),
-            Action::Exclude => self.row().is_some() && self.dimension() != Dimension::Time,
-            Action::Unfilter => !self.layers.is_empty(),
-            Action::Later => self.at.is_some(),
-            Action::Earlier => LENGTHS[self.length].seconds > 0,
+            Action::Filter | Action::Copy => has_row,
+            Action::Exclude => has_row && self.dimension() != Dimension::Time,
+            Action::Unfilter => !self.filters.is_empty(),
+            Action::Later => self.time.at.is_some(),
+            Action::Earlier => !self.time.is_all(),
             _ => true,
         }
     }
 }
 
-/// The columns, in the order in which a key goes through them. The dimension is that of the tab.
+/// The columns, in the order of the key that goes through them. The dimension stands for that of the tab.
 const SORTS: [Sort; 5] =
     [Sort::Total, Sort::Received, Sort::Sent, Sort::Connections, Sort::Dimension(Dimension::Executable)];
-
-fn same(one: Sort, other: Sort) -> bool {
-    one == other || matches!((one, other), (Sort::Dimension(_), Sort::Dimension(_)))
-}
-
-fn cycle(index: usize, count: usize, forward: bool) -> usize {
-    (index + if forward { 1 } else { count - 1 }) % count
-}

@@ -1,63 +1,53 @@
-//! Cells of a table: where each is, is a column and a width; 0: there is no room for it.
+//! Cells of a list: headings, numbers, programs.
 
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use ratatui::style::Style;
 
-use super::put;
+use super::columns::{Column, ColumnKind};
 use crate::term::{
+    canvas::Canvas,
     text::{fit, shorten},
-    theme::Theme,
 };
 
-/// Where a cell begins in its line, and how wide it is.
-pub type Cell = (u16, u16);
-
-/// A heading; the column by which the rows are sorted is marked.
-pub fn heading(
-    buffer: &mut Buffer,
-    area: Rect,
-    (x, columns): Cell,
-    text: &str,
-    (sorted, right): (bool, bool),
-    theme: Theme,
-) {
-    if columns == 0 {
+/// Draws the heading of a column; the column by which the rows are sorted is marked.
+pub fn draw_heading(canvas: &mut Canvas<'_>, x: u16, column: Column) {
+    if column.is_bar() {
+        let half = column.width / 2;
+        draw_heading(canvas, x, Column::number("sent", false, half));
+        draw_heading(canvas, x + half + 1, Column::text("received", false, half));
         return;
     }
+    if column.width == 0 {
+        return;
+    }
+    let theme = canvas.theme;
     let mark = if theme.ascii { "v" } else { "▾" };
-    let text = if sorted { format!("{text}{mark}") } else { text.to_owned() };
-    let style = if sorted { theme.strong() } else { theme.dim() };
-    put(buffer, area, x, 0, &fit(&text, columns.into(), right, theme.ascii), style, theme);
+    let text = if column.sorted { format!("{}{mark}", column.heading) } else { column.heading.to_owned() };
+    let style = if column.sorted { theme.strong() } else { theme.dim() };
+    let right = column.kind == ColumnKind::Number;
+    canvas.put(x, 0, &fit(&text, column.width.into(), right, theme.ascii), style);
 }
 
-/// A number with its unit, which is dimmed.
-pub fn number(buffer: &mut Buffer, area: Rect, (x, columns): Cell, text: &str, theme: Theme) {
-    if columns == 0 {
-        return;
-    }
+/// Draws a number at the right end of the canvas; its unit is dimmed.
+pub fn draw_number(mut canvas: Canvas<'_>, text: &str) {
+    let theme = canvas.theme;
+    let columns = canvas.area.width;
     let text = if theme.ascii { text.replace('·', ".") } else { text.to_owned() };
     let text = fit(&text, columns.into(), true, theme.ascii);
     let (digits, unit) = match text.rsplit_once(' ') {
         Some((digits, unit)) if !digits.trim().is_empty() => (digits, unit),
         _ => (&*text, ""),
     };
-    let x = x + put(buffer, area, x, 0, digits, Style::new(), theme) + 1;
-    put(buffer, area, x, 0, unit, theme.dim(), theme);
+    let x = canvas.put(0, 0, digits, Style::new()) + 1;
+    canvas.put(x, 0, unit, theme.dim());
 }
 
-/// A program: the square in its colour, the directory dimmed, the name in weight. `label` is its path as safe text.
-pub fn program(
-    buffer: &mut Buffer,
-    area: Rect,
-    (x, columns): Cell,
-    label: &str,
-    colour: Style,
-    theme: Theme,
-) {
+/// Draws a program: a square in its colour, the directory dimmed, the file name bold. `path` is safe text.
+pub fn draw_program(mut canvas: Canvas<'_>, path: &str, colour: Style) {
+    let (theme, columns) = (canvas.theme, canvas.area.width);
     let square = if theme.ascii { "*" } else { "■" };
-    let mut x = x + put(buffer, area, x, 0, square, colour, theme) + 1;
-    let label = shorten(label, usize::from(columns.saturating_sub(2)), theme.ascii);
-    // The name says more than where it is.
-    let (directory, name) = label.split_at(label.rfind('/').map_or(0, |slash| slash + 1));
-    x += put(buffer, area, x, 0, directory, theme.dim(), theme);
-    put(buffer, area, x, 0, name, theme.strong(), theme);
+    let mut x = canvas.put(0, 0, square, colour) + 1;
+    let path = shorten(path, usize::from(columns.saturating_sub(2)), theme.ascii);
+    let (directory, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+    x += canvas.put(x, 0, directory, theme.dim());
+    canvas.put(x, 0, name, theme.strong());
 }

@@ -1,53 +1,48 @@
-//! Lines of text: the footer, the help.
+//! Lines of text: status line, footer, help, errors.
 
-use ratatui::{
-    buffer::Buffer,
-    layout::Rect,
-    style::Style,
-    widgets::{Clear, Widget},
-};
+use ratatui::{layout::Rect, style::Style};
 
-use crate::term::{
-    keys::Binding,
-    text::{shorten, width},
-    theme::Theme,
-};
+use crate::term::{canvas::Canvas, keys::Binding, text::width};
 
-/// Writes a text at a place of `area`, shortened to what is left of the line; returns the columns it took.
-pub fn put(buffer: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Style, theme: Theme) -> u16 {
-    if x >= area.width || y >= area.height {
-        return 0;
-    }
-    let text = shorten(text, usize::from(area.width - x), theme.ascii);
-    let (end, _) = buffer.set_stringn(area.x + x, area.y + y, &text, usize::from(area.width - x), style);
-    end - area.x - x
+/// The last line of a screen: one message after the other, as far as they fit.
+#[derive(Debug)]
+pub struct StatusLine<'a> {
+    canvas: Canvas<'a>,
+    x: u16,
 }
 
-/// One line with the keys that work here, as many as fit.
-pub fn footer<A>(
-    buffer: &mut Buffer,
-    area: Rect,
-    bindings: &[Binding<A>],
-    shown: impl Fn(&A) -> bool,
-    theme: Theme,
-) {
+impl<'a> StatusLine<'a> {
+    pub fn new(canvas: Canvas<'a>) -> Self {
+        Self { canvas, x: 0 }
+    }
+
+    pub fn put(&mut self, text: &str, style: Style) {
+        self.x += self.canvas.put(self.x, 0, text, style);
+        self.x += self.canvas.put(self.x, 0, "  ", Style::new());
+    }
+}
+
+/// Draws one line with the keys whose action is `offered`, as many as fit.
+pub fn draw_footer<A>(mut canvas: Canvas<'_>, bindings: &[Binding<A>], offered: impl Fn(&A) -> bool) {
+    let theme = canvas.theme;
     let mut x = 0;
-    for binding in bindings.iter().filter(|binding| !binding.short.is_empty() && shown(&binding.action)) {
+    for binding in bindings.iter().filter(|binding| !binding.short.is_empty() && offered(&binding.action)) {
         let name = binding.name.split(' ').next().unwrap_or_default();
         let needed = (width(name) + 1 + width(binding.short)) as u16;
-        if x + needed > area.width {
+        if x + needed > canvas.area.width {
             break;
         }
-        x += put(buffer, area, x, 0, name, theme.strong(), theme) + 1;
-        x += put(buffer, area, x, 0, binding.short, theme.dim(), theme) + 2;
+        x += canvas.put(x, 0, name, theme.strong()) + 1;
+        x += canvas.put(x, 0, binding.short, theme.dim()) + 2;
     }
 }
 
-/// All keys, over the rest of the screen; in as many columns as fit.
-pub fn help<A>(buffer: &mut Buffer, area: Rect, bindings: &[Binding<A>], theme: Theme) {
-    Clear.render(area, buffer);
-    put(buffer, area, 1, 0, "Keys", theme.strong(), theme);
-    put(buffer, area, 7, 0, "any key closes this", theme.dim(), theme);
+/// Draws the list of all keys over the canvas, in as many columns as fit.
+pub fn draw_help<A>(mut canvas: Canvas<'_>, bindings: &[Binding<A>]) {
+    let (area, theme) = (canvas.area, canvas.theme);
+    canvas.clear();
+    canvas.put(1, 0, "Keys", theme.strong());
+    canvas.put(7, 0, "any key closes this", theme.dim());
     let names = bindings.iter().map(|binding| width(binding.name)).max().unwrap_or(0) as u16;
     let widest = bindings.iter().map(|binding| width(binding.help)).max().unwrap_or(0) as u16 + names + 5;
     let rows = area.height.saturating_sub(2).max(1);
@@ -55,27 +50,28 @@ pub fn help<A>(buffer: &mut Buffer, area: Rect, bindings: &[Binding<A>], theme: 
     for (index, binding) in bindings.iter().enumerate() {
         let (column, row) = (index as u16 / rows, index as u16 % rows);
         if column >= columns {
-            // A tiny screen shows the first ones; the page on keys has all.
+            // A small screen shows the first ones only.
             break;
         }
         let x = column * widest + 1;
-        put(buffer, area, x, row + 2, binding.name, theme.strong(), theme);
-        put(buffer, area, x + names + 2, row + 2, binding.help, Style::new(), theme);
+        canvas.put(x, row + 2, binding.name, theme.strong());
+        canvas.put(x + names + 2, row + 2, binding.help, Style::new());
     }
 }
 
-/// What went wrong, in as many lines at the end of the screen as it needs; safe text.
-pub fn error(buffer: &mut Buffer, area: Rect, text: &str, theme: Theme) {
+/// Draws an error over the last lines of the canvas, as many as it needs. `text` is safe text.
+pub fn draw_error(mut canvas: Canvas<'_>, text: &str) {
+    let (area, theme) = (canvas.area, canvas.theme);
     let lines = wrap(text, area.width.saturating_sub(2).into());
     let height = (lines.len() as u16).min(area.height);
-    let area = Rect { y: area.bottom() - height, height, ..area };
-    Clear.render(area, buffer);
+    let mut canvas = canvas.within(Rect { y: area.bottom() - height, height, ..area });
+    canvas.clear();
     for (y, line) in (0..height).zip(&lines) {
-        put(buffer, area, 1, y, line, theme.wrong(), theme);
+        canvas.put(1, y, line, theme.wrong());
     }
 }
 
-/// Breaks a sentence at its spaces; a longer word is shortened when it is drawn.
+/// Breaks a text at its spaces. A word longer than a line is shortened when it is drawn.
 fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

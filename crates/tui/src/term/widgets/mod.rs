@@ -1,14 +1,19 @@
-//! Pieces of a screen. Each draws into a rectangle of any size, also of none, and takes texts that are safe already
-//! ([`super::text::safe`]).
+//! Widgets. Each draws into a canvas of any size, also an empty one.
 
 mod bars;
 mod cells;
+mod columns;
 mod lines;
+mod list;
+mod list_state;
 mod sparkline;
 mod tabs;
 
-pub use bars::{Bar, mirrored_bar};
-pub use cells::{Cell, heading, number, program};
-pub use lines::{error, footer, help, put};
-pub use sparkline::{Sample, sparkline};
-pub use tabs::{TabStrip, tab_strip};
+pub use bars::Bar;
+pub use cells::draw_program;
+pub use columns::{Column, ColumnFit, amount_width};
+pub use lines::{StatusLine, draw_error, draw_footer, draw_help};
+pub use list::{Cell, ListLayout, ListSource, SelectionMark, draw_list};
+pub use list_state::ListState;
+pub use sparkline::{Sample, draw_sparkline};
+pub use tabs::{TabStrip, draw_tab_strip};

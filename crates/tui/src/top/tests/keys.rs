@@ -1,145 +1,146 @@
-//! What keys and mouse do.
+//! What keys and mouse change in the state.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::*;
-use crate::top::{rows::Sort, state::Pane};
+use crate::top::{sort_column::SortColumn, state::Pane};
 
-fn bench() -> Bench {
-    Bench::new(SMALL, PLAIN)
+fn screen() -> TestScreen {
+    TestScreen::new(SMALL, PLAIN)
 }
 
 const FIREFOX: &str = "/usr/lib/firefox/firefox";
 
 #[test]
-fn the_selection_stays_with_its_row_and_at_first_with_the_busiest() {
-    let mut bench = bench();
-    assert_eq!(bench.labels()[..2], [FIREFOX, "/usr/sbin/nginx"]);
+fn the_selection_stays_with_the_first_row_until_it_is_moved_then_with_its_row() {
+    let mut screen = screen();
+    assert_eq!(screen.labels()[..2], [FIREFOX, "/usr/sbin/nginx"]);
     let received = |bytes: u64| json!({"event": "traffic", "connections": [[12, 0, bytes]]});
-    bench.line(received(900_000_000));
-    bench.tick();
-    bench.refresh();
-    assert_eq!(bench.labels()[0], "/usr/sbin/nginx");
-    assert_eq!(bench.state.row().unwrap().label, "/usr/sbin/nginx", "nobody has chosen another one");
-    bench.press("↓");
-    assert_eq!(bench.state.row().unwrap().label, FIREFOX);
-    // Quiet again: the rows change places, what was chosen stays chosen.
+    screen.line(received(900_000_000));
+    screen.tick();
+    screen.refresh();
+    assert_eq!(screen.labels()[0], "/usr/sbin/nginx");
+    assert_eq!(screen.state.program().unwrap().label, "/usr/sbin/nginx", "no other row was selected");
+    screen.press("↓");
+    assert_eq!(screen.state.program().unwrap().label, FIREFOX);
+    // Quiet again: the rows change areas, what was chosen stays chosen.
     for turn in 1..4 {
-        bench.line(json!({"event": "traffic", "connections": [[10, 0, 700_000_000 * turn]]}));
-        bench.tick();
+        screen.line(json!({"event": "traffic", "connections": [[10, 0, 700_000_000 * turn]]}));
+        screen.tick();
     }
-    bench.refresh();
-    assert_eq!(bench.labels()[0], FIREFOX);
-    assert_eq!(bench.state.row().unwrap().label, FIREFOX);
-    bench.press("G");
-    assert_eq!(bench.state.programs.selected, bench.labels().len() - 1);
-    bench.press("g");
-    assert_eq!(bench.state.programs.selected, 0);
+    screen.refresh();
+    assert_eq!(screen.labels()[0], FIREFOX);
+    assert_eq!(screen.state.program().unwrap().label, FIREFOX);
+    screen.press("G");
+    assert_eq!(screen.state.programs.selection.index(), screen.labels().len() - 1);
+    screen.press("g");
+    assert_eq!(screen.state.programs.selection.index(), 0);
 }
 
 #[test]
 fn sorting_orders_both_lists() {
-    let mut bench = bench();
-    for _ in 0..Sort::ALL.len() {
-        let rows = &bench.state.rows;
-        let falls =
-            |key: fn(&crate::top::rows::Row) -> u64| rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)));
-        assert!(match bench.state.sort {
-            Sort::Second => falls(|row| row.second.sum()),
-            Sort::TenSeconds => falls(|row| row.ten_seconds.sum()),
-            Sort::Total => falls(|row| row.total.sum()),
-            Sort::Connections => falls(|row| row.open),
-            Sort::Name => rows.is_sorted_by_key(|row| row.label.clone()) && bench.peers().is_sorted(),
+    let mut screen = screen();
+    for _ in 0..SortColumn::ALL.len() {
+        let rows = &screen.state.programs.rows;
+        let falls = |key: fn(&crate::top::program_rows::ProgramRow) -> u64| {
+            rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)))
+        };
+        assert!(match screen.state.sort {
+            SortColumn::Second => falls(|row| row.second.sum()),
+            SortColumn::TenSeconds => falls(|row| row.ten_seconds.sum()),
+            SortColumn::Total => falls(|row| row.total.sum()),
+            SortColumn::Connections => falls(|row| row.open),
+            SortColumn::Name => rows.is_sorted_by_key(|row| row.label.clone()) && screen.peers().is_sorted(),
         });
-        bench.press("s");
+        screen.press("s");
     }
-    assert_eq!(bench.state.sort, Sort::Second);
-    bench.press("S");
-    assert_eq!(bench.state.sort, Sort::Name);
+    assert_eq!(screen.state.sort, SortColumn::Second);
+    screen.press("S");
+    assert_eq!(screen.state.sort, SortColumn::Name);
 }
 
 #[test]
-fn find_looks_for_programs_or_for_peers() {
-    let mut bench = bench();
+fn searches_find_programs_or_peers() {
+    let mut screen = screen();
     for (text, found) in [
         ("FIREFOX", FIREFOX),
         ("nginx.serv", "/usr/sbin/nginx"),
         ("gpg -x", "/usr/bin/gpg"),
         ("thunderbird", "/usr/bin/gpg"),
     ] {
-        bench.press(&format!("\u{1b}/{text}\n"));
-        assert_eq!(bench.labels(), [found], "{text}");
+        screen.press(&format!("\u{1b}/{text}\n"));
+        assert_eq!(screen.labels(), [found], "{text}");
     }
-    bench.press("\u{1b}");
-    assert_eq!(bench.labels().len(), 5);
-    bench.press("g\t/2001:q\u{8}\n");
-    assert_eq!(bench.peers(), ["[2001:db8::7]:443"]);
-    assert_eq!(bench.labels().len(), 5, "programs stay");
-    bench.press("\u{1b}/example");
-    assert_eq!(bench.peers(), ["download.example.com:443"]);
-    bench.press("q");
-    assert!(bench.state.find[1].ends_with('q'), "what is typed is text, no command");
+    screen.press("\u{1b}");
+    assert_eq!(screen.labels().len(), 5);
+    screen.press("g\t/2001:q\u{8}\n");
+    assert_eq!(screen.peers(), ["[2001:db8::7]:443"]);
+    assert_eq!(screen.labels().len(), 5, "programs stay");
+    screen.press("\u{1b}/example");
+    assert_eq!(screen.peers(), ["download.example.com:443"]);
+    screen.press("q");
+    assert!(screen.state.connections.find.as_str().ends_with('q'), "typed characters are text, not commands");
     for _ in 0..1000 {
-        bench.press("x");
+        screen.press("x");
     }
-    assert!(bench.state.find[1].len() <= 200);
-    bench.press("\u{1b}");
-    assert_eq!(bench.press("q"), Todo::Quit);
+    assert!(screen.state.connections.find.as_str().len() <= 200);
+    screen.press("\u{1b}");
+    assert_eq!(screen.press("q"), Effect::Quit);
 }
 
 #[test]
 fn the_tree_adds_up() {
-    let mut bench = bench();
-    let sum = |bench: &Bench, depth: usize| {
-        let rows = bench.state.rows.iter().filter(|row| row.depth() == depth);
+    let mut screen = screen();
+    let sum = |screen: &TestScreen, depth: usize| {
+        let rows = screen.state.programs.rows.iter().filter(|row| row.depth() == depth);
         rows.fold((0, 0), |(open, bytes), row| (open + row.open, bytes + row.total.sum()))
     };
-    let flat = sum(&bench, 0);
-    bench.press("t");
-    let rows = &bench.state.rows;
-    assert_eq!(sum(&bench, 0), flat);
-    // One root: systemd started the shell, as the browser knows, and so also what the mail program has started.
+    let flat = sum(&screen, 0);
+    screen.press("t");
+    let rows = &screen.state.programs.rows;
+    assert_eq!(sum(&screen, 0), flat);
+    // One root: the chain of the browser shows that systemd started the shell, which started the mail program.
     let roots: Vec<&str> = rows.iter().filter(|row| row.depth() == 0).map(|row| &*row.label).collect();
     assert_eq!(roots, ["/usr/lib/systemd/systemd"]);
     let below = rows.iter().filter(|row| row.depth() == 1);
     assert_eq!(below.map(|row| row.total.sum()).sum::<u64>(), rows[0].total.sum());
-    // Each stands below its own parent.
+    // Each row is below its parent.
     for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.depth() > 0) {
         let parent = rows[..index].iter().rev().find(|other| other.depth() < row.depth()).unwrap();
         assert_eq!(row.key[..row.key.len() - 1], parent.key[..]);
     }
-    bench.press("/gpg\n");
+    screen.press("/gpg\n");
     let path = [
         "/usr/lib/systemd/systemd",
         "/usr/bin/gnome-shell",
         "/usr/lib/thunderbird/thunderbird",
         "/usr/bin/gpg",
     ];
-    assert_eq!(bench.labels(), path);
-    assert_eq!(bench.peers(), ["192.0.2.11:11371"], "who started others has their connections");
+    assert_eq!(screen.labels(), path);
+    assert_eq!(screen.peers(), ["192.0.2.11:11371"], "a row has the connections of the rows below it");
 }
 
 #[test]
-fn keys_say_what_has_to_be_done() {
-    let mut bench = bench();
-    assert_eq!(bench.press("p"), Todo::Pause);
-    assert!(bench.state.paused);
-    assert_eq!(bench.press(" "), Todo::Pause);
-    assert!(!bench.state.paused);
-    assert_eq!(bench.press("x"), Todo::Dismiss);
-    assert_eq!(bench.press("y"), Todo::Copy);
-    let text = bench.state.row_text(&bench.model).unwrap();
+fn keys_have_effects() {
+    let mut screen = screen();
+    assert_eq!(screen.press("p"), Effect::Pause);
+    assert!(screen.state.paused);
+    assert_eq!(screen.press(" "), Effect::Pause);
+    assert!(!screen.state.paused);
+    assert_eq!(screen.press("x"), Effect::Dismiss);
+    assert_eq!(screen.press("y"), Effect::Copy);
+    let text = screen.state.row_text(&screen.live).unwrap();
     assert!(text.starts_with("/usr/lib/firefox/firefox\t2\t"), "{text}");
-    bench.press("\n↓");
-    let text = bench.state.row_text(&bench.model).unwrap();
+    screen.press("\n↓");
+    let text = screen.state.row_text(&screen.live).unwrap();
     assert!(text.ends_with("\ttcp\t4001\t0\t0"), "{text}");
-    assert_eq!(bench.press("?q"), Todo::Nothing, "any key closes the help");
+    assert_eq!(screen.press("?q"), Effect::None, "any key closes the help");
 }
 
 #[test]
 fn the_mouse_selects_and_scrolls() {
-    let mut bench = bench();
-    let (_, places) = bench.draw();
+    let mut screen = screen();
+    let (_, areas) = screen.draw();
     let event = |kind, area: ratatui::layout::Rect, row| MouseEvent {
         kind,
         column: area.x + 5,
@@ -147,16 +148,16 @@ fn the_mouse_selects_and_scrolls() {
         modifiers: KeyModifiers::NONE,
     };
     let click = |area, row| event(MouseEventKind::Down(MouseButton::Left), area, row);
-    bench.state.mouse(click(places.programs, 1), &places);
-    bench.refresh();
-    assert_eq!(bench.state.row().unwrap().label, "/usr/sbin/nginx");
-    bench.draw();
-    bench.state.mouse(click(places.connections, 1), &places);
-    assert_eq!((bench.state.focus, bench.state.connections.selected), (Pane::Connections, 1));
-    let below = click(places.programs, 7);
-    assert_eq!(bench.state.mouse(below, &places), Todo::Nothing, "below the rows");
-    bench.state.mouse(event(MouseEventKind::ScrollDown, places.programs, 0), &places);
-    assert_eq!(bench.state.programs.selected, 4);
-    bench.state.mouse(event(MouseEventKind::ScrollUp, places.programs, 0), &places);
-    assert_eq!(bench.state.programs.selected, 1);
+    on_mouse(&mut screen.state, &areas, click(areas.programs, 1));
+    screen.refresh();
+    assert_eq!(screen.state.program().unwrap().label, "/usr/sbin/nginx");
+    screen.draw();
+    on_mouse(&mut screen.state, &areas, click(areas.connections, 1));
+    assert_eq!((screen.state.focus, screen.state.connections.selection.index()), (Pane::Connections, 1));
+    let below = click(areas.programs, 7);
+    assert_eq!(on_mouse(&mut screen.state, &areas, below), Effect::None, "below the rows");
+    on_mouse(&mut screen.state, &areas, event(MouseEventKind::ScrollDown, areas.programs, 0));
+    assert_eq!(screen.state.programs.selection.index(), 4);
+    on_mouse(&mut screen.state, &areas, event(MouseEventKind::ScrollUp, areas.programs, 0));
+    assert_eq!(screen.state.programs.selection.index(), 1);
 }

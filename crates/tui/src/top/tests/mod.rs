@@ -1,27 +1,32 @@
-//! Screens as they look after fixed lines, clock and zone; what keys do; what strangers cannot do.
+//! Tests of `top` without a terminal and a daemon, on lines, clock and time zone that are always the same.
 
+mod feed;
 mod keys;
-mod lines;
 mod screens;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 use serde_json::{Value, json};
 
 use super::{
-    draw::draw,
-    feed::take,
-    model::Model,
-    state::{Places, State, Todo},
+    feed::apply_line,
+    input::{on_key, on_mouse},
+    live_state::LiveState,
+    screen::{HitAreas, draw},
+    state::{Effect, TopState},
 };
 use crate::term::{
+    canvas::Canvas,
     testing::{styled, text},
     theme::{Depth, Theme},
 };
 
-/// 2026-03-01 14:20:05 in Berlin.
+/// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: f64 = 1_772_371_205.0;
 const PLAIN: Theme = Theme { depth: Depth::None, light: false, ascii: false };
 const SMALL: (u16, u16) = (80, 24);
@@ -32,85 +37,86 @@ fn berlin() -> TimeZone {
 }
 
 /// A screen without a terminal and a daemon.
-struct Bench {
-    model: Model,
-    state: State,
+struct TestScreen {
+    live: LiveState,
+    state: TopState,
     theme: Theme,
     size: (u16, u16),
     clock: Instant,
     ticks: u32,
 }
 
-impl Bench {
-    /// Nothing was told.
+impl TestScreen {
+    /// Connected, but without any programs.
     fn empty(size: (u16, u16), theme: Theme) -> Self {
-        let mut model = Model::new(theme.ascii);
-        model.connected("picosnitch 1.2.3 (process 77) is recording since 2026-03-01 12:00:00".to_owned());
-        Self { model, state: State::default(), theme, size, clock: Instant::now(), ticks: 0 }
+        let mut live = LiveState::new(theme.ascii);
+        live.connected("picosnitch 1.2.3 (process 77) is recording since 2026-03-01 12:00:00".to_owned());
+        Self { live, state: TopState::default(), theme, size, clock: Instant::now(), ticks: 0 }
     }
 
-    /// A browser, a server, a mail program's helper, and a stranger, for a minute.
+    /// A minute of a browser, a server, a helper of a mail program, and programs with odd names.
     fn new(size: (u16, u16), theme: Theme) -> Self {
-        let mut bench = Self::empty(size, theme);
+        let mut screen = Self::empty(size, theme);
         let shell = "/usr/bin/gnome-shell";
         let systemd = "/usr/lib/systemd/systemd";
-        bench.context(1, "/usr/lib/firefox/firefox", shell, systemd, "app-firefox.scope");
-        bench.context(2, "/usr/sbin/nginx", systemd, "", "nginx.service");
-        bench.context(3, "/usr/bin/gpg", "/usr/lib/thunderbird/thunderbird", shell, "");
-        bench.context(4, "/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", "/usr/bin/sh", shell, "");
-        bench.context(5, "/home/ä/日本語のプログラム", "/usr/bin/sh", shell, "");
-        bench.connection(10, 1, "203.0.113.9", 443, json!({"sent": 1_000, "received": 5_000_000, "domain": "download.example.com", "domain_source": "dns"}));
-        bench.connection(11, 1, "2001:db8::7", 443, json!({"began": NOW - 90_000.0}));
-        bench.connection(12, 2, "198.51.100.17", 51_234, json!({"opened": false, "local_port": 80}));
-        bench.connection(13, 2, "198.51.100.18", 51_235, json!({"opened": false, "local_port": 80}));
-        bench.connection(14, 3, "192.0.2.11", 11_371, json!({"began": NOW - 7_200.0}));
-        bench.connection(
+        screen.context(1, [systemd, shell, "/usr/lib/firefox/firefox"], "app-firefox.scope");
+        screen.context(2, ["", systemd, "/usr/sbin/nginx"], "nginx.service");
+        screen.context(3, [shell, "/usr/lib/thunderbird/thunderbird", "/usr/bin/gpg"], "");
+        screen.context(4, [shell, "/usr/bin/sh", "/tmp/\u{202e}gpj.exe\x1b]0;owned\x07"], "");
+        screen.context(5, [shell, "/usr/bin/sh", "/home/ä/日本語のプログラム"], "");
+        screen.connection(10, 1, "203.0.113.9:443", json!({"sent": 1_000, "received": 5_000_000, "domain": "download.example.com", "domain_source": "dns"}));
+        screen.connection(11, 1, "[2001:db8::7]:443", json!({"began": NOW - 90_000.0}));
+        screen.connection(12, 2, "198.51.100.17:51234", json!({"opened": false, "local_port": 80}));
+        screen.connection(13, 2, "198.51.100.18:51235", json!({"opened": false, "local_port": 80}));
+        screen.connection(14, 3, "192.0.2.11:11371", json!({"began": NOW - 7_200.0}));
+        screen.connection(
             15,
             4,
-            "192.0.2.66",
-            6667,
+            "192.0.2.66:6667",
             json!({"began": Value::Null, "domain": "evil\u{202e}\u{1b}[31m.org"}),
         );
-        bench.connection(16, 5, "192.0.2.80", 53, json!({"protocol": 17}));
+        screen.connection(16, 5, "192.0.2.80:53", json!({"protocol": 17}));
         for (id, port) in [(20, 80), (21, 443)] {
-            bench.line(json!({"event": "listening", "id": id, "context": 2, "process": 900, "family": 2, "protocol": 6, "local_port": port}));
+            screen.line(json!({"event": "listening", "id": id, "context": 2, "process": 900, "family": 2, "protocol": 6, "local_port": port}));
         }
         let mut received = 5_000_000_u64;
         let mut sent = 0_u64;
         for turn in 0..110_u64 {
             received += 900_000 + turn % 20 * 100_000;
             sent += 50_000 * (turn / 40);
-            bench.line(json!({"event": "traffic", "connections": [
+            screen.line(json!({"event": "traffic", "connections": [
                 [10, 1_000 + turn * 4_000, received], [12, sent, 300 * turn], [16, 60 * turn, 0],
             ]}));
             if turn == 60 {
-                bench.line(json!({"event": "loss", "time": NOW as i64, "kind": "process_events", "count": 3, "text": "3 lost"}));
+                screen.line(json!({"event": "loss", "time": NOW as i64, "kind": "process_events", "count": 3, "text": "3 lost"}));
             }
             if turn == 100 {
-                bench.line(json!({"event": "traffic", "ended": [13], "connections": [[13, 10, 2_000_000]]}));
+                screen.line(json!({"event": "traffic", "ended": [13], "connections": [[13, 10, 2_000_000]]}));
             }
-            bench.tick();
+            screen.tick();
         }
-        bench.refresh();
-        bench
+        screen.refresh();
+        screen
     }
 
     fn with_alerts(size: (u16, u16), theme: Theme) -> Self {
-        let mut bench = Self::new(size, theme);
+        let mut screen = Self::new(size, theme);
         for (tag, path, seconds) in [
             ("new name, exe", "/usr/bin/gpg", -70),
             ("new hash", "/usr/sbin/nginx", -20),
             ("clean", "/usr/sbin/nginx", -10),
         ] {
-            bench.line(json!({"event": "alert", "time": NOW as i64 + seconds, "tag": tag, "rank": "program", "path": path, "name": "x", "sha256": null, "virustotal": ""}));
+            screen.line(json!({"event": "alert", "time": NOW as i64 + seconds, "tag": tag, "rank": "program", "path": path, "name": "x", "sha256": null, "virustotal": ""}));
         }
-        bench.line(json!({"event": "error", "time": NOW as i64 - 3, "text": "The log cannot be written: no space left on device."}));
-        bench.refresh();
-        bench
+        screen.line(json!({"event": "error", "time": NOW as i64 - 3, "text": "The log cannot be written: no space left on device."}));
+        screen.refresh();
+        screen
     }
 
-    fn context(&mut self, id: u32, path: &str, parent: &str, grandparent: &str, unit: &str) {
+    /// Reports a context: grandparent, parent, program, and its unit.
+    fn context(&mut self, id: u32, chain: [&str; 3], unit: &str) {
         let program = |path: &str| json!({"path": path, "name": "n", "command_line": format!("{path} -x")});
+        let [grandparent, parent, path] = chain;
         let mut line = program(path);
         line["event"] = "context".into();
         line["id"] = id.into();
@@ -119,12 +125,14 @@ impl Bench {
         self.line(line);
     }
 
-    fn connection(&mut self, id: u64, context: u32, remote: &str, port: u16, more: Value) {
+    /// Reports a connection to `remote`, an address with a port; `more` are further fields of the line.
+    fn connection(&mut self, id: u64, context: u32, remote: &str, more: Value) {
+        let remote: SocketAddr = remote.parse().unwrap();
         let mut line = json!({
             "event": "connection", "id": id, "context": context, "process": 4000 + context, "opened": true,
-            "family": if remote.contains(':') { 10 } else { 2 }, "protocol": 6,
-            "local_address": "192.168.1.23", "local_port": 40_000 + id, "remote_address": remote,
-            "remote_port": port, "began": NOW - 125.0,
+            "family": if remote.is_ipv6() { 10 } else { 2 }, "protocol": 6,
+            "local_address": "192.168.1.23", "local_port": 40_000 + id, "remote_address": remote.ip(),
+            "remote_port": remote.port(), "began": NOW - 125.0,
         });
         for (key, value) in more.as_object().unwrap() {
             line[key] = value.clone();
@@ -133,10 +141,10 @@ impl Bench {
     }
 
     fn line(&mut self, line: Value) {
-        take(line.to_string().as_bytes(), &mut self.model, self.clock);
+        apply_line(line.to_string().as_bytes(), &mut self.live, self.clock);
     }
 
-    /// Half a second later.
+    /// Lets half a second pass.
     fn tick(&mut self) {
         self.ticks += 1;
         self.clock += Duration::from_millis(500);
@@ -145,12 +153,12 @@ impl Bench {
     }
 
     fn refresh(&mut self) {
-        self.state.refresh(&self.model);
+        self.state.refresh(&self.live);
     }
 
-    /// Types the characters.
-    fn press(&mut self, keys: &str) -> Todo {
-        let mut last = Todo::Nothing;
+    /// Types the characters, one after the other.
+    fn press(&mut self, keys: &str) -> Effect {
+        let mut last = Effect::None;
         for key in keys.chars() {
             let code = match key {
                 '\t' => crossterm::event::KeyCode::Tab,
@@ -161,31 +169,30 @@ impl Bench {
                 '↑' => crossterm::event::KeyCode::Up,
                 character => crossterm::event::KeyCode::Char(character),
             };
-            last = self.state.key(code.into());
+            last = on_key(&mut self.state, code.into());
             self.refresh();
         }
         last
     }
 
-    fn draw(&mut self) -> (Buffer, Places) {
-        let area = Rect::new(0, 0, self.size.0, self.size.1);
-        let mut buffer = Buffer::empty(area);
-        let places = draw(&mut buffer, area, &mut self.state, &self.model, (self.theme, &berlin()));
-        (buffer, places)
+    fn draw(&mut self) -> (Buffer, HitAreas) {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
+        let canvas = Canvas::new(&mut buffer, self.theme);
+        let areas = draw(canvas, &mut self.state, &self.live, &berlin());
+        (buffer, areas)
     }
 
-    /// The screen as text, without the blanks at the ends of lines.
-    fn screen(&mut self) -> String {
+    fn text(&mut self) -> String {
         text(&self.draw().0)
     }
 
-    /// The programs.
+    /// The labels of the programs.
     fn labels(&self) -> Vec<&str> {
-        self.state.rows.iter().map(|row| row.label.as_str()).collect()
+        self.state.programs.rows.iter().map(|row| row.label.as_str()).collect()
     }
 
-    /// The peers of the selected one.
+    /// The peers of the selected program.
     fn peers(&self) -> Vec<&str> {
-        self.state.of_it.ids.iter().map(|id| self.model.connections[id].peer.as_str()).collect()
+        self.state.connections.rows.ids.iter().map(|id| self.live.connections[id].peer.as_str()).collect()
     }
 }

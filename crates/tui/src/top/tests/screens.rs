@@ -1,65 +1,65 @@
-//! How the screens look.
+//! Snapshots of screens, and what holds for all of them.
 
 use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
-use crate::top::model::Source;
+use crate::top::live_state::FeedStatus;
 
 #[test]
 fn programs_and_their_connections() {
-    let mut bench = Bench::new(SMALL, PLAIN);
-    assert_snapshot!("programs", bench.screen());
-    bench.press("↓");
-    assert_snapshot!("listening", bench.screen());
-    bench.press("\t↓");
-    assert_snapshot!("accepted_connection", bench.screen());
-    bench.press("\t↑\t");
-    assert_snapshot!("connection_with_domain", bench.screen());
-    bench.press("\tt");
-    assert_snapshot!("tree", bench.screen());
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    assert_snapshot!("programs", screen.text());
+    screen.press("↓");
+    assert_snapshot!("listening", screen.text());
+    screen.press("\t↓");
+    assert_snapshot!("accepted_connection", screen.text());
+    screen.press("\t↑\t");
+    assert_snapshot!("connection_with_domain", screen.text());
+    screen.press("\tt");
+    assert_snapshot!("tree", screen.text());
 }
 
 #[test]
-fn what_keys_lead_to() {
-    let mut bench = Bench::new(SMALL, PLAIN);
-    bench.press("?");
-    assert_snapshot!("help", bench.screen());
-    bench.press("x/thunder");
-    assert_snapshot!("finding", bench.screen());
-    bench.press("zzz\n");
-    assert_snapshot!("found_nothing", bench.screen());
-    bench.press("\u{1b}uuss");
-    bench.press(" ");
-    assert_snapshot!("paused_in_bytes", bench.screen());
+fn screens_after_keys() {
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    screen.press("?");
+    assert_snapshot!("help", screen.text());
+    screen.press("x/thunder");
+    assert_snapshot!("finding", screen.text());
+    screen.press("zzz\n");
+    assert_snapshot!("found_nothing", screen.text());
+    screen.press("\u{1b}uuss");
+    screen.press(" ");
+    assert_snapshot!("paused_in_bytes", screen.text());
 }
 
 #[test]
-fn alerts_have_a_pane_when_there_are_some() {
-    let mut bench = Bench::with_alerts(SMALL, PLAIN);
-    assert_snapshot!("alerts", bench.screen());
-    bench.size = LARGE;
-    assert_snapshot!("wide_alerts", bench.screen());
-    bench.size = (120, 30);
-    bench.press("t");
-    assert_snapshot!("middle_tree", bench.screen());
-    bench.press("?");
-    bench.size = LARGE;
-    assert_snapshot!("wide_help", bench.screen());
+fn alerts_have_a_pane() {
+    let mut screen = TestScreen::with_alerts(SMALL, PLAIN);
+    assert_snapshot!("alerts", screen.text());
+    screen.size = LARGE;
+    assert_snapshot!("wide_alerts", screen.text());
+    screen.size = (120, 30);
+    screen.press("t");
+    assert_snapshot!("middle_tree", screen.text());
+    screen.press("?");
+    screen.size = LARGE;
+    assert_snapshot!("wide_help", screen.text());
 }
 
 #[test]
-fn nothing_to_see_and_trouble() {
-    let mut bench = Bench::empty(SMALL, PLAIN);
-    bench.refresh();
-    assert_snapshot!("empty", bench.screen());
-    let mut bench = Bench::new(SMALL, PLAIN);
-    bench.line(json!(7));
-    take(b"\xff{", &mut bench.model, bench.clock);
-    bench.line(json!({"event": "tick", "time": NOW, "omitted": 12}));
-    assert_snapshot!("not_all_is_shown", bench.screen());
-    bench.model.source = Source::Lost("picosnitch does not answer any more".to_owned());
-    assert_snapshot!("lost", bench.screen());
+fn empty_and_incomplete_screens() {
+    let mut screen = TestScreen::empty(SMALL, PLAIN);
+    screen.refresh();
+    assert_snapshot!("empty", screen.text());
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    screen.line(json!(7));
+    apply_line(b"\xff{", &mut screen.live, screen.clock);
+    screen.line(json!({"event": "tick", "time": NOW, "omitted": 12}));
+    assert_snapshot!("not_all_is_shown", screen.text());
+    screen.live.status = FeedStatus::Lost("picosnitch does not answer any more".to_owned());
+    assert_snapshot!("lost", screen.text());
 }
 
 #[test]
@@ -71,53 +71,53 @@ fn colours() {
         ("true_light", Theme { depth: Depth::True, light: true, ..PLAIN }),
         ("no_color", PLAIN),
     ] {
-        let mut bench = Bench::with_alerts(SMALL, theme);
-        assert_snapshot!(format!("colours_{name}"), styled(&bench.draw().0));
+        let mut screen = TestScreen::with_alerts(SMALL, theme);
+        assert_snapshot!(format!("colours_{name}"), styled(&screen.draw().0));
     }
 }
 
 #[test]
-fn other_locales_get_ascii_only() {
-    let mut bench = Bench::with_alerts(SMALL, Theme { ascii: true, ..PLAIN });
-    assert_snapshot!("ascii", bench.screen());
+fn screens_are_ascii_in_other_locales() {
+    let mut screen = TestScreen::with_alerts(SMALL, Theme { ascii: true, ..PLAIN });
+    assert_snapshot!("ascii", screen.text());
     for keys in ["\t", "\tt", "↓", "↓", "?"] {
-        bench.press(keys);
-        assert!(bench.screen().is_ascii(), "{}", bench.screen());
+        screen.press(keys);
+        assert!(screen.text().is_ascii(), "{}", screen.text());
     }
 }
 
 #[test]
-fn no_size_is_too_small_or_too_large() {
-    for mut bench in [Bench::with_alerts(SMALL, PLAIN), Bench::empty(SMALL, PLAIN)] {
+fn every_size_can_be_drawn() {
+    for mut screen in [TestScreen::with_alerts(SMALL, PLAIN), TestScreen::empty(SMALL, PLAIN)] {
         let sizes = (0..30).flat_map(|width| (0..30).map(move |height| (width * 7, height)));
         for size in sizes.chain([(20, 5), (1, 90), (300, 1), (1000, 300), (65_535, 1), (1, 65_535)]) {
-            bench.size = size;
+            screen.size = size;
             for keys in ["", "\t", "t", "?", "x"] {
-                bench.press(keys);
-                bench.draw();
+                screen.press(keys);
+                screen.draw();
             }
         }
     }
-    let mut bench = Bench::with_alerts((20, 5), PLAIN);
-    assert_snapshot!("tiny", bench.screen());
+    let mut screen = TestScreen::with_alerts((20, 5), PLAIN);
+    assert_snapshot!("tiny", screen.text());
 }
 
 #[test]
-fn nothing_of_strangers_acts_on_the_terminal_or_moves_columns() {
-    let mut bench = Bench::with_alerts((120, 40), PLAIN);
+fn untrusted_text_cannot_act_on_the_terminal_or_move_columns() {
+    let mut screen = TestScreen::with_alerts((120, 40), PLAIN);
     let strange = "\u{202e}\u{1b}[2J\n\u{9b}31m\u{2066}";
-    bench.line(json!({"event": "error", "time": 1, "text": strange}));
-    bench.line(json!({"event": "alert", "time": 1, "tag": "new exe", "rank": strange, "path": strange, "virustotal": strange}));
-    bench.context(9, strange, strange, strange, strange);
-    bench.connection(90, 9, "192.0.2.1", 1, json!({"domain": strange, "domain_source": strange}));
-    bench.context(8, &"/x".repeat(40_000), "", "", "");
-    bench.connection(80, 8, "192.0.2.1", 1, json!({"domain": "x.".repeat(40_000)}));
+    screen.line(json!({"event": "error", "time": 1, "text": strange}));
+    screen.line(json!({"event": "alert", "time": 1, "tag": "new exe", "rank": strange, "path": strange, "virustotal": strange}));
+    screen.context(9, [strange; 3], strange);
+    screen.connection(90, 9, "192.0.2.1:1", json!({"domain": strange, "domain_source": strange}));
+    screen.context(8, ["", "", &"/x".repeat(40_000)], "");
+    screen.connection(80, 8, "192.0.2.1:1", json!({"domain": "x.".repeat(40_000)}));
     for tree in ["", "t"] {
-        bench.press(tree);
-        for row in 0..=bench.state.rows.len() {
+        screen.press(tree);
+        for row in 0..=screen.state.programs.rows.len() {
             for keys in ["\t", "\t"] {
-                bench.press(keys);
-                let (buffer, _) = bench.draw();
+                screen.press(keys);
+                let (buffer, _) = screen.draw();
                 for cell in &buffer.content {
                     let hostile = |character: char| {
                         character.is_control()
@@ -130,7 +130,7 @@ fn nothing_of_strangers_acts_on_the_terminal_or_moves_columns() {
                     assert!(line.width() <= 120, "{line}");
                 }
             }
-            bench.press("↓");
+            screen.press("↓");
         }
     }
 }

@@ -1,139 +1,139 @@
-//! What keys and mouse do.
+//! What keys and mouse change in the state.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-
-use super::*;
-use crate::view::{mouse_todo, range::LENGTHS, row_text};
 use store::{Dimension, Sort};
 
-fn bench() -> Bench {
-    Bench::new((80, 24), PLAIN)
+use super::*;
+use crate::view::period::LENGTHS;
+
+fn screen() -> TestScreen {
+    TestScreen::new((80, 24), PLAIN)
 }
 
 #[test]
 fn filters_are_a_stack_that_leads_back() {
-    let mut bench = bench();
-    let all = bench.labels();
+    let mut screen = screen();
+    let all = screen.labels();
     assert_eq!(all[0], "/usr/lib/firefox/firefox");
-    bench.press("↓");
-    let selected = bench.labels()[1].clone();
-    bench.press("\n");
-    assert_eq!(bench.state.dimension(), Dimension::Address);
-    assert_eq!(bench.labels().len(), 1);
-    bench.press(" ");
-    assert_eq!((bench.state.layers.len(), bench.labels()), (2, vec![selected.clone()]));
-    bench.press("\u{8}\u{8}");
-    assert_eq!((bench.state.layers.len(), bench.labels()), (0, all.clone()));
-    assert_eq!(bench.state.selected, 1, "the row where the filter was set is selected again");
-    bench.press("e");
-    assert_eq!(bench.labels(), all.iter().filter(|label| **label != selected).cloned().collect::<Vec<_>>());
-    assert_eq!(bench.press("\u{8}\u{8}\u{8}"), Todo::Nothing);
+    screen.press("↓");
+    let selected = screen.labels()[1].clone();
+    screen.press("\n");
+    assert_eq!(screen.state.dimension(), Dimension::Address);
+    assert_eq!(screen.labels().len(), 1);
+    screen.press(" ");
+    assert_eq!((screen.state.filters.iter().len(), screen.labels()), (2, vec![selected.clone()]));
+    screen.press("\u{8}\u{8}");
+    assert_eq!((screen.state.filters.iter().len(), screen.labels()), (0, all.clone()));
+    assert_eq!(screen.state.list.position.selected, 1, "the row where the filter was set is selected again");
+    screen.press("e");
+    assert_eq!(screen.labels(), all.iter().filter(|label| **label != selected).cloned().collect::<Vec<_>>());
+    assert_eq!(screen.press("\u{8}\u{8}\u{8}"), Effect::None);
 }
 
 #[test]
 fn the_number_of_filters_is_bounded() {
-    let mut bench = bench();
-    bench.tab("Users");
+    let mut screen = screen();
+    screen.tab(Tab::Users);
     for _ in 0..40 {
-        bench.press(" ");
+        screen.press(" ");
     }
-    assert_eq!(bench.state.layers.len(), 32);
-    assert!(bench.state.notice.is_some());
+    assert_eq!(screen.state.filters.iter().len(), 32);
+    assert!(screen.state.notice.is_some());
 }
 
 #[test]
 fn history_goes_by_the_calendar_and_stays_in_the_log() {
-    let mut bench = bench();
-    let windows = |bench: &mut Bench, key: &str| {
-        bench.press(key);
-        (bench.state.window().start.unwrap(), bench.state.window().end.unwrap())
+    let mut screen = screen();
+    let step = |screen: &mut TestScreen, key: &str| {
+        screen.press(key);
+        (screen.state.period().start.unwrap(), screen.state.period().end.unwrap())
     };
     let midnight = NOW - (14 * HOUR + 20 * 60 + 5);
-    assert_eq!(windows(&mut bench, "h"), (midnight, midnight + 24 * HOUR));
-    assert_eq!(windows(&mut bench, "h"), (midnight - 24 * HOUR, midnight));
-    assert_eq!(windows(&mut bench, "H"), (midnight, midnight + 24 * HOUR));
-    assert_eq!(bench.press("H"), Todo::Ask);
-    assert_eq!(bench.state.at, None);
-    assert_eq!(bench.press("H"), Todo::Nothing);
+    assert_eq!(step(&mut screen, "h"), (midnight, midnight + 24 * HOUR));
+    assert_eq!(step(&mut screen, "h"), (midnight - 24 * HOUR, midnight));
+    assert_eq!(step(&mut screen, "H"), (midnight, midnight + 24 * HOUR));
+    assert_eq!(screen.press("H"), Effect::Query);
+    assert_eq!(screen.state.time.at, None);
+    assert_eq!(screen.press("H"), Effect::None);
     for _ in 0..100 {
-        bench.press("h");
+        screen.press("h");
     }
-    let window = bench.state.window();
-    let first = bench.state.rows.extent.unwrap().0;
-    assert!(window.start.unwrap() <= first && first < window.end.unwrap(), "it stops at the first window");
-    assert!(bench.state.notice.is_some());
-    // The sums of all days are the sum of all.
+    let period = screen.state.period();
+    let first = screen.state.list.answer.extent.unwrap().0;
+    assert!(period.start.unwrap() <= first && first < period.end.unwrap(), "it stops at the first period");
+    assert!(screen.state.notice.is_some());
+    // The sums of all days add up to that of the whole log.
     let mut sum = Counters::default();
     loop {
-        sum += bench.state.rows.total;
-        if bench.press("H") == Todo::Nothing || bench.state.at.is_none() {
+        sum += screen.state.list.answer.total;
+        if screen.press("H") == Effect::None || screen.state.time.at.is_none() {
             break;
         }
     }
-    while LENGTHS[bench.state.length].seconds > 0 {
-        bench.press("t");
+    while screen.state.time.length.seconds > 0 {
+        screen.press("t");
     }
-    assert_eq!(bench.state.rows.total, sum);
+    assert_eq!(screen.state.list.answer.total, sum);
 }
 
 #[test]
-fn a_longer_range_keeps_the_place() {
-    let mut bench = bench();
-    bench.press("hhh");
-    let day = bench.state.window().start.unwrap();
-    bench.press("t");
-    let window = bench.state.window();
-    assert!(window.start.unwrap() <= day && day < window.end.unwrap());
-    let here = bench.state.length;
-    bench.press("tT");
-    assert_eq!(bench.state.length, here);
+fn a_longer_range_keeps_the_position_in_the_history() {
+    let mut screen = screen();
+    screen.press("hhh");
+    let day = screen.state.period().start.unwrap();
+    screen.press("t");
+    let period = screen.state.period();
+    assert!(period.start.unwrap() <= day && day < period.end.unwrap());
+    let here = screen.state.time.length;
+    screen.press("tT");
+    assert_eq!(screen.state.time.length, here);
     for _ in 0..LENGTHS.len() {
-        bench.press("t");
+        screen.press("t");
     }
-    assert_eq!(bench.state.length, here, "it goes around");
+    assert_eq!(screen.state.time.length, here, "it goes around");
 }
 
 #[test]
 fn every_range_shows_what_is_in_it() {
-    let mut bench = bench();
+    let mut screen = screen();
     for _ in 0..LENGTHS.len() {
-        let length = &LENGTHS[bench.state.length];
-        let rows = bench.state.rows.rows.len();
-        // The last window of the log is an hour old.
+        let length = screen.state.time.length;
+        let rows = screen.state.list.answer.rows.len();
+        // The last recording window of the log is an hour old.
         assert_eq!(rows > 0, length.seconds == 0 || length.seconds > HOUR, "{}", length.name);
-        let series = &bench.state.series;
+        let series = &screen.state.chart;
         let mut sum = Counters::default();
-        for piece in &series.sums {
-            sum += *piece;
+        for part in &series.sums {
+            sum += *part;
         }
-        assert_eq!(sum, bench.state.rows.total, "the chart adds up, {}", length.name);
-        bench.press("t");
+        assert_eq!(sum, screen.state.list.answer.total, "the chart adds up, {}", length.name);
+        screen.press("t");
     }
 }
 
 #[test]
-fn a_piece_of_time_can_be_looked_into() {
-    let mut bench = bench();
-    bench.tab("Time");
-    let row = bench.state.row().unwrap().counters;
-    bench.press(" ");
-    assert_eq!(bench.state.rows.total, row);
-    assert_eq!(bench.press("h"), Todo::Nothing);
-    bench.press("\u{8}");
-    assert_eq!(bench.state.dimension(), Dimension::Time);
-    assert_eq!(bench.press("e"), Todo::Nothing);
+fn a_filter_on_time_narrows_the_period() {
+    let mut screen = screen();
+    screen.tab(Tab::Time);
+    let row = screen.state.list.selected().unwrap().counters;
+    screen.press(" ");
+    assert_eq!(screen.state.list.answer.total, row);
+    assert_eq!(screen.press("h"), Effect::None);
+    screen.press("\u{8}");
+    assert_eq!(screen.state.dimension(), Dimension::Time);
+    assert_eq!(screen.press("e"), Effect::None);
 }
 
 #[test]
 fn sorting_orders_the_rows() {
-    let mut bench = bench();
-    let mut sorts = vec![bench.state.sort];
+    let mut screen = screen();
+    let mut sorts = vec![screen.state.display.sort];
     for _ in 0..4 {
-        bench.press("s");
-        sorts.push(bench.state.sort);
-        let rows = &bench.state.rows.rows;
+        screen.press("s");
+        sorts.push(screen.state.display.sort);
+        let rows = &screen.state.list.answer.rows;
         let ordered = |key: fn(&store::Row) -> u64| rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)));
-        assert!(match bench.state.sort {
+        assert!(match screen.state.display.sort {
             Sort::Received => ordered(|row| row.counters.received),
             Sort::Sent => ordered(|row| row.counters.sent),
             Sort::Connections => ordered(|row| row.counters.connections),
@@ -141,51 +141,51 @@ fn sorting_orders_the_rows() {
             Sort::Total => false,
         });
     }
-    bench.press("s");
-    assert_eq!(bench.state.sort, sorts[0]);
-    bench.press("S");
-    assert_eq!(bench.state.sort, sorts[4]);
+    screen.press("s");
+    assert_eq!(screen.state.display.sort, sorts[0]);
+    screen.press("S");
+    assert_eq!(screen.state.display.sort, sorts[4]);
 }
 
 #[test]
-fn find_narrows_the_list() {
-    let mut bench = bench();
-    bench.press("/FIREFOX");
-    assert_eq!(bench.labels(), ["/usr/lib/firefox/firefox"]);
-    bench.press("q");
-    assert!(bench.state.find.ends_with('q'), "what is typed is text, no command");
-    bench.press("\u{8}\n");
-    bench.press("y");
-    let text = row_text(&bench.state).unwrap();
+fn a_search_narrows_the_list() {
+    let mut screen = screen();
+    screen.press("/FIREFOX");
+    assert_eq!(screen.labels(), ["/usr/lib/firefox/firefox"]);
+    screen.press("q");
+    assert!(screen.state.list.find.as_str().ends_with('q'), "typed characters are text, not commands");
+    screen.press("\u{8}\n");
+    screen.press("y");
+    let text = screen.state.row_text().unwrap();
     assert!(text.starts_with("/usr/lib/firefox/firefox\t"), "{text}");
-    bench.press("\u{1b}");
-    assert_eq!(bench.labels().len(), 4);
+    screen.press("\u{1b}");
+    assert_eq!(screen.labels().len(), 4);
     for _ in 0..1000 {
-        bench.state.find_character('x');
+        screen.state.type_character('x');
     }
-    assert!(bench.state.find.len() <= 200);
+    assert!(screen.state.list.find.as_str().len() <= 200);
 }
 
 #[test]
 fn the_mouse_selects_filters_and_changes_tabs() {
-    let mut bench = bench();
-    let (_, places) = bench.draw();
+    let mut screen = screen();
+    let (_, areas) = screen.draw();
     let click = |column, row| MouseEvent {
         kind: MouseEventKind::Down(MouseButton::Left),
         column,
         row,
         modifiers: KeyModifiers::NONE,
     };
-    assert_eq!(mouse_todo(&mut bench.state, &places, click(5, places.list.y + 2)), Todo::AskDetail);
-    assert_eq!(bench.state.selected, 2);
+    assert_eq!(on_mouse(&mut screen.state, &areas, click(5, areas.list.y + 2)), Effect::QueryDetail);
+    assert_eq!(screen.state.list.position.selected, 2);
     assert_eq!(
-        mouse_todo(&mut bench.state, &places, click(5, places.list.y + 6)),
-        Todo::Nothing,
+        on_mouse(&mut screen.state, &areas, click(5, areas.list.y + 6)),
+        Effect::None,
         "below the rows"
     );
-    assert_eq!(mouse_todo(&mut bench.state, &places, click(5, places.list.y + 2)), Todo::Ask);
-    assert_eq!(bench.state.layers.len(), 1);
-    assert_eq!(mouse_todo(&mut bench.state, &places, click(4, 0)), Todo::Ask);
-    assert_eq!(bench.state.tab, 0);
-    assert_eq!(mouse_todo(&mut bench.state, &places, click(u16::MAX, u16::MAX)), Todo::Nothing);
+    assert_eq!(on_mouse(&mut screen.state, &areas, click(5, areas.list.y + 2)), Effect::Query);
+    assert_eq!(screen.state.filters.iter().len(), 1);
+    assert_eq!(on_mouse(&mut screen.state, &areas, click(4, 0)), Effect::Query);
+    assert_eq!(screen.state.tab, Tab::Programs);
+    assert_eq!(on_mouse(&mut screen.state, &areas, click(u16::MAX, u16::MAX)), Effect::None);
 }

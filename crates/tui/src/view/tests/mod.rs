@@ -1,10 +1,11 @@
-//! Screens as they look on a fixed log, clock and zone; what keys do; what strangers cannot do.
+//! Tests of `view` without a terminal, on a log, clock and time zone that are always the same.
 
+mod errors;
 mod keys;
 mod screens;
-mod trouble;
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -16,28 +17,32 @@ use std::{
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{
-    ask::{Answer, Asker, Request},
-    draw::{Places, chart_columns, draw},
-    key_todo,
-    label::Labels,
-    state::{State, Todo},
-};
-use crate::term::{
-    events::Event,
-    testing::{styled, text},
-    theme::{Depth, Theme},
-};
 use model::{
     CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
 };
 use store::Writer;
 
-/// 2026-03-01 14:20:05 in Berlin.
+use super::{
+    input::{on_key, on_mouse},
+    label::Labels,
+    messages::{Request, Response},
+    query_thread::QueryThread,
+    screen::{HitAreas, chart_columns, draw},
+    state::{Effect, ViewState},
+    tab::Tab,
+};
+use crate::term::{
+    canvas::Canvas,
+    events::Event,
+    testing::{styled, text},
+    theme::{Depth, Theme},
+};
+
+/// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: i64 = 1_772_371_205;
 const HOUR: i64 = 3600;
-/// Longer than any answer takes here.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any query takes.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const PLAIN: Theme = Theme { depth: Depth::None, light: false, ascii: false };
 
@@ -54,29 +59,31 @@ fn program(path: &str, digest: u8) -> Program {
     }
 }
 
-fn record(
-    context: &Arc<ProcessContext>,
-    peer: (&str, model::Port, u16),
-    counters: (u64, u64, u64),
-) -> Record {
+/// A record of traffic from a private address to `remote`, an address with a port.
+fn record(context: &Arc<ProcessContext>, remote: &str, protocol: u16, counters: Counters) -> Record {
+    let remote: SocketAddr = remote.parse().unwrap();
     Record {
         time: 0,
         context: Arc::clone(context),
         tuple: FlowTuple {
-            family: if peer.0.contains(':') { 10 } else { 2 },
-            protocol: peer.2,
+            family: if remote.is_ipv6() { 10 } else { 2 },
+            protocol,
             local_address: "192.168.1.23".parse().ok(),
-            remote_address: peer.0.parse().ok(),
+            remote_address: Some(remote.ip().into()),
             local_port: 40_000,
-            remote_port: peer.1,
+            remote_port: remote.port().into(),
             ..FlowTuple::default()
         },
         geo: GeoInfo { country: "NL".into(), network_number: 64_496, network: "Example".into() },
-        counters: Counters { connections: counters.0, sent: counters.1, received: counters.2 },
+        counters,
     }
 }
 
-/// A log of a few days: a browser with two contents, a service, and programs with odd names.
+fn counters(connections: u64, sent: u64, received: u64) -> Counters {
+    Counters { connections, sent, received }
+}
+
+/// Writes a log of a few days: a browser that was updated, a service, and programs with odd names.
 fn fill(base: &Path) {
     let mut writer = Writer::open(&base.join("snitch.db")).unwrap();
     let context = |path: &str, digest, parent: &str, uid, cgroup: &str| {
@@ -105,21 +112,22 @@ fn fill(base: &Path) {
         writer.write(&Window { time, records, losses }).unwrap();
     };
     let first = NOW - 40 * 24 * HOUR;
-    write(first, vec![record(&old, ("203.0.113.9", 443, 6), (1, 1_000, 9_000))], vec![]);
+    write(first, vec![record(&old, "203.0.113.9:443", 6, counters(1, 1_000, 9_000))], vec![]);
     for hour in 1..48 {
         let time = NOW - 48 * HOUR + hour * HOUR;
         let grown = hour as u64;
         let mut records = vec![
             record(
                 if hour < 30 { &old } else { &new },
-                ("203.0.113.9", 443, 6),
-                (2, 20_000 * grown, 4_000_000 * (1 + grown % 7)),
+                "203.0.113.9:443",
+                6,
+                counters(2, 20_000 * grown, 4_000_000 * (1 + grown % 7)),
             ),
-            record(&chrony, ("192.0.2.123", 123, 17), (1, 48, 48)),
+            record(&chrony, "192.0.2.123:123", 17, counters(1, 48, 48)),
         ];
         if hour == 44 {
-            records.push(record(&odd, ("2001:db8::bad", 6667, 6), (1, 123_456, 0)));
-            records.push(record(&wide, ("198.51.100.7", 22, 6), (1, 2_500_000, 75_000)));
+            records.push(record(&odd, "[2001:db8::bad]:6667", 6, counters(1, 123_456, 0)));
+            records.push(record(&wide, "198.51.100.7:22", 6, counters(1, 2_500_000, 75_000)));
         }
         let losses = match hour {
             40 => vec![Loss { kind: LossKind::ProcessEvents, count: 3 }],
@@ -138,17 +146,17 @@ fn fill(base: &Path) {
     .unwrap();
 }
 
-/// A screen without a terminal.
-struct Bench {
-    state: State,
-    asker: Asker,
-    answers: Receiver<Event<Answer>>,
+/// A screen without a terminal, with a log in a temporary directory.
+struct TestScreen {
+    state: ViewState,
+    queries: QueryThread,
+    responses: Receiver<Event<Response>>,
     theme: Theme,
     size: (u16, u16),
-    _base: tempfile::TempDir,
+    base: tempfile::TempDir,
 }
 
-impl Bench {
+impl TestScreen {
     fn new(size: (u16, u16), theme: Theme) -> Self {
         Self::with(size, theme, fill)
     }
@@ -156,50 +164,51 @@ impl Bench {
     fn with(size: (u16, u16), theme: Theme, fill: impl FnOnce(&Path)) -> Self {
         let base = tempfile::tempdir().unwrap();
         fill(base.path());
-        let (sender, answers) = sync_channel(64);
-        let asker =
-            Asker::start(&base.path().join("snitch.db"), &base.path().join("record.json"), sender).unwrap();
+        let (sender, responses) = sync_channel(64);
+        let queries =
+            QueryThread::start(&base.path().join("snitch.db"), &base.path().join("record.json"), sender)
+                .unwrap();
         let labels =
             Labels::with_passwd("root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/:/bin/sh\n", theme.ascii);
-        let state = State::new(berlin(), NOW, labels);
-        let mut bench = Self { state, asker, answers, theme, size, _base: base };
-        bench.settle(Todo::Ask);
-        bench
+        let state = ViewState::new(berlin(), NOW, labels);
+        let mut screen = Self { state, queries, responses, theme, size, base };
+        screen.run(Effect::Query);
+        screen
     }
 
-    /// Does what a change asks for, until nothing more comes.
-    fn settle(&mut self, todo: Todo) {
-        if todo == Todo::Ask {
-            let question = self.state.question(chart_columns(self.size.0));
-            let number = self.state.next_number();
-            self.asker.ask(number, Request::Screen(Box::new(question)));
-            while self.state.waiting {
+    /// Sends the queries of an effect and waits for their responses.
+    fn run(&mut self, effect: Effect) {
+        if effect == Effect::Query {
+            let query = self.state.query(chart_columns(self.size.0));
+            let number = self.state.queries.next_number();
+            self.queries.request(number, Request::Screen(Box::new(query)));
+            while self.state.queries.waiting {
                 self.receive();
             }
         }
-        if matches!(todo, Todo::Ask | Todo::AskDetail) && self.state.error.is_none() {
-            self.state.detail = None;
-            let Some(subject) = self.state.subject() else { return };
-            let question = self.state.question(chart_columns(self.size.0));
-            self.asker.ask(self.state.number(), Request::Detail(Box::new(question), subject));
-            while self.state.detail.is_none() && self.state.error.is_none() {
+        if matches!(effect, Effect::Query | Effect::QueryDetail) && self.state.queries.error.is_none() {
+            self.state.detail.loaded = None;
+            let Some(subject) = self.state.detail_subject() else { return };
+            let query = self.state.query(chart_columns(self.size.0));
+            self.queries.request(self.state.queries.number(), Request::Detail(Box::new(query), subject));
+            while self.state.detail.loaded.is_none() && self.state.queries.error.is_none() {
                 self.receive();
             }
         }
     }
 
     fn receive(&mut self) {
-        match self.answers.recv_timeout(PATIENCE).expect("no answer") {
-            Event::Message(answer) => {
-                self.state.take(answer);
+        match self.responses.recv_timeout(TIMEOUT).expect("no response") {
+            Event::Message(response) => {
+                self.state.receive(response);
             }
             other => panic!("{other:?}"),
         }
     }
 
-    /// Types the characters, each answered before the next.
-    fn press(&mut self, keys: &str) -> Todo {
-        let mut last = Todo::Nothing;
+    /// Types the characters; all queries of one are answered before the next.
+    fn press(&mut self, keys: &str) -> Effect {
+        let mut last = Effect::None;
         for key in keys.chars() {
             let code = match key {
                 '\t' => crossterm::event::KeyCode::Tab,
@@ -210,35 +219,31 @@ impl Bench {
                 '↑' => crossterm::event::KeyCode::Up,
                 character => crossterm::event::KeyCode::Char(character),
             };
-            last = key_todo(&mut self.state, code.into());
-            self.settle(last);
+            last = on_key(&mut self.state, code.into());
+            self.run(last);
         }
         last
     }
 
-    fn tab(&mut self, name: &str) {
-        let tab = super::tabs::TABS.iter().position(|tab| tab.title == name).unwrap();
-        let todo = self.state.go_to_tab(tab);
-        self.settle(todo);
+    fn tab(&mut self, tab: Tab) {
+        let effect = self.state.go_to_tab(tab);
+        self.run(effect);
     }
 
-    fn draw(&mut self) -> (Buffer, Places) {
-        let area = Rect::new(0, 0, self.size.0, self.size.1);
-        let mut buffer = Buffer::empty(area);
-        let places = draw(&mut buffer, area, &mut self.state, self.theme);
-        (buffer, places)
+    fn draw(&mut self) -> (Buffer, HitAreas) {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
+        let areas = draw(Canvas::new(&mut buffer, self.theme), &mut self.state);
+        (buffer, areas)
     }
 
-    /// The screen as text, without the blanks at the ends of lines.
-    fn screen(&mut self) -> String {
+    fn text(&mut self) -> String {
         let (buffer, _) = self.draw();
         text(&buffer)
     }
 
-    /// The values of the rows.
+    /// The values of the rows as text.
     fn labels(&self) -> Vec<String> {
-        let dimension = self.state.dimension();
-        let rows = self.state.shown.iter().map(|index| &self.state.rows.rows[*index]);
-        rows.map(|row| self.state.labels.text(dimension, &row.values[0], &self.state.zone)).collect()
+        let (dimension, list) = (self.state.dimension(), &self.state.list);
+        list.iter(0..list.len()).map(|row| self.state.label(dimension, &row.values[0])).collect()
     }
 }

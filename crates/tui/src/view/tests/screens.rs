@@ -1,62 +1,61 @@
-//! How the screens look.
+//! Snapshots of screens, and what holds for all of them.
 
 use insta::assert_snapshot;
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
-use crate::view::tabs::TABS;
 
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (300, 90);
 
 #[test]
 fn every_tab() {
-    let mut bench = Bench::new(SMALL, PLAIN);
-    for tab in &TABS {
-        bench.tab(tab.title);
-        let name = tab.title.to_lowercase().replace(' ', "_");
-        assert_snapshot!(format!("tab_{name}"), bench.screen());
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    for tab in Tab::ALL {
+        screen.tab(tab);
+        let name = tab.title().to_lowercase().replace(' ', "_");
+        assert_snapshot!(format!("tab_{name}"), screen.text());
     }
 }
 
 #[test]
 fn wide_screens() {
-    let mut bench = Bench::new(LARGE, PLAIN);
-    assert_snapshot!("wide_programs", bench.screen());
-    bench.tab("Addresses");
-    assert_snapshot!("wide_addresses", bench.screen());
-    bench.tab("Time");
-    assert_snapshot!("wide_time", bench.screen());
-    bench.press("?");
-    assert_snapshot!("wide_help", bench.screen());
+    let mut screen = TestScreen::new(LARGE, PLAIN);
+    assert_snapshot!("wide_programs", screen.text());
+    screen.tab(Tab::Addresses);
+    assert_snapshot!("wide_addresses", screen.text());
+    screen.tab(Tab::Time);
+    assert_snapshot!("wide_time", screen.text());
+    screen.press("?");
+    assert_snapshot!("wide_help", screen.text());
 }
 
 #[test]
-fn what_keys_lead_to() {
-    let mut bench = Bench::new(SMALL, PLAIN);
-    bench.press("?");
-    assert_snapshot!("help", bench.screen());
-    bench.press("x");
-    bench.press(" ");
-    bench.press("e");
-    assert_snapshot!("filtered", bench.screen());
-    bench.press("\u{8}\u{8}");
-    bench.press("h");
-    assert_snapshot!("history_today", bench.screen());
-    bench.press("h");
-    assert_snapshot!("history_yesterday", bench.screen());
-    bench.press("/chrony");
-    assert_snapshot!("finding", bench.screen());
-    bench.press("zzz\n");
-    assert_snapshot!("found_nothing", bench.screen());
-    bench.press("\u{1b}");
-    bench.press("ttt");
-    bench.press("uu");
-    assert_snapshot!("year_in_bytes", bench.screen());
-    bench.press("t");
-    assert_snapshot!("all", bench.screen());
-    bench.press("d");
-    assert_snapshot!("without_detail", bench.screen());
+fn screens_after_keys() {
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    screen.press("?");
+    assert_snapshot!("help", screen.text());
+    screen.press("x");
+    screen.press(" ");
+    screen.press("e");
+    assert_snapshot!("filtered", screen.text());
+    screen.press("\u{8}\u{8}");
+    screen.press("h");
+    assert_snapshot!("history_today", screen.text());
+    screen.press("h");
+    assert_snapshot!("history_yesterday", screen.text());
+    screen.press("/chrony");
+    assert_snapshot!("finding", screen.text());
+    screen.press("zzz\n");
+    assert_snapshot!("found_nothing", screen.text());
+    screen.press("\u{1b}");
+    screen.press("ttt");
+    screen.press("uu");
+    assert_snapshot!("year_in_bytes", screen.text());
+    screen.press("t");
+    assert_snapshot!("all", screen.text());
+    screen.press("d");
+    assert_snapshot!("without_detail", screen.text());
 }
 
 #[test]
@@ -68,66 +67,66 @@ fn colours() {
         ("true_light", Theme { depth: Depth::True, light: true, ..PLAIN }),
         ("no_color", PLAIN),
     ] {
-        let mut bench = Bench::new(SMALL, theme);
-        assert_snapshot!(format!("colours_{name}"), styled(&bench.draw().0));
+        let mut screen = TestScreen::new(SMALL, theme);
+        assert_snapshot!(format!("colours_{name}"), styled(&screen.draw().0));
     }
 }
 
 #[test]
-fn other_locales_get_ascii_only() {
-    let mut bench = Bench::new(SMALL, Theme { ascii: true, ..PLAIN });
-    assert_snapshot!("ascii", bench.screen());
-    for tab in &TABS {
-        bench.tab(tab.title);
-        assert!(bench.screen().is_ascii(), "{}", bench.screen());
+fn screens_are_ascii_in_other_locales() {
+    let mut screen = TestScreen::new(SMALL, Theme { ascii: true, ..PLAIN });
+    assert_snapshot!("ascii", screen.text());
+    for tab in Tab::ALL {
+        screen.tab(tab);
+        assert!(screen.text().is_ascii(), "{}", screen.text());
     }
 }
 
 #[test]
-fn no_size_is_too_small_or_too_large() {
-    let mut bench = Bench::new(SMALL, PLAIN);
+fn every_size_can_be_drawn() {
+    let mut screen = TestScreen::new(SMALL, PLAIN);
     let sizes = (0..30).flat_map(|width| (0..30).map(move |height| (width * 5, height)));
     for size in sizes.chain([(20, 5), (1, 90), (300, 1), (1000, 300), (65_535, 1), (1, 65_535)]) {
-        bench.size = size;
+        screen.size = size;
         for help in [false, true] {
-            bench.state.help = help;
-            bench.draw();
+            screen.state.help = help;
+            screen.draw();
         }
     }
-    bench.size = (20, 5);
-    bench.state.help = false;
-    assert_snapshot!("tiny", bench.screen());
+    screen.size = (20, 5);
+    screen.state.help = false;
+    assert_snapshot!("tiny", screen.text());
 }
 
 #[test]
-fn nothing_of_strangers_acts_on_the_terminal_or_moves_columns() {
-    let mut bench = Bench::new((120, 40), PLAIN);
-    for tab in &TABS {
-        bench.tab(tab.title);
-        for _ in 0..bench.state.shown.len() {
-            let (buffer, _) = bench.draw();
+fn untrusted_text_cannot_act_on_the_terminal_or_move_columns() {
+    let mut screen = TestScreen::new((120, 40), PLAIN);
+    for tab in Tab::ALL {
+        screen.tab(tab);
+        for _ in 0..screen.state.list.len() {
+            let (buffer, _) = screen.draw();
             for cell in &buffer.content {
                 let hostile = |character: char| {
                     character.is_control() || ('\u{2028}'..='\u{202e}').contains(&character)
                 };
-                assert!(!cell.symbol().contains(hostile), "{:?} on {}", cell.symbol(), tab.title);
+                assert!(!cell.symbol().contains(hostile), "{:?} on {tab:?}", cell.symbol());
             }
             for line in text(&buffer).lines() {
                 assert!(line.width() <= 120, "{line}");
             }
-            bench.press("↓");
+            screen.press("↓");
         }
     }
-    bench.tab("Programs");
-    bench.size = (300, 40);
-    let screen = bench.screen();
-    assert!(screen.contains("\\u{202e}gpj.exe\\x1b]0;owned\\x07"), "{screen}");
+    screen.tab(Tab::Programs);
+    screen.size = (300, 40);
+    let text = screen.text();
+    assert!(text.contains("\\u{202e}gpj.exe\\x1b]0;owned\\x07"), "{text}");
 }
 
 #[test]
-fn an_empty_log_says_so() {
-    let mut bench = Bench::with(SMALL, PLAIN, |base| {
+fn an_empty_log_is_reported() {
+    let mut screen = TestScreen::with(SMALL, PLAIN, |base| {
         Writer::open(&base.join("snitch.db")).unwrap();
     });
-    assert_snapshot!("empty", bench.screen());
+    assert_snapshot!("empty", screen.text());
 }

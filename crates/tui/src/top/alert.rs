@@ -1,0 +1,66 @@
+//! Alerts and errors of the daemon, as `top` shows them.
+
+use serde::Deserialize;
+
+use live::protocol::Text;
+
+use crate::term::text;
+
+/// Why a program or an alert stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Highlight {
+    New,
+    Wrong,
+}
+
+/// A line of the alerts pane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// Time of the event in unix seconds.
+    pub time: i64,
+    pub highlight: Highlight,
+    /// One line of safe text.
+    pub text: String,
+}
+
+/// The daemon's line of an `alert` or `error` event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AlertLine {
+    time: i64,
+    tag: String,
+    rank: String,
+    pub path: Text,
+    name: Text,
+    text: Text,
+    virustotal: Text,
+}
+
+impl Alert {
+    /// The alert of an `error` event.
+    pub fn from_error(line: &AlertLine, ascii: bool) -> Self {
+        Self { time: line.time, highlight: Highlight::Wrong, text: text::safe(&line.text.0, ascii) }
+    }
+
+    /// The alert of an `alert` event; `None` if its tag is unknown or not worth showing.
+    pub fn from_alert(line: &AlertLine, ascii: bool) -> Option<Self> {
+        let (highlight, summary) = match &*line.tag {
+            "new name" => (Highlight::New, "new name"),
+            "new exe" | "new name, exe" => (Highlight::New, "new program"),
+            "new hash" => (Highlight::Wrong, "changed on disk"),
+            "suspicious" => (Highlight::Wrong, "suspicious"),
+            _ => return None,
+        };
+        let rank = match &*line.rank {
+            "program" => String::new(),
+            rank => format!(" ({})", text::safe(rank.as_bytes(), true)),
+        };
+        let path = text::safe(&line.path.0, ascii);
+        let detail = match (line.virustotal.0.is_empty(), line.tag.as_str()) {
+            (false, _) => format!(", {}", text::safe(&line.virustotal.0, ascii)),
+            (true, "new name") => format!(" as {}", text::safe(&line.name.0, ascii)),
+            _ => String::new(),
+        };
+        Some(Self { time: line.time, highlight, text: format!("{summary}{rank}: {path}{detail}") })
+    }
+}

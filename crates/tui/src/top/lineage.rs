@@ -1,0 +1,57 @@
+//! A program together with its parent and grandparent: what `top` groups connections by.
+
+use live::protocol::ContextLine;
+
+use super::rates::{ByteCounts, ProgramRates};
+use crate::term::text;
+
+/// Paths of grandparent, parent and program.
+pub type Chain = [Vec<u8>; 3];
+
+/// All process contexts that have the same three programs.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    pub chain: Chain,
+    /// What a search looks at, in small letters: paths, names, arguments, unit, container, application.
+    pub words: String,
+    /// Connections that are open now.
+    pub open: u64,
+    /// Listening sockets that are open now.
+    pub listening: u64,
+    /// Connections and listening sockets that have ended and are still shown.
+    pub ended: u64,
+    pub rates: ProgramRates,
+    /// What all connections have moved that have been open since the daemon was connected.
+    pub total: ByteCounts,
+}
+
+impl Lineage {
+    /// Whether there is nothing to show.
+    pub fn is_empty(&self) -> bool {
+        self.open + self.listening + self.ended == 0 && self.total == ByteCounts::default()
+    }
+}
+
+/// The paths of a context.
+pub fn chain(line: &ContextLine) -> Chain {
+    [&line.grandparent, &line.parent, &line.program].map(|program| program.path.0.clone())
+}
+
+/// What a search looks at in a context. With `ascii` it is ASCII only.
+pub fn words(line: &ContextLine, ascii: bool) -> String {
+    let mut words = String::new();
+    for bytes in [
+        &line.program.path,
+        &line.program.name,
+        &line.program.command_line,
+        &line.parent.path,
+        &line.grandparent.path,
+        &line.unit,
+        &line.container,
+        &line.app,
+    ] {
+        words.push_str(&text::safe(&bytes.0, ascii).to_lowercase());
+        words.push('\n');
+    }
+    words
+}

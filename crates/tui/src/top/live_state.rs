@@ -1,0 +1,250 @@
+//! What the daemon has reported over the live socket: programs, connections, alerts. No input or output happens here.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
+
+use super::{
+    alert::{Alert, Highlight},
+    connection::Connection,
+    lineage::{self, Chain, Lineage},
+    rates::{ByteCounts, MINUTE_SLOTS, SlotClock},
+};
+
+/// A slot is at least this long, so that an early drain does not make a slot of its own.
+const MIN_SLOT: Duration = Duration::from_millis(400);
+/// How long a connection is shown after it has ended.
+const SHOW_ENDED: Duration = Duration::from_secs(10);
+const MAX_CONNECTIONS: usize = 200_000;
+/// Connections that have ended and are still shown.
+const MAX_ENDED: usize = 20_000;
+const MAX_LINEAGES: usize = 10_000;
+const MAX_CONTEXTS: usize = 100_000;
+const MAX_ALERTS: usize = 100;
+const MAX_HIGHLIGHTS: usize = 1000;
+/// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
+const MAX_NEW_AGE: f64 = 5.0;
+
+/// Whether there is a connection to the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FeedStatus {
+    #[default]
+    Waiting,
+    Connected,
+    /// The reason, as safe text.
+    Lost(String),
+}
+
+/// All traffic of one slot.
+#[derive(Clone, Copy, Debug)]
+pub struct MinuteSlot {
+    /// Bytes per second during the slot.
+    pub rate: ByteCounts,
+    /// Whether the daemon lost something during the slot.
+    pub lost: bool,
+}
+
+/// The state of the daemon, as its lines tell it.
+#[derive(Clone, Debug, Default)]
+pub struct LiveState {
+    /// Whether texts are ASCII only.
+    pub ascii: bool,
+    pub status: FeedStatus,
+    /// Version, process and start of the daemon, as safe text.
+    pub daemon: String,
+    pub lineages: Vec<Lineage>,
+    lineage_index: HashMap<Chain, usize>,
+    /// Lineage of each context id.
+    contexts: HashMap<u32, usize>,
+    pub connections: HashMap<u64, Connection>,
+    /// Ids of the connections that have ended, in that order.
+    ended: VecDeque<(Instant, u64)>,
+    /// Alerts and errors, the latest first.
+    pub alerts: VecDeque<Alert>,
+    /// Programs with an alert, by their paths.
+    pub highlights: HashMap<Vec<u8>, Highlight>,
+    pub clock: SlotClock,
+    /// The slots of the last minute, the oldest first.
+    pub minute: VecDeque<MinuteSlot>,
+    /// Traffic of the open slot.
+    slot_bytes: ByteCounts,
+    /// Whether something was lost in the open slot.
+    slot_lost: bool,
+    /// When the open slot began; `None` before the first tick, because earlier traffic belongs to no slot.
+    slot_start: Option<Instant>,
+    /// The daemon's clock at the last tick, in unix seconds.
+    pub time: f64,
+    /// Connections that are not shown because there are too many.
+    pub omitted: u64,
+    /// Lines that could not be parsed.
+    pub unreadable: u64,
+}
+
+impl LiveState {
+    /// The state before the first line.
+    pub fn new(ascii: bool) -> Self {
+        Self { ascii, ..Self::default() }
+    }
+
+    /// Starts again with a daemon, perhaps another one, which reports everything that is open.
+    pub fn connected(&mut self, daemon: String) {
+        self.status = FeedStatus::Connected;
+        self.daemon = daemon;
+        self.contexts.clear();
+        self.connections.clear();
+        self.ended.clear();
+        for lineage in &mut self.lineages {
+            (lineage.open, lineage.listening, lineage.ended) = (0, 0, 0);
+            // Open connections are reported with all that they have moved.
+            lineage.total = ByteCounts::default();
+        }
+        self.slot_start = None;
+    }
+
+    /// Takes a `context` line, which may replace an earlier one with the same id.
+    pub fn context(&mut self, line: &ContextLine) {
+        if self.contexts.len() >= MAX_CONTEXTS {
+            let used: HashSet<usize> =
+                self.connections.values().map(|connection| connection.lineage).collect();
+            self.contexts.retain(|_, lineage| used.contains(lineage));
+        }
+        let lineage = self.lineage(lineage::chain(line));
+        self.lineages[lineage].words = lineage::words(line, self.ascii);
+        self.contexts.insert(line.id, lineage);
+    }
+
+    /// The lineage with these programs. Beyond the bound, that of unknown programs stands in.
+    fn lineage(&mut self, chain: Chain) -> usize {
+        if let Some(lineage) = self.lineage_index.get(&chain) {
+            return *lineage;
+        }
+        let chain = if self.lineages.len() >= MAX_LINEAGES { Chain::default() } else { chain };
+        let lineages = &mut self.lineages;
+        *self.lineage_index.entry(chain.clone()).or_insert_with(|| {
+            lineages.push(Lineage { chain, ..Lineage::default() });
+            lineages.len() - 1
+        })
+    }
+
+    /// Takes a `connection` or `listening` line, which may replace an earlier one with the same id.
+    pub fn connection(&mut self, line: &ConnectionLine) {
+        let lineage = match self.contexts.get(&line.context) {
+            Some(lineage) => *lineage,
+            None => self.lineage(Chain::default()),
+        };
+        let total = ByteCounts { sent: line.sent, received: line.received };
+        let mut connection = Connection::new(line, lineage, self.ascii);
+        match self.connections.get(&line.id) {
+            Some(earlier) => {
+                connection.total = earlier.total;
+                connection.rate = earlier.rate;
+                connection.ended = earlier.ended;
+            }
+            None if self.connections.len() >= MAX_CONNECTIONS => {
+                self.omitted += 1;
+                return;
+            }
+            None => {
+                let lineage = &mut self.lineages[lineage];
+                let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
+                *open += 1;
+                if line.began.is_none_or(|began| began < self.time - MAX_NEW_AGE) {
+                    lineage.total.add(total);
+                    connection.total = total;
+                }
+            }
+        }
+        self.connections.insert(line.id, connection);
+        self.set_total(line.id, total);
+    }
+
+    /// Takes a `traffic` line: new totals, and connections that have ended.
+    pub fn traffic(&mut self, line: &TrafficLine, now: Instant) {
+        for (id, sent, received) in &line.connections {
+            self.set_total(*id, ByteCounts { sent: *sent, received: *received });
+        }
+        for id in &line.ended {
+            self.end(*id, now);
+        }
+    }
+
+    /// Counts what a connection has moved since its last total.
+    fn set_total(&mut self, id: u64, total: ByteCounts) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let delta = total.since(connection.total);
+        connection.total = total;
+        let lineage = &mut self.lineages[connection.lineage];
+        lineage.total.add(delta);
+        if self.slot_start.is_some() {
+            connection.rate.open.add(delta);
+            lineage.rates.open.add(delta);
+            self.slot_bytes.add(delta);
+        }
+    }
+
+    fn end(&mut self, id: u64, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|found| found.ended.is_none()) else {
+            return;
+        };
+        connection.ended = Some(now);
+        let lineage = &mut self.lineages[connection.lineage];
+        let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
+        *open = open.saturating_sub(1);
+        lineage.ended += 1;
+        self.ended.push_back((now, id));
+    }
+
+    /// Takes a `tick` line: everything up to now has been reported.
+    pub fn tick(&mut self, line: &TickLine, now: Instant) {
+        (self.time, self.omitted) = (line.time, line.omitted);
+        self.remove_ended(now);
+        let length = now.saturating_duration_since(*self.slot_start.get_or_insert(now));
+        if length < MIN_SLOT {
+            return;
+        }
+        self.slot_start = Some(now);
+        self.clock.close(length);
+        let rate = std::mem::take(&mut self.slot_bytes).over(length);
+        self.minute.push_back(MinuteSlot { rate, lost: std::mem::take(&mut self.slot_lost) });
+        if self.minute.len() > MINUTE_SLOTS {
+            self.minute.pop_front();
+        }
+        self.lineages.iter_mut().for_each(|lineage| lineage.rates.close());
+        self.connections.values_mut().for_each(|connection| connection.rate.close());
+    }
+
+    /// Removes connections that ended a while ago.
+    fn remove_ended(&mut self, now: Instant) {
+        while let Some((ended, id)) = self.ended.front().copied()
+            && (now.saturating_duration_since(ended) > SHOW_ENDED || self.ended.len() > MAX_ENDED)
+        {
+            self.ended.pop_front();
+            if let Some(connection) = self.connections.remove(&id) {
+                let lineage = &mut self.lineages[connection.lineage];
+                lineage.ended = lineage.ended.saturating_sub(1);
+            }
+        }
+    }
+
+    pub fn add_alert(&mut self, alert: Alert) {
+        self.alerts.push_front(alert);
+        self.alerts.truncate(MAX_ALERTS);
+    }
+
+    /// Notes that something was lost in the open slot.
+    pub fn add_loss(&mut self) {
+        self.slot_lost = true;
+    }
+
+    /// Highlights a program; its context may arrive later.
+    pub fn highlight(&mut self, path: Vec<u8>, highlight: Highlight) {
+        if self.highlights.len() >= MAX_HIGHLIGHTS {
+            self.highlights.clear();
+        }
+        let entry = self.highlights.entry(path).or_insert(highlight);
+        *entry = highlight.max(*entry);
+    }
+}

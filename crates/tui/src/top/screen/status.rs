@@ -1,0 +1,44 @@
+//! The last line: searches, notice or trouble, and the daemon.
+
+use crate::{
+    term::{
+        canvas::Canvas,
+        text::{plural, safe},
+        widgets::StatusLine,
+    },
+    top::{
+        live_state::LiveState,
+        state::{Pane, TopState},
+    },
+};
+
+/// Draws the line. A notice replaces everything after the searches.
+pub fn draw(canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
+    let (theme, only_line) = (canvas.theme, canvas.area.y == 0);
+    let mut line = StatusLine::new(canvas);
+    for (pane, name, find) in [
+        (Pane::Programs, "find", &state.programs.find),
+        (Pane::Connections, "find peer", &state.connections.find),
+    ] {
+        let typing = state.finding && state.focus == pane;
+        if typing || !find.is_empty() {
+            let cursor = if typing { "_" } else { "" };
+            let text = safe(find.as_str().as_bytes(), theme.ascii);
+            line.put(&format!("{name}: {text}{cursor}"), theme.strong());
+        }
+    }
+    if let Some(notice) = &state.notice {
+        return line.put(notice, theme.novel());
+    }
+    if live.omitted > 0 {
+        let text = format!("{} {} not shown: too many", live.omitted, plural(live.omitted, "connection"));
+        line.put(&text, theme.wrong());
+    }
+    if live.unreadable > 0 {
+        let text = format!("{} {} not understood", live.unreadable, plural(live.unreadable, "line"));
+        line.put(&text, theme.wrong());
+    }
+    if !only_line {
+        line.put(&live.daemon, theme.dim());
+    }
+}

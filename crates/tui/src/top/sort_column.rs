@@ -1,0 +1,18 @@
+//! The column by which both lists of `top` are sorted.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortColumn {
+    /// The rate of the last second.
+    Second,
+    /// The rate of the last ten seconds.
+    TenSeconds,
+    Total,
+    /// Programs with the most connections first, or the newest connections first.
+    Connections,
+    Name,
+}
+
+impl SortColumn {
+    /// In the order of the key that goes through them.
+    pub const ALL: [Self; 5] = [Self::Second, Self::TenSeconds, Self::Total, Self::Connections, Self::Name];
+}

@@ -1,0 +1,46 @@
+//! A selection in a list whose rows change places: it stays with its row.
+
+use crate::term::widgets::ListState;
+
+/// The selection of a list whose rows have keys of type `K`.
+#[derive(Clone, Debug)]
+pub struct StickySelection<K> {
+    pub position: ListState,
+    /// Key of the selected row; `None`: the first row is selected, whichever it is.
+    key: Option<K>,
+}
+
+impl<K> Default for StickySelection<K> {
+    fn default() -> Self {
+        Self { position: ListState::default(), key: None }
+    }
+}
+
+impl<K: Clone + PartialEq> StickySelection<K> {
+    /// Index of the selected row.
+    pub fn index(&self) -> usize {
+        self.position.selected
+    }
+
+    /// Selects the first row again.
+    pub fn reset(&mut self) {
+        self.position.reset();
+        self.key = None;
+    }
+
+    /// Selects a row of the list with these keys. Returns whether the index of the selected row has changed.
+    pub fn select(&mut self, row: usize, keys: &[K]) -> bool {
+        let changed = self.position.select(row, keys.len());
+        self.key = keys.get(self.index()).filter(|_| self.index() > 0).cloned();
+        changed
+    }
+
+    /// Selects the same row again after the list has changed; if the row is gone, the one at its place.
+    pub fn follow(&mut self, keys: &[K]) {
+        let row = match &self.key {
+            Some(key) => keys.iter().position(|found| found == key).unwrap_or(self.index()),
+            None => 0,
+        };
+        self.position.select(row, keys.len());
+    }
+}

@@ -1,0 +1,133 @@
+//! What `view` asks the log, and what it gets: rows and sums, and counters over time for the chart.
+
+use std::cmp::Reverse;
+
+use jiff::tz::TimeZone;
+
+use model::{Counters, Loss};
+use store::{Dimension, Filter, Query, Reader, Row, Sort, StoreError, Value};
+
+use super::{calendar, period::Period};
+
+/// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
+const MAX_ROWS: usize = 10_000;
+/// Rows of the tab on time.
+const MAX_TIME_ROWS: usize = 400;
+
+/// The query of a screen.
+#[derive(Clone, Debug)]
+pub struct ScreenQuery {
+    /// The dimension whose values are the rows.
+    pub dimension: Dimension,
+    /// The period that is shown.
+    pub period: Period,
+    /// The present in unix seconds, where a period without an end ends.
+    pub now: i64,
+    /// Only records that pass all of these count.
+    pub filters: Vec<Filter>,
+    /// The order of the rows.
+    pub sort: Sort,
+    /// Parts of the chart, at most.
+    pub chart_columns: usize,
+    /// The zone in which the calendar is divided.
+    pub zone: TimeZone,
+}
+
+impl ScreenQuery {
+    /// The query for the rows.
+    pub(super) fn rows_query(&self) -> Query {
+        Query {
+            range: self.period.range(),
+            group_by: vec![self.dimension],
+            filters: self.filters.clone(),
+            sort: self.sort,
+            limit: None,
+        }
+    }
+}
+
+/// The rows of a screen, and sums beside them.
+#[derive(Clone, Debug, Default)]
+pub struct ScreenRows {
+    /// The first rows, at most 10,000.
+    pub rows: Vec<Row>,
+    /// Whether there are more rows than `rows` holds.
+    pub more: bool,
+    /// On the tab on time, the points where its parts begin and end; otherwise empty.
+    pub edges: Vec<i64>,
+    /// Sum of all records that pass the filters.
+    pub total: Counters,
+    /// What was lost in the period.
+    pub losses: Vec<Loss>,
+    /// Ends of the first and the last recording window of the log; `None` if it is empty.
+    pub extent: Option<(i64, i64)>,
+}
+
+/// Counters over time, for the chart.
+#[derive(Clone, Debug, Default)]
+pub struct ChartSeries {
+    /// The points where the parts begin and end, in unix seconds.
+    pub edges: Vec<i64>,
+    /// The sum of each part.
+    pub sums: Vec<Counters>,
+    /// For each part, whether something was lost in it.
+    pub lossy: Vec<bool>,
+}
+
+/// Reads the rows of a screen.
+///
+/// # Errors
+/// The log cannot be read, or the query was interrupted.
+pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreError> {
+    let mut answer = ScreenRows {
+        losses: reader.losses(query.period.range())?,
+        extent: reader.extent()?,
+        ..ScreenRows::default()
+    };
+    if query.dimension == Dimension::Time {
+        // Its rows are the parts of a chart, because a row for each recording window would be millions.
+        let series = series(reader, query, MAX_TIME_ROWS)?;
+        series.sums.iter().for_each(|sum| answer.total += *sum);
+        answer.rows = time_rows(&series, query.sort);
+        answer.edges = series.edges;
+    } else {
+        let query = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
+        (answer.rows, answer.total) = reader.query_with_total(&query)?;
+        answer.more = answer.rows.len() > MAX_ROWS;
+        answer.rows.truncate(MAX_ROWS);
+    }
+    Ok(answer)
+}
+
+/// Reads the chart of a screen, in at most `max_parts` parts.
+///
+/// # Errors
+/// The log cannot be read, or the query was interrupted.
+pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<ChartSeries, StoreError> {
+    let Some((first, last)) = reader.extent()? else { return Ok(ChartSeries::default()) };
+    let start = query.period.start.unwrap_or(first);
+    let end = query.period.end.unwrap_or(last.max(query.now) + 1);
+    let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
+    let sums = reader.series(&query.filters, &edges)?;
+    let lossy = reader.lossy(&edges)?;
+    Ok(ChartSeries { edges, sums, lossy })
+}
+
+/// The parts with traffic as rows, whose value is the start of the part. The latest comes first if the rows are sorted by
+/// value.
+fn time_rows(series: &ChartSeries, sort: Sort) -> Vec<Row> {
+    let parts = series.edges.iter().zip(&series.sums).filter(|(_, sum)| **sum != Counters::default());
+    let mut rows: Vec<Row> =
+        parts.map(|(start, sum)| Row { values: vec![Value::Integer(*start)], counters: *sum }).collect();
+    let key = |row: &Row| match sort {
+        Sort::Connections => row.counters.connections,
+        Sort::Sent => row.counters.sent,
+        Sort::Received => row.counters.received,
+        Sort::Total | Sort::Dimension(_) => row.counters.sent.saturating_add(row.counters.received),
+    };
+    rows.reverse();
+    if !matches!(sort, Sort::Dimension(_)) {
+        rows.sort_by_key(|row| Reverse(key(row)));
+    }
+    rows
+}

@@ -1,0 +1,40 @@
+//! The screen of `view`: tabs, header, totals, chart, list, detail, footer, status.
+
+mod chart;
+mod detail;
+mod header;
+mod layout;
+mod list;
+mod status;
+
+use self::layout::Layout;
+pub use self::layout::{HitAreas, chart_columns};
+use super::{keys::BINDINGS, state::ViewState, tab::Tab};
+use crate::term::{
+    canvas::Canvas,
+    widgets::{draw_error, draw_footer, draw_help, draw_tab_strip},
+};
+
+/// Draws the screen, as much of it as fits.
+pub fn draw(mut canvas: Canvas<'_>, state: &mut ViewState) -> HitAreas {
+    let area = canvas.area;
+    let layout = Layout::new(area, state.detail.shown);
+    let titles = Tab::ALL.map(Tab::title);
+    let tabs = draw_tab_strip(canvas.within(layout.tabs), &titles, state.tab as usize);
+    header::draw_header(canvas.within(layout.header), state);
+    header::draw_totals(canvas.within(layout.totals), state);
+    chart::draw_chart(canvas.within(layout.chart), state);
+    chart::draw_axis(canvas.within(layout.axis), state);
+    let list = list::draw(canvas.within(layout.list), state);
+    detail::draw(canvas.within(layout.detail), state);
+    draw_footer(canvas.within(layout.keys), &BINDINGS, |action| state.offers(*action));
+    status::draw(canvas.within(layout.status), state);
+    if let Some(text) = &state.queries.error {
+        draw_error(canvas.within(area), &state.display.labels.safe(text));
+    }
+    if state.help {
+        draw_help(canvas.within(area), &BINDINGS);
+    }
+    canvas.finish();
+    HitAreas { tabs, list }
+}

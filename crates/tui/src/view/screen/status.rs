@@ -1,0 +1,35 @@
+//! The last line: search, notice or losses, and the extent of the log.
+
+use store::values;
+
+use crate::{
+    term::{canvas::Canvas, widgets::StatusLine},
+    view::{calendar::point_text, state::ViewState},
+};
+
+/// Draws the line. A notice replaces everything after the search.
+pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
+    let theme = canvas.theme;
+    let mut line = StatusLine::new(canvas);
+    let list = &state.list;
+    if list.finding || !list.find.is_empty() {
+        let cursor = if list.finding { "_" } else { "" };
+        let text = state.display.labels.safe(list.find.as_str());
+        line.put(&format!("find: {text}{cursor}"), theme.strong());
+    }
+    if let Some(notice) = &state.notice {
+        return line.put(notice, theme.novel());
+    }
+    if !list.answer.losses.is_empty() {
+        let losses = values::losses(&list.answer.losses);
+        line.put(&format!("incomplete, lost here: {losses}"), theme.wrong());
+    }
+    match list.answer.extent {
+        Some((first, last)) => {
+            let (first, last) = (point_text(first, &state.time.zone), point_text(last, &state.time.zone));
+            line.put(&format!("log from {first} to {last}"), theme.dim());
+        }
+        None if !state.queries.waiting => line.put("the log is empty", theme.dim()),
+        None => {}
+    }
+}

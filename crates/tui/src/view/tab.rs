@@ -1,0 +1,168 @@
+//! The tabs of `view`: one for each dimension of the log.
+
+use store::Dimension;
+
+/// A tab, which groups the log by its dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    Programs,
+    Names,
+    Commands,
+    Sha256,
+    Parents,
+    ParentNames,
+    ParentCommands,
+    ParentSha256,
+    Grandparents,
+    GrandparentNames,
+    GrandparentCommands,
+    GrandparentSha256,
+    Users,
+    Units,
+    Containers,
+    Applications,
+    Cgroups,
+    NetworkNamespaces,
+    Domains,
+    DomainSources,
+    Addresses,
+    Countries,
+    Networks,
+    NetworkNumbers,
+    Ports,
+    Protocols,
+    Families,
+    LocalAddresses,
+    LocalPorts,
+    Time,
+}
+
+/// What is fixed about a tab.
+struct Facts {
+    dimension: Dimension,
+    title: &'static str,
+    detail: Tab,
+    empty_value: &'static str,
+}
+
+const fn facts(dimension: Dimension, title: &'static str, detail: Tab, empty_value: &'static str) -> Facts {
+    Facts { dimension, title, detail, empty_value }
+}
+
+impl Tab {
+    /// All tabs, from left to right.
+    pub const ALL: [Self; 30] = [
+        Self::Programs,
+        Self::Names,
+        Self::Commands,
+        Self::Sha256,
+        Self::Parents,
+        Self::ParentNames,
+        Self::ParentCommands,
+        Self::ParentSha256,
+        Self::Grandparents,
+        Self::GrandparentNames,
+        Self::GrandparentCommands,
+        Self::GrandparentSha256,
+        Self::Users,
+        Self::Units,
+        Self::Containers,
+        Self::Applications,
+        Self::Cgroups,
+        Self::NetworkNamespaces,
+        Self::Domains,
+        Self::DomainSources,
+        Self::Addresses,
+        Self::Countries,
+        Self::Networks,
+        Self::NetworkNumbers,
+        Self::Ports,
+        Self::Protocols,
+        Self::Families,
+        Self::LocalAddresses,
+        Self::LocalPorts,
+        Self::Time,
+    ];
+
+    const fn facts(self) -> Facts {
+        use Dimension as D;
+        match self {
+            Self::Programs => facts(D::Executable, "Programs", Self::Addresses, "(unknown program)"),
+            Self::Names => facts(D::Name, "Names", Self::Programs, "(no name)"),
+            Self::Commands => facts(D::CommandLine, "Commands", Self::Addresses, "(no command line)"),
+            Self::Sha256 => facts(D::Sha256, "SHA-256", Self::Programs, "(not known)"),
+            Self::Parents => facts(D::ParentExecutable, "Parents", Self::Programs, "(none)"),
+            Self::ParentNames => facts(D::ParentName, "Parent names", Self::Programs, "(none)"),
+            Self::ParentCommands => facts(D::ParentCommandLine, "Parent commands", Self::Programs, "(none)"),
+            Self::ParentSha256 => facts(D::ParentSha256, "Parent SHA-256", Self::Programs, "(not known)"),
+            Self::Grandparents => facts(D::GrandparentExecutable, "Grandparents", Self::Programs, "(none)"),
+            Self::GrandparentNames => {
+                facts(D::GrandparentName, "Grandparent names", Self::Programs, "(none)")
+            }
+            Self::GrandparentCommands => {
+                facts(D::GrandparentCommandLine, "Grandparent commands", Self::Programs, "(none)")
+            }
+            Self::GrandparentSha256 => {
+                facts(D::GrandparentSha256, "Grandparent SHA-256", Self::Programs, "(not known)")
+            }
+            Self::Users => facts(D::Uid, "Users", Self::Programs, ""),
+            Self::Units => facts(D::Unit, "Units", Self::Programs, "(no unit)"),
+            Self::Containers => facts(D::Container, "Containers", Self::Programs, "(no container)"),
+            Self::Applications => facts(D::App, "Applications", Self::Programs, "(no application)"),
+            Self::Cgroups => facts(D::Cgroup, "Cgroups", Self::Programs, "(not known)"),
+            Self::NetworkNamespaces => facts(D::NetworkNamespace, "Network namespaces", Self::Programs, ""),
+            Self::Domains => facts(D::Domain, "Domains", Self::Programs, "(not known)"),
+            Self::DomainSources => facts(D::DomainSource, "Domain sources", Self::Domains, ""),
+            Self::Addresses => facts(D::Address, "Addresses", Self::Programs, "(no address)"),
+            Self::Countries => facts(D::Country, "Countries", Self::Addresses, "(not known)"),
+            Self::Networks => facts(D::Network, "Networks", Self::Addresses, "(not known)"),
+            Self::NetworkNumbers => facts(D::Asn, "Network numbers", Self::Addresses, ""),
+            Self::Ports => facts(D::Port, "Ports", Self::Programs, ""),
+            Self::Protocols => facts(D::Protocol, "Protocols", Self::Programs, ""),
+            Self::Families => facts(D::Family, "Families", Self::Programs, ""),
+            Self::LocalAddresses => facts(D::LocalAddress, "Local addresses", Self::Programs, "(not known)"),
+            Self::LocalPorts => facts(D::LocalPort, "Local ports", Self::Programs, ""),
+            Self::Time => facts(D::Time, "Time", Self::Programs, ""),
+        }
+    }
+
+    /// The tab of a dimension.
+    pub fn of(dimension: Dimension) -> Self {
+        Self::ALL.into_iter().find(|tab| tab.dimension() == dimension).unwrap_or(Self::Programs)
+    }
+
+    pub fn dimension(self) -> Dimension {
+        self.facts().dimension
+    }
+
+    pub fn title(self) -> &'static str {
+        self.facts().title
+    }
+
+    /// The tab that a filter on a row of this one leads to, because the user wants to know that next.
+    pub fn detail(self) -> Self {
+        self.facts().detail
+    }
+
+    /// What an empty value is called.
+    pub fn empty_value(self) -> &'static str {
+        self.facts().empty_value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dimension_has_one_tab() {
+        for dimension in Dimension::ALL {
+            assert_eq!(Tab::ALL.iter().filter(|tab| tab.dimension() == dimension).count(), 1, "{dimension}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_tabs_is_in_the_order_of_the_enum() {
+        assert!(Tab::ALL.iter().enumerate().all(|(index, tab)| *tab as usize == index));
+    }
+}
