@@ -233,7 +233,8 @@ fn vsock_addresses_and_ports_of_32_bits_are_read_back_from_records_and_rollups()
     let later = Filter::equal(Dimension::Executable, Value::Bytes(b"/other".to_vec()), false);
     assert_eq!(rows(&path, &[], vec![later]).len(), 1);
     assert_eq!(count(&path, "rollup_four_weeks"), 1);
-    writer.connection.execute_batch("UPDATE record SET time = time + 1 WHERE time = 1700000000").unwrap();
-    writer.connection.execute("DELETE FROM record WHERE time > 1700000001", []).unwrap();
+    // Without the ports in the records, only the rollups can give the answers.
+    let sql = "DELETE FROM record WHERE time > 1700000000; UPDATE record SET local_port = 7, remote_port = 7";
+    writer.connection.execute_batch(sql).unwrap();
     check();
 }
