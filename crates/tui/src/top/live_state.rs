@@ -47,7 +47,7 @@ pub struct MinuteSlot {
     pub lost: bool,
 }
 
-/// The state of the daemon, as its lines tell it.
+/// Everything that is known from the daemon's lines.
 #[derive(Clone, Debug, Default)]
 pub struct LiveState {
     /// Whether texts are ASCII only.

@@ -1,4 +1,4 @@
-//! What `view` asks the log, and what it gets: rows and sums, and counters over time for the chart.
+//! The queries of `view` to the log, and their results: rows and sums, and counters over time for the chart.
 
 use std::cmp::Reverse;
 

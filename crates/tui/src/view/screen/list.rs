@@ -105,12 +105,12 @@ impl ListSource<4> for Rows<'_> {
             .map(|value| self.state.label(self.state.dimension(), value))
             .unwrap_or_default();
         let area = canvas.area;
-        let room = area.width.saturating_sub(1);
+        let width = area.width.saturating_sub(1);
         if self.program_path(row).is_some() {
-            let inside = Rect { x: area.x + 1, width: room, ..area };
+            let inside = Rect { x: area.x + 1, width, ..area };
             draw_program(canvas.within(inside), &label, self.colour(row));
         } else {
-            canvas.put(1, 0, &shorten(&label, room.into(), self.theme.ascii), Style::new());
+            canvas.put(1, 0, &shorten(&label, width.into(), self.theme.ascii), Style::new());
         }
     }
 
