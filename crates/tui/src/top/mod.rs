@@ -1,7 +1,7 @@
 //! `picosnitch top`: the present in a terminal.
 //!
-//! The feed thread applies the daemon's lines to [`LiveState`]. Keys change [`TopState`] and yield an [`Effect`], which the
-//! event loop here carries out; `screen` draws both.
+//! The feed thread applies the daemon's lines to `LiveState`. Keys change `TopState` and yield an `Effect`, which the event
+//! loop here carries out; `screen` draws both.
 
 mod alert;
 mod connection;
