@@ -25,8 +25,8 @@ test: setup-test lint
 	cargo test --workspace
 	scripts/cargo-as-root test --package picosnitch -- --ignored
 	scripts/as-root $(TARGET)/release/picosnitch selftest --timeout 3000
-	cargo xtask vm --kernel 6.1 -- picosnitch selftest --timeout 3000
-	cargo xtask cost
+	cargo xtask vm --binary $(TARGET)/release/picosnitch --kernel 6.1 -- picosnitch selftest --timeout 3000
+	cargo xtask cost --binary $(TARGET)/release/picosnitch
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root.
 test-kernels: setup-test
@@ -35,9 +35,9 @@ test-kernels: setup-test
 
 lint: setup-check
 	cargo fmt --all --check
-	clang-format --dry-run --Werror crates/capture/bpf/*.c crates/capture/bpf/*.h
+	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --quiet
 	scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities in what we depend on; needs the network, so it is not part of `test`.

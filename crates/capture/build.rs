@@ -1,4 +1,4 @@
-//! Compiles the kernel half and generates its skeleton: loader and Rust structs of what both sides share.
+//! Compiles the kernel half and generates its skeleton: the loader, and the Rust types of the structs that both halves share.
 
 use std::{env, error::Error, ffi::OsStr, path::PathBuf};
 
@@ -7,9 +7,9 @@ use libbpf_cargo::SkeletonBuilder;
 fn main() -> Result<(), Box<dyn Error>> {
     let out =
         PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo has not set OUT_DIR")?).join("picosnitch.skel.rs");
-    // The headers of the libbpf that libbpf-sys built (its Cargo metadata, `links = "bpf"`).
-    let headers = env::var_os("DEP_BPF_INCLUDE").ok_or("libbpf-sys has not told where its headers are")?;
-    // cpu v3 (32-bit arithmetic and jumps) is the newest that Linux 5.10 knows.
+    // The headers of the libbpf that libbpf-sys has built, from its Cargo metadata (`links = "bpf"`).
+    let headers = env::var_os("DEP_BPF_INCLUDE").ok_or("libbpf-sys has not set DEP_BPF_INCLUDE")?;
+    // v3 (32-bit arithmetic and jumps) is the newest instruction set that Linux 5.10 accepts.
     SkeletonBuilder::new()
         .source("bpf/picosnitch.bpf.c")
         .clang_args([OsStr::new("-mcpu=v3"), "-Wall".as_ref(), "-Werror".as_ref(), "-I".as_ref(), &headers])

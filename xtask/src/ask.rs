@@ -1,4 +1,4 @@
-//! `cargo xtask ask-db`: how long `view` waits for its rows, and for its chart: every tab, every range, some filters.
+//! `cargo xtask ask-db`: measures how long `view` waits for its rows and its chart: every tab, every range, some filters.
 
 use std::{
     path::PathBuf,
@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::json;
-use store::{Dimension, Filter, Query, Reader, Sort};
+use store::{Dimension, Filter, Query, Reader, Sort, Writer};
 use tui::view::{
     calendar,
     period::{LENGTHS, PeriodLength},
@@ -20,10 +20,10 @@ use crate::random_queries;
 /// Columns of the chart: those of a wide terminal.
 const COLUMNS: usize = 200;
 
-/// Options of the command.
+/// Options of `cargo xtask ask-db`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Print one JSON object
+    /// Print the times as one JSON object
     #[arg(long)]
     json: bool,
     /// Times that each query is sent, each time for another end of the range
@@ -45,6 +45,9 @@ pub struct Options {
     /// Print the answers to the random queries, too
     #[arg(long, requires = "random")]
     print: bool,
+    /// First bring the log to the schema version of this build, as the daemon does when it starts
+    #[arg(long)]
+    migrate: bool,
     /// The log, as `gen-db` makes it
     file: PathBuf,
 }
@@ -54,15 +57,19 @@ struct Measurement {
     dimension: &'static str,
     filter: &'static str,
     range: &'static str,
-    /// 95th percentile, milliseconds.
+    /// The 95th percentile of its times, milliseconds.
     p95: f64,
-    /// Milliseconds.
+    /// The median of its times, milliseconds.
     median: f64,
     rows: usize,
 }
 
 /// Sends every query and prints the times.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    if options.migrate {
+        ensure!(options.file.exists(), "there is no {}", options.file.display());
+        Writer::open(&options.file)?.checkpoint()?;
+    }
     let reader = Reader::open(&options.file)?;
     if let Some(count) = options.random {
         random_queries::run(&reader, count, options.seed, options.print)?;
@@ -87,7 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 continue;
             }
             for length in 0..LENGTHS.len() {
-                let mut measurement = measure(&reader, options.turns, (dimension, length), filters)?;
+                let mut measurement = measure(&reader, options.turns, dimension, length, filters)?;
                 measurement.filter = name;
                 measurements.push(measurement);
             }
@@ -107,7 +114,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 fn measure(
     reader: &Reader,
     turns: usize,
-    (dimension, length): (Option<Dimension>, usize),
+    dimension: Option<Dimension>,
+    length: usize,
     filters: &[Filter],
 ) -> anyhow::Result<Measurement> {
     let PeriodLength { name, seconds, .. } = LENGTHS[length];

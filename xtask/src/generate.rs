@@ -1,4 +1,4 @@
-//! `cargo xtask gen-db`: a log as a busy desktop would have it after months, written through the real writer.
+//! `cargo xtask gen-db`: makes the log of a busy desktop after months, with the writer of the daemon.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -22,10 +22,10 @@ const PROGRAMS: usize = 300;
 const DOMAINS: usize = 20_000;
 const DAY: i64 = 86_400;
 
-/// Options of the command.
+/// Options of `cargo xtask gen-db`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Records to write
+    /// How many records to write
     #[arg(long, default_value_t = 10_000_000)]
     records: u64,
     /// Days over which they are spread; the last window ends now
@@ -37,11 +37,11 @@ pub struct Options {
     /// End of the last window, unix seconds [default: now]
     #[arg(long)]
     until: Option<i64>,
-    /// The log to make; there must be no file
+    /// The log to make; the file must not exist
     file: PathBuf,
 }
 
-/// Makes the log and says how long the writer took.
+/// Makes the log and prints how long the writer took.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     ensure!(options.records > 0 && options.days > 0, "--records and --days must be positive");
     if options.file.exists() {
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut spent = Duration::ZERO;
     for time in (first + WINDOW..=until).step_by(WINDOW as usize) {
         due += activity(time) / weight * options.records as f64;
-        // Bursts: nothing is written until enough has come together for one of them.
+        // Records come in bursts: a window is written when enough are due for one.
         let burst = 1.0 + world.random.below(16) as f64;
         let whole =
             if time == until { options.records - written } else { (due - written as f64).max(0.0) as u64 };
@@ -83,13 +83,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         bytes / 1_000_000,
         bytes as f64 / written as f64,
     );
-    let times = writer_at_size(&options.file, &mut world, until)?;
-    println!("at that size, windows of 1,000 records: {times:.0} records/s");
+    let rate = writer_rate(&options.file, &mut world, until)?;
+    println!("at that size, windows of 1,000 records: {rate:.0} records/s");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Records a second that a log of this size takes in, in windows of a burst; they stay in it.
-fn writer_at_size(file: &std::path::Path, world: &mut World, until: i64) -> anyhow::Result<f64> {
+/// Writes more windows to a log of this size, 1,000 records each, and returns how many records a second it takes.
+fn writer_rate(file: &std::path::Path, world: &mut World, until: i64) -> anyhow::Result<f64> {
     const WINDOWS: i64 = 100;
     let mut writer = Writer::open(file)?;
     let mut spent = Duration::ZERO;
@@ -105,7 +105,7 @@ fn writer_at_size(file: &std::path::Path, world: &mut World, until: i64) -> anyh
     Ok(WINDOWS as f64 * 1000.0 / spent.as_secs_f64())
 }
 
-/// How busy the machine is: little at night, more in the evening.
+/// How many records a time of day has, relative to others: few at night, many in the evening.
 fn activity(time: i64) -> f64 {
     match time.rem_euclid(DAY) / 3600 {
         0..=5 => 0.15,
@@ -142,10 +142,10 @@ impl Zipf {
     }
 }
 
-/// Who talks to whom.
+/// The programs and domains of the synthetic records.
 struct World {
     random: Random,
-    /// By program: the ways in which it is run.
+    /// For each program the contexts in which it runs.
     contexts: Vec<Vec<Arc<ProcessContext>>>,
     domains: Vec<(Vec<u8>, Vec<IpAddr>)>,
     programs: Zipf,
@@ -171,11 +171,10 @@ impl World {
     fn record(&mut self, time: i64) -> Record {
         let random = &mut self.random;
         let program = self.programs.choose(random);
-        let ways = &self.contexts[program];
-        let context = Arc::clone(&ways[random.below(ways.len() as u64) as usize]);
+        let context = Arc::clone(random.pick(&self.contexts[program]));
         let local_port = 32_768 + random.below(28_232) as Port;
         let local = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20));
-        // A tenth asks for names.
+        // A tenth of the records are DNS queries.
         if random.below(10) == 0 {
             let tuple = FlowTuple {
                 family: 2,
@@ -191,7 +190,7 @@ impl World {
             let geo = GeoInfo { country: "loopback".into(), ..GeoInfo::default() };
             return Record { time, context, geo, tuple, counters };
         }
-        // Browsers go everywhere, others to their own few places.
+        // The first programs are browsers and use all domains; others use 60 domains of their own.
         let chosen = if program < 4 {
             self.all_domains.choose(random)
         } else {
@@ -204,7 +203,7 @@ impl World {
             network: format!("Network {}", chosen % 500).into(),
         };
         let (name, addresses) = &self.domains[chosen];
-        let remote = addresses[random.below(addresses.len() as u64) as usize];
+        let remote = *random.pick(addresses);
         let remote_port = match random.below(100) {
             0..=79 => 443,
             80..=89 => 80,
@@ -227,7 +226,7 @@ impl World {
             ..FlowTuple::default()
         };
         let counters = Counters {
-            // A long connection is in many windows, and was opened in one.
+            // A long connection is in many windows but is counted in one.
             connections: u64::from(random.below(3) > 0),
             sent: bytes(random, 900.0),
             received: bytes(random, 6000.0),
@@ -256,10 +255,10 @@ fn contexts(random: &mut Random, number: usize) -> Vec<Arc<ProcessContext>> {
         _ => 100 + number as u32,
     };
     (0..1 + random.below(12))
-        .map(|way| {
-            let mut own = program(path.clone(), format!("{path} --profile={way} --verbose"));
-            // Updated now and then.
-            own.sha256 = Some(Sha256([number as u8 ^ (way % 3) as u8; 32]));
+        .map(|profile| {
+            let mut own = program(path.clone(), format!("{path} --profile={profile} --verbose"));
+            // An update of the program changes its digest.
+            own.sha256 = Some(Sha256([number as u8 ^ (profile % 3) as u8; 32]));
             Arc::new(ProcessContext {
                 program: own,
                 parent: program(format!("/usr/bin/shell-{}", number % 9), format!("shell-{}", number % 9)),

@@ -71,6 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         share: vec![format!("{}:{ANSWERS}:rw", place.path().display())],
         timeout: 600,
         memory: "1G".into(),
+        machine: Vec::new(),
         command: vec!["sh".into(), "-c".into(), script],
     })?;
     ensure!(outcome == ExitCode::SUCCESS, "not every kernel gave an answer");

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod ask;
 mod bench;
+mod cost;
 mod generate;
 mod instructions;
 mod random;
@@ -25,6 +26,8 @@ enum Chore {
     AskDb(ask::Options),
     /// Measure what picosnitch costs: each load with and without it, in the same run
     Bench(bench::Options),
+    /// Count what picosnitch costs in instructions, on an emulated machine, and compare with the accepted figures
+    Cost(cost::Options),
     /// Make a log with months of synthetic records
     GenDb(generate::Options),
     /// Count the instructions that the verifier processes for each BPF program, here and under stock kernels
@@ -34,7 +37,7 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    // What these measure is nothing like itself without optimisation.
+    // A debug build would measure something else: these run again in a release build.
     if cfg!(debug_assertions)
         && std::env::args_os().nth(1).is_some_and(|chore| chore == "gen-db" || chore == "ask-db")
     {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::AskDb(options) => ask::run(&options),
         Chore::GenDb(options) => generate::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };

@@ -10,10 +10,10 @@ use store::{Dimension, Filter, Query, Range, Reader, Sort, Value};
 
 use crate::random::Random;
 
-/// Values of one dimension that filters are made of: the largest ones, and some others.
+/// Maximum number of values of one dimension that filters are made of; they are evenly spaced in the order of the values.
 const MAX_VALUES: usize = 200;
 
-/// Ends of windows that begin at local quarters, hours, days and months are asked for more often than other seconds.
+/// Seconds to whose multiples the ends of ranges are rounded, so that many are local quarters, hours, days or weeks.
 const STEPS: [i64; 7] = [1, 10, 900, 3600, 86_400, 7 * 86_400, 28 * 86_400];
 
 /// Offsets of time zones from UTC, seconds.

@@ -51,6 +51,9 @@ pub struct Options {
     /// Memory of the guest
     #[arg(long, default_value = "2G", value_name = "SIZE")]
     pub memory: String,
+    /// More arguments of vmrun
+    #[arg(skip)]
+    pub machine: Vec<String>,
     /// Command and arguments; `picosnitch` is in the PATH
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
@@ -88,7 +91,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         for share in &options.share {
             vmrun.args(["--share", share]);
         }
-        vmrun.args(["--timeout", &options.timeout.to_string(), "--mem", &options.memory, "--"]);
+        vmrun.args(["--timeout", &options.timeout.to_string(), "--mem", &options.memory]);
+        vmrun.args(&options.machine).arg("--");
         vmrun.args(["sh", &format!("{STAGE}/enter")]).args(&options.command);
         let status = vmrun.stdin(Stdio::null()).status().context("cannot run vmrun")?;
         // vmrun's own: 124 the time ran out, 125 the guest never reported.

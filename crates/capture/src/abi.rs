@@ -1,10 +1,10 @@
-//! What both halves share: generated from the object's BTF, so bpf/abi.h is the only definition.
+//! The types that both halves share, generated from the BTF of the object: bpf/abi.h is their only definition.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use model::{FileIdentity, ProcessId};
 
-/// The generated skeleton.
+/// The skeleton that build.rs generates.
 #[allow(
     missing_docs,
     clippy::all,
@@ -12,11 +12,11 @@ use model::{FileIdentity, ProcessId};
     clippy::expect_used,
     clippy::undocumented_unsafe_blocks
 )]
-pub(super) mod skeleton {
+pub(crate) mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/picosnitch.skel.rs"));
 }
 
-pub(super) use skeleton::types;
+pub(crate) use skeleton::types;
 
 const _: () = {
     assert!(size_of::<types::process_id>() == 16);
@@ -55,18 +55,18 @@ impl From<types::file_identity> for FileIdentity {
     }
 }
 
-/// One process's use of one socket with one peer (`struct flow_key`).
+/// Identifies a flow, which is one process's use of one socket with one peer (`struct flow_key`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FlowKey {
-    /// Inode number of the socket; 0 for one of the kernel's own.
+pub(crate) struct FlowKey {
+    /// Inode number of the socket; 0 for a socket of the kernel's own.
     pub socket: u64,
-    /// Who moves the bytes.
+    /// The process that moves the bytes.
     pub process: ProcessId,
     /// Address of the peer as IPv6 or v4-mapped; all zero for none.
     pub peer: [u8; 16],
-    /// Port of the peer.
+    /// Port of the peer; 0 without one.
     pub peer_port: u16,
-    /// 0 or 1: a flow may continue in a second entry while the first one is removed.
+    /// 1 for a flow that goes on in a second slot, while generation 0 waits for its removal; else 0.
     pub generation: u16,
     /// IP protocol, or the EtherType of an `AF_PACKET` socket.
     pub protocol: u32,
@@ -85,23 +85,26 @@ impl From<types::flow_key> for FlowKey {
     }
 }
 
-/// An address of the kernel half as the address that people write: v4-mapped becomes IPv4, "none" becomes `None`.
-pub(super) fn address(bytes: [u8; 16]) -> Option<IpAddr> {
+/// Longest command line in bytes that the kernel half reports; it truncates longer ones.
+pub const MAX_ARGUMENTS_BYTES: usize = types::abi_bound::MAX_ARGUMENTS_BYTES.0 as usize;
+
+/// Converts an address of the kernel half: v4-mapped becomes IPv4, "none" becomes `None`.
+pub(crate) fn address(bytes: [u8; 16]) -> Option<IpAddr> {
     (bytes != [0; 16]).then(|| IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical())
 }
 
-/// Reads a plain struct from bytes of the kernel half; `None` when there are too few.
-pub(super) fn read<T: Shared>(bytes: &[u8]) -> Option<T> {
+/// Reads a shared struct from bytes; `None` when there are too few.
+pub(crate) fn read<T: Shared>(bytes: &[u8]) -> Option<T> {
     (bytes.len() >= size_of::<T>())
         // SAFETY: the length was checked, `Shared` types are valid for any bytes, and the read may be unaligned.
         .then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// Types of the kernel half that consist of integers only, so that any bytes make a valid value.
+/// Marks shared types that consist of integers only, so any bytes make a valid value.
 ///
 /// # Safety
 /// The type must be `repr(C)` and hold nothing but integers and arrays of them.
-pub(super) unsafe trait Shared: Copy {}
+pub(crate) unsafe trait Shared: Copy {}
 // SAFETY: integers only, see bpf/abi.h.
 unsafe impl Shared for types::flow_key {}
 // SAFETY: integers only.
@@ -132,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_become_what_people_write() {
+    fn mapped_addresses_become_ipv4() {
         let mut mapped = [0; 16];
         mapped[10] = 0xff;
         mapped[11] = 0xff;
@@ -143,12 +146,12 @@ mod tests {
             address("fd00::1".parse::<Ipv6Addr>().unwrap().octets()),
             Some("fd00::1".parse().unwrap())
         );
-        // Not cut at the first zero byte, and ::1 is not 0.0.0.1.
+        // Zero bytes do not end an address, and ::1 is not 0.0.0.1.
         assert_eq!(address(Ipv6Addr::LOCALHOST.octets()), Some("::1".parse().unwrap()));
     }
 
     #[test]
-    fn short_bytes_are_refused() {
+    fn truncated_structs_are_refused() {
         assert!(read::<types::flow_key>(&[0; 47]).is_none());
         assert!(read::<types::flow_key>(&[0; 48]).is_some());
     }

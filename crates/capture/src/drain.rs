@@ -10,11 +10,12 @@ use std::{
 use libbpf_rs::{MapCore, MapFlags};
 
 use crate::{
-    CaptureError,
     abi::{self, types},
+    capture::Capture,
+    error::CaptureError,
     event::{Event, SocketEvent},
     flow::{FlowDelta, FlowEntry, SocketAddress},
-    load::Capture,
+    hook_id::HookId,
     losses::loss_counters,
     reconciler::{DrainInput, DrainOutcome, datagram_remotes},
 };
@@ -69,15 +70,15 @@ impl Capture {
             self.drain.reconciler.add_existing_socket(socket);
         }
         if sockets.iter().any(|socket| socket.needs_packets) {
-            self.watch_packets();
+            self.attach_packet_hooks();
         }
         Ok(())
     }
 
     /// Whether open sockets have to be sampled now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
-        let hooks = ["tcp_splice_read", "tcp_zerocopy_receive", "packet_set_ring"];
-        self.blind_spots().iter().any(|spot| hooks.contains(&spot.hook))
+        let hooks = [HookId::TcpSpliceRead, HookId::TcpZerocopyReceive, HookId::PacketSetRing];
+        hooks.into_iter().any(|hook| self.is_missing(hook))
     }
 
     /// Everything since the last drain.
@@ -88,7 +89,7 @@ impl Capture {
         self.advance_tick();
         // The ring before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
-        let problems = self.watch_packets_if_wanted();
+        let problems = self.attach_packet_hooks_if_requested();
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // Before the table too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases()?;
@@ -106,7 +107,7 @@ impl Capture {
             entries,
             samples,
             open_sockets,
-            loss_counters: loss_counters(&self.skeleton, &self.guarded),
+            loss_counters: loss_counters(&self.skeleton, &self.primary_programs),
             now: boot_time(),
             is_final: mode == DrainMode::Final,
         });
@@ -140,19 +141,19 @@ impl Capture {
     }
 
     /// Attaches the packet hooks if a socket needs them. Returns a sentence for each that cannot be attached.
-    fn watch_packets_if_wanted(&mut self) -> Vec<String> {
+    fn attach_packet_hooks_if_requested(&mut self) -> Vec<String> {
         if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
             return Vec::new();
         }
         let known = self.blind_spots().len();
-        self.watch_packets();
+        self.attach_packet_hooks();
         let missing = self.blind_spots().get(known..).unwrap_or_default();
         missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect()
     }
 
     /// The inode numbers of all open sockets if release events were lost: a socket that no process has open is closed.
     fn open_sockets_after_lost_releases(&self) -> Result<Option<HashSet<u64>>, CaptureError> {
-        let can_iterate = !self.blind_spots().iter().any(|spot| spot.hook == "iter_task_file");
+        let can_iterate = !self.is_missing(HookId::IterTaskFile);
         if !(self.drain.reconciler.has_lost_releases() && can_iterate) {
             return Ok(None);
         }

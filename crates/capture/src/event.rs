@@ -1,7 +1,8 @@
-//! Events of the kernel half, decoded.
+//! Decoding of the events that the kernel half sends.
 
-use super::abi::{self, types};
 use model::{Bytes, ProcessEvent, ProcessId};
+
+use crate::abi::{self, types};
 
 const EXEC: u32 = types::event_kind::EVENT_EXEC.0;
 const FORK: u32 = types::event_kind::EVENT_FORK.0;
@@ -9,32 +10,29 @@ const EXIT: u32 = types::event_kind::EVENT_EXIT.0;
 const RENAME: u32 = types::event_kind::EVENT_RENAME.0;
 const RELEASE: u32 = types::event_kind::EVENT_RELEASE.0;
 const CGROUP: u32 = types::event_kind::EVENT_CGROUP.0;
-const RING: u32 = types::event_kind::EVENT_PACKET_RING.0;
-const EXISTING: u32 = types::event_kind::EVENT_EXISTING_PROCESS.0;
-const PACKETS: u32 = types::event_kind::EVENT_NEED_PACKET_HOOKS.0;
-const SOCKET: u32 = types::event_kind::EVENT_OPEN_SOCKET.0;
-const ENDED: u32 = types::event_kind::EVENT_SILENT_RELEASE.0;
+const PACKET_RING: u32 = types::event_kind::EVENT_PACKET_RING.0;
+const EXISTING_PROCESS: u32 = types::event_kind::EVENT_EXISTING_PROCESS.0;
+const NEED_PACKET_HOOKS: u32 = types::event_kind::EVENT_NEED_PACKET_HOOKS.0;
+const OPEN_SOCKET: u32 = types::event_kind::EVENT_OPEN_SOCKET.0;
+const SILENT_RELEASE: u32 = types::event_kind::EVENT_SILENT_RELEASE.0;
 
-/// Bits of `process_event.flags`, bpf/abi.h.
-pub(super) mod flag {
-    pub const KERNEL: u32 = 1;
-    pub const PATH_CUT: u32 = 4;
-    pub const MEMORY: u32 = 16;
-    pub const WATCHED: u32 = 32;
-}
+const COMM_BYTES: usize = types::abi_bound::COMM_BYTES.0 as usize;
+const KERNEL_THREAD: u32 = types::process_flag::PROCESS_KERNEL_THREAD.0;
+const PATH_TRUNCATED: u32 = types::process_flag::PROCESS_PATH_TRUNCATED.0;
+const WATCHED: u32 = types::process_flag::PROCESS_WATCHED.0;
 
-/// The end of a socket's life, or of a socket that was found open what its end would tell.
+/// The release of a socket, or the same description of a socket that was found open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketEvent {
-    /// Inode number.
+    /// Inode number of the socket.
     pub socket: u64,
-    /// Bytes that left its receive queue towards programs; `None` where the socket does not count them.
+    /// Bytes that left the receive queue towards programs; `None` where the socket does not count them.
     pub consumed: Option<u64>,
-    /// Who closed it, or holds it.
+    /// The process that closed the socket, or holds it.
     pub process: ProcessId,
     /// `AF_PACKET` frames arrive in a ring, uncounted.
     pub receive_ring: bool,
-    /// A raw or ping socket: only its packets tell its peers.
+    /// A raw or ping socket: only its packets name its peers.
     pub needs_packets: bool,
     /// Local address and port, of a socket that was found open.
     pub local: ([u8; 16], u16),
@@ -43,19 +41,19 @@ pub struct SocketEvent {
 /// A socket that a process has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenSocket {
-    /// Which socket, and who holds it.
+    /// The socket, and the process that holds it.
     pub socket: SocketEvent,
-    /// Id of the process's version 2 cgroup.
+    /// Id of that process's version 2 cgroup.
     pub cgroup: u64,
-    /// Real user id of the process.
+    /// Real user id of that process.
     pub uid: u32,
-    /// Network namespace of the socket.
+    /// Network namespace of the socket (`ns_common.inum`).
     pub network_namespace: u32,
-    /// Address family of the socket.
+    /// Address family of the socket (`AF_INET` and its like).
     pub family: u16,
-    /// IP protocol.
+    /// IP protocol, or the EtherType of an `AF_PACKET` socket.
     pub protocol: u16,
-    /// The other end; all zero, and 0, without one.
+    /// Remote address and port; all zero, and 0, without one.
     pub peer: ([u8; 16], u16),
     /// `TCP_ESTABLISHED` and its like (include/net/tcp_states.h); of datagram sockets too.
     pub state: u8,
@@ -63,38 +61,38 @@ pub struct OpenSocket {
     pub bound: bool,
 }
 
-/// Something that happened.
+/// An event that the kernel half has reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A process runs another program now.
+    /// A process has executed another program.
     Executed(Box<ProcessEvent>),
-    /// A process was made by another one.
+    /// A process has forked another one.
     Forked(Box<ProcessEvent>),
-    /// A process was there already.
+    /// A process existed before the kernel half was loaded.
     Existing(Box<ProcessEvent>),
-    /// The last thread of a process ended.
+    /// The last thread of a process has exited.
     Exited(ProcessId),
-    /// A thread-group leader has a new name.
+    /// A thread-group leader has a new comm.
     Renamed(ProcessId, Bytes),
-    /// A version 2 cgroup has this path.
+    /// A version 2 cgroup, by its id, was created at this path or renamed to it.
     Cgroup(u64, Bytes),
-    /// A process set up an `AF_PACKET` receive ring.
+    /// A process has set up an `AF_PACKET` receive ring.
     ReceiveRing(ProcessId),
-    /// Somebody needs the hooks that look at each packet.
-    PacketsWanted,
+    /// A socket needs the hooks on each packet.
+    PacketHooksNeeded,
     /// A socket was closed by its last user.
     Released(SocketEvent),
-    /// A socket is open.
+    /// A socket was found open.
     Socket(Box<OpenSocket>),
 }
 
 impl Event {
     /// Decodes the event at the start of `bytes` and returns it with its length. `None` for bytes that no kernel
     /// half of this version sends.
-    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
         match kind {
-            EXEC | FORK | EXISTING => {
+            EXEC | FORK | EXISTING_PROCESS => {
                 let (event, length) = process(bytes)?;
                 let event = Box::new(event);
                 let event = match kind {
@@ -104,22 +102,22 @@ impl Event {
                 };
                 Some((event, length))
             }
-            EXIT | RENAME | RING | PACKETS => {
+            EXIT | RENAME | PACKET_RING | NEED_PACKET_HOOKS => {
                 let event: types::process_id_event = abi::read(bytes)?;
                 let id = event.id.into();
                 let decoded = match kind {
                     EXIT => Self::Exited(id),
                     RENAME => Self::Renamed(id, until_zero(&event.comm.map(|byte| byte as u8)).to_vec()),
-                    RING => Self::ReceiveRing(id),
-                    _ => Self::PacketsWanted,
+                    PACKET_RING => Self::ReceiveRing(id),
+                    _ => Self::PacketHooksNeeded,
                 };
                 Some((decoded, size_of_val(&event)))
             }
-            RELEASE | ENDED => {
+            RELEASE | SILENT_RELEASE => {
                 let event: types::release_event = abi::read(bytes)?;
                 Some((Self::Released(event.into()), size_of_val(&event)))
             }
-            SOCKET => {
+            OPEN_SOCKET => {
                 let event: types::socket_event = abi::read(bytes)?;
                 let socket = OpenSocket {
                     socket: event.socket.into(),
@@ -162,7 +160,7 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A process event is cut after its data, so it cannot be read as the whole struct.
+/// Decodes a process event. The kernel half sends only the used part of its data, so it is shorter than the struct.
 fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
     use std::mem::offset_of;
     type Raw = types::process_event;
@@ -188,19 +186,19 @@ fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
         executable: abi::read::<types::file_identity>(bytes.get(offset_of!(Raw, executable)..)?)?.into(),
         uid: number(offset_of!(Raw, uid))?,
         mount_namespace: number(offset_of!(Raw, mntns))?,
-        name: until_zero(bytes.get(comm..comm + 16)?).to_vec(),
+        name: until_zero(bytes.get(comm..comm + COMM_BYTES)?).to_vec(),
         path: join_path(components, flags),
         command_line: join_arguments(arguments),
-        kernel: flags & flag::KERNEL != 0,
-        watched: flags & flag::WATCHED != 0,
+        kernel: flags & KERNEL_THREAD != 0,
+        watched: flags & WATCHED != 0,
     };
     Some((event, length))
 }
 
-/// The kernel half walks from the file to the root: the components come last one first.
+/// Joins the components of a path, which come last one first: the kernel half walks from the file to the root.
 fn join_path(components: &[u8], flags: u32) -> Bytes {
     let mut path = Bytes::new();
-    if flags & flag::PATH_CUT != 0 {
+    if flags & PATH_TRUNCATED != 0 {
         path.extend_from_slice(b"/...");
     }
     let parts: Vec<&[u8]> = components.split(|byte| *byte == 0).filter(|part| !part.is_empty()).collect();
@@ -211,7 +209,7 @@ fn join_path(components: &[u8], flags: u32) -> Bytes {
     path
 }
 
-/// Arguments end in zero bytes; a program may have written anything else over them.
+/// Joins arguments with blanks. Each ends in a zero byte, unless the program has overwritten them.
 pub fn join_arguments(arguments: &[u8]) -> Bytes {
     let end = arguments.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     arguments[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
@@ -222,9 +220,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_put_together_from_its_end() {
+    fn a_path_is_joined_from_its_end() {
         assert_eq!(join_path(b"curl\0bin\0usr\0", 0), b"/usr/bin/curl");
-        assert_eq!(join_path(b"curl\0bin\0", flag::PATH_CUT), b"/.../bin/curl");
+        assert_eq!(join_path(b"curl\0bin\0", PATH_TRUNCATED), b"/.../bin/curl");
         assert_eq!(join_path(b"", 0), b"");
         assert_eq!(join_path(b"a\nb\xff\0", 0), b"/a\nb\xff");
     }
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_cut_short_is_refused() {
+    fn a_truncated_event_is_refused() {
         for length in 0..144 {
             let mut bytes = vec![0; length];
             if length >= 4 {

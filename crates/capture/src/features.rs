@@ -1,4 +1,4 @@
-//! What this kernel has: read from its BTF and found by trying, never from its version number.
+//! Features of the running kernel, found in its BTF and by trying, never by its version number.
 
 use std::path::{Path, PathBuf};
 
@@ -7,37 +7,37 @@ use libbpf_rs::btf::{
     types::{Func, Typedef},
 };
 
-use super::CaptureError;
+use crate::error::CaptureError;
 
-/// What this kernel has.
+/// Features of the running kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Functions that a program may be attached to, of those that were asked for.
+    /// Those of the wanted functions that the kernel has.
     functions: Vec<&'static str>,
-    /// Tracepoints with types, of those that were asked for.
+    /// Those of the wanted tracepoints that the kernel has, with types.
     tracepoints: Vec<&'static str>,
-    /// Helper `bpf_get_current_task_btf`.
-    pub current_task_btf: bool,
-    /// Kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`.
-    pub casts: bool,
-    /// Kfunc `bpf_preempt_disable`.
-    pub preempt_disable: bool,
-    /// Helper `bpf_task_pt_regs`.
-    pub task_registers: bool,
-    /// Programs on tracepoints can be preempted.
-    pub preemptible_tracepoints: bool,
-    /// fentry and fexit programs can be attached.
+    /// The helper `bpf_get_current_task_btf` exists (5.11 and later).
+    pub(crate) current_task_btf: bool,
+    /// The kfuncs `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast` exist (6.2 and later).
+    pub(crate) casts: bool,
+    /// The kfunc `bpf_preempt_disable` exists (6.10 and later).
+    pub(crate) preempt_disable: bool,
+    /// The helper `bpf_task_pt_regs` exists (5.15 and later).
+    pub(crate) task_registers: bool,
+    /// Another task can preempt a program on a tracepoint.
+    pub(crate) preemptible_tracepoints: bool,
+    /// Programs can be attached to kernel functions (fentry, fexit).
     pub ftrace: bool,
-    /// Root of the version 2 cgroup hierarchy.
+    /// Mount point of the version 2 cgroup hierarchy.
     pub cgroup: Option<PathBuf>,
 }
 
 impl Features {
-    /// Looks up names in the kernel's BTF. [`Features::ftrace`] stays false: it is found by trying.
+    /// Looks up names in the kernel's BTF. [`Features::ftrace`] stays false: only attaching a program shows it.
     ///
     /// # Errors
     /// [`CaptureError::NoBtf`] for a kernel without type information.
-    pub(super) fn probe(
+    pub(crate) fn probe(
         functions: impl Iterator<Item = &'static str>,
         tracepoints: impl Iterator<Item = &'static str>,
     ) -> Result<Self, CaptureError> {
@@ -45,7 +45,7 @@ impl Features {
             return Err(CaptureError::NoBtf);
         }
         let btf = Btf::from_vmlinux().map_err(|_| CaptureError::NoBtf)?;
-        // One pass over each kind: a look-up by name is a pass of its own.
+        // One pass over each kind of type: each look-up by name would be a pass of its own.
         let mut features = Self { cgroup: cgroup2_root(), ..Self::default() };
         let (wanted_functions, wanted_tracepoints): (Vec<_>, Vec<_>) =
             (functions.collect(), tracepoints.collect());
@@ -56,7 +56,7 @@ impl Features {
                 "bpf_cast_to_kern_ctx" => features.casts = true,
                 "bpf_task_pt_regs" => features.task_registers = true,
                 "bpf_preempt_disable" => features.preempt_disable = true,
-                // Came with the SRCU flavour under which tracepoints call their programs since then.
+                // This function came with the flavour of SRCU that protects the programs of tracepoints since then.
                 "init_srcu_struct_fast" => features.preemptible_tracepoints = true,
                 _ => {}
             }
@@ -73,33 +73,33 @@ impl Features {
         Ok(features)
     }
 
-    /// Whether the kernel has this function.
-    pub fn has_function(&self, name: &str) -> bool {
+    /// Whether the kernel has this function. It has to be one of the wanted ones.
+    pub(crate) fn has_function(&self, name: &str) -> bool {
         self.functions.contains(&name)
     }
 
-    /// Whether `sock_send_length` and `sock_recv_length` tell of every send and receive (6.3 and later).
+    /// Whether the tracepoints `sock_send_length` and `sock_recv_length` exist (6.3 and later).
     pub fn has_length_tracepoints(&self) -> bool {
         self.has_tracepoint("sock_send_length") && self.has_tracepoint("sock_recv_length")
     }
 
-    /// Whether each datagram can be seen as it is received.
-    pub fn has_datagram_consumed(&self) -> bool {
+    /// Whether `skb_consume_udp` can be hooked, which sees each datagram that is received.
+    pub(crate) fn has_skb_consume_udp(&self) -> bool {
         self.ftrace && self.has_function("skb_consume_udp")
     }
 
-    /// Whether this kernel has the tracepoint.
-    pub fn has_tracepoint(&self, name: &str) -> bool {
+    /// Whether the kernel has this tracepoint. It has to be one of the wanted ones.
+    pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
         self.tracepoints.contains(&name)
     }
 }
 
-/// Where the version 2 cgroup hierarchy is mounted; on a hybrid system that is not /sys/fs/cgroup.
+/// Finds the mount point of the version 2 cgroup hierarchy, which on a hybrid system is not /sys/fs/cgroup.
 fn cgroup2_root() -> Option<PathBuf> {
     cgroup2_mount(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
-/// The mount point of the first `cgroup2` in a mountinfo file (proc_pid_mountinfo(5)) that shows the whole tree.
+/// Returns the mount point of the first `cgroup2` in a mountinfo file (proc_pid_mountinfo(5)) that shows the whole tree.
 fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;

@@ -1,4 +1,4 @@
-//! Which file a descriptor is, in the kernel's own numbers: comparable with what the hook on `execve` saw.
+//! Identifying the file of a descriptor by its inode, as the hook on `execve` identifies executables.
 
 use std::{
     io,
@@ -6,39 +6,40 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::abi::{self, types};
 use model::FileIdentity;
 
-/// Asks the kernel half about descriptors of this process.
+use crate::abi::{self, types};
+
+/// Identifies the files of descriptors of this process, through a BPF program.
 pub struct FileProbe {
     program: Option<OwnedFd>,
-    /// The map in which the program leaves its answer: one question at a time.
-    answers: Mutex<OwnedFd>,
+    /// The map with the result of the program, for one caller at a time.
+    result: Mutex<OwnedFd>,
 }
 
-/// What was found out about a descriptor.
+/// The file of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdInfo {
-    /// Which file it is.
+    /// Identity and state of the file.
     pub file: FileIdentity,
     /// Magic number of its file system (include/uapi/linux/magic.h).
     pub magic: u64,
-    /// Names that the file has; 0 when it was deleted.
+    /// Number of names that the file has; 0 when it was deleted.
     pub links: u32,
 }
 
 impl FileProbe {
-    pub(super) fn new(program: Option<OwnedFd>, answers: OwnedFd) -> Self {
-        Self { program, answers: Mutex::new(answers) }
+    pub(crate) fn new(program: Option<OwnedFd>, result: OwnedFd) -> Self {
+        Self { program, result: Mutex::new(result) }
     }
 
-    /// Which file `descriptor` is. Nothing of the file is read, so this does not wait for its file system.
+    /// Identifies the file of `descriptor`. It reads only the inode in memory, so it does not wait for the file system.
     ///
     /// # Errors
     /// When the kernel has refused the program, or the descriptor is not open.
     pub fn identify(&self, descriptor: BorrowedFd<'_>) -> io::Result<FdInfo> {
         let program = self.program.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         let arguments = [descriptor.as_raw_fd() as u64];
         let mut options = libbpf_sys::bpf_test_run_opts {
             sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
@@ -51,23 +52,23 @@ impl FileProbe {
         if result < 0 {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let mut answer = [0_u8; size_of::<types::fd_info>()];
+        let mut info = [0_u8; size_of::<types::fd_info>()];
         let zero = 0_u32;
-        // SAFETY: the map's key is four bytes and its value as long as `answer`.
+        // SAFETY: the map's key is four bytes and its value as long as `info`.
         let result = unsafe {
             libbpf_sys::bpf_map_lookup_elem(
-                answers.as_raw_fd(),
+                map.as_raw_fd(),
                 (&raw const zero).cast(),
-                answer.as_mut_ptr().cast(),
+                info.as_mut_ptr().cast(),
             )
         };
         if result < 0 {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let answer: types::fd_info = abi::read(&answer).ok_or(io::ErrorKind::InvalidData)?;
-        if answer.found == 0 {
+        let info: types::fd_info = abi::read(&info).ok_or(io::ErrorKind::InvalidData)?;
+        if info.found == 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        Ok(FdInfo { file: answer.file.into(), magic: answer.magic, links: answer.links })
+        Ok(FdInfo { file: info.file.into(), magic: info.magic, links: info.links })
     }
 }

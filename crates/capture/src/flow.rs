@@ -4,7 +4,7 @@ use crate::abi::{FlowKey, types};
 use model::{Counters, FlowId, FlowTuple};
 
 /// Bit of `flow.expires` (bpf/abi.h): the first datagram of the flow came from the remote end.
-const ADDRESSED: u8 = 2;
+const INCOMING: u8 = types::expiry_flag::FLOW_INCOMING.0 as u8;
 /// Bytes of a key in the flow table.
 pub(crate) const KEY_BYTES: usize = size_of::<types::flow_key>();
 
@@ -70,7 +70,7 @@ impl FlowEntry {
             local: (flow.local, flow.local_port),
             is_stream: flow.stream != 0,
             expires: flow.expires != 0,
-            is_remote_first: flow.expires & ADDRESSED != 0,
+            is_remote_first: flow.expires & INCOMING != 0,
         }
     }
 

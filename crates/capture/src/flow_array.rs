@@ -7,7 +7,7 @@ use std::{
 
 use libbpf_rs::MapCore;
 
-use crate::{CaptureError, abi::types};
+use crate::{abi::types, error::CaptureError};
 
 const FLOW_WORDS: usize = size_of::<types::flow>() / size_of::<u64>();
 /// Size of the parts of the array that are mapped one by one; a multiple of any page size.

@@ -11,8 +11,8 @@ use std::{
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::{
-    CaptureError,
     abi::{self, types},
+    error::CaptureError,
     flow::{FlowEntry, KEY_BYTES, TableSlot},
     flow_array::FlowArray,
 };

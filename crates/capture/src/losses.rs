@@ -4,9 +4,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::{abi::skeleton::PicosnitchSkel, reconciler::LossCounters};
 
-/// The counters as they are now; `None` when the memory of the kernel half is not mapped. `guarded` are the tracing
+/// The counters as they are now; `None` when the memory of the kernel half is not mapped. `primary_programs` are the tracing
 /// programs that the kernel may skip.
-pub(crate) fn loss_counters(skeleton: &PicosnitchSkel<'_>, guarded: &[OwnedFd]) -> Option<LossCounters> {
+pub(crate) fn loss_counters(
+    skeleton: &PicosnitchSkel<'_>,
+    primary_programs: &[OwnedFd],
+) -> Option<LossCounters> {
     let bss = skeleton.maps.bss_data.as_deref()?;
     // SAFETY: valid, aligned references; volatile because the kernel half writes them meanwhile.
     unsafe {
@@ -17,7 +20,7 @@ pub(crate) fn loss_counters(skeleton: &PicosnitchSkel<'_>, guarded: &[OwnedFd]) 
             flow_bytes: std::ptr::read_volatile(&bss.lost_flow_bytes),
             name_events: std::ptr::read_volatile(&bss.lost_observations),
             repaired_calls: std::ptr::read_volatile(&bss.done_by_backup),
-            skipped_calls: guarded.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
+            skipped_calls: primary_programs.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
         })
     }
 }

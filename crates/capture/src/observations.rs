@@ -1,24 +1,25 @@
-//! What may tell the names of addresses: bytes said to and by name servers, bytes that connections were opened with, and
-//! what processes asked their C library. Nothing of it is read here: strangers' bytes are no business of this role.
+//! The ring buffer of name observations: payload of name services, handshakes of connections, and results of resolver
+//! functions. The payload is not parsed here: the monitor does not parse untrusted bytes.
 
 use std::{cell::RefCell, os::fd::BorrowedFd, rc::Rc};
 
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
-use super::{
-    Capture, CaptureError,
-    abi::{self, types},
-};
 use model::{NameObservation, ObservedPayload};
+
+use crate::{
+    abi::{self, types},
+    error::CaptureError,
+};
 
 const SENT: u16 = types::observation_kind::OBSERVATION_SENT.0 as u16;
 const RECEIVED: u16 = types::observation_kind::OBSERVATION_RECEIVED.0 as u16;
-const ASKED: u16 = types::observation_kind::OBSERVATION_RESOLVED.0 as u16;
+const RESOLVED: u16 = types::observation_kind::OBSERVATION_RESOLVED.0 as u16;
 
-/// Events that are taken at once.
+/// Observations that one call takes. The ring stays readable when there are more.
 const MAX_AT_ONCE: usize = 2048;
 
-/// Decodes an event; `None` for bytes that no kernel half of this version sends.
+/// Decodes an observation; `None` for bytes that no kernel half of this version sends.
 fn decode(bytes: &[u8]) -> Option<NameObservation> {
     let head: types::observation_event = abi::read(bytes)?;
     let data = || {
@@ -28,7 +29,7 @@ fn decode(bytes: &[u8]) -> Option<NameObservation> {
     let payload = match head.kind {
         SENT => ObservedPayload::Sent(data()?, head.omitted_bytes),
         RECEIVED => ObservedPayload::Received(data()?, head.omitted_bytes),
-        ASKED => {
+        RESOLVED => {
             let event: types::resolver_event = abi::read(bytes)?;
             let name = event.name.map(|byte| byte as u8);
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
@@ -50,18 +51,17 @@ fn decode(bytes: &[u8]) -> Option<NameObservation> {
     })
 }
 
-/// The ring buffer.
-pub(super) struct ObservationRing {
+pub(crate) struct ObservationRing {
     ring: RingBuffer<'static>,
     taken: Rc<RefCell<Vec<NameObservation>>>,
 }
 
 impl ObservationRing {
-    pub(super) fn new(map: MapHandle) -> Result<Self, CaptureError> {
+    pub(crate) fn new(map: MapHandle) -> Result<Self, CaptureError> {
         let what = "the ring buffer for names cannot be read";
         let taken = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&taken);
-        // Lives as long as the process.
+        // The ring borrows it for the life of the process, which starts one capture.
         let map: &'static MapHandle = Box::leak(Box::new(map));
         let mut builder = RingBufferBuilder::new();
         builder
@@ -72,27 +72,22 @@ impl ObservationRing {
             .map_err(CaptureError::bpf(what))?;
         Ok(Self { ring: builder.build().map_err(CaptureError::bpf(what))?, taken })
     }
-}
 
-impl Capture {
-    /// Readable when so much was heard that it should be taken before the next drain.
-    pub fn observations_fd(&self) -> BorrowedFd<'_> {
+    /// Becomes readable when observations should be taken before the next drain.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(self.observations.ring.epoll_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
     }
 
-    /// What was heard since the last call.
-    ///
-    /// # Errors
-    /// When the ring buffer cannot be read.
-    pub fn take_observations(&self) -> Result<Vec<NameObservation>, CaptureError> {
-        // Not until it is empty: who fills it may be quicker. The rest keeps it readable.
-        let taken = self.observations.ring.consume_raw_n(MAX_AT_ONCE);
+    /// Takes the observations since the last call.
+    pub(crate) fn take(&self) -> Result<Vec<NameObservation>, CaptureError> {
+        // Not until the ring is empty: programs may fill it faster than this loop.
+        let taken = self.ring.consume_raw_n(MAX_AT_ONCE);
         if taken < 0 {
             let error = libbpf_rs::Error::from_raw_os_error(-taken);
             return Err(CaptureError::bpf("the ring buffer for names cannot be read")(error));
         }
-        Ok(std::mem::take(&mut *self.observations.taken.borrow_mut()))
+        Ok(std::mem::take(&mut *self.taken.borrow_mut()))
     }
 }
 
@@ -101,8 +96,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_that_is_cut_short_is_refused() {
-        for kind in [SENT, RECEIVED, ASKED, 9] {
+    fn a_truncated_observation_is_refused() {
+        for kind in [SENT, RECEIVED, RESOLVED, 9] {
             for length in 0..78 {
                 let mut bytes = vec![0; length];
                 if length >= 56 {

@@ -4,18 +4,19 @@
 use std::collections::HashSet;
 
 use crate::{
-    CaptureError,
+    abi::types,
+    capture::Capture,
+    error::CaptureError,
     event::OpenSocket,
     flow::{FlowDelta, FlowEntry},
-    load::Capture,
     reconciler::{Endpoints, socket_tuple},
 };
 use model::{Counters, FlowId};
 
-/// States of sockets, TCP and others (include/net/tcp_states.h).
-const ESTABLISHED: u8 = 1;
-const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
+/// States of sockets, include/net/tcp_states.h.
+const ESTABLISHED: u8 = types::tcp_state::TCP_ESTABLISHED.0 as u8;
+const CLOSE: u8 = types::tcp_state::TCP_CLOSE.0 as u8;
+const LISTEN: u8 = types::tcp_state::TCP_LISTEN.0 as u8;
 
 /// All connections that are open.
 #[derive(Debug, Default)]

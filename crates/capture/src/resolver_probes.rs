@@ -1,22 +1,22 @@
-//! The programs that hear what processes ask their C library: attached to every C library that is in use.
+//! Probes of the resolver functions in C libraries, attached to each library that is in use.
 
 use std::{
     collections::HashMap,
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use libbpf_rs::{Link, UprobeOpts, skel::Skel};
+use libbpf_rs::{Link, UprobeOpts};
 use serde::{Deserialize, Serialize};
 
-use super::{Capture, CaptureError};
+use crate::{abi::skeleton::PicosnitchSkel, error::CaptureError, hook_id::HookId, load::find_program};
 
-/// C libraries that are listened to at a time: one for each distribution that containers come from.
+/// Libraries that are probed at a time: one for each distribution that containers come from.
 const MAX_LIBRARIES: usize = 64;
 
-/// Functions of one that are listened to: each may come in two versions.
+/// Functions of one library that are probed: each may come in two versions.
 const MAX_FUNCTIONS: usize = 6;
 
-/// A function of a C library that tells the addresses of a name.
+/// A function of a C library that resolves a name to addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ResolverFunction {
     /// getaddrinfo(3)
@@ -28,10 +28,10 @@ pub enum ResolverFunction {
 }
 
 impl ResolverFunction {
-    /// All of them.
+    /// Every resolver function that is probed.
     pub const ALL: [Self; 3] = [Self::GetAddrInfo, Self::GetHostByName, Self::GetHostByName2];
 
-    /// Its symbol.
+    /// Returns the function's symbol in the library.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::GetAddrInfo => "getaddrinfo",
@@ -40,74 +40,93 @@ impl ResolverFunction {
         }
     }
 
-    /// The programs at its beginning and at its end.
-    fn programs(self) -> [&'static str; 2] {
+    /// The hooks at its entry and at its return.
+    pub(crate) fn hooks(self) -> [HookId; 2] {
         match self {
-            Self::GetAddrInfo => ["getaddrinfo_entry", "getaddrinfo_return"],
-            Self::GetHostByName => ["gethostbyname_r_entry", "gethostbyname_return"],
-            Self::GetHostByName2 => ["gethostbyname2_r_entry", "gethostbyname_return"],
+            Self::GetAddrInfo => [HookId::GetaddrinfoEntry, HookId::GetaddrinfoReturn],
+            Self::GetHostByName => [HookId::GethostbynameREntry, HookId::GethostbynameReturn],
+            Self::GetHostByName2 => [HookId::Gethostbyname2REntry, HookId::GethostbynameReturn],
         }
     }
 }
 
-/// What is attached to each library, and whether it is one of the host's.
-#[derive(Default)]
-pub(super) struct ResolverProbes {
-    links: HashMap<u64, (bool, Vec<Link>)>,
+/// A C library to probe.
+#[derive(Clone, Copy, Debug)]
+pub struct CLibrary<'fd> {
+    /// Number of the library, in the order in which libraries were found in use.
+    pub number: u64,
+    /// Whether it belongs to the host, not to a container. The host's libraries are given up last.
+    pub is_ours: bool,
+    /// A descriptor of its file.
+    pub file: BorrowedFd<'fd>,
 }
 
-impl Capture {
-    /// Whether this kernel lets questions to C libraries be heard.
-    pub fn can_probe_resolvers(&self) -> bool {
-        !self.blind_spots().iter().any(|spot| spot.hook.starts_with("ask"))
-    }
+/// The probes of one library.
+struct LibraryProbes {
+    is_ours: bool,
+    /// Keep the probes attached.
+    _links: Vec<Link>,
+}
 
-    /// Hears what any process asks the C library that `library` is open on: its functions lie at these offsets (bytes
-    /// from the beginning of the file). Of too many libraries, the one with the smallest `number` is given up, of the host's
-    /// (`is_ours`) only when there are no others.
+/// The probes of all libraries, by the number of the library.
+#[derive(Default)]
+pub(crate) struct ResolverProbes {
+    libraries: HashMap<u64, LibraryProbes>,
+}
+
+impl ResolverProbes {
+    /// Attaches the probes to a library. Of more than [`MAX_LIBRARIES`], the one with the smallest number is detached; one
+    /// of the host only when there are no others.
     ///
     /// # Errors
-    /// When the kernel refuses: the file lies on a file system that cannot be listened to, or an offset is no instruction.
-    /// What could be attached before stays.
-    pub fn attach_resolver_probes(
+    /// The last error of the kernel; the probes that could be attached stay.
+    pub(crate) fn attach(
         &mut self,
-        (number, is_ours): (u64, bool),
-        library: BorrowedFd<'_>,
+        skeleton: &PicosnitchSkel<'_>,
+        library: CLibrary<'_>,
         offsets: &[(ResolverFunction, u64)],
     ) -> Result<(), CaptureError> {
-        let path = format!("/proc/self/fd/{}", library.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", library.file.as_raw_fd());
         let mut links = Vec::new();
         let mut refused = None;
         for (function, offset) in offsets.iter().take(MAX_FUNCTIONS) {
-            for (at, name) in function.programs().into_iter().enumerate() {
-                match self.attach_to(&path, name, *offset, at == 1) {
+            let [entry, exit] = function.hooks();
+            let probes = [Probe { hook: entry, is_return: false }, Probe { hook: exit, is_return: true }];
+            for probe in probes {
+                match probe.attach(skeleton, &path, *offset) {
                     Ok(link) => links.push(link),
                     Err(error) => {
-                        let what = format!("{} cannot be listened to", function.symbol());
+                        let what = format!("{} cannot be probed", function.symbol());
                         refused = Some(CaptureError::bpf(what)(error));
                     }
                 }
             }
         }
-        let libraries = &mut self.resolver_probes.links;
-        libraries.insert(number, (is_ours, links));
-        if libraries.len() > MAX_LIBRARIES {
-            let oldest = libraries.iter().map(|(number, (is_ours, _))| (*is_ours, *number)).min();
-            oldest.and_then(|(_, number)| libraries.remove(&number));
+        self.libraries.insert(library.number, LibraryProbes { is_ours: library.is_ours, _links: links });
+        if self.libraries.len() > MAX_LIBRARIES {
+            let oldest = self.libraries.iter().map(|(number, probes)| (probes.is_ours, *number)).min();
+            oldest.and_then(|(_, number)| self.libraries.remove(&number));
         }
         refused.map_or(Ok(()), Err)
     }
+}
 
-    pub(super) fn attach_to(
+/// One program at the entry or at the return of a function in user space.
+pub(crate) struct Probe {
+    pub hook: HookId,
+    pub is_return: bool,
+}
+
+impl Probe {
+    /// Attaches the program to the function at `offset` in the file, in all processes.
+    pub(crate) fn attach(
         &self,
+        skeleton: &PicosnitchSkel<'_>,
         path: &str,
-        program: &str,
         offset: u64,
-        at_end: bool,
     ) -> libbpf_rs::Result<Link> {
-        let program = self.skeleton.object().progs_mut().find(|known| known.name() == program);
-        let program = program.ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
-        let options = UprobeOpts { retprobe: at_end, ..UprobeOpts::default() };
-        program.attach_uprobe_with_opts(-1, path, usize::try_from(offset).unwrap_or(usize::MAX), options)
+        let options = UprobeOpts { retprobe: self.is_return, ..UprobeOpts::default() };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        find_program(skeleton, self.hook)?.attach_uprobe_with_opts(-1, path, offset, options)
     }
 }

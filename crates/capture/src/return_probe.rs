@@ -1,28 +1,27 @@
-//! Whether probes at the end of functions do no harm. From 6.11 on such a probe makes the probed program call the kernel
-//! (`uretprobe`, arch/x86/entry/syscalls/syscall_64.tbl), and kernels that do not let that pass the filters of seccomp(2)
-//! kill each sandboxed program that asks its C library for a name. So one of our own is tried first.
+//! Checks that return probes are harmless. Since 6.11 a return probe makes the probed program call the kernel (`uretprobe`,
+//! arch/x86/entry/syscalls/syscall_64.tbl). Kernels that do not let this call pass the filters of seccomp(2) kill each
+//! sandboxed program that calls a resolver function. So picosnitch probes a sandboxed process of its own first.
 
 use std::{
     fs, io,
     process::{Command, Stdio},
 };
 
-use super::{BlindSpot, Capture};
+use crate::{abi::skeleton::PicosnitchSkel, hook_id::HookId, resolver_probes::Probe};
 
-/// The hidden role of the program that is tried.
+/// The hidden role of the probed process.
 pub const ROLE: &str = "return-probe";
-/// The hook that cannot be used if it dies.
-const HOOK: &str = "getaddrinfo_return";
 
-/// What is probed.
+/// The function that is probed.
 #[inline(never)]
 extern "C" fn probed() -> i32 {
     std::hint::black_box(0)
 }
 
-/// Runs the role: forbids itself all but to end, returns from a probed function, and ends with 0 if that went well.
+/// Runs the role: forbids every system call but exit_group(2), returns from a probed function, and exits with 0 if both
+/// succeed.
 pub fn run() -> std::process::ExitCode {
-    // include/uapi/linux/filter.h, seccomp.h: loads the number of the call, lets exit_group(2) pass, kills for all else.
+    // include/uapi/linux/filter.h, seccomp.h: load the number of the call, allow exit_group(2), kill for any other.
     let filter = [
         libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 },
         libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: libc::SYS_exit_group as u32 },
@@ -33,43 +32,41 @@ pub fn run() -> std::process::ExitCode {
     // SAFETY: the filter outlives the call, which copies it; the others take numbers only.
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        let forbidden = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+        let is_sandboxed = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0;
-        libc::_exit(if forbidden { probed() } else { 1 })
+        libc::_exit(if is_sandboxed { probed() } else { 1 })
     }
 }
 
-impl Capture {
-    /// Tries it; if the program dies, C libraries are not listened to, and that is a blind spot.
-    pub fn try_return_probes(&mut self) {
-        if !self.can_probe_resolvers() {
-            return;
-        }
-        let why = match self.is_harmless() {
-            Ok(true) => return,
-            Ok(false) => "this kernel kills sandboxed programs at the end of a function that is listened to (mended in Linux \
-                          6.14 and in later versions of 6.12 and 6.13)"
+/// Runs the role with a return probe attached. Returns a sentence that says why resolver functions cannot be probed, if they
+/// cannot.
+pub(crate) fn check(skeleton: &PicosnitchSkel<'_>, hook: HookId) -> Result<(), String> {
+    match survives(skeleton, hook) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(
+            "this kernel kills sandboxed programs when a probed function returns (fixed in Linux 6.14 and \
+                 in later versions of 6.12 and 6.13)"
                 .to_owned(),
-            Err(error) => format!("it cannot be tried whether that is harmless: {error}"),
-        };
-        self.add_blind_spot(BlindSpot { hook: HOOK, unseen: super::hooks::RESOLVER_NAMES, why });
-    }
-
-    fn is_harmless(&self) -> io::Result<bool> {
-        let offset = offset_in_file(probed as *const () as u64)?;
-        let _link = self.attach_to("/proc/self/exe", HOOK, offset, true).map_err(io::Error::other)?;
-        let status = Command::new("/proc/self/exe")
-            .args(["role", ROLE])
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()?;
-        Ok(status.success())
+        ),
+        Err(error) => Err(format!("it cannot be tried whether return probes are harmless: {error}")),
     }
 }
 
-/// Where in its file the code at an address of this process lies.
+fn survives(skeleton: &PicosnitchSkel<'_>, hook: HookId) -> io::Result<bool> {
+    let offset = offset_in_file(probed as *const () as u64)?;
+    let probe = Probe { hook, is_return: true };
+    let _link = probe.attach(skeleton, "/proc/self/exe", offset).map_err(io::Error::other)?;
+    let status = Command::new("/proc/self/exe")
+        .args(["role", ROLE])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    Ok(status.success())
+}
+
+/// Returns the offset in its file of the code at an address of this process.
 fn offset_in_file(address: u64) -> io::Result<u64> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     let find = |line: &str| {

@@ -16,8 +16,8 @@ use nix::{
 };
 
 use crate::{
-    CaptureError,
     abi::{self, types},
+    error::CaptureError,
     event::Event,
     event_batch::EventBatch,
     flow::FlowEntry,
@@ -28,7 +28,7 @@ const UNREADABLE: &str = "the ring buffer for events cannot be read";
 /// Events that may wait for a drain. More stay in the ring, and the kernel half counts those that do not fit there.
 const MAX_WAITING_EVENTS: usize = 65_536;
 /// Size of the smallest event in the ring with its header (`struct process_id_event`, `BPF_RINGBUF_HDR_SZ`).
-const MIN_EVENT_BYTES: usize = 48;
+const MIN_EVENT_BYTES: usize = size_of::<types::process_id_event>() + libbpf_sys::BPF_RINGBUF_HDR_SZ as usize;
 /// Pause of the thread after it has read the ring. The smallest ring has room for more than comes in that time.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 

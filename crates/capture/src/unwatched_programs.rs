@@ -1,49 +1,52 @@
-//! Programs whose files nobody hands over: they come in a ring buffer of their own, at once.
+//! The ring buffer of executed programs whose files fanotify does not hand over. It wakes its reader at once.
 
 use std::{cell::RefCell, io, os::fd::BorrowedFd, rc::Rc};
 
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
-use super::abi::{self, types};
 use model::FileIdentity;
+
+use crate::abi::{self, types};
+
+const MEMFD: u32 = types::process_flag::PROCESS_MEMFD.0;
 
 /// A program on a file system that fanotify does not watch (yet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnwatchedProgram {
     /// Thread-group id of its process.
     pub tgid: u32,
-    /// Its mount namespace (`ns_common.inum`).
+    /// Mount namespace of its process (`ns_common.inum`).
     pub mount_namespace: u32,
-    /// Which file it is.
+    /// Identity and state of the executable.
     pub executable: FileIdentity,
-    /// It is on no file system that could be watched (memfd).
+    /// The executable is a memfd, on a file system that fanotify cannot watch.
     pub in_memory: bool,
 }
 
-/// The way to the ring buffer, for the thread that will read it.
+/// The ring buffer before it is mapped, to be sent to the thread that reads it.
 pub struct UnwatchedRing {
     map: MapHandle,
 }
 
-/// The ring buffer; belongs to one thread.
+/// The mapped ring buffer, which belongs to one thread.
 pub struct UnwatchedReader {
     ring: RingBuffer<'static>,
     programs: Rc<RefCell<Vec<UnwatchedProgram>>>,
 }
 
 impl UnwatchedRing {
-    pub(super) fn new(map: MapHandle) -> Self {
+    pub(crate) fn new(map: MapHandle) -> Self {
         Self { map }
     }
 
-    /// Begins to listen.
+    /// Maps the ring buffer.
     ///
     /// # Errors
     /// When the ring buffer cannot be mapped.
     pub fn open(self) -> io::Result<UnwatchedReader> {
         let programs = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&programs);
-        // Lives as long as the process.
+        // The ring borrows it for the life of the process, which opens it once.
         let map: &'static MapHandle = Box::leak(Box::new(self.map));
         let mut builder = RingBufferBuilder::new();
         let take = move |bytes: &[u8]| {
@@ -52,7 +55,7 @@ impl UnwatchedRing {
                     tgid: event.tgid,
                     mount_namespace: event.mntns,
                     executable: event.executable.into(),
-                    in_memory: event.flags & super::event::flag::MEMORY != 0,
+                    in_memory: event.flags & MEMFD != 0,
                 });
             }
             0
@@ -64,13 +67,13 @@ impl UnwatchedRing {
 }
 
 impl UnwatchedReader {
-    /// Readable when there are any.
+    /// Becomes readable when there are programs to take.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to the ring, which lives as long as `self`.
         unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
     }
 
-    /// Those that came since the last call.
+    /// Takes the programs that were executed since the last call.
     ///
     /// # Errors
     /// When the ring buffer cannot be read.

@@ -1,23 +1,27 @@
-//! The original's `config.json`: JSON with comments (`#`, `//`) and, tolerated, commas before a closing
+//! Parses `config.json` of the original picosnitch: JSON with comments (`#`, `//`) and, tolerated, commas before a closing
 //! bracket.
 
 use serde_json::Value;
 
 use super::{
-    Config, Problem, Secret,
-    ignore::{self, Spelling},
-    node::{Node, Raw, Reader},
+    ignore::{self, DomainOrder},
+    node::{Node, NodeValue},
+    problem::Problem,
+    ranges,
+    secret::Secret,
+    sections::Config,
     server,
+    table_reader::TableReader,
 };
 
 /// Reads the text of a `config.json`.
-pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let plain = without_comments(text);
     let value = serde_json::from_str(&plain).map_err(|error| {
-        // serde_json appends the position, which is the line that is told anyway.
+        // serde_json appends the position, and the problem has the line already.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message);
-        // Column 0 is the end of the line before.
+        // Column 0 stands for the end of the line before.
         let line = error.line().saturating_sub(usize::from(error.column() == 0)).max(1);
         vec![Problem { line: Some(line), message: format!("not valid JSON: {message}") }]
     })?;
@@ -31,33 +35,34 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
     }
 }
 
+/// Reads every key of the tree.
 fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     let mut config = Config::default();
-    let mut top = Reader::new(problems, "", root);
+    let mut top = TableReader::new(problems, "", root);
     top.boolean("Bandwidth monitor", &mut config.monitor.bandwidth);
-    if let Some(days) = top.integer("DB retention (days)", super::RETENTION_DAYS) {
+    if let Some(days) = top.integer("DB retention (days)", ranges::RETENTION_DAYS) {
         config.log.retention_days = days;
     }
     top.boolean("DB sql log", &mut config.log.sqlite);
     config.log.server = server::read_json(&mut top, "DB sql server");
     top.boolean("DB text log", &mut config.log.text);
-    if let Some(seconds) = top.integer("DB write limit (seconds)", super::WRITE_LIMIT_SECONDS) {
+    if let Some(seconds) = top.integer("DB write limit (seconds)", ranges::WRITE_LIMIT_SECONDS) {
         config.log.write_limit_seconds = seconds;
     }
     top.boolean("Desktop notifications", &mut config.notifications.desktop);
     top.boolean("Every exe (not just conns)", &mut config.monitor.every_exe);
     top.boolean("Log addresses", &mut config.log.addresses);
     top.boolean("Log commands", &mut config.log.commands);
-    config.log.ignore = ignore::read(&mut top, "Log ignore", Spelling::Reversed);
-    if let Some(pages) = super::ring_buffer_pages(&mut top, "Perf ring buffer (pages)") {
+    config.log.ignore = ignore::read_rules(&mut top, "Log ignore", DomainOrder::Reversed);
+    if let Some(pages) = ranges::ring_buffer_pages(&mut top, "Perf ring buffer (pages)") {
         config.monitor.ring_buffer_pages = pages;
     }
-    config.monitor.rlimit_nofile = top.optional("Set RLIMIT_NOFILE", super::RLIMIT_NOFILE);
-    if let Some(key) = top.secret("VT API key", super::API_KEY_ALLOWED, super::is_api_key) {
+    config.monitor.rlimit_nofile = top.optional("Set RLIMIT_NOFILE", ranges::RLIMIT_NOFILE);
+    if let Some(key) = top.secret("VT API key", ranges::API_KEY_ALLOWED, ranges::is_api_key) {
         config.virustotal.api_key = Secret(key);
     }
     top.boolean("VT file upload", &mut config.virustotal.file_upload);
-    if let Some(seconds) = top.integer("VT request limit (seconds)", super::REQUEST_LIMIT_SECONDS) {
+    if let Some(seconds) = top.integer("VT request limit (seconds)", ranges::REQUEST_LIMIT_SECONDS) {
         config.virustotal.request_limit_seconds = seconds;
     }
     top.finish();
@@ -65,16 +70,18 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
 }
 
 fn convert(text: &str, value: Value, line: Option<usize>) -> Node {
-    let raw = match value {
-        Value::Null => Raw::Null,
-        Value::Bool(value) => Raw::Boolean(value),
+    let value = match value {
+        Value::Null => NodeValue::Null,
+        Value::Bool(value) => NodeValue::Boolean(value),
         Value::Number(number) => match number.as_i64() {
-            Some(value) => Raw::Integer(value),
-            None => Raw::Other("number", number.to_string()),
+            Some(value) => NodeValue::Integer(value),
+            None => NodeValue::Unsupported("number", number.to_string()),
         },
-        Value::String(value) => Raw::Text(value),
-        Value::Array(items) => Raw::Array(items.into_iter().map(|item| convert(text, item, line)).collect()),
-        Value::Object(entries) => Raw::Table(
+        Value::String(value) => NodeValue::Text(value),
+        Value::Array(items) => {
+            NodeValue::Array(items.into_iter().map(|item| convert(text, item, line)).collect())
+        }
+        Value::Object(entries) => NodeValue::Table(
             entries
                 .into_iter()
                 .map(|(key, value)| {
@@ -84,10 +91,10 @@ fn convert(text: &str, value: Value, line: Option<usize>) -> Node {
                 .collect(),
         ),
     };
-    Node { line, raw }
+    Node { line, value }
 }
 
-/// The line, from 1, on which `key` is written as a key (if it is written without escapes).
+/// The first line, from 1, that has `key` as a key without escapes.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let quoted = format!("\"{key}\"");
     text.match_indices(&quoted)
@@ -95,7 +102,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         .map(|(at, _)| 1 + text[..at].bytes().filter(|byte| *byte == b'\n').count())
 }
 
-/// Blanks comments and trailing commas, so that lines and columns stay where they are.
+/// Replaces comments and trailing commas by spaces, so that lines and columns stay the same.
 fn without_comments(text: &str) -> String {
     let mut out = text.as_bytes().to_vec();
     let mut comma = None;
@@ -126,7 +133,7 @@ fn without_comments(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Blanks up to the end of the line; returns the last position that was blanked.
+/// Replaces the rest of the line by spaces; returns the last position that was replaced.
 fn blank_line(out: &mut [u8], start: usize) -> usize {
     let end = out[start..].iter().position(|byte| *byte == b'\n').map_or(out.len(), |length| start + length);
     out[start..end].fill(b' ');

@@ -1,4 +1,4 @@
-//! Where the files are: the system layout, or everything in one directory.
+//! The paths of all files: those of the system, or all in one directory.
 
 use std::{
     fs, io,
@@ -9,69 +9,68 @@ use std::{
 use nix::unistd::{Gid, Uid, fchown};
 use thiserror::Error;
 
-/// Mode of the directories for state and logs: what is in there is nobody's business but the owner's and
-/// the group's.
-const PRIVATE: u32 = 0o750;
-/// Mode of the same directories once their group is that of the user who writes the log.
-const SHARED_WITH_GROUP: u32 = 0o1770;
-/// Mode of the configuration and run directories: anyone may look for the live socket, which has a mode of
-/// its own.
-const PUBLIC: u32 = 0o755;
+/// Mode of the directories for state and logs, which only the owner and the group may read.
+const PRIVATE_MODE: u32 = 0o750;
+/// Mode of the same directories after they were given to the group of the user that writes the log. Sticky, so that this user
+/// cannot replace the files of root.
+const SHARED_MODE: u32 = 0o1770;
+/// Mode of the configuration and run directories. Every user may look up the live socket, which has a mode of its own.
+const PUBLIC_MODE: u32 = 0o755;
 
 /// The path of every file that picosnitch reads or writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Configuration: `config.toml`, or the file given with `--config`.
+    /// The configuration: `config.toml`, or the file given with `--config`.
     pub config: PathBuf,
-    /// The user named the configuration file: it must exist.
+    /// The user gave the configuration file with `--config`, so it must exist.
     pub config_given: bool,
-    /// The original's `config.json`, read when there is no `config.toml`; only with a base directory.
+    /// `config.json` of the original picosnitch, which is read if there is no `config.toml`; only with a base directory.
     pub config_json: Option<PathBuf>,
-    /// Connection log (SQLite).
+    /// The connection log (SQLite), `snitch.db`.
     pub database: PathBuf,
-    /// Known programs.
+    /// The file of known programs, `record.json`.
     pub record_json: PathBuf,
-    /// History of notifications.
+    /// The history of alerts, `exe.log`.
     pub exe_log: PathBuf,
-    /// Errors.
+    /// The log of errors, `error.log`.
     pub error_log: PathBuf,
-    /// Text connection log.
+    /// The connection log as text, `conn.log`.
     pub conn_log: PathBuf,
-    /// Directory for the pid file and the live socket.
+    /// The directory of the pid file and the live socket.
     pub run_dir: PathBuf,
 }
 
-/// A directory of the layout is not usable.
+/// Why a directory of the layout cannot be used.
 #[derive(Debug, Error)]
 pub enum LayoutError {
-    /// It could not be made.
+    /// The directory could not be made.
     #[error("cannot make the directory {}; run as root, or choose another one with --base-dir", path.display())]
     Create {
-        /// The directory.
+        /// Path of the unusable directory.
         path: PathBuf,
-        /// Why.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// It could not be looked at.
-    #[error("cannot look at the directory {}", path.display())]
+    /// The directory could not be examined.
+    #[error("cannot examine the directory {}; run as root, or choose another one with --base-dir", path.display())]
     Inspect {
-        /// The directory.
+        /// Path of the unusable directory.
         path: PathBuf,
-        /// Why.
+        /// The error that the system returned.
         source: io::Error,
     },
-    /// There is something else of that name.
-    #[error("{} is not a directory; move it away, or choose another place with --base-dir", .0.display())]
+    /// The path is that of a file.
+    #[error("{} is not a directory; move it away, or choose another one with --base-dir", .0.display())]
     NotADirectory(PathBuf),
-    /// Anyone could put files there, or replace ours.
+    /// Every user could create files in the directory.
     #[error("anyone may write to the directory {path}, so nothing in it can be trusted; run: chmod o-w '{path}'", path = .0.display())]
     WorldWritable(PathBuf),
 }
 
 impl Layout {
-    /// The layout below `base_dir`, or the system one without it; `config` replaces the configuration file.
+    /// The layout below `base_dir`, or that of the system without it; `config` replaces the configuration file.
     ///
-    /// Relative paths are taken from the current directory now, so that a later `chdir` changes nothing.
+    /// Relative paths become absolute now, so that a later `chdir` does not change them.
     pub fn new(base_dir: Option<&Path>, config: Option<&Path>) -> Self {
         let mut layout = match base_dir {
             Some(directory) => {
@@ -108,57 +107,57 @@ impl Layout {
         layout
     }
 
-    /// Makes the directories that are missing: 0750 for state and logs, 0755 for configuration and run,
-    /// whatever the umask. The mode of a directory that exists is left alone.
+    /// Makes the directories that are missing: 0750 for state and logs, 0755 for configuration and run, whatever the umask is.
+    /// The mode of an existing directory stays the same.
     ///
     /// # Errors
-    /// A directory that cannot be made, is something else, or may be written by anyone.
+    /// See [`LayoutError`].
     pub fn prepare(&self) -> Result<(), LayoutError> {
         let private = [&self.database, &self.record_json, &self.exe_log, &self.error_log, &self.conn_log];
         for directory in private.into_iter().filter_map(|file| file.parent()) {
-            make(directory, PRIVATE)?;
+            create_directory(directory, PRIVATE_MODE)?;
         }
         if let Some(directory) = self.config.parent() {
-            make(directory, PUBLIC)?;
+            create_directory(directory, PUBLIC_MODE)?;
         }
-        make(&self.run_dir, PUBLIC)
+        create_directory(&self.run_dir, PUBLIC_MODE)
     }
 
-    /// Gives what root made to the user under which the log is written: its files to the user, and the directories
-    /// for state and logs to its group. These stay root's and are sticky, so that a file of root's in the same
-    /// directory (the configuration, with a base directory) cannot be replaced. What is owned by anybody but root is
-    /// left alone.
+    /// Gives the files that root made to the user that writes the log, and the directories for state and logs to its group.
+    /// The directories still belong to root and become sticky, so that this user cannot replace a file of root in them (with a
+    /// base directory, the configuration). Files and directories that do not belong to root stay as they are.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn hand_over(&self, user: Uid, group: Gid) -> io::Result<()> {
         for file in [&self.database, &self.record_json, &self.exe_log, &self.error_log, &self.conn_log] {
             if let Some(directory) = file.parent() {
-                // It may be a link of root's to another disk; who could put a link there could replace it all.
+                // The path may be a symbolic link that root made to another disk. A user who could put a link here could also
+                // replace the whole directory.
                 let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
                 let directory = fs::File::options().read(true).custom_flags(flags).open(directory)?;
                 if directory.metadata()?.uid() == 0 {
                     fchown(&directory, None, Some(group))?;
-                    directory.set_permissions(fs::Permissions::from_mode(SHARED_WITH_GROUP))?;
+                    directory.set_permissions(fs::Permissions::from_mode(SHARED_MODE))?;
                 }
             }
-            hand_over(file, user, group)?;
+            hand_over_file(file, user, group)?;
         }
         for suffix in ["-wal", "-shm"] {
             let mut path = self.database.clone().into_os_string();
             path.push(suffix);
-            hand_over(Path::new(&path), user, group)?;
+            hand_over_file(Path::new(&path), user, group)?;
         }
         Ok(())
     }
 }
 
-/// Gives a file of root's away; never one that has a second name, which may be anybody's.
-fn hand_over(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
+/// Gives a file of root to a user; never one with a second hard link, which may belong to another directory.
+fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match fs::File::options().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // A link that somebody put there; who writes the file refuses it with a better message.
+        // A symbolic link: the process that writes the file rejects it with a better message.
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(()),
         opened => opened?,
     };
@@ -173,13 +172,14 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn make(directory: &Path, mode: u32) -> Result<(), LayoutError> {
+/// Makes a directory if it is missing.
+fn create_directory(directory: &Path, mode: u32) -> Result<(), LayoutError> {
     let fail = |source| LayoutError::Create { path: directory.to_owned(), source };
     match fs::metadata(directory) {
         Ok(found) if !found.is_dir() => return Err(LayoutError::NotADirectory(directory.to_owned())),
         Ok(found) => {
             let mode = found.permissions().mode();
-            // The sticky bit keeps others from replacing files, but not from making ours before we do.
+            // The sticky bit prevents other users from replacing files, but not from creating them before picosnitch does.
             return if mode & 0o002 != 0 {
                 Err(LayoutError::WorldWritable(directory.to_owned()))
             } else {
@@ -190,12 +190,14 @@ fn make(directory: &Path, mode: u32) -> Result<(), LayoutError> {
         Err(source) => return Err(LayoutError::Inspect { path: directory.to_owned(), source }),
     }
     if let Some(parent) = directory.parent() {
-        fs::DirBuilder::new().recursive(true).mode(PUBLIC).create(parent).map_err(fail)?;
+        fs::DirBuilder::new().recursive(true).mode(PUBLIC_MODE).create(parent).map_err(fail)?;
     }
-    // Made narrow and then widened: it is never wider than it should be.
+    // Made with fewer rights than it gets, so that it never has more than it should.
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return make(directory, mode),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return create_directory(directory, mode);
+        }
         Err(error) => return Err(fail(error)),
     }
     fs::set_permissions(directory, fs::Permissions::from_mode(mode)).map_err(fail)
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_layout_has_no_json_configuration() {
+    fn the_system_layout_has_no_config_json() {
         let layout = Layout::new(None, None);
         assert_eq!(layout.config, Path::new("/etc/picosnitch/config.toml"));
         assert_eq!(layout.config_json, None);
@@ -226,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn prepare_makes_tight_directories_and_keeps_existing_ones() {
-        let place = tempfile::tempdir().unwrap();
-        let base = place.path().join("a/b");
+    fn prepare_makes_directories_with_their_modes_and_keeps_existing_ones() {
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path().join("a/b");
         let layout = Layout::new(Some(&base), None);
         layout.prepare().unwrap();
         assert_eq!(mode(&base), 0o750);
@@ -239,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn prepare_refuses_a_file_and_a_directory_for_everyone() {
-        let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("file");
+    fn prepare_rejects_a_file_and_a_world_writable_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("file");
         fs::write(&file, "").unwrap();
         let error = Layout::new(Some(&file), None).prepare().unwrap_err();
         assert!(matches!(error, LayoutError::NotADirectory(_)), "{error}");
-        let open = place.path().join("open");
+        let open = temporary.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         let error = Layout::new(Some(&open), None).prepare().unwrap_err();

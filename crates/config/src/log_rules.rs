@@ -1,31 +1,29 @@
-//! What of the traffic is logged: `log.ignore`, `log.addresses`, `log.commands`, `monitor.bandwidth`.
-
-use std::net::IpAddr;
+//! The rules about what is logged: `log.ignore`, `log.addresses`, `log.commands`, `monitor.bandwidth`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, IgnoreRule};
-use model::{Address, Counters, FlowTuple, ProcessContext, Sha256, first_address};
+use crate::{ignore::IgnoreRule, sections::Config};
+use model::{Address, Counters, FlowTuple, ProcessContext, Sha256};
 
-/// Seconds for which traffic waits for the digest of its program where a rule is about digests: nearly always longer than
-/// hashing takes, but not for ever.
-pub const RULES_PATIENCE_SECONDS: u32 = 600;
+/// Seconds for which traffic waits for the digest of its program if a rule is about digests. Hashing nearly always takes less;
+/// after that the traffic is logged as if no rule matched.
+pub const MAX_DIGEST_WAIT_SECONDS: u32 = 600;
 
-/// What is logged. Rules look at the full record: what is blanked is blanked after them.
+/// What is logged. The rules apply to the full record; fields are blanked after that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRules {
-    /// Keep bytes; without it only connections count.
+    /// Store bytes; if false, only connections are counted.
     pub bandwidth: bool,
-    /// Keep addresses and domains.
+    /// Store local and remote addresses and domains.
     pub addresses: bool,
-    /// Keep command lines.
+    /// Store the command lines of programs.
     pub commands: bool,
     /// Records that match one of these are not logged.
     pub ignore: Vec<IgnoreRule>,
 }
 
 impl LogRules {
-    /// Those of a configuration.
+    /// The rules of a configuration.
     pub fn of(config: &Config) -> Self {
         Self {
             bandwidth: config.monitor.bandwidth,
@@ -35,43 +33,42 @@ impl LogRules {
         }
     }
 
-    /// Whether traffic with this peer is ignored, whoever talks.
+    /// Whether a rule ignores traffic with this tuple, of any program.
     pub fn ignores_tuple(&self, tuple: &FlowTuple) -> bool {
         self.ignore.iter().any(|rule| match rule {
             IgnoreRule::Hash(_) => false,
             IgnoreRule::Port(port) => [tuple.local_port, tuple.remote_port].contains(port),
             IgnoreRule::Domain(domain) => is_at_or_below(&tuple.domain, domain.as_bytes()),
             IgnoreRule::ReversedDomainPrefix(prefix) => starts_reversed(&tuple.domain, prefix.as_bytes()),
-            IgnoreRule::Network { address, prefix_length } => tuple
-                .remote_address
-                .and_then(Address::ip)
-                .is_some_and(|remote| is_within(remote, *address, *prefix_length)),
+            IgnoreRule::Network(network) => {
+                tuple.remote_address.and_then(Address::ip).is_some_and(|remote| network.contains(remote))
+            }
         })
     }
 
-    /// Whether traffic of programs with this digest is ignored, whoever the peer is.
+    /// Whether a rule ignores traffic of programs with this digest, with any peer.
     pub fn ignores_digest(&self, digest: Option<Sha256>) -> bool {
         digest.is_some_and(|digest| self.ignore.contains(&IgnoreRule::Hash(digest)))
     }
 
-    /// Whether a rule needs to know the digest.
-    pub fn need_digests(&self) -> bool {
+    /// Whether a rule is about digests.
+    pub fn has_digest_rules(&self) -> bool {
         self.ignore.iter().any(|rule| matches!(rule, IgnoreRule::Hash(_)))
     }
 
-    /// Whether a rule needs to know the domain.
-    pub fn need_domains(&self) -> bool {
+    /// Whether a rule is about domains.
+    pub fn has_domain_rules(&self) -> bool {
         self.ignore
             .iter()
             .any(|rule| matches!(rule, IgnoreRule::Domain(_) | IgnoreRule::ReversedDomainPrefix(_)))
     }
 
-    /// Whether records that differ may be the same once they are blanked.
-    pub fn blank_anything(&self) -> bool {
+    /// Whether different records may become equal when they are blanked.
+    pub fn blanks_anything(&self) -> bool {
         !self.addresses || !self.commands
     }
 
-    /// Blanks what is not to be stored of a context.
+    /// Blanks the fields of a context that are not stored.
     pub fn blank_context(&self, context: &mut ProcessContext) {
         if !self.commands {
             for program in [&mut context.program, &mut context.parent, &mut context.grandparent] {
@@ -80,7 +77,7 @@ impl LogRules {
         }
     }
 
-    /// Blanks what is not to be stored of a peer.
+    /// Blanks the fields of a tuple that are not stored.
     pub fn blank_tuple(&self, tuple: &mut FlowTuple) {
         if !self.addresses {
             (tuple.local_address, tuple.remote_address) = (None, None);
@@ -89,7 +86,7 @@ impl LogRules {
         }
     }
 
-    /// Blanks what is not to be stored of counters.
+    /// Sets the counters that are not stored to zero.
     pub fn blank_counters(&self, counters: &mut Counters) {
         if !self.bandwidth {
             (counters.sent, counters.received) = (0, 0);
@@ -97,18 +94,16 @@ impl LogRules {
     }
 }
 
-fn is_within(address: IpAddr, network: IpAddr, prefix_length: u8) -> bool {
-    address.is_ipv4() == network.is_ipv4() && first_address(address, prefix_length) == network
-}
-
-/// Domains are compared without regard to case and to a dot at the end (RFC 4343, RFC 1034 section 3.1).
+/// Whether a domain is that of a rule or a sub-domain of it. Case and a final dot make no difference (RFC 4343, RFC 1034
+/// section 3.1).
 fn is_at_or_below(domain: &[u8], rule: &[u8]) -> bool {
     let domain = domain.strip_suffix(b".").unwrap_or(domain);
-    let Some(cut) = domain.len().checked_sub(rule.len()) else { return false };
-    let (rest, end) = domain.split_at(cut);
+    let Some(position) = domain.len().checked_sub(rule.len()) else { return false };
+    let (rest, end) = domain.split_at(position);
     end.eq_ignore_ascii_case(rule) && (rest.is_empty() || rest.ends_with(b"."))
 }
 
+/// Whether the domain with its labels in reverse order starts with `prefix`.
 fn starts_reversed(domain: &[u8], prefix: &[u8]) -> bool {
     let domain = domain.strip_suffix(b".").unwrap_or(domain);
     let labels: Vec<&[u8]> = domain.rsplit(|byte| *byte == b'.').collect();
@@ -139,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_both_ends_count() {
+    fn port_rules_match_both_ends() {
         let tuple = to("192.0.2.1", "");
         assert!(rules("443").ignores_tuple(&tuple) && rules("1, 50000").ignores_tuple(&tuple));
         assert!(!rules("44, 5000, -1").ignores_tuple(&tuple));
@@ -162,14 +157,14 @@ mod tests {
         assert!(!rules(r#""::/0""#).ignores_tuple(&to("192.0.2.1", "")));
         assert!(rules(r#""2001:db8::/33""#).ignores_tuple(&to("2001:db8:7fff::1", "")));
         assert!(!rules(r#""2001:db8::/33""#).ignores_tuple(&to("2001:db8:8000::1", "")));
-        // As it is written by who thinks of the socket; the record says 192.0.2.1.
+        // The notation of the IPv6 socket; the record has 192.0.2.1.
         assert!(rules(r#""::ffff:192.0.2.0/120""#).ignores_tuple(&to("192.0.2.1", "")));
-        // Traffic without an address has none to match.
+        // Traffic without an address matches no network.
         assert!(!rules(r#""0.0.0.0/0", "::/0""#).ignores_tuple(&FlowTuple::default()));
     }
 
     #[test]
-    fn a_domain_stands_for_those_below_it_too() {
+    fn a_domain_rule_matches_sub_domains_too() {
         let domain = rules(r#""Example.com""#);
         for (name, matches) in [
             ("example.com", true),
@@ -186,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_prefixes_match_in_the_middle_of_a_name() {
+    fn prefixes_of_the_original_match_in_the_middle_of_a_name() {
         for (prefix, name, matches) in [
             ("com.example", "example.com", true),
             ("com.example", "www.example.com", true),
@@ -201,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_of_the_program() {
+    fn digest_rules_are_about_the_program() {
         let (digest, other) = (Sha256([0xab; 32]), Sha256([1; 32]));
         let rules = rules(&format!("\"{}\"", digest.to_hex().to_uppercase()));
-        assert!(rules.need_digests() && rules.ignores_digest(Some(digest)));
+        assert!(rules.has_digest_rules() && rules.ignores_digest(Some(digest)));
         assert!(!rules.ignores_digest(Some(other)) && !rules.ignores_digest(None));
     }
 }

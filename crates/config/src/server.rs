@@ -5,24 +5,25 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::{
-    Secret,
-    node::{Node, Raw, Reader},
+    node::{Node, NodeValue},
+    secret::Secret,
+    table_reader::TableReader,
 };
 
-/// The kind of server.
+/// The database system of an SQL server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Client {
-    /// PostgreSQL.
+pub enum ServerKind {
+    /// PostgreSQL: `postgresql` in the file.
     PostgreSql,
-    /// MariaDB.
+    /// MariaDB: `mariadb` in the file.
     MariaDb,
-    /// MySQL.
+    /// MySQL: `mysql` in the file.
     MySql,
 }
 
-impl Client {
-    /// The port such a server listens on by convention.
+impl ServerKind {
+    /// The port on which such a server listens by convention.
     pub fn default_port(self) -> u16 {
         match self {
             Self::PostgreSql => 5432,
@@ -31,7 +32,7 @@ impl Client {
     }
 }
 
-impl FromStr for Client {
+impl FromStr for ServerKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -44,40 +45,40 @@ impl FromStr for Client {
     }
 }
 
-/// The original's names: those of the Python modules it uses.
-struct OriginalClient(Client);
+/// The same in a `config.json`, where the original picosnitch has the names of Python modules.
+struct OriginalServerKind(ServerKind);
 
-impl FromStr for OriginalClient {
+impl FromStr for OriginalServerKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
-            "psycopg" | "psycopg2" => Ok(Self(Client::PostgreSql)),
-            "mariadb" => Ok(Self(Client::MariaDb)),
-            "pymysql" => Ok(Self(Client::MySql)),
+            "psycopg" | "psycopg2" => Ok(Self(ServerKind::PostgreSql)),
+            "mariadb" => Ok(Self(ServerKind::MariaDb)),
+            "pymysql" => Ok(Self(ServerKind::MySql)),
             _ => Err(()),
         }
     }
 }
 
-/// How the connection is protected; the words are PostgreSQL's (`sslmode`).
+/// How the connection to the server is protected; the words are those of `sslmode` of PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Tls {
-    /// Not at all.
+pub enum TlsMode {
+    /// The connection is not encrypted.
     Disable,
-    /// If the server can.
+    /// The connection is encrypted if the server supports it.
     #[default]
     Prefer,
-    /// Always, but whoever answers is believed.
+    /// The connection is encrypted; the certificate of the server is not checked.
     Require,
-    /// Always, and the server's certificate is checked.
+    /// The connection is encrypted, and the certificate must come from a trusted authority.
     VerifyCa,
-    /// Always, and the certificate must be for this host.
+    /// As [`TlsMode::VerifyCa`], and the certificate must be for this host.
     VerifyFull,
 }
 
-impl FromStr for Tls {
+impl FromStr for TlsMode {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -92,25 +93,25 @@ impl FromStr for Tls {
     }
 }
 
-/// An SQL server.
+/// The SQL server that gets a copy of every record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Server {
-    /// The kind of server.
-    pub client: Client,
-    /// Name or address; a path that starts with `/` is that of a Unix socket (its directory for PostgreSQL).
+pub struct SqlServer {
+    /// The database system of the server.
+    pub client: ServerKind,
+    /// Host name or address; a path that starts with `/` is a Unix socket (for PostgreSQL its directory).
     pub host: String,
-    /// TCP port.
+    /// TCP port of the server.
     pub port: u16,
-    /// User name.
+    /// User name on the server.
     pub user: String,
-    /// Password; empty: none.
+    /// Password; empty if there is none.
     pub password: Secret,
-    /// Name of the database.
+    /// Name of the database on the server.
     pub database: String,
-    /// Table the records go to.
+    /// Table into which the records are inserted.
     pub table_name: String,
-    /// How the connection is protected.
-    pub tls: Tls,
+    /// How the connection to the server is protected.
+    pub tls: TlsMode,
 }
 
 const TLS_ALLOWED: &str = "\"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"";
@@ -127,28 +128,28 @@ fn is_password(text: &str) -> bool {
     text.len() <= 1024 && !text.contains('\0')
 }
 
-/// 63 is the length PostgreSQL cuts names at; 64 that of MySQL and MariaDB.
+/// PostgreSQL cuts names after 63 bytes; MySQL and MariaDB allow 64 characters.
 fn is_table_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && !text.starts_with(|first: char| first.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Reads `[log.server]`; `None` if it is wrong (the problems are told).
-pub(super) fn read_toml(log: &mut Reader<'_>, node: Node) -> Option<Server> {
+/// Reads `[log.server]`; `None` if it has problems, which are added to those of `log`.
+pub(super) fn read_toml(log: &mut TableReader<'_>, node: Node) -> Option<SqlServer> {
     let mut table = log.sub("server", node);
-    let client = table.word::<Client>("client", "\"postgresql\", \"mariadb\" or \"mysql\"");
+    let client = table.keyword::<ServerKind>("client", "\"postgresql\", \"mariadb\" or \"mysql\"");
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let port = table.integer("port", 1..=u16::MAX);
     let user = table.text("user", TEXT_ALLOWED, is_text);
     let password = table.secret("password", "a string of at most 1024 bytes", is_password);
     let database = table.text("database", TEXT_ALLOWED, is_text);
     let table_name = table.text("table_name", TABLE_ALLOWED, is_table_name);
-    let tls = table.word("tls", TLS_ALLOWED).unwrap_or_default();
+    let tls = table.keyword("tls", TLS_ALLOWED).unwrap_or_default();
     table.require(&["client", "user", "database"]);
     table.finish();
     let client = client?;
-    Some(Server {
+    Some(SqlServer {
         client,
         host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
         port: port.unwrap_or(client.default_port()),
@@ -160,16 +161,16 @@ pub(super) fn read_toml(log: &mut Reader<'_>, node: Node) -> Option<Server> {
     })
 }
 
-/// Reads the original's `DB sql server`: `client`, `table_name`, and the connection parameters of the
-/// Python module, as far as they have a meaning here. An empty object is no server.
-pub(super) fn read_json(top: &mut Reader<'_>, key: &'static str) -> Option<Server> {
+/// Reads `DB sql server` of a `config.json`: `client`, `table_name`, and those connection parameters of the Python module
+/// that have a meaning here. An empty object means that there is no server.
+pub(super) fn read_json(top: &mut TableReader<'_>, key: &'static str) -> Option<SqlServer> {
     let node = top.take(key)?;
-    if matches!(&node.raw, Raw::Table(entries) if entries.is_empty()) {
+    if matches!(&node.value, NodeValue::Table(entries) if entries.is_empty()) {
         return None;
     }
     let mut table = top.sub(key, node);
-    let client =
-        table.word::<OriginalClient>("client", "\"mariadb\", \"psycopg\", \"psycopg2\" or \"pymysql\"");
+    let client = table
+        .keyword::<OriginalServerKind>("client", "\"mariadb\", \"psycopg\", \"psycopg2\" or \"pymysql\"");
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let socket = table.text("unix_socket", "a path that starts with /", |path| path.starts_with('/'));
     let port = table.integer("port", 1..=u16::MAX);
@@ -182,13 +183,13 @@ pub(super) fn read_json(top: &mut Reader<'_>, key: &'static str) -> Option<Serve
         database = database.or(table.text(name, TEXT_ALLOWED, is_text));
     }
     let table_name = table.text("table_name", TABLE_ALLOWED, is_table_name);
-    let tls = table.word("sslmode", TLS_ALLOWED).unwrap_or_default();
+    let tls = table.keyword("sslmode", TLS_ALLOWED).unwrap_or_default();
     table.require(&["client"]);
     table.require_one_of(&["user", "username"]);
     table.require_one_of(&["database", "dbname", "db"]);
     table.finish();
-    let OriginalClient(client) = client?;
-    Some(Server {
+    let OriginalServerKind(client) = client?;
+    Some(SqlServer {
         client,
         host: socket.or(host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
         port: port.unwrap_or(client.default_port()),

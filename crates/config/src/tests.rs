@@ -1,8 +1,8 @@
-//! Tests of the configuration: every key, every way to be wrong, both formats.
+//! Every key and every kind of problem, in both formats.
 
-use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt};
+use std::{fs, io, os::unix::fs::PermissionsExt};
 
-use super::*;
+use super::{layout::Layout, *};
 use model::Sha256;
 
 fn problems(text: &str, json: bool) -> Vec<String> {
@@ -12,7 +12,7 @@ fn problems(text: &str, json: bool) -> Vec<String> {
 }
 
 #[test]
-fn the_default_file_is_the_default_and_shows_every_key() {
+fn the_default_file_has_every_key_with_its_default() {
     assert_eq!(Config::from_toml(Config::default_toml()).unwrap(), Config::default());
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
     // With every comment sign before a key removed it is still a valid file, with all keys.
@@ -24,7 +24,7 @@ fn the_default_file_is_the_default_and_shows_every_key() {
     let config = Config::from_toml(&open).unwrap();
     assert_eq!(config.monitor.rlimit_nofile, Some(1024));
     let server = config.log.server.unwrap();
-    assert_eq!((server.client, server.port, server.tls), (Client::PostgreSql, 5432, Tls::Prefer));
+    assert_eq!((server.client, server.port, server.tls), (ServerKind::PostgreSql, 5432, TlsMode::Prefer));
 }
 
 #[test]
@@ -70,20 +70,17 @@ fn every_key_of_toml_arrives() {
     let monitor =
         Monitor { bandwidth: false, every_exe: true, ring_buffer_pages: 256, rlimit_nofile: Some(65536) };
     assert_eq!(config.monitor, monitor);
-    let network = |address: &str, prefix_length| {
-        let address = address.parse::<IpAddr>().unwrap();
-        IgnoreRule::Network { address, prefix_length }
-    };
+    let network = |text: &str| IgnoreRule::Network(text.parse().unwrap());
     let digest = Sha256::from_hex(&"abcdef0123456789".repeat(4)).unwrap();
     let ignore = [
         IgnoreRule::Hash(digest),
         IgnoreRule::Port(443),
         IgnoreRule::Port(-1),
         IgnoreRule::Domain("example.com".to_owned()),
-        network("192.0.2.7", 32),
-        network("10.0.0.0", 8),
-        network("2001:db8::", 32),
-        network("0.0.0.0", 0),
+        network("192.0.2.7/32"),
+        network("10.0.0.0/8"),
+        network("2001:db8::/32"),
+        network("0.0.0.0/0"),
     ];
     assert_eq!(config.log.ignore, ignore);
     let log = &config.log;
@@ -91,7 +88,7 @@ fn every_key_of_toml_arrives() {
     assert_eq!((log.retention_days, log.write_limit_seconds), (30, 3600));
     assert_eq!(log.retention_megabytes, Some(500));
     let server = log.server.clone().unwrap();
-    assert_eq!((server.client, server.port, server.tls), (Client::MariaDb, 3306, Tls::VerifyFull));
+    assert_eq!((server.client, server.port, server.tls), (ServerKind::MariaDb, 3306, TlsMode::VerifyFull));
     assert_eq!((server.password.0.as_str(), server.table_name.as_str()), ("p \" ", "t_1"));
     assert!(!config.notifications.desktop && config.virustotal.file_upload);
     assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
@@ -101,7 +98,7 @@ fn every_key_of_toml_arrives() {
 }
 
 #[test]
-fn all_problems_of_a_toml_file_are_told_at_once_with_line_key_value_and_range() {
+fn all_problems_of_a_toml_file_are_reported_at_once_with_line_key_value_and_range() {
     let text = r#"[monitor]
 bandwidth = "yes"
 ring_buffer_pages = 100
@@ -164,7 +161,7 @@ fn broken_toml_names_the_lines() {
 }
 
 #[test]
-fn every_key_of_the_originals_json_arrives_with_comments_and_trailing_commas() {
+fn every_key_of_json_arrives_with_comments_and_trailing_commas() {
     let config = Config::from_json(
         r##"# first
 {
@@ -195,26 +192,26 @@ fn every_key_of_the_originals_json_arrives_with_comments_and_trailing_commas() {
     assert_eq!((log.sqlite, log.text, log.addresses, log.commands), (false, true, false, false));
     assert_eq!((log.retention_days, log.write_limit_seconds), (30, 5));
     let server = log.server.clone().unwrap();
-    assert_eq!((server.client, server.port, server.tls), (Client::PostgreSql, 5433, Tls::Require));
+    assert_eq!((server.client, server.port, server.tls), (ServerKind::PostgreSql, 5433, TlsMode::Require));
     assert_eq!((server.user.as_str(), server.password.0.as_str()), ("u # no comment", "p//q"));
     assert_eq!((server.database.as_str(), server.table_name.as_str()), ("d", "t"));
     let prefix = |text: &str| IgnoreRule::ReversedDomainPrefix(text.to_owned());
     assert_eq!(log.ignore[..3], [prefix("com.example"), prefix("org.exam"), prefix("net.")]);
     assert_eq!(log.ignore[3], IgnoreRule::Port(80));
-    assert!(matches!(log.ignore[4], IgnoreRule::Network { prefix_length: 24, .. }));
+    assert!(matches!(log.ignore[4], IgnoreRule::Network(network) if network.prefix() == 24));
     assert!(!config.notifications.desktop && config.virustotal.file_upload);
     assert_eq!((config.virustotal.api_key.0.as_str(), config.virustotal.request_limit_seconds), ("k", 20));
 }
 
 #[test]
-fn an_original_with_only_defaults_is_the_default() {
+fn a_json_file_with_only_defaults_is_the_default() {
     let text = r#"{"DB sql server": {}, "Set RLIMIT_NOFILE": null, "Log ignore": [], "VT API key": ""}"#;
     assert_eq!(Config::from_json(text).unwrap(), Config::default());
     assert_eq!(Config::from_json("{}").unwrap(), Config::default());
 }
 
 #[test]
-fn all_problems_of_a_json_file_are_told_at_once() {
+fn all_problems_of_a_json_file_are_reported_at_once() {
     let text = r#"{
   "DB retention (days)": -5,
   "DB sql server": {"client": "sqlite3", "charset": "utf8", "port": "1"},
@@ -250,12 +247,12 @@ fn all_problems_of_a_json_file_are_told_at_once() {
 }
 
 #[test]
-fn the_file_is_found_in_the_order_of_the_contract() {
-    let place = tempfile::tempdir().unwrap();
-    let layout = Layout::new(Some(place.path()), None);
+fn config_toml_comes_before_config_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::new(Some(directory.path()), None);
     let loaded = Config::load(&layout).unwrap();
-    assert_eq!(loaded.source, Source::Defaults(place.path().join("config.toml")));
-    let json = place.path().join("config.json");
+    assert_eq!(loaded.source, Source::Defaults(directory.path().join("config.toml")));
+    let json = directory.path().join("config.json");
     fs::write(&json, "{\"DB retention (days)\": 7}").unwrap();
     let loaded = Config::load(&layout).unwrap();
     assert_eq!((loaded.source, loaded.config.log.retention_days), (Source::Json(json.clone()), 7));
@@ -264,15 +261,15 @@ fn the_file_is_found_in_the_order_of_the_contract() {
     let loaded = Config::load(&layout).unwrap();
     assert_eq!((loaded.source, loaded.config), (Source::Toml(layout.config.clone()), Config::default()));
     assert_eq!(Config::write_default(&layout.config).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    let loaded = Config::load(&Layout::new(Some(place.path()), Some(&json))).unwrap();
+    let loaded = Config::load(&Layout::new(Some(directory.path()), Some(&json))).unwrap();
     assert_eq!(loaded.source, Source::Json(json));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
-    let place = tempfile::tempdir().unwrap();
-    let given = place.path().join("other.toml");
-    let layout = Layout::new(Some(place.path()), Some(&given));
+    let directory = tempfile::tempdir().unwrap();
+    let given = directory.path().join("other.toml");
+    let layout = Layout::new(Some(directory.path()), Some(&given));
     let error = Config::load(&layout).unwrap_err().to_string();
     assert!(error.contains("other.toml: cannot read"), "{error}");
     fs::write(&given, b"[log]\n# \xff\n").unwrap();
@@ -283,7 +280,7 @@ fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 2, "{error}");
     assert!(lines[0].contains("other.toml:2: log.retention_days"), "{error}");
-    let error = Config::load(&Layout::new(None, Some(place.path()))).unwrap_err().to_string();
+    let error = Config::load(&Layout::new(None, Some(directory.path()))).unwrap_err().to_string();
     assert!(error.contains("not a regular file"), "{error}");
 }
 

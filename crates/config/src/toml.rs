@@ -1,21 +1,25 @@
-//! `config.toml`.
+//! Parses `config.toml`.
 
 use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, Problem, Secret,
-    ignore::{self, Spelling},
-    node::{Node, Raw, Reader},
+    ignore::{self, DomainOrder},
+    node::{Node, NodeValue},
+    problem::Problem,
+    ranges,
+    secret::Secret,
+    sections::Config,
     server,
+    table_reader::TableReader,
 };
 
 /// Reads the text of a `config.toml`.
-pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What could be recovered from a broken file would only add misleading complaints.
+        // Problems of the values that could be recovered from a broken file would only mislead.
         return Err(errors
             .iter()
             .map(|error| Problem {
@@ -25,7 +29,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
             .collect());
     }
     let mut problems = Vec::new();
-    let config = from_tree(&mut problems, Node { line: None, raw: convert_table(text, table.get_ref()) });
+    let config = from_tree(&mut problems, Node { line: None, value: convert_table(text, table.get_ref()) });
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -34,32 +38,33 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
     }
 }
 
+/// Reads every key of the tree.
 fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     let mut config = Config::default();
-    let mut top = Reader::new(problems, "", root);
+    let mut top = TableReader::new(problems, "", root);
 
     let mut table = top.table("monitor");
     table.boolean("bandwidth", &mut config.monitor.bandwidth);
     table.boolean("every_exe", &mut config.monitor.every_exe);
-    if let Some(pages) = super::ring_buffer_pages(&mut table, "ring_buffer_pages") {
+    if let Some(pages) = ranges::ring_buffer_pages(&mut table, "ring_buffer_pages") {
         config.monitor.ring_buffer_pages = pages;
     }
-    config.monitor.rlimit_nofile = table.integer("rlimit_nofile", super::RLIMIT_NOFILE);
+    config.monitor.rlimit_nofile = table.integer("rlimit_nofile", ranges::RLIMIT_NOFILE);
     table.finish();
 
     let mut table = top.table("log");
     table.boolean("sqlite", &mut config.log.sqlite);
     table.boolean("text", &mut config.log.text);
-    if let Some(days) = table.integer("retention_days", super::RETENTION_DAYS) {
+    if let Some(days) = table.integer("retention_days", ranges::RETENTION_DAYS) {
         config.log.retention_days = days;
     }
-    config.log.retention_megabytes = super::retention_megabytes(&mut table, "retention_megabytes");
-    if let Some(seconds) = table.integer("write_limit_seconds", super::WRITE_LIMIT_SECONDS) {
+    config.log.retention_megabytes = ranges::retention_megabytes(&mut table, "retention_megabytes");
+    if let Some(seconds) = table.integer("write_limit_seconds", ranges::WRITE_LIMIT_SECONDS) {
         config.log.write_limit_seconds = seconds;
     }
     table.boolean("addresses", &mut config.log.addresses);
     table.boolean("commands", &mut config.log.commands);
-    config.log.ignore = ignore::read(&mut table, "ignore", Spelling::Usual);
+    config.log.ignore = ignore::read_rules(&mut table, "ignore", DomainOrder::Forward);
     if let Some(node) = table.take("server") {
         config.log.server = server::read_toml(&mut table, node);
     }
@@ -70,14 +75,14 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     table.finish();
 
     let mut table = top.table("virustotal");
-    if let Some(key) = table.secret("api_key", super::API_KEY_ALLOWED, super::is_api_key) {
+    if let Some(key) = table.secret("api_key", ranges::API_KEY_ALLOWED, ranges::is_api_key) {
         config.virustotal.api_key = Secret(key);
     }
     table.boolean("file_upload", &mut config.virustotal.file_upload);
-    if let Some(url) = table.text("url", super::API_URL_ALLOWED, super::is_api_url) {
+    if let Some(url) = table.text("url", ranges::API_URL_ALLOWED, ranges::is_api_url) {
         config.virustotal.url = url;
     }
-    if let Some(seconds) = table.integer("request_limit_seconds", super::REQUEST_LIMIT_SECONDS) {
+    if let Some(seconds) = table.integer("request_limit_seconds", ranges::REQUEST_LIMIT_SECONDS) {
         config.virustotal.request_limit_seconds = seconds;
     }
     table.finish();
@@ -85,9 +90,9 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     let mut table = top.table("names");
     let file = |text: String| Some(PathBuf::from(text));
     config.names.country_file =
-        table.text("country_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
+        table.text("country_file", ranges::FILE_ALLOWED, ranges::is_file_path).and_then(file);
     config.names.network_file =
-        table.text("network_file", super::FILE_ALLOWED, super::is_file_path).and_then(file);
+        table.text("network_file", ranges::FILE_ALLOWED, ranges::is_file_path).and_then(file);
     table.boolean("reverse_dns", &mut config.names.reverse_dns);
     table.finish();
 
@@ -95,32 +100,32 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     config
 }
 
-fn convert_table(text: &str, table: &DeTable<'_>) -> Raw {
+fn convert_table(text: &str, table: &DeTable<'_>) -> NodeValue {
     let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-        // The line of the key, not of the value: the table `[log]` has its value further down.
+        // The line of the key, since the value of the table `[log]` begins below it.
         let key: &toml::Spanned<std::borrow::Cow<'_, str>> = key;
         let line = Some(line_at(text, key.span().start));
-        (key.get_ref().to_string(), Node { line, raw: convert(text, value.get_ref()) })
+        (key.get_ref().to_string(), Node { line, value: convert(text, value.get_ref()) })
     };
-    Raw::Table(table.iter().map(entry).collect())
+    NodeValue::Table(table.iter().map(entry).collect())
 }
 
-fn convert(text: &str, value: &DeValue<'_>) -> Raw {
+fn convert(text: &str, value: &DeValue<'_>) -> NodeValue {
     match value {
-        DeValue::Boolean(value) => Raw::Boolean(*value),
+        DeValue::Boolean(value) => NodeValue::Boolean(*value),
         DeValue::Integer(value) => match i64::from_str_radix(value.as_str(), value.radix()) {
-            Ok(value) => Raw::Integer(value),
-            Err(_) => Raw::Other("integer", value.as_str().to_owned()),
+            Ok(value) => NodeValue::Integer(value),
+            Err(_) => NodeValue::Unsupported("integer", value.as_str().to_owned()),
         },
-        DeValue::String(value) => Raw::Text(value.to_string()),
-        DeValue::Float(value) => Raw::Other("number", value.as_str().to_owned()),
-        DeValue::Datetime(value) => Raw::Other("date", value.to_string()),
-        DeValue::Array(items) => Raw::Array(
+        DeValue::String(value) => NodeValue::Text(value.to_string()),
+        DeValue::Float(value) => NodeValue::Unsupported("number", value.as_str().to_owned()),
+        DeValue::Datetime(value) => NodeValue::Unsupported("date", value.to_string()),
+        DeValue::Array(items) => NodeValue::Array(
             items
                 .iter()
                 .map(|item| Node {
                     line: Some(line_at(text, item.span().start)),
-                    raw: convert(text, item.get_ref()),
+                    value: convert(text, item.get_ref()),
                 })
                 .collect(),
         ),

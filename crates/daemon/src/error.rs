@@ -1,4 +1,4 @@
-//! Why the monitor could not start, or had to end.
+//! The errors that keep the monitor from starting, or end it.
 
 use std::io;
 
@@ -7,38 +7,39 @@ use capture::CaptureError;
 /// Why the monitor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// Another one is running.
+    /// Another monitor holds the pid file; its process id.
     #[error("picosnitch is running already (process {0}); stop that one first")]
     AlreadyRunning(String),
-    /// The pid file is not usable.
+    /// The pid file cannot be opened, locked or written.
     #[error("the pid file {path} cannot be used")]
     PidFile {
-        /// Its path.
+        /// The path of the pid file.
         path: String,
-        /// Why.
+        /// What opening, locking or writing it returned.
         #[source]
         source: io::Error,
     },
-    /// Nothing can be captured.
+    /// The BPF programs cannot be loaded or attached.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// The recorder gave up.
+    /// The recorder cannot open the log; its reason.
     #[error("{0}")]
     Log(String),
-    /// The recorder ended by itself.
+    /// The recorder ended by itself, or had to be killed; how.
     #[error("the recorder has ended unexpectedly ({0}); start picosnitch again")]
     RecorderGone(String),
-    /// A system call failed.
+    /// A system call failed that the monitor cannot do without.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// What the monitor cannot do because of it.
         what: &'static str,
-        /// Why not.
+        /// What the system call returned.
         #[source]
         source: io::Error,
     },
 }
 
-pub(super) fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
+/// Returns a function that turns an error of a system call into one of the monitor.
+pub(crate) fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
     move |source| MonitorError::Io { what, source }
 }

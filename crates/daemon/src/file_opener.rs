@@ -1,14 +1,14 @@
-//! The reader: opens one executable with the rights of the user who runs it. A FUSE file system (an AppImage) shows its
-//! files to nobody else, not even to root.
+//! The file opener: opens one executable with the rights of the user that runs it. A FUSE file system (an AppImage) shows
+//! its files to that user only, not even to root.
 
 use std::{
     fs::File,
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{fs::OpenOptionsExt, process::CommandExt},
+        unix::fs::OpenOptionsExt,
     },
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     time::Duration,
 };
 
@@ -16,45 +16,39 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use ipc::{Channel, Received};
+use sandbox::{Role, User};
 
-/// How long the file system of a stranger may take.
+/// How long a FUSE file system may take to open a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The reader's answer; a descriptor comes with it when it was opened.
+/// The message from the file opener to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+enum Reply {
+    /// The file is open; its descriptor comes with the message.
     Opened,
-    Refused(i32),
+    /// The error number of open(2).
+    Failed(i32),
 }
 
-/// Opens the executable of a process as its user. Called by the monitor.
+/// Opens the executable of a process as the user of the process. The monitor calls this.
 ///
 /// # Errors
-/// Those of opening; `TimedOut` when the file system does not answer.
-pub fn open_as_user(tgid: u32) -> io::Result<File> {
-    let (uid, gid) =
-        ids(&std::fs::read_to_string(format!("/proc/{tgid}/status"))?).ok_or(io::ErrorKind::NotFound)?;
-    if uid == 0 {
+/// Those of open(2); `PermissionDenied` for a process of root, `TimedOut` if the file system does not answer.
+pub(crate) fn open_as_user(tgid: u32) -> io::Result<File> {
+    let user = User::of_process(tgid)?;
+    if user.uid.is_root() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let (mut channel, theirs) = Channel::pair()?;
-    let mut child = Command::new("/proc/self/exe")
-        .args(["role", "file-opener", &tgid.to_string()])
-        .uid(uid)
-        .gid(gid)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let answer = answer(&mut channel);
+    let mut child =
+        sandbox::command(Role::FileOpener, user).arg(tgid.to_string()).stdin(Stdio::from(theirs)).spawn()?;
+    let file = receive_file(&mut channel);
     let _ = child.kill();
     let _ = child.wait();
-    answer
+    file
 }
 
-fn answer(channel: &mut Channel) -> io::Result<File> {
+fn receive_file(channel: &mut Channel) -> io::Result<File> {
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
     if poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], patience)? == 0 {
         return Err(io::Error::new(
@@ -62,49 +56,29 @@ fn answer(channel: &mut Channel) -> io::Result<File> {
             "the file system of its executable does not answer",
         ));
     }
-    match channel.receive::<Answer>()? {
-        Received::Message(Answer::Opened, Some(descriptor)) => Ok(File::from(descriptor)),
-        Received::Message(Answer::Refused(code), _) => Err(io::Error::from_raw_os_error(code)),
+    match channel.receive::<Reply>()? {
+        Received::Message(Reply::Opened, Some(descriptor)) => Ok(File::from(descriptor)),
+        Received::Message(Reply::Failed(code), _) => Err(io::Error::from_raw_os_error(code)),
         _ => Err(io::Error::other("the process that opens files as their user failed")),
     }
 }
 
-/// Real user and group id in a status file (proc_pid_status(5)).
-fn ids(status: &str) -> Option<(u32, u32)> {
-    let first = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_ascii_whitespace().next()?.parse().ok()
-    };
-    Some((first("Uid:")?, first("Gid:")?))
-}
-
-/// Runs the role; standard input is its end of the channel.
+/// Runs the role for the executable of process `tgid`; standard input is its end of the channel.
 ///
 /// # Errors
-/// When the channel is none.
+/// Standard input is not a channel.
 pub fn run(tgid: u32) -> io::Result<ExitCode> {
+    sandbox::enter(Role::FileOpener)?;
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let channel = Channel::new(stdin);
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
     let opened = File::options().read(true).custom_flags(flags).open(format!("/proc/{tgid}/exe"));
-    let (answer, file) = match opened {
-        Ok(file) => (Answer::Opened, Some(file)),
-        Err(error) => (Answer::Refused(error.raw_os_error().unwrap_or(libc::EIO)), None),
+    let (reply, file) = match opened {
+        Ok(file) => (Reply::Opened, Some(file)),
+        Err(error) => (Reply::Failed(error.raw_os_error().unwrap_or(libc::EIO)), None),
     };
-    channel.send(&Channel::encode(&answer)?, file.as_ref().map(AsFd::as_fd))?;
-    // Ends when the monitor has it.
+    channel.send(&Channel::encode(&reply)?, file.as_ref().map(AsFd::as_fd))?;
+    // The monitor closes the channel, or kills this process, once it has the descriptor.
     let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000_u16));
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_the_real_ones() {
-        let status = "Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t100\t5\t5\t5\n";
-        assert_eq!(ids(status), Some((1000, 100)));
-        assert_eq!(ids("Name:\tUid:\n"), None);
-    }
 }

@@ -1,19 +1,19 @@
-//! The processes of one running picosnitch, all the same binary, and what they tell each other.
+//! The processes of one running picosnitch, all of the same binary, and the messages between them.
 //!
-//! [`monitor`] has the rights and talks to the kernel; it parses nothing that strangers wrote and opens no database.
-//! [`recorder`] has the database and hashes files; it gets them as open descriptors. [`notifier`] is a desktop user and
-//! shows notifications. [`file_opener`] lives for a moment: it opens one file with the rights of one user.
+//! [`monitor`] has the rights and uses the kernel's interfaces; it opens no database and parses no file that an attacker may
+//! have made. [`recorder`] has the database and hashes files, which it gets as open descriptors. [`notifier`] runs as a
+//! desktop user and shows notifications. [`file_opener`] opens one file with the rights of one user, and ends.
 
 mod error;
 pub mod file_opener;
-mod host;
+mod heap;
 mod log_file;
 mod messages;
 pub mod monitor;
+mod notice_queue;
 pub mod notifier;
+mod poll;
 pub mod problems;
 pub mod recorder;
-mod resolved;
-mod service_user;
 
 pub use error::MonitorError;

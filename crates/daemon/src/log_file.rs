@@ -1,4 +1,5 @@
-//! Text logs that only grow: whole lines, never through links, bounded, and safe to be renamed under the writer.
+//! A text log to which whole lines are appended. It never writes through links, its size is bounded, and another program
+//! may rename it at any time.
 
 use std::{
     fs::{self, File},
@@ -7,41 +8,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Mode of every log: the lines say which programs run here, and when.
+/// Mode of every log. Not all users may read which programs run here, and when.
 const MODE: u32 = 0o640;
-/// How far back the end of the last whole line is looked for in a file that ends in the middle of one.
-const LONGEST_LINE: u64 = 64 * 1024;
+/// Bytes at the end of a file in which the end of the last whole line is searched.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// A log file. It is opened at the first line, and again when it was renamed or removed.
+/// A log file. It is opened for the first line, and again when it was renamed or removed.
 #[derive(Debug)]
-pub struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
-    most_bytes: u64,
+    max_bytes: u64,
     file: Option<File>,
 }
 
 impl LogFile {
-    /// A log at `path` of at most `most_bytes`: before it grows beyond that it becomes `path.1`, in place of the one
-    /// that was there.
-    pub fn new(path: PathBuf, most_bytes: u64) -> Self {
-        Self { path, most_bytes, file: None }
+    /// A log at `path`. Before it grows beyond `max_bytes` it is renamed to `path.1`, which replaces the one before it.
+    pub(crate) fn new(path: PathBuf, max_bytes: u64) -> Self {
+        Self { path, max_bytes, file: None }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Opens the file again at the next line.
-    pub fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         self.file = None;
     }
 
-    /// Appends whole lines with one write(2): all of them, or (a full disk) none.
+    /// Appends whole lines with one write(2): all of them, or none if the disk is full.
     ///
     /// # Errors
-    /// Those of opening and writing; what is there is no regular file, or has several names.
-    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Those of opening and writing, and when `path` is no regular file, or has several names.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.file.as_ref().is_some_and(|file| !is_at(file, &self.path)) {
             self.file = None;
         }
@@ -50,7 +49,7 @@ impl LogFile {
             None => open(&self.path)?,
         };
         let mut before = file.metadata()?.len();
-        if before > 0 && before.saturating_add(lines.len() as u64) > self.most_bytes {
+        if before > 0 && before.saturating_add(lines.len() as u64) > self.max_bytes {
             fs::rename(&self.path, self.older())?;
             file = open(&self.path)?;
             before = 0;
@@ -64,8 +63,8 @@ impl LogFile {
         let result = match written {
             Ok(bytes) if bytes == lines.len() => Ok(()),
             Ok(bytes) => {
-                // Nobody may read half a line, so what was written of it is taken back. If somebody else has
-                // written meanwhile, the next one to open the file does it.
+                // The half line is removed, so that no reader takes it for a whole one. If another process has written
+                // meanwhile, the next open removes it.
                 if file.metadata()?.len() == before + bytes as u64 {
                     file.set_len(before)?;
                 }
@@ -86,14 +85,14 @@ impl LogFile {
     }
 }
 
-/// The open file is the one of that name.
+/// Whether `path` still names the open file.
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(ours), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
     (ours.dev(), ours.ino()) == (named.dev(), named.ino())
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // Never through a link or into a FIFO that somebody put there.
+    // An attacker may have put a link or a FIFO there.
     let mut file = File::options()
         .read(true)
         .append(true)
@@ -109,26 +108,26 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it has several names (hard links); move it away"));
     }
     if found.permissions().mode() & 0o777 & !MODE != 0 {
-        // It may belong to somebody else; then it is theirs to narrow.
+        // It fails if the file belongs to another user, which is no reason not to write.
         let _ = file.set_permissions(fs::Permissions::from_mode(MODE));
     }
     drop_torn_line(&mut file, found.len())?;
     Ok(file)
 }
 
-/// Takes back the part of a line that a crash may have left at the end.
+/// Removes the part of a line that a crash may have left at the end.
 fn drop_torn_line(file: &mut File, length: u64) -> io::Result<()> {
-    let from = length.saturating_sub(LONGEST_LINE);
+    let from = length.saturating_sub(MAX_LINE_BYTES);
     let mut end = Vec::new();
     file.seek(SeekFrom::Start(from))?;
-    Read::by_ref(file).take(LONGEST_LINE).read_to_end(&mut end)?;
+    Read::by_ref(file).take(MAX_LINE_BYTES).read_to_end(&mut end)?;
     if end.last().is_none_or(|byte| *byte == b'\n') {
         return Ok(());
     }
     match end.iter().rposition(|byte| *byte == b'\n') {
         Some(last) => file.set_len(from + last as u64 + 1),
         None if from == 0 => file.set_len(0),
-        // No line of ours is that long.
+        // No line of a log is that long: the bytes are not from here, and stay.
         None => file.write_all(b"\n"),
     }
 }
@@ -137,17 +136,17 @@ fn drop_torn_line(file: &mut File, length: u64) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn log(most_bytes: u64) -> (tempfile::TempDir, LogFile) {
+    fn log(max_bytes: u64) -> (tempfile::TempDir, LogFile) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.log");
-        (directory, LogFile::new(path, most_bytes))
+        (directory, LogFile::new(path, max_bytes))
     }
 
     #[test]
-    fn it_follows_its_name() {
-        let (place, mut log) = log(1000);
+    fn lines_go_to_the_file_that_has_the_name_now() {
+        let (directory, mut log) = log(1000);
         log.append(b"one\n").unwrap();
-        let renamed = place.path().join("renamed");
+        let renamed = directory.path().join("renamed");
         fs::rename(log.path(), &renamed).unwrap();
         log.append(b"two\n").unwrap();
         assert_eq!(fs::read(&renamed).unwrap(), b"one\n");
@@ -159,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_taken_back() {
-        let (_place, mut log) = log(1 << 30);
+    fn a_torn_line_is_removed() {
+        let (_directory, mut log) = log(1 << 30);
         for (left, expected) in [("one\ntw", "one\nnew\n"), ("tw", "new\n"), ("one\n", "one\nnew\n")] {
             fs::write(log.path(), left).unwrap();
             log.reopen();
@@ -175,21 +174,21 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
-        let (place, mut log) = log(10);
+    fn the_size_is_bounded() {
+        let (directory, mut log) = log(10);
         for line in ["12345\n", "abcd\n", "efgh\n"] {
             log.append(line.as_bytes()).unwrap();
         }
         assert_eq!(fs::read_to_string(log.path()).unwrap(), "abcd\nefgh\n");
-        assert_eq!(fs::read_to_string(place.path().join("x.log.1")).unwrap(), "12345\n");
+        assert_eq!(fs::read_to_string(directory.path().join("x.log.1")).unwrap(), "12345\n");
         log.append(b"longer than the bound\n").unwrap();
         assert_eq!(fs::read_to_string(log.path()).unwrap(), "longer than the bound\n");
     }
 
     #[test]
-    fn what_is_no_log_is_left_alone() {
-        let (place, mut log) = log(1000);
-        let precious = place.path().join("precious");
+    fn links_and_directories_are_not_written_to() {
+        let (directory, mut log) = log(1000);
+        let precious = directory.path().join("precious");
         fs::write(&precious, "precious").unwrap();
         std::os::unix::fs::symlink(&precious, log.path()).unwrap();
         assert!(log.append(b"x\n").is_err());
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_mode_that_is_too_wide_is_narrowed() {
-        let (_place, mut log) = log(1000);
+        let (_directory, mut log) = log(1000);
         fs::write(log.path(), "").unwrap();
         fs::set_permissions(log.path(), fs::Permissions::from_mode(0o666)).unwrap();
         log.append(b"x\n").unwrap();

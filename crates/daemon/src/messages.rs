@@ -1,4 +1,4 @@
-//! What the roles tell each other.
+//! The messages between the roles. Each channel is an [`ipc::Channel`].
 
 use std::path::PathBuf;
 
@@ -7,115 +7,121 @@ use serde::{Deserialize, Serialize};
 use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
+use ipc::Channel;
 use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
 use names::GeoFiles;
 use notify::Notice;
 
-/// What the recorder needs to know before all else.
+/// What the recorder needs to know before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Settings {
-    /// The log; `None` when none is to be written.
-    pub database: Option<PathBuf>,
-    /// error.log.
-    pub error_log: PathBuf,
-    /// How the user is told.
-    pub telling: Telling,
-    /// Length of the window, seconds.
-    pub write_limit_seconds: u32,
+pub(crate) struct Settings {
+    /// Path of snitch.db; `None` if it is not to be written.
+    pub(crate) database: Option<PathBuf>,
+    pub(crate) error_log: PathBuf,
+    pub(crate) reporter: ReporterSettings,
+    /// Length of the window in seconds, after which records are written.
+    pub(crate) write_limit_seconds: u32,
     /// Days after which records are deleted.
-    pub retention_days: u32,
+    pub(crate) retention_days: u32,
     /// Megabytes above which the oldest records are deleted.
-    pub retention_megabytes: Option<u32>,
-    /// What of the traffic is logged.
-    pub rules: LogRules,
-    /// Files that know countries and networks.
-    pub geography: GeoFiles,
-    /// Ask name servers what the owners of addresses call them.
-    pub reverse_dns: bool,
+    pub(crate) retention_megabytes: Option<u32>,
+    pub(crate) rules: LogRules,
+    /// The files that map addresses to countries and networks.
+    pub(crate) geography: GeoFiles,
+    /// Whether name servers are asked for the names of addresses (PTR).
+    pub(crate) reverse_dns: bool,
 }
 
-/// Where and how the user is told of programs.
+/// Where the recorder reports programs and problems.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Telling {
-    /// record.json.
-    pub record_json: PathBuf,
-    /// exe.log.
-    pub exe_log: PathBuf,
-    /// conn.log; `None` when none is to be written.
-    pub conn_log: Option<PathBuf>,
-    /// Tell the monitor what desktop users should see.
-    pub desktop: bool,
-    /// How VirusTotal is asked; `None` when it is not.
-    pub virustotal: Option<virustotal::Settings>,
+pub(crate) struct ReporterSettings {
+    pub(crate) record_json: PathBuf,
+    pub(crate) exe_log: PathBuf,
+    /// Path of conn.log; `None` if it is not to be written.
+    pub(crate) conn_log: Option<PathBuf>,
+    /// Whether notices are sent to the monitor, for desktop users.
+    pub(crate) desktop: bool,
+    /// `None` if VirusTotal is not used.
+    pub(crate) virustotal: Option<virustotal::Settings>,
 }
 
-/// From the monitor to the recorder.
+/// Messages from the monitor to the recorder. Ids of executables, contexts and libraries are never used again.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToRecorder {
-    /// The first message, with the socket on which live.sock is listened to.
+pub(crate) enum ToRecorder {
+    /// The first message, with the listening socket live.sock.
     Settings(Box<Settings>),
-    /// An executable to hash, with its descriptor. Ids are never used again.
+    /// An executable to hash, with its descriptor.
     Executable {
-        /// Its id.
         id: u32,
-        /// What it was when it was executed.
         file_is: FileState,
     },
-    /// There will be no digest of this executable: why.
+    /// An executable that cannot be hashed, and why.
     Unhashed(u32, String),
-    /// What stays unseen on this kernel.
+    /// What stays unseen on this kernel, a sentence each.
     Unseen(Vec<String>),
-    /// Open log files again: they may have been renamed.
-    Reopen,
-    /// A context, before its first traffic. Ids are never used again.
-    ProcessContext {
-        /// Its id.
+    /// The log files may have been renamed: open them again.
+    ReopenLogs,
+    /// A context; it comes before its first flow.
+    Context {
         id: u32,
-        /// Who it is, without digests.
+        /// It has no digests yet: the recorder computes them.
         context: Box<ProcessContext>,
         /// Ids of the executables of the process, its parent and its grandparent.
         executables: [Option<u32>; 3],
     },
-    /// No context before this id comes again.
+    /// No flow of a context before this id comes any more.
     ForgetContexts(u32),
-    /// No executable before this id comes again.
+    /// No context of an executable before this id comes any more.
     ForgetExecutables(u32),
-    /// Traffic.
     Flows(Vec<Flow>),
-    /// What may tell names of addresses, before the traffic that follows from it.
-    NameObservation(Vec<NameObservation>),
-    /// A C library, with its descriptor: where do its functions lie? Numbers are never used again.
+    /// Observations that may name peers; they come before the flows that follow from them.
+    NameObservations(Vec<NameObservation>),
+    /// A C library, with its descriptor: the recorder answers with [`ToMonitor::LibraryFunctions`].
     Library(u64),
-    /// A connection to systemd-resolved, which tells what it finds out.
-    Resolved,
-    /// A part of a list of all that is open, asked for with [`ToMonitor::Traffic`].
-    Open(Vec<Flow>),
-    /// The list is complete.
-    OpenEnds(ListKind),
-    /// All flows of a drain were told; only while somebody wants to hear of traffic.
-    Drained,
-    /// What was lost.
+    /// A connection to systemd-resolved, as descriptor, on which it reports what it resolves.
+    ResolvedConnection,
+    /// A part of a list of open sockets, wanted by [`ToMonitor::ListOpenSockets`].
+    OpenSockets(Vec<Flow>),
+    /// The end of such a list.
+    OpenSocketsEnd(ListKind),
+    /// The end of a drain; only while lists of open sockets are wanted.
+    DrainEnd,
     Losses(Vec<Loss>),
-    /// Something that the user should know.
+    /// A problem that the recorder writes to error.log.
     Problem(String),
-    /// No more messages: write what is there, and end.
+    /// The last message: write what is there, and end.
     End,
 }
 
-/// From the recorder to the monitor.
+/// Messages from the recorder to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToMonitor {
-    /// The log is open.
+pub(crate) enum ToMonitor {
+    /// The log is open, and the recorder takes flows.
     Ready,
-    /// There can be no log: why.
+    /// The log cannot be opened, and why.
     Failed(String),
-    /// Desktop users should see this.
+    /// A notice for desktop users.
     Notice(Notice),
     /// The connection to systemd-resolved has ended.
-    ResolvedEnded,
-    /// The C library of this number has these functions, so many bytes from the beginning of its file.
-    Functions(u64, Vec<(ResolverFunction, u64)>),
-    /// Somebody wants to hear of traffic, or nobody does any more: lists of what is open are needed, or not.
-    Traffic(bool),
+    ResolvedClosed,
+    /// The id of a C library, and the functions it has with their offsets in its file.
+    LibraryFunctions(u64, Vec<(ResolverFunction, u64)>),
+    /// Whether lists of open sockets are wanted.
+    ListOpenSockets(bool),
+}
+
+impl ToMonitor {
+    /// Sends the message; false when the channel is full or closed.
+    pub(crate) fn try_send(&self, channel: &Channel) -> bool {
+        Channel::encode(self).is_ok_and(|message| channel.send(&message, None).is_ok_and(|sent| sent))
+    }
+}
+
+/// Messages from the monitor to a notifier.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToNotifier {
+    Notice(Notice),
+    /// The number of notices that were dropped before they could be sent.
+    Dropped(u64),
 }

@@ -1,10 +1,9 @@
-//! The notifier: runs as a desktop user and shows notifications on that user's session bus. It has its channel on
-//! standard input and no other rights than that user.
+//! The notifier: runs as a desktop user and shows notifications on that user's session bus. Standard input is its end of
+//! the channel to the monitor.
 //!
-//! It ends when there was nothing to show for a while; the monitor starts it again when there is.
+//! It ends after a minute without notices; the monitor starts it again when there is one.
 
 use std::{
-    collections::VecDeque,
     ffi::OsString,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -13,46 +12,36 @@ use std::{
 };
 
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags},
     sys::socket::{Shutdown, shutdown},
 };
-use serde::{Deserialize, Serialize};
 
+use crate::{messages::ToNotifier, notice_queue::NoticeQueue, poll::poll_until};
 use ipc::{Channel, Received};
-use notify::{Desktop, DesktopError, Fold, Kind, Notice};
+use notify::{BurstFolder, Desktop, DesktopError, Notice, NoticeKind};
+use sandbox::Role;
 
-/// Notifications that wait for a notification service; the oldest beyond that are dropped, counted and told.
-const MAX_WAITING: usize = 100;
-/// Pause between two tries.
+/// Pause between two tries to show a notification.
 const RETRY: Duration = Duration::from_secs(2);
 /// Tries for a notification that the service refuses.
 const MAX_REFUSALS: u32 = 3;
-/// How long it waits for more before it ends.
+/// How long it waits for another notice before it ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// From the monitor to a notifier.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum ToNotifier {
-    /// To be shown.
-    Notice(Notice),
-    /// So many could not be handed over.
-    Dropped(u64),
-}
-
-/// Runs the role: `arguments` is the path of the session bus.
+/// Runs the role; the argument is the path of the session bus.
 ///
 /// # Errors
 /// The channel cannot be read.
 pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
+    sandbox::enter(Role::Notifier)?;
     let Some(bus) = arguments.first() else {
         return Err(io::Error::other("the notifier is started by the monitor, not by hand"));
     };
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut notifier = Notifier {
         desktop: Desktop::new(bus.into()),
-        folds: Kind::ALL.map(Fold::new),
-        waiting: VecDeque::new(),
-        dropped: 0,
+        folds: NoticeKind::ALL.map(BurstFolder::new),
+        queue: NoticeQueue::default(),
         refusals: 0,
         retry_at: None,
     };
@@ -62,9 +51,9 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
 
 struct Notifier {
     desktop: Desktop,
-    folds: [Fold; 3],
-    waiting: VecDeque<Notice>,
-    dropped: u64,
+    folds: [BurstFolder; 3],
+    queue: NoticeQueue,
+    /// Refusals of the first notice in the queue.
     refusals: u32,
     retry_at: Option<Instant>,
 }
@@ -78,71 +67,64 @@ impl Notifier {
                 match channel.receive()? {
                     Received::Message(message, _) => {
                         busy = Instant::now();
-                        self.take(message);
+                        self.receive(message);
                     }
                     Received::Nothing => break,
                     Received::Closed => open = false,
                 }
             }
-            let now = Instant::now();
-            for fold in &mut self.folds {
-                // The end shows what it has.
-                let due = if open { Some(now) } else { fold.due() };
-                if let Some(notice) = due.and_then(|due| fold.take(due)) {
-                    self.waiting.push_back(notice);
-                }
-            }
+            self.unfold(open);
             self.show();
             if !open {
-                // The monitor has ended, or this user's session has: nobody waits for what cannot be shown.
+                // The monitor or the session of this user has ended: what cannot be shown now never can.
                 return Ok(());
             }
-            let idle = self.waiting.is_empty() && self.folds.iter().all(|fold| fold.due().is_none());
+            let idle = self.queue.is_empty() && self.folds.iter().all(|fold| fold.due().is_none());
             if idle && busy.elapsed() >= IDLE {
-                // From here on the monitor's messages go to the next notifier; those that came before are shown.
+                // From here on the monitor sends to the next notifier; the messages that came before are shown.
                 shutdown(channel.as_fd().as_raw_fd(), Shutdown::Read)?;
                 busy = Instant::now() + IDLE;
                 continue;
             }
-            let next = self.folds.iter().filter_map(Fold::due).chain(self.retry_at).min();
+            let next = self.folds.iter().filter_map(BurstFolder::due).chain(self.retry_at).min();
             let until = next.unwrap_or(busy + IDLE);
-            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            let mut ready = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], Some(until))?;
         }
     }
 
-    fn take(&mut self, message: ToNotifier) {
+    fn receive(&mut self, message: ToNotifier) {
         match message {
-            ToNotifier::Dropped(count) => self.dropped += count,
+            ToNotifier::Dropped(count) => self.queue.dropped += count,
             ToNotifier::Notice(notice) => {
                 let fold = &mut self.folds[notice.kind as usize];
                 if let Some(notice) = fold.add(notice, Instant::now()) {
-                    self.waiting.push_back(notice);
+                    self.queue.add(notice);
                 }
             }
         }
-        while self.waiting.len() > MAX_WAITING {
-            // What is urgent is dropped last.
-            let victim = self.waiting.iter().position(|notice| !notice.kind.is_urgent()).unwrap_or(0);
-            self.waiting.remove(victim);
-            self.dropped += 1;
+    }
+
+    /// Queues the folded notices that are due; all of them once the channel is closed.
+    fn unfold(&mut self, open: bool) {
+        let now = Instant::now();
+        for fold in &mut self.folds {
+            let due = if open { Some(now) } else { fold.due() };
+            if let Some(notice) = due.and_then(|due| fold.take(due)) {
+                self.queue.add(notice);
+            }
         }
     }
 
-    /// Shows what waits, as far as there is somebody to show it.
+    /// Shows the queued notices as long as the notification service takes them.
     fn show(&mut self) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
-        while let Some(notice) = self.waiting.front() {
+        while let Some(notice) = self.queue.front() {
             match self.desktop.show(notice) {
                 Ok(()) => {}
-                Err(DesktopError::Refused(_)) if self.refusals >= MAX_REFUSALS => self.dropped += 1,
+                Err(DesktopError::Refused(_)) if self.refusals >= MAX_REFUSALS => self.queue.dropped += 1,
                 Err(error) => {
                     self.refusals += u32::from(matches!(error, DesktopError::Refused(_)));
                     self.retry_at = Some(Instant::now() + RETRY);
@@ -150,11 +132,11 @@ impl Notifier {
                 }
             }
             self.refusals = 0;
-            self.waiting.pop_front();
-            if self.waiting.is_empty() && self.dropped > 0 {
-                let count = std::mem::take(&mut self.dropped);
-                self.waiting.push_back(Notice {
-                    kind: Kind::Error,
+            self.queue.remove_front();
+            if self.queue.is_empty() && self.queue.dropped > 0 {
+                let count = std::mem::take(&mut self.queue.dropped);
+                self.queue.add(Notice {
+                    kind: NoticeKind::Error,
                     title: format!("{count} notifications were not shown"),
                     body: "There were too many. New programs are in exe.log, errors in error.log.".into(),
                 });

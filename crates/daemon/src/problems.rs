@@ -1,7 +1,8 @@
-//! error.log: what went wrong, each with what was not seen because of it and what to do.
+//! Problems: sentences about what went wrong, what is missing in the log because of it, and what to do. They go to
+//! error.log and standard error.
 //!
-//! What repeats is folded: a kind of problem (its text without numbers and paths) is told a few times a minute, then
-//! counted.
+//! Repeated problems are folded: those of one kind (the text without numbers and paths) are written a few times a minute,
+//! then counted.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,199 +15,201 @@ use std::{
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::log_file::LogFile;
+use crate::log_file::LogFile;
 use model::text::{format, time};
 
 /// error.log becomes error.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// Problems of one kind within a [`PERIOD`] that are told, if their texts differ; of all kinds together.
+/// Problems of one kind that are written within a [`PERIOD`], if their texts differ.
 const MAX_OF_A_KIND: u32 = 5;
-const MAX_TOLD: u32 = 60;
+/// Problems of all kinds that are written within a [`PERIOD`].
+const MAX_WRITTEN: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
-/// Kinds that are told apart at a time.
+/// Kinds that are distinguished at a time; further ones are folded together.
 const MAX_KINDS: usize = 64;
-/// Told problems that wait for whoever passes them on.
+/// Written problems that wait for [`Problems::take_written`].
 const MAX_WAITING: usize = 256;
-/// Bytes of one problem.
+/// Bytes of one problem; the rest of a longer one is cut off.
 const MAX_TEXT: usize = 16 * 1024;
 
-/// Writes problems to error.log and to standard error, and keeps them for [`Problems::take_told`].
-pub struct Problems {
-    state: Mutex<State>,
-    /// Readable while there is something to take.
-    bell: Option<EventFd>,
+/// Writes problems to error.log and to standard error, and keeps them for [`Problems::take_written`].
+pub(crate) struct Problems {
+    log: Mutex<ProblemLog>,
+    /// Readable while there are problems to take.
+    event: Option<EventFd>,
 }
 
-struct State {
+struct ProblemLog {
     file: LogFile,
-    kinds: HashMap<String, Kind>,
+    kinds: HashMap<String, KindCount>,
+    /// The text that was written last.
     last: String,
-    /// Problems told in the period that began then, of all kinds.
-    period: (Instant, u32),
+    period: Period,
+    /// Written problems that were not taken yet.
     waiting: VecDeque<String>,
-    not_passed_on: u64,
+    /// Written problems that were dropped because too many waited.
+    not_taken: u64,
     /// Lines that could not be written.
     missing: u64,
 }
 
-/// A kind of problem in the last minute.
-struct Kind {
+/// The number of problems of all kinds that were written in the minute that began at `since`.
+struct Period {
     since: Instant,
-    told: u32,
+    written: u32,
+}
+
+/// The number of problems of one kind in the minute that began at `since`.
+struct KindCount {
+    since: Instant,
+    written: u32,
     folded: u64,
+    /// The text of the newest one.
     last: String,
 }
 
 impl Problems {
     /// Problems go to the file at `path`.
-    pub fn new(path: PathBuf) -> Self {
-        let state = State {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let log = ProblemLog {
             file: LogFile::new(path, MAX_BYTES),
             kinds: HashMap::new(),
             last: String::new(),
-            period: (Instant::now(), 0),
+            period: Period { since: Instant::now(), written: 0 },
             waiting: VecDeque::new(),
-            not_passed_on: 0,
+            not_taken: 0,
             missing: 0,
         };
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok();
-        Self { state: Mutex::new(state), bell }
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok();
+        Self { log: Mutex::new(log), event }
     }
 
-    /// Reports a problem: one sentence or more, of any bytes.
-    pub fn report(&self, text: &str) {
+    /// Reports a problem: one sentence or more, which may contain any bytes.
+    pub(crate) fn report(&self, text: &str) {
         self.report_at(text, Instant::now());
     }
 
     fn report_at(&self, text: &str, now: Instant) {
         let text = format::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
-        let mut state = self.lock();
-        if state.fold(&text, now) {
-            return;
-        }
-        self.tell(&mut state, text);
-    }
-
-    fn tell(&self, state: &mut State, text: String) {
-        say(&text);
-        state.write(&text);
-        if state.waiting.len() >= MAX_WAITING {
-            state.waiting.pop_front();
-            state.not_passed_on += 1;
-        }
-        state.waiting.push_back(text);
-        if let Some(bell) = &self.bell {
-            let _ = bell.write(1);
+        let mut log = self.lock();
+        if !log.fold(&text, now) {
+            self.write(&mut log, text);
         }
     }
 
-    /// Writes to error.log only, what is said on standard error elsewhere.
-    pub fn log(&self, text: &str) {
-        self.lock().write(&format::terminal(text.as_bytes()));
+    fn write(&self, log: &mut ProblemLog, text: String) {
+        print_to_stderr(&text);
+        log.append(&text);
+        if log.waiting.len() >= MAX_WAITING {
+            log.waiting.pop_front();
+            log.not_taken += 1;
+        }
+        log.waiting.push_back(text);
+        if let Some(event) = &self.event {
+            let _ = event.write(1);
+        }
     }
 
-    /// Tells how often what was folded has repeated; to be called now and then.
-    pub fn tell_repeated(&self) {
-        self.tell_repeated_at(Instant::now(), false);
+    /// Writes a problem to error.log only; the caller reports it on standard error.
+    pub(crate) fn log(&self, text: &str) {
+        self.lock().append(&format::terminal(text.as_bytes()));
     }
 
-    /// The same at the end, for all that was folded.
-    pub fn tell_all_repeated(&self) {
-        self.tell_repeated_at(Instant::now(), true);
+    /// Writes how often folded problems have repeated. Must be called from time to time.
+    pub(crate) fn write_repeated(&self) {
+        self.write_repeated_at(Instant::now(), false);
     }
 
-    fn tell_repeated_at(&self, now: Instant, all: bool) {
-        let mut state = self.lock();
+    /// Does the same at the end, without waiting for the minute to be over.
+    pub(crate) fn write_all_repeated(&self) {
+        self.write_repeated_at(Instant::now(), true);
+    }
+
+    fn write_repeated_at(&self, now: Instant, all: bool) {
+        let mut log = self.lock();
         let mut texts = Vec::new();
-        state.kinds.retain(|_, kind| {
+        log.kinds.retain(|_, kind| {
             if !all && now.saturating_duration_since(kind.since) < PERIOD {
                 return true;
             }
             match std::mem::take(&mut kind.folded) {
-                0 => false,
-                1 => {
-                    texts.push(kind.last.clone());
-                    (kind.since, kind.told) = (now, MAX_OF_A_KIND);
-                    !all
-                }
-                count => {
-                    texts.push(format!("{} (repeated {count} times in the last minute)", kind.last));
-                    // It goes on being folded as long as it repeats.
-                    (kind.since, kind.told) = (now, MAX_OF_A_KIND);
-                    !all
-                }
+                0 => return false,
+                1 => texts.push(kind.last.clone()),
+                count => texts.push(format!("{} (repeated {count} times in the last minute)", kind.last)),
             }
+            // It goes on being folded as long as it repeats.
+            (kind.since, kind.written) = (now, MAX_OF_A_KIND);
+            !all
         });
         texts.sort();
         for text in texts {
-            state.last.clear();
-            self.tell(&mut state, text);
+            log.last.clear();
+            self.write(&mut log, text);
         }
     }
 
-    /// The problems that were told since the last call. The descriptor of [`Problems::bell`] is readable when there are
-    /// any.
-    pub fn take_told(&self) -> Vec<String> {
-        if let Some(bell) = &self.bell {
-            let _ = bell.read();
+    /// Returns the problems that were written since the last call.
+    pub(crate) fn take_written(&self) -> Vec<String> {
+        if let Some(event) = &self.event {
+            let _ = event.read();
         }
-        let mut state = self.lock();
-        let mut told: Vec<String> = state.waiting.drain(..).collect();
-        match std::mem::take(&mut state.not_passed_on) {
+        let mut log = self.lock();
+        let mut written: Vec<String> = log.waiting.drain(..).collect();
+        match std::mem::take(&mut log.not_taken) {
             0 => {}
-            count => told.push(format!("{count} more errors are in error.log only.")),
+            count => written.push(format!("{count} more errors are in error.log only.")),
         }
-        told
+        written
     }
 
-    /// See [`Problems::take_told`].
-    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.bell.as_ref().map(AsFd::as_fd)
+    /// A descriptor that is readable while [`Problems::take_written`] has something to return.
+    pub(crate) fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.event.as_ref().map(AsFd::as_fd)
     }
 
     /// Opens error.log again at the next problem.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.lock().file.reopen();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ProblemLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Counts the problem; whether that is all that happens to it now.
+impl ProblemLog {
+    /// Counts a problem. Returns whether it is folded, not written.
     fn fold(&mut self, text: &str, now: Instant) -> bool {
-        if now.saturating_duration_since(self.period.0) >= PERIOD {
-            self.period = (now, 0);
+        if now.saturating_duration_since(self.period.since) >= PERIOD {
+            self.period = Period { since: now, written: 0 };
         }
-        let mut key = kind(text);
-        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&key) {
-            key = String::new();
+        let mut kind = kind_of(text);
+        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&kind) {
+            kind = String::new();
         }
-        let same = self.last == text;
-        let entry = self.kinds.entry(key).or_insert_with(|| Kind {
+        let is_same = self.last == text;
+        let count = self.kinds.entry(kind).or_insert_with(|| KindCount {
             since: now,
-            told: 0,
+            written: 0,
             folded: 0,
             last: String::new(),
         });
-        if now.saturating_duration_since(entry.since) >= PERIOD && entry.folded == 0 {
-            (entry.since, entry.told) = (now, 0);
+        if now.saturating_duration_since(count.since) >= PERIOD && count.folded == 0 {
+            (count.since, count.written) = (now, 0);
         }
-        text.clone_into(&mut entry.last);
-        if same || entry.told >= MAX_OF_A_KIND || self.period.1 >= MAX_TOLD {
-            entry.folded += 1;
+        text.clone_into(&mut count.last);
+        if is_same || count.written >= MAX_OF_A_KIND || self.period.written >= MAX_WRITTEN {
+            count.folded += 1;
             return true;
         }
-        entry.told += 1;
-        self.period.1 += 1;
+        count.written += 1;
+        self.period.written += 1;
         text.clone_into(&mut self.last);
         false
     }
 
-    /// `text` is fit for a terminal.
-    fn write(&mut self, text: &str) {
+    /// Appends a line to error.log. `text` must be escaped for a terminal.
+    fn append(&mut self, text: &str) {
         let now = time::local(time::now());
         let mut lines = match self.missing {
             0 => String::new(),
@@ -217,14 +220,14 @@ impl State {
             Ok(()) => self.missing = 0,
             Err(error) => {
                 self.missing += 1;
-                say(&format!("{} cannot be written: {error}", self.file.path().display()));
+                print_to_stderr(&format!("{} cannot be written: {error}", self.file.path().display()));
             }
         }
     }
 }
 
-/// A problem without what varies: numbers (also hexadecimal ones) and paths.
-fn kind(text: &str) -> String {
+/// The kind of a problem: its text without numbers (hexadecimal ones too) and paths.
+fn kind_of(text: &str) -> String {
     let mut kind = String::new();
     for word in text.split(' ') {
         kind.push_str(if word.contains('/') || word.contains('\\') {
@@ -235,7 +238,7 @@ fn kind(text: &str) -> String {
             word
         });
         kind.push(' ');
-        // What follows is detail.
+        // The rest is detail.
         if kind.len() > 120 {
             break;
         }
@@ -243,8 +246,8 @@ fn kind(text: &str) -> String {
     kind
 }
 
-/// Says something on standard error. That may be a terminal that is gone, or a file on a full disk: no reason to end.
-pub fn say(text: &str) {
+/// Prints a sentence to standard error. Errors are ignored: the terminal may be closed, or the disk full.
+pub fn print_to_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "picosnitch: {text}");
 }
 
@@ -260,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_each_new_problem() {
-        let (_place, path, problems) = problems();
+    fn each_new_problem_is_one_line() {
+        let (_directory, path, problems) = problems();
         problems.report("one\n\x1b[31mred");
         problems.report("one\n\x1b[31mred");
         problems.report("two");
@@ -269,54 +272,54 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(!text.contains('\x1b'));
         assert_eq!(text.as_bytes()[4], b'-');
-        assert_eq!(problems.take_told().len(), 2);
-        assert!(problems.take_told().is_empty());
+        assert_eq!(problems.take_written().len(), 2);
+        assert!(problems.take_written().is_empty());
     }
 
     #[test]
-    fn what_varies_does_not_defeat_the_folding() {
-        let (_place, path, problems) = problems();
+    fn problems_that_differ_in_numbers_and_paths_are_folded() {
+        let (_directory, path, problems) = problems();
         let start = Instant::now();
         for number in 0..57 {
             problems.report_at(&format!("{number} flows of /tmp/x{number} were lost."), start);
         }
         problems.report_at("Something else.", start);
-        problems.tell_repeated_at(start + PERIOD / 2, false);
+        problems.write_repeated_at(start + PERIOD / 2, false);
         let lines = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(lines().len(), 6);
-        problems.tell_repeated_at(start + PERIOD, false);
+        problems.write_repeated_at(start + PERIOD, false);
         assert_eq!(lines().len(), 7);
         let last = lines().pop().unwrap();
         assert!(
             last.ends_with("56 flows of /tmp/x56 were lost. (repeated 52 times in the last minute)"),
             "{last}"
         );
-        // It is folded as long as it goes on, and told anew after a quiet minute.
+        // It is folded as long as it goes on, and written again after a quiet minute.
         problems.report_at("1 flows of /tmp/y were lost.", start + PERIOD);
         assert_eq!(lines().len(), 7);
-        problems.tell_repeated_at(start + PERIOD * 2, false);
-        problems.tell_repeated_at(start + PERIOD * 3, false);
+        problems.write_repeated_at(start + PERIOD * 2, false);
+        problems.write_repeated_at(start + PERIOD * 3, false);
         assert_eq!(lines().len(), 8);
         problems.report_at("2 flows of /tmp/y were lost.", start + PERIOD * 3);
         assert_eq!(lines().len(), 9);
     }
 
     #[test]
-    fn the_rate_is_bounded_whatever_the_texts() {
-        let (_place, path, problems) = problems();
+    fn the_number_of_lines_a_minute_is_bounded() {
+        let (_directory, path, problems) = problems();
         let start = Instant::now();
         let word = |number: u32| char::from_u32(0x4e00 + number).unwrap();
         for number in 0..5000 {
             problems.report_at(&word(number).to_string().repeat(3), start);
         }
-        problems.tell_all_repeated();
+        problems.write_all_repeated();
         let lines = std::fs::read_to_string(path).unwrap().lines().count();
-        assert!(lines <= MAX_TOLD as usize + MAX_KINDS + 1, "{lines}");
+        assert!(lines <= MAX_WRITTEN as usize + MAX_KINDS + 1, "{lines}");
         assert!(problems.lock().kinds.len() <= MAX_KINDS + 1);
     }
 
     #[test]
-    fn links_are_not_followed() {
+    fn symbolic_links_are_not_followed() {
         let directory = tempfile::tempdir().unwrap();
         let (target, link) = (directory.path().join("target"), directory.path().join("error.log"));
         std::fs::write(&target, "").unwrap();

@@ -12,9 +12,8 @@ use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
-/// Bytes of the arguments of a process that ran before the start, as many as the kernel half reads of new ones
-/// (`ARGUMENTS_BYTES` in bpf/abi.h).
-const MAX_ARGUMENT_BYTES: u64 = 4096;
+/// Bytes of the arguments of a process that ran before the start, as many as the kernel half reads of new ones.
+const MAX_ARGUMENT_BYTES: u64 = capture::MAX_ARGUMENTS_BYTES as u64;
 
 /// A program as one process runs it, with the identity of its executable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,20 @@
-//! A bounded channel between two roles: messages over `SOCK_SEQPACKET` (unix(7)), a descriptor with each if need be.
+//! The channel between two processes of one picosnitch: messages of a fixed type, with at most one file descriptor each.
+//!
+//! # Contract
+//!
+//! * **Transport.** A pair of `SOCK_SEQPACKET` sockets (unix(7)): the kernel keeps the limits of messages and their order,
+//!   and one message is one packet. The monitor makes the pair and gives one end to the process that it executes.
+//! * **Encoding.** Messages are encoded with postcard, which has no version: both ends are the same executable file.
+//! * **Bounds.** A message has at most 64 KiB ([`Channel::encode`] refuses a longer one). The bytes in flight are bounded by
+//!   the kernel's send buffer of the sender: 1 MiB for the end that [`Channel::pair`] returns as a [`Channel`], the default
+//!   of the system for the other end.
+//! * **No waiting.** Neither [`Channel::send`] nor [`Channel::receive`] waits. A full channel makes `send` return false; the
+//!   sender keeps the message or counts it as lost. The descriptor ([`AsFd`]) is there to wait for with poll(2).
+//! * **Descriptors.** A descriptor is duplicated into the receiving process (`SCM_RIGHTS`), with close-on-exec. The receiver
+//!   takes one descriptor for each message; further ones are closed.
+//! * **End.** The receiver gets all messages that were sent before the other end was closed, and then
+//!   [`Received::Closed`]; sending fails with `EPIPE`.
+//! * **Trust.** The receiver checks the encoding of a message, and the caller has to check its content.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -14,64 +30,67 @@ use nix::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Bytes of one message at most: a context has three paths and three command lines of 4 KiB.
-const MESSAGE_BYTES: usize = 64 * 1024;
-/// Bytes in flight: the kernel's bound for the channel.
-const BUFFER_BYTES: usize = 1024 * 1024;
+/// Upper bound for an encoded message: a context has three paths and three command lines of 4 KiB each.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Size of the kernel's send buffer, which bounds the bytes in flight.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// One end of a channel.
+/// One end of a channel between two processes.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
-/// What came.
+/// What [`Channel::receive`] has found.
 #[derive(Debug)]
 pub enum Received<T> {
-    /// A message, with its descriptor.
+    /// A message and the descriptor that came with it.
     Message(T, Option<OwnedFd>),
-    /// Nothing is there now.
+    /// There is no message now.
     Nothing,
-    /// The other end is closed.
+    /// The other end is closed, and all of its messages were received.
     Closed,
 }
 
 impl Channel {
-    /// Both ends of a new channel; neither waits when sending.
+    /// Makes a new channel: the end of this process, and the one for the other process.
     ///
     /// # Errors
     /// Those of socketpair(2).
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        // Root may go beyond net.core.wmem_max; without that the channel is shorter, no more.
-        let _ = setsockopt(&ours, sockopt::SndBufForce, &BUFFER_BYTES);
+        // Only root may exceed net.core.wmem_max. The send buffer of other users is smaller, which is no error.
+        let _ = setsockopt(&ours, sockopt::SndBufForce, &SEND_BUFFER_BYTES);
         Ok((Self::new(ours), theirs))
     }
 
-    /// The end of a channel that this process was started with.
+    /// Uses the end of a channel with which this process was started.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, buffer: vec![0; MESSAGE_BYTES] }
+        Self { socket, buffer: vec![0; MAX_MESSAGE_BYTES] }
     }
 
-    /// The encoded form of a message, for [`Channel::send`].
+    /// Encodes a message for [`Channel::send`].
     ///
     /// # Errors
-    /// `InvalidData` for one that is too long.
+    /// `InvalidData` for a message that is too long.
     pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
         let bytes = postcard::to_stdvec(message)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if bytes.len() > MESSAGE_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message between roles is too long"));
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a message between the processes of picosnitch is too long",
+            ));
         }
         Ok(bytes)
     }
 
-    /// Sends an encoded message; false when the channel is full.
+    /// Sends an encoded message; returns false if the channel is full. Never waits.
     ///
     /// # Errors
-    /// Those of sendmsg(2), `EPIPE` when the other end is closed.
+    /// Those of sendmsg(2); `EPIPE` if the other end is closed.
     pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let descriptors: Vec<RawFd> = descriptor.iter().map(|descriptor| descriptor.as_raw_fd()).collect();
         let rights = [ControlMessage::ScmRights(&descriptors)];
@@ -84,10 +103,10 @@ impl Channel {
         }
     }
 
-    /// Receives a message if there is one.
+    /// Receives a message if there is one. Never waits.
     ///
     /// # Errors
-    /// Those of recvmsg(2), `InvalidData` for a message of another version.
+    /// Those of recvmsg(2); `InvalidData` for a packet that is not a message of this type.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
         let mut control = nix::cmsg_space!([RawFd; 1]);
         let (length, descriptor) = {
@@ -104,7 +123,7 @@ impl Channel {
             for part in message.cmsgs()? {
                 if let ControlMessageOwned::ScmRights(descriptors) = part {
                     for raw in descriptors {
-                        // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+                        // SAFETY: the kernel has just made this descriptor for this process, and no other owner of it exists.
                         descriptor = Some(unsafe { OwnedFd::from_raw_fd(raw) });
                     }
                 }
@@ -151,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_says_so_instead_of_waiting() {
+    fn sending_to_a_full_channel_returns_false_and_does_not_wait() {
         let (ours, _theirs) = Channel::pair().unwrap();
         let message = Channel::encode(&vec![0_u8; 32 * 1024]).unwrap();
         let sent = (0..10_000).take_while(|_| ours.send(&message, None).unwrap()).count();
         assert!((1..1000).contains(&sent), "{sent}");
-        assert!(Channel::encode(&vec![0_u8; MESSAGE_BYTES + 1]).is_err());
+        assert!(Channel::encode(&vec![0_u8; MAX_MESSAGE_BYTES + 1]).is_err());
     }
 }

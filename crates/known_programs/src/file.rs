@@ -1,4 +1,4 @@
-//! The file: read, made into text, replaced.
+//! record.json: reads it, converts it from and to JSON, and replaces it.
 
 use std::{
     collections::BTreeMap,
@@ -10,22 +10,29 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{DIGESTS, KnownPrograms, KnownProgramsError, Rank, Seen, Table};
+use super::{
+    error::KnownProgramsError,
+    programs::KnownPrograms,
+    rank::Rank,
+    table::{Seen, Table},
+};
 use model::{
     Bytes, Sha256,
     text::escape::{from_text, to_text},
 };
 
-/// Mode of the file.
+/// The key of the digests.
+const DIGESTS: &str = "SHA256";
+/// Mode of record.json: its owner writes it, and its group reads it.
 pub(super) const MODE: u32 = 0o640;
-/// A longer file is refused: it is none of ours.
+/// A longer file was not written by picosnitch and is an error.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 impl KnownPrograms {
-    /// Reads the file; without one nothing is known.
+    /// Reads the file. No program is known if there is no file.
     ///
     /// # Errors
-    /// The file cannot be read, or is damaged.
+    /// See [`KnownProgramsError`].
     pub fn load(path: &Path) -> Result<Self, KnownProgramsError> {
         let mut text = String::new();
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
@@ -48,6 +55,7 @@ impl KnownPrograms {
         }
     }
 
+    /// Reads the text of the file; the error is a description of the damage.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut tree: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let mut known = Self::default();
@@ -57,13 +65,13 @@ impl KnownPrograms {
             known.names[index] = lists(&mut tree, names)?;
         }
         known.digests = digests(&mut tree)?;
-        known.others = tree;
+        known.other_keys = tree;
         Ok(known)
     }
 
-    /// The text of the file: sorted keys, indent 2.
+    /// The text of the file: JSON with sorted keys and indent 2.
     pub fn to_json(&self) -> String {
-        let mut tree = self.others.clone();
+        let mut tree = self.other_keys.clone();
         for (index, rank) in Rank::ALL.into_iter().enumerate() {
             for (key, table) in rank.keys().into_iter().zip([&self.executables[index], &self.names[index]]) {
                 let lists = table.iter().map(|(outer, inner)| {
@@ -74,20 +82,21 @@ impl KnownPrograms {
             }
         }
         let digests = self.digests.iter().map(|(path, digests)| {
-            let results = digests
+            let verdicts = digests
                 .value
                 .iter()
-                .map(|(digest, result)| (digest.to_hex(), Value::String(result.value.clone())));
-            (to_text(path), Value::Object(results.collect()))
+                .map(|(digest, verdict)| (digest.to_hex(), Value::String(verdict.value.clone())));
+            (to_text(path), Value::Object(verdicts.collect()))
         });
         tree.insert(DIGESTS.to_owned(), Value::Object(digests.collect()));
-        // It cannot fail: every key is a string. An empty text would be refused at the next start, not believed.
+        // The serialisation cannot fail, since every key is a string. An empty text would be an error at the next start.
         let mut text = serde_json::to_string_pretty(&Value::Object(tree)).unwrap_or_default();
         text.push('\n');
         text
     }
 }
 
+/// Takes the object of a key out of the tree; empty without the key.
 fn object(tree: &mut Map<String, Value>, key: &str) -> Result<Map<String, Value>, String> {
     match tree.remove(key) {
         None => Ok(Map::new()),
@@ -96,6 +105,7 @@ fn object(tree: &mut Map<String, Value>, key: &str) -> Result<Map<String, Value>
     }
 }
 
+/// Takes a table of lists of texts out of the tree.
 fn lists(tree: &mut Map<String, Value>, key: &str) -> Result<Table<Bytes>, String> {
     let mut table = Table::new();
     for (outer, list) in object(tree, key)? {
@@ -110,20 +120,21 @@ fn lists(tree: &mut Map<String, Value>, key: &str) -> Result<Table<Bytes>, Strin
     Ok(table)
 }
 
+/// Takes the digests out of the tree.
 fn digests(tree: &mut Map<String, Value>) -> Result<Table<Sha256>, String> {
     let mut table = Table::new();
-    for (path, results) in object(tree, DIGESTS)? {
-        let Value::Object(results) = results else {
+    for (path, verdicts) in object(tree, DIGESTS)? {
+        let Value::Object(verdicts) = verdicts else {
             return Err(format!("an entry of {DIGESTS:?} is not an object"));
         };
         let mut entry = BTreeMap::new();
-        for (digest, result) in results {
-            let value = match result {
+        for (digest, verdict) in verdicts {
+            let value = match verdict {
                 Value::String(text) => text,
                 Value::Null => String::new(),
                 _ => return Err(format!("an entry of {DIGESTS:?} has a result that is no text")),
             };
-            // The original writes a sentence where there is no digest: that is no digest that was seen.
+            // The original picosnitch writes a sentence in place of a digest that it could not compute.
             if let Some(digest) = Sha256::from_hex(&digest) {
                 entry.insert(digest, Seen { last: 0, value });
             }
@@ -135,10 +146,11 @@ fn digests(tree: &mut Map<String, Value>) -> Result<Table<Sha256>, String> {
     Ok(table)
 }
 
-/// Replaces the file at `path` by one with this text: at any moment, and after a crash, one of both is there, whole.
+/// Replaces the file at `path` by one with this text. At any moment, and after a crash, `path` is either the old file or the
+/// new one, complete.
 ///
 /// # Errors
-/// Those of the file system; the old file is there then.
+/// Those of the file system; `path` is the old file then.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");

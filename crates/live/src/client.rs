@@ -151,7 +151,7 @@ mod tests {
     use std::{os::unix::net::UnixListener, thread};
 
     use super::*;
-    use crate::SOCKET_NAME;
+    use crate::protocol::SOCKET_NAME;
 
     fn variant(error: &ClientError) -> &'static str {
         match error {

@@ -8,5 +8,4 @@ pub mod connections;
 pub mod protocol;
 pub mod server;
 
-/// File name of the socket in the run directory.
-pub const SOCKET_NAME: &str = "live.sock";
+pub use protocol::SOCKET_NAME;

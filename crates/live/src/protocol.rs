@@ -11,6 +11,9 @@ use model::{
     },
 };
 
+/// File name of the socket in the run directory.
+pub const SOCKET_NAME: &str = "live.sock";
+
 /// The line that a client writes to subscribe to traffic, or to end its subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscribeRequest {
@@ -116,7 +119,7 @@ pub struct ConnectionLine {
     pub event: String,
     /// Id, which is not used again while the daemon runs.
     pub id: u64,
-    /// Id of the [`ContextLine`].
+    /// Id of the [`ContextLine`] about the program.
     pub context: u32,
     /// Process id, in the initial pid namespace.
     pub process: u32,

@@ -29,7 +29,7 @@ impl<T: Into<IpAddr>> From<T> for Address {
     }
 }
 
-/// What a vsock address begins with in text, as in socat's `vsock:2`.
+/// Prefix of a vsock address in text, as in `vsock:2`.
 const VSOCK_PREFIX: &str = "vsock:";
 
 impl fmt::Display for Address {
@@ -41,7 +41,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The text is no address.
+/// The error of a text that is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressError;
 
@@ -64,9 +64,9 @@ impl FromStr for Address {
     }
 }
 
-/// The form that crosses the channel between the processes.
+/// The encoding of an address in formats that are not human-readable: the channels between the processes.
 #[derive(Serialize, Deserialize)]
-enum Binary {
+enum BinaryAddress {
     Ip(IpAddr),
     Vsock(u32),
 }
@@ -77,8 +77,8 @@ impl Serialize for Address {
             return serializer.collect_str(self);
         }
         match self {
-            Self::Ip(address) => Binary::Ip(*address).serialize(serializer),
-            Self::Vsock(context_id) => Binary::Vsock(*context_id).serialize(serializer),
+            Self::Ip(address) => BinaryAddress::Ip(*address).serialize(serializer),
+            Self::Vsock(context_id) => BinaryAddress::Vsock(*context_id).serialize(serializer),
         }
     }
 }
@@ -88,36 +88,10 @@ impl<'de> Deserialize<'de> for Address {
         if deserializer.is_human_readable() {
             return String::deserialize(deserializer)?.parse().map_err(D::Error::custom);
         }
-        Ok(match Binary::deserialize(deserializer)? {
-            Binary::Ip(address) => Self::Ip(address),
-            Binary::Vsock(context_id) => Self::Vsock(context_id),
+        Ok(match BinaryAddress::deserialize(deserializer)? {
+            BinaryAddress::Ip(address) => Self::Ip(address),
+            BinaryAddress::Vsock(context_id) => Self::Vsock(context_id),
         })
-    }
-}
-
-/// The first address of the network of `address` with `prefix_length` leading bits (RFC 4632).
-pub fn first_address(address: IpAddr, prefix_length: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
-            IpAddr::V4((u32::from(address) & mask).into())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_length.min(128))).unwrap_or(0);
-            IpAddr::V6((u128::from(address) & mask).into())
-        }
-    }
-}
-
-/// The last address of the network of `address` with `prefix_length` leading bits.
-pub fn last_address(address: IpAddr, prefix_length: u8) -> IpAddr {
-    match first_address(address, prefix_length) {
-        IpAddr::V4(first) => {
-            IpAddr::V4((u32::from(first) | u32::MAX.checked_shr(prefix_length.into()).unwrap_or(0)).into())
-        }
-        IpAddr::V6(first) => {
-            IpAddr::V6((u128::from(first) | u128::MAX.checked_shr(prefix_length.into()).unwrap_or(0)).into())
-        }
     }
 }
 
@@ -137,23 +111,5 @@ mod tests {
         for text in ["", "vsock:", "vsock:-1", "vsock:4294967296", "1.2.3", "2"] {
             assert_eq!(text.parse::<Address>(), Err(AddressError), "{text}");
         }
-    }
-
-    #[test]
-    fn networks_end_where_their_prefix_says() {
-        let first = |text: &str, length| first_address(text.parse().unwrap(), length).to_string();
-        let last = |text: &str, length| last_address(text.parse().unwrap(), length).to_string();
-        assert_eq!(
-            (first("192.0.2.200", 25), last("192.0.2.1", 25)),
-            ("192.0.2.128".into(), "192.0.2.127".into())
-        );
-        assert_eq!(
-            (first("192.0.2.200", 0), last("192.0.2.1", 0)),
-            ("0.0.0.0".into(), "255.255.255.255".into())
-        );
-        assert_eq!(
-            (first("2001:db8::1", 32), last("2001:db8::1", 128)),
-            ("2001:db8::".into(), "2001:db8::1".into())
-        );
     }
 }

@@ -1,8 +1,8 @@
-//! The program behind traffic: what it is, who started it, where it ran.
+//! The program behind traffic, its ancestors, and its surroundings.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, Sha256};
+use crate::{bytes::Bytes, digest::Sha256};
 
 /// A program as one process ran it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,24 +17,24 @@ pub struct Program {
     pub sha256: Option<Sha256>,
 }
 
-/// The context of traffic: the program that moved the bytes, its ancestors, and where it ran.
+/// The context of traffic: the program that moved the bytes, its ancestors, user, network namespace and cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessContext {
     /// The program that moved the bytes.
     pub program: Program,
     /// The program that started it; empty for the first process of the machine.
     pub parent: Program,
-    /// The program that started the parent.
+    /// The program that started the parent; empty if there is none.
     pub grandparent: Program,
     /// Real user id at the time of the traffic.
     pub uid: u32,
     /// Network namespace of the socket: its inode number (`ns_common.inum`), 0 when unknown.
     pub network_namespace: u32,
-    /// The cgroup of the process.
+    /// The cgroup to which the process belongs.
     pub cgroup: CgroupInfo,
 }
 
-/// A cgroup (version 2) and what its path and the container engines tell about it.
+/// A cgroup (version 2), and the unit, container and application to which its path belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CgroupInfo {
     /// Path, for example `/system.slice/nginx.service`; empty when unknown.

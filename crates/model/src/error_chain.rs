@@ -1,6 +1,6 @@
-//! Errors as one line.
+//! Formats an error as one line.
 
-/// An error with all its causes, separated by colons.
+/// Formats an error with all its sources, separated by colons.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,10 +1,15 @@
-//! Flows: who moved how much between which two ends.
+//! Flows, which are a process's use of a socket with one peer, and the records that are made of them.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Bytes, Loss, ProcessContext, ProcessId};
+use crate::{
+    address::Address,
+    bytes::Bytes,
+    context::{ProcessContext, ProcessId},
+    loss::Loss,
+};
 
 /// A port: 0 when the protocol has none, at most `u32::MAX` (ports of vsock have 32 bits), or [`PORT_EXECUTION`].
 pub type Port = i64;
@@ -12,11 +17,11 @@ pub type Port = i64;
 /// The ports of a record that is about an executed program and not about traffic (`monitor.every_exe`).
 pub const PORT_EXECUTION: Port = -1;
 
-/// How the domain of a flow is known. The numbers are stored in the log: never change one.
+/// How the domain of a flow is known. The log stores the numbers, so they must never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum DomainSource {
-    /// No domain is known.
+    /// No domain of the remote end is known.
     #[default]
     None = 0,
     /// The process resolved it with its C library (getaddrinfo(3) and its kin) and got this address.
@@ -31,12 +36,12 @@ pub enum DomainSource {
     Http = 5,
     /// Another process of the same user, or of root, in the same network namespace got this address for it.
     Namespace = 6,
-    /// The owner of the address says so (PTR record).
+    /// The owner of the address gave it this name (PTR record).
     Reverse = 7,
 }
 
 impl DomainSource {
-    /// Every source, with the name that people and programs know it by.
+    /// Every source with its name in output and input.
     pub const NAMES: [(&str, Self); 8] = [
         ("unknown", Self::None),
         ("resolver", Self::Resolver),
@@ -48,7 +53,7 @@ impl DomainSource {
         ("reverse", Self::Reverse),
     ];
 
-    /// The name of this source.
+    /// The name of this source, for example `dns`.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize].0
     }
@@ -64,15 +69,15 @@ pub struct FlowTuple {
     pub protocol: u16,
     /// Local address; `None` when unknown.
     pub local_address: Option<Address>,
-    /// Remote address; `None` when unknown or without one (`AF_PACKET`).
+    /// Remote address; `None` when unknown, or if the family has none (`AF_PACKET`).
     pub remote_address: Option<Address>,
-    /// Local port.
+    /// Local port, 0 if there is none; see [`Port`].
     pub local_port: Port,
-    /// Remote port.
+    /// Remote port, 0 if there is none; see [`Port`].
     pub remote_port: Port,
     /// Domain of the remote end; empty when unknown.
     pub domain: Bytes,
-    /// How the domain is known.
+    /// How the domain of the remote end is known.
     pub domain_source: DomainSource,
 }
 
@@ -99,17 +104,17 @@ pub struct FlowId {
 /// What one flow moved between two drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
-    /// Id of the context.
+    /// Id of the flow's context.
     pub context: u32,
-    /// Which flow it is.
+    /// Id of the flow itself.
     pub id: FlowId,
     /// Its two ends; the domain is not known here.
     pub tuple: FlowTuple,
-    /// What it moved; all zero when only its end is news.
+    /// What it moved since the last drain; all zero if the flow has only ended.
     pub counters: Counters,
 }
 
-/// Connections and bytes.
+/// Counters of connections and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Connections opened: connects (also failed ones), accepts, and for datagrams new peers of a socket.
@@ -144,13 +149,13 @@ pub struct GeoInfo {
 pub struct Record {
     /// End of the window, unix seconds UTC.
     pub time: i64,
-    /// The context; shared, since one program makes many records.
+    /// The context, which many records share.
     pub context: Arc<ProcessContext>,
     /// Country and network of the remote address.
     pub geo: GeoInfo,
-    /// The two ends.
+    /// The two ends of the traffic.
     pub tuple: FlowTuple,
-    /// What was moved.
+    /// The connections and bytes of the group.
     pub counters: Counters,
 }
 
@@ -159,8 +164,8 @@ pub struct Record {
 pub struct Window {
     /// End of the window, unix seconds UTC; the `time` of each of its records.
     pub time: i64,
-    /// The groups of traffic.
+    /// The records of the window.
     pub records: Vec<Record>,
-    /// What was lost.
+    /// The losses of the window.
     pub losses: Vec<Loss>,
 }

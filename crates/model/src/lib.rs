@@ -1,9 +1,10 @@
-//! Plain data that every crate shares, and its one conversion to text ([`text`]).
+//! Plain data that every crate shares, and its conversions to text ([`text`]).
 //!
-//! Paths, names and command lines are bytes that strangers chose ([`Bytes`]): any byte may occur. They become text in one
-//! place only, [`text::format`].
+//! Paths, names and command lines are untrusted bytes ([`Bytes`]): other programs chose them, and any byte may occur. They
+//! become text for an output in [`text::format`], and text that can be converted back in [`text::escape`].
 
 mod address;
+mod bytes;
 mod clock;
 mod context;
 mod digest;
@@ -14,7 +15,8 @@ mod observation;
 mod process_event;
 pub mod text;
 
-pub use address::{Address, AddressError, first_address, last_address};
+pub use address::{Address, AddressError};
+pub use bytes::Bytes;
 pub use clock::boot_time;
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
@@ -25,6 +27,3 @@ pub use flow::{
 pub use loss::{Loss, LossKind};
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};
-
-/// Bytes that a stranger chose: a path, a process name, a command line.
-pub type Bytes = Vec<u8>;

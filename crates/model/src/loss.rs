@@ -1,4 +1,4 @@
-//! What was not seen or not kept.
+//! Losses: what was not seen, or not stored.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,14 +54,14 @@ impl LossKind {
 /// How much of one kind was lost in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// What was lost.
+    /// The kind of the loss.
     pub kind: LossKind,
     /// How many events, calls, bytes, flows, records or sockets, as `kind` says.
     pub count: u64,
 }
 
 impl Loss {
-    /// What was lost and what that means for the log, in words for the user.
+    /// A sentence for the user: what was lost, and what that means for the log.
     pub fn sentence(&self) -> String {
         let count = self.count;
         match self.kind {

@@ -1,12 +1,12 @@
-//! What may tell the name of an address.
+//! Observations from which the domain of an address may follow.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ProcessId};
+use crate::{bytes::Bytes, context::ProcessId};
 
-/// One observation that may tell the domain of an address: bytes of a name service or of a handshake, or an answer of
+/// One observation from which the domain of an address may follow: captured bytes of DNS or of a handshake, or the result of
 /// the C library's resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameObservation {
@@ -14,9 +14,9 @@ pub struct NameObservation {
     pub time: u64,
     /// The process that was observed.
     pub process: ProcessId,
-    /// Its network namespace (`ns_common.inum`).
+    /// Network namespace of the process (`ns_common.inum`).
     pub network_namespace: u32,
-    /// Its real user id.
+    /// Real user id of the process.
     pub uid: u32,
     /// Inode number of the socket; 0 for the C library's resolver.
     pub socket: u64,
@@ -26,7 +26,7 @@ pub struct NameObservation {
     pub remote_port: u16,
     /// IP protocol number of the socket.
     pub protocol: u16,
-    /// What was observed.
+    /// The captured bytes, or the result of the resolver.
     pub payload: ObservedPayload,
 }
 

@@ -1,50 +1,50 @@
-//! What the kernel half tells of a process.
+//! The description of a process that the kernel half sends with each exec and fork.
 
-use crate::{Bytes, ProcessId};
+use crate::{bytes::Bytes, context::ProcessId};
 
-/// Which file an executable is, and in which state (`struct file_identity`): the kernel's own numbers, which stat(2)
-/// does not always show.
+/// Identifies a file and the state of its content (`struct file_identity`). These are the numbers in the kernel's inode, which
+/// stat(2) does not show on every file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileIdentity {
-    /// Inode number; 0 when the file is unknown.
+    /// Inode number; 0 if the file is unknown.
     pub inode: u64,
-    /// Bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Last modification (mtime): seconds, nanoseconds.
+    /// Time of the last modification (mtime): seconds and nanoseconds.
     pub modified: (i64, u32),
-    /// Last change of the inode (ctime): seconds, nanoseconds.
+    /// Time of the last change of the inode (ctime): seconds and nanoseconds.
     pub changed: (i64, u32),
-    /// Differs when an inode number is used again; 0 where the file system has no generations.
+    /// Generation of the inode, which differs when its number is used again; 0 if the file system has none.
     pub generation: u32,
-    /// Device in the kernel's encoding (major << 20 | minor).
+    /// Device number of the file system in the kernel's encoding (major << 20 | minor).
     pub device: u32,
 }
 
-/// A process as the kernel described it.
+/// A process as the kernel half described it at an exec or a fork.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessEvent {
-    /// The process.
+    /// Id of the process with this program.
     pub id: ProcessId,
-    /// Its parent (`real_parent`, so not a tracer); `tgid` 0 for none.
+    /// Its parent (`task_struct.real_parent`, so never a tracer); `tgid` is 0 if there is none.
     pub parent: ProcessId,
-    /// The parent's parent.
+    /// The parent of the parent; `tgid` is 0 if there is none.
     pub grandparent: ProcessId,
-    /// Id of its version 2 cgroup.
+    /// Id of the cgroup (version 2) of the process.
     pub cgroup: u64,
-    /// The executable.
+    /// The executable file of the program.
     pub executable: FileIdentity,
-    /// Real user id.
+    /// Real user id of the process.
     pub uid: u32,
-    /// Mount namespace (`ns_common.inum`).
+    /// Mount namespace of the process (`ns_common.inum`).
     pub mount_namespace: u32,
-    /// Name of the thread-group leader.
+    /// Name (`comm`) of the thread-group leader.
     pub name: Bytes,
-    /// Path of the executable from the root of its mount namespace; empty when unknown.
+    /// Path of the executable from the root of its mount namespace; empty if unknown.
     pub path: Bytes,
-    /// Arguments, separated by single spaces.
+    /// Arguments (argv), separated by single spaces.
     pub command_line: Bytes,
-    /// A kernel thread.
+    /// Whether the process is a kernel thread.
     pub kernel: bool,
-    /// fanotify hands over what is executed from the executable's file system; never so for a memfd.
+    /// Whether fanotify reports executions on the file system of the executable; always false for a memfd.
     pub watched: bool,
 }

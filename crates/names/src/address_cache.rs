@@ -3,6 +3,7 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use hashlink::LruCache;
+
 use model::{Bytes, DomainSource};
 
 /// Number of resolutions that are kept for one address; beyond it an older one goes.

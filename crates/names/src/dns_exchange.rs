@@ -2,12 +2,12 @@
 //! accepted.
 
 use hashlink::LruCache;
-use model::{NameObservation, ProcessId};
 
 use crate::{
     dns_message::{self, Message, Question},
     dns_stream::DnsStream,
 };
+use model::{NameObservation, ProcessId};
 
 /// Number of sockets whose queries are kept, to compare responses with them.
 pub(crate) const MAX_QUERYING_SOCKETS: usize = 2048;

@@ -7,9 +7,8 @@ use simple_dns::{
     rdata::{RData, SVCB, SVCParam},
 };
 
-use model::Bytes;
-
 use crate::domain_name::normalize_domain;
+use model::Bytes;
 
 /// Number of names that are followed from one alias to the next.
 const MAX_ALIASES: usize = 16;

@@ -6,7 +6,6 @@
 use std::{net::IpAddr, rc::Rc};
 
 use hashlink::LruCache;
-use model::{Bytes, DomainSource, Flow, FlowId, NameObservation, ObservedPayload, ProcessId};
 
 use crate::{
     address_cache::{AddressMatch, Resolution},
@@ -18,6 +17,7 @@ use crate::{
     resolutions::Resolutions,
     server_name::ServerName,
 };
+use model::{Bytes, DomainSource, Flow, FlowId, NameObservation, ObservedPayload, ProcessId};
 
 /// Number of connections whose handshake is incomplete.
 const MAX_HANDSHAKES: usize = 512;
@@ -179,7 +179,7 @@ impl Domains {
                 resolution.mark_used();
                 server_name.filter(|(name, _)| *name != domain.0 && !is_first_connection).unwrap_or(domain)
             }
-            // The handshake tells which of the names it is; the process resolved it, so that is its source.
+            // The handshake shows which of the names it is. The process resolved it, so that its source is the resolution.
             (AddressMatch::Ambiguous(resolutions), Some((name, source))) => {
                 match resolutions.iter().find(|resolution| resolution.name == name) {
                     Some(resolution) => {

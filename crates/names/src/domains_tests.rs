@@ -1,6 +1,5 @@
 use std::net::Ipv4Addr;
 
-use model::{Counters, FlowTuple};
 use simple_dns::{CLASS, Name, Packet, Question, ResourceRecord, TYPE, rdata};
 
 use super::*;
@@ -8,6 +7,7 @@ use crate::{
     dns_exchange::{MAX_QUERYING_SOCKETS, PORT_MDNS},
     resolutions::{COUNT_INTERVAL, MAX_RESOLUTIONS},
 };
+use model::{Counters, FlowTuple};
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));

@@ -23,12 +23,11 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use model::GeoInfo;
-
 use crate::{
     geo_record::GeoRecord,
     special_purpose::{embedded_ipv4, special_purpose},
 };
+use model::GeoInfo;
 
 /// Paths at which packages install the file of countries.
 const PACKAGED: [&str; 2] =
@@ -64,7 +63,7 @@ struct GeoDatabase {
     version: Option<FileVersion>,
     /// The last version that could be used.
     reader: Option<Reader<Mmap>>,
-    /// The user has been told that this version cannot be used.
+    /// It has been reported to the user that this version cannot be used.
     is_reported: bool,
 }
 

@@ -1,8 +1,7 @@
 //! The host in the first request of an HTTP connection (RFC 9112, section 3.2).
 
-use model::DomainSource;
-
 use crate::{domain_name::normalize_domain, server_name::ServerName};
+use model::DomainSource;
 
 /// A request with more header lines than this names no host.
 const MAX_HEADER_LINES: usize = 64;

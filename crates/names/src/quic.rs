@@ -8,9 +8,8 @@ use ring::{
     hkdf,
 };
 
-use model::DomainSource;
-
 use crate::{server_name::ServerName, tls};
+use model::DomainSource;
 
 /// The longest handshake that is buffered; a longer one names no server.
 const MAX_BYTES: usize = 16 * 1024;

@@ -3,9 +3,9 @@
 use std::{net::IpAddr, rc::Rc};
 
 use hashlink::LruCache;
-use model::{Bytes, NameObservation, ProcessId};
 
 use crate::address_cache::{AddressCache, AddressMatch, Resolution};
+use model::{Bytes, NameObservation, ProcessId};
 
 const MAX_PROCESSES: usize = 4096;
 const MAX_NAMESPACES: usize = 256;

@@ -13,9 +13,9 @@ use std::{
 };
 
 use hashlink::LruCache;
-use model::Bytes;
 
 use crate::domain_name::normalize_domain;
+use model::Bytes;
 
 /// Number of addresses whose lookups are cached.
 const MAX_CACHED: usize = 4096;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use model::first_address;
+use ipnetwork::IpNetwork;
 
 /// First address, length of the prefix in bits, and name. The first entry that contains an address counts.
 const IPV4: [(Ipv4Addr, u8, &str); 15] = [
@@ -35,7 +35,8 @@ const IPV6: [(Ipv6Addr, u8, &str); 7] = [
 
 /// Returns the name of the purpose of an address; `None` for an address that has an owner.
 pub(crate) fn special_purpose(address: IpAddr) -> Option<&'static str> {
-    let contains = |first: IpAddr, length| first_address(address, length) == first;
+    let contains =
+        |first, length| IpNetwork::new(first, length).is_ok_and(|network| network.contains(address));
     match address {
         IpAddr::V4(_) => {
             IPV4.iter().find(|(first, length, _)| contains((*first).into(), *length)).map(|found| found.2)

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use model::Bytes;
-
 use crate::domain_name::normalize_domain;
+use model::Bytes;
 
 /// The socket on which systemd-resolved listens. Only root may connect.
 pub const SOCKET: &str = "/run/systemd/resolve/io.systemd.Resolve.Monitor";

@@ -5,9 +5,8 @@ use tls_parser::{
     parse_tls_record_header,
 };
 
-use model::DomainSource;
-
 use crate::{domain_name::normalize_domain, server_name::ServerName};
+use model::DomainSource;
 
 /// The content type of handshake records (RFC 8446, section 5.1).
 pub(crate) const CONTENT_TYPE_HANDSHAKE: u8 = 22;

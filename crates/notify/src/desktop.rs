@@ -1,31 +1,33 @@
-//! The way to a user's notification service: `org.freedesktop.Notifications` on the session bus.
+//! A client of a user's notification service: `org.freedesktop.Notifications` on the session bus.
 
 use std::{collections::HashMap, os::unix::net::UnixStream, path::PathBuf, time::Duration};
 
+use thiserror::Error;
 use zbus::{Connection, Variant, block_on, connection::Builder, fdo};
 
-use super::Notice;
+use super::notice::Notice;
 
-/// How long the bus, and the service it may have to start, can take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Characters of a title, and of a body.
+/// How long the bus may take for a reply, which includes the start of the service.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Upper bound for the characters of a title.
 const MAX_TITLE: usize = 120;
+/// Upper bound for the characters of a body.
 const MAX_BODY: usize = 2000;
-/// How long the service shows a notification, milliseconds: as it likes.
-const SERVICE_DECIDES: i32 = -1;
+/// The expiration timeout that leaves the decision to the service.
+const DEFAULT_TIMEOUT: i32 = -1;
 
-/// A notification was not shown.
-#[derive(Debug, thiserror::Error)]
+/// Why a notification was not shown.
+#[derive(Debug, Error)]
 pub enum DesktopError {
-    /// There is no bus, or nobody on it shows notifications: later, perhaps.
+    /// There is no bus, or no notification service on it. A later try may succeed.
     #[error("there is no notification service now: {0}")]
-    NotNow(String),
-    /// The service does not want this one.
+    Unavailable(String),
+    /// The service does not accept this notification.
     #[error("the notification service refused: {0}")]
     Refused(String),
 }
 
-/// The notification service of one user.
+/// A connection to the notification service of one user, made when it is first needed.
 #[derive(Debug)]
 pub struct Desktop {
     bus: PathBuf,
@@ -33,12 +35,12 @@ pub struct Desktop {
 }
 
 impl Desktop {
-    /// The service on the bus whose socket is at `bus`.
+    /// The service on the bus whose socket has the path `bus`.
     pub fn new(bus: PathBuf) -> Self {
         Self { bus, connection: None }
     }
 
-    /// Shows a notification.
+    /// Shows a notification, and connects to the bus before if necessary.
     ///
     /// # Errors
     /// See [`DesktopError`].
@@ -48,10 +50,11 @@ impl Desktop {
             None => self.connect()?,
         };
         let mut hints: HashMap<&str, Variant<'_>> = HashMap::new();
-        // The specification's "urgency levels": 1 normal, 2 critical.
+        // Urgency levels of the Desktop Notifications Specification: 1 normal, 2 critical.
         hints.insert("urgency", Variant::from(if notice.kind.is_urgent() { 2_u8 } else { 1_u8 }));
         hints.insert("category", Variant::from("network"));
-        let (title, body) = (shorten(&notice.title, MAX_TITLE), markup(&shorten(&notice.body, MAX_BODY)));
+        let (title, body) =
+            (shorten(&notice.title, MAX_TITLE), escape_markup(&shorten(&notice.body, MAX_BODY)));
         let actions: [&str; 0] = [];
         let arguments = (
             "picosnitch",
@@ -61,17 +64,17 @@ impl Desktop {
             body.as_str(),
             &actions[..],
             hints,
-            SERVICE_DECIDES,
+            DEFAULT_TIMEOUT,
         );
         let name = "org.freedesktop.Notifications";
-        let answer = block_on(connection.call_method(
+        let reply = block_on(connection.call_method(
             Some(name),
             "/org/freedesktop/Notifications",
             Some(name),
             "Notify",
             &arguments,
         ));
-        match answer {
+        match reply {
             Ok(_) => {
                 self.connection = Some(connection);
                 Ok(())
@@ -83,27 +86,28 @@ impl Desktop {
                 fdo::Error::InvalidArgs(why) | fdo::Error::NotSupported(why) | fdo::Error::Failed(why) => {
                     Err(DesktopError::Refused(why))
                 }
-                other => Err(DesktopError::NotNow(other.to_string())),
+                other => Err(DesktopError::Unavailable(other.to_string())),
             },
-            Err(error) => Err(DesktopError::NotNow(error.to_string())),
+            Err(error) => Err(DesktopError::Unavailable(error.to_string())),
         }
     }
 
     fn connect(&self) -> Result<Connection, DesktopError> {
         let stream =
-            UnixStream::connect(&self.bus).map_err(|error| DesktopError::NotNow(error.to_string()))?;
-        block_on(Builder::unix_stream(stream).method_timeout(PATIENCE).build())
-            .map_err(|error| DesktopError::NotNow(error.to_string()))
+            UnixStream::connect(&self.bus).map_err(|error| DesktopError::Unavailable(error.to_string()))?;
+        block_on(Builder::unix_stream(stream).method_timeout(REPLY_TIMEOUT).build())
+            .map_err(|error| DesktopError::Unavailable(error.to_string()))
     }
 }
 
-/// The body may hold markup: what is not meant as such is escaped.
-fn markup(text: &str) -> String {
+/// Escapes text for the body, in which the service interprets markup.
+fn escape_markup(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn shorten(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+/// Cuts a text after `max` characters.
+fn shorten(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -112,20 +116,20 @@ fn shorten(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::notice::NoticeKind;
 
     #[test]
-    fn markup_of_strangers_is_text() {
-        assert_eq!(markup("<b>a</b> & \"c\""), "&lt;b&gt;a&lt;/b&gt; &amp; \"c\"");
+    fn markup_is_escaped_and_long_text_is_cut() {
+        assert_eq!(escape_markup("<b>a</b> & \"c\""), "&lt;b&gt;a&lt;/b&gt; &amp; \"c\"");
         assert_eq!(shorten("äöü", 2), "äö…");
         assert_eq!(shorten("äöü", 3), "äöü");
     }
 
     #[test]
-    fn without_a_bus_it_is_tried_later() {
-        let place = tempfile::tempdir().unwrap();
-        let notice = Notice { kind: Kind::Program, title: "t".into(), body: "b".into() };
-        let mut desktop = Desktop::new(place.path().join("bus"));
-        assert!(matches!(desktop.show(&notice), Err(DesktopError::NotNow(_))));
+    fn without_a_bus_the_service_is_unavailable() {
+        let directory = tempfile::tempdir().unwrap();
+        let notice = Notice { kind: NoticeKind::Program, title: "t".into(), body: "b".into() };
+        let mut desktop = Desktop::new(directory.path().join("bus"));
+        assert!(matches!(desktop.show(&notice), Err(DesktopError::Unavailable(_))));
     }
 }

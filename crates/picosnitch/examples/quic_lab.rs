@@ -1,5 +1,6 @@
-//! For the tests of names: `quic_lab CERTIFICATE NAME...` serves QUIC on port 443, opens a connection to itself by each
-//! name, and prints the name, the address and the port of the client. Run in a network namespace of its own.
+//! A QUIC server and client for the tests of domains: `quic_lab CERTIFICATE NAME...` serves QUIC on port 443, connects to itself
+//! by each name, and prints the name, the address of the server and the port of the client. It runs in a network namespace of its
+//! own.
 
 use std::{error::Error, net::ToSocketAddrs, sync::Arc};
 
@@ -13,11 +14,11 @@ use quinn::{
     },
 };
 
-/// Whoever answers is the right one.
+/// A verifier that accepts every certificate.
 #[derive(Debug)]
-struct Anybody(Arc<rustls::crypto::CryptoProvider>);
+struct AcceptAnyCertificate(Arc<rustls::crypto::CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -76,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let crypto = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth();
     let client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(crypto)?));
     for name in names {

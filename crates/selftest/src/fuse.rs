@@ -1,5 +1,5 @@
-//! A FUSE file system with one program in it, which only its user may see: what an AppImage is to the kernel.
-//! The protocol is that of include/uapi/linux/fuse.h, version 7.19 and later.
+//! A FUSE file system with one program, which only its user may read, as with an AppImage. The protocol is that of
+//! include/uapi/linux/fuse.h, version 7.19 and later.
 
 use std::{
     fs::File,
@@ -15,16 +15,18 @@ use nix::{
 };
 
 /// The name of the program in the file system.
-pub const PROGRAM: &str = "program";
+pub(crate) const PROGRAM: &str = "program";
 
-const ROOT: u64 = 1;
-const NODE: u64 = 2;
-const HEADER: usize = 40;
-/// What the kernel may ask for at a time, and the room for a request.
-const MAX_READ: usize = 128 * 1024;
-const REQUEST: usize = 64 * 1024;
+const ROOT_NODE: u64 = 1;
+const PROGRAM_NODE: u64 = 2;
+/// Length of the header of a request (`struct fuse_in_header`).
+const HEADER_BYTES: usize = 40;
+/// The longest read that the kernel may request.
+const MAX_READ_BYTES: usize = 128 * 1024;
+/// Length of the buffer for a request, in addition to [`MAX_READ_BYTES`].
+const REQUEST_BYTES: usize = 64 * 1024;
 
-/// Operations (`enum fuse_opcode`).
+/// The operations that the server handles (`enum fuse_opcode`).
 mod operation {
     pub const LOOKUP: u32 = 1;
     pub const FORGET: u32 = 2;
@@ -37,35 +39,35 @@ mod operation {
     pub const BATCH_FORGET: u32 = 42;
 }
 
-/// A mounted file system; gone when dropped.
-pub struct Fuse<'a> {
-    at: &'a Path,
+/// A mounted file system, which is unmounted when this is dropped.
+pub(crate) struct FuseMount<'a> {
+    mount_point: &'a Path,
 }
 
-impl<'a> Fuse<'a> {
-    /// Mounts it for one user and group, and answers the kernel from a thread of its own.
+impl<'a> FuseMount<'a> {
+    /// Mounts a file system with `program` for one user and group. A thread serves the requests of the kernel.
     ///
     /// # Errors
-    /// `ENOENT`, `ENODEV` or `ENXIO` where the kernel has no FUSE.
-    pub fn mount(at: &'a Path, program: Vec<u8>, (user, group): (u32, u32)) -> io::Result<Self> {
-        let device = device(at)?;
+    /// `ENOENT`, `ENODEV` or `ENXIO` if the kernel has no FUSE.
+    pub(crate) fn mount(mount_point: &'a Path, program: Vec<u8>, user: u32, group: u32) -> io::Result<Self> {
+        let device = open_device(mount_point)?;
         let options = format!("fd={},rootmode=40000,user_id={user},group_id={group}", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("picosnitch"), at, Some("fuse"), flags, Some(options.as_str()))?;
-        let mounted = Self { at };
+        mount(Some("picosnitch"), mount_point, Some("fuse"), flags, Some(options.as_str()))?;
+        let mounted = Self { mount_point };
         let server = Server { device, program, user, group };
-        // Ends when the file system is unmounted: then reading says ENODEV.
+        // The thread ends when the file system is unmounted, because read(2) then fails with ENODEV.
         thread::Builder::new().name("fuse".into()).spawn(move || server.serve())?;
         Ok(mounted)
     }
 }
 
-/// The device, even where nobody has made its node: opening one makes the kernel load what is behind it.
-fn device(at: &Path) -> io::Result<File> {
+/// Opens the FUSE device. If its node is missing, a temporary one is made, and opening it makes the kernel load its module.
+fn open_device(mount_point: &Path) -> io::Result<File> {
     let open = |path: &Path| File::options().read(true).write(true).open(path);
     match open(Path::new("/dev/fuse")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let node = at.with_extension("device");
+            let node = mount_point.with_extension("device");
             // FUSE_MINOR of include/linux/miscdevice.h.
             let number = nix::sys::stat::makedev(10, 229);
             nix::sys::stat::mknod(&node, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, number)?;
@@ -77,9 +79,9 @@ fn device(at: &Path) -> io::Result<File> {
     }
 }
 
-impl Drop for Fuse<'_> {
+impl Drop for FuseMount<'_> {
     fn drop(&mut self) {
-        let _ = umount2(self.at, MntFlags::MNT_DETACH);
+        let _ = umount2(self.mount_point, MntFlags::MNT_DETACH);
     }
 }
 
@@ -92,9 +94,9 @@ struct Server {
 
 impl Server {
     fn serve(mut self) {
-        let mut request = vec![0; REQUEST + MAX_READ];
+        let mut request = vec![0; REQUEST_BYTES + MAX_READ_BYTES];
         while let Ok(length) = self.device.read(&mut request) {
-            let Some(request) = request.get(..length).filter(|request| request.len() >= HEADER) else {
+            let Some(request) = request.get(..length).filter(|request| request.len() >= HEADER_BYTES) else {
                 continue;
             };
             let number = |at: usize| {
@@ -104,20 +106,24 @@ impl Server {
             };
             let long = |at: usize| u64::from(number(at + 4)) << 32 | u64::from(number(at));
             let (opcode, unique, node) = (number(4), &request[8..16], long(16));
-            let answer = match opcode {
+            let response = match opcode {
                 operation::FORGET | operation::BATCH_FORGET => continue,
-                operation::INIT => Ok(self.init(number(HEADER + 4).min(31))),
-                operation::LOOKUP if request[HEADER..].strip_suffix(b"\0") == Some(PROGRAM.as_bytes()) => {
-                    Ok(self.entry())
+                operation::INIT => Ok(self.init_reply(number(HEADER_BYTES + 4).min(31))),
+                operation::LOOKUP
+                    if request[HEADER_BYTES..].strip_suffix(b"\0") == Some(PROGRAM.as_bytes()) =>
+                {
+                    Ok(self.entry_reply())
                 }
                 operation::LOOKUP => Err(libc::ENOENT),
-                operation::GETATTR => Ok(self.attributes(node)),
+                operation::GETATTR => Ok(self.attribute_reply(node)),
                 operation::OPEN => Ok(vec![0; 16]),
-                operation::READ => Ok(self.part(long(HEADER + 8), number(HEADER + 16) as usize)),
+                operation::READ => {
+                    Ok(self.program_bytes(long(HEADER_BYTES + 8), number(HEADER_BYTES + 16) as usize))
+                }
                 operation::RELEASE | operation::FLUSH => Ok(Vec::new()),
                 _ => Err(libc::ENOSYS),
             };
-            let (error, body) = match answer {
+            let (error, body) = match response {
                 Ok(body) => (0, body),
                 Err(code) => (-code, Vec::new()),
             };
@@ -131,37 +137,37 @@ impl Server {
         }
     }
 
-    /// `struct fuse_init_out`.
-    fn init(&self, minor: u32) -> Vec<u8> {
+    /// Makes the reply to `INIT` (`struct fuse_init_out`).
+    fn init_reply(&self, minor: u32) -> Vec<u8> {
         let mut out = Vec::new();
         // Version; read ahead; flags.
-        [7, minor, MAX_READ as u32, 0].iter().for_each(|number: &u32| out.extend(number.to_ne_bytes()));
+        [7, minor, MAX_READ_BYTES as u32, 0].iter().for_each(|number: &u32| out.extend(number.to_ne_bytes()));
         out.extend([0; 4]);
-        out.extend((MAX_READ as u32).to_ne_bytes());
+        out.extend((MAX_READ_BYTES as u32).to_ne_bytes());
         out.resize(64, 0);
         out
     }
 
-    /// `struct fuse_entry_out`: the program, valid for a minute.
-    fn entry(&self) -> Vec<u8> {
+    /// Makes a `struct fuse_entry_out` for the program, valid for a minute.
+    fn entry_reply(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        [NODE, 1, 60, 60, 0].iter().for_each(|number: &u64| out.extend(number.to_ne_bytes()));
-        out.extend(self.attribute(NODE));
+        [PROGRAM_NODE, 1, 60, 60, 0].iter().for_each(|number: &u64| out.extend(number.to_ne_bytes()));
+        out.extend(self.attribute(PROGRAM_NODE));
         out
     }
 
-    /// `struct fuse_attr_out`.
-    fn attributes(&self, node: u64) -> Vec<u8> {
+    /// Makes a `struct fuse_attr_out`, valid for a minute.
+    fn attribute_reply(&self, node: u64) -> Vec<u8> {
         let mut out = Vec::new();
         [60, 0].iter().for_each(|number: &u64| out.extend(number.to_ne_bytes()));
         out.extend(self.attribute(node));
         out
     }
 
-    /// `struct fuse_attr`.
+    /// Makes the attributes of a node (`struct fuse_attr`).
     fn attribute(&self, node: u64) -> Vec<u8> {
         let (mode, size) = match node {
-            ROOT => (libc::S_IFDIR | 0o755, 0),
+            ROOT_NODE => (libc::S_IFDIR | 0o755, 0),
             _ => (libc::S_IFREG | 0o755, self.program.len() as u64),
         };
         let mut out = Vec::new();
@@ -174,7 +180,7 @@ impl Server {
         out
     }
 
-    fn part(&self, offset: u64, size: usize) -> Vec<u8> {
+    fn program_bytes(&self, offset: u64, size: usize) -> Vec<u8> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.program.len());
         self.program[from..(from + size).min(self.program.len())].to_vec()
     }

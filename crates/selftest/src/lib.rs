@@ -1,12 +1,12 @@
-//! Makes known traffic of every kind in a private lab, has a private recorder watch it, and compares.
+//! The selftest: makes known traffic of every kind in a private network, records it with a picosnitch of its own, and compares.
 //!
-//! [`lab`] makes two network namespaces; [`director`] starts the processes of a [`scenario`] there, each with an
-//! executable path of its own; an [`actor`] makes [`traffic`] over a [`socket`] that counts; [`recorder`] runs the
-//! recorder and reads its log; [`compare`] and [`report`] say what came of it.
+//! `lab` makes two network namespaces. `runner` starts the processes of a `scenario` in them, each with an executable path
+//! of its own. An `actor` makes `traffic` over a `socket` that counts. `recorder` runs the recorder and reads its log.
+//! `compare` compares both, and `report` prints the result.
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,153 +17,165 @@ use std::{
 };
 
 pub mod actor;
+mod actor_process;
+mod ancestors;
 mod compare;
-mod director;
+mod expected_flow;
+mod flow_matching;
 mod fuse;
+mod identity_check;
 mod lab;
 mod netlink;
+mod private_directory;
 pub mod program;
 mod recorder;
 pub mod report;
+mod runner;
 mod scenario;
 mod socket;
+mod socket_address;
+mod system_error;
 mod traffic;
 
-use compare::Recorded;
-use director::{Director, Ending, Played};
+use compare::RecorderOutput;
 use lab::Lab;
+use private_directory::PrivateDirectory;
 use recorder::Recorder;
-use report::{Comparison, Report};
+use report::{Comparison, Report, Verdict};
+use runner::{ScenarioOutcome, ScenarioResult, ScenarioRunner};
 use scenario::Scenario;
 
-/// The part of the whole time limit that one scenario, or the recorder's start or end, may take.
-const PART_OF_TIME_LIMIT: u32 = 6;
+/// The time limit is divided by this for one scenario, and for the start and the end of the recorder.
+const TIME_LIMIT_DIVISOR: u32 = 6;
 
-/// What the user asked for.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Only these scenarios; empty: all.
+    /// The scenarios to run; empty for all.
     pub only: Vec<String>,
-    /// How long the whole may take: what has not begun by then fails.
+    /// Time for the whole run. A scenario that has not begun by then fails.
     pub time_limit: Duration,
-    /// Where the private directory is made; `None`: `/var/tmp`.
+    /// The parent of the private directory; `None` for `/var/tmp`.
     pub directory: Option<PathBuf>,
-    /// Keep the private directory.
+    /// Whether the private directory is kept at the end.
     pub keep: bool,
-    /// Make the traffic without a recorder: shows whether the traffic makers themselves work.
+    /// Whether the traffic is made without a recorder, to test the scenarios themselves.
     pub without_recorder: bool,
 }
 
-/// The selftest could not run.
+/// The reason why the selftest could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum SelftestError {
-    /// Namespaces and BPF need root.
+    /// Network namespaces and BPF need root.
     #[error("the selftest makes network namespaces and watches the kernel: it needs root. Run: sudo {0}")]
     NotRoot(String),
-    /// There is no scenario of this name.
+    /// No scenario has this id.
     #[error("there is no scenario {0:?}; picosnitch selftest --list names them all")]
     UnknownScenario(String),
     /// The private directory could not be made or used.
     #[error("the private directory of the selftest: {0}")]
     Directory(#[from] io::Error),
-    /// The network could not be made.
+    /// The private network could not be made.
     #[error(transparent)]
     Lab(#[from] lab::LabError),
-    /// The recorder did not work.
+    /// The recorder did not start or end.
     #[error(transparent)]
     Recorder(#[from] recorder::RecorderError),
-    /// The user wants it to end.
+    /// The user has interrupted the selftest.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// The names of all scenarios.
-pub fn names() -> Vec<String> {
-    scenario::all().into_iter().map(|scenario| scenario.id).collect()
+/// Returns the ids of all scenarios.
+pub fn scenario_ids() -> Vec<String> {
+    traffic::all_scenarios().into_iter().map(|scenario| scenario.id).collect()
 }
 
-/// Runs the scenarios and compares. Leaves nothing behind (but the directory, if asked to keep it).
+/// Runs the scenarios and compares. Nothing of it stays on the machine, except for a directory that the user wants to keep.
 ///
 /// # Errors
-/// Something that is no scenario's fault: no root, no network namespaces, a recorder that does not start or end.
+/// When no scenario can run: without root, without network namespaces, or if the recorder does not start.
 pub fn run(request: &Request) -> Result<Report, SelftestError> {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return Err(SelftestError::NotRoot(std::env::args().collect::<Vec<_>>().join(" ")));
     }
-    let mut scenarios = scenario::all();
-    if let Some(unknown) =
-        request.only.iter().find(|id| !scenarios.iter().any(|scenario| scenario.id == **id))
-    {
-        return Err(SelftestError::UnknownScenario(unknown.clone()));
-    }
-    scenarios.retain(|scenario| request.only.is_empty() || request.only.contains(&scenario.id));
-
+    let scenarios = select_scenarios(&request.only)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let directory = Directory::new(request.directory.as_deref(), request.keep)?;
+    let directory = PrivateDirectory::new(request.directory.as_deref(), request.keep)?;
     let lab = Lab::new()?;
-    let director = Director {
+    let runner = ScenarioRunner {
         lab: &lab,
-        directory: &directory.path,
-        time_limit: request.time_limit / PART_OF_TIME_LIMIT,
+        directory: directory.path(),
+        time_limit: request.time_limit / TIME_LIMIT_DIVISOR,
         deadline: Instant::now() + request.time_limit,
         interrupted: &interrupted,
     };
-    director.prepare(&scenarios)?;
-    let (played, recorder) = play_all(&director, &scenarios, request.without_recorder)?;
+    runner.link_executables(&scenarios)?;
+    let (results, recorder) = run_all(&runner, &scenarios, request.without_recorder)?;
     if interrupted.load(Ordering::Relaxed) {
         return Err(SelftestError::Interrupted);
     }
     let mut comparisons = Vec::new();
     let rows = match recorder {
         Some(recorder) => {
-            // A recorder that ends badly is a failure of its own; what it wrote is compared all the same.
+            // A recorder that does not end properly is a failure of its own. Its log is still compared.
             if let Err(error) = recorder.stop() {
-                comparisons.push(Comparison::failure("recorder", error.to_string()));
+                comparisons.push(Comparison::new("recorder", "all", Verdict::Fail, &error.to_string()));
             }
-            Some(recorder::read_log(&directory.path)?)
+            Some(recorder::read_log(directory.path())?)
         }
         None => None,
     };
-    let unclaimed = compare::unclaimed(rows.as_deref().unwrap_or_default(), &played);
-    let recorded = Recorded {
+    let unclaimed = compare::unclaimed(rows.as_deref().unwrap_or_default(), &results);
+    let recorded = RecorderOutput {
         rows: rows.as_deref(),
         unclaimed: &unclaimed,
-        ring_reported: recorder::ring_was_reported(&directory.path),
-        sha256: &director::digest(&directory.path)?,
+        is_ring_reported: recorder::is_ring_reported(directory.path()),
+        sha256: &private_directory::executable_sha256(directory.path())?,
     };
-    for (scenario, played) in scenarios.iter().zip(&played) {
-        comparisons.extend(compare::compare(scenario, played, &recorded));
+    for (scenario, result) in scenarios.iter().zip(&results) {
+        comparisons.extend(compare::compare(scenario, result, &recorded));
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
     Ok(Report { kernel, scenarios: comparisons })
 }
 
-/// Plays all scenarios: those that begin before the recorder, then those beside the others, then one by one.
-fn play_all(
-    director: &Director,
+/// Returns the scenarios with these ids; all of them if there are no ids.
+fn select_scenarios(only: &[String]) -> Result<Vec<Scenario>, SelftestError> {
+    let mut scenarios = traffic::all_scenarios();
+    if let Some(unknown) = only.iter().find(|id| !scenarios.iter().any(|scenario| scenario.id == **id)) {
+        return Err(SelftestError::UnknownScenario(unknown.clone()));
+    }
+    scenarios.retain(|scenario| only.is_empty() || only.contains(&scenario.id));
+    Ok(scenarios)
+}
+
+/// Runs all scenarios: first those that begin before the recorder, then the parallel ones, then the others one after another.
+fn run_all(
+    runner: &ScenarioRunner,
     scenarios: &[Scenario],
     without_recorder: bool,
-) -> Result<(Vec<Played>, Option<Recorder>), SelftestError> {
-    let recorder_runs = AtomicBool::new(false);
+) -> Result<(Vec<ScenarioResult>, Option<Recorder>), SelftestError> {
+    let is_recorder_running = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (held, is_held) = mpsc::channel::<()>();
+        // Each of the early scenarios holds a sender until its actors have reached their barrier, or an actor has failed.
+        let (waiting, all_reached) = mpsc::channel::<()>();
         let early: Vec<_> = scenarios
             .iter()
             .map(|scenario| {
-                (scenario.meetings_before_recorder > 0).then(|| {
-                    let held = held.clone();
-                    let recorder_runs = &recorder_runs;
+                (scenario.barriers_before_recorder > 0).then(|| {
+                    let waiting = waiting.clone();
+                    let is_recorder_running = &is_recorder_running;
                     scope.spawn(move || {
-                        let mut held = Some(held);
-                        director.play(scenario, |meetings| {
-                            if meetings == scenario.meetings_before_recorder {
-                                // The other end waits until nobody holds this any more: also when an actor fails.
-                                held = None;
-                                while !recorder_runs.load(Ordering::Acquire) {
+                        let mut waiting = Some(waiting);
+                        runner.run(scenario, |barriers| {
+                            if barriers == scenario.barriers_before_recorder {
+                                waiting = None;
+                                while !is_recorder_running.load(Ordering::Acquire) {
                                     thread::sleep(Duration::from_millis(10));
                                 }
                             }
@@ -172,67 +184,42 @@ fn play_all(
                 })
             })
             .collect();
-        drop(held);
-        let _ = is_held.recv();
+        drop(waiting);
+        let _ = all_reached.recv();
         let started = match without_recorder {
             true => Ok(None),
-            false => Recorder::start(director.directory, director.time_limit, director.interrupted).map(Some),
+            false => Recorder::start(runner.directory, runner.time_limit, runner.interrupted).map(Some),
         };
         if started.is_err() {
-            director.interrupted.store(true, Ordering::Relaxed);
+            runner.interrupted.store(true, Ordering::Relaxed);
         }
-        recorder_runs.store(true, Ordering::Release);
+        is_recorder_running.store(true, Ordering::Release);
         let recorder = started?;
-        let beside: Vec<_> = scenarios
+        let parallel: Vec<_> = scenarios
             .iter()
-            .map(|scenario| scenario.overlapping.then(|| scope.spawn(|| director.play(scenario, |_| ()))))
+            .map(|scenario| scenario.is_parallel.then(|| scope.spawn(|| runner.run(scenario, |_| ()))))
             .collect();
-        let mut played = Vec::new();
-        for ((scenario, early), beside) in scenarios.iter().zip(early).zip(beside) {
-            played.push(match early.or(beside) {
+        let mut results = Vec::new();
+        for ((scenario, early), parallel) in scenarios.iter().zip(early).zip(parallel) {
+            results.push(match early.or(parallel) {
                 Some(thread) => Err(thread),
-                None if director.interrupted.load(Ordering::Relaxed) => {
-                    Ok(Played { ending: Ending::Failed("interrupted".to_owned()), flows: Vec::new() })
-                }
-                None => Ok(director.play(scenario, |_| ())),
+                None if runner.interrupted.load(Ordering::Relaxed) => Ok(ScenarioResult {
+                    outcome: ScenarioOutcome::Failed("interrupted".to_owned()),
+                    flows: Vec::new(),
+                }),
+                None => Ok(runner.run(scenario, |_| ())),
             });
         }
-        let panicked =
-            || Played { ending: Ending::Failed("a thread panicked".to_owned()), flows: Vec::new() };
-        let played = played
+        let panicked = || ScenarioResult {
+            outcome: ScenarioOutcome::Failed("a thread panicked".to_owned()),
+            flows: Vec::new(),
+        };
+        let results = results
             .into_iter()
-            .map(|played| played.unwrap_or_else(|thread| thread.join().unwrap_or_else(|_| panicked())))
+            .map(|result| result.unwrap_or_else(|thread| thread.join().unwrap_or_else(|_| panicked())))
             .collect();
-        Ok((played, recorder))
+        Ok((results, recorder))
     })
-}
-
-/// The private directory (mode 0700); removed when dropped.
-struct Directory {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Directory {
-    fn new(parent: Option<&Path>, keep: bool) -> io::Result<Self> {
-        let parent = parent.unwrap_or(Path::new("/var/tmp"));
-        let path = nix::unistd::mkdtemp(&parent.join("picosnitch-selftest.XXXXXX"))?;
-        // Removed from here on, whatever fails.
-        let directory = Self { path, keep };
-        fs::create_dir(directory.path.join("bin"))?;
-        director::keep_executable(&directory.path)?;
-        Ok(directory)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if self.keep {
-            eprintln!("picosnitch: the selftest's files are in {}", self.path.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("picosnitch: cannot remove {}: {error}", self.path.display());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -241,18 +228,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scenario_is_refused() {
-        // SAFETY: geteuid has no preconditions.
-        if unsafe { libc::geteuid() } != 0 {
-            eprintln!("not run: needs root");
-            return;
-        }
-        let request = Request {
-            directory: None,
-            only: vec!["no-such".to_owned()],
-            time_limit: Duration::from_secs(1),
-            keep: false,
-            without_recorder: true,
-        };
-        assert!(matches!(run(&request), Err(SelftestError::UnknownScenario(id)) if id == "no-such"));
+        let selected = select_scenarios(&["no-such".to_owned()]);
+        assert!(matches!(selected, Err(SelftestError::UnknownScenario(id)) if id == "no-such"));
     }
 }

@@ -1,4 +1,4 @@
-//! The little of rtnetlink that the lab needs: make a pair of linked interfaces, give addresses, set up.
+//! The requests of rtnetlink(7) that the lab needs: making a pair of interfaces, adding addresses, bringing interfaces up.
 
 use std::{
     io, mem,
@@ -6,16 +6,16 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-/// `VETH_INFO_PEER`, linux/veth.h.
+// `VETH_INFO_PEER`, linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
-/// `NLA_F_NESTED`, linux/netlink.h.
-const NESTED: u16 = 1 << 15;
+// `NLA_F_NESTED`, linux/netlink.h.
+const NLA_F_NESTED: u16 = 1 << 15;
 
-/// A request under construction.
+/// A request to which attributes can be added.
 struct Message(Vec<u8>);
 
 impl Message {
-    /// Starts a request of `kind` with the fixed part that belongs to it.
+    /// Starts a request of type `kind` with its fixed part.
     fn new(kind: u16, flags: i32, fixed: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&0_u32.to_ne_bytes());
@@ -36,7 +36,7 @@ impl Message {
 
     fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.0.len();
-        self.attribute(kind | NESTED, &[]);
+        self.attribute(kind | NLA_F_NESTED, &[]);
         fill(self);
         let length = (self.0.len() - start) as u16;
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
@@ -49,7 +49,7 @@ impl Message {
     }
 }
 
-/// `struct ifinfomsg` of an interface, with `flags` set.
+/// Makes the `struct ifinfomsg` of an interface with `flags` set.
 fn interface_header(index: u32, flags: i32) -> Vec<u8> {
     let mut bytes = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
     bytes.extend_from_slice(&index.to_ne_bytes());
@@ -59,11 +59,10 @@ fn interface_header(index: u32, flags: i32) -> Vec<u8> {
 }
 
 /// A connection to rtnetlink in the network namespace of the calling thread.
-pub struct Netlink(OwnedFd);
+pub(crate) struct Netlink(OwnedFd);
 
 impl Netlink {
-    /// Opens the connection.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // SAFETY: no pointers are passed.
         let fd: RawFd = unsafe {
             libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
@@ -75,8 +74,8 @@ impl Netlink {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Makes two linked interfaces of the same name, the second one in another network namespace.
-    pub fn make_pair(&self, name: &str, other: BorrowedFd) -> io::Result<()> {
+    /// Makes a pair of veth interfaces of the same name, the second one in another network namespace.
+    pub(crate) fn make_pair(&self, name: &str, other: BorrowedFd) -> io::Result<()> {
         let name = zero_terminated(name);
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         let mut message = Message::new(libc::RTM_NEWLINK, flags, &interface_header(0, 0));
@@ -94,20 +93,19 @@ impl Netlink {
         self.request(message)
     }
 
-    /// Sets an interface up.
-    pub fn set_up(&self, name: &str) -> io::Result<()> {
-        let header = interface_header(index(name)?, libc::IFF_UP);
+    pub(crate) fn set_up(&self, name: &str) -> io::Result<()> {
+        let header = interface_header(interface_index(name)?, libc::IFF_UP);
         self.request(Message::new(libc::RTM_NEWLINK, 0, &header))
     }
 
-    /// Gives an interface an address that is usable at once (without duplicate address detection).
-    pub fn add_address(&self, name: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
+    /// Adds an address to an interface, without duplicate address detection, so that it is usable at once.
+    pub(crate) fn add_address(&self, name: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
         let (family, bytes) = match address {
             IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
             IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
         };
         let mut header = vec![family as u8, prefix, libc::IFA_F_NODAD as u8, 0];
-        header.extend_from_slice(&index(name)?.to_ne_bytes());
+        header.extend_from_slice(&interface_index(name)?.to_ne_bytes());
         let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         let mut message = Message::new(libc::RTM_NEWADDR, flags, &header);
         message.attribute(libc::IFA_LOCAL, &bytes);
@@ -122,16 +120,18 @@ impl Netlink {
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }
-        let mut answer = [0_u8; 4096];
-        // SAFETY: the pointer and the length describe `answer`.
-        let received = unsafe { libc::recv(self.0.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) };
+        let mut response = [0_u8; 4096];
+        // SAFETY: the pointer and the length describe `response`.
+        let received =
+            unsafe { libc::recv(self.0.as_raw_fd(), response.as_mut_ptr().cast(), response.len(), 0) };
         let header = mem::size_of::<libc::nlmsghdr>();
         match usize::try_from(received) {
             Err(_) => Err(io::Error::last_os_error()),
             Ok(length) if length < header + 4 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
             Ok(_) => {
-                // The answer to a request with NLM_F_ACK is `struct nlmsgerr`: it begins with a negative errno or 0.
-                let code = [answer[header], answer[header + 1], answer[header + 2], answer[header + 3]];
+                // The response to a request with NLM_F_ACK is `struct nlmsgerr`, which begins with a negative errno or 0.
+                let code =
+                    [response[header], response[header + 1], response[header + 2], response[header + 3]];
                 match i32::from_ne_bytes(code) {
                     0 => Ok(()),
                     errno => Err(io::Error::from_raw_os_error(-errno)),
@@ -141,8 +141,8 @@ impl Netlink {
     }
 }
 
-/// The index of an interface in the network namespace of the calling thread.
-pub fn index(name: &str) -> io::Result<u32> {
+/// Returns the index of an interface in the network namespace of the calling thread.
+pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
     let name = zero_terminated(name);
     // SAFETY: the name ends with a zero byte.
     match unsafe { libc::if_nametoindex(name.as_ptr().cast()) } {

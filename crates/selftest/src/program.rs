@@ -1,42 +1,43 @@
-//! Programs that are as small and as short-lived as a program can be: made from a few machine instructions, so that a
-//! thousand different ones cost nothing, and that they run where nothing else is installed.
+//! Executables of a few machine instructions, which live for less than a millisecond, need no libraries, and are cheap to make
+//! in thousands of different versions.
 
 use std::net::SocketAddrV4;
 
-/// What such a program does.
+/// The action of an executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
-    /// Connects with TCP, sends these bytes, lingers, and ends.
+pub enum Action {
+    /// Connects with TCP, sends some bytes, waits, and exits.
     Send {
-        /// To whom.
+        /// The address of the server.
         to: SocketAddrV4,
-        /// Bytes, at most 4,096.
+        /// Number of bytes, at most 4,096.
         bytes: u16,
-        /// Seconds, at most 127.
+        /// Seconds to wait before the exit, at most 127.
         linger: u8,
     },
-    /// Ends.
-    Nothing,
+    /// Exits at once without any traffic.
+    Exit,
 }
 
-/// An ELF file for x86-64 that does it; `salt` makes its content, and so its digest, its own. `None` on other machines.
-pub fn elf(deed: Deed, salt: u64) -> Option<Vec<u8>> {
-    cfg!(target_arch = "x86_64").then(|| file(&code(deed), salt))
+/// Makes an ELF executable for x86-64. Executables with different `salt` have different digests. `None` on other architectures.
+pub fn elf(action: Action, salt: u64) -> Option<Vec<u8>> {
+    cfg!(target_arch = "x86_64").then(|| elf_file(&machine_code(action), salt))
 }
 
-/// Where the file is in memory, and where the code is in the file: right behind the headers.
+/// Address at which the file is mapped.
 const BASE: u64 = 0x40_0000;
-const HEADERS: u64 = 64 + 56;
+/// Length of both headers; the code follows them.
+const HEADER_BYTES: u64 = 64 + 56;
 
-/// Header and program header as in elf(5).
-fn file(code: &[u8], salt: u64) -> Vec<u8> {
-    let size = HEADERS + code.len() as u64 + 8;
+/// Adds the ELF header and one program header (elf(5)) to the code.
+fn elf_file(code: &[u8], salt: u64) -> Vec<u8> {
+    let size = HEADER_BYTES + code.len() as u64 + 8;
     let mut file = Vec::new();
     file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     // ET_EXEC, EM_X86_64, EV_CURRENT.
     file.extend([2, 0, 62, 0, 1, 0, 0, 0]);
     // Entry; offsets of program and section headers.
-    [BASE + HEADERS, 64, 0].iter().for_each(|number: &u64| file.extend(number.to_le_bytes()));
+    [BASE + HEADER_BYTES, 64, 0].iter().for_each(|number: &u64| file.extend(number.to_le_bytes()));
     // Flags; sizes and numbers of headers.
     file.extend([0; 4]);
     [64_u16, 56, 1, 0, 0, 0].iter().for_each(|number| file.extend(number.to_le_bytes()));
@@ -49,11 +50,11 @@ fn file(code: &[u8], salt: u64) -> Vec<u8> {
     file
 }
 
-/// System calls by number (arch/x86/entry/syscalls/syscall_64.tbl): socket 41, connect 42, write 1, nanosleep 35,
-/// exit_group 231.
-fn code(deed: Deed) -> Vec<u8> {
+/// Makes the code. Numbers of system calls (arch/x86/entry/syscalls/syscall_64.tbl): socket 41, connect 42, write 1,
+/// nanosleep 35, exit_group 231.
+fn machine_code(action: Action) -> Vec<u8> {
     let mut code = Vec::new();
-    if let Deed::Send { to, bytes, linger } = deed {
+    if let Action::Send { to, bytes, linger } = action {
         // socket(AF_INET, SOCK_STREAM, 0): mov edi, 2; mov esi, 1; xor edx, edx; mov eax, 41; syscall; mov ebx, eax
         code.extend(b"\xbf\x02\0\0\0\xbe\x01\0\0\0\x31\xd2\xb8\x29\0\0\0\x0f\x05\x89\xc3");
         // The address on the stack (struct sockaddr_in): push 0; mov rax, ...; push rax
@@ -93,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_of_our_own_making_runs_and_sends() {
+    fn an_executable_runs_and_sends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(to) = listener.local_addr().unwrap() else { panic!() };
-        let place = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let begin = std::time::Instant::now();
-        for (salt, deed) in [(1, Deed::Nothing), (2, Deed::Send { to, bytes: 64, linger: 1 })] {
-            let path = place.path().join(salt.to_string());
-            fs::write(&path, elf(deed, salt).unwrap()).unwrap();
+        for (salt, action) in [(1, Action::Exit), (2, Action::Send { to, bytes: 64, linger: 1 })] {
+            let path = directory.path().join(salt.to_string());
+            fs::write(&path, elf(action, salt).unwrap()).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             assert!(Command::new(path).status().unwrap().success());
         }
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn another_salt_is_another_program() {
-        assert_ne!(elf(Deed::Nothing, 1), elf(Deed::Nothing, 2));
+    fn another_salt_makes_another_executable() {
+        assert_ne!(elf(Action::Exit, 1), elf(Action::Exit, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The private recorder: started on files of its own, stopped, and asked what it wrote, as a user would.
+//! The recorder under test: a picosnitch with files of its own, which is started, stopped and queried as a user would do it.
 
 use std::{
     fs,
@@ -15,79 +15,69 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The line by which the recorder says that it sees traffic.
+/// The line that the recorder prints when it sees traffic.
 const READY: &str = "picosnitch: recording";
-/// The dimensions that one row is grouped by.
+/// The dimensions by which the rows are grouped.
 const DIMENSIONS: [&str; 15] = [
     "pexe", "gpexe", "exe", "sha256", "name", "cmdline", "uid", "family", "protocol", "address", "port",
     "laddress", "lport", "netns", "time",
 ];
-const TICK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The recorder did not do what it should.
+/// A failure of the recorder.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
-    /// It could not be started, or it could not be talked to.
+    /// The recorder could not be started or signalled.
     #[error("the recorder: {0}")]
     Io(#[from] io::Error),
-    /// It ended before it recorded.
+    /// The recorder ended before it recorded.
     #[error("the recorder ended before it recorded ({status}): {output}")]
     Ended { status: String, output: String },
-    /// It took too long.
-    #[error("the recorder {what} not within {seconds} s; it said: {output}")]
+    /// The recorder took too long.
+    #[error("the recorder has not {what} within {seconds} s; its output: {output}")]
     Late { what: &'static str, seconds: u64, output: String },
-    /// The user wants the selftest to end.
+    /// The user has interrupted the selftest.
     #[error("interrupted")]
     Interrupted,
-    /// It did not end with exit code 0 after SIGTERM.
+    /// The recorder did not end with exit code 0 after SIGTERM.
     #[error("the recorder ended with {status} after SIGTERM: {output}")]
     BadEnd { status: String, output: String },
-    /// `picosnitch query` failed.
+    /// The log could not be read with `picosnitch query`.
     #[error("picosnitch query failed: {0}")]
     Query(String),
 }
 
-/// One row of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Path of the executable.
-    pub exe: String,
-    /// SHA-256 of the executable, hexadecimal.
-    pub sha256: Option<String>,
-    /// `comm` of the process.
-    pub name: String,
-    /// Its command line.
-    pub command_line: String,
-    /// Executables of its parent and grandparent.
-    pub ancestors: [String; 2],
-    /// Its real user id.
-    pub uid: u32,
-    /// Address family number.
-    pub family: u16,
-    /// IP protocol number.
-    pub protocol: u16,
-    /// The peer.
-    pub remote_address: Option<IpAddr>,
-    /// Port of the peer.
-    pub remote_port: i32,
-    /// Local address, where the recorder knew it.
-    pub local_address: Option<IpAddr>,
-    /// Local port.
-    pub local_port: i32,
+/// One row of the log. Numbers of families and protocols are those of the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct LogRow {
+    pub(crate) exe: String,
+    /// SHA-256 of the executable, hexadecimal; `None` if the recorder has none.
+    pub(crate) sha256: Option<String>,
+    /// The name (`comm`) of the process.
+    pub(crate) name: String,
+    pub(crate) command_line: String,
+    /// Executables of parent and grandparent.
+    pub(crate) ancestors: [String; 2],
+    pub(crate) uid: u32,
+    pub(crate) family: u16,
+    pub(crate) protocol: u16,
+    pub(crate) remote_address: Option<IpAddr>,
+    pub(crate) remote_port: i32,
+    /// `None` if the recorder did not know it.
+    pub(crate) local_address: Option<IpAddr>,
+    /// 0 if the recorder did not know it.
+    pub(crate) local_port: i32,
     /// Inode number of the network namespace.
-    pub network_namespace: u64,
-    /// The window, as text.
-    pub time: String,
-    /// Connections.
-    pub connections: u64,
-    /// Bytes sent.
-    pub sent: u64,
-    /// Bytes received.
-    pub received: u64,
+    pub(crate) network_namespace: u64,
+    /// End of the window, as the query prints it.
+    pub(crate) time: String,
+    pub(crate) connections: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
-/// A running recorder; killed when dropped.
-pub struct Recorder {
+/// A running recorder, which is killed when this is dropped.
+pub(crate) struct Recorder {
     child: Child,
     output: Arc<Mutex<Vec<String>>>,
     time_limit: Duration,
@@ -96,11 +86,11 @@ pub struct Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            // SIGTERM first: the recorder has processes of its own to end.
+            // SIGTERM first, so that the recorder can end its own processes.
             self.signal(libc::SIGTERM);
             let deadline = Instant::now() + Duration::from_secs(3);
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                thread::sleep(TICK);
+                thread::sleep(CHECK_INTERVAL);
             }
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -110,7 +100,7 @@ impl Drop for Recorder {
 
 impl Recorder {
     /// Starts a recorder on `directory` and waits until it records.
-    pub fn start(
+    pub(crate) fn start(
         directory: &Path,
         time_limit: Duration,
         interrupted: &AtomicBool,
@@ -122,9 +112,9 @@ impl Recorder {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A process group of its own: an interruption of the selftest ends it in order, not by surprise.
+            // In a process group of its own it does not get the signal that interrupts the selftest, and is stopped in order.
             .process_group(0);
-        // SAFETY: between fork and exec only one system call is made, nothing is allocated or locked.
+        // SAFETY: between fork and exec only one system call is made; nothing is allocated or locked.
         unsafe {
             command.pre_exec(|| {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
@@ -149,57 +139,67 @@ impl Recorder {
                 return Ok(recorder);
             }
             if let Some(status) = recorder.child.try_wait()? {
-                thread::sleep(TICK);
-                return Err(RecorderError::Ended { status: status.to_string(), output: recorder.said() });
+                thread::sleep(CHECK_INTERVAL);
+                return Err(RecorderError::Ended {
+                    status: status.to_string(),
+                    output: recorder.last_output(),
+                });
             }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(RecorderError::Interrupted);
             }
             if Instant::now() > deadline {
                 let seconds = time_limit.as_secs();
-                return Err(RecorderError::Late { what: "recorded", seconds, output: recorder.said() });
+                return Err(RecorderError::Late {
+                    what: "recorded",
+                    seconds,
+                    output: recorder.last_output(),
+                });
             }
-            thread::sleep(TICK);
+            thread::sleep(CHECK_INTERVAL);
         }
     }
 
-    /// Ends the recorder with SIGTERM; it must write what is in flight and exit with code 0.
-    pub fn stop(mut self) -> Result<(), RecorderError> {
+    /// Ends the recorder with SIGTERM. It must write its open window and exit with code 0.
+    pub(crate) fn stop(mut self) -> Result<(), RecorderError> {
         self.signal(libc::SIGTERM);
         let deadline = Instant::now() + self.time_limit;
         loop {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
-                    return Err(RecorderError::BadEnd { status: status.to_string(), output: self.said() });
+                    return Err(RecorderError::BadEnd {
+                        status: status.to_string(),
+                        output: self.last_output(),
+                    });
                 }
                 None if Instant::now() > deadline => {
                     let seconds = self.time_limit.as_secs();
-                    return Err(RecorderError::Late { what: "ended", seconds, output: self.said() });
+                    return Err(RecorderError::Late { what: "ended", seconds, output: self.last_output() });
                 }
-                None => thread::sleep(TICK),
+                None => thread::sleep(CHECK_INTERVAL),
             }
         }
     }
 
-    /// What it said up to now.
-    pub fn lines(&self) -> Vec<String> {
+    /// Returns the lines that it has printed.
+    fn lines(&self) -> Vec<String> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn said(&self) -> String {
+    fn last_output(&self) -> String {
         let lines = self.lines();
         lines[lines.len().saturating_sub(10)..].join(" | ")
     }
 
     fn signal(&self, signal: i32) {
-        // SAFETY: no pointers are passed; the child was not waited for, so that its number is still its own.
+        // SAFETY: no pointers are passed; the child has not been waited for, so that its process id is not used again.
         unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 }
 
-/// Reads the whole log of `directory` through `picosnitch query`.
-pub fn read_log(directory: &Path) -> Result<Vec<Row>, RecorderError> {
+/// Reads the whole log in `directory` with `picosnitch query`.
+pub(crate) fn read_log(directory: &Path) -> Result<Vec<LogRow>, RecorderError> {
     let mut command = picosnitch(directory);
     command.args(["query", "--range", "all", "--json", "--limit", "1000000"]);
     for dimension in DIMENSIONS {
@@ -212,12 +212,12 @@ pub fn read_log(directory: &Path) -> Result<Vec<Row>, RecorderError> {
     let rows: Vec<serde_json::Value> =
         serde_json::from_slice(&output.stdout).map_err(|error| RecorderError::Query(error.to_string()))?;
     rows.iter()
-        .map(|row| row_of(row).ok_or_else(|| RecorderError::Query(format!("unexpected row {row}"))))
+        .map(|row| parse_row(row).ok_or_else(|| RecorderError::Query(format!("unexpected row {row}"))))
         .collect()
 }
 
-/// Whether the recorder reported that a packet ring cannot be counted.
-pub fn ring_was_reported(directory: &Path) -> bool {
+/// Whether the recorder reported in error.log that a packet ring cannot be counted.
+pub(crate) fn is_ring_reported(directory: &Path) -> bool {
     fs::read(directory.join("error.log"))
         .is_ok_and(|log| String::from_utf8_lossy(&log).lines().any(|line| line.contains("ring")))
 }
@@ -228,15 +228,15 @@ fn picosnitch(directory: &Path) -> Command {
     command
 }
 
-fn row_of(row: &serde_json::Value) -> Option<Row> {
+fn parse_row(row: &serde_json::Value) -> Option<LogRow> {
     let text = |key: &str| match row.get(key)? {
         serde_json::Value::String(text) => Some(text.clone()),
         serde_json::Value::Null => Some(String::new()),
         value => Some(value.to_string()),
     };
     let address = |key: &str| Some(text(key)?.parse::<IpAddr>().ok());
-    let amount = |key: &str| row.get(key)?.as_u64();
-    Some(Row {
+    let counter = |key: &str| row.get(key)?.as_u64();
+    Some(LogRow {
         exe: text("exe")?,
         sha256: text("sha256").filter(|digest| !digest.is_empty()),
         name: text("name")?,
@@ -251,9 +251,9 @@ fn row_of(row: &serde_json::Value) -> Option<Row> {
         local_port: text("lport")?.parse().ok()?,
         network_namespace: text("netns")?.parse().ok()?,
         time: text("time")?,
-        connections: amount("conns")?,
-        sent: amount("sent")?,
-        received: amount("received")?,
+        connections: counter("conns")?,
+        sent: counter("sent")?,
+        received: counter("received")?,
     })
 }
 

@@ -1,23 +1,22 @@
-//! The table that the selftest prints.
+//! The result of the selftest, and the table that it prints.
 
 use serde::Serialize;
 
-/// What a comparison came to.
+/// The result of one comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The recorder wrote what happened.
+    /// The log contains exactly what the actors did.
     Pass,
-    /// It did not.
+    /// The log differs, or the scenario failed.
     Fail,
-    /// It could not be tried.
+    /// The kernel lacks something that the scenario needs.
     Skipped,
 }
 
 impl Verdict {
-    /// A verdict on something that was tried.
-    pub fn of(good: bool) -> Self {
-        if good { Self::Pass } else { Self::Fail }
+    pub(crate) fn of(is_equal: bool) -> Self {
+        if is_equal { Self::Pass } else { Self::Fail }
     }
 
     fn name(self) -> &'static str {
@@ -29,56 +28,56 @@ impl Verdict {
     }
 }
 
-/// One line of the table.
+/// One comparison: a line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// The scenario.
+    /// The id of the scenario.
     pub id: String,
     /// `sent`, `received`, `connections`, `identity`, `windows`, `report`; `all` when the scenario did not run.
     pub direction: String,
-    /// What the actors moved (bytes, connections, flows, windows).
+    /// What the actors did, in the unit of the direction: bytes, connections, flows or windows.
     pub expected: u64,
-    /// What was recorded for this traffic, whoever it is charged to.
+    /// What was recorded for this traffic, under any program.
     pub recorded: u64,
-    /// What was recorded for the right program.
+    /// What was recorded for this traffic under the right program.
     pub attributed: u64,
-    /// What it came to.
+    /// The result of the comparison.
     pub verdict: Verdict,
-    /// Why.
+    /// The first differences, or the reason of a failure or a skip.
     pub note: String,
 }
 
 impl Comparison {
-    /// Something failed as a whole.
-    pub fn failure(id: &str, note: String) -> Self {
+    /// Makes a comparison without counts.
+    pub(crate) fn new(id: &str, direction: &str, verdict: Verdict, note: &str) -> Self {
         Self {
             id: id.to_owned(),
-            direction: "all".to_owned(),
+            direction: direction.to_owned(),
             expected: 0,
             recorded: 0,
             attributed: 0,
-            verdict: Verdict::Fail,
-            note,
+            verdict,
+            note: note.to_owned(),
         }
     }
 }
 
-/// Everything that the selftest found out about this kernel.
+/// The result of the selftest on this kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Release of the running kernel.
     pub kernel: String,
-    /// The lines, in the order of the scenarios.
+    /// The comparisons, in the order of the scenarios.
     pub scenarios: Vec<Comparison>,
 }
 
 impl Report {
-    /// Whether nothing failed.
+    /// Whether none of the comparisons has failed.
     pub fn is_good(&self) -> bool {
         self.scenarios.iter().all(|line| line.verdict != Verdict::Fail)
     }
 
-    /// The table for people. Lines that hold nothing (0 expected, 0 recorded, passed) are left out.
+    /// Returns the table as text. Comparisons that passed with nothing expected and nothing recorded are left out.
     pub fn table(&self) -> String {
         let mut rows = vec![
             ["scenario", "direction", "expected", "recorded", "attributed", "verdict", "note"]
@@ -135,7 +134,7 @@ impl Report {
     }
 }
 
-/// Notes may hold paths and names that a stranger chose: no control character reaches the terminal.
+/// Escapes control characters: notes may contain paths and names that another user chose.
 fn printable(note: &str) -> String {
     note.chars()
         .flat_map(|character| match character.is_control() {
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_makes_the_report_bad() {
+    fn one_failure_fails_the_report() {
         let mut report = Report { kernel: "6.1".to_owned(), scenarios: vec![line(Verdict::Pass, 1)] };
         assert!(report.is_good());
         report.scenarios.push(line(Verdict::Skipped, 0));
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_no_control_characters_and_no_empty_lines_of_passes() {
+    fn the_table_has_no_control_characters_and_omits_empty_passes() {
         let scenarios = vec![line(Verdict::Pass, 0), line(Verdict::Pass, 12), line(Verdict::Fail, 0)];
         let table = Report { kernel: "6.1".to_owned(), scenarios }.table();
         assert!(!table.contains('\x1b'));

@@ -1,145 +1,93 @@
-//! What a scenario is, and all of them.
+//! A scenario: known traffic of one kind, and the actors that make it.
 
-use super::{
-    actor::{Outcome, Stage, Stop},
-    lab, netlink, traffic,
+use crate::{
+    actor_process::{ActorProcess, ActorResult},
+    lab::LabNamespace,
 };
 
-/// Where an actor runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The first network namespace of the lab.
-    Here,
-    /// The second network namespace of the lab.
-    There,
+/// The function that an actor runs.
+pub(crate) type ActorFunction = Box<dyn Fn(&ActorProcess) -> ActorResult<()> + Send + Sync>;
+
+/// The definition of one process of a scenario.
+pub(crate) struct ActorDefinition {
+    /// Its name, unique within the scenario.
+    pub(crate) role: String,
+    /// The namespace in which the selftest starts it; `None` if another actor starts it.
+    pub(crate) namespace: Option<LabNamespace>,
+    pub(crate) run: ActorFunction,
 }
 
-/// The work of an actor.
-pub type Work = Box<dyn Fn(&Stage) -> Outcome<()> + Send + Sync>;
-
-/// One process of a scenario.
-pub struct Actor {
-    /// Its name within the scenario.
-    pub role: String,
-    /// Where it runs; `None` when another actor starts it.
-    pub place: Option<Place>,
-    /// What it does.
-    pub work: Work,
-}
-
-/// What is compared beside the counters.
+/// A check in addition to the counters and the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extra {
-    /// Nothing.
+pub(crate) enum ExtraCheck {
     None,
     /// The traffic must be spread over at least this many windows.
-    Windows(usize),
-    /// The recorder must report a packet ring, whose bytes no kernel shows; the actor in this role is not compared.
+    MinWindows(usize),
+    /// The recorder must report a packet ring, whose bytes the kernel does not show. The actor in this role is not compared.
     RingReported(&'static str),
 }
 
 /// Known traffic of one kind.
-pub struct Scenario {
-    /// Short and speaking.
-    pub id: String,
-    /// Its processes.
-    pub actors: Vec<Actor>,
-    /// Whether it runs beside the others because it takes long.
-    pub overlapping: bool,
-    /// How many times its actors meet before the recorder starts; 0: it starts after the recorder.
-    pub meetings_before_recorder: usize,
-    /// What is compared beside the counters.
-    pub extra: Extra,
+pub(crate) struct Scenario {
+    /// A short name, unique among all scenarios.
+    pub(crate) id: String,
+    pub(crate) actors: Vec<ActorDefinition>,
+    /// Whether it runs in parallel with the other scenarios, because it takes long.
+    pub(crate) is_parallel: bool,
+    /// Number of barriers that its actors reach before the recorder starts; 0 for a scenario that starts after the recorder.
+    pub(crate) barriers_before_recorder: usize,
+    pub(crate) extra_check: ExtraCheck,
 }
 
 impl Scenario {
-    /// A scenario without actors.
-    pub fn new(id: impl Into<String>) -> Self {
+    /// Makes a scenario without actors.
+    pub(crate) fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
             actors: Vec::new(),
-            overlapping: false,
-            meetings_before_recorder: 0,
-            extra: Extra::None,
+            is_parallel: false,
+            barriers_before_recorder: 0,
+            extra_check: ExtraCheck::None,
         }
     }
 
     /// Adds a process that the selftest starts.
-    pub fn actor(
+    pub(crate) fn actor(
         mut self,
         role: &str,
-        place: Place,
-        work: impl Fn(&Stage) -> Outcome<()> + Send + Sync + 'static,
+        namespace: LabNamespace,
+        run: impl Fn(&ActorProcess) -> ActorResult<()> + Send + Sync + 'static,
     ) -> Self {
-        self.actors.push(Actor { role: role.to_owned(), place: Some(place), work: Box::new(work) });
+        let (role, namespace) = (role.to_owned(), Some(namespace));
+        self.actors.push(ActorDefinition { role, namespace, run: Box::new(run) });
         self
     }
 
     /// Adds a process that another actor starts.
-    pub fn helper(
+    pub(crate) fn child_actor(
         mut self,
         role: &str,
-        work: impl Fn(&Stage) -> Outcome<()> + Send + Sync + 'static,
+        run: impl Fn(&ActorProcess) -> ActorResult<()> + Send + Sync + 'static,
     ) -> Self {
-        self.actors.push(Actor { role: role.to_owned(), place: None, work: Box::new(work) });
+        self.actors.push(ActorDefinition { role: role.to_owned(), namespace: None, run: Box::new(run) });
         self
     }
 
-    /// Runs beside the others.
-    pub fn overlapping(mut self) -> Self {
-        self.overlapping = true;
+    /// Lets the scenario run in parallel with the other scenarios.
+    pub(crate) fn parallel(mut self) -> Self {
+        self.is_parallel = true;
         self
     }
 
-    /// Starts before the recorder, which starts once the actors have met this many times.
-    pub fn before_recorder(mut self, meetings: usize) -> Self {
-        self.meetings_before_recorder = meetings;
+    /// Starts the scenario before the recorder, which starts when the actors have reached this many barriers.
+    pub(crate) fn before_recorder(mut self, barriers: usize) -> Self {
+        self.barriers_before_recorder = barriers;
         self
     }
 
-    /// Compares something beside the counters.
-    pub fn also(mut self, extra: Extra) -> Self {
-        self.extra = extra;
+    /// Adds a check to that of the counters.
+    pub(crate) fn with_check(mut self, check: ExtraCheck) -> Self {
+        self.extra_check = check;
         self
-    }
-}
-
-/// Every scenario, in the order in which they run.
-pub fn all() -> Vec<Scenario> {
-    traffic::all()
-}
-
-/// Does the work of one actor: the actor's side of a scenario.
-pub fn play(stage: &Stage) -> Outcome<()> {
-    let scenarios = all();
-    let actor = scenarios
-        .iter()
-        .filter(|scenario| scenario.id == stage.scenario)
-        .flat_map(|scenario| &scenario.actors)
-        .find(|actor| actor.role == stage.role)
-        .ok_or_else(|| Stop::Failed(format!("no role {:?} in {:?}", stage.role, stage.scenario)))?;
-    // Typed by hand outside the lab, an actor would talk to the machine's real network.
-    if actor.place.is_some() && netlink::index(lab::INTERFACE).is_err() {
-        return Err(Stop::Failed("this is not the selftest's private network".to_owned()));
-    }
-    (actor.work)(stage)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers_are_unique_and_short_enough_for_a_path() {
-        let mut seen = std::collections::BTreeSet::new();
-        for scenario in all() {
-            for actor in &scenario.actors {
-                let name = format!("{}-{}", scenario.id, actor.role);
-                assert!(name.len() <= 60, "{name}");
-                assert!(seen.insert(name.clone()), "{name} occurs twice");
-            }
-            assert!(scenario.actors.iter().any(|actor| actor.place.is_some()), "{}", scenario.id);
-        }
-        assert!(seen.len() > 20);
     }
 }

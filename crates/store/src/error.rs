@@ -1,106 +1,109 @@
-//! What can go wrong with the database, in sentences that say what to do.
+//! Errors of the log, in sentences that say what to do.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-/// The database could not be opened, written or read.
+/// The log could not be opened, written or read.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// There is no file.
+    /// There is no file at this path.
     #[error(
         "there is no log at {}; start the daemon first (picosnitch start-no-daemon), or name the directory \
          of the log with --base-dir",
         .0.display()
     )]
     Missing(PathBuf),
-    /// The path is no regular file.
+    /// The path is a directory, a link or a special file.
     #[error("{} is not a regular file; move it away and start again", .0.display())]
     NotAFile(PathBuf),
-    /// The file could not be made or looked at.
+    /// The file could not be created, examined or opened.
     #[error("cannot open {}", path.display())]
     File {
-        /// The file.
+        /// Path of the log's file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is a database of something else.
+    /// The file is an SQLite database, but not a log of picosnitch.
     #[error("{} is a database of another program ({what}); it is left alone: move it away, or choose another \
              directory with --base-dir", path.display())]
     Foreign {
-        /// The file.
+        /// Path of the foreign database.
         path: PathBuf,
-        /// How it was recognised.
+        /// The tables or the id by which it was recognised.
         what: String,
     },
-    /// The file is no database at all, or a damaged one.
+    /// The file is no SQLite database, or a damaged one.
     #[error("{} is not a database, or is damaged; it is left alone: move it (and its -wal and -shm files) \
              away, and a new one is made; what can be read of it: sqlite3 FILE .recover", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the damaged file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error that SQLite returned.
         source: rusqlite::Error,
     },
-    /// A later picosnitch wrote the file.
+    /// A newer picosnitch wrote the file.
     #[error("{} has schema version {found}, this picosnitch knows up to {known}; install the newer one", path.display())]
     Newer {
-        /// The file.
+        /// Path of the log's file.
         path: PathBuf,
-        /// Version of the file.
+        /// Schema version of the file.
         found: i64,
-        /// Latest version known.
+        /// Latest schema version that this picosnitch knows.
         known: i64,
     },
-    /// An earlier picosnitch wrote the file, and a reader may not change it.
+    /// An older picosnitch wrote the file, and a reader does not migrate it.
     #[error("{} has schema version {found}, this picosnitch reads {known}; restart the daemon, which brings \
              it up to date", path.display())]
     Older {
-        /// The file.
+        /// Path of the log's file.
         path: PathBuf,
-        /// Version of the file.
+        /// Schema version of the file.
         found: i64,
-        /// Version that is read.
+        /// Schema version that this picosnitch reads.
         known: i64,
     },
-    /// The file was never filled: the daemon did not get to it.
-    #[error("{} holds no log yet", .0.display())]
+    /// The file is empty: the daemon ended before it made the schema.
+    #[error("{} holds no log yet; start the daemon, which makes one", .0.display())]
     Empty(PathBuf),
-    /// Write-ahead logging cannot be used on this file system.
+    /// The file system does not support write-ahead logging.
     #[error("{}: the file system allows no write-ahead log (SQLite's journal mode is {mode}); put the log on \
              a local file system", path.display())]
     NoWriteAheadLog {
-        /// The file.
+        /// Path of the log's file.
         path: PathBuf,
-        /// The mode SQLite stays in.
+        /// The journal mode that SQLite stays in.
         mode: String,
     },
-    /// A purge was asked to delete what is not old.
+    /// Records of the present or the future were to be deleted as old.
     #[error(
         "refused to delete records up to {cutoff}, which is not in the past (now: {now}); is the clock right?"
     )]
     CutoffInFuture {
-        /// The cutoff that was asked for, unix seconds.
+        /// The requested cutoff, unix seconds.
         cutoff: i64,
-        /// The present, unix seconds.
+        /// The time of the refusal, unix seconds.
         now: i64,
     },
-    /// An operation failed.
+    /// An operation of SQLite failed.
     #[error("{}: {doing}", path.display())]
     Sql {
-        /// The file.
+        /// Path of the log's file.
         path: PathBuf,
-        /// What was being done.
+        /// What could not be done.
         doing: &'static str,
-        /// What SQLite says.
+        /// The error that SQLite returned.
         source: rusqlite::Error,
     },
 }
 
 impl StoreError {
-    /// Trying again later can help: another process holds a lock, or the disk is full. Nothing was written.
+    /// Whether the operation can succeed later: another process holds a lock, or the disk is full. Nothing was written.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Sql { source, .. } => matches!(
@@ -118,12 +121,12 @@ impl StoreError {
         }
     }
 
-    /// An `Interrupter` ended the question.
+    /// Whether an [`Interrupter`](crate::Interrupter) ended the query.
     pub fn is_interrupted(&self) -> bool {
         matches!(self, Self::Sql { source, .. } if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
     }
 
-    /// The kernel refused: the user lacks the right to open the file.
+    /// Whether the user lacks the right to open the file.
     pub fn is_permission(&self) -> bool {
         match self {
             Self::File { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
@@ -132,5 +135,15 @@ impl StoreError {
             }
             _ => false,
         }
+    }
+}
+
+/// Returns a conversion of SQLite's errors for one operation; it recognises a file that is no database.
+pub(crate) fn sql_error(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |source| match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: path.to_owned(), source }
+        }
+        _ => StoreError::Sql { path: path.to_owned(), doing, source },
     }
 }

@@ -1,26 +1,30 @@
-//! Ids for what repeats: programs, contexts, endpoints.
+//! Interning: ids for content that repeats, such as programs, contexts and endpoints.
 //!
-//! A cache keeps the ids of what was seen lately, keyed by a digest of the content, so that it holds no
-//! heavy text. A digest of 256 bits stands for its content; the 64 bits of it that the tables index do not
-//! (collisions can be made), so look-ups compare the content as well.
+//! A cache has the ids of recent content by its digest, so that it holds no long text. A digest of 256 bits identifies its
+//! content. The 64 bits of it in the column `content_hash` do not (an attacker can make collisions), so a look-up in a
+//! table compares the content as well.
 
-use std::{collections::HashMap, net::IpAddr};
-
-use rusqlite::{Connection, OptionalExtension, ToSql, params, types::ToSqlOutput, types::ValueRef};
-use sha2::Digest;
+use std::collections::HashMap;
 
 use model::{Address, CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
+use rusqlite::{
+    Connection, OptionalExtension, ToSql, params,
+    types::{ToSqlOutput, ValueRef},
+};
+use sha2::Digest;
 
-/// Entries in one cache; at about 56 bytes each. A cache that is full starts anew.
-const CACHE_LIMIT: usize = 8192;
+use crate::address_bytes::address_to_bytes;
 
-type Key = [u8; 32];
+/// Entries of one cache, of about 56 bytes each. A full cache is emptied.
+const MAX_CACHE_ENTRIES: usize = 8192;
 
-/// Bytes as SQLite keeps them: TEXT where they are UTF-8 without NUL, otherwise a BLOB, so that nothing is
-/// lost and the usual case can be read with any tool.
-pub(super) struct Stored<'a>(pub &'a [u8]);
+type ContentDigest = [u8; 32];
 
-impl ToSql for Stored<'_> {
+/// Bytes as SQLite stores them: TEXT if they are UTF-8 without NUL, otherwise a BLOB, so that no byte is lost and any
+/// tool shows the usual case.
+struct TextOrBlob<'a>(&'a [u8]);
+
+impl ToSql for TextOrBlob<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let is_text = !self.0.contains(&0) && std::str::from_utf8(self.0).is_ok();
         let value = if is_text { ValueRef::Text(self.0) } else { ValueRef::Blob(self.0) };
@@ -29,76 +33,76 @@ impl ToSql for Stored<'_> {
 }
 
 #[derive(Default)]
-struct Cache {
-    ids: HashMap<Key, i64>,
-    /// Keys that were added in the transaction that is open.
-    pending: Vec<Key>,
+struct IdCache {
+    ids: HashMap<ContentDigest, i64>,
+    /// Entries that were added in the open transaction.
+    pending: Vec<ContentDigest>,
 }
 
-impl Cache {
-    fn get(&self, key: &Key) -> Option<i64> {
-        self.ids.get(key).copied()
+impl IdCache {
+    fn get(&self, digest: &ContentDigest) -> Option<i64> {
+        self.ids.get(digest).copied()
     }
 
-    fn put(&mut self, key: Key, id: i64) {
-        if self.ids.len() >= CACHE_LIMIT {
+    fn put(&mut self, digest: ContentDigest, id: i64) {
+        if self.ids.len() >= MAX_CACHE_ENTRIES {
             self.ids.clear();
             self.pending.clear();
         }
-        self.ids.insert(key, id);
-        self.pending.push(key);
+        self.ids.insert(digest, id);
+        self.pending.push(digest);
     }
 
-    fn committed(&mut self) {
+    fn commit(&mut self) {
         self.pending.clear();
     }
 
-    fn rolled_back(&mut self) {
-        for key in self.pending.drain(..) {
-            self.ids.remove(&key);
+    fn roll_back(&mut self) {
+        for digest in self.pending.drain(..) {
+            self.ids.remove(&digest);
         }
     }
 }
 
-/// Finds or makes the rows of the side tables.
+/// Finds or inserts the rows that records refer to.
 #[derive(Default)]
-pub(super) struct Interner {
-    programs: Cache,
-    contexts: Cache,
-    endpoints: Cache,
+pub(crate) struct Interner {
+    programs: IdCache,
+    contexts: IdCache,
+    endpoints: IdCache,
 }
 
 impl Interner {
-    /// The ids handed out since the last call stand for rows that are there to stay.
-    pub fn committed(&mut self) {
-        self.each(Cache::committed);
+    /// Keeps the ids of the transaction, which is committed.
+    pub fn commit(&mut self) {
+        self.for_each_cache(IdCache::commit);
     }
 
-    /// The rows behind the ids handed out since the last call do not exist any more.
-    pub fn rolled_back(&mut self) {
-        self.each(Cache::rolled_back);
+    /// Forgets the ids of the transaction, which is rolled back: their rows do not exist.
+    pub fn roll_back(&mut self) {
+        self.for_each_cache(IdCache::roll_back);
     }
 
-    /// Forgets all ids.
+    /// Forgets the ids of all rows.
     pub fn clear(&mut self) {
-        self.each(|cache| *cache = Cache::default());
+        self.for_each_cache(|cache| *cache = IdCache::default());
     }
 
-    fn each(&mut self, act: impl Fn(&mut Cache)) {
+    fn for_each_cache(&mut self, act: impl Fn(&mut IdCache)) {
         act(&mut self.programs);
         act(&mut self.contexts);
         act(&mut self.endpoints);
     }
 
-    /// The id of a context.
+    /// The id of a context in table `context`.
     pub fn context(&mut self, connection: &Connection, context: &ProcessContext) -> rusqlite::Result<i64> {
-        let mut digest = Digester::default();
+        let mut hasher = ContentHasher::default();
         for program in [&context.program, &context.parent, &context.grandparent] {
-            digest.program(program);
+            hasher.program(program);
         }
-        digest.number(context.uid.into()).number(context.network_namespace.into()).cgroup(&context.cgroup);
-        let key = digest.finish();
-        if let Some(id) = self.contexts.get(&key) {
+        hasher.number(context.uid.into()).number(context.network_namespace.into()).cgroup(&context.cgroup);
+        let digest = hasher.finish();
+        if let Some(id) = self.contexts.get(&digest) {
             return Ok(id);
         }
         let program = self.program(connection, &context.program)?;
@@ -114,15 +118,15 @@ impl Interner {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             row,
         )?;
-        self.contexts.put(key, id);
+        self.contexts.put(digest, id);
         Ok(id)
     }
 
     fn program(&mut self, connection: &Connection, program: &Program) -> rusqlite::Result<i64> {
-        let mut digest = Digester::default();
-        digest.program(program);
-        let key = digest.finish();
-        if let Some(id) = self.programs.get(&key) {
+        let mut hasher = ContentHasher::default();
+        hasher.program(program);
+        let digest = hasher.finish();
+        if let Some(id) = self.programs.get(&digest) {
             return Ok(id);
         }
         let id = find_or_insert(
@@ -131,32 +135,32 @@ impl Interner {
              sha256 IS ?5",
             "INSERT INTO program (content_hash, path, name, command_line, sha256) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
-                content_hash(&key),
-                Stored(&program.path),
-                Stored(&program.name),
-                Stored(&program.command_line),
+                content_hash(&digest),
+                TextOrBlob(&program.path),
+                TextOrBlob(&program.name),
+                TextOrBlob(&program.command_line),
                 program.sha256.as_ref().map(|digest| &digest.0[..]),
             ],
         )?;
-        self.programs.put(key, id);
+        self.programs.put(digest, id);
         Ok(id)
     }
 
-    /// The id of a peer without its ports.
+    /// The id in table `endpoint` of a tuple without its ports.
     pub fn endpoint(
         &mut self,
         connection: &Connection,
         tuple: &FlowTuple,
         geo: &GeoInfo,
     ) -> rusqlite::Result<i64> {
-        let mut digest = Digester::default();
-        digest.number(tuple.family.into()).number(tuple.protocol.into());
-        digest.address(tuple.local_address).address(tuple.remote_address);
-        digest.bytes(&tuple.domain).number(tuple.domain_source as u64);
-        digest.bytes(geo.country.as_bytes()).number(geo.network_number.into());
-        digest.bytes(geo.network.as_bytes());
-        let key = digest.finish();
-        if let Some(id) = self.endpoints.get(&key) {
+        let mut hasher = ContentHasher::default();
+        hasher.number(tuple.family.into()).number(tuple.protocol.into());
+        hasher.address(tuple.local_address).address(tuple.remote_address);
+        hasher.bytes(&tuple.domain).number(tuple.domain_source as u64);
+        hasher.bytes(geo.country.as_bytes()).number(geo.network_number.into());
+        hasher.bytes(geo.network.as_bytes());
+        let digest = hasher.finish();
+        if let Some(id) = self.endpoints.get(&digest) {
             return Ok(id);
         }
         let remote = address(connection, tuple.remote_address)?;
@@ -173,7 +177,7 @@ impl Interner {
              network) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![remote, local, domain, source, tuple.family, tuple.protocol, country, network],
         )?;
-        self.endpoints.put(key, id);
+        self.endpoints.put(digest, id);
         Ok(id)
     }
 }
@@ -185,10 +189,10 @@ fn cgroup(connection: &Connection, cgroup: &CgroupInfo) -> rusqlite::Result<i64>
         "INSERT INTO cgroup (content_hash, path, unit, container, app) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             content_hash(&sha2::Sha256::digest(&cgroup.path).into()),
-            Stored(&cgroup.path),
-            Stored(&cgroup.unit),
-            Stored(&cgroup.container),
-            Stored(&cgroup.app),
+            TextOrBlob(&cgroup.path),
+            TextOrBlob(&cgroup.unit),
+            TextOrBlob(&cgroup.container),
+            TextOrBlob(&cgroup.app),
         ],
     )
 }
@@ -216,21 +220,21 @@ fn domain(connection: &Connection, name: &[u8]) -> rusqlite::Result<i64> {
         connection,
         "SELECT id FROM domain WHERE content_hash = ?1 AND name = ?2",
         "INSERT INTO domain (content_hash, name) VALUES (?1, ?2)",
-        params![content_hash(&sha2::Sha256::digest(name).into()), Stored(name)],
+        params![content_hash(&sha2::Sha256::digest(name).into()), TextOrBlob(name)],
     )
 }
 
-/// The id of an address; 0 without one.
+/// The id of an address in table `address`; 0 if there is none.
 fn address(connection: &Connection, address: Option<Address>) -> rusqlite::Result<i64> {
     let Some(address) = address else { return Ok(0) };
-    let octets = octets(address);
+    let bytes = address_to_bytes(address);
     let find = "SELECT id FROM address WHERE bytes = ?1";
-    let known = connection.prepare_cached(find)?.query_row([&octets], |row| row.get(0)).optional()?;
+    let known = connection.prepare_cached(find)?.query_row([&bytes], |row| row.get(0)).optional()?;
     if let Some(id) = known {
         return Ok(id);
     }
     let mut insert = connection.prepare_cached("INSERT INTO address (bytes, text) VALUES (?1, ?2)")?;
-    insert.insert(params![octets, address.to_string()])
+    insert.insert(params![bytes, address.to_string()])
 }
 
 fn find_or_insert(
@@ -245,43 +249,18 @@ fn find_or_insert(
     }
 }
 
-const AF_VSOCK: u8 = 40;
-
-/// An address as the log stores it: the 4 or 16 bytes of an IP address in network order; for vsock `AF_VSOCK`
-/// (`<linux/socket.h>`) and the context id in network order, 5 bytes.
-pub(super) fn octets(address: Address) -> Vec<u8> {
-    match address {
-        Address::Ip(IpAddr::V4(address)) => address.octets().to_vec(),
-        Address::Ip(IpAddr::V6(address)) => address.octets().to_vec(),
-        Address::Vsock(context_id) => [&[AF_VSOCK][..], &context_id.to_be_bytes()].concat(),
-    }
-}
-
-/// The address that [`octets`] stored; `None` for anything else.
-pub(super) fn address_of(octets: &[u8]) -> Option<Address> {
-    let ip = if let Ok(octets) = <[u8; 4]>::try_from(octets) {
-        IpAddr::from(octets)
-    } else if let Ok(octets) = <[u8; 16]>::try_from(octets) {
-        IpAddr::from(octets)
-    } else {
-        let [AF_VSOCK, context_id @ ..] = octets else { return None };
-        return Some(Address::Vsock(u32::from_be_bytes(context_id.try_into().ok()?)));
-    };
-    Some(Address::Ip(ip))
-}
-
-/// The part of a digest that a table indexes.
-fn content_hash(key: &Key) -> i64 {
+/// The part of a digest that the tables index.
+fn content_hash(digest: &ContentDigest) -> i64 {
     let mut first = [0; 8];
-    first.copy_from_slice(&key[..8]);
+    first.copy_from_slice(&digest[..8]);
     i64::from_le_bytes(first)
 }
 
-/// A digest over parts that cannot run into each other: each is preceded by its length.
+/// A digest over several fields. The length of each field precedes it, so that different fields never give the same bytes.
 #[derive(Default)]
-struct Digester(sha2::Sha256);
+struct ContentHasher(sha2::Sha256);
 
-impl Digester {
+impl ContentHasher {
     fn number(&mut self, number: u64) -> &mut Self {
         self.0.update(number.to_le_bytes());
         self
@@ -293,7 +272,7 @@ impl Digester {
     }
 
     fn address(&mut self, address: Option<Address>) -> &mut Self {
-        self.bytes(&address.map(octets).unwrap_or_default())
+        self.bytes(&address.map(address_to_bytes).unwrap_or_default())
     }
 
     fn cgroup(&mut self, cgroup: &CgroupInfo) -> &mut Self {
@@ -305,7 +284,7 @@ impl Digester {
         self.bytes(program.sha256.as_ref().map_or(&[], |digest| &digest.0))
     }
 
-    fn finish(self) -> Key {
+    fn finish(self) -> ContentDigest {
         self.0.finalize().into()
     }
 }

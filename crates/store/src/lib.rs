@@ -1,28 +1,23 @@
-//! The connection log in SQLite: schema, writer, reader, query. All SQL of the project is here.
+//! The connection log in SQLite: schema, writer, retention, rollups and queries. All SQL of the log is in this crate.
 
-mod adder;
-mod answer;
-mod dimension;
+mod address_bytes;
 mod error;
 mod intern;
-mod packed;
-mod purge;
+mod loss_kind;
 mod query;
-mod reader;
+mod retention;
 mod rollup;
 mod schema;
-mod sums;
 pub mod values;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use dimension::{
-    Dimension, Filter, FilterError, UnknownDimension, Value, domain_source_name, family_name, protocol_name,
-};
 pub use error::StoreError;
-pub use purge::Purged;
-pub use query::{Query, Range, Sort};
-pub use reader::{Interrupter, Reader, Row};
+pub use query::{
+    Dimension, Filter, FilterError, Interrupter, Query, Range, Reader, Row, Sort, UnknownDimension, Value,
+    domain_source_name, family_name, protocol_name,
+};
+pub use retention::Purged;
 pub use writer::Writer;

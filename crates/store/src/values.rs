@@ -1,10 +1,11 @@
-//! Values of the log as bytes and names, the same on every face.
+//! Values of the log as bytes and names, the same in every output.
 
-use crate::{Dimension, Value, domain_source_name, family_name, protocol_name};
 use model::{Loss, LossKind};
 
-/// A value as bytes: those of a stranger as they are, everything else as its usual text; nothing for what is unknown.
-/// The bytes are still a stranger's: [`super::format`] makes them safe for an output.
+use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
+
+/// A value as bytes: bytes as they are, names and numbers as text, nothing for an unknown value. Another program may have
+/// chosen these bytes: [`model::text::format`] makes them safe for an output.
 pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     match value {
         Value::None => Vec::new(),
@@ -17,7 +18,7 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     }
 }
 
-/// The name of a number, where its dimension gives it one.
+/// The name of a number; `None` if its dimension has no names, or the number has none.
 pub fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     match dimension {
         Dimension::Protocol => protocol_name(number),
@@ -27,7 +28,7 @@ pub fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     }
 }
 
-/// What was lost, in a few words.
+/// A list of losses in a few words, for one line of an output.
 pub fn losses(losses: &[Loss]) -> String {
     let describe = |loss: &Loss| {
         let what = match loss.kind {
@@ -35,9 +36,9 @@ pub fn losses(losses: &[Loss]) -> String {
             LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
             LossKind::SkippedCalls => "events (skipped by the kernel)",
             LossKind::FlowTableBytes => "bytes (flow table full)",
-            LossKind::ReleaseEvents => "notices of closed sockets (their traffic is recorded)",
+            LossKind::ReleaseEvents => "events of closed sockets (their traffic is recorded)",
             LossKind::Channel => "flows (recorder too slow)",
-            LossKind::Names => "answers of name servers or greetings of connections (too fast)",
+            LossKind::Names => "DNS answers or handshakes of connections (too fast)",
             LossKind::Log => "records (log not writable)",
             LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
         };

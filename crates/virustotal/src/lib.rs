@@ -1,8 +1,16 @@
-//! Look-ups of executables at VirusTotal: which digest is asked about when, and what the answer means.
+//! Look-ups of executables at VirusTotal.
+//!
+//! [`LookupSchedule`] decides which digest is looked up when; a worker thread of its own (`worker`) makes the requests, one
+//! at a time, over the HTTP client of `api`; a [`Verdict`] is the result. Only digests leave the machine, and with
+//! `virustotal.file_upload` also the files that VirusTotal does not know.
 
-mod client;
-mod lookup;
+mod api;
 mod schedule;
+mod start_error;
+mod verdict;
+mod worker;
 
-pub use lookup::{Settings, Verdict};
-pub use schedule::Lookups;
+pub use api::Settings;
+pub use schedule::LookupSchedule;
+pub use start_error::StartError;
+pub use verdict::{EngineCounts, Verdict};

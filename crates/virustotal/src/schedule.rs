@@ -1,60 +1,73 @@
-//! Which digests VirusTotal is asked about, and when: those of record.json that have no verdict, newest first.
+//! The schedule of look-ups: which digests of record.json are looked up, and when. Those without a verdict come first, the
+//! most recently seen ones before the others.
 
 use std::{
     collections::{HashMap, VecDeque},
     fs::File,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use crate::lookup::{Job, Settings, Verdict, VirusTotal, is_pending};
+use super::{
+    api::Settings,
+    start_error::StartError,
+    verdict::{Verdict, is_pending},
+    worker::{LookupRequest, LookupWorker},
+};
 use known_programs::KnownPrograms;
 use model::Sha256;
 
-/// Files that are kept open to be sent, and files that are being hashed.
+/// Upper bound for the files that are kept open for an upload.
 const MAX_FILES: usize = 64;
+/// Upper bound for the files that are kept open while they are being hashed.
 const MAX_CANDIDATES: usize = 256;
-/// A digest whose answer made no sense is asked about again after this.
-const AFTER_NONSENSE: Duration = Duration::from_secs(3600);
+/// Pause before a digest is looked up again whose responses were unusable.
+const PAUSE_AFTER_UNUSABLE: Duration = Duration::from_secs(3600);
 
-/// Looks digests up, one after the other.
-pub struct Lookups {
-    virustotal: VirusTotal,
+/// Looks up digests one after the other.
+pub struct LookupSchedule {
+    worker: LookupWorker,
     upload: bool,
-    /// How long the analysis of a file that was sent is waited for.
-    after_upload: Duration,
-    asked: Option<Sha256>,
+    /// Pause before the verdict of an uploaded file is looked up.
+    pause_after_upload: Duration,
+    /// The digest that the worker looks up now.
+    current: Option<Sha256>,
+    /// Digests that are not looked up before a point in time.
     not_before: HashMap<Sha256, Instant>,
+    /// Executables that are being hashed, by id.
     candidates: HashMap<u32, File>,
+    /// Executables that may have to be uploaded, the oldest first.
     files: VecDeque<(Sha256, File)>,
+    /// Number of digests without a verdict.
     pending: usize,
-    look_at: Option<Instant>,
+    /// When to look for the next digest.
+    check_at: Option<Instant>,
 }
 
-impl Lookups {
-    /// Starts to look up.
+impl LookupSchedule {
+    /// Starts the worker thread.
     ///
     /// # Errors
-    /// Why VirusTotal cannot be asked.
-    pub fn start(settings: &Settings) -> Result<Self, String> {
+    /// See [`StartError`].
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
         let pause = Duration::from_secs(settings.request_limit_seconds.into());
         Ok(Self {
-            virustotal: VirusTotal::start(settings)?,
+            worker: LookupWorker::start(settings)?,
             upload: settings.upload,
-            after_upload: (pause * 20).clamp(Duration::from_secs(1), Duration::from_secs(3600)),
-            asked: None,
+            pause_after_upload: (pause * 20).clamp(Duration::from_secs(1), Duration::from_secs(3600)),
+            current: None,
             not_before: HashMap::new(),
             candidates: HashMap::new(),
             files: VecDeque::new(),
             pending: 0,
-            look_at: Some(Instant::now()),
+            check_at: Some(Instant::now()),
         })
     }
 
-    /// An executable that is hashed now: perhaps it is to be sent.
-    pub fn keep(&mut self, id: u32, file: &File) {
+    /// Keeps the file of an executable that is being hashed, since it may have to be uploaded.
+    pub fn add_candidate(&mut self, id: u32, file: &File) {
         if self.upload
             && self.candidates.len() < MAX_CANDIDATES
             && let Ok(file) = file.try_clone()
@@ -63,87 +76,89 @@ impl Lookups {
         }
     }
 
-    /// It was hashed; without a digest it could not be.
-    pub fn settled(&mut self, id: u32, digest: Option<Sha256>, known: &KnownPrograms) {
+    /// Takes the digest of an executable; `None` if it could not be hashed.
+    pub fn set_digest(&mut self, id: u32, digest: Option<Sha256>, known: &KnownPrograms) {
         let (Some(file), Some(digest)) = (self.candidates.remove(&id), digest) else { return };
         self.files.retain(|(other, _)| *other != digest);
         self.files.push_back((digest, file));
         if self.files.len() > MAX_FILES {
-            // First of all those of programs that never talked.
+            // Files of programs without any traffic are given up first.
             let victim = self.files.iter().position(|(digest, _)| !known.has_digest(*digest)).unwrap_or(0);
             self.files.remove(victim);
         }
     }
 
-    /// Executables before this one do not come again.
-    pub fn forget_before(&mut self, id: u32) {
+    /// Forgets the executables with smaller ids: these ids are not used again.
+    pub fn forget_candidates_before(&mut self, id: u32) {
         self.candidates.retain(|candidate, _| *candidate >= id);
     }
 
-    /// There may be new digests.
-    pub fn look_again(&mut self) {
-        self.look_at = Some(Instant::now());
+    /// Makes the next [`LookupSchedule::serve`] look for new digests.
+    pub fn check_soon(&mut self) {
+        self.check_at = Some(Instant::now());
     }
 
-    /// What to wait for.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.virustotal)
+    /// A descriptor that is readable when the worker has a result or a problem.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.worker.as_fd()
     }
 
-    /// When there is something to do, whatever happens.
+    /// When [`LookupSchedule::serve`] has something to do even if the worker has nothing.
     pub fn due(&self) -> Option<Instant> {
-        self.look_at.filter(|_| self.asked.is_none())
+        self.check_at.filter(|_| self.current.is_none())
     }
 
-    /// Takes verdicts, hands each problem to `report`, and asks for the next one. Never waits.
+    /// Returns new verdicts, gives a sentence about each problem to `report`, and hands the worker the next digest. Never
+    /// waits.
     pub fn serve(&mut self, known: &KnownPrograms, report: impl Fn(&str)) -> Vec<(Sha256, Verdict)> {
         let now = Instant::now();
-        let (outcomes, trouble) = self.virustotal.take();
-        if let Some(trouble) = trouble {
-            report(&trouble);
+        let (results, problem) = self.worker.take_results();
+        if let Some(problem) = problem {
+            report(&problem);
         }
         let mut verdicts = Vec::new();
-        for outcome in outcomes {
-            self.asked = None;
-            self.look_at = Some(now);
-            match outcome.verdict {
+        for result in results {
+            self.current = None;
+            self.check_at = Some(now);
+            match result.verdict {
                 Ok(verdict) => {
                     if verdict == Verdict::Uploaded {
-                        self.not_before.insert(outcome.digest, now + self.after_upload);
+                        self.not_before.insert(result.digest, now + self.pause_after_upload);
                     } else {
-                        self.files.retain(|(digest, _)| *digest != outcome.digest);
+                        self.files.retain(|(digest, _)| *digest != result.digest);
                     }
-                    verdicts.push((outcome.digest, verdict));
+                    verdicts.push((result.digest, verdict));
                 }
                 Err(why) => {
-                    self.not_before.insert(outcome.digest, now + AFTER_NONSENSE);
+                    self.not_before.insert(result.digest, now + PAUSE_AFTER_UNUSABLE);
                     report(&format!(
                         "VirusTotal gave no usable answer about {}: {why}. It is asked again in an hour.",
-                        outcome.digest.to_hex()
+                        result.digest.to_hex()
                     ));
                 }
             }
         }
-        // What came is in `known` at the next call.
+        // The caller stores new verdicts in `known` first, so the next digest is chosen by the next call.
         if verdicts.is_empty() && self.due().is_some_and(|at| at <= now) {
-            self.ask(known, now);
+            self.request_next(known, now);
         }
         verdicts
     }
 
-    fn ask(&mut self, known: &KnownPrograms, now: Instant) {
+    fn request_next(&mut self, known: &KnownPrograms, now: Instant) {
         self.not_before.retain(|_, at| *at > now);
-        self.look_at = self.not_before.values().min().copied();
-        let all = known.verdicts();
-        self.pending = all.iter().filter(|(_, text)| is_pending(text)).count();
-        let next = all.into_iter().find(|(digest, text)| {
-            let to_send = || self.upload && *text == "unknown" && self.file(*digest).is_some();
-            !self.not_before.contains_key(digest) && (is_pending(text) || to_send())
+        self.check_at = self.not_before.values().min().copied();
+        let verdicts = known.verdicts();
+        self.pending = verdicts.iter().filter(|(_, text)| is_pending(text)).count();
+        let next = verdicts.into_iter().find(|(digest, text)| {
+            let can_upload = || self.upload && *text == "unknown" && self.file(*digest).is_some();
+            !self.not_before.contains_key(digest) && (is_pending(text) || can_upload())
         });
         let Some((digest, text)) = next else { return };
         let file = self.file(digest).and_then(|file| file.try_clone().ok());
-        if self.virustotal.offer(Job { digest, file, uploaded: text == "uploaded" }).is_ok() {
-            self.asked = Some(digest);
+        let request = LookupRequest { digest, file, is_uploaded: text == "uploaded" };
+        if self.worker.offer(request).is_ok() {
+            self.current = Some(digest);
         }
     }
 
@@ -151,12 +166,12 @@ impl Lookups {
         self.files.iter().find(|(found, _)| *found == digest).map(|(_, file)| file)
     }
 
-    /// How it goes, for the live socket.
-    pub fn state(&self) -> serde_json::Value {
-        let progress = self.virustotal.progress();
-        let next = progress.next.map(|next| next.saturating_duration_since(Instant::now()).as_secs());
-        let mut text = format!("{} looked up, {} pending", progress.looked_up, self.pending);
-        if let Some(why) = &progress.waits {
+    /// The state of the look-ups as the live socket shows it (docs/live.md).
+    pub fn status(&self) -> serde_json::Value {
+        let status = self.worker.status();
+        let next = status.next_request.map(|next| next.saturating_duration_since(Instant::now()).as_secs());
+        let mut text = format!("{} looked up, {} pending", status.looked_up, self.pending);
+        if let Some(why) = &status.waiting_reason {
             text += &format!("; waits: {why}");
         }
         if let Some(seconds) = next.filter(|seconds| *seconds > 0) {
@@ -164,10 +179,10 @@ impl Lookups {
         }
         json!({
             "text": text,
-            "looked_up": progress.looked_up,
+            "looked_up": status.looked_up,
             "pending": self.pending,
             "next_request_seconds": next,
-            "waiting_reason": progress.waits,
+            "waiting_reason": status.waiting_reason,
         })
     }
 }

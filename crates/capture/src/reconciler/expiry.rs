@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::flow::FlowEntry;
+use crate::{abi::types, flow::FlowEntry};
 
 /// Ticks between the moment at which the kernel half stops to use an idle flow and its removal: longer than any hook can
 /// hold a pointer into the table.
-const GRACE_TICKS: u32 = 4;
+const GRACE_TICKS: u32 = types::flow_ticks::GRACE_TICKS.0;
 /// Least time between two ticks.
 const MIN_TICK: Duration = Duration::from_millis(400);
 /// Idle ticks after which a flow expires, while there is room in the table.
-const RELAXED_EXPIRY: u32 = 120;
+const RELAXED_EXPIRY: u32 = types::flow_ticks::EXPIRE_TICKS.0;
 /// The same when the table is more than half full.
-const PRESSED_EXPIRY: u32 = 8;
+const PRESSED_EXPIRY: u32 = types::flow_ticks::EXPIRE_TICKS_PRESSED.0;
 /// Size of the flow table.
-const TABLE_ENTRIES: usize = 65_536;
+const TABLE_ENTRIES: usize = types::abi_bound::MAX_FLOWS.0 as usize;
 
 #[derive(Debug)]
 pub(crate) struct Expiry {

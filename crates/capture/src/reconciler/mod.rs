@@ -8,8 +8,10 @@
 mod endpoints;
 mod expiry;
 mod first_flows;
+mod hold_back;
 mod input;
 mod loss_counters;
+mod released_sockets;
 mod stream_sockets;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,10 @@ pub(crate) use self::{
     input::{DrainInput, DrainOutcome},
     loss_counters::LossCounters,
 };
-use self::{expiry::Expiry, first_flows::FirstFlows, stream_sockets::StreamSockets};
+use self::{
+    expiry::Expiry, first_flows::FirstFlows, hold_back::is_young, released_sockets::ReleasedSockets,
+    stream_sockets::StreamSockets,
+};
 use crate::{
     abi::FlowKey,
     event::{Event, SocketEvent},
@@ -33,12 +38,10 @@ use crate::{
 };
 use model::{Counters, FlowId, LossKind, ProcessId};
 
-/// How long a flow waits for its local or remote end to become known.
-const MAX_HOLD_BACK_NANOSECONDS: u64 = 1_500_000_000;
 /// Remote ends of datagram sockets that are remembered as counted.
 const MAX_COUNTED_REMOTES: usize = 16_384;
 
-/// The state between drains.
+/// Everything that is kept from one drain to the next.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     /// The counters of each entry as the last drain read them.
@@ -118,16 +121,16 @@ impl Reconciler {
         let EventBatch { mut events, mut ended, .. } = self.take_final(input.events);
         entries.append(&mut ended);
         let later_events = self.defer_releases(input.later_events);
-        let mut released = released_sockets(&events);
+        let mut released = ReleasedSockets::new(&events);
         let mut has_young = false;
         if let Some(open) = input.open_sockets {
-            has_young = add_closed_sockets(&mut released, &entries, &open, now);
+            has_young = released.add_closed(&entries, &open, now);
         }
 
         let endpoints = Endpoints::new(&entries, &samples, &input.datagram_remotes);
         let is_held_back = |entry: &FlowEntry| {
             !input.is_final
-                && !released.contains_key(&entry.key.socket)
+                && !released.contains(entry.key.socket)
                 && self.is_held_back(entry, &endpoints, now)
         };
         entries.retain(|entry| !is_held_back(entry));
@@ -135,7 +138,7 @@ impl Reconciler {
             DrainOutcome { drain_soon: self.first_flows.settle(&entries), ..DrainOutcome::default() };
         let mut receivers = LastReceivers::default();
         for (entry, opened) in self.order(entries, &endpoints) {
-            let ended = released.contains_key(&entry.key.socket) || self.expiry.is_expired(&entry);
+            let ended = released.contains(entry.key.socket) || self.expiry.is_expired(&entry);
             let delta = self.delta(&entry, Change { opened, ended }, &endpoints);
             if entry.is_stream && (ended || !samples.is_empty()) {
                 receivers.add(entry.key.socket, &delta);
@@ -152,10 +155,10 @@ impl Reconciler {
         if self.previous.len() < self.previous.capacity() / 16 {
             self.previous.shrink_to(self.previous.len() * 2);
         }
-        outcome.flows.extend(self.charge_uncounted(released.values().chain(&samples), &receivers));
+        outcome.flows.extend(self.charge_uncounted(released.iter().chain(&samples), &receivers));
         outcome.flows.sort_by_key(|flow| flow.id.began);
-        for socket in released.keys() {
-            self.sockets.remove(*socket);
+        for socket in released.iter() {
+            self.sockets.remove(socket.socket);
         }
 
         let rings = samples.iter().filter(|socket| socket.receive_ring);
@@ -318,40 +321,4 @@ impl LastReceivers {
             self.flows.entry(socket).or_insert(empty);
         }
     }
-}
-
-fn released_sockets(events: &[Event]) -> HashMap<u64, SocketEvent> {
-    let released = |event: &Event| match event {
-        Event::Released(socket) => Some((socket.socket, *socket)),
-        _ => None,
-    };
-    events.iter().filter_map(released).collect()
-}
-
-/// Adds the stream sockets with entries that no process has open. Returns whether young ones are among them, which are
-/// not added: they may be on their way into a process.
-fn add_closed_sockets(
-    released: &mut HashMap<u64, SocketEvent>,
-    entries: &[FlowEntry],
-    open: &HashSet<u64>,
-    now: u64,
-) -> bool {
-    let mut has_young = false;
-    for entry in entries {
-        let socket = entry.key.socket;
-        if !entry.is_stream || socket == 0 || open.contains(&socket) {
-            continue;
-        }
-        if is_young(entry, now) {
-            has_young = true;
-        } else {
-            released.entry(socket).or_insert(SocketEvent { socket, ..SocketEvent::default() });
-        }
-    }
-    has_young
-}
-
-/// Whether a flow is so young that it may wait for the next drain.
-fn is_young(entry: &FlowEntry, now: u64) -> bool {
-    now.saturating_sub(entry.began) < MAX_HOLD_BACK_NANOSECONDS
 }

@@ -1,44 +1,43 @@
-//! Executed files on their way from fanotify to the recorder.
+//! Sends executed files from fanotify to the recorder, which hashes them.
 
 use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 
-use super::{MAX_WAITING_MESSAGES, Monitor};
-use crate::{error::MonitorError, messages::ToRecorder};
+use super::state::Monitor;
+use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
 use identity::{ExecutableUpdate, Executables, digests::FileState};
 
 /// How long the end waits for the files of programs that were executed just before.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
+/// Time between two looks at those files.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Monitor {
-    /// Takes executed files over from the threads that watch them.
+    /// Takes executed files from the threads that watch them, and sends them.
     pub(super) fn collect_executables(&mut self) -> Result<(), MonitorError> {
-        let room = MAX_WAITING_MESSAGES.saturating_sub(self.recorder.waiting.len());
+        let room = self.recorder.free_messages();
         if let Some(executables) = &mut self.executables {
             executables.collect(room, Instant::now());
         }
-        self.tell_executables()
+        self.send_executables()
     }
 
-    /// The end: programs that were executed a moment ago still have their files on the way.
+    /// At the end, waits for the files of programs that were executed a moment ago.
     pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + LAST_EXECUTABLES;
-        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
-            let mut ready = [
-                PollFd::new(
-                    self.executables.as_ref().map_or(self.recorder.channel.as_fd(), AsFd::as_fd),
-                    PollFlags::POLLIN,
-                ),
-                PollFd::new(self.recorder.channel.as_fd(), PollFlags::POLLOUT),
-            ];
-            if self.recorder.waiting.is_empty() {
-                ready[1].set_events(PollFlags::empty());
+        while let Some(executables) = &self.executables
+            && executables.is_waiting()
+            && Instant::now() < until
+        {
+            let mut interests = vec![PollFd::new(executables.as_fd(), PollFlags::POLLIN)];
+            if self.recorder.has_waiting() {
+                interests.push(PollFd::new(self.recorder.as_fd(), PollFlags::POLLOUT));
             }
-            let _ = poll(&mut ready, PollTimeout::from(50_u16));
+            let _ = poll_until(&mut interests, Some(Instant::now() + LOOK));
             self.recorder.flush()?;
             self.collect_executables()?;
             if let Some(executables) = &mut self.executables {
@@ -48,10 +47,11 @@ impl Monitor {
         Ok(())
     }
 
-    pub(super) fn tell_executables(&mut self) -> Result<(), MonitorError> {
-        let outgoing = self.executables.as_mut().map(Executables::take_updates).unwrap_or_default();
-        for outgoing in outgoing {
-            let (message, descriptor) = match outgoing {
+    /// Sends what the watcher of executables has for the recorder.
+    pub(super) fn send_executables(&mut self) -> Result<(), MonitorError> {
+        let updates = self.executables.as_mut().map(Executables::take_updates).unwrap_or_default();
+        for update in updates {
+            let (message, descriptor) = match update {
                 ExecutableUpdate::Hash { id, file, info } => {
                     let (size, modified) = (info.file.size, info.file.modified);
                     let file_is = FileState { size, modified, magic: info.magic };
@@ -61,7 +61,7 @@ impl Monitor {
                 ExecutableUpdate::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
                 ExecutableUpdate::Problem(text) => (ToRecorder::Problem(text), None),
             };
-            self.recorder.tell(&message, descriptor)?;
+            self.recorder.send(&message, descriptor)?;
         }
         Ok(())
     }

@@ -1,122 +1,103 @@
-//! The monitor's side of the recorder: its process, and what it has not been told yet.
+//! The monitor's link to the recorder: its process, its channel, and the messages that wait while it is slow.
 
 use std::{
     collections::VecDeque,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, Command, Stdio},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::problems::say;
 use crate::{
     error::{MonitorError, io_error},
-    messages::{Settings, Telling, ToMonitor, ToRecorder},
-    service_user::ServiceUser,
+    messages::{ReporterSettings, Settings, ToMonitor, ToRecorder},
+    problems::print_to_stderr,
 };
+use capture::Capture;
 use config::{Config, layout::Layout, log_rules::LogRules};
 use ipc::{Channel, Received};
+use model::{Loss, LossKind};
 use names::GeoFiles;
+use sandbox::{Role, User};
 
-/// Bytes that wait while the recorder is slow; traffic beyond that is dropped and counted.
+/// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Of what only tells names, no more than this: it must not push out traffic.
-const MAX_WAITING_NAMES: usize = 4 * 1024 * 1024;
+/// Bytes above which observations are dropped and counted: they must not push out flows.
+const MAX_WAITING_OBSERVATION_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that wait before no more executables are taken from fanotify.
+const MAX_WAITING_MESSAGES: usize = 1024;
 /// How long the recorder may take to open the log.
 const START: Duration = Duration::from_secs(60);
-/// How long it may take to write the log at the end.
+/// How long the recorder may take to write the log at the end.
 const END: Duration = Duration::from_secs(60);
+/// What cannot be done if a message cannot be sent.
+const SEND_FAILED: &str = "the recorder cannot be sent a message";
 
-/// The recorder and what it has not been told yet.
-pub(super) struct Recorder {
+/// The recorder, as the monitor has it.
+pub(super) struct RecorderLink {
     child: Child,
-    pub(super) channel: Channel,
-    /// Messages that wait for room.
-    pub(super) waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    channel: Channel,
+    /// Encoded messages that wait for room in the channel, with their descriptors.
+    waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
-    /// Flows that were dropped since somebody asked, and what may have told names.
-    pub(super) lost_flows: u64,
-    pub(super) lost_heard: u64,
+    /// Flows and observations dropped since the last [`RecorderLink::take_losses`].
+    lost_flows: u64,
+    lost_observations: u64,
 }
 
-impl Recorder {
+impl RecorderLink {
+    /// Starts the recorder and sends it its settings.
     pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
-        // Executed anew, not forked: nothing of this process's memory or descriptors goes along.
-        let user = ServiceUser::of(layout).map_err(io_error(fail))?;
+        let user = User::of_log(&layout.database).map_err(io_error(fail))?;
         if let Some(advice) = user.advice() {
-            say(advice);
+            print_to_stderr(advice);
         }
         layout
             .hand_over(user.uid, user.gid)
             .map_err(io_error("the files of the log cannot be handed over"))?;
-        let child = Command::new("/proc/self/exe")
-            .args(["role", "recorder"])
-            .uid(user.uid.as_raw())
-            .gid(user.gid.as_raw())
+        let child = sandbox::command(Role::Recorder, user)
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(io_error(fail))?;
-        let mut recorder =
-            Self { child, channel, waiting: VecDeque::new(), waiting_bytes: 0, lost_flows: 0, lost_heard: 0 };
-        recorder.tell(
-            &ToRecorder::Settings(Box::new(Settings {
-                database: config.log.sqlite.then(|| layout.database.clone()),
-                error_log: layout.error_log.clone(),
-                telling: Telling {
-                    record_json: layout.record_json.clone(),
-                    exe_log: layout.exe_log.clone(),
-                    conn_log: config.log.text.then(|| layout.conn_log.clone()),
-                    desktop: config.notifications.desktop,
-                    virustotal: (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
-                        url: config.virustotal.url.clone(),
-                        key: config.virustotal.api_key.0.clone(),
-                        upload: config.virustotal.file_upload,
-                        request_limit_seconds: config.virustotal.request_limit_seconds,
-                    }),
-                },
-                write_limit_seconds: config.log.write_limit_seconds,
-                retention_days: config.log.retention_days,
-                retention_megabytes: config.log.retention_megabytes,
-                rules: LogRules::of(config),
-                geography: GeoFiles {
-                    country: config.names.country_file.clone(),
-                    network: config.names.network_file.clone(),
-                },
-                reverse_dns: config.names.reverse_dns,
-            })),
-            Some(listener),
-        )?;
+        let mut recorder = Self {
+            child,
+            channel,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            lost_flows: 0,
+            lost_observations: 0,
+        };
+        let settings = ToRecorder::Settings(Box::new(settings(layout, config)));
+        recorder.send(&settings, Some(listener))?;
         Ok(recorder)
     }
 
+    /// Waits until the recorder has opened the log.
     pub(super) fn wait_until_ready(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + START;
         loop {
-            match self.channel.receive().map_err(io_error("the recorder cannot be heard"))? {
+            match self.receive()? {
                 Received::Message(ToMonitor::Ready, _) => return Ok(()),
                 Received::Message(ToMonitor::Failed(why), _) => {
-                    self.give_up();
+                    self.kill();
                     return Err(MonitorError::Log(why));
                 }
                 Received::Message(
                     ToMonitor::Notice(_)
-                    | ToMonitor::Functions(..)
-                    | ToMonitor::ResolvedEnded
-                    | ToMonitor::Traffic(_),
+                    | ToMonitor::LibraryFunctions(..)
+                    | ToMonitor::ResolvedClosed
+                    | ToMonitor::ListOpenSockets(_),
                     _,
                 ) => {}
                 Received::Closed => return Err(self.gone()),
                 Received::Nothing if Instant::now() > until => {
-                    self.give_up();
+                    self.kill();
                     return Err(MonitorError::RecorderGone("it did not open the log within 60 s".into()));
                 }
                 Received::Nothing => {
@@ -127,39 +108,56 @@ impl Recorder {
         }
     }
 
-    /// Ends the recorder when there is nothing to write.
-    pub(super) fn give_up(&mut self) {
+    /// Ends the recorder at once.
+    pub(super) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
+    /// Waits for the recorder, which has closed its channel, and returns the error that this is.
     pub(super) fn gone(&mut self) -> MonitorError {
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
         MonitorError::RecorderGone(status)
     }
 
-    /// Sends a message, or lets it wait.
-    pub(super) fn tell(
+    /// Takes a message of the recorder, without waiting.
+    pub(super) fn receive(&mut self) -> Result<Received<ToMonitor>, MonitorError> {
+        self.channel.receive().map_err(io_error("messages of the recorder cannot be received"))
+    }
+
+    /// Whether messages wait for room in the channel.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The number of messages that may be added before the recorder counts as slow.
+    pub(super) fn free_messages(&self) -> usize {
+        MAX_WAITING_MESSAGES.saturating_sub(self.waiting.len())
+    }
+
+    /// Sends a message, or queues it if there is no room. Flows and observations are dropped if too much waits.
+    pub(super) fn send(
         &mut self,
         message: &ToRecorder,
         descriptor: Option<OwnedFd>,
     ) -> Result<(), MonitorError> {
-        let fail = "the recorder cannot be told";
-        let bytes = Channel::encode(message).map_err(io_error(fail))?;
+        let bytes = Channel::encode(message).map_err(io_error(SEND_FAILED))?;
         match message {
             ToRecorder::Flows(flows) if self.waiting_bytes > MAX_WAITING_BYTES => {
                 self.lost_flows += flows.len() as u64;
                 return Ok(());
             }
-            ToRecorder::NameObservation(heard) if self.waiting_bytes > MAX_WAITING_NAMES => {
-                self.lost_heard += heard.len() as u64;
+            ToRecorder::NameObservations(observations)
+                if self.waiting_bytes > MAX_WAITING_OBSERVATION_BYTES =>
+            {
+                self.lost_observations += observations.len() as u64;
                 return Ok(());
             }
             _ => {}
         }
-        // Flows are dropped long before; whatever else is waiting cannot be.
+        // Flows are dropped long before; all other messages are needed.
         if self.waiting_bytes > 2 * MAX_WAITING_BYTES {
-            self.give_up();
+            self.kill();
             return Err(MonitorError::RecorderGone("it did not take any message for too long".into()));
         }
         self.waiting_bytes += bytes.len();
@@ -167,7 +165,18 @@ impl Recorder {
         self.flush()
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends a problem, for error.log.
+    pub(super) fn report(&mut self, problem: String) -> Result<(), MonitorError> {
+        self.send(&ToRecorder::Problem(problem), None)
+    }
+
+    /// Sends what stays unseen on this kernel.
+    pub(super) fn send_unseen(&mut self, capture: &Capture) -> Result<(), MonitorError> {
+        let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
+        self.send(&ToRecorder::Unseen(unseen), None)
+    }
+
+    /// Sends the messages that wait, as far as there is room.
     pub(super) fn flush(&mut self) -> Result<(), MonitorError> {
         while let Some((bytes, descriptor)) = self.waiting.front() {
             match self.channel.send(bytes, descriptor.as_ref().map(AsFd::as_fd)) {
@@ -177,17 +186,24 @@ impl Recorder {
                 }
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.gone()),
-                Err(error) => return Err(io_error("the recorder cannot be told")(error)),
+                Err(error) => return Err(io_error(SEND_FAILED)(error)),
             }
         }
         Ok(())
     }
 
-    /// Lets it write what it has, and waits for its end.
+    /// Returns what was dropped since the last call.
+    pub(super) fn take_losses(&mut self) -> Vec<Loss> {
+        let flows = Loss { kind: LossKind::Channel, count: std::mem::take(&mut self.lost_flows) };
+        let names = Loss { kind: LossKind::Names, count: std::mem::take(&mut self.lost_observations) };
+        [flows, names].into_iter().filter(|loss| loss.count > 0).collect()
+    }
+
+    /// Lets the recorder write what it has, and waits for its end.
     pub(super) fn end(&mut self) -> Result<(), MonitorError> {
-        self.tell(&ToRecorder::End, None)?;
+        self.send(&ToRecorder::End, None)?;
         let until = Instant::now() + END;
-        while !self.waiting.is_empty() && Instant::now() < until {
+        while self.has_waiting() && Instant::now() < until {
             let mut ready = [PollFd::new(self.channel.as_fd(), PollFlags::POLLOUT)];
             let _ = poll(&mut ready, PollTimeout::from(100_u16));
             self.flush()?;
@@ -199,7 +215,107 @@ impl Recorder {
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        self.give_up();
+        self.kill();
         Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
+    }
+}
+
+impl AsFd for RecorderLink {
+    /// Readable when the recorder has sent a message, writable when there is room for one.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+fn settings(layout: &Layout, config: &Config) -> Settings {
+    let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
+        url: config.virustotal.url.clone(),
+        key: config.virustotal.api_key.0.clone(),
+        upload: config.virustotal.file_upload,
+        request_limit_seconds: config.virustotal.request_limit_seconds,
+    });
+    Settings {
+        database: config.log.sqlite.then(|| layout.database.clone()),
+        error_log: layout.error_log.clone(),
+        reporter: ReporterSettings {
+            record_json: layout.record_json.clone(),
+            exe_log: layout.exe_log.clone(),
+            conn_log: config.log.text.then(|| layout.conn_log.clone()),
+            desktop: config.notifications.desktop,
+            virustotal,
+        },
+        write_limit_seconds: config.log.write_limit_seconds,
+        retention_days: config.log.retention_days,
+        retention_megabytes: config.log.retention_megabytes,
+        rules: LogRules::of(config),
+        geography: GeoFiles {
+            country: config.names.country_file.clone(),
+            network: config.names.network_file.clone(),
+        },
+        reverse_dns: config.names.reverse_dns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use model::{Counters, Flow, FlowId, FlowTuple};
+
+    /// A link to a process that takes no message.
+    fn link() -> (RecorderLink, OwnedFd) {
+        let (channel, theirs) = Channel::pair().unwrap();
+        let child = Command::new("/proc/self/exe").arg("--help").stdout(Stdio::null()).spawn().unwrap();
+        let (waiting, waiting_bytes) = (VecDeque::new(), 0);
+        (RecorderLink { child, channel, waiting, waiting_bytes, lost_flows: 0, lost_observations: 0 }, theirs)
+    }
+
+    #[test]
+    fn flows_are_dropped_and_counted_when_too_much_waits() {
+        let (mut link, _theirs) = link();
+        let flow = Flow {
+            context: 0,
+            id: FlowId::default(),
+            tuple: FlowTuple::default(),
+            counters: Counters::default(),
+        };
+        let flows = || ToRecorder::Flows(vec![flow.clone(); 7]);
+        link.send(&flows(), None).unwrap();
+        assert!(link.take_losses().is_empty() && !link.has_waiting());
+        link.waiting_bytes = MAX_WAITING_BYTES + 1;
+        link.send(&flows(), None).unwrap();
+        link.send(&ToRecorder::NameObservations(Vec::new()), None).unwrap();
+        assert_eq!(link.take_losses(), [Loss { kind: LossKind::Channel, count: 7 }]);
+        assert!(link.take_losses().is_empty());
+        link.kill();
+    }
+
+    #[test]
+    fn messages_wait_while_the_channel_is_full_and_keep_their_order() {
+        let (mut link, theirs) = link();
+        let mut sent = 0_u32;
+        while !link.has_waiting() {
+            link.send(&ToRecorder::ForgetContexts(sent), None).unwrap();
+            sent += 1;
+        }
+        assert_eq!(link.free_messages(), MAX_WAITING_MESSAGES - 1);
+        let mut theirs = Channel::new(theirs);
+        for number in 0..sent {
+            link.flush().unwrap();
+            let Received::Message(ToRecorder::ForgetContexts(id), _) = theirs.receive().unwrap() else {
+                panic!("message {number} of {sent} is missing");
+            };
+            assert_eq!(id, number);
+        }
+        assert!(!link.has_waiting() && link.waiting_bytes == 0);
+        link.kill();
+    }
+
+    #[test]
+    fn a_recorder_that_takes_nothing_is_given_up() {
+        let (mut link, _theirs) = link();
+        link.waiting_bytes = 2 * MAX_WAITING_BYTES + 1;
+        assert!(matches!(link.send(&ToRecorder::End, None), Err(MonitorError::RecorderGone(_))));
     }
 }

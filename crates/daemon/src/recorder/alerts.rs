@@ -1,41 +1,41 @@
-//! Alerts: what is new or suspicious about a program, for exe.log, the desktop and the live feed.
+//! Alerts: what is new or suspicious about a program, for exe.log, desktop users and the live socket.
 
 use std::collections::HashMap;
 
 use identity::digests::DigestState;
-use known_programs::{KnownPrograms, New, Rank};
-use model::text::escape::to_text;
+use known_programs::{KnownPrograms, Novelty, Rank};
 use model::{
     Bytes, ProcessContext, Sha256,
-    text::{format, time},
+    text::{escape::to_text, format, time},
 };
 
-/// Executables whose digest is awaited, and paths under which one of them is known.
+/// Executables whose digest is awaited.
 const MAX_AWAITED: usize = 8192;
+/// Paths of one of them.
 const MAX_PATHS: usize = 64;
-/// Characters of a line of exe.log that a path may take: one longer is shortened in its middle.
+/// Characters of a path in exe.log; a longer one is shortened in its middle.
 const MAX_PATH: usize = 4096;
 
-/// What an alert says.
+/// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tag {
+pub(super) enum Tag {
     /// A known executable under a new name.
     NewName,
     /// A new executable under a known name.
     NewExecutable,
-    /// Both are new.
+    /// A new executable under a new name.
     NewBoth,
     /// A known executable with another content.
     NewHash,
     /// VirusTotal knows the content as malicious or suspicious.
     Suspicious,
-    /// VirusTotal knows the content, and nobody there suspects it.
+    /// VirusTotal knows the content, and no scanner there suspects it.
     Clean,
 }
 
 impl Tag {
-    /// The words of exe.log.
-    pub const fn text(self) -> &'static str {
+    /// The words that stand for it in exe.log.
+    const fn text(self) -> &'static str {
         match self {
             Self::NewName => "(new name)",
             Self::NewExecutable => "(new exe)",
@@ -47,33 +47,37 @@ impl Tag {
     }
 }
 
-/// One line of exe.log.
+/// An alert about a program or its digest: one line of exe.log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alert {
-    /// When, unix seconds UTC.
-    pub time: i64,
-    /// What.
-    pub tag: Tag,
-    /// Whose program.
-    pub rank: Rank,
-    /// Path of the executable.
-    pub path: Bytes,
-    /// The name it ran under; empty where the digest matters.
-    pub name: Bytes,
-    /// Its digest, where that matters.
-    pub sha256: Option<Sha256>,
-    /// What VirusTotal said.
-    pub verdict: String,
+pub(super) struct Alert {
+    /// Time of the alert, unix seconds UTC.
+    pub(super) time: i64,
+    pub(super) tag: Tag,
+    /// Whether it is the program of the process, or of an ancestor.
+    pub(super) rank: Rank,
+    pub(super) path: Bytes,
+    /// The name it ran under; empty if the alert is about the digest.
+    pub(super) name: Bytes,
+    /// `Some` if the alert is about the digest.
+    pub(super) sha256: Option<Sha256>,
+    /// The verdict of VirusTotal; empty if the alert is not about it.
+    pub(super) verdict: String,
 }
 
 impl Alert {
+    /// An alert of now, without name, digest and verdict.
+    pub(super) fn new(tag: Tag, rank: Rank, path: &[u8]) -> Self {
+        let (path, name, verdict) = (path.to_owned(), Bytes::new(), String::new());
+        Self { time: time::now(), tag, rank, path, name, sha256: None, verdict }
+    }
+
     /// The line of exe.log: `YYYY-MM-DD HH:MM:SS `, 16 characters of name or digest, path, tag.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         format!("{} {}\n", time::local(self.time), self.text())
     }
 
     /// The line without its time.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let field = match self.sha256 {
             Some(digest) => digest.to_hex(),
             None => format::terminal(&self.name),
@@ -82,8 +86,8 @@ impl Alert {
         format!("{field:<16.16} {path} {}{}", self.tag.text(), self.rank_text())
     }
 
-    /// The event of the live feed (docs/live.md).
-    pub fn to_json(&self) -> serde_json::Value {
+    /// The event on the live socket (docs/live.md).
+    pub(super) fn to_json(&self) -> serde_json::Value {
         let rank = match self.rank {
             Rank::Program => "program",
             Rank::Parent => "parent",
@@ -101,8 +105,8 @@ impl Alert {
         })
     }
 
-    /// ` (parent)`, ` (grandparent)`, or nothing.
-    pub const fn rank_text(&self) -> &'static str {
+    /// ` (parent)`, ` (grandparent)`, or nothing for the program of the process.
+    pub(super) const fn rank_text(&self) -> &'static str {
         match self.rank {
             Rank::Program => "",
             Rank::Parent => " (parent)",
@@ -111,28 +115,28 @@ impl Alert {
     }
 }
 
-/// Turns what the recorder hears into alerts.
+/// Generates alerts for programs and digests that are not among the known programs.
 #[derive(Debug)]
-pub struct Alerts {
+pub(super) struct AlertGenerator {
     known: KnownPrograms,
-    /// Executables whose digest is not known yet, with the paths they have.
+    /// Executables whose digest is not known yet, with their paths.
     awaited: HashMap<u32, Vec<(Rank, Bytes)>>,
+    /// The text of the last alert.
     last: String,
 }
 
-impl Alerts {
-    /// Alerts for what is not in `known`.
-    pub fn new(known: KnownPrograms) -> Self {
+impl AlertGenerator {
+    pub(super) fn new(known: KnownPrograms) -> Self {
         Self { known, awaited: HashMap::new(), last: String::new() }
     }
 
-    /// The known programs.
-    pub fn known(&mut self) -> &mut KnownPrograms {
+    pub(super) fn known(&mut self) -> &mut KnownPrograms {
         &mut self.known
     }
 
-    /// A context is introduced; `state` tells what is known about its executables (process, parent, grandparent).
-    pub fn meet(
+    /// Adds the programs of a context and returns the alerts about them. `state` returns the state of an executable;
+    /// `executables` are those of the process, its parent and its grandparent.
+    pub(super) fn add_context(
         &mut self,
         context: &ProcessContext,
         executables: [Option<u32>; 3],
@@ -141,42 +145,47 @@ impl Alerts {
         let mut alerts = Vec::new();
         let programs = [&context.program, &context.parent, &context.grandparent];
         for ((rank, program), executable) in Rank::ALL.into_iter().zip(programs).zip(executables) {
-            // Nobody (the first process has no parent), kernel threads, and who is not known: that is told elsewhere.
+            // The parent of the first process, a kernel thread, or a process that is not known.
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.meet(rank, &program.path, &program.name) {
-                New::Nothing => None,
-                New::Name => Some(Tag::NewName),
-                New::Executable => Some(Tag::NewExecutable),
-                New::Both => Some(Tag::NewBoth),
+            let tag = match self.known.observe(rank, &program.path, &program.name) {
+                Novelty::Nothing => None,
+                Novelty::Name => Some(Tag::NewName),
+                Novelty::Executable => Some(Tag::NewExecutable),
+                Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
-                let alert = self.alert(tag, rank, &program.path, &program.name, None, String::new());
-                alerts.extend(alert);
+                let alert = Alert { name: program.name.clone(), ..Alert::new(tag, rank, &program.path) };
+                alerts.extend(self.unless_repeated(alert));
             }
             let Some(executable) = executable else { continue };
             match state(executable) {
-                DigestState::Known(digest) => alerts.extend(self.digest(rank, &program.path, digest)),
+                DigestState::Known(digest) => alerts.extend(self.learn_digest(rank, &program.path, digest)),
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
                     if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
                         paths.push((rank, program.path.clone()));
                     }
                 }
-                // Its next context tries again.
+                // The next context with this executable tries again.
                 _ => {}
             }
         }
         alerts
     }
 
-    /// The state of an executable is final; the alerts, and what the user should know.
-    pub fn settled(&mut self, executable: u32, state: &DigestState) -> (Vec<Alert>, Option<String>) {
+    /// Takes the final state of an executable. Returns the alerts about it, and the problem if it has no digest.
+    pub(super) fn add_digest(
+        &mut self,
+        executable: u32,
+        state: &DigestState,
+    ) -> (Vec<Alert>, Option<String>) {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
             DigestState::Known(digest) => {
-                let alerts = paths.into_iter().filter_map(|(rank, path)| self.digest(rank, &path, *digest));
+                let alerts =
+                    paths.into_iter().filter_map(|(rank, path)| self.learn_digest(rank, &path, *digest));
                 (alerts.collect(), None)
             }
             DigestState::Pending => (Vec::new(), None),
@@ -191,47 +200,37 @@ impl Alerts {
         }
     }
 
-    /// Executables whose digest is awaited.
-    pub fn awaited(&self) -> usize {
+    /// The number of executables whose digest is awaited.
+    pub(super) fn awaited(&self) -> usize {
         self.awaited.len()
     }
 
-    /// Executables before this one do not come again.
-    pub fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> DigestState) {
-        // Those in the hasher's queue still come.
+    /// Forgets the executables before this one, except those that still wait to be hashed.
+    pub(super) fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> DigestState) {
         self.awaited.retain(|id, _| *id >= executable || state(*id) == DigestState::Pending);
     }
 
-    /// VirusTotal has an answer about a digest: suspicious, clean, or neither.
-    pub fn verdict(&mut self, digest: Sha256, verdict: &str, tag: Option<Tag>) -> Vec<Alert> {
+    /// Remembers the verdict of VirusTotal on a digest. Returns an alert for each of its programs, unless `tag` is `None`.
+    pub(super) fn add_verdict(&mut self, digest: Sha256, verdict: &str, tag: Option<Tag>) -> Vec<Alert> {
         let paths = self.known.set_verdict(digest, verdict);
         let Some(tag) = tag else { return Vec::new() };
-        paths
-            .into_iter()
-            .filter_map(|path| self.alert(tag, Rank::Program, &path, b"", Some(digest), verdict.to_owned()))
-            .collect()
+        let alert = |path: Bytes| Alert {
+            sha256: Some(digest),
+            verdict: verdict.to_owned(),
+            ..Alert::new(tag, Rank::Program, &path)
+        };
+        paths.into_iter().filter_map(|path| self.unless_repeated(alert(path))).collect()
     }
 
-    fn digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if self.known.learn_digest(path, digest) {
-            self.alert(Tag::NewHash, rank, path, b"", Some(digest), String::new())
-        } else {
-            None
+    fn learn_digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
+        if !self.known.observe_digest(path, digest) {
+            return None;
         }
+        self.unless_repeated(Alert { sha256: Some(digest), ..Alert::new(Tag::NewHash, rank, path) })
     }
 
-    /// An alert, unless the last one said the same.
-    fn alert(
-        &mut self,
-        tag: Tag,
-        rank: Rank,
-        path: &[u8],
-        name: &[u8],
-        sha256: Option<Sha256>,
-        verdict: String,
-    ) -> Option<Alert> {
-        let (path, name) = (path.to_owned(), name.to_owned());
-        let alert = Alert { time: time::now(), tag, rank, path, name, sha256, verdict };
+    /// Returns the alert, unless the last one had the same text.
+    fn unless_repeated(&mut self, alert: Alert) -> Option<Alert> {
         let text = alert.text();
         (text != self.last).then(|| {
             self.last = text;
@@ -262,46 +261,50 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_announced_once_with_its_ancestors() {
-        let mut alerts = Alerts::new(KnownPrograms::default());
+    fn a_program_causes_one_alert_and_so_do_its_ancestors() {
+        let mut alerts = AlertGenerator::new(KnownPrograms::default());
         let pending = |_| DigestState::Pending;
-        let new = alerts.meet(&context(b"x"), [Some(1), None, None], pending);
+        let new = alerts.add_context(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
             texts(&new),
             ["x                /bin/x (new name, exe)", "x                /bin/sh (new name, exe) (parent)"]
         );
-        assert!(alerts.meet(&context(b"x"), [Some(1), None, None], pending).is_empty());
-        let long = alerts.meet(&context(b"a\n0123456789\xffefghij"), [None; 3], pending);
+        assert!(alerts.add_context(&context(b"x"), [Some(1), None, None], pending).is_empty());
+        let long = alerts.add_context(&context(b"a\n0123456789\xffefghij"), [None; 3], pending);
         assert_eq!(long[0].text(), "a\\x0a0123456789\\ /bin/x (new name)");
         let line = long[0].line();
         assert_eq!((&line[4..5], &line[19..20], line.matches('\n').count()), ("-", " ", 1));
     }
 
     #[test]
-    fn a_changed_executable_is_announced_when_its_digest_is_known() {
-        let mut alerts = Alerts::new(KnownPrograms::default());
-        alerts.known().learn_digest(b"/bin/x", Sha256([1; 32]));
-        alerts.meet(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
-        let (new, problem) = alerts.settled(1, &DigestState::Known(DIGEST));
+    fn a_changed_executable_causes_an_alert_once_its_digest_is_known() {
+        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
+        alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
+        let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
-        let (new, problem) = alerts.settled(2, &DigestState::Unreadable("it is gone".into()));
+        let (new, problem) = alerts.add_digest(2, &DigestState::Unreadable("it is gone".into()));
         assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
-        assert_eq!(alerts.settled(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
-        // The next context with it finds the digest there.
+        assert_eq!(alerts.add_digest(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
+        // The next context with it finds its digest.
         assert!(
-            alerts.meet(&context(b"x"), [Some(1), None, None], |_| DigestState::Known(DIGEST)).is_empty()
+            alerts
+                .add_context(&context(b"x"), [Some(1), None, None], |_| DigestState::Known(DIGEST))
+                .is_empty()
         );
-        let changed =
-            alerts.meet(&context(b"x"), [Some(3), None, None], |_| DigestState::Known(Sha256([3; 32])));
+        let changed = alerts
+            .add_context(&context(b"x"), [Some(3), None, None], |_| DigestState::Known(Sha256([3; 32])));
         assert_eq!(changed.len(), 1);
-        let suspicious = alerts.verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
+        let suspicious = alerts.add_verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
         assert_eq!(texts(&suspicious), ["abababababababab /bin/x (suspicious)"]);
     }
 
     #[test]
-    fn who_is_not_known_is_not_announced() {
-        let mut alerts = Alerts::new(KnownPrograms::default());
-        assert!(alerts.meet(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty());
+    fn an_unknown_process_causes_no_alert() {
+        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        assert!(
+            alerts.add_context(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty()
+        );
         assert!(!alerts.known().take_changed());
     }
 }

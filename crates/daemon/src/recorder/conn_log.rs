@@ -1,4 +1,4 @@
-//! conn.log: one line of comma-separated values a record, made to be followed by another program.
+//! conn.log: a line of comma-separated values for each record, which other programs may follow.
 
 use std::{io, path::PathBuf};
 
@@ -7,40 +7,36 @@ use model::{Program, Record, Window, text::format::conn_log_field};
 
 /// conn.log becomes conn.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 1 << 30;
-/// Bytes of one write: a follower sees whole lines, and the kernel writes them at once.
+/// Bytes of one write(2). Each has whole lines, so that a follower never sees half a line.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Writes windows to conn.log.
 #[derive(Debug)]
-pub struct TextLog {
+pub(super) struct ConnLog {
     file: LogFile,
 }
 
-/// What has to be told after a window was written.
+/// Records that could not be written.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// Records that are not in conn.log.
-    pub records: usize,
-    /// Why.
-    pub why: String,
+pub(super) struct MissingRecords {
+    pub(super) records: usize,
+    pub(super) why: String,
 }
 
-impl TextLog {
-    /// Windows go to the file at `path`.
-    pub fn new(path: PathBuf) -> Self {
+impl ConnLog {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self { file: LogFile::new(path, MAX_BYTES) }
     }
 
     /// Opens the file again at the next window.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         self.file.reopen();
     }
 
     /// Writes the records of a window, in whole lines.
     ///
     /// # Errors
-    /// How many records could not be written, and why. The next window is tried again.
-    pub fn write(&mut self, window: &Window) -> Result<(), Missing> {
+    /// The records that could not be written. The next window may be written again.
+    pub(super) fn write(&mut self, window: &Window) -> Result<(), MissingRecords> {
         let mut missing: Option<(usize, io::Error)> = None;
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let mut lines = 0;
@@ -57,11 +53,11 @@ impl TextLog {
             }
             (lines, chunk) = (0, Vec::with_capacity(CHUNK_BYTES));
         }
-        missing.map_or(Ok(()), |(records, error)| Err(Missing { records, why: error.to_string() }))
+        missing.map_or(Ok(()), |(records, error)| Err(MissingRecords { records, why: error.to_string() }))
     }
 }
 
-/// A record as the original wrote it:
+/// The line of a record, with the columns that the original picosnitch writes:
 /// `executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,parent_sha256,conns,sent,received`.
 fn line(record: &Record) -> String {
     let (context, tuple, counters) = (&record.context, &record.tuple, &record.counters);
@@ -117,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_those_of_the_original() {
+    fn a_line_has_the_columns_of_the_original() {
         let digest = "ab".repeat(32);
         let expected = format!(
             "/bin/x,evil\\xff,abc,{digest},1700000000,example.com,2001:db8::1,443,7,/bin/p,evil\\xff,abc,{digest},1,2,3\n"
@@ -126,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_whole_lines() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("conn.log");
-        let mut log = TextLog::new(path.clone());
+    fn a_window_is_written_in_whole_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("conn.log");
+        let mut log = ConnLog::new(path.clone());
         let window = Window { records: vec![record(b"x"); 5000], ..Window::default() };
         log.write(&window).unwrap();
         log.write(&Window::default()).unwrap();

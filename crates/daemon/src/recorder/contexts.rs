@@ -1,4 +1,5 @@
-//! The contexts behind the ids that flows carry, and the digests of their executables: the one owner of both.
+//! The context table: the contexts behind the ids of flows, and the digests of their executables. It is the only owner of
+//! both; the window and the open connections look contexts up here.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,54 +8,52 @@ use identity::digests::{DigestState, Digests};
 use live::connections::Contexts;
 use model::ProcessContext;
 
-/// A context whose executables may still be on their way through the hasher.
+/// A context, whose executables may still wait to be hashed.
 #[derive(Clone, Debug)]
-struct Known {
+struct KnownContext {
     context: Arc<ProcessContext>,
     /// Ids of the executables of the process, its parent and its grandparent.
     executables: [Option<u32>; 3],
-    /// All digests that will ever come are in `context`.
+    /// Whether `context` has all digests that will ever come.
     complete: bool,
 }
 
 /// Contexts by the ids that the monitor gave them.
-pub struct ContextTable {
+pub(super) struct ContextTable {
     rules: LogRules,
     digests: Digests,
-    contexts: HashMap<u32, Known>,
+    contexts: HashMap<u32, KnownContext>,
     forget_before: u32,
 }
 
 impl ContextTable {
-    /// No context is known.
-    pub fn new(rules: LogRules, digests: Digests) -> Self {
+    pub(super) fn new(rules: LogRules, digests: Digests) -> Self {
         Self { rules, digests, contexts: HashMap::new(), forget_before: 0 }
     }
 
     /// The digests of all executables.
-    pub fn digests(&self) -> &Digests {
+    pub(super) fn digests(&self) -> &Digests {
         &self.digests
     }
 
-    /// Introduces a context; ids are never used again.
-    pub fn insert(&mut self, id: u32, mut context: ProcessContext, executables: [Option<u32>; 3]) {
+    /// Adds a context, without what the rules blank. Ids are never used again.
+    pub(super) fn insert(&mut self, id: u32, mut context: ProcessContext, executables: [Option<u32>; 3]) {
         self.rules.blank_context(&mut context);
-        self.contexts.insert(id, Known { context: Arc::new(context), executables, complete: false });
+        self.contexts.insert(id, KnownContext { context: Arc::new(context), executables, complete: false });
     }
 
-    /// Whether nothing is kept.
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.contexts.is_empty()
     }
 
-    /// Contexts before this one do not come again.
-    pub fn forget_before(&mut self, id: u32) {
+    /// Takes note that no flow of a context before this id comes any more.
+    pub(super) fn forget_before(&mut self, id: u32) {
         self.forget_before = id;
     }
 
-    /// Forgets those that do not come again, except the ones that are `used`.
-    pub fn forget_unused(&mut self, used: impl Fn(u32) -> bool) {
+    /// Forgets the contexts of which no flow comes any more, except those that are `used`.
+    pub(super) fn forget_unused(&mut self, used: impl Fn(u32) -> bool) {
         let forget_before = self.forget_before;
         self.contexts.retain(|id, _| *id >= forget_before || used(*id));
     }
@@ -63,13 +62,13 @@ impl ContextTable {
 impl Contexts for ContextTable {
     fn context(&mut self, id: u32) -> Option<(Arc<ProcessContext>, bool)> {
         let known = self.contexts.get_mut(&id)?;
-        known.resolve(&self.digests);
+        known.fill_in_digests(&self.digests);
         Some((Arc::clone(&known.context), known.complete))
     }
 }
 
-impl Known {
-    fn resolve(&mut self, digests: &Digests) {
+impl KnownContext {
+    fn fill_in_digests(&mut self, digests: &Digests) {
         if self.complete {
             return;
         }

@@ -1,55 +1,59 @@
-//! How the recorder names the peers of traffic: by what was heard, or by what name servers say if the user wants them asked.
+//! Names the peers of flows: by what was observed, or by the answers of name servers if the user wants them asked.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use nix::poll::{PollFd, PollFlags};
 
-use crate::{messages::Settings, resolved::Resolved};
+use super::resolved_connection::ResolvedConnection;
+use crate::messages::Settings;
 use config::log_rules::LogRules;
 use model::{Address, DomainSource, Flow, FlowTuple, NameObservation, boot_time};
 use names::{DomainDecision, Domains, RemoteEndpoint, ResolvedAnswer, ReverseDns};
 
-/// An answer of systemd-resolved comes here so many nanoseconds, at most, after it reached who asked for it.
-const RESOLVED_BEFORE: u64 = 1_000_000_000;
+/// Nanoseconds, at most, between the arrival of an answer at the program that resolved the name, and its arrival here.
+const RESOLVED_DELAY: u64 = 1_000_000_000;
 
-/// All that knows domains.
-pub struct Naming {
+/// Finds the domains of flows.
+pub(super) struct DomainNamer {
     domains: Domains,
-    /// `None` when name servers are not asked.
+    /// `None` if name servers are not asked.
     reverse: Option<ReverseDns>,
-    resolved: Option<Resolved>,
-    /// Of what is not logged no name server is told.
+    resolved: Option<ResolvedConnection>,
+    /// No name server is asked for an address that is not logged.
     rules: LogRules,
 }
 
-impl Naming {
-    /// As the user wants it.
+impl DomainNamer {
+    /// Starts the thread that asks name servers, if the user wants that.
     ///
     /// # Errors
-    /// When the thread that asks name servers cannot be started.
-    pub fn start(settings: &Settings) -> io::Result<Self> {
+    /// The thread cannot be started.
+    pub(super) fn start(settings: &Settings) -> io::Result<Self> {
         let reverse =
             (settings.reverse_dns && settings.rules.addresses).then(ReverseDns::start).transpose()?;
         Ok(Self { domains: Domains::default(), reverse, resolved: None, rules: settings.rules.clone() })
     }
 
-    /// Takes over a connection to systemd-resolved.
-    pub fn listen_to_resolved(&mut self, connection: OwnedFd) {
-        self.resolved = Some(Resolved::new(connection));
+    /// Sets the connection to systemd-resolved.
+    pub(super) fn set_resolved(&mut self, connection: OwnedFd) {
+        self.resolved = Some(ResolvedConnection::new(connection));
     }
 
-    /// What to wait for.
-    pub fn interest(&self) -> Option<PollFd<'_>> {
+    /// What to wait for before [`DomainNamer::read_resolved`].
+    pub(super) fn interest(&self) -> Option<PollFd<'_>> {
         self.resolved.as_ref().map(|resolved| PollFd::new(resolved.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Takes what systemd-resolved has told, without waiting; false when that has just ended.
-    pub fn serve(&mut self) -> bool {
+    /// Reads what systemd-resolved has resolved, without waiting. Returns false if its connection has just ended.
+    pub(super) fn read_resolved(&mut self) -> bool {
         let Some(resolved) = &mut self.resolved else { return true };
-        match resolved.take() {
+        match resolved.read_answers() {
             Some(answers) => {
-                // Who asked may have connected by now.
-                let time = boot_time().saturating_sub(RESOLVED_BEFORE);
+                // The program that wanted the answer may have connected by now.
+                let time = boot_time().saturating_sub(RESOLVED_DELAY);
                 for ResolvedAnswer { name, addresses } in answers {
                     self.domains.observe_systemd_resolved(resolved.network_namespace, time, name, &addresses);
                 }
@@ -62,14 +66,13 @@ impl Naming {
         }
     }
 
-    /// Something was heard.
-    pub fn hear(&mut self, heard: &NameObservation) {
-        self.domains.observe(heard);
+    pub(super) fn observe(&mut self, observation: &NameObservation) {
+        self.domains.observe(observation);
     }
 
-    /// Names the peer of a flow, if that is known by now. Returns whether it may be known when the window ends.
-    pub fn name(&mut self, flow: &mut Flow) -> bool {
-        let waits = self.domains.name_flow(flow);
+    /// Names the peer of a flow, if its domain is known by now. Returns whether it may be known when the window ends.
+    pub(super) fn name(&mut self, flow: &mut Flow) -> bool {
+        let unnamed = self.domains.name_flow(flow);
         if flow.tuple.domain.is_empty()
             && flow.id.socket != 0
             && let (Some(reverse), Some(address)) =
@@ -79,17 +82,17 @@ impl Naming {
             reverse.request(address);
             return true;
         }
-        waits
+        unnamed
     }
 
-    /// Gives the peer of a flow the domain that was found for it before; changes nothing else. Returns whether it may become
-    /// known.
-    pub fn recall(&mut self, flow: &mut Flow) -> bool {
+    /// Gives the peer of a flow the domain that was found for it before, and changes nothing else. Returns whether the
+    /// domain may become known.
+    pub(super) fn apply_decided(&mut self, flow: &mut Flow) -> bool {
         self.domains.apply_decided(flow)
     }
 
-    /// The domain of a peer that waited for it.
-    pub fn settle(&mut self, socket: u64, tuple: &FlowTuple) -> DomainDecision {
+    /// Decides the domain of a peer at the end of a window.
+    pub(super) fn decide(&mut self, socket: u64, tuple: &FlowTuple) -> DomainDecision {
         let (Some(address), Ok(port)) =
             (tuple.remote_address.and_then(Address::ip), u16::try_from(tuple.remote_port))
         else {
@@ -100,7 +103,7 @@ impl Naming {
             DomainDecision::Unknown => reverse().map_or(DomainDecision::Unknown, |name| {
                 DomainDecision::Decided((name, DomainSource::Reverse))
             }),
-            settled => settled,
+            decision => decision,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! exe.log: the history of alerts, one line each, written at once.
+//! exe.log: the history of alerts, one line each, written without delay.
 
 use std::{collections::VecDeque, path::PathBuf};
 
@@ -7,12 +7,12 @@ use crate::log_file::LogFile;
 
 /// exe.log becomes exe.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Lines that wait while it cannot be written; the oldest beyond that are dropped, counted and told.
+/// Lines that wait while exe.log cannot be written; the oldest beyond that are dropped, counted and reported.
 const MAX_WAITING: usize = 4096;
 
-/// Writes exe.log.
+/// Appends alerts to exe.log, and keeps them in memory while that fails.
 #[derive(Debug)]
-pub struct ExeLog {
+pub(super) struct ExeLog {
     file: LogFile,
     waiting: VecDeque<String>,
     dropped: u64,
@@ -20,28 +20,26 @@ pub struct ExeLog {
 }
 
 impl ExeLog {
-    /// Lines go to the file at `path`.
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self { file: LogFile::new(path, MAX_BYTES), waiting: VecDeque::new(), dropped: 0, failing: false }
     }
 
-    /// Writes the line of an alert; what the user should know.
-    pub fn write(&mut self, alert: &Alert) -> Option<String> {
+    /// Writes the line of an alert. Returns a problem if exe.log begins to fail or works again.
+    pub(super) fn write(&mut self, alert: &Alert) -> Option<String> {
         self.waiting.push_back(alert.line());
         if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
             self.dropped += 1;
         }
-        if self.failing { None } else { self.retry() }
+        if self.failing { None } else { self.write_waiting() }
     }
 
-    /// Whether lines wait.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Writes what waits; what the user should know.
-    pub fn retry(&mut self) -> Option<String> {
+    /// Writes the lines that wait. Returns the same as [`ExeLog::write`].
+    pub(super) fn write_waiting(&mut self) -> Option<String> {
         while let Some(line) = self.waiting.front() {
             if let Err(error) = self.file.append(line.as_bytes()) {
                 let first = !std::mem::replace(&mut self.failing, true);
@@ -65,7 +63,7 @@ impl ExeLog {
     }
 
     /// Opens the file again at the next line.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         self.file.reopen();
     }
 }
@@ -77,25 +75,17 @@ mod tests {
     use known_programs::Rank;
 
     #[test]
-    fn what_could_not_be_written_comes_later() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("exe.log");
+    fn lines_that_could_not_be_written_are_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("exe.log");
         let mut log = ExeLog::new(path.clone());
-        let mut alert = Alert {
-            time: 0,
-            tag: Tag::NewBoth,
-            rank: Rank::Program,
-            path: b"/bin/x".to_vec(),
-            name: b"x".to_vec(),
-            sha256: None,
-            verdict: String::new(),
-        };
+        let mut alert = Alert { name: b"x".to_vec(), ..Alert::new(Tag::NewBoth, Rank::Program, b"/bin/x") };
         std::fs::create_dir(&path).unwrap();
         assert!(log.write(&alert).unwrap().contains("exe.log cannot be written"));
         alert.time = 1;
-        assert_eq!((log.write(&alert), log.retry()), (None, None));
+        assert_eq!((log.write(&alert), log.write_waiting()), (None, None));
         std::fs::remove_dir(&path).unwrap();
-        assert!(log.retry().unwrap().contains("0 alerts are missing"));
+        assert!(log.write_waiting().unwrap().contains("0 alerts are missing"));
         assert_eq!(log.write(&alert), None);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
     }

@@ -1,12 +1,10 @@
-//! How the recorder tells the user: alerts and errors go to exe.log, to desktop users through the monitor, and to the
-//! live socket; record.json remembers what was told.
+//! Reports alerts and problems to the user: in exe.log, to desktop users through the monitor, and on the live socket.
+//! record.json remembers the programs that were reported.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io,
     os::fd::OwnedFd,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,184 +12,151 @@ use std::{
 use nix::poll::{PollFd, PollFlags};
 use serde_json::json;
 
-use super::sinks::record_file::Saving;
-use crate::messages::{Telling as Settings, ToMonitor};
-use crate::{
-    problems::Problems,
-    recorder::{
-        alerts::{Alert, Alerts, Tag},
-        exe_log::ExeLog,
-    },
+use super::{
+    alerts::{Alert, AlertGenerator, Tag},
+    contexts::ContextTable,
+    desktop_notices,
+    exe_log::ExeLog,
+    live_status::{LiveStatus, ProgramCounts},
+    sinks::{record_file::RecordFileSink, worker::Worker},
 };
-use identity::digests::{self, Digests};
+use crate::{
+    messages::{Settings, ToMonitor},
+    problems::Problems,
+};
+use identity::digests::DigestState;
 use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
 use live::server::LiveServer;
-use model::{
-    Loss, LossKind, ProcessContext,
-    text::{format, time},
-};
-use notify::{Kind, Notice};
-use virustotal::{Lookups, Verdict};
+use model::{Loss, ProcessContext, text::time};
+use notify::Notice;
+use virustotal::{LookupSchedule, Verdict};
 
 /// How long changes of record.json are collected before it is written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// Pause before exe.log is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Characters of a path in a notification.
-const MAX_PATH: usize = 200;
 
-/// Everything that tells the user.
-pub struct Telling {
-    alerts: Alerts,
+/// Everything that reports to the user. Methods that may cause a notice take the channel to the monitor.
+pub(super) struct Reporter {
+    alerts: AlertGenerator,
     exe_log: ExeLog,
     live: Option<LiveServer>,
-    saving: Saving,
+    record_file: Worker<RecordFileSink>,
     problems: Arc<Problems>,
-    lookups: Option<Lookups>,
+    /// `None` if VirusTotal is not used.
+    lookups: Option<LookupSchedule>,
+    /// Whether desktop users get notices.
     desktop: bool,
-    /// Notices for which the channel had no room.
+    /// Notices that did not fit into the channel.
     dropped: u64,
+    /// When record.json is written next.
     save_at: Option<Instant>,
+    /// When exe.log is tried again.
     retry_at: Option<Instant>,
-    state: State,
+    status: LiveStatus,
 }
 
-/// What the live socket says first.
-struct State {
-    since: i64,
-    unseen: Vec<String>,
-    losses: BTreeMap<LossKind, u64>,
-    alerts: u64,
-    errors: u64,
-    last_error: Option<(i64, String)>,
-    files: serde_json::Value,
-}
-
-/// Nobody can be told.
+/// Why the user cannot get reports.
 #[derive(Debug, thiserror::Error)]
-pub enum TellingError {
-    /// record.json is not usable.
+pub(super) enum ReporterError {
     #[error(transparent)]
     KnownPrograms(#[from] KnownProgramsError),
-    /// A thread could not be started.
     #[error("record.json cannot be kept")]
     Io(#[from] io::Error),
 }
 
-impl Telling {
-    /// Reads record.json.
+impl Reporter {
+    /// Reads record.json, and starts the threads that write it and that ask VirusTotal.
     ///
     /// # Errors
-    /// When it cannot be read or is damaged.
-    pub fn start(
+    /// record.json cannot be read or is damaged, or its thread cannot be started.
+    pub(super) fn start(
         settings: &Settings,
-        database: Option<&Path>,
-        listener: Option<OwnedFd>,
-        problems: Arc<Problems>,
-    ) -> Result<Self, TellingError> {
-        let known = KnownPrograms::load(&settings.record_json)?;
-        let path = |path: &Path| format::json_text(path.as_os_str().as_encoded_bytes());
-        let files = json!({
-            "database": database.map(path),
-            "record": path(&settings.record_json),
-            "exe_log": path(&settings.exe_log),
-            "conn_log": settings.conn_log.as_deref().map(path),
-        });
-        let lookups = settings.virustotal.as_ref().and_then(|settings| {
-            Lookups::start(settings)
+        live_socket: Option<OwnedFd>,
+        problems: &Arc<Problems>,
+    ) -> Result<Self, ReporterError> {
+        let reporter = &settings.reporter;
+        let known = KnownPrograms::load(&reporter.record_json)?;
+        let lookups = reporter.virustotal.as_ref().and_then(|settings| {
+            LookupSchedule::start(settings)
                 .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
                 .ok()
         });
         Ok(Self {
             lookups,
-            alerts: Alerts::new(known),
-            exe_log: ExeLog::new(settings.exe_log.clone()),
-            live: listener.map(LiveServer::new),
-            saving: Saving::start(settings.record_json.clone(), Arc::clone(&problems))?,
-            problems,
-            desktop: settings.desktop,
+            alerts: AlertGenerator::new(known),
+            exe_log: ExeLog::new(reporter.exe_log.clone()),
+            live: live_socket.map(LiveServer::new),
+            record_file: RecordFileSink::start(reporter.record_json.clone(), Arc::clone(problems))?,
+            problems: Arc::clone(problems),
+            desktop: reporter.desktop,
             dropped: 0,
             save_at: None,
             retry_at: None,
-            state: State {
-                since: time::now(),
-                unseen: Vec::new(),
-                losses: BTreeMap::new(),
-                alerts: 0,
-                errors: 0,
-                last_error: None,
-                files,
-            },
+            status: LiveStatus::new(settings),
         })
     }
 
-    /// A context was introduced.
-    pub fn meet(
+    /// Reports what is new about the programs of a context that comes for the first time.
+    pub(super) fn add_context(
         &mut self,
         channel: &Channel,
         context: &ProcessContext,
         executables: [Option<u32>; 3],
-        digests: &Digests,
+        contexts: &ContextTable,
     ) {
-        let alerts = self.alerts.meet(context, executables, |id| digests.state(id));
-        self.tell(channel, &alerts);
-        // What could not be read before its program talked.
-        for id in executables.into_iter().flatten() {
-            let state = digests.state(id);
-            if matches!(state, digests::DigestState::Unreadable(_)) {
-                self.settled(channel, id, &state);
+        let digests = contexts.digests();
+        let alerts = self.alerts.add_context(context, executables, |id| digests.state(id));
+        self.report_alerts(channel, &alerts);
+        // The hasher may have failed before the first flow of the program came.
+        let states = executables.into_iter().flatten().map(|id| (id, digests.state(id)));
+        let unreadable = states.filter(|(_, state)| matches!(state, DigestState::Unreadable(_)));
+        self.add_digests(channel, unreadable.collect());
+    }
+
+    /// Takes the final states of executables, and reports what is new about them.
+    pub(super) fn add_digests(&mut self, channel: &Channel, settled: Vec<(u32, DigestState)>) {
+        for (executable, state) in settled {
+            if let Some(lookups) = &mut self.lookups {
+                let digest = match &state {
+                    DigestState::Known(digest) => Some(*digest),
+                    _ => None,
+                };
+                lookups.set_digest(executable, digest, self.alerts.known());
+            }
+            let (alerts, problem) = self.alerts.add_digest(executable, &state);
+            self.report_alerts(channel, &alerts);
+            if let Some(problem) = problem {
+                self.problems.report(&problem);
             }
         }
     }
 
-    /// The hasher has found something.
-    pub fn settle(&mut self, channel: &Channel, digests: &Digests) {
-        for (id, state) in digests.take_settled() {
-            self.settled(channel, id, &state);
-        }
-    }
-
-    fn settled(&mut self, channel: &Channel, executable: u32, state: &digests::DigestState) {
+    /// Takes note that an executable is hashed now. Its file may have to be uploaded to VirusTotal later.
+    pub(super) fn add_executable(&mut self, executable: u32, file: &File) {
         if let Some(lookups) = &mut self.lookups {
-            let digest = match state {
-                digests::DigestState::Known(digest) => Some(*digest),
-                _ => None,
-            };
-            lookups.settled(executable, digest, self.alerts.known());
-        }
-        let (alerts, problem) = self.alerts.settled(executable, state);
-        self.tell(channel, &alerts);
-        if let Some(problem) = problem {
-            self.problems.report(&problem);
+            lookups.add_candidate(executable, file);
         }
     }
 
-    /// An executable is hashed now.
-    pub fn keep(&mut self, executable: u32, file: &File) {
+    /// Forgets the executables before this one, of which no context comes any more.
+    pub(super) fn forget_executables(&mut self, before: u32, contexts: &ContextTable) {
+        self.alerts.forget_before(before, |id| contexts.digests().state(id));
         if let Some(lookups) = &mut self.lookups {
-            lookups.keep(executable, file);
+            lookups.forget_candidates_before(before);
         }
     }
 
-    /// Executables before this one do not come again.
-    pub fn forget_before(&mut self, executable: u32, digests: &Digests) {
-        self.alerts.forget_before(executable, |id| digests.state(id));
-        if let Some(lookups) = &mut self.lookups {
-            lookups.forget_before(executable);
-        }
+    /// Sets what stays unseen on this kernel.
+    pub(super) fn set_unseen(&mut self, unseen: Vec<String>) {
+        self.status.unseen = unseen;
     }
 
-    /// What stays unseen on this kernel.
-    pub fn set_unseen(&mut self, unseen: Vec<String>) {
-        self.state.unseen = unseen;
-    }
-
-    /// Something was lost.
-    pub fn lose(&mut self, losses: &[Loss]) {
+    /// Publishes losses on the live socket.
+    pub(super) fn add_losses(&mut self, losses: &[Loss]) {
         for loss in losses {
-            let count = self.state.losses.entry(loss.kind).or_default();
-            *count = count.saturating_add(loss.count);
+            self.status.add_loss(loss);
             if let Some(live) = &mut self.live {
                 live.publish(&json!({
                     "event": "loss",
@@ -204,74 +169,73 @@ impl Telling {
         }
     }
 
-    /// The live socket.
-    pub fn live(&mut self) -> Option<&mut LiveServer> {
+    pub(super) fn live(&mut self) -> Option<&mut LiveServer> {
         self.live.as_mut()
     }
 
-    /// Opens the logs again.
-    pub fn reopen(&mut self) {
+    /// Opens exe.log and error.log again.
+    pub(super) fn reopen(&mut self) {
         self.exe_log.reopen();
         self.problems.reopen();
     }
 
-    /// What to wait for, besides the channel.
-    pub fn interests(&self) -> Vec<PollFd<'_>> {
+    /// What to wait for before [`Reporter::serve`].
+    pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
+        let problems = self.problems.event_fd();
         let mut interests: Vec<_> =
-            self.problems.bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)).into_iter().collect();
-        interests.extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.bell(), PollFlags::POLLIN)));
+            problems.map(|problems| PollFd::new(problems, PollFlags::POLLIN)).into_iter().collect();
+        interests
+            .extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.event_fd(), PollFlags::POLLIN)));
         interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
 
-    /// When [`Telling::serve`] has something to do, whatever happens.
-    pub fn due(&self) -> Option<Instant> {
-        let lookups = self.lookups.as_ref().and_then(Lookups::due);
+    /// When [`Reporter::serve`] has something to do even if nothing happens until then.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
         self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
     }
 
     /// Does what is due. Never waits.
-    pub fn serve(&mut self, channel: &Channel) {
+    pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
-        for text in self.alerts.known().take_full() {
+        for text in self.alerts.known().take_reached_bounds() {
             self.problems.report(&text);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            let problem = self.exe_log.retry();
+            let problem = self.exe_log.write_waiting();
             self.after_exe_log(problem);
         }
-        self.look_up(channel);
+        self.serve_lookups(channel);
+        self.save_if_due(now);
+        self.problems.write_repeated();
+        for text in self.problems.take_written() {
+            self.report_problem(channel, text);
+        }
+        if let Some(live) = &mut self.live {
+            let known = self.alerts.known().count();
+            let programs = ProgramCounts { known, awaited: self.alerts.awaited() };
+            let (status, lookups) = (&self.status, self.lookups.as_ref());
+            live.serve(|live| status.to_json(live, &programs, lookups));
+        }
+    }
+
+    fn save_if_due(&mut self, now: Instant) {
         if self.alerts.known().take_changed() {
             self.save_at.get_or_insert(now + SAVE_AFTER);
             if let Some(lookups) = &mut self.lookups {
-                lookups.look_again();
+                lookups.check_soon();
             }
         }
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
-            self.saving.save(self.alerts.known().to_json());
-        }
-        self.problems.tell_repeated();
-        for text in self.problems.take_told() {
-            self.state.errors += 1;
-            if let Some(live) = &mut self.live {
-                live.publish(&json!({"event": "error", "time": time::now(), "text": text}));
-            }
-            let title = "picosnitch could not do all of its work".to_owned();
-            self.notify(channel, Notice { kind: Kind::Error, title, body: text.clone() });
-            self.state.last_error = Some((time::now(), text));
-        }
-        if let Some(live) = &mut self.live {
-            let (state, awaited) = (&self.state, self.alerts.awaited());
-            let programs = self.alerts.known().count();
-            let lookups = self.lookups.as_ref();
-            live.serve(|live| state.hello(live, programs, awaited, lookups));
+            self.record_file.add(self.alerts.known().to_json());
         }
     }
 
-    /// Asks VirusTotal, and tells what it says.
-    fn look_up(&mut self, channel: &Channel) {
+    /// Asks VirusTotal for what is due, and reports its verdicts.
+    fn serve_lookups(&mut self, channel: &Channel) {
         let Some(lookups) = &mut self.lookups else { return };
         for (digest, verdict) in lookups.serve(self.alerts.known(), |problem| self.problems.report(problem)) {
             let tag = match verdict {
@@ -279,38 +243,47 @@ impl Telling {
                 Verdict::Clean(_) => Some(Tag::Clean),
                 _ => None,
             };
-            let alerts = self.alerts.verdict(digest, &verdict.text(), tag);
-            self.tell(channel, &alerts);
+            let alerts = self.alerts.add_verdict(digest, &verdict.text(), tag);
+            self.report_alerts(channel, &alerts);
         }
     }
 
     /// Writes what is left to write.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         if self.exe_log.is_waiting()
-            && let Some(problem) = self.exe_log.retry()
+            && let Some(problem) = self.exe_log.write_waiting()
         {
             self.problems.report(&problem);
         }
         if self.save_at.is_some() || self.alerts.known().take_changed() {
-            self.saving.save(self.alerts.known().to_json());
+            self.record_file.add(self.alerts.known().to_json());
         }
-        self.saving.finish();
-        self.problems.tell_all_repeated();
+        // One more try, no retries. If the thread has panicked, the last whole record.json is still there.
+        let _ = self.record_file.finish(Duration::ZERO);
+        self.problems.write_all_repeated();
     }
 
-    fn tell(&mut self, channel: &Channel, alerts: &[Alert]) {
-        // First: who has a desktop is told even if a disk is slow.
-        for notice in notices(alerts) {
-            self.notify(channel, notice);
+    fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
+        // Notices first: a slow disk must not delay them.
+        for notice in desktop_notices::of_alerts(alerts) {
+            self.send_notice(channel, notice);
         }
         for alert in alerts {
-            self.state.alerts += 1;
+            self.status.alerts += 1;
             if let Some(live) = &mut self.live {
                 live.publish(&alert.to_json());
             }
             let problem = self.exe_log.write(alert);
             self.after_exe_log(problem);
         }
+    }
+
+    fn report_problem(&mut self, channel: &Channel, text: String) {
+        if let Some(live) = &mut self.live {
+            live.publish(&json!({"event": "error", "time": time::now(), "text": text}));
+        }
+        self.send_notice(channel, desktop_notices::of_problem(&text));
+        self.status.add_error(text);
     }
 
     fn after_exe_log(&mut self, problem: Option<String>) {
@@ -322,91 +295,18 @@ impl Telling {
         }
     }
 
-    fn notify(&mut self, channel: &Channel, notice: Notice) {
+    /// Sends a notice to the monitor, for desktop users. Those that do not fit into the channel are counted, and reported
+    /// once there is room again.
+    fn send_notice(&mut self, channel: &Channel, notice: Notice) {
         if !self.desktop {
             return;
         }
-        let send = |notice: Notice| {
-            let message = Channel::encode(&ToMonitor::Notice(notice));
-            message.is_ok_and(|message| channel.send(&message, None).is_ok_and(|sent| sent))
-        };
-        if !send(notice) {
+        if !ToMonitor::Notice(notice).try_send(channel) {
             self.dropped += 1;
-        } else if self.dropped > 0 {
-            let title = format!("{} notifications were not shown", self.dropped);
-            let body = "There were too many. New programs are in exe.log, errors in error.log.".to_owned();
-            if send(Notice { kind: Kind::Error, title, body }) {
-                self.dropped = 0;
-            }
+        } else if self.dropped > 0
+            && ToMonitor::Notice(desktop_notices::of_dropped(self.dropped)).try_send(channel)
+        {
+            self.dropped = 0;
         }
     }
-}
-
-impl State {
-    fn hello(
-        &self,
-        live: &LiveServer,
-        programs: usize,
-        awaited: usize,
-        lookups: Option<&Lookups>,
-    ) -> serde_json::Value {
-        let (subscribers, dropped) = live.counts();
-        let losses: BTreeMap<String, u64> =
-            self.losses.iter().map(|(kind, count)| (kind.name(), *count)).collect();
-        json!({
-            "event": "hello",
-            "version": env!("CARGO_PKG_VERSION"),
-            "monitor": nix::unistd::getppid().as_raw(),
-            "recorder": std::process::id(),
-            "since": self.since,
-            "files": self.files,
-            "programs": programs,
-            "digests_pending": awaited,
-            "alerts": self.alerts,
-            "errors": self.errors,
-            "last_error": self.last_error.as_ref().map(|(time, text)| json!({"time": time, "text": text})),
-            "virustotal": lookups.map(Lookups::state),
-            "losses": losses,
-            "subscribers": subscribers,
-            "subscribers_dropped": dropped,
-            "unseen": self.unseen,
-        })
-    }
-}
-
-/// What desktop users see of alerts that belong together: one notification of each kind.
-fn notices(alerts: &[Alert]) -> Vec<Notice> {
-    let mut notices: Vec<Notice> = Vec::new();
-    for alert in alerts {
-        let Some(notice) = notice(alert) else { continue };
-        match notices.iter_mut().find(|first| first.kind == notice.kind) {
-            Some(first) => {
-                let text = format::shorten(&alert.text(), MAX_PATH);
-                first.body = format!("{}\n{text}", first.body);
-            }
-            None => notices.push(notice),
-        }
-    }
-    notices
-}
-
-/// What desktop users see of an alert; nothing of good news.
-fn notice(alert: &Alert) -> Option<Notice> {
-    let (kind, what) = match alert.tag {
-        Tag::NewName => (Kind::Program, "Known program under a new name"),
-        Tag::NewExecutable => (Kind::Program, "New program under a known name"),
-        Tag::NewBoth => (Kind::Program, "New program"),
-        Tag::NewHash => (Kind::Program, "Changed program"),
-        Tag::Suspicious => (Kind::Suspicious, "Suspicious program"),
-        Tag::Clean => return None,
-    };
-    let path = format::shorten(&format::terminal(&alert.path), MAX_PATH);
-    let detail = match (&alert.sha256, alert.verdict.as_str()) {
-        (None, _) => format::terminal(&alert.name),
-        (Some(digest), "") => format!("SHA-256 {}", digest.to_hex()),
-        (Some(digest), verdict) => {
-            format!("VirusTotal: {}\nSHA-256 {}", format::terminal(verdict.as_bytes()), digest.to_hex())
-        }
-    };
-    Some(Notice { kind, title: format!("{what}{}", alert.rank_text()), body: format!("{path}\n{detail}") })
 }

@@ -1,36 +1,50 @@
-//! The window that is open: one group of traffic for each context and peer.
+//! The open window: collects flows in groups, one for each context and peer, and turns them into records.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::contexts::ContextTable;
-use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
+use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
 use names::DomainDecision;
 
-/// Groups that one window holds; traffic of more is counted as lost. At 10,000 connections a second and windows of
-/// 10 seconds both sides of each make 200,000.
+/// Groups in one window; flows of further ones are counted as lost. At 10,000 connections a second and windows of
+/// 10 seconds, both sides of each make 200,000.
 const MAX_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
 
-/// ProcessContext, peer, and the socket whose domain is not known yet; 0 when it is, or never will be.
-type Group = (u32, FlowTuple, u64);
+/// What the flows of a group have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GroupKey {
+    context: u32,
+    tuple: FlowTuple,
+    /// The socket whose domain is not known yet; 0 if it is known, or never will be.
+    socket: u64,
+}
 
-/// Collects traffic until the window is closed.
+/// The flows of a group, added up.
+#[derive(Debug, Default)]
+struct Group {
+    counters: Counters,
+    /// Windows for which it has waited for digests.
+    waited: u32,
+}
+
+/// Collects flows until the window is closed.
 #[derive(Debug)]
-pub struct OpenWindow {
+pub(super) struct OpenWindow {
     rules: LogRules,
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
-    groups: HashMap<Group, (Counters, u32)>,
+    groups: HashMap<GroupKey, Group>,
     losses: HashMap<LossKind, u64>,
 }
 
 impl OpenWindow {
     /// An empty window, `seconds` long.
-    pub fn new(rules: LogRules, seconds: u32) -> Self {
-        let patience = if rules.need_digests() { RULES_PATIENCE_SECONDS } else { PATIENCE_SECONDS };
+    pub(super) fn new(rules: LogRules, seconds: u32) -> Self {
+        let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
         Self {
             rules,
             patience: (patience / seconds.max(1)).max(1),
@@ -39,14 +53,14 @@ impl OpenWindow {
         }
     }
 
-    /// Adds traffic. With `waits` the domain of the peer may be known when the window is closed.
-    pub fn add(&mut self, flow: Flow, waits: bool) {
+    /// Adds a flow. `unnamed`: the domain of its peer may become known before the window is closed.
+    pub(super) fn add(&mut self, flow: Flow, unnamed: bool) {
         let Flow { context, id, mut tuple, mut counters } = flow;
         if self.rules.ignores_tuple(&tuple) {
             return;
         }
         self.rules.blank_counters(&mut counters);
-        let socket = if waits { id.socket } else { 0 };
+        let socket = if unnamed { id.socket } else { 0 };
         if socket == 0 {
             self.rules.blank_tuple(&mut tuple);
         }
@@ -54,25 +68,29 @@ impl OpenWindow {
         if counters == Counters::default() && tuple.remote_port >= 0 {
             return;
         }
-        let group = (context, tuple, socket);
-        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
-            self.lose(Loss { kind: LossKind::Log, count: 1 });
+        let key = GroupKey { context, tuple, socket };
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
+            self.add_loss(Loss { kind: LossKind::Log, count: 1 });
             return;
         }
-        self.groups.entry(group).or_default().0 += counters;
+        self.groups.entry(key).or_default().counters += counters;
     }
 
-    /// Gives groups that wait for their domain the one that `domain` knows now: the window is about to be closed. Those
-    /// that will know it soon stay for the next window, but not in the `last` one.
-    pub fn name(&mut self, last: bool, mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision) {
-        let unnamed: Vec<Group> = self.groups.keys().filter(|(_, _, socket)| *socket != 0).cloned().collect();
-        for group in unnamed {
-            let Some((counters, waited)) = self.groups.remove(&group) else { continue };
-            let (context, mut tuple, socket) = group;
+    /// Names the groups that wait for their domain, as `domain` decides: the window is about to be closed. Groups whose
+    /// domain will be known soon stay for the next window, but not in the `last` one.
+    pub(super) fn name_groups(
+        &mut self,
+        last: bool,
+        mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision,
+    ) {
+        let unnamed: Vec<GroupKey> = self.groups.keys().filter(|key| key.socket != 0).cloned().collect();
+        for key in unnamed {
+            let Some(group) = self.groups.remove(&key) else { continue };
+            let GroupKey { context, mut tuple, socket } = key;
             match domain(socket, &tuple) {
                 DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
                 DomainDecision::Pending if !last => {
-                    self.groups.insert((context, tuple, socket), (counters, waited));
+                    self.groups.insert(GroupKey { context, tuple, socket }, group);
                     continue;
                 }
                 DomainDecision::Pending | DomainDecision::Unknown => {}
@@ -81,57 +99,57 @@ impl OpenWindow {
                 continue;
             }
             self.rules.blank_tuple(&mut tuple);
-            let named = self.groups.entry((context, tuple, 0)).or_insert((Counters::default(), waited));
-            named.0 += counters;
+            let named = self
+                .groups
+                .entry(GroupKey { context, tuple, socket: 0 })
+                .or_insert(Group { waited: group.waited, ..Group::default() });
+            named.counters += group.counters;
         }
     }
 
-    /// Adds a loss.
-    pub fn lose(&mut self, loss: Loss) {
+    pub(super) fn add_loss(&mut self, loss: Loss) {
         let count = self.losses.entry(loss.kind).or_default();
         *count = count.saturating_add(loss.count);
     }
 
-    /// Closes the window at `time` (unix seconds UTC) and opens the next one. Groups whose executables are not hashed
-    /// yet stay for the next window, but not for ever, and not in the `last` one.
-    pub fn close(&mut self, time: i64, contexts: &mut ContextTable, last: bool) -> Window {
+    /// Closes the window at `time` (unix seconds UTC) and opens the next one. Groups whose executables are not hashed yet
+    /// stay for the next window, but for a bounded number of windows, and not in the `last` one.
+    pub(super) fn close(&mut self, time: i64, contexts: &mut ContextTable, last: bool) -> Window {
         let mut window = Window { time, ..Window::default() };
         let mut merged: HashMap<(Arc<ProcessContext>, FlowTuple), Counters> = HashMap::new();
-        let groups = std::mem::take(&mut self.groups);
-        for ((id, tuple, socket), (counters, waited)) in groups {
-            if socket != 0 {
-                self.groups.insert((id, tuple, socket), (counters, waited));
-                continue;
-            }
-            let Some((context, complete)) = contexts.context(id) else {
-                // The monitor introduces each context before its traffic; a channel that lost that says so itself.
-                self.groups.insert((id, tuple, socket), (counters, waited));
+        let record = |context, tuple, counters| {
+            let geo = GeoInfo::default();
+            Record { time, context, geo, tuple, counters }
+        };
+        for (key, mut group) in std::mem::take(&mut self.groups) {
+            // Unnamed groups wait. So do those of an unknown context, which does not happen: the monitor sends each context
+            // before its flows, and ends if a message other than flows or observations does not fit into the channel.
+            let known = if key.socket == 0 { contexts.context(key.context) } else { None };
+            let Some((context, complete)) = known else {
+                self.groups.insert(key, group);
                 continue;
             };
-            if !complete && !last && waited < self.patience {
-                self.groups.insert((id, tuple, socket), (counters, waited + 1));
+            if !complete && !last && group.waited < self.patience {
+                group.waited += 1;
+                self.groups.insert(key, group);
                 continue;
             }
             if self.rules.ignores_digest(context.program.sha256) {
                 continue;
             }
-            if !self.rules.blank_anything() {
-                window.records.push(Record { time, context, geo: GeoInfo::default(), tuple, counters });
+            if self.rules.blanks_anything() {
+                // The groups may have differed only in what was blanked.
+                *merged.entry((context, key.tuple)).or_default() += group.counters;
             } else {
-                // What was blanked may have been the only difference.
-                *merged.entry((context, tuple)).or_default() += counters;
+                window.records.push(record(context, key.tuple, group.counters));
             }
         }
-        window.records.extend(merged.into_iter().map(|((context, tuple), counters)| Record {
-            time,
-            context,
-            geo: GeoInfo::default(),
-            tuple,
-            counters,
-        }));
+        window
+            .records
+            .extend(merged.into_iter().map(|((context, tuple), counters)| record(context, tuple, counters)));
         window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
         window.losses.sort_by_key(|loss| loss.kind);
-        contexts.forget_unused(|id| self.groups.keys().any(|(waiting, ..)| *waiting == id));
+        contexts.forget_unused(|id| self.groups.keys().any(|key| key.context == id));
         window
     }
 }
@@ -146,7 +164,7 @@ mod tests {
         LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
     }
 
-    /// A window of so many seconds, and its contexts.
+    /// A window of `seconds`, and its contexts.
     fn open(rules: LogRules, seconds: u32) -> (OpenWindow, ContextTable) {
         let contexts = ContextTable::new(rules.clone(), Digests::start().unwrap());
         (OpenWindow::new(rules, seconds), contexts)
@@ -178,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn traffic_of_one_talker_and_peer_is_one_record() {
+    fn flows_of_one_context_and_peer_are_one_record() {
         let (mut window, mut contexts) = open(all(), 10);
         contexts.insert(1, context("x"), [None; 3]);
         window.add(flow(1, peer(80), counters(10)), false);
@@ -192,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_blanked_leaves_no_trace() {
+    fn blanked_fields_leave_no_trace() {
         let (mut window, mut contexts) = open(LogRules::default(), 10);
         contexts.insert(1, context("x --password=1"), [None; 3]);
         contexts.insert(2, context("x --password=2"), [None; 3]);
@@ -206,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn a_record_waits_for_its_digest_but_not_for_ever() {
+    fn a_group_waits_for_its_digest_but_not_for_ever() {
         let (mut window, mut contexts) = open(all(), 3);
-        // Never comes.
+        // Its digest never comes.
         contexts.insert(1, context("x"), [Some(7), None, None]);
         window.add(flow(1, peer(80), counters(10)), false);
         for round in 0..3 {
@@ -224,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ignored_is_not_in_the_window() {
+    fn ignored_flows_are_not_in_the_window() {
         let digest = model::Sha256([7; 32]);
         let ignore = vec![config::IgnoreRule::Port(80), config::IgnoreRule::Hash(digest)];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
@@ -235,7 +253,7 @@ mod tests {
         let mut child = context("z");
         child.parent.sha256 = Some(digest);
         contexts.insert(3, child, [None; 3]);
-        // Its digest is on the way.
+        // Its digest is still being computed.
         contexts.insert(4, context("w"), [Some(7), None, None]);
         for id in 1..=4 {
             window.add(flow(id, peer(80), counters(1)), false);
@@ -259,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_never_comes_hides_nothing_for_ever() {
+    fn a_digest_that_never_comes_delays_a_record_for_a_bounded_time() {
         let ignore = vec![config::IgnoreRule::Hash(model::Sha256([7; 32]))];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 200);
         contexts.insert(1, context("w"), [Some(7), None, None]);
@@ -271,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_comes_late_is_that_of_the_whole_window() {
+    fn a_domain_that_is_known_late_names_all_flows_of_its_window() {
         let ignore = vec![config::IgnoreRule::Domain("ignored.example".into())];
         let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
         contexts.insert(1, context("x"), [None; 3]);
@@ -287,7 +305,7 @@ mod tests {
         of(7, 81, "");
         of(8, 82, "www.ignored.example");
         of(8, 83, "");
-        window.name(false, |socket, _| match socket {
+        window.name_groups(false, |socket, _| match socket {
             5 => DomainDecision::Decided((b"a.example".to_vec(), DomainSource::Tls)),
             6 => DomainDecision::Decided((b"www.ignored.example".to_vec(), DomainSource::Tls)),
             7 => DomainDecision::Unknown,
@@ -300,10 +318,10 @@ mod tests {
             .map(|record| (record.tuple.remote_port, record.tuple.domain, record.counters.sent))
             .collect();
         records.sort();
-        // The first one has the same name from two sources.
+        // a.example comes from two sources.
         assert_eq!(records.len(), 3);
         assert_eq!((records[0].0, records[0].1.len(), records[0].2), (81, 0, 1));
-        window.name(true, |_, _| DomainDecision::Pending);
+        window.name_groups(true, |_, _| DomainDecision::Pending);
         assert_eq!(window.close(1010, &mut contexts, true).records.len(), 1, "the one that waited");
         assert!(
             records[1..]
@@ -313,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn talkers_are_forgotten_when_told() {
+    fn contexts_are_forgotten_once_no_group_needs_them() {
         let (mut window, mut contexts) = open(all(), 10);
         contexts.insert(1, context("x"), [None; 3]);
         window.add(flow(1, peer(80), counters(1)), false);

@@ -16,7 +16,6 @@ pub(super) fn boot_time() -> f64 {
     now() - since_boot.map_or(0.0, |since_boot| Duration::from(since_boot).as_secs_f64())
 }
 
-/// Rounds seconds to milliseconds.
 pub(super) fn rounded(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }

@@ -22,7 +22,6 @@ impl ConnectionKey {
 /// A connection, or a socket that has moved nothing.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Id of the context.
     pub(super) context: u32,
     pub(super) flow_id: FlowId,
     /// The tuple in full; the rules of the log blank it in the line for the subscribers.
@@ -42,7 +41,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes over what a flow says; `update` changes the counters. `awaits_domain` is the new value of that field.
+    /// Takes over the tuple of a flow and the new value of `awaits_domain`; `update` changes the counters.
     pub(super) fn update(
         &mut self,
         flow: &Flow,

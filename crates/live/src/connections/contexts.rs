@@ -1,11 +1,11 @@
-//! The contexts of open connections: what the recorder knows of them, and what the rules of the log say.
+//! The contexts of open connections: what the recorder knows of them, and whether the rules of the log hide them.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use config::log_rules::{LogRules, RULES_PATIENCE_SECONDS};
+use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use model::ProcessContext;
 
 /// Resolves the context ids that flows carry.
@@ -45,7 +45,7 @@ impl ContextState {
         rules: &LogRules,
         round: u64,
     ) -> Self {
-        let is_withheld = !is_complete && rules.need_digests();
+        let is_withheld = !is_complete && rules.has_digest_rules();
         let mut state = Self {
             context,
             is_complete,
@@ -81,7 +81,7 @@ impl ContextState {
     }
 
     fn apply_rules(&mut self, rules: &LogRules) {
-        let patience = Duration::from_secs(RULES_PATIENCE_SECONDS.into());
+        let patience = Duration::from_secs(MAX_DIGEST_WAIT_SECONDS.into());
         self.visibility = match self.visibility {
             _ if rules.ignores_digest(self.context.program.sha256) => Visibility::Ignored,
             Visibility::Withheld if !self.is_complete && self.first_seen.elapsed() <= patience => {

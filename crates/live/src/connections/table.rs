@@ -263,7 +263,7 @@ impl OpenConnections {
         connection.list = self.list;
         let mut counters = flow.counters;
         self.rules.blank_counters(&mut counters);
-        let awaits_domain = awaits_domain && self.rules.need_domains();
+        let awaits_domain = awaits_domain && self.rules.has_domain_rules();
         connection.update(flow, counters, awaits_domain, self.round, update);
     }
 

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 
 /// Name of the group that may connect besides root.
 const GROUP: &str = "picosnitch";
-/// Mode of the socket.
+/// Mode of the socket file: root and the group may connect.
 pub(super) const MODE: u32 = 0o660;
 /// Clients that are served at a time; more are turned away.
 pub(super) const MAX_SUBSCRIBERS: usize = 32;

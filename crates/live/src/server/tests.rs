@@ -16,8 +16,8 @@ use super::{
     *,
 };
 use crate::{
-    SOCKET_NAME,
     connections::{Contexts, ListKind},
+    protocol::SOCKET_NAME,
 };
 use config::log_rules::LogRules;
 use model::{Counters, Flow, FlowId, FlowTuple, ProcessContext};

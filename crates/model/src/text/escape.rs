@@ -1,11 +1,11 @@
-//! Bytes of strangers as JSON text, and back without loss (docs/record.md).
+//! A lossless text form of untrusted bytes, for JSON (docs/record.md).
 
 use std::fmt::Write;
 
-use crate::Bytes;
+use crate::bytes::Bytes;
 
-/// Valid UTF-8 stays as it is, bytes that are none become `\xff`. Where a text itself has a backslash, an x and two
-/// hexadecimal digits, its backslash becomes `\x5c`.
+/// Converts bytes to text, from which [`from_text`] restores them. Valid UTF-8 stays as it is; other bytes become `\xff`.
+/// Where the bytes themselves contain a backslash, an x and two hexadecimal digits, the backslash becomes `\x5c`.
 pub fn to_text(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -24,7 +24,7 @@ pub fn to_text(bytes: &[u8]) -> String {
     out
 }
 
-/// What [`to_text`] was given.
+/// Restores the bytes that [`to_text`] converted.
 pub fn from_text(text: &str) -> Bytes {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -40,7 +40,7 @@ pub fn from_text(text: &str) -> Bytes {
     bytes
 }
 
-/// The byte that an escape at the beginning stands for.
+/// The byte for which an escape at the beginning of `text` stands; `None` if there is no escape.
 fn escaped(text: &[u8]) -> Option<u8> {
     let [b'\\', b'x', high, low, ..] = text else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valid_text_stays_and_everything_comes_back() {
+    fn valid_text_stays_and_all_bytes_are_restored() {
         for (bytes, text) in [
             (&b"/usr/bin/\xc3\xa4 \\n\n"[..], "/usr/bin/ä \\n\n"),
             (b"\xff", "\\xff"),
@@ -64,10 +64,10 @@ mod tests {
             assert_eq!(to_text(bytes), text);
             assert_eq!(from_text(text), bytes);
         }
-        // Every short string over the bytes that matter.
+        // Every string of six of the bytes that have a meaning.
         let letters = [b'\\', b'x', b'5', b'c', 0xff, 0xc3, 0xa4, b'-'];
         for number in 0..8_usize.pow(6) {
-            let bytes: Vec<u8> = (0..6).map(|place| letters[number / 8_usize.pow(place) % 8]).collect();
+            let bytes: Vec<u8> = (0..6).map(|digit| letters[number / 8_usize.pow(digit) % 8]).collect();
             assert_eq!(from_text(&to_text(&bytes)), bytes);
         }
     }

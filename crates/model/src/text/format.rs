@@ -1,13 +1,12 @@
-//! The one sanitiser: strangers' bytes become text for a given output here and nowhere else. And the units.
+//! Makes text that is safe for a given output (terminal, JSON, CSV, conn.log) from untrusted bytes, and formats numbers.
 //!
-//! What a terminal may act on is called *hostile* here: control characters (C0, DEL, C1), characters that
-//! change the direction or order of text or cannot be seen, and bytes that are no UTF-8.
+//! *Hostile* characters are those on which a terminal may act or that a reader cannot see: control characters (C0, DEL, C1),
+//! characters that change the direction or order of text, and invisible ones.
 
 use std::fmt::Write;
 
-/// Text for a terminal: hostile characters become `\u{202e}`, or `\x1b` below 256; bytes that are no UTF-8
-/// become `\xff`. A backslash stays one, so that ordinary paths stay readable; the result is for eyes, not
-/// for reading back.
+/// Text for a terminal: hostile characters become `\x1b` if they are ASCII, else `\u{202e}`; bytes that are not valid UTF-8
+/// become `\xff`. A backslash stays as it is, so that paths are readable; the bytes cannot be restored from the result.
 pub fn terminal(bytes: &[u8]) -> String {
     escape(bytes, |character, out| {
         let code = u32::from(character);
@@ -19,8 +18,8 @@ pub fn terminal(bytes: &[u8]) -> String {
     })
 }
 
-/// A text that is safe for a terminal, for one whose locale is not UTF-8: other characters than ASCII become
-/// `\u{e9}`. Such a terminal would see single bytes, some of which are control characters.
+/// Text for a terminal whose locale is not UTF-8, made from the result of [`terminal`]: characters that are not ASCII become
+/// `\u{e9}`. Such a terminal would read them as single bytes, some of which are control characters.
 pub fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -33,8 +32,8 @@ pub fn ascii(text: &str) -> String {
     out
 }
 
-/// Text for a JSON string: valid UTF-8 as it is, bytes that are no UTF-8 as `\xff`. To be escaped by a JSON
-/// serialiser, and the whole document by [`json_document`].
+/// Text for a JSON string: valid UTF-8 stays as it is, other bytes become `\xff`. The caller serialises the text as JSON and
+/// passes the whole document to [`json_document`].
 pub fn json_text(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -44,16 +43,16 @@ pub fn json_text(bytes: &[u8]) -> String {
     out
 }
 
-/// A serialised JSON document whose hostile characters (all are inside strings: the rest is ASCII) are
-/// escaped as JSON does it, `\u202e`, so that it may be printed. Its meaning stays the same.
+/// Makes a serialised JSON document safe for a terminal: hostile characters become JSON escapes (`\u202e`). They can only be
+/// inside strings, since the rest is ASCII, so the meaning of the document stays the same.
 pub fn json_document(document: &str) -> String {
-    // Most are plain, and some are long.
+    // Fast path: most documents are printable ASCII, and some are long.
     if document.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
         return document.to_owned();
     }
     let mut out = String::with_capacity(document.len());
     for character in document.chars() {
-        // Line breaks between values are the serialiser's own; inside strings it has escaped them.
+        // A line break is between values, since the serialiser escapes line breaks inside strings.
         if is_hostile(character) && character != '\n' {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
@@ -66,10 +65,10 @@ pub fn json_document(document: &str) -> String {
     out
 }
 
-/// A field of `query --csv` (RFC 4180): as [`terminal`], and quoted where it must be. A field that a
-/// spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`) gets an apostrophe in front, the
-/// spreadsheets' own sign for text; a field that begins with an apostrophe gets one more, so that taking one
-/// away always gives the value back. Numbers do not pass through here and keep their sign.
+/// A field of `query --csv` (RFC 4180): the text of [`terminal`], quoted where necessary. If a spreadsheet would read the field
+/// as a formula, since it begins with `=`, `+`, `-` or `@`, it gets an apostrophe at the front, the mark of spreadsheets for
+/// text. A field that begins with an apostrophe gets one more, so that the value is always the field without its first
+/// apostrophe. Numbers do not pass through this function and keep their sign.
 pub fn csv_field(bytes: &[u8]) -> String {
     let mut text = terminal(bytes);
     if text.starts_with(['=', '+', '-', '@', '\'']) {
@@ -81,12 +80,12 @@ pub fn csv_field(bytes: &[u8]) -> String {
     text
 }
 
-/// A field of `conn.log`: commas and all hostile characters are taken out, bytes that are no UTF-8 are shown
-/// as `\xff`.
+/// A field of `conn.log`: commas and hostile characters are removed, bytes that are not valid UTF-8 become `\xff`.
 pub fn conn_log_field(bytes: &[u8]) -> String {
     escape(bytes, |_, _| {}).replace(',', "")
 }
 
+/// Converts bytes to text; `hostile` writes each hostile character, and invalid bytes become `\xff`.
 fn escape(bytes: &[u8], hostile: impl Fn(char, &mut String)) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -108,7 +107,7 @@ fn push_invalid(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// A terminal may act on the character, or nobody can see it. Format characters (Cf), line and paragraph
+/// Whether a character is hostile: a control character, or one of the format characters (Cf), the line and paragraph
 /// separators and the invisible letters of Unicode 16.
 fn is_hostile(character: char) -> bool {
     character.is_control()
@@ -121,7 +120,7 @@ fn is_hostile(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Shortens a text to `width` characters by taking out its middle: both ends of a path say something.
+/// Shortens a text to `width` characters by removing its middle, since both ends of a path are informative.
 pub fn shorten(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -133,12 +132,12 @@ pub fn shorten(text: &str, width: usize) -> String {
     head.chain(['…']).chain(text.chars().skip(length - tail)).collect()
 }
 
-/// A number of bytes in decimal units with three significant digits: `0 B`, `999 B`, `12.4 MB`.
+/// Formats a number of bytes in decimal units with three significant digits: `0 B`, `999 B`, `12.4 MB`.
 pub fn byte_count(bytes: u64) -> String {
     scaled(bytes, 1000, &["kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
-/// Three significant digits in the largest unit that fits, each `step` times the one before.
+/// Formats three significant digits in the largest unit that fits; each unit is `step` times the one before.
 fn scaled(bytes: u64, step: u64, units: &[&'static str]) -> String {
     if bytes < step {
         return format!("{bytes} B");
@@ -148,7 +147,7 @@ fn scaled(bytes: u64, step: u64, units: &[&'static str]) -> String {
     for unit in units {
         value /= step as f64;
         name = unit;
-        // What would be shown as a whole step belongs to the next unit.
+        // A value that would round to `step` belongs to the next unit.
         if value < step as f64 - 0.5 {
             break;
         }
@@ -163,30 +162,30 @@ fn scaled(bytes: u64, step: u64, units: &[&'static str]) -> String {
     format!("{value:.decimals$} {name}")
 }
 
-/// How numbers of bytes are written.
+/// The unit in which numbers of bytes are formatted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ByteUnit {
-    /// Decimal units, the one that fits: `12.4 MB`.
+    /// The decimal unit that fits: `12.4 MB`.
     #[default]
     Decimal,
-    /// Binary units (IEC 80000-13), the one that fits: `11.8 MiB`.
+    /// The binary unit (IEC 80000-13) that fits: `11.8 MiB`.
     Binary,
-    /// The number itself.
+    /// No unit: the number of bytes itself.
     Bytes,
-    /// Always kilobytes.
+    /// Kilobytes with three decimals: `12400.000 kB`.
     Kilobytes,
-    /// Always megabytes.
+    /// Megabytes with three decimals: `12.400 MB`.
     Megabytes,
-    /// Always gigabytes.
+    /// Gigabytes with three decimals: `0.012 GB`.
     Gigabytes,
 }
 
 impl ByteUnit {
-    /// All of them, in the order in which a key goes through them.
+    /// Every unit, in the order in which a key of the screens selects them.
     pub const ALL: [Self; 6] =
         [Self::Decimal, Self::Binary, Self::Bytes, Self::Kilobytes, Self::Megabytes, Self::Gigabytes];
 
-    /// What it is called.
+    /// The name of the unit, for the user.
     pub fn name(self) -> &'static str {
         match self {
             Self::Decimal => "decimal",
@@ -198,7 +197,7 @@ impl ByteUnit {
         }
     }
 
-    /// A number of bytes in this unit.
+    /// Formats a number of bytes in this unit.
     pub fn write(self, bytes: u64) -> String {
         let fixed = |size: f64, name: &str| format!("{:.3} {name}", bytes as f64 / size);
         match self {
@@ -211,18 +210,18 @@ impl ByteUnit {
         }
     }
 
-    /// The same for a table: zero is a dot.
+    /// Formats a number of bytes for a table, where zero is a dot.
     pub fn cell(self, bytes: u64) -> String {
         if bytes == 0 { "·".to_owned() } else { self.write(bytes) }
     }
 }
 
-/// A number of bytes for a table: as [`byte_count`], zero is a dot.
+/// Formats a number of bytes for a table: as [`byte_count`], but zero is a dot.
 pub fn byte_cell(bytes: u64) -> String {
     if bytes == 0 { "·".to_owned() } else { byte_count(bytes) }
 }
 
-/// A number with its thousands apart.
+/// Formats a number with commas between groups of three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -235,7 +234,7 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// A count for a table: zero is a dot.
+/// Formats a count for a table, where zero is a dot.
 pub fn count_cell(count: u64) -> String {
     if count == 0 { "·".to_owned() } else { count.to_string() }
 }
@@ -245,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_hostile_reaches_a_terminal() {
+    fn hostile_characters_do_not_reach_a_terminal() {
         assert_eq!(terminal(b"/usr/bin/caf\xc3\xa9 \\n"), "/usr/bin/café \\n");
         assert_eq!(terminal(b"a\n\t\x1b[31m\0\x7f"), "a\\x0a\\x09\\x1b[31m\\x00\\x7f");
         assert_eq!(terminal("\u{9b}31m".as_bytes()), "\\u{9b}31m");
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_valid_text_and_survives_a_terminal() {
+    fn json_keeps_valid_text_and_is_safe_for_a_terminal() {
         assert_eq!(json_text("ä\n\u{202e}".as_bytes()), "ä\n\u{202e}");
         assert_eq!(json_text(b"a\xff\xfeb"), "a\\xff\\xfeb");
         let text = "a\n\"\\\u{7f}\u{9b}\u{202e}\u{e0041}ä";
@@ -277,7 +276,7 @@ mod tests {
         for (value, expected) in [
             ("plain", "plain"),
             ("a,b", "\"a,b\""),
-            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("a \"x\"", "\"a \"\"x\"\"\""),
             ("=1+1", "'=1+1"),
             ("@SUM(A1,A2)", "\"'@SUM(A1,A2)\""),
             ("-x", "'-x"),
@@ -291,12 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn conn_log_fields_hold_no_separator() {
+    fn conn_log_fields_contain_no_separator() {
         assert_eq!(conn_log_field(b"a,b\nc\0d\x1b\xff \"e\""), "abcd\\xff \"e\"");
     }
 
     #[test]
-    fn three_significant_digits() {
+    fn byte_counts_have_three_significant_digits() {
         for (bytes, expected) in [
             (0, "0 B"),
             (999, "999 B"),

@@ -1,4 +1,4 @@
-//! Text for people and programs: the one place where strangers' bytes become text.
+//! Conversions between data and text. Untrusted bytes become text in this module only.
 
 pub mod escape;
 pub mod format;

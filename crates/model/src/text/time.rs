@@ -1,17 +1,18 @@
-//! Points in time and spans, between unix seconds and what people write, in local time.
+//! Converts points in time and durations between unix seconds and text in local time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The present, unix seconds UTC.
+/// The present time in unix seconds.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64)
 }
 
-/// `YYYY-MM-DD HH:MM:SS` in local time; the number itself where the calendar ends.
+/// Formats a point in time as `YYYY-MM-DD HH:MM:SS` in local time; as the number itself if it is outside the calendar of
+/// localtime_r(3).
 pub fn local(seconds: i64) -> String {
     let mut parts = std::mem::MaybeUninit::<libc::tm>::uninit();
-    // SAFETY: both pointers are valid for the call; localtime_r fills the structure unless it returns null,
-    // and only then is it read.
+    // SAFETY: both pointers are valid for the call. localtime_r fills the structure unless it returns null, and the structure
+    // is read only if it was filled.
     let parts = unsafe {
         if libc::localtime_r(&raw const seconds, parts.as_mut_ptr()).is_null() {
             return seconds.to_string();
@@ -29,7 +30,7 @@ pub fn local(seconds: i64) -> String {
     )
 }
 
-/// Reads a span: a number with `s`, `m`, `h`, `d` or `w`; in seconds.
+/// Reads a duration in seconds: a number with the unit `s`, `m`, `h`, `d` or `w`.
 pub fn parse_span(text: &str) -> Option<i64> {
     let unit = text.chars().next_back()?;
     let seconds = match unit {
@@ -47,8 +48,8 @@ pub fn parse_span(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(seconds)
 }
 
-/// Reads a point in time: unix seconds, `YYYY-MM-DD`, `YYYY-MM-DD HH:MM`, `YYYY-MM-DD HH:MM:SS` in local time
-/// (`T` may stand for the space), or a span before `now` (`5m`).
+/// Reads a point in time: unix seconds; `YYYY-MM-DD`, `YYYY-MM-DD HH:MM` or `YYYY-MM-DD HH:MM:SS` in local time (with a
+/// space or `T`); or a duration before `now` (`5m`).
 pub fn parse_point(text: &str, now: i64) -> Option<i64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
@@ -65,7 +66,8 @@ pub fn parse_point(text: &str, now: i64) -> Option<i64> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // SAFETY: the structure is plain integers and a pointer that may be null; mktime reads and normalises it.
+    // SAFETY: the structure consists of integers and a pointer that may be null, so zeroes are a valid value; mktime reads and
+    // normalises it.
     let (seconds, parts) = unsafe {
         let mut parts: libc::tm = std::mem::zeroed();
         parts.tm_year = year - 1900;
@@ -77,12 +79,12 @@ pub fn parse_point(text: &str, now: i64) -> Option<i64> {
         parts.tm_isdst = -1;
         (libc::mktime(&raw mut parts), parts)
     };
-    // mktime takes 31 February for 3 March.
+    // mktime normalises 31 February to 3 March, which is not what the user wrote.
     let exists = parts.tm_mon == month - 1 && parts.tm_mday == day && parts.tm_year == year - 1900;
     exists.then_some(seconds)
 }
 
-/// Numbers of exactly these digits, with `separator` between them.
+/// Reads numbers of exactly these lengths with `separator` between them.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i32; N]> {
     let mut parts = text.split(separator);
     let mut found = [0; N];
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_and_spans() {
+    fn points_and_durations_are_read() {
         assert_eq!(parse_point("1700000000", 0), Some(1_700_000_000));
         assert_eq!(parse_point("5m", 1000), Some(700));
         assert_eq!(parse_span("365d"), Some(31_536_000));
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn local_time_goes_both_ways() {
+    fn local_time_reads_back() {
         for seconds in [0, 1_700_000_000, 4_102_444_800] {
             assert_eq!(parse_point(&local(seconds), 0), Some(seconds));
         }

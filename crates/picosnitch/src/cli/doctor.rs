@@ -53,7 +53,7 @@ pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         let unseen: Vec<_> = capture
             .blind_spots()
             .iter()
-            .map(|spot| json!({"hook": spot.hook, "unseen": spot.unseen, "why": spot.why}))
+            .map(|spot| json!({"hook": spot.hook.program(), "unseen": spot.unseen, "why": spot.why}))
             .collect();
         let document = json!({
             "kernel": kernel,

@@ -122,9 +122,9 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
 /// Prints as JSON how many instructions the verifier processes for each BPF program on this kernel, for
 /// `cargo xtask instructions`.
 fn instructions() -> anyhow::Result<ExitCode> {
-    let programs: serde_json::Map<_, _> = capture::instructions()?
+    let programs: serde_json::Map<_, _> = capture::count_instructions()?
         .into_iter()
-        .map(|(program, instructions)| (program.to_owned(), instructions.into()))
+        .map(|program| (program.hook.program().to_owned(), program.processed.into()))
         .collect();
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     print(&format!("{}\n", serde_json::json!({"kernel": kernel, "programs": programs})))?;

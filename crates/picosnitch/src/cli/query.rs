@@ -26,7 +26,7 @@ pub struct Options {
     /// Length of time before --until to look at: 5m, 1h, 30d, 365d, or all
     #[arg(long, default_value = "1d", value_name = "SPAN", conflicts_with = "since")]
     range: String,
-    /// Only windows from this time on: unix seconds, "YYYY-MM-DD[ HH:MM[:SS]]" local time, or a span ago (5m)
+    /// Only windows from this time on: unix seconds, local time `YYYY-MM-DD[ HH:MM[:SS]]`, or a span ago (5m)
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
     /// Only windows up to this time, written as for --since

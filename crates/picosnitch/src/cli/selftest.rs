@@ -38,8 +38,8 @@ pub struct Options {
 pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     if options.list {
-        for name in selftest::names() {
-            writeln!(output, "{name}")?;
+        for id in selftest::scenario_ids() {
+            writeln!(output, "{id}")?;
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::{Common, EXIT_CONFIG};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
-use daemon::{monitor, problems::say};
+use daemon::{monitor, problems::print_to_stderr};
 
 #[derive(clap::Args)]
 pub struct Options {}
@@ -30,7 +30,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
         Config::write_default(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     for sentence in loaded.config.not_yet_built() {
-        say(&sentence);
+        print_to_stderr(&sentence);
     }
     monitor::run(&layout, &loaded.config, report_start)?;
     Ok(ExitCode::SUCCESS)
@@ -39,7 +39,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
 /// Prints what stays unseen and that recording has begun. Scripts and tests wait for the last line.
 fn report_start(capture: &Capture) {
     for spot in capture.unseen() {
-        say(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+        print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
     }
-    say("recording");
+    print_to_stderr("recording");
 }

@@ -1,4 +1,6 @@
-//! `picosnitch top`: what happens now, in the terminal. Exit codes: 0, 1 for an error; after a signal as everywhere.
+//! `picosnitch top`: shows in the terminal what happens now.
+//!
+//! Exit codes: 0, 1 after an error; a signal ends the process as it ends any other.
 
 use std::{
     fs,
@@ -35,7 +37,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     let socket = layout.run_dir.join(live::SOCKET_NAME);
     if options.json {
-        return lines(&socket);
+        return print_lines(&socket);
     }
     let figures = top::run(&socket)?;
     if let Some(file) = &options.figures {
@@ -47,7 +49,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the daemon's lines, which the daemon has made safe for a terminal.
-fn lines(socket: &Path) -> anyhow::Result<ExitCode> {
+fn print_lines(socket: &Path) -> anyhow::Result<ExitCode> {
     let mut client = LiveClient::subscribe(socket)?;
     let mut line = client.hello().to_vec();
     while print_more(&line)? {

@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::signal::Signal,
 };
-use selftest::program::{Deed, elf};
+use selftest::program::{Action, elf};
 use store::{Dimension, Filter, Query, Value};
 
 use super::harness::{Daemon, base, error_log, fresh_address, reader, root};
@@ -38,7 +38,7 @@ fn server(address: Ipv4Addr) -> SocketAddrV4 {
 
 /// Writes a program and returns its digest.
 fn write_program(path: &Path, to: SocketAddrV4, salt: u64) -> Sha256 {
-    fs::write(path, elf(Deed::Send { to, bytes: 4, linger: 0 }, salt).unwrap()).unwrap();
+    fs::write(path, elf(Action::Send { to, bytes: 4, linger: 0 }, salt).unwrap()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     digest(path)
 }
@@ -443,7 +443,7 @@ fn every_executed_program_is_a_record_with_every_exe() {
     let base = base("[monitor]\nevery_exe = true\n");
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let path = place.path().join("silent");
-    fs::write(&path, elf(Deed::Nothing, 7).unwrap()).unwrap();
+    fs::write(&path, elf(Action::Exit, 7).unwrap()).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let daemon = Daemon::start(base.path());
     run(&path);

@@ -1,4 +1,4 @@
-/* Makes a connection to port 7000 of each name: client KIND NAME... */
+/* Connects to port 7000 of each name and sends KIND and the name: client KIND NAME... */
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-// Makes connections by name: client.js COUNT. Half of them by way of the C library, half by node's own resolver; many at once.
+// Connects by name: client.js COUNT. Half of the names are resolved by the C library, half by node's own resolver; 20
+// connections are made in parallel.
 const https = require('node:https');
 const dns = require('node:dns');
 
@@ -9,7 +10,7 @@ const nameOf = (number) => {
   return `${group}-${Math.floor(number / groups.length) % (group === 'one' ? 10 : 150)}.test`;
 };
 
-const own = (name, options, done) => {
+const lookupWithNode = (name, options, done) => {
   const resolve = name.startsWith('six') ? dns.resolve6 : dns.resolve4;
   resolve(name, (error, addresses) => {
     if (error) return done(error);
@@ -21,7 +22,7 @@ const own = (name, options, done) => {
 const get = (number) =>
   new Promise((resolve) => {
     const options = { agent: false, headers: { 'User-Agent': 'node' }, timeout: 20000 };
-    if (number % 2) options.lookup = own;
+    if (number % 2) options.lookup = lookupWithNode;
     https
       .get(`https://${nameOf(number)}/`, options, (response) => response.resume().on('end', resolve))
       .on('error', (error) => {

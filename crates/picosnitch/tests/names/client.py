@@ -1,4 +1,4 @@
-"""Makes connections by name: client.py COUNT."""
+"""Connects by name: client.py COUNT."""
 
 import socket
 import ssl
@@ -13,30 +13,30 @@ def name_of(number):
     return f"{group}-{number // len(GROUPS) % (10 if group == 'one' else 150)}.test"
 
 
-def context_of(version):
+def tls_context(version):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = context.maximum_version = version
     return context
 
 
-def plain(name):
+def connect_plain(name):
     with socket.create_connection((name, 7000), timeout=20) as connection:
         connection.sendall(f"python-plain {name}\n".encode())
         connection.recv(100)
 
 
-def tls(number):
+def connect_tls(number):
     name = name_of(number)
     version = ssl.TLSVersion.TLSv1_2 if number % 2 else ssl.TLSVersion.TLSv1_3
     with socket.create_connection((name, 443), timeout=20) as connection:
-        with context_of(version).wrap_socket(connection, server_hostname=name) as connection:
+        with tls_context(version).wrap_socket(connection, server_hostname=name) as connection:
             connection.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nUser-Agent: python-tls\r\n\r\n".encode())
             connection.recv(100)
 
 
-def old(name):
-    """The older way to ask, and a request in pieces."""
+def connect_by_gethostbyname(name):
+    """Resolves with gethostbyname(3) and sends an HTTP request in pieces."""
     with socket.socket() as connection:
         connection.connect((socket.gethostbyname(name), 80))
         for piece in (b"GET / HTTP/1.1\r\nUser-Agent: python-old\r\n", f"Host: {name}\r\n\r\n".encode()):
@@ -46,10 +46,10 @@ def old(name):
 
 count = int(sys.argv[1])
 for number in range(count // 4):
-    plain(name_of(number))
+    connect_plain(name_of(number))
 for number in range(count // 4):
     name = name_of(number)
-    old(name if not name.startswith("six") else name.replace("six", "plain"))
-# At once, from several threads: only what a connection says tells which is which.
+    connect_by_gethostbyname(name if not name.startswith("six") else name.replace("six", "plain"))
+# In parallel from several threads, so that only the handshakes tell the connections apart.
 with ThreadPoolExecutor(8) as pool:
-    list(pool.map(tls, range(count // 2)))
+    list(pool.map(connect_tls, range(count // 2)))

@@ -1,17 +1,18 @@
 #!/usr/bin/python3
-"""A network of its own: name servers, and servers that are talked to by name.
+"""A network with name servers, other servers, and clients that connect to them by name.
 
 Run in a network and mount namespace of its own, as root:
     lab.py DIRECTORY CONNECTIONS
-Starts the servers, lets every client in DIRECTORY (and those of the machine) make its part of CONNECTIONS connections,
-and prints one line of JSON for each: {"client": kind, "name": asked for, "address": of the server, "port": of the client}.
+Starts the servers, lets each client in DIRECTORY and each installed one make its share of CONNECTIONS connections, and prints
+one line of JSON for each connection:
+    {"client": kind, "name": by which it connected, "address": of the server, "port": of the client}.
 
 The names end in .test:
     one-N    ten names of one address
     chain-N  two aliases before the address
     six-N    IPv6 only
-    large-N  the answer over UDP is cut, the whole one comes over TCP
-    plain-N  nothing special
+    large-N  the response over UDP is truncated, so that the query is repeated over TCP
+    plain-N  one IPv4 address
 """
 
 import asyncio
@@ -32,49 +33,49 @@ A, CNAME, AAAA = 1, 5, 28
 IPV6 = "fd00::53:"
 
 lines = threading.Lock()
-written = {}
+connection_counts = {}
 
 
-def tell(client, name, address, port):
+def report(client, name, address, port):
     with lines:
-        written[client] = written.get(client, 0) + 1
+        connection_counts[client] = connection_counts.get(client, 0) + 1
         print(json.dumps({"client": client, "name": name, "address": address, "port": port}), flush=True)
 
 
 # Name servers
 
 
-def labels(name):
+def encode_name(name):
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
 
 
-def record(owner, kind, data, seconds=3):
-    return labels(owner) + struct.pack(">HHIH", kind, 1, seconds, len(data)) + data
+def record(owner, record_type, data, ttl=3):
+    return encode_name(owner) + struct.pack(">HHIH", record_type, 1, ttl, len(data)) + data
 
 
-def answer(query, stream):
+def respond(query, is_stream):
     at, name = 12, []
     while query[at]:
         name.append(query[at + 1 : at + 1 + query[at]].decode())
         at += query[at] + 1
-    (kind,) = struct.unpack(">H", query[at + 1 : at + 3])
-    question, asked = query[12 : at + 5], ".".join(name)
-    host = asked.lower().removesuffix(".test")
+    (record_type,) = struct.unpack(">H", query[at + 1 : at + 3])
+    question, name = query[12 : at + 5], ".".join(name)
+    host = name.lower().removesuffix(".test")
     flags, records = 0x8180, []
     group, _, number = host.partition("-")
     number = int(number) % 200 + 1 if number.isdigit() else 0
-    if not asked.lower().endswith(".test") or not number:
+    if not name.lower().endswith(".test") or not number:
         flags |= 3
     elif group == "six":
-        if kind == AAAA:
-            records.append(record(asked, AAAA, socket.inet_pton(socket.AF_INET6, f"{IPV6}{number:x}")))
-    elif kind == A:
-        owner = asked
+        if record_type == AAAA:
+            records.append(record(name, AAAA, socket.inet_pton(socket.AF_INET6, f"{IPV6}{number:x}")))
+    elif record_type == A:
+        owner = name
         if group == "chain":
             for alias in (f"x{number}.cdn.test", f"Edge{number}.CDN.test"):
-                records.append(record(owner, CNAME, labels(alias)))
+                records.append(record(owner, CNAME, encode_name(alias)))
                 owner = alias
-        if group == "large" and not stream:
+        if group == "large" and not is_stream:
             flags |= 0x0200
         else:
             last = {"one": "1.1", "chain": f"2.{number}", "large": f"3.{number}", "plain": f"4.{number}"}[group]
@@ -83,18 +84,18 @@ def answer(query, stream):
     return head + question + b"".join(records)
 
 
-def serve_datagrams(address, reply):
+def serve_datagrams(address, responder):
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
     while True:
         query, client = server.recvfrom(4096)
         try:
-            server.sendto(reply(query, False), client)
+            server.sendto(responder(query, False), client)
         except OSError as error:
             print(f"name server {address}: {error}", file=sys.stderr)
 
 
-def exactly(connection, count):
+def receive_exactly(connection, count):
     data = b""
     while len(data) < count:
         more = connection.recv(count - len(data))
@@ -104,78 +105,79 @@ def exactly(connection, count):
     return data
 
 
-def serve_stream(address, port, reply, context=None):
+def serve_stream(address, port, responder, context=None):
     server = socket.create_server((address, port), backlog=200)
 
-    def talk(connection):
+    def serve_connection(connection):
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context:
                 connection = context.wrap_socket(connection, server_side=True)
             with connection:
                 while True:
-                    (length,) = struct.unpack(">H", exactly(connection, 2))
-                    message = reply(exactly(connection, length), True)
+                    (length,) = struct.unpack(">H", receive_exactly(connection, 2))
+                    message = responder(receive_exactly(connection, length), True)
                     connection.sendall(struct.pack(">H", len(message)) + message)
         except OSError:
             pass
 
     while True:
-        threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+        threading.Thread(target=serve_connection, args=(server.accept()[0],), daemon=True).start()
 
 
-def nobody_checked():
+def unverified_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
-UPSTREAM_CONTEXT = nobody_checked()
+UPSTREAM_CONTEXT = unverified_context()
 
 
-def forward(query, stream):
-    """What a stub resolver does that speaks TLS upstream."""
+def forward(query, is_stream):
+    """Forwards a query over TLS, as a stub resolver does."""
     connection = socket.create_connection((UPSTREAM, 853))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with UPSTREAM_CONTEXT.wrap_socket(connection) as upstream:
         upstream.sendall(struct.pack(">H", len(query)) + query)
-        return exactly(upstream, struct.unpack(">H", exactly(upstream, 2))[0])
+        return receive_exactly(upstream, struct.unpack(">H", receive_exactly(upstream, 2))[0])
 
 
-# Servers that are talked to
+# Servers of the connections
 
 
-def names_of(context):
-    named = {}
-    context.sni_callback = lambda connection, name, _: named.__setitem__(connection, name)
-    return named
+def server_names_of(context):
+    """Returns a dictionary that is filled with the server name (SNI) of each connection."""
+    server_names = {}
+    context.sni_callback = lambda connection, name, _: server_names.__setitem__(connection, name)
+    return server_names
 
 
-async def serve(client_of, context=None):
-    named = names_of(context) if context else {}
+async def make_handler(context=None):
+    server_names = server_names_of(context) if context else {}
 
-    async def talk(reader, writer):
-        peer, mine = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+    async def handle(reader, writer):
+        remote, local = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         try:
             head = await reader.readline()
             host, agent = head.decode().strip(), "plain"
-            while head.strip() and mine[1] != PORT_PLAIN:
+            while head.strip() and local[1] != PORT_PLAIN:
                 key, _, value = head.decode().partition(":")
                 host = value.strip() if key.lower() == "host" else host
                 agent = value.strip() if key.lower() == "user-agent" else agent
                 head = await reader.readline()
-            if mine[1] == PORT_PLAIN:
+            if local[1] == PORT_PLAIN:
                 agent, _, host = host.partition(" ")
             connection = writer.get_extra_info("ssl_object")
-            host = named.pop(connection, None) or host
-            tell(agent, host.split(":")[0], mine[0], peer[1])
+            host = server_names.pop(connection, None) or host
+            report(agent, host.split(":")[0], local[0], remote[1])
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
             await writer.drain()
         except (OSError, ssl.SSLError):
             pass
         writer.close()
 
-    return talk
+    return handle
 
 
 def certificate():
@@ -195,12 +197,12 @@ def start_servers():
     pem = certificate()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    run = lambda *work: threading.Thread(target=work[0], args=work[1:], daemon=True).start()
-    run(serve_datagrams, SERVER, answer)
-    run(serve_stream, SERVER, 53, answer)
-    run(serve_stream, UPSTREAM, 853, answer, context)
-    run(serve_datagrams, STUB, forward)
-    run(serve_stream, STUB, 53, forward)
+    start_thread = lambda function, *arguments: threading.Thread(target=function, args=arguments, daemon=True).start()
+    start_thread(serve_datagrams, SERVER, respond)
+    start_thread(serve_stream, SERVER, 53, respond)
+    start_thread(serve_stream, UPSTREAM, 853, respond, context)
+    start_thread(serve_datagrams, STUB, forward)
+    start_thread(serve_stream, STUB, 53, forward)
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
 
@@ -209,14 +211,14 @@ def start_servers():
         tls.load_cert_chain(pem)
         for host in ("0.0.0.0", "::"):
             family = socket.AF_INET6 if host == "::" else socket.AF_INET
-            for port, kind in ((80, None), (PORT_PLAIN, None), (443, tls)):
+            for port, tls_context in ((80, None), (PORT_PLAIN, None), (443, tls)):
                 server = socket.create_server((host, port), family=family, backlog=1000)
-                await asyncio.start_server(await serve("", kind), sock=server, ssl=kind)
+                await asyncio.start_server(await make_handler(tls_context), sock=server, ssl=tls_context)
 
     asyncio.run_coroutine_threadsafe(start(), loop).result()
 
 
-def resolv(server):
+def write_resolv_conf(server):
     with open("/etc/resolv.conf", "w") as file:
         file.write(f"nameserver {server}\noptions timeout:5 attempts:3\n")
 
@@ -225,7 +227,7 @@ def resolv(server):
 
 
 def names(count, groups=("one", "chain", "six", "large", "plain")):
-    """`count` names, of each group in turn; of group `one` there are only ten."""
+    """Yields `count` names, of each group in turn. Group `one` has only ten names."""
     for number in range(count):
         group = groups[number % len(groups)]
         yield f"{group}-{number // len(groups) % (10 if group == 'one' else 150)}.test"
@@ -245,7 +247,7 @@ def curl(count):
     for number, url in enumerate(urls(count // 2)):
         version = "1.2" if number % 2 else "1.3"
         run(["curl", "-sSko", "/dev/null", "-A", "curl", f"--tlsv{version}", "--tls-max", version, "-m", "20", url])
-    # Several in one process, one after the other and at once.
+    # Several connections in one process, one after the other and in parallel.
     for scheme, more in (("http", []), ("https", []), ("https", ["--parallel"])):
         for part in range(3):
             some = urls(count // 18, scheme)[:: 1 if part else -1]
@@ -261,7 +263,7 @@ def quic(count):
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300)
     for line in done.stdout.decode().splitlines():
         name, address, port = line.split()
-        tell("quic", name, address, int(port))
+        report("quic", name, address, int(port))
 
 
 def node(count):
@@ -271,7 +273,7 @@ def node(count):
 
 def compiled(kind):
     def client(count):
-        # musl before 1.2.4 does not ask again over TCP; glibc prefers what has no IPv6 address.
+        # musl before 1.2.4 does not repeat a query over TCP; glibc prefers what has no IPv6 address.
         some = list(names(count, ("one", "chain", "plain")))
         for at in range(0, len(some), 50):
             run([os.path.join(DIRECTORY, kind), kind, *some[at : at + 50]])
@@ -289,7 +291,7 @@ def container(count):
 
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    # getaddrinfo(3) with AI_ADDRCONFIG looks for IPv4 only where there is an address that is not loopback.
+    # getaddrinfo(3) with AI_ADDRCONFIG looks up IPv4 addresses only if an interface other than loopback has one.
     subprocess.run(["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"], check=True)
     subprocess.run(["ip", "address", "add", "192.0.2.1/24", "dev", "lab0"], check=True)
     with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
@@ -301,15 +303,15 @@ def main():
     clients |= {kind: compiled(kind) for kind in ("static", "musl", "musl-static")}
     shares = {"curl": 12, "python": 40, "quic": 4, "node": 20, "container": 4, "static": 6, "musl": 7, "musl-static": 7}
     for number, (kind, client) in enumerate(clients.items()):
-        # Half of them speak to the stub.
-        resolv(STUB if number % 2 else SERVER)
+        # Every second client uses the stub resolver.
+        write_resolv_conf(STUB if number % 2 else SERVER)
         begin = time.monotonic()
         try:
             client(max(1, CONNECTIONS * shares[kind] // 100))
         except OSError as error:
             print(f"skipped: {kind} ({error})", file=sys.stderr)
         print(f"{kind}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
-    print(f"connections: {written}", file=sys.stderr)
+    print(f"connections: {connection_counts}", file=sys.stderr)
 
 
 main()

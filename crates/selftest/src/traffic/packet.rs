@@ -1,34 +1,36 @@
-//! AF_PACKET: whole frames and frames without their header, and the rings that are shared memory.
+//! AF_PACKET sockets: frames with and without their header, and rings in shared memory.
 
 use std::{mem, os::fd::AsRawFd, time::Duration};
 
-use super::skip;
+use super::feature::require;
 use crate::{
-    actor::{Outcome, Stage, Stop},
-    lab::INTERFACE,
+    actor_process::{ActorError, ActorProcess, ActorResult},
+    lab::{INTERFACE, LabNamespace},
     netlink,
-    scenario::{Extra, Place, Scenario},
-    socket::{Socket, SystemError, check},
+    scenario::{ExtraCheck, Scenario},
+    socket::Socket,
+    system_error::{SystemError, check},
 };
 
-/// For local experiments (IEEE 802, "Local Experimental EtherType 1").
+/// "Local Experimental EtherType 1" of IEEE 802.
 const ETHER_TYPE: u16 = 0x88b5;
-const ETHERNET_HEADER: usize = 14;
+const ETHERNET_HEADER_BYTES: usize = 14;
 const FRAMES: usize = 20;
-const PAYLOAD: usize = 500;
-/// `PACKET_RX_RING` and `PACKET_TX_RING`, linux/if_packet.h.
+const PAYLOAD_BYTES: usize = 500;
+// `PACKET_RX_RING` and `PACKET_TX_RING`, linux/if_packet.h.
 const PACKET_RX_RING: i32 = 5;
 const PACKET_TX_RING: i32 = 13;
-/// Each frame of a ring has a slot of this many bytes; two fit into a page.
-const SLOT: usize = 2048;
-const BLOCK: usize = 4096;
-/// `TP_STATUS_USER`, `TP_STATUS_SEND_REQUEST`, linux/if_packet.h (`TPACKET_V1`).
+/// Length of the slot of a frame in a ring; two fit into a block.
+const SLOT_BYTES: usize = 2048;
+/// Length of a block of a ring: one page.
+const BLOCK_BYTES: usize = 4096;
+// `TP_STATUS_USER`, `TP_STATUS_SEND_REQUEST`, linux/if_packet.h (`TPACKET_V1`).
 const STATUS_USER: usize = 1;
 const STATUS_SEND_REQUEST: usize = 1;
-/// `TPACKET_HDRLEN` minus `sizeof(struct sockaddr_ll)`: where a frame to send begins in its slot (`TPACKET_V1`).
+/// `TPACKET_HDRLEN` minus `sizeof(struct sockaddr_ll)`: offset of a frame to send in its slot (`TPACKET_V1`).
 const DATA_OFFSET: usize = 32;
 
-/// `struct tpacket_req`, linux/if_packet.h.
+// `struct tpacket_req`, linux/if_packet.h.
 #[repr(C)]
 struct RingRequest {
     block_size: u32,
@@ -37,40 +39,36 @@ struct RingRequest {
     frame_count: u32,
 }
 
-pub fn scenarios() -> Vec<Scenario> {
-    let receiver = |kind| move |stage: &Stage| receive(stage, kind);
-    let sender = |kind| move |stage: &Stage| send(stage, kind);
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let receiver = |kind| move |actor: &ActorProcess| receive(actor, kind);
+    let sender = |kind| move |actor: &ActorProcess| send(actor, kind);
     vec![
-        Scenario::new("packet-raw").actor("server", Place::There, receiver(libc::SOCK_RAW)).actor(
+        Scenario::new("packet-raw").actor("server", LabNamespace::Second, receiver(libc::SOCK_RAW)).actor(
             "client",
-            Place::Here,
+            LabNamespace::First,
             sender(libc::SOCK_RAW),
         ),
-        Scenario::new("packet-dgram").actor("server", Place::There, receiver(libc::SOCK_DGRAM)).actor(
-            "client",
-            Place::Here,
-            sender(libc::SOCK_DGRAM),
-        ),
-        Scenario::new("packet-tx-ring").actor("server", Place::There, receiver(libc::SOCK_RAW)).actor(
-            "client",
-            Place::Here,
-            send_ring,
-        ),
+        Scenario::new("packet-dgram")
+            .actor("server", LabNamespace::Second, receiver(libc::SOCK_DGRAM))
+            .actor("client", LabNamespace::First, sender(libc::SOCK_DGRAM)),
+        Scenario::new("packet-tx-ring")
+            .actor("server", LabNamespace::Second, receiver(libc::SOCK_RAW))
+            .actor("client", LabNamespace::First, send_ring),
         Scenario::new("packet-rx-ring")
-            .actor("server", Place::There, receive_ring)
-            .actor("client", Place::Here, sender(libc::SOCK_RAW))
-            .also(Extra::RingReported("server")),
+            .actor("server", LabNamespace::Second, receive_ring)
+            .actor("client", LabNamespace::First, sender(libc::SOCK_RAW))
+            .with_check(ExtraCheck::RingReported("server")),
     ]
 }
 
-/// A socket for our frames on the lab's interface. Protocol 0 takes no frames.
-fn open(kind: i32, protocol: u16) -> Outcome<Socket> {
-    let socket = skip(Socket::open(libc::AF_PACKET, kind, 0), "AF_PACKET")?;
+/// Opens a socket on the lab's interface that receives frames of this protocol; with protocol 0 it receives none.
+fn open(kind: i32, protocol: u16) -> ActorResult<Socket> {
+    let socket = require(Socket::open(libc::AF_PACKET, kind, 0), "AF_PACKET")?;
     bind(&socket, protocol)?;
     Ok(socket)
 }
 
-fn bind(socket: &Socket, protocol: u16) -> Outcome<()> {
+fn bind(socket: &Socket, protocol: u16) -> ActorResult<()> {
     let address = address(protocol)?;
     // SAFETY: the pointer and the length describe `address`.
     let returned = unsafe {
@@ -83,12 +81,12 @@ fn bind(socket: &Socket, protocol: u16) -> Outcome<()> {
     Ok(check("bind", returned as isize).map(drop)?)
 }
 
-/// The lab's interface; frames go to everybody there.
-fn address(protocol: u16) -> Outcome<libc::sockaddr_ll> {
+/// Returns the broadcast address of the lab's interface.
+fn address(protocol: u16) -> ActorResult<libc::sockaddr_ll> {
     Ok(libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: protocol.to_be(),
-        sll_ifindex: netlink::index(INTERFACE)? as i32,
+        sll_ifindex: netlink::interface_index(INTERFACE)? as i32,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 6,
@@ -100,25 +98,25 @@ fn frame() -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend_from_slice(&[0x02, 0, 0, 0, 0, 1]);
     frame.extend_from_slice(&ETHER_TYPE.to_be_bytes());
-    frame.resize(ETHERNET_HEADER + PAYLOAD, 0x21);
+    frame.resize(ETHERNET_HEADER_BYTES + PAYLOAD_BYTES, 0x21);
     frame
 }
 
-fn receive(stage: &Stage, kind: i32) -> Outcome<()> {
+fn receive(actor: &ActorProcess, kind: i32) -> ActorResult<()> {
     let mut socket = open(kind, ETHER_TYPE)?;
-    stage.meet("")?;
+    actor.barrier("")?;
     for _ in 0..FRAMES {
-        // A frame comes from a hardware address: there is no peer that could be named.
+        // A frame comes from a hardware address, so that the flow has no remote address.
         socket.recv(&mut [0; 2000], 0)?;
     }
-    Ok(socket.publish()?)
+    Ok(socket.report_flows()?)
 }
 
-fn send(stage: &Stage, kind: i32) -> Outcome<()> {
+fn send(actor: &ActorProcess, kind: i32) -> ActorResult<()> {
     let mut socket = open(kind, 0)?;
-    stage.meet("")?;
+    actor.barrier("")?;
     let address = address(ETHER_TYPE)?;
-    let bytes = if kind == libc::SOCK_RAW { frame() } else { frame().split_off(ETHERNET_HEADER) };
+    let bytes = if kind == libc::SOCK_RAW { frame() } else { frame().split_off(ETHERNET_HEADER_BYTES) };
     for _ in 0..FRAMES {
         // SAFETY: both pointers are described by the lengths beside them.
         let returned = unsafe {
@@ -134,27 +132,27 @@ fn send(stage: &Stage, kind: i32) -> Outcome<()> {
         let sent = check("sendto", returned)?;
         socket.count_sent(sent);
     }
-    Ok(socket.publish()?)
+    Ok(socket.report_flows()?)
 }
 
-/// Memory shared with the kernel.
+/// A ring of frames in memory that is shared with the kernel.
 struct Ring {
     start: *mut u8,
     length: usize,
 }
 
 impl Ring {
-    fn new(socket: &Socket, option: i32) -> Outcome<Self> {
-        let frames = FRAMES.next_multiple_of(BLOCK / SLOT);
-        let length = frames * SLOT;
+    fn new(socket: &Socket, option: i32) -> ActorResult<Self> {
+        let frames = FRAMES.next_multiple_of(BLOCK_BYTES / SLOT_BYTES);
+        let length = frames * SLOT_BYTES;
         let request = RingRequest {
-            block_size: BLOCK as u32,
-            block_count: (length / BLOCK) as u32,
-            frame_size: SLOT as u32,
+            block_size: BLOCK_BYTES as u32,
+            block_count: (length / BLOCK_BYTES) as u32,
+            frame_size: SLOT_BYTES as u32,
             frame_count: frames as u32,
         };
-        skip(socket.set_option(libc::SOL_PACKET, option, &request), "packet rings")?;
-        // SAFETY: the kernel chooses where; the length is the one that the ring has.
+        require(socket.set_option(libc::SOL_PACKET, option, &request), "packet rings")?;
+        // SAFETY: the kernel chooses the address; the length is that of the ring.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -171,11 +169,11 @@ impl Ring {
         Ok(Self { start: start.cast(), length })
     }
 
-    /// The slot of a frame: its first word is the status (`struct tpacket_hdr`), then the length.
+    /// Returns the slot of a frame. It begins with the status and the length (`struct tpacket_hdr`).
     fn slot(&self, number: usize) -> *mut u8 {
-        debug_assert!((number + 1) * SLOT <= self.length);
+        debug_assert!((number + 1) * SLOT_BYTES <= self.length);
         // SAFETY: the slot lies within the ring.
-        unsafe { self.start.add(number * SLOT) }
+        unsafe { self.start.add(number * SLOT_BYTES) }
     }
 
     fn status(&self, number: usize) -> usize {
@@ -186,49 +184,49 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: nothing points into the mapping any more.
+        // SAFETY: no pointer into the mapping is used any more.
         unsafe { libc::munmap(self.start.cast(), self.length) };
     }
 }
 
-/// Takes frames out of shared memory: no system call moves them, so that nobody can count them.
-fn receive_ring(stage: &Stage) -> Outcome<()> {
-    let socket = skip(Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0), "AF_PACKET")?;
+/// Receives frames in shared memory. No system call moves them, so that they cannot be counted.
+fn receive_ring(actor: &ActorProcess) -> ActorResult<()> {
+    let socket = require(Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0), "AF_PACKET")?;
     let ring = Ring::new(&socket, PACKET_RX_RING)?;
     bind(&socket, ETHER_TYPE)?;
-    stage.meet("")?;
+    actor.barrier("")?;
     for number in 0..FRAMES {
         while ring.status(number) & STATUS_USER == 0 {
             socket.wait(libc::POLLIN, 100)?;
         }
     }
-    // A kernel whose functions cannot be watched is asked for rings once a window (of one second here).
+    // If the kernel's functions cannot be hooked, the recorder looks for rings once in each window, which has one second here.
     std::thread::sleep(Duration::from_secs(3));
     Ok(())
 }
 
-/// Puts frames into shared memory and tells the kernel with one empty send, which returns what it took.
-fn send_ring(stage: &Stage) -> Outcome<()> {
-    let mut socket = skip(Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0), "AF_PACKET")?;
+/// Puts frames into shared memory and sends them with one empty send(2), which returns the number of bytes sent.
+fn send_ring(actor: &ActorProcess) -> ActorResult<()> {
+    let mut socket = require(Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0), "AF_PACKET")?;
     let ring = Ring::new(&socket, PACKET_TX_RING)?;
     bind(&socket, ETHER_TYPE)?;
-    stage.meet("")?;
+    actor.barrier("")?;
     let frame = frame();
     for number in 0..FRAMES {
         let slot = ring.slot(number);
-        // SAFETY: header (status, length) and frame fit into the slot; the status is written last.
+        // SAFETY: header (status, length) and frame fit into the slot. The status is written last.
         unsafe {
             std::ptr::copy_nonoverlapping(frame.as_ptr(), slot.add(DATA_OFFSET), frame.len());
             slot.add(mem::size_of::<usize>()).cast::<u32>().write_volatile(frame.len() as u32);
             slot.cast::<usize>().write_volatile(STATUS_SEND_REQUEST);
         }
     }
-    // SAFETY: nothing is passed: the bytes are in the ring.
+    // SAFETY: the buffer may be null, because its length is 0; the bytes are in the ring.
     let returned = unsafe { libc::send(socket.raw(), std::ptr::null(), 0, 0) };
     let sent = check("send", returned)?;
     if sent != FRAMES * frame.len() {
-        return Err(Stop::Failed(format!("the kernel took {sent} bytes out of the ring")));
+        return Err(ActorError::Failed(format!("the kernel took {sent} bytes out of the ring")));
     }
     socket.count_sent(sent);
-    Ok(socket.publish()?)
+    Ok(socket.report_flows()?)
 }

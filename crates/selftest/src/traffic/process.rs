@@ -1,4 +1,4 @@
-//! Who moves the bytes: inherited, passed and shared sockets, threads, exec in mid-connection, odd names.
+//! Attribution to processes: inherited, passed and shared sockets, threads, another user, exec during a connection, odd names.
 
 use std::{
     ffi::{CStr, CString, OsStr, OsString},
@@ -17,84 +17,88 @@ use std::{
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use super::{accept_one, connect_one, part, receive_exactly, receive_to_end, send_all};
+use super::stream_socket::{
+    accept_one, connect_one, finish_stream, receive_exactly, receive_to_end, send_all,
+};
 use crate::{
-    actor::{Outcome, Stage, Stop},
-    director,
-    lab::Link,
-    scenario::{Place, Scenario},
-    socket::{Socket, SystemError, check},
+    actor_process::{ActorError, ActorProcess, ActorResult},
+    lab::{LabNamespace, Link},
+    private_directory::link_executable,
+    scenario::Scenario,
+    socket::Socket,
+    system_error::{SystemError, check},
 };
 
 const TCP: i32 = libc::IPPROTO_TCP;
 const LINK: Link = Link::Ipv4;
-/// The user and group that own nothing (`nobody`, `nogroup`).
+/// User and group id of `nobody`, `nogroup`.
 const NOBODY: u32 = 65534;
-/// A part of the odd path that any output shows as it is.
-const MARKER: &str = "odd-program-marker";
+/// The part of the odd path that every output shows unchanged.
+const PATH_PART: &str = "odd-program-marker";
 
-pub fn scenarios() -> Vec<Scenario> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        client_and_server("fork", 40_003, 30_001, over_fork),
-        passed(),
-        shared(),
-        client_and_server("thread-name", 20_003, 10_001, in_a_named_thread),
-        client_and_server("other-user", 5003, 4001, as_another_user),
-        client_and_server("re-exec", 150_000, 30_000, before_exec).helper("after", after_exec),
-        client_and_server("odd-names", 3003, 2001, with_an_odd_name).helper("inner", odd_inside),
+        client_and_server("fork", 40_003, 30_001, connect_and_fork),
+        passed_socket(),
+        shared_socket(),
+        client_and_server("thread-name", 20_003, 10_001, send_in_named_thread),
+        client_and_server("other-user", 5003, 4001, send_as_another_user),
+        client_and_server("re-exec", 150_000, 30_000, send_and_exec).child_actor("after", send_after_exec),
+        client_and_server("odd-names", 3003, 2001, exec_with_odd_name)
+            .child_actor("inner", send_with_odd_name),
     ]
 }
 
-/// A server that takes `up` bytes and gives `down`, and a client that does what the scenario is about.
+/// A scenario with a server that receives `up` bytes and sends `down` bytes, and a client that runs `client`.
 fn client_and_server(
     id: &str,
     up: usize,
     down: usize,
-    client: fn(&Stage, usize, usize) -> Outcome<()>,
+    client: fn(&ActorProcess, usize, usize) -> ActorResult<()>,
 ) -> Scenario {
     Scenario::new(id)
-        .actor("server", LINK.server_place(), move |stage| {
-            let mut socket = accept_one(stage, LINK, TCP)?;
+        .actor("server", LINK.server_namespace(), move |actor| {
+            let mut socket = accept_one(actor, LINK, TCP)?;
             receive_exactly(&mut socket, up)?;
             send_all(&mut socket, down)?;
-            part(&mut socket)?;
-            Ok(socket.publish()?)
+            finish_stream(&mut socket)?;
+            Ok(socket.report_flows()?)
         })
-        .actor("client", Place::Here, move |stage| client(stage, up, down))
+        .actor("client", LabNamespace::First, move |actor| client(actor, up, down))
 }
 
-fn question_and_answer(socket: &mut Socket, up: usize, down: usize) -> Outcome<()> {
+fn send_and_receive(socket: &mut Socket, up: usize, down: usize) -> ActorResult<()> {
     send_all(socket, up)?;
     receive_exactly(socket, down)?;
-    part(socket)?;
-    Ok(socket.publish()?)
+    finish_stream(socket)?;
+    Ok(socket.report_flows()?)
 }
 
-/// The socket behind a descriptor that came from another process or another time.
-fn adopted(fd: RawFd) -> Socket {
-    // SAFETY: the descriptor was given to this process for this purpose and nothing else owns it.
+/// Takes over the socket behind a descriptor that was inherited or received.
+fn adopt(fd: RawFd) -> Socket {
+    // SAFETY: the descriptor was passed to this process for this purpose, and nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     Socket::adopt(fd, LINK.family(), libc::SOCK_STREAM, TCP)
 }
 
-/// A copy of a descriptor that stays open over exec.
-fn for_exec(socket: &Socket) -> Outcome<RawFd> {
+/// Duplicates a descriptor without close-on-exec.
+fn duplicate_for_exec(socket: &Socket) -> ActorResult<RawFd> {
     // SAFETY: no pointers are passed.
     let copy = unsafe { libc::fcntl(socket.raw(), libc::F_DUPFD, 10) };
     check("fcntl", copy as isize)?;
     Ok(copy)
 }
 
-/// The parent connects, the child talks.
-fn over_fork(stage: &Stage, up: usize, down: usize) -> Outcome<()> {
-    let socket = connect_one(stage, LINK, TCP)?;
-    socket.publish()?;
-    let copy = for_exec(&socket)?;
+/// The parent connects; the child sends and receives.
+fn connect_and_fork(actor: &ActorProcess, up: usize, down: usize) -> ActorResult<()> {
+    let socket = connect_one(actor, LINK, TCP)?;
+    socket.report_flows()?;
+    let copy = duplicate_for_exec(&socket)?;
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
         0 => {
-            let result = question_and_answer(&mut adopted(copy), up, down);
-            // SAFETY: the child ends without running what belongs to the parent.
+            let result = send_and_receive(&mut adopt(copy), up, down);
+            // SAFETY: the child ends without running the exit handlers of the parent.
             unsafe { libc::_exit(i32::from(result.is_err())) }
         }
         child if child > 0 => wait_for(child),
@@ -102,32 +106,32 @@ fn over_fork(stage: &Stage, up: usize, down: usize) -> Outcome<()> {
     }
 }
 
-/// Waits for a child, which must end with exit code 0.
-pub fn wait_for(child: libc::pid_t) -> Outcome<()> {
+/// Waits for a child process, which must end with exit code 0.
+pub(super) fn wait_for(child: libc::pid_t) -> ActorResult<()> {
     let mut status = 0;
     // SAFETY: the status outlives the call.
     check("waitpid", unsafe { libc::waitpid(child, &mut status, 0) } as isize)?;
     match libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
         true => Ok(()),
-        false => Err(Stop::Failed(format!("the child ended with status {status:#x}"))),
+        false => Err(ActorError::Failed(format!("the child ended with status {status:#x}"))),
     }
 }
 
-/// A connection that one program opens and another one gets over a UNIX socket.
-fn passed() -> Scenario {
-    client_and_server("scm-rights", 30_003, 20_001, |stage, _, _| {
-        let mut socket = connect_one(stage, LINK, TCP)?;
+/// One program opens a connection and passes it to another one over a UNIX socket (SCM_RIGHTS).
+fn passed_socket() -> Scenario {
+    client_and_server("scm-rights", 30_003, 20_001, |actor, _, _| {
+        let mut socket = connect_one(actor, LINK, TCP)?;
         send_all(&mut socket, 10_000)?;
-        socket.publish()?;
-        let to = UnixStream::connect(stage.directory.join("scm-rights"))?;
+        socket.report_flows()?;
+        let to = UnixStream::connect(actor.directory.join("scm-rights"))?;
         let control = [ControlMessage::ScmRights(&[socket.raw()])];
         sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None)
             .map_err(std::io::Error::from)?;
         Ok(())
     })
-    .actor("receiver", Place::Here, |stage| {
-        let listener = UnixListener::bind(stage.directory.join("scm-rights"))?;
-        stage.meet("")?;
+    .actor("receiver", LabNamespace::First, |actor| {
+        let listener = UnixListener::bind(actor.directory.join("scm-rights"))?;
+        actor.barrier("")?;
         let (from, _) = listener.accept()?;
         let (mut byte, mut space) = ([0], nix::cmsg_space!([RawFd; 1]));
         let mut parts = [IoSliceMut::new(&mut byte)];
@@ -137,101 +141,101 @@ fn passed() -> Scenario {
             ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
             _ => None,
         });
-        let fd = fd.ok_or_else(|| Stop::Failed("no descriptor came".to_owned()))?;
-        question_and_answer(&mut adopted(fd), 20_003, 20_001)
+        let fd = fd.ok_or_else(|| ActorError::Failed("no descriptor was received".to_owned()))?;
+        send_and_receive(&mut adopt(fd), 20_003, 20_001)
     })
 }
 
-/// Two programs send and receive on one connection at the same time.
-fn shared() -> Scenario {
+/// Two programs send and receive on the same connection at the same time.
+fn shared_socket() -> Scenario {
     const FIRST: usize = 140_003;
     const SECOND: usize = 90_001;
     const DOWN: usize = 200_007;
-    client_and_server("two-processes", FIRST + SECOND, DOWN, |stage, _, _| {
-        let mut socket = connect_one(stage, LINK, TCP)?;
-        let copy = for_exec(&socket)?;
-        let mut second = Command::new(stage.executable("second"))
-            .args(stage.arguments("second", &[copy.to_string().as_ref()]))
+    client_and_server("two-processes", FIRST + SECOND, DOWN, |actor, _, _| {
+        let mut socket = connect_one(actor, LINK, TCP)?;
+        let copy = duplicate_for_exec(&socket)?;
+        let mut second = Command::new(actor.executable("second"))
+            .args(actor.arguments("second", &[copy.to_string().as_ref()]))
             .stdin(Stdio::null())
             .spawn()?;
         send_all(&mut socket, FIRST)?;
         receive_to_end(&mut socket)?;
-        socket.publish()?;
+        socket.report_flows()?;
         match second.wait()? {
             status if status.success() => Ok(()),
-            status => Err(Stop::Failed(format!("the second process ended with {status}"))),
+            status => Err(ActorError::Failed(format!("the second process ended with {status}"))),
         }
     })
-    .helper("second", |stage| {
-        let mut socket = adopted(stage.number(0)?);
+    .child_actor("second", |actor| {
+        let mut socket = adopt(actor.number(0)?);
         send_all(&mut socket, SECOND)?;
         receive_to_end(&mut socket)?;
-        Ok(socket.publish()?)
+        Ok(socket.report_flows()?)
     })
 }
 
-/// The name of a thread is not the name of its program.
-fn in_a_named_thread(stage: &Stage, up: usize, down: usize) -> Outcome<()> {
-    let mut socket = connect_one(stage, LINK, TCP)?;
+/// The name of a thread must not be recorded as the name of its process.
+fn send_in_named_thread(actor: &ActorProcess, up: usize, down: usize) -> ActorResult<()> {
+    let mut socket = connect_one(actor, LINK, TCP)?;
     thread::scope(|scope| {
         let work = scope.spawn(|| {
-            set_name(c"another-name")?;
-            question_and_answer(&mut socket, up, down)
+            set_thread_name(c"another-name")?;
+            send_and_receive(&mut socket, up, down)
         });
-        work.join().unwrap_or_else(|_| Err(Stop::Failed("the thread panicked".to_owned())))
+        work.join().unwrap_or_else(|_| Err(ActorError::Failed("the thread panicked".to_owned())))
     })
 }
 
-/// Names the calling thread; for the first thread that is the name of the process.
-fn set_name(name: &CStr) -> Outcome<()> {
+/// Sets the name of the calling thread; that of the first thread is the name of the process.
+fn set_thread_name(name: &CStr) -> ActorResult<()> {
     // SAFETY: the name ends with a zero byte.
     let returned = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     Ok(check("prctl", returned as isize).map(drop)?)
 }
 
-fn as_another_user(stage: &Stage, up: usize, down: usize) -> Outcome<()> {
+fn send_as_another_user(actor: &ActorProcess, up: usize, down: usize) -> ActorResult<()> {
     // SAFETY: no pointers are passed.
     check("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) } as isize)?;
     // SAFETY: no pointers are passed.
     check("setresuid", unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) } as isize)?;
-    let mut socket = connect_one(stage, LINK, TCP)?;
-    question_and_answer(&mut socket, up, down)
+    let mut socket = connect_one(actor, LINK, TCP)?;
+    send_and_receive(&mut socket, up, down)
 }
 
 const BEFORE_EXEC: usize = 100_000;
 
-/// The same process, the same connection, but from here on another program.
-fn before_exec(stage: &Stage, _: usize, _: usize) -> Outcome<()> {
-    let mut socket = connect_one(stage, LINK, TCP)?;
+/// The process executes another program and goes on with the same connection.
+fn send_and_exec(actor: &ActorProcess, _: usize, _: usize) -> ActorResult<()> {
+    let mut socket = connect_one(actor, LINK, TCP)?;
     send_all(&mut socket, BEFORE_EXEC)?;
-    socket.publish()?;
-    let copy = for_exec(&socket)?;
-    let error = Command::new(stage.executable("after"))
-        .args(stage.arguments("after", &[copy.to_string().as_ref()]))
+    socket.report_flows()?;
+    let copy = duplicate_for_exec(&socket)?;
+    let error = Command::new(actor.executable("after"))
+        .args(actor.arguments("after", &[copy.to_string().as_ref()]))
         .exec();
     Err(error.into())
 }
 
-fn after_exec(stage: &Stage) -> Outcome<()> {
-    question_and_answer(&mut adopted(stage.number(0)?), 150_000 - BEFORE_EXEC, 30_000)
+fn send_after_exec(actor: &ActorProcess) -> ActorResult<()> {
+    send_and_receive(&mut adopt(actor.number(0)?), 150_000 - BEFORE_EXEC, 30_000)
 }
 
-/// A path, arguments and a name that are no text and hold what ends lines and commands terminals.
-fn with_an_odd_name(stage: &Stage, _: usize, _: usize) -> Outcome<()> {
-    let mut name = MARKER.as_bytes().to_vec();
+/// Executes the program under a path and with arguments that are not valid UTF-8 and contain newlines and terminal controls.
+fn exec_with_odd_name(actor: &ActorProcess, _: usize, _: usize) -> ActorResult<()> {
+    let mut name = PATH_PART.as_bytes().to_vec();
     name.extend_from_slice(b"\n\x1b[31m\xff\xfe\t\"'");
-    let path = stage.directory.join("bin").join(OsString::from_vec(name));
-    director::give_executable(&stage.directory, &path)?;
+    let path = actor.directory.join("bin").join(OsString::from_vec(name));
+    link_executable(&actor.directory, &path)?;
     let error = Command::new(&path)
-        .args(stage.arguments("inner", &[OsStr::from_bytes(b"\n\x1b[2J\xfe\x07odd-argument")]))
+        .args(actor.arguments("inner", &[OsStr::from_bytes(b"\n\x1b[2J\xfe\x07odd-argument")]))
         .exec();
     Err(error.into())
 }
 
-fn odd_inside(stage: &Stage) -> Outcome<()> {
-    set_name(&CString::new(&b"odd\n\x1b[1m\xff"[..]).unwrap_or_default())?;
-    let mut socket = connect_one(stage, LINK, TCP)?;
-    socket.marker = Some(MARKER.to_owned());
+fn send_with_odd_name(actor: &ActorProcess) -> ActorResult<()> {
+    set_thread_name(&CString::new(&b"odd\n\x1b[1m\xff"[..]).unwrap_or_default())?;
+    let mut socket = connect_one(actor, LINK, TCP)?;
+    socket.path_part = Some(PATH_PART.to_owned());
     socket.command_line_part = Some("odd-argument".to_owned());
-    question_and_answer(&mut socket, 3003, 2001)
+    send_and_receive(&mut socket, 3003, 2001)
 }

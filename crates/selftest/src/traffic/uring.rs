@@ -2,60 +2,61 @@
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
-use super::{accept_one, connect_one, listener};
+use super::stream_socket::{accept_one, connect_one, listener};
 use crate::{
-    actor::{Outcome, Stage, Stop},
-    lab::Link,
-    scenario::{Place, Scenario},
-    socket::{self, Socket},
+    actor_process::{ActorError, ActorProcess, ActorResult},
+    lab::{LabNamespace, Link},
+    scenario::Scenario,
+    socket::Socket,
+    socket_address::to_kernel,
 };
 
 const TCP: i32 = libc::IPPROTO_TCP;
 const ROUNDS: usize = 12;
-const QUESTION: usize = 9000;
-const ANSWER: usize = 7000;
+const REQUEST_BYTES: usize = 9000;
+const RESPONSE_BYTES: usize = 7000;
 
-/// How the ring is used.
+/// The operations and the setup of the ring.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
-    /// Send and Recv.
+enum RingMode {
+    /// The operations Send and Recv.
     SendRecv,
-    /// Write and Read.
+    /// The operations Write and Read.
     ReadWrite,
-    /// SendZc and Recv.
+    /// The operations SendZc and Recv.
     ZeroCopy,
-    /// A kernel thread takes the requests.
-    Polled,
-    /// The socket is known to the ring by a number.
+    /// A kernel thread polls the submission queue.
+    SubmissionQueuePolling,
+    /// The socket is registered with the ring.
     FixedFiles,
-    /// Connect and Accept too.
+    /// The operations Connect and Accept, then Send and Recv.
     ConnectAccept,
 }
 
-pub fn scenarios() -> Vec<Scenario> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     [
-        ("send-recv", Way::SendRecv),
-        ("read-write", Way::ReadWrite),
-        ("send-zc", Way::ZeroCopy),
-        ("sqpoll", Way::Polled),
-        ("fixed-files", Way::FixedFiles),
-        ("connect-accept", Way::ConnectAccept),
+        ("send-recv", RingMode::SendRecv),
+        ("read-write", RingMode::ReadWrite),
+        ("send-zc", RingMode::ZeroCopy),
+        ("sqpoll", RingMode::SubmissionQueuePolling),
+        ("fixed-files", RingMode::FixedFiles),
+        ("connect-accept", RingMode::ConnectAccept),
     ]
     .into_iter()
-    .map(|(name, way)| {
+    .map(|(name, mode)| {
         let link = Link::Ipv4;
         Scenario::new(format!("io-uring-{name}"))
-            .actor("server", link.server_place(), move |stage| serve(stage, link, way))
-            .actor("client", Place::Here, move |stage| ask(stage, link, way))
+            .actor("server", link.server_namespace(), move |actor| run_server(actor, link, mode))
+            .actor("client", LabNamespace::First, move |actor| run_client(actor, link, mode))
     })
     .collect()
 }
 
-fn serve(stage: &Stage, link: Link, way: Way) -> Outcome<()> {
-    let (mut ring, mut socket) = if way == Way::ConnectAccept {
-        let mut ring = open_ring(way)?;
+fn run_server(actor: &ActorProcess, link: Link, mode: RingMode) -> ActorResult<()> {
+    let (mut ring, mut socket) = if mode == RingMode::ConnectAccept {
+        let mut ring = open_ring(mode)?;
         let listener = listener(link, TCP)?;
-        stage.offer(listener.local()?)?;
+        actor.publish_port(listener.local()?)?;
         let request =
             opcode::Accept::new(types::Fd(listener.raw()), std::ptr::null_mut(), std::ptr::null_mut());
         let fd = submit(&mut ring, &request.build())?;
@@ -65,23 +66,23 @@ fn serve(stage: &Stage, link: Link, way: Way) -> Outcome<()> {
         socket.count_connection();
         (ring, socket)
     } else {
-        let ring = open_ring(way)?;
-        (ring, accept_one(stage, link, TCP)?)
+        let ring = open_ring(mode)?;
+        (ring, accept_one(actor, link, TCP)?)
     };
-    register(&ring, way, &socket)?;
+    register(&ring, mode, &socket)?;
     for _ in 0..ROUNDS {
-        receive(&mut ring, way, &mut socket, QUESTION)?;
-        send(&mut ring, way, &mut socket, ANSWER)?;
+        receive(&mut ring, mode, &mut socket, REQUEST_BYTES)?;
+        send(&mut ring, mode, &mut socket, RESPONSE_BYTES)?;
     }
-    Ok(socket.publish()?)
+    Ok(socket.report_flows()?)
 }
 
-fn ask(stage: &Stage, link: Link, way: Way) -> Outcome<()> {
-    let mut ring = open_ring(way)?;
-    let mut socket = if way == Way::ConnectAccept {
+fn run_client(actor: &ActorProcess, link: Link, mode: RingMode) -> ActorResult<()> {
+    let mut ring = open_ring(mode)?;
+    let mut socket = if mode == RingMode::ConnectAccept {
         let mut socket = Socket::open(link.family(), libc::SOCK_STREAM, TCP)?;
-        let server = stage.server(link)?;
-        let (address, length) = socket::to_kernel(server);
+        let server = actor.server(link)?;
+        let (address, length) = to_kernel(server);
         socket.set_peer(server);
         socket.count_connection();
         let request = opcode::Connect::new(types::Fd(socket.raw()), (&raw const address).cast(), length);
@@ -89,53 +90,56 @@ fn ask(stage: &Stage, link: Link, way: Way) -> Outcome<()> {
         socket.note_local();
         socket
     } else {
-        connect_one(stage, link, TCP)?
+        connect_one(actor, link, TCP)?
     };
-    register(&ring, way, &socket)?;
+    register(&ring, mode, &socket)?;
     for _ in 0..ROUNDS {
-        send(&mut ring, way, &mut socket, QUESTION)?;
-        receive(&mut ring, way, &mut socket, ANSWER)?;
+        send(&mut ring, mode, &mut socket, REQUEST_BYTES)?;
+        receive(&mut ring, mode, &mut socket, RESPONSE_BYTES)?;
     }
-    Ok(socket.publish()?)
+    Ok(socket.report_flows()?)
 }
 
-fn open_ring(way: Way) -> Outcome<IoUring> {
+fn open_ring(mode: RingMode) -> ActorResult<IoUring> {
     let mut builder = IoUring::builder();
-    if way == Way::Polled {
+    if mode == RingMode::SubmissionQueuePolling {
         builder.setup_sqpoll(50);
     }
-    let ring = builder.build(8).map_err(|error| Stop::Skipped(format!("no io_uring here ({error})")))?;
+    let ring =
+        builder.build(8).map_err(|error| ActorError::Skipped(format!("no io_uring here ({error})")))?;
     let mut probe = Probe::new();
-    let needed: &[u8] = match way {
-        Way::ReadWrite => &[opcode::Read::CODE, opcode::Write::CODE],
-        Way::ZeroCopy => &[opcode::SendZc::CODE, opcode::Recv::CODE],
-        Way::ConnectAccept => &[opcode::Connect::CODE, opcode::Accept::CODE],
-        Way::SendRecv | Way::Polled | Way::FixedFiles => &[opcode::Send::CODE, opcode::Recv::CODE],
+    let needed: &[u8] = match mode {
+        RingMode::ReadWrite => &[opcode::Read::CODE, opcode::Write::CODE],
+        RingMode::ZeroCopy => &[opcode::SendZc::CODE, opcode::Recv::CODE],
+        RingMode::ConnectAccept => &[opcode::Connect::CODE, opcode::Accept::CODE],
+        RingMode::SendRecv | RingMode::SubmissionQueuePolling | RingMode::FixedFiles => {
+            &[opcode::Send::CODE, opcode::Recv::CODE]
+        }
     };
     ring.submitter()
         .register_probe(&mut probe)
-        .map_err(|error| Stop::Skipped(format!("this io_uring cannot be asked what it knows ({error})")))?;
+        .map_err(|error| ActorError::Skipped(format!("this io_uring cannot be probed ({error})")))?;
     match needed.iter().all(|code| probe.is_supported(*code)) {
         true => Ok(ring),
-        false => Err(Stop::Skipped("this kernel's io_uring does not know the request".to_owned())),
+        false => Err(ActorError::Skipped("this kernel's io_uring does not support the operation".to_owned())),
     }
 }
 
-fn register(ring: &IoUring, way: Way, socket: &Socket) -> Outcome<()> {
-    if way == Way::FixedFiles {
+fn register(ring: &IoUring, mode: RingMode, socket: &Socket) -> ActorResult<()> {
+    if mode == RingMode::FixedFiles {
         ring.submitter()
             .register_files(&[socket.raw()])
-            .map_err(|error| Stop::Skipped(format!("no fixed files ({error})")))?;
+            .map_err(|error| ActorError::Skipped(format!("no fixed files ({error})")))?;
     }
     Ok(())
 }
 
-/// Gives one request to the ring and waits for its result.
-fn submit(ring: &mut IoUring, request: &squeue::Entry) -> Outcome<usize> {
-    // SAFETY: what the request points to outlives this call, which waits for its end (and for the notification
-    // that the kernel no longer needs the buffer).
+/// Submits one request and waits for its result.
+fn submit(ring: &mut IoUring, request: &squeue::Entry) -> ActorResult<usize> {
+    // SAFETY: the buffers of the request outlive this call, which waits for the end of the request and for the notification that
+    // the kernel no longer uses the buffer.
     unsafe { ring.submission().push(request) }
-        .map_err(|_| Stop::Failed("the submission queue is full".to_owned()))?;
+        .map_err(|_| ActorError::Failed("the submission queue is full".to_owned()))?;
     let mut result = None;
     loop {
         match ring.submit_and_wait(1) {
@@ -156,17 +160,19 @@ fn submit(ring: &mut IoUring, request: &squeue::Entry) -> Outcome<usize> {
     }
 }
 
-fn send(ring: &mut IoUring, way: Way, socket: &mut Socket, total: usize) -> Outcome<()> {
+fn send(ring: &mut IoUring, mode: RingMode, socket: &mut Socket, total: usize) -> ActorResult<()> {
     let bytes = vec![0x55_u8; total];
     let mut done = 0;
     while done < total {
         let (start, length) = (bytes[done..].as_ptr(), (total - done) as u32);
         let fd = types::Fd(socket.raw());
-        let request = match way {
-            Way::ReadWrite => opcode::Write::new(fd, start, length).build(),
-            Way::ZeroCopy => opcode::SendZc::new(fd, start, length).build(),
-            Way::FixedFiles => opcode::Send::new(types::Fixed(0), start, length).build(),
-            Way::SendRecv | Way::Polled | Way::ConnectAccept => opcode::Send::new(fd, start, length).build(),
+        let request = match mode {
+            RingMode::ReadWrite => opcode::Write::new(fd, start, length).build(),
+            RingMode::ZeroCopy => opcode::SendZc::new(fd, start, length).build(),
+            RingMode::FixedFiles => opcode::Send::new(types::Fixed(0), start, length).build(),
+            RingMode::SendRecv | RingMode::SubmissionQueuePolling | RingMode::ConnectAccept => {
+                opcode::Send::new(fd, start, length).build()
+            }
         };
         let sent = submit(ring, &request)?;
         socket.count_sent(sent);
@@ -175,20 +181,20 @@ fn send(ring: &mut IoUring, way: Way, socket: &mut Socket, total: usize) -> Outc
     Ok(())
 }
 
-fn receive(ring: &mut IoUring, way: Way, socket: &mut Socket, total: usize) -> Outcome<()> {
+fn receive(ring: &mut IoUring, mode: RingMode, socket: &mut Socket, total: usize) -> ActorResult<()> {
     let mut buffer = vec![0_u8; total];
     let mut done = 0;
     while done < total {
         let (start, length) = (buffer[done..].as_mut_ptr(), (total - done) as u32);
         let fd = types::Fd(socket.raw());
-        let request = match way {
-            Way::ReadWrite => opcode::Read::new(fd, start, length).build(),
-            Way::FixedFiles => opcode::Recv::new(types::Fixed(0), start, length).build(),
+        let request = match mode {
+            RingMode::ReadWrite => opcode::Read::new(fd, start, length).build(),
+            RingMode::FixedFiles => opcode::Recv::new(types::Fixed(0), start, length).build(),
             _ => opcode::Recv::new(fd, start, length).build(),
         };
         let received = submit(ring, &request)?;
         if received == 0 {
-            return Err(Stop::Failed("the peer ended early".to_owned()));
+            return Err(ActorError::Failed("the peer ended early".to_owned()));
         }
         socket.count_received(received);
         done += received;

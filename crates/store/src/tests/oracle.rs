@@ -1,42 +1,46 @@
-//! An independent answer: every question as one statement of SQL over the records, without any rollup.
+//! An independent answer: every query as one SQL statement over the records, without any rollup.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, types::Value as Sql};
 
 use super::*;
-use crate::{answer::parameter, dimension::Wanted, intern::octets, reader::value};
+use crate::{
+    address_bytes::address_to_bytes,
+    query::{FilterOperand, value_from_sql, value_to_sql},
+};
 
-/// What the records alone say.
+/// The answer of the records alone.
 pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
     let compiled = compile(query);
     let mut statement = connection.prepare_cached(&compiled.sql).unwrap();
     let dimensions = &query.group_by;
     let rows = statement.query_map(rusqlite::params_from_iter(&compiled.parameters), |row| {
         let values = dimensions.iter().enumerate();
-        let values =
-            values.map(|(index, dimension)| value(*dimension, row.get_ref(index).unwrap())).collect();
-        let amount = |index| row.get(dimensions.len() + index).map(|sum: i64| sum as u64);
+        let values = values
+            .map(|(index, dimension)| value_from_sql(*dimension, row.get_ref(index).unwrap()))
+            .collect();
+        let counter = |index| row.get(dimensions.len() + index).map(|sum: i64| sum as u64);
         Ok(Row {
             values,
-            counters: Counters { connections: amount(0)?, sent: amount(1)?, received: amount(2)? },
+            counters: Counters { connections: counter(0)?, sent: counter(1)?, received: counter(2)? },
         })
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// SQL with its parameters. Values of strangers or users are only ever among the parameters.
+/// An SQL statement with its parameters.
 #[derive(Debug)]
-pub(super) struct Compiled {
-    pub sql: String,
-    pub parameters: Vec<Sql>,
+struct Compiled {
+    sql: String,
+    parameters: Vec<Sql>,
 }
 
-/// Where a dimension lives: in the record itself, or in a side table that needs joins.
+/// The table with the values of a dimension.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Record,
-    ProcessContext,
+    Context,
     Program,
     Parent,
     Grandparent,
@@ -49,12 +53,12 @@ enum Table {
     LocalAddress,
 }
 
-trait Placed {
+trait Stored {
     fn table(self) -> Table;
     fn expression(self) -> &'static str;
 }
 
-impl Placed for Dimension {
+impl Stored for Dimension {
     fn table(self) -> Table {
         match self {
             Self::Executable | Self::Name | Self::CommandLine | Self::Sha256 => Table::Program,
@@ -65,7 +69,7 @@ impl Placed for Dimension {
             | Self::GrandparentName
             | Self::GrandparentCommandLine
             | Self::GrandparentSha256 => Table::Grandparent,
-            Self::Uid | Self::NetworkNamespace => Table::ProcessContext,
+            Self::Uid | Self::NetworkNamespace => Table::Context,
             Self::Cgroup | Self::Unit | Self::Container | Self::App => Table::Cgroup,
             Self::Country => Table::Country,
             Self::Asn | Self::Network => Table::Network,
@@ -77,7 +81,7 @@ impl Placed for Dimension {
         }
     }
 
-    /// The expression of the value; dimensions of the record have the same one in both halves of the query.
+    /// The SQL expression of the value.
     fn expression(self) -> &'static str {
         match self {
             Self::Executable => "program.path",
@@ -115,19 +119,19 @@ impl Placed for Dimension {
 }
 
 impl Table {
-    /// The joins that reach the table, in an order that works.
+    /// The joins from the record to the table, in their order.
     fn joins(self) -> &'static [&'static str] {
-        const TALKER: &str = "JOIN context ON context.id = record.context";
+        const CONTEXT: &str = "JOIN context ON context.id = record.context";
         const ENDPOINT: &str = "JOIN endpoint ON endpoint.id = record.endpoint";
         match self {
             Self::Record => &[],
-            Self::ProcessContext => &[TALKER],
-            Self::Program => &[TALKER, "JOIN program ON program.id = context.program"],
-            Self::Parent => &[TALKER, "JOIN program AS parent ON parent.id = context.parent"],
+            Self::Context => &[CONTEXT],
+            Self::Program => &[CONTEXT, "JOIN program ON program.id = context.program"],
+            Self::Parent => &[CONTEXT, "JOIN program AS parent ON parent.id = context.parent"],
             Self::Grandparent => {
-                &[TALKER, "JOIN program AS grandparent ON grandparent.id = context.grandparent"]
+                &[CONTEXT, "JOIN program AS grandparent ON grandparent.id = context.grandparent"]
             }
-            Self::Cgroup => &[TALKER, "JOIN cgroup ON cgroup.id = context.cgroup"],
+            Self::Cgroup => &[CONTEXT, "JOIN cgroup ON cgroup.id = context.cgroup"],
             Self::Endpoint => &[ENDPOINT],
             Self::Country => &[ENDPOINT, "JOIN country ON country.id = endpoint.country"],
             Self::Network => &[ENDPOINT, "JOIN network ON network.id = endpoint.network"],
@@ -141,11 +145,11 @@ impl Table {
         }
     }
 
-    /// The columns of `record` that lead to the table.
+    /// The column of `record` that refers to the table.
     fn key(self) -> Option<&'static str> {
         match self {
             Self::Record => None,
-            Self::ProcessContext | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => {
+            Self::Context | Self::Program | Self::Parent | Self::Grandparent | Self::Cgroup => {
                 Some("context")
             }
             Self::Endpoint
@@ -158,25 +162,25 @@ impl Table {
     }
 }
 
-/// Compiles a question to SQL over the records alone.
-pub(super) fn compile(query: &Query) -> Compiled {
+/// Compiles a query to SQL over the records alone.
+fn compile(query: &Query) -> Compiled {
     let (since, until) = query.range.bounds();
     let mut parameters = vec![Sql::Integer(since), Sql::Integer(until)];
     let mut inner_conditions = vec!["record.time BETWEEN ?1 AND ?2".to_owned()];
     let mut conditions = Vec::new();
     let mut dimensions = query.group_by.clone();
-    // One dimension at a time, so that its filters can be alternatives.
+    // The including filters of one dimension are alternatives.
     let mut by_dimension: BTreeMap<Dimension, Vec<&Filter>> = BTreeMap::new();
     for filter in &query.filters {
         by_dimension.entry(filter.dimension).or_default().push(filter);
     }
     for (dimension, filters) in by_dimension {
-        let (excluded, wanted): (Vec<_>, Vec<_>) = filters.into_iter().partition(|filter| filter.exclude);
+        let (excluded, included): (Vec<_>, Vec<_>) = filters.into_iter().partition(|filter| filter.exclude);
         let mut compare = |filter: &&Filter| condition(filter, &mut parameters);
         let mut both: Vec<String> =
             excluded.iter().map(|filter| format!("NOT {}", compare(filter))).collect();
-        if !wanted.is_empty() {
-            let alternatives: Vec<_> = wanted.iter().map(&mut compare).collect();
+        if !included.is_empty() {
+            let alternatives: Vec<_> = included.iter().map(&mut compare).collect();
             both.push(format!("({})", alternatives.join(" OR ")));
         }
         if dimension.table() == Table::Record {
@@ -231,11 +235,11 @@ fn order(query: &Query, groups: &[&str]) -> String {
         Sort::Connections => "sum(record.connections) DESC",
         Sort::Sent => "sum(record.sent) DESC",
         Sort::Received => "sum(record.received) DESC",
-        // Ordering by what is not grouped by would order by an arbitrary record of each group.
+        // Sorting by a dimension that is not grouped by would sort by an arbitrary record of each group.
         Sort::Dimension(dimension) if query.group_by.contains(&dimension) => dimension.expression(),
         Sort::Dimension(_) => TOTAL,
     };
-    // The rest makes the order the same every time.
+    // The groups make the order unambiguous.
     [&[first], groups].concat().join(", ")
 }
 
@@ -243,17 +247,17 @@ fn clause(keyword: &str, content: &str) -> String {
     if content.is_empty() { String::new() } else { format!("{keyword}{content}") }
 }
 
-/// A condition that is 0 or 1, never NULL, so that NOT works on it.
+/// A condition that is 0 or 1, never NULL, so that NOT can negate it.
 fn condition(filter: &Filter, parameters: &mut Vec<Sql>) -> String {
     let expression = filter.dimension.expression();
     let mut bind = |value: Sql| {
         parameters.push(value);
         parameters.len()
     };
-    match &filter.wanted {
-        Wanted::Value(value) => format!("({expression} IS ?{})", bind(parameter(value))),
-        Wanted::Network(first, last) => {
-            let (first, last) = (octets((*first).into()), octets((*last).into()));
+    match &filter.operand {
+        FilterOperand::Value(value) => format!("({expression} IS ?{})", bind(value_to_sql(value))),
+        FilterOperand::Network(first, last) => {
+            let (first, last) = (address_to_bytes((*first).into()), address_to_bytes((*last).into()));
             let length = first.len();
             let (first, last) = (bind(Sql::Blob(first)), bind(Sql::Blob(last)));
             format!(

@@ -1,5 +1,90 @@
-//! Where closed windows and known programs are written to.
+//! The sinks: where closed windows and record.json are written. Each has a [`worker`] thread of its own, so that the
+//! recorder never waits for a disk.
 
-pub mod record_file;
-pub mod sqlite;
-pub mod text_log;
+use std::{io, sync::Arc, time::Duration};
+
+use self::{
+    sqlite::{LAST_PATIENCE, Retention, SqliteSink},
+    text_log::TextLogSink,
+    worker::Worker,
+};
+use crate::{messages::Settings, problems::Problems};
+use model::Window;
+use store::StoreError;
+
+pub(super) mod record_file;
+mod sqlite;
+mod text_log;
+pub(super) mod worker;
+
+/// The sinks of closed windows, as far as they are configured.
+#[derive(Default)]
+pub(super) struct WindowSinks {
+    sqlite: Option<Worker<SqliteSink>>,
+    text_log: Option<Worker<TextLogSink>>,
+}
+
+impl WindowSinks {
+    /// Opens snitch.db, if it is to be written.
+    ///
+    /// # Errors
+    /// The log cannot be used.
+    pub(super) fn open_sqlite(
+        &mut self,
+        settings: &Settings,
+        problems: &Arc<Problems>,
+    ) -> Result<(), StoreError> {
+        if let Some(database) = settings.database.clone() {
+            self.sqlite = Some(SqliteSink::start(database, Retention::of(settings), Arc::clone(problems))?);
+        }
+        Ok(())
+    }
+
+    /// Starts to write conn.log, if it is to be written.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(super) fn open_text_log(&mut self, settings: &Settings, problems: &Arc<Problems>) -> io::Result<()> {
+        if let Some(path) = settings.reporter.conn_log.clone() {
+            self.text_log = Some(TextLogSink::start(path, Arc::clone(problems))?);
+        }
+        Ok(())
+    }
+
+    /// Hands a closed window to all sinks.
+    pub(super) fn add(&self, window: Window) {
+        if let Some(text_log) = &self.text_log
+            && !window.records.is_empty()
+        {
+            text_log.add(window.clone());
+        }
+        if let Some(sqlite) = &self.sqlite
+            && (!window.records.is_empty() || !window.losses.is_empty())
+        {
+            sqlite.add(window);
+        }
+    }
+
+    /// Opens conn.log again: the file may have been renamed.
+    pub(super) fn reopen(&self) {
+        if let Some(text_log) = &self.text_log {
+            text_log.reopen();
+        }
+    }
+
+    /// Writes the windows that wait for conn.log.
+    pub(super) fn finish_text_log(&mut self) {
+        if let Some(text_log) = self.text_log.take() {
+            // Its thread may have panicked; the database is written all the same.
+            let _ = text_log.finish(Duration::ZERO);
+        }
+    }
+
+    /// Writes the windows that wait for snitch.db.
+    ///
+    /// # Errors
+    /// The thread has panicked.
+    pub(super) fn finish_sqlite(&mut self) -> io::Result<()> {
+        self.sqlite.take().map_or(Ok(()), |sqlite| sqlite.finish(LAST_PATIENCE))
+    }
+}

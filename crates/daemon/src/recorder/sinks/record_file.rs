@@ -1,117 +1,93 @@
-//! The thread that writes record.json: a disk may take its time, alerts do not wait for it.
+//! The sink that writes record.json. Only the newest text counts.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use super::worker::{Outcome, Sink, Worker};
 use crate::problems::Problems;
 use known_programs::replace;
 
-/// Pause before a failed write is tried again.
-const RETRY: Duration = Duration::from_secs(2);
-
-#[derive(Default)]
-struct Slot {
-    text: Option<String>,
-    end: bool,
+/// Replaces record.json by each text it gets.
+pub(crate) struct RecordFileSink {
+    path: PathBuf,
+    problems: Arc<Problems>,
+    failing: bool,
 }
 
-/// The way to the thread.
-pub struct Saving {
-    shared: Arc<(Mutex<Slot>, Condvar)>,
-    thread: JoinHandle<()>,
-}
-
-impl Saving {
-    /// Starts the thread; it writes to `path`.
+impl RecordFileSink {
+    /// Starts the thread; it writes to the file at `path`.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub fn start(path: PathBuf, problems: Arc<Problems>) -> io::Result<Self> {
-        let shared = Arc::new((Mutex::new(Slot::default()), Condvar::new()));
-        let theirs = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("saver".into()).spawn(move || save_all(&theirs, &path, &problems))?;
-        Ok(Self { shared, thread })
-    }
-
-    /// The file shall have this text. An older one that was not written yet is not needed any more.
-    pub fn save(&self, text: String) {
-        lock(&self.shared.0).text = Some(text);
-        self.shared.1.notify_one();
-    }
-
-    /// Writes what is left to write, and ends.
-    pub fn finish(self) {
-        lock(&self.shared.0).end = true;
-        self.shared.1.notify_one();
-        let _ = self.thread.join();
+    /// The thread cannot be started.
+    pub(crate) fn start(path: PathBuf, problems: Arc<Problems>) -> io::Result<Worker<Self>> {
+        Worker::start(Self { path, problems, failing: false })
     }
 }
 
-fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl Sink for RecordFileSink {
+    type Item = String;
+    const THREAD: &'static str = "record.json";
+    /// Texts: a newer one replaces the one that waits.
+    const MAX_WAITING: usize = 1;
+    const RETRY: Duration = Duration::from_secs(2);
 
-fn save_all(shared: &(Mutex<Slot>, Condvar), path: &std::path::Path, problems: &Problems) {
-    let mut failing = false;
-    loop {
-        let mut slot = lock(&shared.0);
-        while slot.text.is_none() && !slot.end {
-            slot = shared.1.wait(slot).unwrap_or_else(PoisonError::into_inner);
-        }
-        let (text, end) = (slot.text.take(), slot.end);
-        drop(slot);
-        let Some(text) = text else { return };
-        match replace(path, &text) {
+    fn weight(_text: &String) -> usize {
+        1
+    }
+
+    fn drop_oldest(_oldest: String, _next: &mut String) -> u64 {
+        0
+    }
+
+    fn add_lost(&mut self, _text: &mut String, _records: u64) {}
+
+    fn write(&mut self, text: &String) -> Outcome {
+        match replace(&self.path, text) {
             Ok(()) => {
-                if std::mem::take(&mut failing) {
-                    problems.report(&format!("{} can be written again.", path.display()));
+                if std::mem::take(&mut self.failing) {
+                    self.problems.report(&format!("{} can be written again.", self.path.display()));
                 }
+                Outcome::Done
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    problems.report(&format!(
+                if !std::mem::replace(&mut self.failing, true) {
+                    self.problems.report(&format!(
                         "{} cannot be written: {error}. The last whole one is there; programs that came after it are \
-                         announced again after a restart. Make room, or check the rights of its directory: it is tried \
+                         reported as new again after a restart. Make room, or check the rights of its directory: it is tried \
                          again.",
-                        path.display()
+                        self.path.display()
                     ));
                 }
-                if end {
-                    return;
-                }
-                let mut slot = lock(&shared.0);
-                slot.text.get_or_insert(text);
-                drop(shared.1.wait_timeout_while(slot, RETRY, |slot| !slot.end));
+                Outcome::Retry
             }
         }
+    }
+
+    fn give_up(&mut self, _text: String) -> u64 {
+        0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
-    fn the_newest_text_is_written_and_a_failure_is_told_once() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("record.json");
-        let problems = Arc::new(Problems::new(place.path().join("error.log")));
-        let saving = Saving::start(path.clone(), Arc::clone(&problems)).unwrap();
-        std::fs::create_dir(place.path().join("record.json.new")).unwrap();
-        saving.save("one".into());
-        while problems.take_told().is_empty() {
+    fn the_newest_text_is_written_and_a_failure_is_reported_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.json");
+        let problems = Arc::new(Problems::new(directory.path().join("error.log")));
+        let worker = RecordFileSink::start(path.clone(), Arc::clone(&problems)).unwrap();
+        std::fs::create_dir(directory.path().join("record.json.new")).unwrap();
+        worker.add("one".into());
+        while problems.take_written().is_empty() {
             thread::sleep(Duration::from_millis(5));
         }
-        std::fs::remove_dir(place.path().join("record.json.new")).unwrap();
-        saving.save("two".into());
-        saving.finish();
+        std::fs::remove_dir(directory.path().join("record.json.new")).unwrap();
+        worker.add("two".into());
+        worker.finish(Duration::ZERO).unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "two");
-        assert!(problems.take_told()[0].contains("can be written again"));
+        assert!(problems.take_written()[0].contains("can be written again"));
     }
 }

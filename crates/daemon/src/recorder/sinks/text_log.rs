@@ -1,103 +1,76 @@
-//! The thread that writes conn.log: neither the database nor the alerts wait for it.
+//! The sink that writes windows to conn.log.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, SyncSender},
-    },
-    thread::{self, JoinHandle},
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{problems::Problems, recorder::conn_log::TextLog};
+use super::worker::{Outcome, Sink, Worker};
+use crate::{problems::Problems, recorder::conn_log::ConnLog};
 use model::Window;
 
-/// Windows that wait for a slow disk; records of more are counted as missing.
-const MAX_WAITING: usize = 8;
-
-enum Order {
-    Write(Window),
-    Reopen,
+/// Writes windows to conn.log. A window that cannot be written is not tried again: snitch.db has it.
+pub(super) struct TextLogSink {
+    log: ConnLog,
+    problems: Arc<Problems>,
+    failing: bool,
+    /// Records that could not be written since it began to fail.
+    missing: usize,
 }
 
-/// The way to the thread.
-pub struct TextLogging {
-    orders: SyncSender<Order>,
-    missing: Arc<AtomicUsize>,
-    thread: JoinHandle<()>,
-}
-
-impl TextLogging {
-    /// Starts the thread; it writes to `path`.
+impl TextLogSink {
+    /// Starts the thread; it writes to the file at `path`.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub fn start(path: PathBuf, problems: Arc<Problems>) -> io::Result<Self> {
-        let (orders, theirs) = mpsc::sync_channel(MAX_WAITING);
-        let missing = Arc::new(AtomicUsize::new(0));
-        let not_taken = Arc::clone(&missing);
-        let thread = thread::Builder::new()
-            .name("conn.log".into())
-            .spawn(move || write_all(&theirs, TextLog::new(path), &not_taken, &problems))?;
-        Ok(Self { orders, missing, thread })
-    }
-
-    /// Writes the records of a window. Never waits.
-    pub fn add(&self, window: Window) {
-        let records = window.records.len();
-        if self.orders.try_send(Order::Write(window)).is_err() {
-            self.missing.fetch_add(records, Ordering::Relaxed);
-        }
-    }
-
-    /// Opens the file again.
-    pub fn reopen(&self) {
-        // When it is full, the name of the file is looked at before each window all the same.
-        let _ = self.orders.try_send(Order::Reopen);
-    }
-
-    /// Writes what is left to write, and ends.
-    pub fn finish(self) {
-        drop(self.orders);
-        let _ = self.thread.join();
+    /// The thread cannot be started.
+    pub(super) fn start(path: PathBuf, problems: Arc<Problems>) -> io::Result<Worker<Self>> {
+        Worker::start(Self { log: ConnLog::new(path), problems, failing: false, missing: 0 })
     }
 }
 
-fn write_all(orders: &Receiver<Order>, mut log: TextLog, not_taken: &AtomicUsize, problems: &Problems) {
-    let mut failing = false;
-    let mut told = 0;
-    for order in orders {
-        let window = match order {
-            Order::Write(window) => window,
-            Order::Reopen => {
-                log.reopen();
-                continue;
-            }
-        };
-        let result = log.write(&window);
-        let skipped = not_taken.swap(0, Ordering::Relaxed);
-        if skipped > 0 {
-            problems.report(&format!("{skipped} records are not in conn.log: the disk was too slow."));
-        }
-        match result {
-            Ok(()) if failing => {
-                problems.report(&format!(
-                    "conn.log can be written again. {told} records are missing in it; snitch.db has them, if it is \
-                     written."
+impl Sink for TextLogSink {
+    type Item = Window;
+    const THREAD: &'static str = "conn.log";
+    /// Windows, whatever their number of records.
+    const MAX_WAITING: usize = 8;
+    const RETRY: Duration = Duration::ZERO;
+
+    fn weight(_window: &Window) -> usize {
+        1
+    }
+
+    fn drop_oldest(oldest: Window, _next: &mut Window) -> u64 {
+        oldest.records.len() as u64
+    }
+
+    fn add_lost(&mut self, _window: &mut Window, records: u64) {
+        self.problems.report(&format!("{records} records are not in conn.log: the disk was too slow."));
+    }
+
+    fn write(&mut self, window: &Window) -> Outcome {
+        match self.log.write(window) {
+            Ok(()) if self.failing => {
+                self.problems.report(&format!(
+                    "conn.log can be written again. {} records are missing in it; snitch.db has them, if it is written.",
+                    self.missing
                 ));
-                (failing, told) = (false, 0);
+                (self.failing, self.missing) = (false, 0);
             }
             Ok(()) => {}
-            Err(missing) => {
-                (failing, told) = (true, told + missing.records);
-                problems.report(&format!(
+            Err(error) => {
+                (self.failing, self.missing) = (true, self.missing + error.records);
+                self.problems.report(&format!(
                     "{} records could not be written to conn.log: {}. Make room, or check its rights; the next window is \
                      tried again.",
-                    missing.records, missing.why
+                    error.records, error.why
                 ));
             }
         }
+        Outcome::Done
+    }
+
+    fn give_up(&mut self, window: Window) -> u64 {
+        window.records.len() as u64
+    }
+
+    fn reopen(&mut self) {
+        self.log.reopen();
     }
 }

@@ -1,0 +1,258 @@
+//! The kernel half at work.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libbpf_rs::{Link, MapHandle, MapMut};
+
+use model::NameObservation;
+
+use crate::{
+    abi::skeleton::PicosnitchSkel,
+    drain_state::DrainState,
+    error::CaptureError,
+    event::{Event, OpenSocket, SocketEvent},
+    features::Features,
+    file_probe::FileProbe,
+    flow_table::FlowTable,
+    hook::{BlindSpot, Condition, Hook},
+    hook_id::HookId,
+    hooks::{HOOKS, RESOLVER_NAMES},
+    iterators,
+    load::{
+        Settings, add_missing, attach, find_program, keep_last_message, last_message, load_usable,
+        probe_features,
+    },
+    observations::ObservationRing,
+    resolver_probes::{CLibrary, ResolverFunction, ResolverProbes},
+    return_probe,
+    ring::EventRing,
+    unwatched_programs::UnwatchedRing,
+};
+
+/// The loaded and attached kernel half. Dropping it detaches everything.
+pub struct Capture {
+    pub(crate) skeleton: PicosnitchSkel<'static>,
+    pub(crate) drain: DrainState,
+    observations: ObservationRing,
+    resolver_probes: ResolverProbes,
+    /// The primary programs of the tracing hooks: those that the kernel may skip.
+    pub(crate) primary_programs: Vec<OwnedFd>,
+    links: Vec<Link>,
+    features: Features,
+    blind_spots: Vec<BlindSpot>,
+}
+
+impl Capture {
+    /// Loads and attaches the kernel half. [`Capture::processes`] and [`Capture::learn_earlier_sockets`] read what existed
+    /// before.
+    ///
+    /// # Errors
+    /// When nothing could be recorded: without root's rights, without BTF, or when an essential hook is missing.
+    pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(CaptureError::NotRoot("picosnitch start-no-daemon".into()));
+        }
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, keep_last_message)));
+        let features = probe_features()?;
+        let mut blind_spots = Vec::new();
+        let (skeleton, hooks) = load_usable(settings, &features, &mut blind_spots)?;
+        // Before anything is attached: the hooks need free slots for their flows.
+        let maps = &skeleton.maps;
+        let unshared = "the flow table cannot be shared";
+        let table = FlowTable::new(
+            &maps.flows,
+            share(&maps.flow_index, unshared)?,
+            share(&maps.free_slots, unshared)?,
+        )?;
+        let mut links = Vec::new();
+        for hook in hooks.iter().filter(|hook| !hook.is_on_demand()) {
+            match attach(&skeleton, hook, &features) {
+                Ok(link) => links.push(link),
+                Err(error) => {
+                    let why = format!("{error} ({})", last_message());
+                    add_missing(&mut blind_spots, hook, &features, why)?;
+                }
+            }
+        }
+        let events = share(&skeleton.maps.events, "the ring buffer for events cannot be shared")?;
+        let observations = share(&skeleton.maps.observations, "the ring buffer for names cannot be shared")?;
+        Ok(Self {
+            drain: DrainState::new(EventRing::new(events)?, table),
+            observations: ObservationRing::new(observations)?,
+            resolver_probes: ResolverProbes::default(),
+            primary_programs: primary_programs(&skeleton, &hooks),
+            skeleton,
+            links,
+            features,
+            blind_spots,
+        })
+    }
+
+    /// Returns what identifies the files of descriptors.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated.
+    pub fn file_probe(&self) -> Result<FileProbe, CaptureError> {
+        let what = "the program that identifies files cannot be found";
+        let share =
+            |descriptor: BorrowedFd<'_>| descriptor.try_clone_to_owned().map_err(CaptureError::io(what));
+        // Without the program, each executable is reported as unknown.
+        let program = find_program(&self.skeleton, HookId::IdentifyFd).ok();
+        let program = program.map(|program| share(program.as_fd())).transpose()?;
+        Ok(FileProbe::new(program, share(self.skeleton.maps.fd_info_result.as_fd())?))
+    }
+
+    /// Returns the ring buffer of programs whose files fanotify does not hand over.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be shared.
+    pub fn unwatched(&self) -> Result<UnwatchedRing, CaptureError> {
+        let what = "the ring buffer for executables cannot be shared";
+        Ok(UnwatchedRing::new(share(&self.skeleton.maps.unwatched_programs, what)?))
+    }
+
+    /// Returns the features of the running kernel.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Returns what is not seen on this kernel, by hook.
+    pub fn blind_spots(&self) -> &[BlindSpot] {
+        &self.blind_spots
+    }
+
+    /// Returns the blind spots for people: those of several hooks with the same text are listed once.
+    pub fn unseen(&self) -> Vec<&BlindSpot> {
+        let mut unseen: Vec<&BlindSpot> = Vec::new();
+        for spot in &self.blind_spots {
+            if !unseen.iter().any(|other| (other.unseen, &other.why) == (spot.unseen, &spot.why)) {
+                unseen.push(spot);
+            }
+        }
+        unseen
+    }
+
+    pub(crate) fn is_missing(&self, hook: HookId) -> bool {
+        self.blind_spots.iter().any(|spot| spot.hook == hook)
+    }
+
+    /// Returns how many hooks are attached now.
+    pub fn attached(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Attaches the hooks on each packet, unless they are attached already.
+    pub(crate) fn attach_packet_hooks(&mut self) {
+        let is_attached = self.skeleton.maps.bss_data.as_deref().is_none_or(|bss| bss.packet_hooks_attached);
+        if is_attached {
+            return;
+        }
+        for hook in HOOKS.iter().filter(|hook| hook.condition == Condition::PacketHooks) {
+            if self.is_missing(hook.id) {
+                continue;
+            }
+            match attach(&self.skeleton, hook, &self.features) {
+                Ok(link) => self.links.push(link),
+                Err(error) => self.blind_spots.push(BlindSpot {
+                    hook: hook.id,
+                    unseen: hook.unseen,
+                    why: format!("{error} ({})", last_message()),
+                }),
+            }
+        }
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
+            unsafe { std::ptr::write_volatile(&mut bss.packet_hooks_attached, true) };
+        }
+    }
+
+    /// Reads every process, in all pid namespaces.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub fn processes(&self) -> Result<Vec<Event>, CaptureError> {
+        self.iterate(HookId::IterTask)
+    }
+
+    /// Reads every open IP and `AF_PACKET` socket as its release would report it.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub(crate) fn sockets(&self) -> Result<Vec<SocketEvent>, CaptureError> {
+        Ok(self.open_sockets()?.into_iter().map(|open| open.socket).collect())
+    }
+
+    /// Reads every open IP and `AF_PACKET` socket, in all network namespaces, once for each process that holds it.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub(crate) fn open_sockets(&self) -> Result<Vec<OpenSocket>, CaptureError> {
+        let events = self.iterate(HookId::IterTaskFile)?;
+        Ok(events
+            .into_iter()
+            .filter_map(|event| if let Event::Socket(socket) = event { Some(*socket) } else { None })
+            .collect())
+    }
+
+    fn iterate(&self, id: HookId) -> Result<Vec<Event>, CaptureError> {
+        if self.is_missing(id) {
+            return Ok(Vec::new());
+        }
+        iterators::read_events(&self.skeleton, id)
+    }
+
+    /// Becomes readable when observations should be taken before the next drain.
+    pub fn observations_fd(&self) -> BorrowedFd<'_> {
+        self.observations.as_fd()
+    }
+
+    /// Takes the observations since the last call.
+    ///
+    /// # Errors
+    /// When the ring buffer cannot be read.
+    pub fn take_observations(&self) -> Result<Vec<NameObservation>, CaptureError> {
+        self.observations.take()
+    }
+
+    /// Whether the resolver functions of C libraries can be probed on this kernel.
+    pub fn can_probe_resolvers(&self) -> bool {
+        !ResolverFunction::ALL.iter().flat_map(|function| function.hooks()).any(|hook| self.is_missing(hook))
+    }
+
+    /// Attaches the resolver probes to a C library at the offsets of its functions, in bytes from the beginning of the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses: probes do not work on the library's file system, or an offset is not at an instruction. The
+    /// probes that could be attached stay.
+    pub fn attach_resolver_probes(
+        &mut self,
+        library: CLibrary<'_>,
+        offsets: &[(ResolverFunction, u64)],
+    ) -> Result<(), CaptureError> {
+        self.resolver_probes.attach(&self.skeleton, library, offsets)
+    }
+
+    /// Tries a return probe on a process of its own. If that process dies, C libraries are not probed, and this becomes a
+    /// blind spot.
+    pub fn try_return_probes(&mut self) {
+        if !self.can_probe_resolvers() {
+            return;
+        }
+        let hook = HookId::GetaddrinfoReturn;
+        if let Err(why) = return_probe::check(&self.skeleton, hook) {
+            self.blind_spots.push(BlindSpot { hook, unseen: RESOLVER_NAMES, why });
+        }
+    }
+}
+
+fn share(map: &MapMut<'_>, what: &'static str) -> Result<MapHandle, CaptureError> {
+    MapHandle::try_from(map).map_err(CaptureError::bpf(what))
+}
+
+fn primary_programs(skeleton: &PicosnitchSkel<'_>, hooks: &[&Hook]) -> Vec<OwnedFd> {
+    hooks
+        .iter()
+        .filter(|hook| hook.condition != Condition::PreemptibleTracepoints && hook.is_traced())
+        .filter_map(|hook| find_program(skeleton, hook.id).ok()?.as_fd().try_clone_to_owned().ok())
+        .collect()
+}

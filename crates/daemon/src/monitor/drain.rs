@@ -1,0 +1,153 @@
+//! A drain: reads the flow table and the events of the kernel, and sends what follows from them to the recorder.
+
+use std::time::{Duration, Instant};
+
+use super::state::Monitor;
+use crate::{error::MonitorError, messages::ToRecorder};
+use capture::{DrainMode, DrainOutput, Event, FlowDelta};
+use model::{Counters, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
+
+/// Drains that may fail one after the other.
+const MAX_FAILED_DRAINS: u32 = 20;
+/// Time between two reads of the whole process table at least.
+const RESYNC_PAUSE: Duration = Duration::from_secs(1);
+/// Processes with `AF_PACKET` rings that are remembered, so that each is reported once.
+const MAX_PACKET_RINGS: usize = 1024;
+
+/// The record of a program that was executed (`monitor.every_exe`): a flow with port -1 and without counters.
+fn execution(event: &ProcessEvent) -> FlowDelta {
+    FlowDelta {
+        id: FlowId { process: event.id, uid: event.uid, ..FlowId::default() },
+        cgroup: event.cgroup,
+        tuple: FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() },
+        counters: Counters::default(),
+    }
+}
+
+impl Monitor {
+    /// With `monitor.every_exe`, sends a record of each process that ran before the monitor.
+    pub(super) fn send_existing(&mut self) -> Result<(), MonitorError> {
+        let existing = std::mem::take(&mut self.existing);
+        if !self.every_exe {
+            return Ok(());
+        }
+        let executions: Vec<FlowDelta> = existing
+            .iter()
+            .filter_map(|event| match event {
+                Event::Existing(event) if !event.kernel => Some(execution(event)),
+                _ => None,
+            })
+            .collect();
+        self.send_flows(&executions, ToRecorder::Flows)
+    }
+
+    /// Reads what the kernel has and sends it to the recorder. Returns whether the next drain should come soon.
+    pub(super) fn drain(&mut self, mode: DrainMode) -> Result<bool, MonitorError> {
+        if mode != DrainMode::Regular {
+            self.sampled = Instant::now();
+        }
+        let Some(drained) = self.read_kernel(mode)? else { return Ok(false) };
+        for text in &drained.problems {
+            self.recorder.report(text.clone())?;
+        }
+        // After the flow table was read: each observation that belongs to a flow in it has come by now.
+        self.send_observations()?;
+        let now = Instant::now();
+        self.collect_executables()?;
+        let executions = self.apply_events(&drained.events, now)?;
+        self.resync_if_needed(&drained)?;
+        self.send_flows(&executions, ToRecorder::Flows)?;
+        self.send_flows(&drained.flows, ToRecorder::Flows)?;
+        self.send_losses(drained.losses)?;
+        self.send_open_sockets(now)?;
+        self.processes.forget_ended(now);
+        if let Some(executables) = &mut self.executables {
+            executables.tick(now);
+        }
+        self.send_executables()?;
+        self.send_name_sources(now)?;
+        Ok(drained.drain_soon)
+    }
+
+    /// Drains the kernel; `None` if that fails. Nothing is lost then: the next drain gets it.
+    fn read_kernel(&mut self, mode: DrainMode) -> Result<Option<DrainOutput>, MonitorError> {
+        match self.capture.drain(mode) {
+            Ok(drained) => {
+                self.failed_drains = 0;
+                Ok(Some(drained))
+            }
+            Err(error) if self.failed_drains < MAX_FAILED_DRAINS => {
+                self.failed_drains += 1;
+                self.recorder.report(format!("{}. It is tried again.", model::error_chain(&error)))?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Applies events to what is known of processes and cgroups. Returns the records of executed programs.
+    fn apply_events(&mut self, events: &[Event], now: Instant) -> Result<Vec<FlowDelta>, MonitorError> {
+        let mut executions = Vec::new();
+        for event in events {
+            match event {
+                Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),
+                Event::ReceiveRing(id) => self.report_packet_ring(*id)?,
+                event => self.processes.apply(event, now),
+            }
+            if let Event::Executed(event) = event {
+                let id =
+                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
+                if let Some(id) = id {
+                    self.processes.set_executable(event.id, id);
+                }
+                self.name_sources.add_process(event, now);
+                if self.every_exe {
+                    executions.push(execution(event));
+                }
+            }
+        }
+        Ok(executions)
+    }
+
+    /// Reads the whole process table again if a flow of an unknown process shows that events were lost.
+    fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
+        let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
+        let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
+            || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
+        if unknown && self.resynced.is_none_or(|last| last.elapsed() > RESYNC_PAUSE) {
+            self.resynced = Some(Instant::now());
+            self.processes.resync(&self.capture.processes()?, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn send_losses(&mut self, mut losses: Vec<Loss>) -> Result<(), MonitorError> {
+        losses.extend(self.recorder.take_losses());
+        if losses.is_empty() {
+            return Ok(());
+        }
+        // Sockets whose release was noticed late have lost nothing: that is in the log, but no problem.
+        for loss in losses.iter().filter(|loss| loss.kind != LossKind::ReleaseEvents) {
+            self.recorder.report(loss.sentence())?;
+        }
+        self.recorder.send(&ToRecorder::Losses(losses), None)
+    }
+
+    fn report_packet_ring(&mut self, id: ProcessId) -> Result<(), MonitorError> {
+        if !self.packet_rings.insert(id) {
+            return Ok(());
+        }
+        if self.packet_rings.len() > MAX_PACKET_RINGS {
+            self.packet_rings.clear();
+        }
+        let program = self.processes.get(id).map(|process| &process.ancestry.process.program);
+        let path = program.map(|program| String::from_utf8_lossy(&program.path)).unwrap_or_default();
+        self.recorder.report(format!(
+            "{path} (process {}) receives through an AF_PACKET ring: the kernel shows no byte of what it takes from \
+             there, so its received bytes are not in the log.",
+            id.tgid
+        ))?;
+        let loss = Loss { kind: LossKind::UncountableSocket, count: 1 };
+        self.recorder.send(&ToRecorder::Losses(vec![loss]), None)
+    }
+}

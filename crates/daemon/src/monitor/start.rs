@@ -1,0 +1,106 @@
+//! The start of the monitor: everything it needs, in the order in which it must be set up.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    context_ids::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
+    recorder_link::RecorderLink, signals::Signals, state::Monitor,
+};
+use crate::{
+    error::{MonitorError, io_error},
+    file_opener,
+    heap::share_heap,
+};
+use capture::{Capture, Event};
+use config::{Config, layout::Layout};
+use identity::{CgroupPaths, Executables, Processes};
+
+impl Monitor {
+    /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
+    /// programs are attached and the log is open.
+    pub(super) fn start(
+        layout: &Layout,
+        config: &Config,
+        started: impl FnOnce(&Capture),
+    ) -> Result<Self, MonitorError> {
+        share_heap();
+        let signals = Signals::block()?;
+        raise_descriptor_limit(config.monitor.rlimit_nofile)?;
+        // The recorder opens the log while the kernel verifies the programs.
+        let mut recorder = RecorderLink::start(layout, config)?;
+        let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
+        let mut capture = match Capture::start(&settings) {
+            Ok(capture) => capture,
+            Err(error) => {
+                recorder.kill();
+                return Err(error.into());
+            }
+        };
+        capture.try_return_probes();
+        let executables = start_executables(&capture, &mut recorder)?;
+        let mut processes = Processes::default();
+        let existing = capture.processes()?;
+        processes.add_existing(&existing);
+        let name_sources = start_name_sources(&capture, &existing)?;
+        capture.learn_earlier_sockets()?;
+        let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
+        recorder.wait_until_ready()?;
+        started(&capture);
+        recorder.send_unseen(&capture)?;
+        Ok(Self {
+            signals,
+            capture,
+            existing,
+            processes,
+            executables,
+            name_sources,
+            every_exe: config.monitor.every_exe,
+            cgroups,
+            contexts: ContextIds::new(Path::new("/")),
+            recorder,
+            notifiers: config.notifications.desktop.then(Notifiers::new),
+            packet_rings: HashSet::new(),
+            resynced: None,
+            window: Duration::from_secs(u64::from(config.log.write_limit_seconds)),
+            failed_drains: 0,
+            sampled: Instant::now(),
+            heap_trimmed: Instant::now(),
+            open_sockets: None,
+        })
+    }
+}
+
+/// Starts to watch executed files; returns `None`, and reports it, where fanotify is refused.
+fn start_executables(
+    capture: &Capture,
+    recorder: &mut RecorderLink,
+) -> Result<Option<Executables>, MonitorError> {
+    let started = Executables::start(capture.file_probe()?, capture.unwatched()?, file_opener::open_as_user);
+    match started {
+        Ok(executables) => Ok(Some(executables)),
+        Err(error) => {
+            recorder.report(format!(
+                "Executables cannot be watched ({error}): no program has a SHA-256, and none is known to have changed. \
+                 The kernel needs CONFIG_FANOTIFY, and picosnitch CAP_SYS_ADMIN."
+            ))?;
+            Ok(None)
+        }
+    }
+}
+
+/// Starts to look for the C libraries of the processes that run already.
+fn start_name_sources(capture: &Capture, existing: &[Event]) -> Result<NameSources, MonitorError> {
+    let mut name_sources =
+        NameSources::start(capture.can_probe_resolvers()).map_err(io_error("a thread cannot be started"))?;
+    let now = Instant::now();
+    for event in existing {
+        if let Event::Existing(event) = event {
+            name_sources.add_process(event, now);
+        }
+    }
+    Ok(name_sources)
+}

@@ -1,0 +1,46 @@
+//! The state of the monitor.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    context_ids::ContextIds, name_sources::NameSources, notifiers::Notifiers, open_sockets::OpenSocketLists,
+    recorder_link::RecorderLink, signals::Signals,
+};
+use capture::{Capture, Event};
+use identity::{CgroupPaths, Executables, Processes};
+use model::ProcessId;
+
+/// The monitor of one run.
+pub(super) struct Monitor {
+    pub(super) signals: Signals,
+    pub(super) capture: Capture,
+    /// The processes that ran before the monitor, until they are sent.
+    pub(super) existing: Vec<Event>,
+    pub(super) processes: Processes,
+    /// `None` where fanotify is refused.
+    pub(super) executables: Option<Executables>,
+    pub(super) name_sources: NameSources,
+    /// Whether each executed program is a record (`monitor.every_exe`).
+    pub(super) every_exe: bool,
+    pub(super) cgroups: CgroupPaths,
+    pub(super) contexts: ContextIds,
+    pub(super) recorder: RecorderLink,
+    /// `None` if desktop users are not notified.
+    pub(super) notifiers: Option<Notifiers>,
+    /// Processes whose `AF_PACKET` rings were reported.
+    pub(super) packet_rings: HashSet<ProcessId>,
+    /// When the process table was last read again.
+    pub(super) resynced: Option<Instant>,
+    /// Length of the recorder's window.
+    pub(super) window: Duration,
+    /// Drains that failed, one after the other.
+    pub(super) failed_drains: u32,
+    /// When open sockets were last sampled for bytes that no hook sees.
+    pub(super) sampled: Instant,
+    pub(super) heap_trimmed: Instant,
+    /// `Some` while the recorder wants lists of open sockets.
+    pub(super) open_sockets: Option<OpenSocketLists>,
+}

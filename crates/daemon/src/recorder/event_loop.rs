@@ -1,0 +1,78 @@
+//! The event loop of the recorder: waits for the monitor, the hasher and clients, and closes the window when it is over.
+
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::{error::RecorderError, state::Recorder};
+use crate::{
+    heap::trim_heap,
+    messages::{ToMonitor, ToRecorder},
+    poll::poll_until,
+};
+use ipc::{Channel, Received};
+
+/// The longest wait: folded problems are written from time to time.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+impl Recorder {
+    /// Records until the last message of the monitor.
+    ///
+    /// # Errors
+    /// The monitor is gone, or its channel fails.
+    pub(super) fn serve(&mut self) -> Result<(), RecorderError> {
+        let length = self.window_length;
+        let mut end = Instant::now() + length;
+        loop {
+            self.wait(end)?;
+            if self.receive_messages(end)? {
+                return Ok(());
+            }
+            if !self.names.read_resolved() {
+                let _ = self.channel.send(&Channel::encode(&ToMonitor::ResolvedClosed)?, None)?;
+            }
+            self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
+            self.reporter.serve(&self.channel);
+            if let Some(live) = self.reporter.live() {
+                self.connections.serve(live, &self.channel, &self.rules);
+            }
+            let now = Instant::now();
+            if now >= end {
+                self.close_window(false);
+                trim_heap(&mut self.heap_trimmed);
+                // After a suspend there are no windows for the time in which the machine slept.
+                end = (end + length).max(now + length / 2);
+            }
+        }
+    }
+
+    fn wait(&self, end: Instant) -> Result<(), RecorderError> {
+        let mut interests = vec![
+            PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.contexts.digests().as_fd(), PollFlags::POLLIN),
+        ];
+        interests.extend(self.reporter.interests());
+        interests.extend(self.names.interest());
+        let until = self.reporter.due().unwrap_or(end).min(end).min(Instant::now() + MAX_WAIT);
+        poll_until(&mut interests, Some(until))?;
+        Ok(())
+    }
+
+    /// Takes messages until there are none, or the window ends. Returns whether the last message has come.
+    fn receive_messages(&mut self, end: Instant) -> Result<bool, RecorderError> {
+        loop {
+            match self.channel.receive()? {
+                Received::Message(ToRecorder::End, _) => return Ok(true),
+                Received::Message(message, descriptor) => self.handle(message, descriptor),
+                Received::Nothing => return Ok(false),
+                Received::Closed => return Err(RecorderError::MonitorGone),
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the recorder does with each message of the monitor.
+
+use std::{fs::File, os::fd::OwnedFd};
+
+use super::state::Recorder;
+use crate::messages::{ToMonitor, ToRecorder};
+use capture::ResolverFunction;
+use identity::digests::FileState;
+use model::{Flow, Loss, ProcessContext};
+
+impl Recorder {
+    pub(super) fn handle(&mut self, message: ToRecorder, descriptor: Option<OwnedFd>) {
+        match message {
+            ToRecorder::Flows(flows) => self.add_flows(flows),
+            ToRecorder::OpenSockets(flows) => {
+                self.connections.add_open_sockets(flows, &mut self.names, &mut self.contexts);
+            }
+            ToRecorder::OpenSocketsEnd(listed) => self.connections.end_list(listed),
+            ToRecorder::DrainEnd => self.connections.end_drain(&mut self.contexts),
+            ToRecorder::Context { id, context, executables } => self.add_context(id, *context, executables),
+            ToRecorder::Executable { id, file_is } => self.add_executable(id, file_is, descriptor),
+            ToRecorder::Unhashed(id, why) => self.contexts.digests().fail(id, why),
+            ToRecorder::ForgetContexts(id) => {
+                self.connections.forget_before(id);
+                self.contexts.forget_before(id);
+            }
+            ToRecorder::ForgetExecutables(id) => {
+                self.reporter.forget_executables(id, &self.contexts);
+                self.contexts.digests().forget_before(id);
+            }
+            ToRecorder::NameObservations(observations) => {
+                observations.iter().for_each(|observation| self.names.observe(observation));
+            }
+            ToRecorder::ResolvedConnection => match descriptor {
+                Some(connection) => self.names.set_resolved(connection),
+                None => self
+                    .problems
+                    .report("The connection to systemd-resolved did not arrive: out of descriptors."),
+            },
+            ToRecorder::Library(id) => self.find_functions(id, descriptor),
+            ToRecorder::Losses(losses) => self.add_losses(losses),
+            ToRecorder::Unseen(unseen) => self.reporter.set_unseen(unseen),
+            ToRecorder::ReopenLogs => {
+                self.reporter.reopen();
+                self.sinks.reopen();
+            }
+            ToRecorder::Problem(text) => self.problems.report(&text),
+            ToRecorder::Settings(_) | ToRecorder::End => {}
+        }
+    }
+
+    fn add_flows(&mut self, flows: Vec<Flow>) {
+        for mut flow in flows {
+            let unnamed = self.names.name(&mut flow);
+            self.connections.add(&flow, unnamed, &mut self.contexts);
+            self.window.add(flow, unnamed);
+        }
+    }
+
+    fn add_context(&mut self, id: u32, context: ProcessContext, executables: [Option<u32>; 3]) {
+        self.reporter.add_context(&self.channel, &context, executables, &self.contexts);
+        self.contexts.insert(id, context, executables);
+    }
+
+    fn add_executable(&mut self, id: u32, file_is: FileState, descriptor: Option<OwnedFd>) {
+        let digests = self.contexts.digests();
+        match descriptor {
+            Some(descriptor) => {
+                let file = File::from(descriptor);
+                self.reporter.add_executable(id, &file);
+                digests.add(id, file, file_is);
+            }
+            None => digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),
+        }
+    }
+
+    fn add_losses(&mut self, losses: Vec<Loss>) {
+        self.reporter.add_losses(&losses);
+        self.connections.add_losses(&losses);
+        losses.into_iter().for_each(|loss| self.window.add_loss(loss));
+    }
+
+    /// Finds the functions of a C library for the monitor, which does not parse files that an attacker may have made.
+    fn find_functions(&self, id: u64, library: Option<OwnedFd>) {
+        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
+        let found = library
+            .map(|library| names::function_offsets(&mut File::from(library), &symbols))
+            .unwrap_or_default();
+        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
+        if !ToMonitor::LibraryFunctions(id, functions).try_send(&self.channel) {
+            self.problems.report(
+                "The monitor is too busy to attach probes to a C library, so connections to names that programs resolve \
+                 with it may lack the domain.",
+            );
+        }
+    }
+}

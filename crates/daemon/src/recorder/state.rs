@@ -1,0 +1,112 @@
+//! The state of the recorder.
+
+use std::{
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    contexts::ContextTable, domains::DomainNamer, error::RecorderError, live_connections::LiveConnections,
+    reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+};
+use crate::{messages::Settings, problems::Problems};
+use config::log_rules::LogRules;
+use identity::digests::Digests;
+use ipc::Channel;
+use names::Geography;
+
+/// How long the end waits for digests that are being computed.
+const LAST_DIGESTS: Duration = Duration::from_secs(5);
+
+/// What the recorder writes to. It does not start without them.
+pub(super) struct Outputs {
+    sinks: WindowSinks,
+    reporter: Reporter,
+}
+
+impl Outputs {
+    /// Opens the logs.
+    ///
+    /// # Errors
+    /// [`RecorderError::Log`] if the log or record.json cannot be used.
+    pub(super) fn open(
+        settings: &Settings,
+        live_socket: Option<OwnedFd>,
+        problems: &Arc<Problems>,
+    ) -> Result<Self, RecorderError> {
+        let mut sinks = WindowSinks::default();
+        sinks
+            .open_sqlite(settings, problems)
+            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
+        let reporter = Reporter::start(settings, live_socket, problems)
+            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
+        sinks.open_text_log(settings, problems)?;
+        Ok(Self { sinks, reporter })
+    }
+}
+
+/// The recorder of one run.
+pub(super) struct Recorder {
+    /// The channel to the monitor.
+    pub(super) channel: Channel,
+    pub(super) rules: LogRules,
+    pub(super) window_length: Duration,
+    pub(super) geography: Geography,
+    pub(super) names: DomainNamer,
+    pub(super) window: OpenWindow,
+    pub(super) contexts: ContextTable,
+    pub(super) sinks: WindowSinks,
+    pub(super) reporter: Reporter,
+    pub(super) connections: LiveConnections,
+    pub(super) problems: Arc<Problems>,
+    pub(super) heap_trimmed: Instant,
+}
+
+impl Recorder {
+    /// Starts the threads that hash and that ask name servers.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub(super) fn new(
+        settings: Settings,
+        channel: Channel,
+        outputs: Outputs,
+        problems: Arc<Problems>,
+    ) -> Result<Self, RecorderError> {
+        let directory = settings.reporter.record_json.parent().unwrap_or(Path::new("/"));
+        let (geography, unknown) = Geography::open(&settings.geography, directory);
+        unknown.iter().for_each(|problem| problems.report(problem));
+        let rules = settings.rules.clone();
+        Ok(Self {
+            channel,
+            window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
+            geography,
+            names: DomainNamer::start(&settings)?,
+            window: OpenWindow::new(rules.clone(), settings.write_limit_seconds),
+            contexts: ContextTable::new(rules.clone(), Digests::start()?),
+            sinks: outputs.sinks,
+            reporter: outputs.reporter,
+            connections: LiveConnections::default(),
+            problems,
+            heap_trimmed: Instant::now(),
+            rules,
+        })
+    }
+
+    /// Writes the last window and all that waits.
+    ///
+    /// # Errors
+    /// The thread that writes the database has panicked.
+    pub(super) fn finish(mut self) -> Result<(), RecorderError> {
+        self.contexts.digests().settle(LAST_DIGESTS);
+        self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
+        self.close_window(true);
+        // Before the database: it needs no lock and little room.
+        self.reporter.serve(&self.channel);
+        self.sinks.finish_text_log();
+        self.reporter.finish();
+        Ok(self.sinks.finish_sqlite()?)
+    }
+}

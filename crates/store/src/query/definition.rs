@@ -1,0 +1,69 @@
+//! The query: range, grouping, filters, order, limit.
+
+use std::str::FromStr;
+
+use super::{
+    dimension::{Dimension, UnknownDimension},
+    filter::Filter,
+};
+
+/// A span of time, unix seconds UTC, both ends included. It selects windows by their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// First second; `None`: from the beginning of the log.
+    pub since: Option<i64>,
+    /// Last second; `None`: to the end of the log.
+    pub until: Option<i64>,
+}
+
+impl Range {
+    pub(crate) fn bounds(self) -> (i64, i64) {
+        (self.since.unwrap_or(i64::MIN), self.until.unwrap_or(i64::MAX))
+    }
+}
+
+/// The order of the rows: by counters the largest first, by a dimension the smallest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// By bytes, sent and received together; then by connections.
+    #[default]
+    Total,
+    /// By the number of connections.
+    Connections,
+    /// By the bytes that were sent.
+    Sent,
+    /// By the bytes that were received.
+    Received,
+    /// By the value of a dimension of `group_by`; for any other dimension as [`Sort::Total`].
+    Dimension(Dimension),
+}
+
+impl FromStr for Sort {
+    type Err = UnknownDimension;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDimension> {
+        match text {
+            "total" => Ok(Self::Total),
+            "conns" => Ok(Self::Connections),
+            "sent" => Ok(Self::Sent),
+            "received" => Ok(Self::Received),
+            _ => text.parse().map(Self::Dimension),
+        }
+    }
+}
+
+/// A query to the log: sums of the records that match, by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// The windows whose records are added up.
+    pub range: Range,
+    /// One row per combination of the values of these dimensions; if empty, one row with the sum of all records.
+    pub group_by: Vec<Dimension>,
+    /// A record matches if, for each dimension with filters, it matches one of the including filters and none of the
+    /// excluding ones.
+    pub filters: Vec<Filter>,
+    /// Order of the rows; rows with equal counters come in the order of their values.
+    pub sort: Sort,
+    /// Maximum number of rows; `None`: all.
+    pub limit: Option<u64>,
+}

@@ -1,0 +1,26 @@
+//! Queries: what `query`, `view` and all other readers of the log use, so that they cannot disagree.
+
+mod definition;
+mod dimension;
+mod dimension_column;
+mod execute;
+mod filter;
+mod filter_set;
+mod reader;
+mod result_column;
+mod row;
+mod sql_value;
+mod value;
+mod value_names;
+
+pub use definition::{Query, Range, Sort};
+pub use dimension::{Dimension, UnknownDimension};
+#[cfg(test)]
+pub(crate) use filter::FilterOperand;
+pub use filter::{Filter, FilterError};
+pub use reader::{Interrupter, Reader};
+pub use row::Row;
+#[cfg(test)]
+pub(crate) use sql_value::{value_from_sql, value_to_sql};
+pub use value::Value;
+pub use value_names::{domain_source_name, family_name, protocol_name};

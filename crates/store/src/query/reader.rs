@@ -1,0 +1,184 @@
+//! Reading the log, also while the daemon writes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use model::{Counters, Loss};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
+
+use super::{
+    definition::{Query, Range},
+    execute::{execute, execute_series},
+    filter::Filter,
+    row::Row,
+};
+use crate::{
+    error::{StoreError, sql_error},
+    loss_kind::loss_kind_of,
+    rollup::interruption,
+    schema::{self, MIGRATIONS},
+};
+
+/// How long to wait for a lock; the writer holds one only for an instant.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A read-only connection to the log.
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// Interrupts the queries of a [`Reader`] from another thread. All queries, also those that begin later, fail with an error
+/// for which [`StoreError::is_interrupted`] holds, until [`Interrupter::resume`]; so it does not matter whether the query has
+/// begun.
+#[derive(Clone)]
+pub struct Interrupter {
+    handle: Arc<InterruptHandle>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Interrupter {
+    /// Interrupts the current query and those that follow.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.handle.interrupt();
+    }
+
+    /// Allows queries that begin from now on.
+    pub fn resume(&self) {
+        self.interrupted.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Reader {
+    /// Opens the log at `path` for reading.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::is_permission`] holds if the user may not read the file.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let file_error = |source| StoreError::File { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(StoreError::NotAFile(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing(path.to_owned()));
+            }
+            Err(source) => return Err(file_error(source)),
+        }
+        // SQLite's own error would only be "unable to open". Opening and closing the file here would release the locks
+        // of other connections of this process (fcntl(2)).
+        nix::unistd::eaccess(path, nix::unistd::AccessFlags::R_OK)
+            .map_err(|errno| file_error(errno.into()))?;
+        let fail = sql_error(path, "cannot open the log for reading");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(&fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(&fail)?;
+        connection.execute_batch("PRAGMA trusted_schema = OFF").map_err(&fail)?;
+        let known = MIGRATIONS.len() as i64;
+        match schema::version(&connection, path)? {
+            0 => Err(StoreError::Empty(path.to_owned())),
+            found if found < known => Err(StoreError::Older { path: path.to_owned(), found, known }),
+            _ => {
+                connection.set_prepared_statement_cache_capacity(64);
+                Ok(Self { path: path.to_owned(), connection, interrupted: Arc::default() })
+            }
+        }
+    }
+
+    /// A handle for another thread to interrupt the queries of this reader.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter {
+            handle: Arc::new(self.connection.get_interrupt_handle()),
+            interrupted: Arc::clone(&self.interrupted),
+        }
+    }
+
+    /// Returns the rows of a query.
+    ///
+    /// # Errors
+    /// Those of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
+    pub fn query(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.query_with_total(query).map(|(rows, _)| rows)
+    }
+
+    /// Returns the rows of a query, and the sum of all rows including those beyond the limit.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Counters), StoreError> {
+        self.read(|connection| execute(connection, query, &self.interrupted))
+    }
+
+    /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
+    /// to the second before the other one. Quick if the edges are whole quarters of an hour, or few.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn series(&self, filters: &[Filter], edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
+        self.read(|connection| execute_series(connection, filters, edges, &self.interrupted))
+    }
+
+    /// Returns the times of the first and the last window with a record; `None` for a log without records.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn extent(&self) -> Result<Option<(i64, i64)>, StoreError> {
+        self.read(|connection| {
+            let edge = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
+            let first = edge("SELECT min(time) FROM record")?;
+            Ok(first.zip(edge("SELECT max(time) FROM record")?))
+        })
+    }
+
+    /// Returns what was lost in the windows of a range: one entry per kind.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn losses(&self, range: Range) -> Result<Vec<Loss>, StoreError> {
+        let (since, until) = range.bounds();
+        self.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT kind, sum(count) FROM loss WHERE time BETWEEN ?1 AND ?2 GROUP BY kind ORDER BY kind",
+            )?;
+            let rows = statement.query_map([since, until], |row| {
+                let count: i64 = row.get(1)?;
+                Ok(loss_kind_of(row.get(0)?).map(|kind| Loss { kind, count: count.max(0) as u64 }))
+            })?;
+            rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+        })
+    }
+
+    /// Returns for each two neighbours of `edges` (unix seconds, ascending) whether something was lost between them.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn lossy(&self, edges: &[i64]) -> Result<Vec<bool>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM loss WHERE time >= ?1 AND time < ?2)";
+            let mut statement = connection.prepare_cached(sql)?;
+            edges.windows(2).map(|edge| statement.query_row([edge[0], edge[1]], |row| row.get(0))).collect()
+        })
+    }
+
+    /// Reads in one transaction, so that all statements see the same state of the log.
+    fn read<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let read = || {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(interruption());
+            }
+            let transaction = self.connection.unchecked_transaction()?;
+            let result = read(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        read().map_err(sql_error(&self.path, "cannot read the log"))
+    }
+}

@@ -1,0 +1,116 @@
+//! The values of one dimension in an answer.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::FixedState;
+use rusqlite::{Connection, types::ValueRef};
+
+use super::{
+    dimension::Dimension,
+    dimension_column::{DimensionColumn, KeyField},
+    sql_value::value_from_sql,
+    value::Value,
+};
+use crate::rollup::GroupKey;
+
+/// Encodes the values of one dimension as integers that sort like the values.
+pub(super) struct ResultColumn {
+    field: KeyField,
+    /// By the value of the field the index in `values`; `None` if the field itself is the value and its own code.
+    codes: Option<HashMap<i64, i64, FixedState>>,
+    /// The values, sorted and without duplicates.
+    values: Vec<Value>,
+}
+
+impl ResultColumn {
+    /// Reads the values that the groups with these keys have.
+    pub fn read<'a>(
+        connection: &Connection,
+        dimension: Dimension,
+        keys: impl Iterator<Item = &'a GroupKey>,
+    ) -> rusqlite::Result<Self> {
+        let DimensionColumn { field, column, referenced } = DimensionColumn::of(dimension);
+        let Some(table) = field.table() else {
+            return Ok(Self { field, codes: None, values: Vec::new() });
+        };
+        let ids: HashSet<i64, FixedState> = keys.map(|key| field.of(key)).collect();
+        let mut references = Vec::with_capacity(ids.len());
+        read_column(connection, table, column, &ids, |id, found| {
+            if let ValueRef::Integer(reference) = found {
+                references.push((id, reference));
+            }
+        })?;
+        let mut values_by_reference: HashMap<i64, Value, FixedState> = HashMap::default();
+        match referenced {
+            None => values_by_reference
+                .extend(references.iter().map(|(_, number)| (*number, Value::Integer(*number)))),
+            Some((table, column)) => {
+                let ids = references.iter().map(|(_, reference)| *reference).collect();
+                read_column(connection, table, column, &ids, |reference, found| {
+                    values_by_reference.insert(reference, value_from_sql(dimension, found));
+                })?;
+            }
+        }
+        let mut values: Vec<Value> = values_by_reference.values().cloned().chain([Value::None]).collect();
+        values.sort_unstable();
+        values.dedup();
+        let code = |value: &Value| values.binary_search(value).map_or(-1, |index| index as i64);
+        let codes_by_reference: HashMap<i64, i64, FixedState> =
+            values_by_reference.iter().map(|(reference, value)| (*reference, code(value))).collect();
+        let none = code(&Value::None);
+        let codes = references
+            .into_iter()
+            .map(|(id, reference)| (id, codes_by_reference.get(&reference).copied().unwrap_or(none)));
+        Ok(Self { field, codes: Some(codes.collect()), values })
+    }
+
+    /// The code of a group's value.
+    pub fn code(&self, key: &GroupKey) -> i64 {
+        let field = self.field.of(key);
+        match &self.codes {
+            Some(codes) => codes.get(&field).copied().unwrap_or(-1),
+            None => field,
+        }
+    }
+
+    /// The value with a code.
+    pub fn value(&self, code: i64) -> Value {
+        if self.codes.is_none() {
+            return Value::Integer(code);
+        }
+        usize::try_from(code).ok().and_then(|index| self.values.get(index).cloned()).unwrap_or(Value::None)
+    }
+}
+
+/// Calls `found` with the value of a column for each row of a table whose id is in `ids`.
+fn read_column(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+    ids: &HashSet<i64, FixedState>,
+    mut found: impl FnMut(i64, ValueRef<'_>),
+) -> rusqlite::Result<()> {
+    /// Finding a row by its id takes about as long as reading this number of rows in order.
+    const SEEK_COST: usize = 5;
+    let last: i64 =
+        connection.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))?;
+    if ids.len().saturating_mul(SEEK_COST) > usize::try_from(last).unwrap_or(0) {
+        let mut statement = connection.prepare_cached(&format!("SELECT id, {column} FROM {table}"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if ids.contains(&id) {
+                found(id, row.get_ref(1)?);
+            }
+        }
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(&format!("SELECT {column} FROM {table} WHERE id = ?1"))?;
+    for id in ids {
+        let mut rows = statement.query([id])?;
+        if let Some(row) = rows.next()? {
+            found(*id, row.get_ref(0)?);
+        }
+    }
+    Ok(())
+}

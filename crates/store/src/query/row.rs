@@ -1,0 +1,14 @@
+//! Rows of answers.
+
+use model::Counters;
+
+use super::value::Value;
+
+/// One row of the answer to a query: a group of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// The values of the dimensions, in the order of the query's `group_by`.
+    pub values: Vec<Value>,
+    /// The sum of the records of the group.
+    pub counters: Counters,
+}

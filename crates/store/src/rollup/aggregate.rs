@@ -1,0 +1,329 @@
+//! Sums over any range of time: whole buckets from their rollups, the rest from the records.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::Counters;
+use rusqlite::{Connection, ffi};
+
+use super::{
+    group_sums::{GroupKey, GroupSums, KeyFields},
+    level::{LEVELS, Level, RollupKey},
+    packed::{PackedFields, PackedKey, unpack},
+};
+
+/// Selects records. A record counts if all three checks pass. Cheapest first.
+pub(crate) trait Predicate {
+    /// The fields of the key that the checks depend on.
+    fn fields(&self) -> KeyFields;
+    /// Whether records of this context (an id) can count.
+    fn accepts_context(&self, context: i64) -> bool;
+    /// Whether records of this endpoint (an id) can count.
+    fn accepts_endpoint(&self, endpoint: i64) -> bool;
+    /// Whether records with the ports and the time of this key can count.
+    fn accepts_numbers(&self, key: &GroupKey) -> bool;
+}
+
+/// A predicate that every record passes.
+pub(crate) struct AcceptAll;
+
+impl Predicate for AcceptAll {
+    fn fields(&self) -> KeyFields {
+        KeyFields::default()
+    }
+
+    fn accepts_context(&self, _: i64) -> bool {
+        true
+    }
+
+    fn accepts_endpoint(&self, _: i64) -> bool {
+        true
+    }
+
+    fn accepts_numbers(&self, _: &GroupKey) -> bool {
+        true
+    }
+}
+
+/// The rollups that have enough detail for an aggregation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// The sum of the whole bucket is enough.
+    Total,
+    /// Sums by this single key are enough.
+    SingleKey(RollupKey),
+    /// Packed rows are needed, with or without local ports.
+    Rows,
+    /// Packed rows with local ports are needed.
+    RowsWithLocalPorts,
+    /// No rollup has enough detail.
+    Records,
+}
+
+impl Detail {
+    /// The least detail that distinguishes these fields.
+    fn of(fields: KeyFields) -> Self {
+        let KeyFields { context, endpoint, time, remote_port, local_port } = fields;
+        match (time, context, endpoint, remote_port, local_port) {
+            (true, ..) => Self::Records,
+            (_, false, false, false, false) => Self::Total,
+            (_, true, false, false, false) => Self::SingleKey(RollupKey::Context),
+            (_, false, true, false, false) => Self::SingleKey(RollupKey::Endpoint),
+            (_, false, false, true, false) => Self::SingleKey(RollupKey::RemotePort),
+            (_, false, false, false, true) => Self::SingleKey(RollupKey::LocalPort),
+            (_, _, _, _, true) => Self::RowsWithLocalPorts,
+            _ => Self::Rows,
+        }
+    }
+
+    /// The smallest table of a level with this detail, of buckets as a whole or by quarters of an hour; `None` if the
+    /// level has none.
+    fn table(self, level: &Level, whole: bool) -> Option<&'static str> {
+        let key = match self {
+            Self::Records => return None,
+            Self::Total => Some(RollupKey::QuarterHour),
+            Self::SingleKey(key) if whole => Some(key),
+            _ => None,
+        };
+        if let Some((_, table)) = level.single_key_tables.iter().find(|(single, _)| Some(*single) == key) {
+            return Some(table);
+        }
+        (level.detailed || whole && !self.needs_local_ports()).then_some(level.table)
+    }
+
+    fn needs_local_ports(self) -> bool {
+        matches!(self, Self::RowsWithLocalPorts | Self::SingleKey(RollupKey::LocalPort))
+    }
+}
+
+/// Adds up the counters of records by group. The time of the log is cut into intervals by edges; only records in an
+/// interval count.
+pub(crate) struct Aggregation<'a, P> {
+    connection: &'a Connection,
+    detail: Detail,
+    predicate: P,
+    /// Unix seconds, ascending. Interval `n` is from edge `n` to the second before edge `n + 1`.
+    edges: &'a [i64],
+    /// Whether the time of a key is the index of its interval.
+    by_interval: bool,
+    /// Another thread sets this when the result is no longer needed.
+    interrupted: &'a AtomicBool,
+    max_groups: usize,
+    sums: GroupSums,
+}
+
+/// How the edges cut a bucket.
+struct BucketIntervals {
+    /// Whether the whole bucket is in one interval.
+    whole: bool,
+    /// For each unit of the bucket the index of the interval it is in; `None` if it is in none, or not as a whole.
+    by_unit: Vec<Option<i64>>,
+}
+
+impl<'a, P: Predicate> Aggregation<'a, P> {
+    /// Groups the records that `predicate` selects by the fields `by`.
+    pub fn new(
+        connection: &'a Connection,
+        edges: &'a [i64],
+        by: KeyFields,
+        predicate: P,
+        interrupted: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            connection,
+            detail: Detail::of(by.union(predicate.fields())),
+            predicate,
+            edges,
+            by_interval: false,
+            interrupted,
+            max_groups: usize::MAX,
+            sums: GroupSums::new(by),
+        }
+    }
+
+    /// Groups by interval as well: the time of a key is the index of its interval.
+    pub fn by_interval(mut self) -> Self {
+        self.by_interval = true;
+        self.sums.fields.time = true;
+        self
+    }
+
+    /// Makes the aggregation fail with `SQLITE_TOOBIG` when it has more groups than this.
+    pub fn max_groups(mut self, max_groups: usize) -> Self {
+        self.max_groups = max_groups;
+        self
+    }
+
+    /// The sums of all groups, in no particular order; groups without records have none. Reads rollups of the first
+    /// `levels` levels only.
+    pub fn run(mut self, levels: usize) -> rusqlite::Result<Vec<(GroupKey, Counters)>> {
+        // Two statements: SQLite finds a minimum or a maximum by the primary key, but scans the table for both at once.
+        let edge =
+            |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0));
+        let extent = edge("SELECT min(time) FROM record")?.zip(edge("SELECT max(time) FROM record")?);
+        if let (Some((first, last)), [begin, .., end]) = (extent, self.edges) {
+            self.add_range(first.max(*begin), last.min(end.saturating_sub(1)), levels)?;
+        }
+        self.check()?;
+        Ok(self.sums.take())
+    }
+
+    /// Adds the records from `from` to `to`, both included, with rollups of the first `levels` levels. What the coarsest of
+    /// these does not have is left to the next one, in the end to the records.
+    fn add_range(&mut self, from: i64, to: i64, levels: usize) -> rusqlite::Result<()> {
+        if from > to {
+            return Ok(());
+        }
+        let Some(index) = levels.checked_sub(1).filter(|_| self.detail != Detail::Records) else {
+            return self.add_records(from, to);
+        };
+        let level = &LEVELS[index];
+        let mut gaps = Vec::new();
+        let mut next = from;
+        let sql = format!(
+            "SELECT start, connections, sent, received FROM {} WHERE start BETWEEN ?1 AND ?2 ORDER BY start",
+            level.table
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([level.bucket_start(from), to])?;
+        while let Some(row) = rows.next()? {
+            let start: i64 = row.get(0)?;
+            if start != level.bucket_start(start) {
+                return Err(damaged());
+            }
+            let whole = self.interval(start, level.span);
+            let units = level.units();
+            let unit = |number: usize| (start + level.unit() * number as i64, level.unit());
+            let by_unit: Vec<Option<i64>> = match whole {
+                Some(_) => vec![whole; units],
+                None => (0..units).map(unit).map(|(start, seconds)| self.interval(start, seconds)).collect(),
+            };
+            let intervals = BucketIntervals { whole: whole.is_some(), by_unit };
+            let is_added = match whole {
+                Some(time) if self.detail == Detail::Total => {
+                    self.sums.add(GroupKey { time, ..GroupKey::default() }, counters(row, 1)?);
+                    true
+                }
+                _ => self.add_bucket(level, start, &intervals)?,
+            };
+            if is_added {
+                gaps.push((next, start - 1));
+                next = start + level.span;
+                let cut = (0..units).filter(|number| intervals.by_unit[*number].is_none()).map(unit);
+                gaps.extend(cut.map(|(start, seconds)| (start, start + seconds - 1)));
+            }
+            self.check()?;
+        }
+        gaps.push((next, to));
+        for (gap_from, gap_to) in gaps {
+            self.add_range(gap_from.max(from), gap_to.min(to), index)?;
+        }
+        Ok(())
+    }
+
+    /// The index of the interval that contains all `seconds` from `start` on; `None` if there is none.
+    fn interval(&self, start: i64, seconds: i64) -> Option<i64> {
+        let before = self.edges.partition_point(|edge| *edge <= start);
+        let is_inside = self.edges.get(before).is_some_and(|end| start + seconds <= *end);
+        (is_inside && before > 0).then(|| before as i64 - 1)
+    }
+
+    /// Adds each unit of a bucket that is inside of an interval. Returns false, and adds nothing, if the rollup does not
+    /// exist or lacks the detail.
+    fn add_bucket(
+        &mut self,
+        level: &Level,
+        start: i64,
+        intervals: &BucketIntervals,
+    ) -> rusqlite::Result<bool> {
+        let BucketIntervals { whole, by_unit } = intervals;
+        if by_unit.iter().all(Option::is_none) {
+            return Ok(false);
+        }
+        let Some(table) = self.detail.table(level, *whole) else { return Ok(false) };
+        let sql = format!("SELECT packed_rows FROM {table} WHERE start = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([start])?;
+        let Some(row) = rows.next()? else { return Ok(false) };
+        let bytes = row.get_ref(0)?.as_blob()?;
+        let fields = PackedFields::of(bytes).ok_or_else(damaged)?;
+        if self.detail.needs_local_ports() && !fields.local_port || !whole && !fields.quarter {
+            return Ok(false);
+        }
+        let Self { predicate, sums, .. } = self;
+        let mut is_sound = true;
+        let add = |key: PackedKey, counters| {
+            let PackedKey { context, endpoint, remote_port, local_port, quarter } = key;
+            let Some(interval) = by_unit.get(usize::from(quarter)) else { return is_sound = false };
+            let key = GroupKey { context, endpoint, time: interval.unwrap_or(0), remote_port, local_port };
+            if interval.is_some() && predicate.accepts_numbers(&key) {
+                sums.add(key, counters);
+            }
+        };
+        unpack(bytes, |id| predicate.accepts_context(id), |id| predicate.accepts_endpoint(id), add)
+            .filter(|()| is_sound)
+            .map(|()| true)
+            .ok_or_else(damaged)
+    }
+
+    fn add_records(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT time, context, endpoint, remote_port, local_port, connections, sent, received FROM record \
+             WHERE time BETWEEN ?1 AND ?2",
+        )?;
+        let mut rows = statement.query([from, to])?;
+        let mut count = 0_u32;
+        while let Some(row) = rows.next()? {
+            let mut key = GroupKey {
+                time: row.get(0)?,
+                context: row.get(1)?,
+                endpoint: row.get(2)?,
+                remote_port: row.get(3)?,
+                local_port: row.get(4)?,
+            };
+            if self.predicate.accepts_context(key.context)
+                && self.predicate.accepts_endpoint(key.endpoint)
+                && self.predicate.accepts_numbers(&key)
+            {
+                if self.by_interval {
+                    key.time = self.interval(key.time, 1).unwrap_or(-1);
+                }
+                self.sums.add(key, counters(row, 5)?);
+            }
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(1024) {
+                self.check()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> rusqlite::Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(interruption());
+        }
+        if self.sums.len() > self.max_groups {
+            return Err(failure(ffi::SQLITE_TOOBIG));
+        }
+        Ok(())
+    }
+}
+
+/// The counters in three columns from `column` on.
+fn counters(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Counters> {
+    let counter = |column| row.get(column).map(|counter: i64| counter.max(0) as u64);
+    Ok(Counters { connections: counter(column)?, sent: counter(column + 1)?, received: counter(column + 2)? })
+}
+
+fn failure(code: std::ffi::c_int) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+}
+
+/// The error of a query that was interrupted.
+pub(crate) fn interruption() -> rusqlite::Error {
+    failure(ffi::SQLITE_INTERRUPT)
+}
+
+/// The error of a rollup that cannot be decoded.
+fn damaged() -> rusqlite::Error {
+    failure(ffi::SQLITE_CORRUPT)
+}

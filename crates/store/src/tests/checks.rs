@@ -1,0 +1,111 @@
+//! Checks of a log against an independent answer.
+
+use std::path::Path;
+
+use super::{random::Random, *};
+use crate::rollup::LEVELS;
+
+/// Compares the answers to `count` random queries with those of the records alone.
+pub(super) fn compare(path: &Path, random: &mut Random, count: usize) {
+    let reader = Reader::open(path).unwrap();
+    let connection = Connection::open(path).unwrap();
+    let (first, last) = reader.extent().unwrap().unwrap();
+    let key =
+        |row: &Row| (row.values.clone(), row.counters.connections, row.counters.sent, row.counters.received);
+    let sorted = |mut rows: Vec<Row>| {
+        rows.sort_by_key(key);
+        rows
+    };
+    for _ in 0..count {
+        let query = random.query(first, last);
+        let answer = reader.query(&query).unwrap();
+        let sort_key = |row: &Row| match query.sort {
+            Sort::Connections => row.counters.connections,
+            Sort::Sent => row.counters.sent,
+            Sort::Received => row.counters.received,
+            _ => row.counters.sent + row.counters.received,
+        };
+        assert!(answer.is_sorted_by(|a, b| sort_key(a) >= sort_key(b)), "{query:?}");
+        let limit = random.below(5);
+        let (limited, total) =
+            reader.query_with_total(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+        let mut sum = Counters::default();
+        answer.iter().for_each(|row| sum += row.counters);
+        assert_eq!(total, sum, "{query:?}");
+        assert_eq!(limited, answer.iter().take(limit as usize).cloned().collect::<Vec<_>>(), "{query:?}");
+        assert_eq!(sorted(answer), sorted(oracle::answer(&connection, &query)), "{query:?}");
+        // A chart has the same sums.
+        let (zone, step) = (random.pick(&[0, 3600, -34_200, 20_700]), random.pick(&[1, 10, 900, 86_400]));
+        let mut edges: Vec<i64> = (0..1 + random.below(8))
+            .map(|_| first - 90_000 + random.below((last - first) as u64 + 180_000) as i64)
+            .map(|edge| (edge + zone).div_euclid(step) * step - zone)
+            .collect();
+        // Some edges are one step apart.
+        let begin = edges[0];
+        edges.extend((0..random.below(6) as i64).map(|number| begin + number * step));
+        edges.sort_unstable();
+        let series = reader.series(&query.filters, &edges).unwrap();
+        for (pair, sum) in edges.windows(2).zip(series) {
+            let range = Range { since: Some(pair[0]), until: Some(pair[1] - 1) };
+            let query = Query { range, filters: query.filters.clone(), ..Query::default() };
+            assert_eq!(oracle::answer(&connection, &query)[0].counters, sum, "{pair:?} {query:?}");
+        }
+    }
+}
+
+/// Checks that every rollup has the sum of its records. Returns the number of rollups.
+pub(super) fn check_totals(path: &Path) -> usize {
+    let connection = Connection::open(path).unwrap();
+    let mut count = 0;
+    for level in &LEVELS {
+        let sql = format!("SELECT start, connections, sent, received FROM {}", level.table);
+        let mut statement = connection.prepare(&sql).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let start: i64 = row.get(0).unwrap();
+            let sum: (i64, i64, i64) = connection
+                .query_row(
+                    "SELECT sum(connections), sum(sent), sum(received) FROM record WHERE time BETWEEN ?1 AND ?2",
+                    [start, start + level.span - 1],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )
+                .unwrap();
+            assert_eq!(
+                sum,
+                (row.get(1).unwrap(), row.get(2).unwrap(), row.get(3).unwrap()),
+                "{} {start}",
+                level.table
+            );
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The number of rows of each table of rollups; that of quarters is the first.
+pub(super) fn rollup_counts(path: &Path) -> Vec<i64> {
+    LEVELS.iter().flat_map(|level| level.tables()).map(|table| count(path, table)).collect()
+}
+
+/// Checks that no quarter has a rollup if its day has one.
+pub(super) fn check_quarters(path: &Path) {
+    let sql = "SELECT count(*) FROM rollup_quarter_hour JOIN rollup_day ON rollup_day.start = \
+               rollup_quarter_hour.start / 86400 * 86400";
+    let both: i64 = Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(both, 0);
+}
+
+/// Writes random windows over some days from `time` on; sometimes the clock is set back. Returns the time of the last one.
+pub(super) fn write_randomly(writer: &mut Writer, random: &mut Random, mut time: i64, windows: usize) -> i64 {
+    for _ in 0..windows {
+        time += match random.below(60) {
+            0 => -(random.below(3 * 86_400) as i64),
+            1 | 2 => random.below(5 * 86_400) as i64,
+            3..=9 => random.below(7200) as i64,
+            _ => 10,
+        };
+        let records = (0..random.below(6)).map(|_| random.record()).collect();
+        writer.write(&window(time, records)).unwrap();
+    }
+    time
+}

@@ -1,0 +1,186 @@
+//! An HTTP client for the two requests of VirusTotal's API, version 3, that picosnitch makes.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use ureq::{
+    Agent, Body,
+    http::Response,
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+};
+
+use super::{start_error::StartError, verdict::EngineCounts};
+use model::Sha256;
+
+/// Upper bound for the body of a response.
+const MAX_BODY_BYTES: u64 = 1 << 20;
+/// How long a look-up may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an upload may take.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the connection to the server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Files with the certificates of authorities on Debian, Fedora, openSUSE and Arch, and Alpine.
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// How VirusTotal is used (section `[virustotal]` of the configuration).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// Address of the API, such as `https://www.virustotal.com/api/v3`.
+    pub url: String,
+    /// Key of the API, which goes into a header of each request.
+    pub key: String,
+    /// Whether to upload files that VirusTotal does not know.
+    pub upload: bool,
+    /// Seconds between two requests to the API.
+    pub request_limit_seconds: u32,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What a response of the API means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiResponse {
+    /// The file is known and analysed.
+    Known(EngineCounts),
+    /// The file is not known (404), or its analysis is not finished.
+    Unknown,
+    /// The file was accepted for analysis.
+    Uploaded,
+    /// The request may succeed later: too many requests (429), an error of the server (5xx) or of the network.
+    TryLater(String),
+    /// The key is not accepted (401, 403).
+    KeyRefused(String),
+    /// Anything else: not a response of this API.
+    Unusable(String),
+}
+
+pub(crate) struct ApiClient {
+    agent: Agent,
+    url: String,
+    key: String,
+}
+
+impl ApiClient {
+    /// Makes a client for the API at `url`. Fails if there are no certificates for an encrypted connection.
+    pub(crate) fn new(url: &str, key: &str) -> Result<Self, StartError> {
+        let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls);
+        tls = tls.unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        if url.starts_with("https:") {
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(authorities()?)));
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            // A redirect would send the key to another server.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(LOOK_UP_TIMEOUT))
+            .max_response_header_size(64 * 1024)
+            .user_agent(concat!("picosnitch/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls.build())
+            .build()
+            .new_agent();
+        Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
+    }
+
+    /// Looks up what VirusTotal knows of a digest.
+    pub(crate) fn look_up(&self, digest: Sha256) -> ApiResponse {
+        let request = self.agent.get(format!("{}/files/{}", self.url, digest.to_hex()));
+        match request.header("x-apikey", &self.key).call() {
+            Ok(response) => interpret(response, |document| {
+                let stats = &document["data"]["attributes"]["last_analysis_stats"];
+                let count = |kind: &str| stats[kind].as_u64();
+                let counts = EngineCounts {
+                    malicious: count("malicious")?,
+                    suspicious: count("suspicious")?,
+                    total: ["malicious", "suspicious", "harmless", "undetected"]
+                        .into_iter()
+                        .filter_map(count)
+                        .fold(0, u64::saturating_add),
+                };
+                Some(if counts.total == 0 { ApiResponse::Unknown } else { ApiResponse::Known(counts) })
+            }),
+            Err(error) => failure(error),
+        }
+    }
+
+    /// Uploads a file under its digest as the name; the path is not sent.
+    pub(crate) fn upload(&self, digest: Sha256, bytes: &[u8]) -> ApiResponse {
+        let name = digest.to_hex();
+        // No file contains its own digest, so the boundary does not occur in it.
+        let boundary = format!("picosnitch-{name}");
+        let mut body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        let request = self.agent.post(format!("{}/files", self.url)).config();
+        let request = request.timeout_global(Some(UPLOAD_TIMEOUT)).build();
+        let response = request
+            .header("x-apikey", &self.key)
+            .header("content-type", format!("multipart/form-data; boundary={boundary}"))
+            .send(&body[..]);
+        match response {
+            Ok(response) => {
+                interpret(response, |document| document["data"]["id"].as_str().map(|_| ApiResponse::Uploaded))
+            }
+            Err(error) => failure(error),
+        }
+    }
+}
+
+fn failure(error: ureq::Error) -> ApiResponse {
+    match error {
+        ureq::Error::BodyExceedsLimit(_) => ApiResponse::Unusable("the answer is too long".into()),
+        // Every other error, for example one of the network, may be gone later.
+        error => ApiResponse::TryLater(error.to_string()),
+    }
+}
+
+/// The meaning of a response; `meaning` reads the body of a successful one.
+fn interpret(mut response: Response<Body>, meaning: impl Fn(&Value) -> Option<ApiResponse>) -> ApiResponse {
+    let status = response.status();
+    match status.as_u16() {
+        200 => {}
+        404 => return ApiResponse::Unknown,
+        401 | 403 => return ApiResponse::KeyRefused(status.to_string()),
+        429 => return ApiResponse::TryLater("the quota of the key is used up (429)".into()),
+        300..=399 => return ApiResponse::Unusable(format!("a redirect ({status}), which is not followed")),
+        500..=599 => return ApiResponse::TryLater(format!("the server has trouble ({status})")),
+        _ => return ApiResponse::Unusable(format!("the answer {status}")),
+    }
+    let body = match response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec() {
+        Ok(body) => body,
+        Err(error) => return failure(error),
+    };
+    serde_json::from_slice(&body)
+        .ok()
+        .and_then(|document| meaning(&document))
+        .unwrap_or_else(|| ApiResponse::Unusable("an answer that is not understood".into()))
+}
+
+/// The certificates of authorities that this machine trusts.
+fn authorities() -> Result<Vec<Certificate<'static>>, StartError> {
+    let bundle = AUTHORITIES.iter().find_map(|path| fs::read(path).ok());
+    let certificates: Vec<_> = parse_pem(&bundle.ok_or(StartError::NoAuthorities(&AUTHORITIES))?)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() { Err(StartError::EmptyAuthorities) } else { Ok(certificates) }
+}
