@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
-
 use super::{
     alert::{Alert, Highlight},
     connection::Connection,
     lineage::{self, Chain, Lineage},
     rates::{ByteCounts, MINUTE_SLOTS, SlotClock},
 };
+use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
 
 /// A slot is at least this long, so that an early drain does not make a slot of its own.
 const MIN_SLOT: Duration = Duration::from_millis(400);

@@ -32,8 +32,6 @@ use std::{
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
-use live::client::{ClientError, LiveClient};
-
 use self::{
     feed::{Changed, SharedLiveState, lock},
     live_state::LiveState,
@@ -47,6 +45,7 @@ use crate::term::{
     terminal::{Screen, TerminalError},
     theme::Theme,
 };
+use live::client::{ClientError, LiveClient};
 
 /// Time between two frames that are drawn because of new data, at least. Keys are answered at once.
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(250);

@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 
 use jiff::tz::TimeZone;
 
+use super::{calendar, period::Period};
 use model::{Counters, Loss};
 use store::{Dimension, Filter, Query, Reader, Row, Sort, StoreError, Value};
-
-use super::{calendar, period::Period};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;

@@ -2,9 +2,6 @@
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::format::grouped;
-use store::{Dimension, Value};
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -17,6 +14,8 @@ use crate::{
         state::ViewState,
     },
 };
+use model::text::format::grouped;
+use store::{Dimension, Value};
 
 /// Width of a column of the pane, at least.
 const MIN_COLUMN_WIDTH: u16 = 38;

@@ -4,9 +4,6 @@ use std::ops::Range;
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::format::count_cell;
-use store::{Dimension, Row, Sort, Value};
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -19,6 +16,8 @@ use crate::{
     },
     view::state::ViewState,
 };
+use model::text::format::count_cell;
+use store::{Dimension, Row, Sort, Value};
 
 /// Widths of the list from which it has each column.
 const MIN_WIDTH_CONNECTIONS: u16 = 56;
