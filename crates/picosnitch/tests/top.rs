@@ -1,5 +1,5 @@
-//! `picosnitch top` in a real terminal (tmux), listening to a daemon that the test plays: what is left of the terminal
-//! however it ends, and what it does when the daemon goes away, comes back, talks nonsense or nobody reads its screen.
+//! `picosnitch top` in a real terminal, with a daemon that the test plays. The terminal is restored however the screen
+//! ends; the screen survives a daemon that ends, comes back or sends malformed lines, and a terminal that is stopped.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -28,7 +28,7 @@ use terminal::{CLEAN, Terminal, picosnitch};
 const HELLO: &str = r#"{"event":"hello","version":"0.0.0","monitor":1,"since":1000}"#;
 const PATH: &str = "/usr/bin/example";
 
-/// A daemon that tells whoever asks of one program with a connection that grows.
+/// A daemon that reports one program, whose only connection receives bytes all the time.
 struct Daemon {
     base: tempfile::TempDir,
     stop: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ impl Daemon {
         daemon
     }
 
-    /// Serves, and sends `more` after each tick.
+    /// Serves clients in a thread, and sends them `more` after each tick.
     fn serve(&mut self, more: String) {
         let path = self.base.path().join("run/live.sock");
         let _ = std::fs::remove_file(&path);
@@ -60,9 +60,9 @@ impl Daemon {
                 if let Ok((client, _)) = listener.accept() {
                     client.set_nonblocking(false).unwrap();
                     client.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-                    let mut wish = String::new();
-                    BufReader::new(client.try_clone().unwrap()).read_line(&mut wish).unwrap();
-                    assert_eq!(wish, "{\"traffic\":true}\n");
+                    let mut request = String::new();
+                    BufReader::new(client.try_clone().unwrap()).read_line(&mut request).unwrap();
+                    assert_eq!(request, "{\"traffic\":true}\n");
                     let context = format!(r#"{{"event":"context","id":1,"path":"{PATH}","name":"x"}}"#);
                     let connection = r#"{"event":"connection","id":1,"context":1,"process":7,"family":2,"protocol":6,"remote_address":"192.0.2.7","remote_port":443,"opened":true}"#;
                     let _ = (&client).write_all(format!("{HELLO}\n{context}\n{connection}\n").as_bytes());
@@ -89,9 +89,9 @@ impl Daemon {
         self.base.path()
     }
 
-    /// Shows it in a terminal, below a shell that prints how it ended.
-    fn top(&self) -> Option<(Terminal, Pid)> {
-        let terminal = Terminal::start(80, 24)?;
+    /// Runs `top` in a terminal, under a shell that prints the exit status.
+    fn top(&self) -> (Terminal, Pid) {
+        let terminal = Terminal::start(80, 24);
         let top = picosnitch(self.path(), "top");
         terminal.line(&format!("sh -c 'echo pid=$$; read go; exec {top}'; echo ended=$?"));
         let screen =
@@ -99,8 +99,8 @@ impl Daemon {
         let pid = screen.lines().find_map(|line| line.strip_prefix("pid=")).unwrap().trim().parse().unwrap();
         terminal.press(&["Enter"]);
         terminal.wait_for(PATH);
-        assert_eq!(terminal.leftovers(), "1110 raw=true");
-        Some((terminal, Pid::from_raw(pid)))
+        assert_eq!(terminal.modes(), "1110 raw=true");
+        (terminal, Pid::from_raw(pid))
     }
 }
 
@@ -110,10 +110,10 @@ impl Drop for Daemon {
     }
 }
 
-/// It ended so, and left nothing behind.
-fn assert_given_back(terminal: &Terminal, ended: &str) {
+/// Asserts that the screen has ended with this status and has restored the terminal.
+fn assert_restored(terminal: &Terminal, ended: &str) {
     terminal.wait_until(ended, |screen| screen.lines().any(|line| line == ended));
-    assert_eq!(terminal.leftovers(), CLEAN, "{}", terminal.screen());
+    assert_eq!(terminal.modes(), CLEAN, "{}", terminal.screen());
     terminal.line("echo the shell works");
     terminal.wait_until("the shell", |screen| screen.lines().any(|line| line == "the shell works"));
 }
@@ -122,29 +122,29 @@ fn assert_given_back(terminal: &Terminal, ended: &str) {
 fn keys_end_it_in_every_state() {
     let daemon = Daemon::start();
     for keys in [&["q"][..], &["C-c"], &["/", "x", "C-c"], &["?", "C-c"], &["Space", "Tab", "C-\\"]] {
-        let Some((terminal, _)) = daemon.top() else { return };
+        let (terminal, _) = daemon.top();
         for key in keys {
             terminal.press(&[key]);
         }
-        assert_given_back(&terminal, "ended=0");
+        assert_restored(&terminal, "ended=0");
     }
 }
 
 #[test]
-fn signals_end_it_as_they_would_any_program() {
+fn signals_end_it_like_any_program() {
     let daemon = Daemon::start();
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
-        let Some((terminal, pid)) = daemon.top() else { return };
+        let (terminal, pid) = daemon.top();
         kill(pid, signal).unwrap();
-        assert_given_back(&terminal, &format!("ended={}", 128 + signal as i32));
+        assert_restored(&terminal, &format!("ended={}", 128 + signal as i32));
     }
 }
 
 #[test]
-fn it_ends_though_nobody_reads_its_screen() {
+fn it_ends_while_the_terminal_is_stopped() {
     let daemon = Daemon::start();
-    let Some((terminal, pid)) = daemon.top() else { return };
-    // What Ctrl-S does where it does it: the terminal takes nothing more.
+    let (terminal, pid) = daemon.top();
+    // The same as Ctrl-S: the terminal accepts no more output.
     let tty = terminal.tmux(&["display", "-p", "#{pane_tty}"]);
     let stop = std::fs::File::options().read(true).write(true).open(tty.trim()).unwrap();
     nix::sys::termios::tcflow(&stop, nix::sys::termios::FlowArg::TCOOFF).unwrap();
@@ -159,13 +159,13 @@ fn it_ends_though_nobody_reads_its_screen() {
     }
     assert!(ended(), "it hangs");
     nix::sys::termios::tcflow(&stop, nix::sys::termios::FlowArg::TCOON).unwrap();
-    assert_given_back(&terminal, "ended=143");
+    assert_restored(&terminal, "ended=143");
 }
 
 #[test]
-fn every_size_while_it_draws() {
+fn every_size_can_be_drawn() {
     let daemon = Daemon::start();
-    let Some((terminal, _)) = daemon.top() else { return };
+    let (terminal, _) = daemon.top();
     for (columns, lines) in [(20, 5), (300, 90), (1, 1), (159, 30), (160, 30), (80, 2), (80, 24)] {
         terminal.press(&["Tab", "t", "s", "u"]);
         terminal.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &lines.to_string()]);
@@ -173,33 +173,33 @@ fn every_size_while_it_draws() {
     }
     terminal.wait_for(PATH);
     terminal.press(&["q"]);
-    assert_given_back(&terminal, "ended=0");
+    assert_restored(&terminal, "ended=0");
 }
 
 #[test]
 fn it_stops_and_goes_on() {
     let daemon = Daemon::start();
-    let Some(terminal) = Terminal::start(80, 24) else { return };
+    let terminal = Terminal::start(80, 24);
     terminal.line("exec bash --norc -i");
     terminal.line(&picosnitch(daemon.path(), "top"));
     terminal.wait_for(PATH);
     terminal.press(&["C-z"]);
     terminal.wait_for("Stopped");
-    assert_eq!(&terminal.leftovers()[..4], "0001");
+    assert_eq!(&terminal.modes()[..4], "0001");
     terminal.line("fg");
     terminal.wait_for("192.0.2.7:443");
-    assert_eq!(terminal.leftovers(), "1110 raw=true");
+    assert_eq!(terminal.modes(), "1110 raw=true");
     terminal.press(&["q"]);
-    terminal.wait_until("the shell", |_| terminal.leftovers().starts_with("0001"));
+    terminal.wait_until("the shell", |_| terminal.modes().starts_with("0001"));
 }
 
 #[test]
-fn a_daemon_that_goes_away_is_said_and_awaited() {
+fn it_reports_that_the_daemon_has_ended_and_connects_again() {
     let mut daemon = Daemon::start();
-    let Some((terminal, _)) = daemon.top() else { return };
+    let (terminal, _) = daemon.top();
     daemon.stop();
     terminal.wait_for("it is tried again");
-    // Keys go on working.
+    // Keys still work.
     terminal.press(&["?"]);
     terminal.wait_for("any key closes this");
     terminal.press(&["?"]);
@@ -213,11 +213,11 @@ fn a_daemon_that_goes_away_is_said_and_awaited() {
     std::fs::remove_file(daemon.path().join("run/live.sock")).unwrap();
     terminal.wait_for("picosnitch is not running");
     terminal.press(&["C-c"]);
-    assert_given_back(&terminal, "ended=0");
+    assert_restored(&terminal, "ended=0");
 }
 
 #[test]
-fn nonsense_and_floods_do_not_stop_it() {
+fn malformed_and_many_lines_do_not_stop_it() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let mut more = "\u{1b}[2J\u{202e} no json\n{\"event\":\"alert\",\"time\":1,\"tag\":\"new exe\",\"rank\":\"program\",\"path\":\"/tmp/\\u001b]0;owned\\u0007\\u202e\"}\n".to_owned();
@@ -228,18 +228,18 @@ fn nonsense_and_floods_do_not_stop_it() {
         );
     }
     daemon.serve(more);
-    let Some((terminal, _)) = daemon.top() else { return };
+    let (terminal, _) = daemon.top();
     let screen = terminal.wait_for("not understood");
     assert!(screen.contains("new program: /tmp/\\x1b]0;owned\\x07\\u{202e}"), "{screen}");
     assert!(!terminal.tmux(&["display", "-p", "#{pane_title}"]).contains("owned"));
     terminal.press(&["/", "z", "z", "z"]);
     terminal.wait_for("no program has this text");
     terminal.press(&["C-c"]);
-    assert_given_back(&terminal, "ended=0");
+    assert_restored(&terminal, "ended=0");
 }
 
 #[test]
-fn without_a_terminal_a_daemon_or_rights_it_says_what_to_do() {
+fn without_a_terminal_a_daemon_or_rights_the_error_has_advice() {
     let daemon = Daemon::start();
     let run = |base: &Path, uid: Option<u32>, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
@@ -267,7 +267,7 @@ fn without_a_terminal_a_daemon_or_rights_it_says_what_to_do() {
 }
 
 #[test]
-fn json_passes_the_lines_on() {
+fn json_prints_the_lines_of_the_daemon() {
     let daemon = Daemon::start();
     let mut child = Command::new(env!("CARGO_BIN_EXE_picosnitch"))
         .arg("--base-dir")
@@ -284,7 +284,7 @@ fn json_passes_the_lines_on() {
         .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap()["event"].to_string())
         .collect();
     assert_eq!(kinds, ["\"context\"", "\"connection\"", "\"traffic\"", "\"tick\""]);
-    // Who reads it has enough: no error.
+    // A reader that closes the pipe is not an error.
     drop(lines);
     assert!(child.wait().unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! `picosnitch view` in a real terminal (tmux), on a log made through the library: what is left of it however it ends.
+//! `picosnitch view` in a real terminal, on a log written by the store: the terminal is restored however the screen ends.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -19,9 +19,9 @@ use nix::{
 use store::Writer;
 use terminal::{CLEAN, Terminal, picosnitch};
 
-/// A log with a minute-old window of one program.
+/// A log with one recording window, a minute old, with one program.
 fn log() -> tempfile::TempDir {
-    let place = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 - 60;
     let program =
         Program { path: b"/usr/bin/example".to_vec(), name: b"example".to_vec(), ..Program::default() };
@@ -37,32 +37,33 @@ fn log() -> tempfile::TempDir {
         geo: GeoInfo::default(),
         counters: Counters { connections: 1, sent: 123, received: 45_678 },
     };
-    let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
+    let mut writer = Writer::open(&directory.path().join("snitch.db")).unwrap();
     writer.write(&Window { time, records: vec![record], losses: vec![] }).unwrap();
-    place
+    directory
 }
 
-/// The process id of the screen, which the shell printed before it became it.
+/// The process id of the screen, which the shell printed before it executed the screen.
 fn pid(screen: &str) -> Pid {
     let line = screen.lines().find_map(|line| line.strip_prefix("pid=")).unwrap();
     Pid::from_raw(line.trim().parse().unwrap())
 }
 
-/// Shows the log in a terminal, below a shell that prints how it ended.
-fn view(base: &Path) -> Option<(Terminal, Pid)> {
-    let terminal = Terminal::start(80, 24)?;
+/// Shows the log in a terminal, under a shell that prints the exit status.
+fn view(base: &Path) -> (Terminal, Pid) {
+    let terminal = Terminal::start(80, 24);
     terminal.line(&format!("sh -c 'echo pid=$$; read go; exec {}'; echo ended=$?", picosnitch(base, "view")));
     let screen = terminal.wait_until("its pid", |screen| screen.lines().any(|line| line.starts_with("pid=")));
     terminal.press(&["Enter"]);
     terminal.wait_for("/usr/bin/example");
-    assert_eq!(terminal.leftovers(), "1110 raw=true");
-    Some((terminal, pid(&screen)))
+    assert_eq!(terminal.modes(), "1110 raw=true");
+    let pid = pid(&screen);
+    (terminal, pid)
 }
 
-/// It ended so, and left nothing behind.
-fn assert_given_back(terminal: &Terminal, ended: &str) {
+/// Asserts that the screen has ended with this status and has restored the terminal.
+fn assert_restored(terminal: &Terminal, ended: &str) {
     terminal.wait_until(ended, |screen| screen.lines().any(|line| line == ended));
-    assert_eq!(terminal.leftovers(), CLEAN, "{}", terminal.screen());
+    assert_eq!(terminal.modes(), CLEAN, "{}", terminal.screen());
     terminal.line("echo the shell works");
     terminal.wait_until("the shell", |screen| screen.lines().any(|line| line == "the shell works"));
 }
@@ -71,34 +72,34 @@ fn assert_given_back(terminal: &Terminal, ended: &str) {
 fn keys_end_it_in_every_state() {
     let base = log();
     for keys in [&["q"][..], &["C-c"], &["/", "x", "C-c"], &["?", "C-c"], &["C-\\"]] {
-        let Some((terminal, _)) = view(base.path()) else { return };
+        let (terminal, _) = view(base.path());
         for key in keys {
             terminal.press(&[key]);
         }
-        assert_given_back(&terminal, "ended=0");
+        assert_restored(&terminal, "ended=0");
     }
 }
 
 #[test]
-fn signals_end_it_as_they_would_any_program() {
+fn signals_end_it_like_any_program() {
     let base = log();
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-        let Some((terminal, pid)) = view(base.path()) else { return };
+        let (terminal, pid) = view(base.path());
         kill(pid, signal).unwrap();
         if signal == Signal::SIGINT {
-            // The shell gives its line up, too, when what it ran died of this signal: no echo.
-            terminal.wait_until("the terminal to be given back", |_| terminal.leftovers() == CLEAN);
+            // A shell whose command died of SIGINT also gives up the rest of its line, the `echo`.
+            terminal.wait_until("the terminal to be given back", |_| terminal.modes() == CLEAN);
             terminal.line("echo ended=$?");
         }
-        assert_given_back(&terminal, &format!("ended={}", 128 + signal as i32));
+        assert_restored(&terminal, &format!("ended={}", 128 + signal as i32));
     }
 }
 
 #[test]
-fn it_ends_when_who_started_it_is_killed() {
+fn it_ends_when_its_parent_is_killed() {
     let base = log();
-    let Some(terminal) = Terminal::start(80, 24) else { return };
-    // A shell of its own for the job, as sudo would be: killed, it cannot say anything to its child.
+    let terminal = Terminal::start(80, 24);
+    // Another shell is the parent, as sudo would be. Killed, it cannot pass a signal to its child.
     terminal.line(&format!(
         "sh -c 'echo pid=$$; read go; {}; true'; echo ended=$?",
         picosnitch(base.path(), "view")
@@ -107,7 +108,7 @@ fn it_ends_when_who_started_it_is_killed() {
     terminal.press(&["Enter"]);
     terminal.wait_for("/usr/bin/example");
     kill(pid(&screen), Signal::SIGKILL).unwrap();
-    terminal.wait_until("the terminal to be given back", |_| terminal.leftovers() == CLEAN);
+    terminal.wait_until("the terminal to be given back", |_| terminal.modes() == CLEAN);
     terminal.line("echo the shell works");
     terminal.wait_until("the shell", |screen| screen.lines().any(|line| line == "the shell works"));
 }
@@ -115,24 +116,24 @@ fn it_ends_when_who_started_it_is_killed() {
 #[test]
 fn it_stops_and_goes_on() {
     let base = log();
-    let Some(terminal) = Terminal::start(80, 24) else { return };
+    let terminal = Terminal::start(80, 24);
     terminal.line("exec bash --norc -i");
     terminal.line(&picosnitch(base.path(), "view"));
     terminal.wait_for("/usr/bin/example");
     terminal.press(&["C-z"]);
     terminal.wait_for("Stopped");
-    assert_eq!(&terminal.leftovers()[..4], "0001");
+    assert_eq!(&terminal.modes()[..4], "0001");
     terminal.line("fg");
     terminal.wait_for("45.7 kB");
-    assert_eq!(terminal.leftovers(), "1110 raw=true");
+    assert_eq!(terminal.modes(), "1110 raw=true");
     terminal.press(&["q"]);
-    terminal.wait_until("the shell", |_| terminal.leftovers().starts_with("0001"));
+    terminal.wait_until("the shell", |_| terminal.modes().starts_with("0001"));
 }
 
 #[test]
-fn every_size_while_it_draws() {
+fn every_size_can_be_drawn() {
     let base = log();
-    let Some((terminal, _)) = view(base.path()) else { return };
+    let (terminal, _) = view(base.path());
     for (columns, lines) in [(20, 5), (300, 90), (1, 1), (119, 30), (120, 30), (80, 2), (80, 24)] {
         terminal.press(&["Tab", "BTab", "h", "H"]);
         terminal.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &lines.to_string()]);
@@ -140,11 +141,11 @@ fn every_size_while_it_draws() {
     }
     terminal.wait_for("/usr/bin/example");
     terminal.press(&["q"]);
-    terminal.wait_until("the end", |_| terminal.leftovers() == CLEAN);
+    terminal.wait_until("the end", |_| terminal.modes() == CLEAN);
 }
 
 #[test]
-fn without_a_terminal_or_a_log_it_says_what_to_do() {
+fn without_a_terminal_or_a_log_the_error_has_advice() {
     let base = log();
     let run = |base: &Path| {
         let output = Command::new(env!("CARGO_BIN_EXE_picosnitch"))

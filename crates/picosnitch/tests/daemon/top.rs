@@ -1,4 +1,4 @@
-//! `picosnitch top` on what a real daemon sees, in a real terminal, and the live socket as others read it.
+//! `picosnitch top` in a real terminal with a real daemon, and the live socket as other clients read it.
 
 use std::{
     fs,
@@ -17,16 +17,16 @@ use serde_json::Value;
 use super::harness::{Daemon, PATIENCE, base, fresh_address, root, root_alone, talk};
 use crate::terminal::{Terminal, picosnitch};
 
-/// Numbers that nothing else on the machine happens to move.
+/// Numbers of bytes that no other process on the machine is likely to move.
 const SENT: usize = 12_345;
 const RECEIVED: usize = 87_654_321;
-/// From the first byte to the screen.
-const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// How long traffic may take to appear on the screen.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Whoever listens to traffic.
-pub struct Listener(BufReader<UnixStream>);
+/// A client that has subscribed to traffic.
+pub struct Subscriber(BufReader<UnixStream>);
 
-impl Listener {
+impl Subscriber {
     pub fn start(base: &Path) -> Self {
         let mut stream = UnixStream::connect(base.join("run/live.sock")).unwrap();
         stream.write_all(b"{\"traffic\": true}\n").unwrap();
@@ -40,12 +40,12 @@ impl Listener {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    /// The next line of a kind that is as it should be.
-    pub fn wait_for(&mut self, event: &str, mut is: impl FnMut(&Value) -> bool) -> Value {
+    /// Waits for a line of an event for which a condition holds.
+    pub fn wait_for(&mut self, event: &str, mut matches: impl FnMut(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let line = self.next();
-            if line["event"] == event && is(&line) {
+            if line["event"] == event && matches(&line) {
                 return line;
             }
             assert!(Instant::now() < until, "waited in vain for a {event}");
@@ -53,22 +53,22 @@ impl Listener {
     }
 }
 
-/// All that a listener hears, read as it comes: who reads nothing is dropped.
+/// Everything that a subscriber receives. A thread reads it at once, because slow subscribers are dropped.
 pub struct Recording(UnixStream, thread::JoinHandle<Vec<u8>>);
 
 impl Recording {
     pub fn start(base: &Path) -> Self {
-        let Listener(mut lines) = Listener::start(base);
+        let Subscriber(mut lines) = Subscriber::start(base);
         let stream = lines.get_ref().try_clone().unwrap();
         let reader = thread::spawn(move || {
-            let mut heard = Vec::new();
-            lines.read_to_end(&mut heard).unwrap();
-            heard
+            let mut received = Vec::new();
+            lines.read_to_end(&mut received).unwrap();
+            received
         });
         Self(stream, reader)
     }
 
-    /// Up to now, and a list of what is open later.
+    /// The lines up to a moment after all traffic so far has been reported.
     pub fn end(self) -> Vec<u8> {
         thread::sleep(Duration::from_secs(4));
         self.0.shutdown(Shutdown::Both).unwrap();
@@ -76,7 +76,7 @@ impl Recording {
     }
 }
 
-/// A copy of the interpreter is a program of its own: no other test's traffic is among its own.
+/// A copy of the Python interpreter: a program of its own, to which no other test's traffic belongs.
 fn interpreter(base: &Path) -> Option<PathBuf> {
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     let path = String::from_utf8(found.stdout).ok()?;
@@ -85,7 +85,7 @@ fn interpreter(base: &Path) -> Option<PathBuf> {
     Some(copy)
 }
 
-/// Sends and receives, says when that is done, and waits with its connection open.
+/// A program that sends and receives, prints when that is done, and keeps its connection open.
 const CLIENT: &str = "
 import socket, sys
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -98,13 +98,12 @@ sys.stdin.read()
 
 #[test]
 #[ignore = "needs root"]
-fn a_download_is_on_the_screen_at_once_and_with_its_exact_bytes() {
+fn a_download_is_on_the_screen_at_once_with_its_exact_bytes() {
     let _root = root();
-    let Some(terminal) = Terminal::start(120, 40) else { return };
+    let terminal = Terminal::start(120, 40);
     let base = base("");
     let Some(client) = interpreter(base.path()) else {
-        eprintln!("skipped: there is no python3 (scripts/setup test)");
-        return;
+        panic!("this test needs python3, which `scripts/setup test` installs");
     };
     let daemon = Daemon::start(base.path());
     terminal.line(&picosnitch(base.path(), "top"));
@@ -125,12 +124,12 @@ fn a_download_is_on_the_screen_at_once_and_with_its_exact_bytes() {
         .unwrap();
     let (mut connection, _) = listener.accept().unwrap();
     connection.read_exact(&mut vec![0; SENT]).unwrap();
-    // The connection is there since a moment, and the program with it.
+    // The program and its connection are new.
     let began = Instant::now();
     terminal.wait_until("the program", |screen| {
         screen.contains("/downloader") && screen.contains(&format!("{address}:{port}"))
     });
-    assert!(began.elapsed() < SHOWN_WITHIN, "a connection came to the screen after {:?}", began.elapsed());
+    assert!(began.elapsed() < MAX_DELAY, "a connection came to the screen after {:?}", began.elapsed());
     let began = Instant::now();
     connection.write_all(&vec![7; RECEIVED]).unwrap();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
@@ -139,11 +138,11 @@ fn a_download_is_on_the_screen_at_once_and_with_its_exact_bytes() {
         terminal.wait_until("the bytes", |screen| screen.contains("87,654,321 B received, 12,345 B sent"));
     let shown = began.elapsed();
     assert!(
-        shown < downloaded + SHOWN_WITHIN,
+        shown < downloaded + MAX_DELAY,
         "it took {downloaded:?}, and was on the screen after {shown:?}: {screen}"
     );
     println!("a download of {downloaded:?} was on the screen, all of it, after {shown:?}");
-    // Held still, it stays; otherwise it ends.
+    // A paused screen keeps the connection open; released, it shows that it has ended.
     terminal.press(&["Space"]);
     terminal.wait_for("paused");
     drop(child.stdin.take());
@@ -153,7 +152,7 @@ fn a_download_is_on_the_screen_at_once_and_with_its_exact_bytes() {
     terminal.press(&["Space"]);
     let screen = terminal.wait_for("ended");
     assert!(screen.contains("87,654,321 B received, 12,345 B sent"), "{screen}");
-    // The daemon is started again: what it told is gone, and it is heard again.
+    // The screen connects to a new daemon.
     daemon.stop(Signal::SIGTERM);
     terminal.wait_for("picosnitch is not running");
     let daemon = Daemon::start(base.path());
@@ -166,10 +165,10 @@ fn a_download_is_on_the_screen_at_once_and_with_its_exact_bytes() {
 
 #[test]
 #[ignore = "needs root"]
-fn who_asks_later_hears_what_is_open_with_all_it_has_moved() {
+fn a_late_subscriber_receives_open_connections_with_their_totals() {
     let _root = root();
     let base = base("");
-    // Open before the daemon is there: it has moved nothing since.
+    // Opened before the daemon started, and without traffic since.
     let before = TcpListener::bind((fresh_address(), 0)).unwrap();
     let quiet = TcpStream::connect(before.local_addr().unwrap()).unwrap();
     let (accepted, _) = before.accept().unwrap();
@@ -182,26 +181,26 @@ fn who_asks_later_hears_what_is_open_with_all_it_has_moved() {
     let (mut server, _) = listener.accept().unwrap();
     (&client).write_all(&[0; 1000]).unwrap();
     server.read_exact(&mut [0; 1000]).unwrap();
-    // Told to the recorder by now, which has not kept it.
+    // The recorder has received the traffic by now, and has no subscriber to pass it to.
     thread::sleep(Duration::from_millis(1500));
-    let mut listener_of_traffic = Listener::start(base.path());
+    let mut first = Subscriber::start(base.path());
     let own = |line: &Value| line["process"] == std::process::id();
     let is_client = |line: &Value| own(line) && line["remote_port"] == port && line["opened"] == true;
-    let told = listener_of_traffic.wait_for("connection", is_client);
-    assert_eq!((&told["sent"], &told["received"]), (&1000.into(), &0.into()));
-    assert_eq!(told["remote_address"], address.to_string());
-    let age =
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() - told["began"].as_f64().unwrap();
+    let reported = first.wait_for("connection", is_client);
+    assert_eq!((&reported["sent"], &reported["received"]), (&1000.into(), &0.into()));
+    assert_eq!(reported["remote_address"], address.to_string());
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+        - reported["began"].as_f64().unwrap();
     assert!((1.0..60.0).contains(&age), "{age}");
-    // From the first moment on, for another listener, too: both hear where programs listen, and what is quiet.
-    let mut second = Listener::start(base.path());
+    // A second subscriber receives the same from its first moment on: listening sockets and idle connections, too.
+    let mut second = Subscriber::start(base.path());
     let quiet_port = quiet.local_addr().unwrap().port();
     let quiet_peer = quiet.peer_addr().unwrap().ip().to_string();
-    for listener in [&mut listener_of_traffic, &mut second] {
-        // In any order.
+    for subscriber in [&mut first, &mut second] {
+        // The lines may arrive in any order.
         let mut found = [false; 3];
         while found.contains(&false) {
-            let line = listener.next();
+            let line = subscriber.next();
             let listens =
                 own(&line) && line["event"] == "listening" && line["local_address"] == address.to_string();
             found[0] |= listens && line["local_port"] == port && line["protocol"] == 6;
@@ -214,13 +213,13 @@ fn who_asks_later_hears_what_is_open_with_all_it_has_moved() {
     drop(client);
     server.read_to_end(&mut Vec::new()).unwrap();
     let mut sent = 1000;
-    listener_of_traffic.wait_for("traffic", |line| {
+    first.wait_for("traffic", |line| {
         for figures in line["connections"].as_array().unwrap() {
-            if figures[0] == told["id"] {
+            if figures[0] == reported["id"] {
                 sent = figures[1].as_u64().unwrap();
             }
         }
-        line["ended"].as_array().unwrap().contains(&told["id"])
+        line["ended"].as_array().unwrap().contains(&reported["id"])
     });
     assert_eq!(sent, 1234);
     drop((datagrams, accepted));
@@ -229,29 +228,29 @@ fn who_asks_later_hears_what_is_open_with_all_it_has_moved() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_listener_that_reads_nothing_holds_up_nobody_and_is_dropped() {
+fn a_subscriber_that_reads_nothing_is_dropped_and_delays_no_other() {
     let _root = root_alone();
     let base = base("");
     let daemon = Daemon::start(base.path());
-    let still = Listener::start(base.path());
-    let mut quick = Listener::start(base.path());
+    let stuck = Subscriber::start(base.path());
+    let mut quick = Subscriber::start(base.path());
     let address = fresh_address();
     let began = Instant::now();
-    let mut heard = 0;
+    let mut reports = 0;
     let mut dropped = 0;
     while dropped == 0 {
         assert!(began.elapsed() < PATIENCE, "it was never dropped");
         for _ in 0..200 {
             talk(address, 1, 1);
         }
-        // Everybody else hears of it at once.
+        // The other subscriber receives it at once.
         quick.wait_for("connection", |line| line["remote_address"] == address.to_string());
-        heard += 1;
+        reports += 1;
         let output = super::harness::picosnitch(base.path(), &["status", "--json"]).output().unwrap();
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         dropped = status["subscribers_dropped"].as_u64().unwrap();
     }
-    assert!(heard > 1);
-    drop(still);
+    assert!(reports > 1);
+    drop(stuck);
     daemon.stop(Signal::SIGTERM);
 }

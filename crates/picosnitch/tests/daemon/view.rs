@@ -1,4 +1,4 @@
-//! `picosnitch view` on what a real daemon records, in a real terminal.
+//! `picosnitch view` in a real terminal, on the log of a real daemon.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::harness::{Daemon, base, fresh_address, root, talk};
 use crate::terminal::{Terminal, picosnitch};
 
-/// Numbers that nothing else on the machine happens to move.
+/// Numbers of bytes that no other process on the machine is likely to move.
 const SENT: usize = 12_345;
 const RECEIVED: usize = 87_654_321;
 
@@ -19,13 +19,13 @@ fn download(address: Ipv4Addr) {
 #[ignore = "needs root"]
 fn a_download_is_on_the_screen_with_its_exact_bytes() {
     let _root = root();
-    let Some(terminal) = Terminal::start(120, 40) else { return };
+    let terminal = Terminal::start(120, 40);
     let base = base("");
     let daemon = Daemon::start(base.path());
     let address = fresh_address();
     download(address);
     terminal.line(&picosnitch(base.path(), "view"));
-    // The addresses, and among them this one; exact bytes are in the detail.
+    // Goes to the tab of addresses and searches this one; the detail has exact bytes.
     terminal.wait_for("Programs");
     terminal.press(&["BTab"; 10]);
     terminal.press(&["/"]);
@@ -33,7 +33,7 @@ fn a_download_is_on_the_screen_with_its_exact_bytes() {
     terminal.press(&["Enter"]);
     let mut turn = 0;
     let screen = terminal.wait_until("the window", |screen| {
-        // The screen asks by itself every ten seconds; this is sooner.
+        // Refreshes more often than the screen itself, which does it every ten seconds.
         turn += 1;
         if turn % 25 == 0 {
             terminal.press(&["r"]);
@@ -43,7 +43,7 @@ fn a_download_is_on_the_screen_with_its_exact_bytes() {
     assert!(screen.contains("12,345 B"), "{screen}");
     terminal.press(&[" "]);
     let own = std::env::current_exe().unwrap();
-    // Long paths are shortened in their middle.
+    // A long path is shortened in its middle, so the end of its name is visible.
     let name = own.file_name().unwrap().to_str().unwrap();
     let name = &name[name.len() - 8..];
     let screen =

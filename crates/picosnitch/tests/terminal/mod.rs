@@ -1,4 +1,4 @@
-//! A terminal of tmux, with a program in it.
+//! A real terminal for tests: a tmux server with one window.
 
 use std::{
     path::Path,
@@ -9,19 +9,17 @@ use std::{
 };
 
 /// How long a screen may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One terminal, on a tmux server of its own. Dropping it ends both.
+/// A terminal on a tmux server of its own. Dropping it ends both.
 pub struct Terminal(String);
 
 impl Terminal {
-    /// A shell in a terminal of this size, with a UTF-8 locale; `None`, and the reason printed, without tmux.
-    pub fn start(columns: u16, lines: u16) -> Option<Self> {
+    /// Starts a shell in a terminal of this size, with a UTF-8 locale.
+    pub fn start(columns: u16, lines: u16) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        if Command::new("tmux").arg("-V").output().is_err() {
-            eprintln!("skipped: there is no tmux (scripts/setup test)");
-            return None;
-        }
+        let tmux = Command::new("tmux").arg("-V").output();
+        assert!(tmux.is_ok(), "this test needs tmux, which `scripts/setup test` installs");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let terminal = Self(format!("picosnitch-test-{}-{number}", std::process::id()));
         let (columns, lines) = (columns.to_string(), lines.to_string());
@@ -29,39 +27,39 @@ impl Terminal {
         terminal
             .tmux(&[&new[..], &["env", "-u", "NO_COLOR", "LC_ALL=C.UTF-8", "PS1=ready$ ", "sh"]].concat());
         terminal.wait_for("ready$");
-        Some(terminal)
+        terminal
     }
 
-    /// Runs a tmux command; what it prints.
+    /// Runs a tmux command and returns what it prints.
     pub fn tmux(&self, arguments: &[&str]) -> String {
         let output = Command::new("tmux").args(["-u", "-L", &self.0]).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Presses keys, by tmux's names.
+    /// Presses keys, given by their names in tmux.
     pub fn press(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Types a line.
+    /// Types a line and presses Enter.
     pub fn line(&self, text: &str) {
         self.tmux(&["send-keys", "-l", text]);
         self.press(&["Enter"]);
     }
 
-    /// The screen as text.
+    /// The contents of the screen as text.
     pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// Waits until the screen shows something, and returns it.
+    /// Waits until the screen contains a text. Returns the screen.
     pub fn wait_for(&self, expected: &str) -> String {
         self.wait_until(expected, |screen| screen.contains(expected))
     }
 
-    /// Waits until the screen is as it should be.
+    /// Waits until a condition holds for the screen. Returns the screen; `what` is for the message of a failure.
     pub fn wait_until(&self, what: &str, mut done: impl FnMut(&str) -> bool) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let screen = self.screen();
             if done(&screen) {
@@ -72,24 +70,24 @@ impl Terminal {
         }
     }
 
-    /// What is left of a screen in the terminal: alternate screen, mouse, hidden cursor, raw mode.
-    pub fn leftovers(&self) -> String {
+    /// The modes of the terminal that a full-screen program changes: alternate screen, mouse, cursor, raw mode.
+    pub fn modes(&self) -> String {
         let flags =
             self.tmux(&["display", "-p", "#{alternate_on}#{mouse_any_flag}#{mouse_sgr_flag}#{cursor_flag}"]);
         let tty = self.tmux(&["display", "-p", "#{pane_tty}"]);
-        let modes = Command::new("stty").args(["-a", "-F", tty.trim()]).output().unwrap();
-        let modes = String::from_utf8_lossy(&modes.stdout).into_owned();
-        let raw = modes
+        let settings = Command::new("stty").args(["-a", "-F", tty.trim()]).output().unwrap();
+        let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
+        let raw = settings
             .split_whitespace()
             .any(|mode| ["-icanon", "-echo", "-isig", "-opost"].contains(&mode.trim_end_matches(';')));
         format!("{} raw={raw}", flags.trim())
     }
 }
 
-/// What [`Terminal::leftovers`] says of a terminal that nobody has.
+/// What [`Terminal::modes`] returns when no full-screen program runs.
 pub const CLEAN: &str = "0001 raw=false";
 
-/// The command line of a `picosnitch` command on a directory, for a shell.
+/// The shell command line of a `picosnitch` command that works on a directory.
 pub fn picosnitch(base: &Path, command: &str) -> String {
     format!("{} --base-dir {} {command}", env!("CARGO_BIN_EXE_picosnitch"), base.display())
 }

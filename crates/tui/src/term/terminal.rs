@@ -190,10 +190,8 @@ mod tests {
         let test = std::env::current_exe().unwrap();
         let name = "term::terminal::tests::a_panic_restores_the_terminal";
         let command = format!("{VARIABLE}=1 {} --exact {name} --nocapture", test.display());
-        if tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &command]).is_err() {
-            eprintln!("skipped: there is no tmux (scripts/setup test)");
-            return;
-        }
+        let started = tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &command]);
+        assert!(started.is_ok(), "this test needs tmux, which `scripts/setup test` installs");
         let mut states = Vec::new();
         for _ in 0..1000 {
             let state = tmux(&["display", "-p", "#{alternate_on}#{mouse_any_flag}#{cursor_flag}"]).unwrap();

@@ -2,9 +2,8 @@
 
 use serde::Deserialize;
 
-use live::protocol::Text;
-
 use crate::term::text;
+use live::protocol::Text;
 
 /// Why a program or an alert stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

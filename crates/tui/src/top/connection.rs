@@ -2,12 +2,11 @@
 
 use std::{net::IpAddr, time::Instant};
 
+use super::rates::{ByteCounts, ConnectionRate};
+use crate::term::text;
 use live::protocol::ConnectionLine;
 use model::{Address, Port};
 use store::protocol_name;
-
-use super::rates::{ByteCounts, ConnectionRate};
-use crate::term::text;
 
 /// `AF_PACKET`, whose protocol is an EtherType.
 const AF_PACKET: u16 = 17;

@@ -11,17 +11,16 @@ use std::{
 
 use serde::Deserialize;
 
-use live::{
-    client::{ClientError, LiveClient},
-    protocol::{ConnectionLine, ContextLine, LineKind, Text, TickLine, TrafficLine},
-};
-use model::text::time;
-
 use super::{
     alert::{Alert, AlertLine},
     live_state::{FeedStatus, LiveState},
 };
 use crate::term::{events::Event, text};
+use live::{
+    client::{ClientError, LiveClient},
+    protocol::{ConnectionLine, ContextLine, LineKind, Text, TickLine, TrafficLine},
+};
+use model::text::time;
 
 /// Pause before the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(500);

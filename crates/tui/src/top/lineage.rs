@@ -1,9 +1,8 @@
 //! A program together with its parent and grandparent: what `top` groups connections by.
 
-use live::protocol::ContextLine;
-
 use super::rates::{ByteCounts, ProgramRates};
 use crate::term::text;
+use live::protocol::ContextLine;
 
 /// Paths of grandparent, parent and program.
 pub type Chain = [Vec<u8>; 3];

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
-
 use super::{
     alert::{Alert, Highlight},
     connection::Connection,
     lineage::{self, Chain, Lineage},
     rates::{ByteCounts, MINUTE_SLOTS, SlotClock},
 };
+use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
 
 /// A slot is at least this long, so that an early drain does not make a slot of its own.
 const MIN_SLOT: Duration = Duration::from_millis(400);
@@ -47,7 +46,7 @@ pub struct MinuteSlot {
     pub lost: bool,
 }
 
-/// The state of the daemon, as its lines tell it.
+/// Everything that is known from the daemon's lines.
 #[derive(Clone, Debug, Default)]
 pub struct LiveState {
     /// Whether texts are ASCII only.

@@ -1,7 +1,7 @@
 //! `picosnitch top`: the present in a terminal.
 //!
-//! The feed thread applies the daemon's lines to [`LiveState`]. Keys change [`TopState`] and yield an [`Effect`], which the
-//! event loop here carries out; `screen` draws both.
+//! The feed thread applies the daemon's lines to `LiveState`. Keys change `TopState` and yield an `Effect`, which the event
+//! loop here carries out; `screen` draws both.
 
 mod alert;
 mod connection;
@@ -32,8 +32,6 @@ use std::{
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
-use live::client::{ClientError, LiveClient};
-
 use self::{
     feed::{Changed, SharedLiveState, lock},
     live_state::LiveState,
@@ -47,6 +45,7 @@ use crate::term::{
     terminal::{Screen, TerminalError},
     theme::Theme,
 };
+use live::client::{ClientError, LiveClient};
 
 /// Time between two frames that are drawn because of new data, at least. Keys are answered at once.
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,7 +1,5 @@
 //! The state of `top` besides what the daemon reports, and how keys change it. No input or output happens here.
 
-use model::text::units::ByteUnit;
-
 use super::{
     connection_rows::{self, ConnectionRows},
     keys::Action,
@@ -12,6 +10,7 @@ use super::{
     sticky_selection::StickySelection,
 };
 use crate::term::{cycle::cycle, find_text::FindText};
+use model::text::units::ByteUnit;
 
 /// One of the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A selection in a list whose rows change places: it stays with its row.
+//! A selection that stays with its row when the rows of a list are sorted again.
 
 use crate::term::widgets::ListState;
 
@@ -35,7 +35,7 @@ impl<K: Clone + PartialEq> StickySelection<K> {
         changed
     }
 
-    /// Selects the same row again after the list has changed; if the row is gone, the one at its place.
+    /// Selects the same row again after the list has changed; if the row is gone, the row that now has its index.
     pub fn follow(&mut self, keys: &[K]) {
         let row = match &self.key {
             Some(key) => keys.iter().position(|found| found == key).unwrap_or(self.index()),

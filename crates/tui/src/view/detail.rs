@@ -2,11 +2,10 @@
 
 use std::{cmp::Reverse, path::Path};
 
+use super::query::ScreenQuery;
 use known_programs::KnownPrograms;
 use model::Counters;
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
-
-use super::query::ScreenQuery;
 
 /// Rows of each short list.
 const MAX_LIST_ROWS: u64 = 5;

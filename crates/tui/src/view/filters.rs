@@ -1,8 +1,7 @@
 //! The filters of `view`, a stack: the last one is removed first, and its removal leads back to where it was set.
 
-use store::{Dimension, Filter, Value};
-
 use super::{period::Period, tab::Tab};
+use store::{Dimension, Filter, Value};
 
 /// Filters on the stack: more are useless, and each makes the query longer.
 pub const MAX_FILTERS: usize = 32;

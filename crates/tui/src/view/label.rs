@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 
-use store::{Dimension, Value, values};
-
 use super::{calendar, tab::Tab};
 use crate::term::text;
+use store::{Dimension, Value, values};
 
 /// Bytes of `/etc/passwd` that are read.
 const MAX_PASSWD_BYTES: u64 = 1 << 20;

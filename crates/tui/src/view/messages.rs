@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use model::error_chain;
-use store::StoreError;
-
 use super::{
     detail::{Detail, DetailSubject},
     query::{ChartSeries, ScreenQuery, ScreenRows},
 };
+use model::error_chain;
+use store::StoreError;
 
 /// A request to the query thread.
 #[derive(Clone, Debug)]

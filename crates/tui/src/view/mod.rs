@@ -1,10 +1,11 @@
 //! `picosnitch view`: the history in a terminal.
 //!
-//! The state ([`state`]) knows nothing of the terminal and the log. Keys and responses of the query thread change it and
-//! yield an [`Effect`], which the event loop here carries out; `screen` draws it.
+//! The state (`state`) knows nothing of the terminal and the log. Keys and responses of the query thread change it and
+//! yield an `Effect`, which the event loop here carries out; `screen` draws the state.
 
 pub mod calendar;
 mod detail;
+mod display_settings;
 mod filters;
 mod input;
 mod keys;
@@ -12,6 +13,7 @@ mod label;
 mod messages;
 pub mod period;
 pub mod query;
+mod query_status;
 mod query_thread;
 mod row_list;
 mod screen;
@@ -31,9 +33,6 @@ use std::{
 
 use thiserror::Error;
 
-use model::text::time;
-use store::{Reader, StoreError};
-
 use self::{
     label::Labels,
     messages::{Request, Response},
@@ -48,6 +47,8 @@ use crate::term::{
     terminal::{Screen, TerminalError},
     theme::Theme,
 };
+use model::text::time;
+use store::{Reader, StoreError};
 
 /// How long the log may take to open before the screen is shown without it.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(300);

@@ -1,13 +1,12 @@
-//! What `view` asks the log, and what it gets: rows and sums, and counters over time for the chart.
+//! The queries of `view` to the log, and their results: rows and sums, and counters over time for the chart.
 
 use std::cmp::Reverse;
 
 use jiff::tz::TimeZone;
 
+use super::{calendar, period::Period};
 use model::{Counters, Loss};
 use store::{Dimension, Filter, Query, Reader, Row, Sort, StoreError, Value};
-
-use super::{calendar, period::Period};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;

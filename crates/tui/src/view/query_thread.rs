@@ -9,14 +9,13 @@ use std::{
     time::Instant,
 };
 
-use store::{Interrupter, Reader, StoreError};
-
 use super::{
     detail::{self, DetailSubject},
     messages::{Request, Response},
     query::{self, ScreenQuery},
 };
 use crate::term::events::Event;
+use store::{Interrupter, Reader, StoreError};
 
 /// The kind of a request that is being answered.
 #[derive(Clone, Copy, PartialEq, Eq)]

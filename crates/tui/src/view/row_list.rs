@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use store::{Row, Value};
-
 use super::query::ScreenRows;
 use crate::term::{find_text::FindText, widgets::ListState};
+use store::{Row, Value};
 
 /// The rows, those of them that are shown, and the selected one.
 #[derive(Debug, Default)]

@@ -2,22 +2,22 @@
 
 use jiff::tz::TimeZone;
 
-use model::text::units::ByteUnit;
-use store::{Dimension, Sort, Value};
-
 use super::{
     detail::{Detail, DetailSubject},
+    display_settings::DisplaySettings,
     filters::{AppliedFilter, FilterLayer, FilterStack, MAX_FILTERS},
     keys::Action,
     label::Labels,
     messages::{Response, error_sentence},
     period::Period,
     query::{ChartSeries, ScreenQuery},
+    query_status::QueryStatus,
     row_list::RowList,
     tab::Tab,
     time_range::TimeRange,
 };
 use crate::term::cycle::cycle;
+use store::{Dimension, Value};
 
 /// What has to be done after a change of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,45 +32,12 @@ pub enum Effect {
     Quit,
 }
 
-/// The progress of the queries.
-#[derive(Debug)]
-pub struct QueryStatus {
-    /// Number of the last request.
-    number: u64,
-    /// Whether a response to the last screen request is still to come.
-    pub waiting: bool,
-    /// Why the log cannot be read.
-    pub error: Option<String>,
-}
-
-impl QueryStatus {
-    /// Number of the last request; responses to others are ignored.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The number for a new screen request.
-    pub fn next_number(&mut self) -> u64 {
-        self.number += 1;
-        self.waiting = true;
-        self.number
-    }
-}
-
 /// The pane with the detail of the selected row.
 #[derive(Debug)]
 pub struct DetailState {
     pub shown: bool,
     /// The last detail that arrived, and the row that it belongs to.
     pub loaded: Option<(DetailSubject, Detail)>,
-}
-
-/// How the rows are shown.
-#[derive(Debug)]
-pub struct DisplaySettings {
-    pub sort: Sort,
-    pub unit: ByteUnit,
-    pub labels: Labels,
 }
 
 /// Everything that the screen shows.
@@ -98,8 +65,8 @@ impl ViewState {
             list: RowList::default(),
             chart: ChartSeries::default(),
             detail: DetailState { shown: true, loaded: None },
-            queries: QueryStatus { number: 0, waiting: true, error: None },
-            display: DisplaySettings { sort: Sort::Total, unit: ByteUnit::Decimal, labels },
+            queries: QueryStatus::default(),
+            display: DisplaySettings::new(labels),
             help: false,
             notice: None,
         }
@@ -121,16 +88,12 @@ impl ViewState {
 
     /// The query for the rows and a chart of this many columns.
     pub fn query(&self, chart_columns: usize) -> ScreenQuery {
-        let sort = match self.display.sort {
-            Sort::Dimension(_) => Sort::Dimension(self.dimension()),
-            sort => sort,
-        };
         ScreenQuery {
             dimension: self.dimension(),
             period: self.period(),
             now: self.time.now,
             filters: self.filters.for_log(),
-            sort,
+            sort: self.display.sort_of(self.dimension()),
             chart_columns,
             zone: self.time.zone.clone(),
         }
@@ -157,7 +120,7 @@ impl ViewState {
 
     /// Takes a response of the query thread.
     pub fn receive(&mut self, response: Response) -> Effect {
-        let current = self.queries.number;
+        let current = self.queries.number();
         match response {
             Response::Failed(number, error) if number == current || number == 0 => {
                 self.queries.error = Some(error_sentence(&error));
@@ -305,11 +268,11 @@ impl ViewState {
                 self.restart()
             }
             Action::NextUnit | Action::PreviousUnit => {
-                self.display.unit = cycle(&ByteUnit::ALL, self.display.unit, action == Action::NextUnit);
+                self.display.change_unit(action == Action::NextUnit);
                 Effect::None
             }
             Action::NextSort | Action::PreviousSort => {
-                self.display.sort = cycle(&SORTS, self.display.sort, action == Action::NextSort);
+                self.display.change_sort(action == Action::NextSort);
                 self.restart()
             }
             Action::Find => {
@@ -346,7 +309,3 @@ impl ViewState {
         }
     }
 }
-
-/// The columns, in the order of the key that goes through them. The dimension stands for that of the tab.
-const SORTS: [Sort; 5] =
-    [Sort::Total, Sort::Received, Sort::Sent, Sort::Connections, Sort::Dimension(Dimension::Executable)];

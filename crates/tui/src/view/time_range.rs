@@ -28,7 +28,7 @@ impl TimeRange {
         Self { length: DEFAULT_LENGTH, at: None, now, zone }
     }
 
-    /// The period that the log is asked for, unless a filter narrows it.
+    /// The period that is queried, unless a filter narrows it.
     pub fn period(&self) -> Period {
         match self.at {
             Some(at) => self.length.around(at, &self.zone),

@@ -91,3 +91,24 @@ pub fn positions<const N: usize>(label: u16, columns: &[Column; N]) -> [u16; N] 
 pub fn amount_width(texts: impl Iterator<Item = String>) -> u16 {
     texts.map(|text| width(&text)).max().unwrap_or(0).clamp(MIN_AMOUNT, MAX_AMOUNT) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_do_not_fit_are_left_out() {
+        let mut fit = ColumnFit::new(30);
+        let widths = [fit.take(9, 12), fit.take(9, 12), fit.take(4, 12), fit.take(4, 0)];
+        assert_eq!((widths, fit.rest()), ([9, 0, 4, 4], 7));
+        let [first, second, third] = [9, 0, 4].map(|width| Column::number("", false, width));
+        assert_eq!(positions(7, &[first, second, third]), [9, 20, 20]);
+    }
+
+    #[test]
+    fn columns_of_amounts_have_bounds() {
+        assert_eq!(amount_width(std::iter::empty()), 9);
+        assert_eq!(amount_width(["12,345,678 B".to_owned()].into_iter()), 12);
+        assert_eq!(amount_width(["1".repeat(40)].into_iter()), 24);
+    }
+}

@@ -105,8 +105,8 @@ pub fn draw_list<const N: usize, S: ListSource<N>>(
         source.draw_label(canvas.within(label), row);
         let cells = source.cells(row, &layout.columns);
         for ((cell, column), x) in cells.into_iter().zip(layout.columns).zip(positions) {
-            let place = Rect { x: line.x.saturating_add(x), width: column.width, ..line };
-            draw_cell(canvas.within(place.intersection(line)), cell);
+            let cell_area = Rect { x: line.x.saturating_add(x), width: column.width, ..line };
+            draw_cell(canvas.within(cell_area.intersection(line)), cell);
         }
         if row == state.selected {
             draw_mark(canvas.within(line), mark, bar_position(&layout, &positions));

@@ -2,8 +2,6 @@
 
 use ratatui::layout::Rect;
 
-use model::text::units::ByteUnit;
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -15,6 +13,7 @@ use crate::{
         rates::{ByteCounts, MINUTE_SLOTS},
     },
 };
+use model::text::units::ByteUnit;
 
 /// Width from which there is a chart.
 const MIN_WIDTH: u16 = 4;

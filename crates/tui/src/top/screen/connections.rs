@@ -5,8 +5,6 @@ use std::{array, ops::Range};
 use jiff::tz::TimeZone;
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::units::grouped;
-
 use super::time_of_day::time_of_day;
 use crate::{
     term::{
@@ -21,6 +19,7 @@ use crate::{
         state::{Pane, TopState},
     },
 };
+use model::text::units::grouped;
 
 /// Columns of the name in the title, at least.
 const MIN_NAME_WIDTH: usize = 16;

@@ -4,8 +4,6 @@ use std::ops::Range;
 
 use ratatui::layout::Rect;
 
-use model::text::units::count_cell;
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -23,6 +21,7 @@ use crate::{
         state::{Pane, TopState},
     },
 };
+use model::text::units::count_cell;
 
 /// Width of a bar: an odd number has the axis in its middle.
 const BAR_WIDTH: u16 = 31;

@@ -2,8 +2,6 @@
 
 use ratatui::layout::Rect;
 
-use model::Counters;
-
 use super::layout::chart_columns;
 use crate::{
     term::{
@@ -13,6 +11,7 @@ use crate::{
     },
     view::{calendar::point_text, state::ViewState},
 };
+use model::Counters;
 
 /// Draws the chart. A part of the period takes several columns if there are fewer parts than columns.
 pub fn draw_chart(mut canvas: Canvas<'_>, state: &ViewState) {

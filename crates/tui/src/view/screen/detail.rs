@@ -2,9 +2,6 @@
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::units::grouped;
-use store::{Dimension, Value};
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -17,6 +14,8 @@ use crate::{
         state::ViewState,
     },
 };
+use model::text::units::grouped;
+use store::{Dimension, Value};
 
 /// Width of a column of the pane, at least.
 const MIN_COLUMN_WIDTH: u16 = 38;
@@ -68,7 +67,7 @@ pub fn draw(mut canvas: Canvas<'_>, state: &ViewState) {
     draw_blocks(canvas.within(body), &blocks);
 }
 
-/// Draws the blocks below each other, and in further columns what is left.
+/// Draws the blocks below each other, in as many columns as fit.
 fn draw_blocks(mut canvas: Canvas<'_>, blocks: &[Block]) {
     let area = canvas.area;
     let columns = (area.width / MIN_COLUMN_WIDTH).max(1);
@@ -89,13 +88,13 @@ fn draw_blocks(mut canvas: Canvas<'_>, blocks: &[Block]) {
                 }
                 (column, y) = (column + 1, 0);
             }
-            let place = Rect {
+            let line_area = Rect {
                 x: area.x + column * column_width,
                 y: area.y + y,
                 width: column_width.saturating_sub(2),
                 height: 1,
             };
-            draw_line(canvas.within(place), line);
+            draw_line(canvas.within(line_area), line);
             y += 1;
         }
     }

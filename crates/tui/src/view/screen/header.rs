@@ -2,12 +2,11 @@
 
 use ratatui::style::Style;
 
-use store::Sort;
-
 use crate::{
     term::{canvas::Canvas, text::shorten},
     view::{calendar::point_text, filters::AppliedFilter, state::ViewState},
 };
+use store::Sort;
 
 /// A filter in words, such as `exe=/usr/bin/curl` or `not port=443`.
 fn filter_text(state: &ViewState, filter: &AppliedFilter) -> String {

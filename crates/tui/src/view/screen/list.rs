@@ -4,9 +4,6 @@ use std::ops::Range;
 
 use ratatui::{layout::Rect, style::Style};
 
-use model::text::units::count_cell;
-use store::{Dimension, Row, Sort, Value};
-
 use crate::{
     term::{
         canvas::Canvas,
@@ -19,6 +16,8 @@ use crate::{
     },
     view::state::ViewState,
 };
+use model::text::units::count_cell;
+use store::{Dimension, Row, Sort, Value};
 
 /// Widths of the list from which it has each column.
 const MIN_WIDTH_CONNECTIONS: u16 = 56;
@@ -105,12 +104,12 @@ impl ListSource<4> for Rows<'_> {
             .map(|value| self.state.label(self.state.dimension(), value))
             .unwrap_or_default();
         let area = canvas.area;
-        let room = area.width.saturating_sub(1);
+        let width = area.width.saturating_sub(1);
         if self.program_path(row).is_some() {
-            let inside = Rect { x: area.x + 1, width: room, ..area };
+            let inside = Rect { x: area.x + 1, width, ..area };
             draw_program(canvas.within(inside), &label, self.colour(row));
         } else {
-            canvas.put(1, 0, &shorten(&label, room.into(), self.theme.ascii), Style::new());
+            canvas.put(1, 0, &shorten(&label, width.into(), self.theme.ascii), Style::new());
         }
     }
 

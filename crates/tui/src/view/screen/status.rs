@@ -1,11 +1,10 @@
 //! The last line: search, notice or losses, and the extent of the log.
 
-use store::values;
-
 use crate::{
     term::{canvas::Canvas, widgets::StatusLine},
     view::{calendar::point_text, state::ViewState},
 };
+use store::values;
 
 /// Draws the line. A notice replaces everything after the search.
 pub fn draw(canvas: Canvas<'_>, state: &ViewState) {

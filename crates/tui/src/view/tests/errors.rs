@@ -2,10 +2,9 @@
 
 use std::{fs, os::unix::fs::symlink, time::Instant};
 
-use store::{StoreError, Value};
-
 use super::*;
 use crate::view::{keys::Action, messages::error_sentence};
+use store::{StoreError, Value};
 
 /// Whether the query thread can open the log.
 fn open(base: &Path) -> Result<(), StoreError> {

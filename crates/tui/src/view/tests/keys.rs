@@ -1,10 +1,10 @@
 //! What keys and mouse change in the state.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use store::{Dimension, Sort};
 
 use super::*;
 use crate::view::period::LENGTHS;
+use store::{Dimension, Sort};
 
 fn screen() -> TestScreen {
     TestScreen::new((80, 24), PLAIN)

@@ -17,11 +17,6 @@ use std::{
 use jiff::tz::TimeZone;
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use model::{
-    CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
-};
-use store::Writer;
-
 use super::{
     input::{on_key, on_mouse},
     label::Labels,
@@ -37,6 +32,10 @@ use crate::term::{
     testing::{styled, text},
     theme::{Depth, Theme},
 };
+use model::{
+    CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
+};
+use store::Writer;
 
 /// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: i64 = 1_772_371_205;
