@@ -33,7 +33,7 @@ pub struct KnownPrograms {
     pub(super) digests: Table<Sha256>,
     /// Keys of the file that picosnitch does not use; they are written back.
     pub(super) other_keys: Map<String, Value>,
-    /// The time of [`Seen`](super::table::Seen): the number of observations so far.
+    /// The time of [`Seen`]: the number of observations so far.
     now: u64,
     has_changed: bool,
     bounds: ReachedBounds,
