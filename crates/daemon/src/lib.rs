@@ -10,7 +10,7 @@ mod heap;
 mod log_file;
 mod messages;
 pub mod monitor;
-mod notice_queue;
+mod notification_queue;
 pub mod notifier;
 mod poll;
 pub mod problems;

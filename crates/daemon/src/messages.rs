@@ -11,7 +11,7 @@ use ipc::Channel;
 use live::connections::ListKind;
 use model::{Flow, Loss, NameObservation, ProcessContext};
 use names::GeoFiles;
-use notify::Notice;
+use notify::Notification;
 
 /// What the recorder needs to know before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub(crate) struct ReporterSettings {
     pub(crate) exe_log: PathBuf,
     /// Path of conn.log; `None` if it is not to be written.
     pub(crate) conn_log: Option<PathBuf>,
-    /// Whether notices are sent to the monitor, for desktop users.
+    /// Whether notifications are sent to the monitor, for desktop users.
     pub(crate) desktop: bool,
     /// `None` if VirusTotal is not used.
     pub(crate) virustotal: Option<virustotal::Settings>,
@@ -101,8 +101,8 @@ pub(crate) enum ToMonitor {
     Ready,
     /// The log cannot be opened, and why.
     Failed(String),
-    /// A notice for desktop users.
-    Notice(Notice),
+    /// A notification for desktop users.
+    Notification(Notification),
     /// The connection to systemd-resolved has ended.
     ResolvedClosed,
     /// The id of a C library, and the functions it has with their offsets in its file.
@@ -121,7 +121,7 @@ impl ToMonitor {
 /// Messages from the monitor to a notifier.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToNotifier {
-    Notice(Notice),
-    /// The number of notices that were dropped before they could be sent.
+    Notification(Notification),
+    /// The number of notifications that were dropped before they could be sent.
     Dropped(u64),
 }

@@ -1,7 +1,7 @@
 //! The notifier: runs as a desktop user and shows notifications on that user's session bus. Standard input is its end of
 //! the channel to the monitor.
 //!
-//! It ends after a minute without notices; the monitor starts it again when there is one.
+//! It ends after a minute without notifications; the monitor starts it again when there is one.
 
 use std::{
     ffi::OsString,
@@ -16,16 +16,16 @@ use nix::{
     sys::socket::{Shutdown, shutdown},
 };
 
-use crate::{messages::ToNotifier, notice_queue::NoticeQueue, poll::poll_until};
+use crate::{messages::ToNotifier, notification_queue::NotificationQueue, poll::poll_until};
 use ipc::{Channel, Received};
-use notify::{BurstFolder, Desktop, DesktopError, Notice, NoticeKind};
+use notify::{BurstFolder, Desktop, DesktopError, Notification, NotificationKind};
 use sandbox::Role;
 
 /// Pause between two tries to show a notification.
 const RETRY: Duration = Duration::from_secs(2);
 /// Tries for a notification that the service refuses.
 const MAX_REFUSALS: u32 = 3;
-/// How long it waits for another notice before it ends.
+/// How long it waits for another notification before it ends.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Runs the role; the argument is the path of the session bus.
@@ -40,8 +40,8 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut notifier = Notifier {
         desktop: Desktop::new(bus.into()),
-        folds: NoticeKind::ALL.map(BurstFolder::new),
-        queue: NoticeQueue::default(),
+        folds: NotificationKind::ALL.map(BurstFolder::new),
+        queue: NotificationQueue::default(),
         refusals: 0,
         retry_at: None,
     };
@@ -52,8 +52,8 @@ pub fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
 struct Notifier {
     desktop: Desktop,
     folds: [BurstFolder; 3],
-    queue: NoticeQueue,
-    /// Refusals of the first notice in the queue.
+    queue: NotificationQueue,
+    /// Refusals of the first notification in the queue.
     refusals: u32,
     retry_at: Option<Instant>,
 }
@@ -95,34 +95,34 @@ impl Notifier {
     fn receive(&mut self, message: ToNotifier) {
         match message {
             ToNotifier::Dropped(count) => self.queue.dropped += count,
-            ToNotifier::Notice(notice) => {
-                let fold = &mut self.folds[notice.kind as usize];
-                if let Some(notice) = fold.add(notice, Instant::now()) {
-                    self.queue.add(notice);
+            ToNotifier::Notification(notification) => {
+                let fold = &mut self.folds[notification.kind as usize];
+                if let Some(notification) = fold.add(notification, Instant::now()) {
+                    self.queue.add(notification);
                 }
             }
         }
     }
 
-    /// Queues the folded notices that are due; all of them once the channel is closed.
+    /// Queues the folded notifications that are due; all of them once the channel is closed.
     fn unfold(&mut self, open: bool) {
         let now = Instant::now();
         for fold in &mut self.folds {
             let due = if open { Some(now) } else { fold.due() };
-            if let Some(notice) = due.and_then(|due| fold.take(due)) {
-                self.queue.add(notice);
+            if let Some(notification) = due.and_then(|due| fold.take(due)) {
+                self.queue.add(notification);
             }
         }
     }
 
-    /// Shows the queued notices as long as the notification service takes them.
+    /// Shows the queued notifications as long as the notification service takes them.
     fn show(&mut self) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
-        while let Some(notice) = self.queue.front() {
-            match self.desktop.show(notice) {
+        while let Some(notification) = self.queue.front() {
+            match self.desktop.show(notification) {
                 Ok(()) => {}
                 Err(DesktopError::Refused(_)) if self.refusals >= MAX_REFUSALS => self.queue.dropped += 1,
                 Err(error) => {
@@ -135,11 +135,7 @@ impl Notifier {
             self.queue.remove_front();
             if self.queue.is_empty() && self.queue.dropped > 0 {
                 let count = std::mem::take(&mut self.queue.dropped);
-                self.queue.add(Notice {
-                    kind: NoticeKind::Error,
-                    title: format!("{count} notifications were not shown"),
-                    body: "There were too many. New programs are in exe.log, errors in error.log.".into(),
-                });
+                self.queue.add(Notification::about_dropped(count));
             }
         }
     }

@@ -16,7 +16,7 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::log_file::LogFile;
-use model::text::{format, time};
+use model::text::{sanitize, time};
 
 /// error.log becomes error.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -90,7 +90,7 @@ impl Problems {
     }
 
     fn report_at(&self, text: &str, now: Instant) {
-        let text = format::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
+        let text = sanitize::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
         let mut log = self.lock();
         if !log.fold(&text, now) {
             self.write(&mut log, text);
@@ -112,7 +112,7 @@ impl Problems {
 
     /// Writes a problem to error.log only; the caller reports it on standard error.
     pub(crate) fn log(&self, text: &str) {
-        self.lock().append(&format::terminal(text.as_bytes()));
+        self.lock().append(&sanitize::terminal(text.as_bytes()));
     }
 
     /// Writes how often folded problems have repeated. Must be called from time to time.

@@ -18,7 +18,7 @@ use super::{
 };
 use model::{
     Bytes, Sha256,
-    text::escape::{from_text, to_text},
+    text::lossless::{from_text, to_text},
 };
 
 /// The key of the digests.

@@ -1,13 +1,14 @@
-//! Wire types of the live socket, shared by daemon and clients: the request of a client and the lines about traffic
-//! (docs/live.md).
+//! Wire types of the live socket, shared by daemon and clients: the request of a client and every line (docs/live.md).
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use model::{
     Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256,
     text::{
-        escape::{from_text, to_text},
-        format,
+        lossless::{from_text, to_text},
+        sanitize,
     },
 };
 
@@ -36,6 +37,117 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(from_text(&String::deserialize(deserializer)?)))
     }
+}
+
+/// `hello`: the status of the daemon, the first line that a client gets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HelloLine {
+    /// Kind of the line: always `hello`.
+    pub event: String,
+    /// Version of picosnitch.
+    pub version: String,
+    /// Process id of the monitor.
+    pub monitor: u32,
+    /// Process id of the recorder.
+    pub recorder: u32,
+    /// Start of the daemon, unix seconds.
+    pub since: i64,
+    /// The files that the daemon writes.
+    pub files: FilePaths,
+    /// Programs that have used the network, as many as record.json has.
+    pub programs: usize,
+    /// Executables of those programs that wait to be hashed.
+    pub digests_pending: usize,
+    /// Alerts since the start.
+    pub alerts: u64,
+    /// Errors since the start.
+    pub errors: u64,
+    /// The last of these errors.
+    pub last_error: Option<LastError>,
+    /// Progress of the look-ups at VirusTotal; null without a key.
+    pub virustotal: serde_json::Value,
+    /// Losses since the start, by the name of their kind.
+    pub losses: BTreeMap<String, u64>,
+    /// Clients that are served now, without this one.
+    pub subscribers: usize,
+    /// Clients that were dropped since the start, because they were too slow or too many.
+    pub subscribers_dropped: u64,
+    /// Sentences about what this kernel does not show.
+    pub unseen: Vec<String>,
+}
+
+/// Paths of the files that the daemon writes; `None` for a file that is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FilePaths {
+    /// snitch.db
+    pub database: Option<String>,
+    /// record.json
+    pub record: String,
+    /// exe.log
+    pub exe_log: String,
+    /// conn.log
+    pub conn_log: Option<String>,
+}
+
+/// The last error of a [`HelloLine`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// Time of the error, unix seconds.
+    pub time: i64,
+    /// The sentence of error.log.
+    pub text: String,
+}
+
+/// `alert`: a program that was not seen before, a changed executable, or a verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertLine {
+    /// Kind of the line: always `alert`.
+    pub event: String,
+    /// Time of the alert, unix seconds.
+    pub time: i64,
+    /// The tag in exe.log without its parentheses, for example `new name, exe`.
+    pub tag: String,
+    /// `program`, `parent` or `grandparent`: which of the three the alert is about.
+    pub rank: String,
+    /// Path of the executable.
+    pub path: Text,
+    /// `comm` of the process; empty where the alert is about a digest.
+    pub name: Text,
+    /// The digest that the alert is about, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// VirusTotal's verdict; empty without one.
+    pub virustotal: String,
+}
+
+/// `error`: a sentence of error.log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorLine {
+    /// Kind of the line: always `error`.
+    pub event: String,
+    /// Time of the error, unix seconds.
+    pub time: i64,
+    /// The sentence.
+    pub text: String,
+}
+
+/// `loss`: something was not seen or not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossLine {
+    /// Kind of the line: always `loss`.
+    pub event: String,
+    /// Time of the report, unix seconds.
+    pub time: i64,
+    /// The name of the kind, for example `flow_table_full` ([`model::LossKind::name`]).
+    pub kind: String,
+    /// How much was lost, in the unit of the kind.
+    pub count: u64,
+    /// A sentence about the loss.
+    pub text: String,
 }
 
 /// A program of a [`ContextLine`].
@@ -206,7 +318,7 @@ pub struct LineKind {
 /// Encodes one line of the protocol, with its line feed: JSON without characters that a terminal would act on.
 pub(crate) fn encode_line(line: &impl Serialize) -> String {
     // The lines are plain data with string keys, whose serialisation cannot fail.
-    let mut text = format::json_document(&serde_json::to_string(line).unwrap_or_default());
+    let mut text = sanitize::json_document(&serde_json::to_string(line).unwrap_or_default());
     text.push('\n');
     text
 }

@@ -1,7 +1,7 @@
 //! Plain data that every crate shares, and its conversions to text ([`text`]).
 //!
 //! Paths, names and command lines are untrusted bytes ([`Bytes`]): other programs chose them, and any byte may occur. They
-//! become text for an output in [`text::format`], and text that can be converted back in [`text::escape`].
+//! become text for an output in [`text::sanitize`], and text that can be converted back in [`text::lossless`].
 
 mod address;
 mod bytes;

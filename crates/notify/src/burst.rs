@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::notice::{Notice, NoticeKind};
+use super::notification::{Notification, NotificationKind};
 
 /// Notifications that are shown as they are within [`MIN_INTERVAL`].
 const MAX_SHOWN: u64 = 3;
@@ -15,37 +15,37 @@ const MAX_QUOTED: usize = 5;
 /// Folds bursts of notifications of one kind.
 #[derive(Debug)]
 pub struct BurstFolder {
-    kind: NoticeKind,
+    kind: NotificationKind,
     /// Begin of the interval; `None` before the first notification.
     since: Option<Instant>,
     interval: Duration,
     /// Notifications that were shown as they are in the interval.
     shown: u64,
     /// The first of the collected notifications.
-    quoted: Vec<Notice>,
+    quoted: Vec<Notification>,
     /// Number of collected notifications, quoted or not.
     collected: u64,
 }
 
 impl BurstFolder {
     /// Makes a folder that has seen no notification.
-    pub fn new(kind: NoticeKind) -> Self {
+    pub fn new(kind: NotificationKind) -> Self {
         Self { kind, since: None, interval: MIN_INTERVAL, shown: 0, quoted: Vec::new(), collected: 0 }
     }
 
     /// Takes a notification; gives it back if it is to be shown now.
-    pub fn add(&mut self, notice: Notice, now: Instant) -> Option<Notice> {
+    pub fn add(&mut self, notification: Notification, now: Instant) -> Option<Notification> {
         let is_over = |since: Instant, interval: Duration| now.saturating_duration_since(since) > interval;
         if self.collected == 0 && self.since.is_none_or(|since| is_over(since, self.interval)) {
             (self.since, self.interval, self.shown) = (Some(now), MIN_INTERVAL, 0);
         }
         if self.shown < MAX_SHOWN {
             self.shown += 1;
-            return Some(notice);
+            return Some(notification);
         }
         self.collected += 1;
         if self.quoted.len() < MAX_QUOTED {
-            self.quoted.push(notice);
+            self.quoted.push(notification);
         }
         None
     }
@@ -56,7 +56,7 @@ impl BurstFolder {
     }
 
     /// The folded notification if it is due.
-    pub fn take(&mut self, now: Instant) -> Option<Notice> {
+    pub fn take(&mut self, now: Instant) -> Option<Notification> {
         if self.due()? > now {
             return None;
         }
@@ -67,14 +67,16 @@ impl BurstFolder {
         if count == 1 {
             return quoted.pop();
         }
-        let mut body: Vec<String> =
-            quoted.iter().map(|notice| format!("{}: {}", notice.title, notice.body)).collect();
+        let mut body: Vec<String> = quoted
+            .iter()
+            .map(|notification| format!("{}: {}", notification.title, notification.body))
+            .collect();
         let more = count - body.len() as u64;
         body.push(match more {
             0 => format!("All are in {}.", self.kind.log_file()),
             _ => format!("and {more} more; all are in {}.", self.kind.log_file()),
         });
-        Some(Notice {
+        Some(Notification {
             kind: self.kind,
             title: format!("{count} {}", self.kind.plural()),
             body: body.join("\n"),
@@ -86,15 +88,19 @@ impl BurstFolder {
 mod tests {
     use super::*;
 
-    fn notice(number: u32) -> Notice {
-        Notice { kind: NoticeKind::Program, title: format!("New program {number}"), body: "/bin/x".into() }
+    fn notification(number: u32) -> Notification {
+        Notification {
+            kind: NotificationKind::Program,
+            title: format!("New program {number}"),
+            body: "/bin/x".into(),
+        }
     }
 
     #[test]
     fn a_burst_becomes_one_notification() {
-        let mut folder = BurstFolder::new(NoticeKind::Program);
+        let mut folder = BurstFolder::new(NotificationKind::Program);
         let start = Instant::now();
-        let shown = (0..17).filter_map(|number| folder.add(notice(number), start)).count();
+        let shown = (0..17).filter_map(|number| folder.add(notification(number), start)).count();
         assert_eq!(shown, 3);
         assert_eq!(folder.due(), Some(start + MIN_INTERVAL));
         assert_eq!(folder.take(start), None);
@@ -107,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_flood_is_shown_ever_more_rarely_and_then_forgotten() {
-        let mut folder = BurstFolder::new(NoticeKind::Error);
+        let mut folder = BurstFolder::new(NotificationKind::Error);
         let mut now = Instant::now();
         let mut shown = 0;
         for number in 0..6000 {
-            shown += u32::from(folder.add(notice(number), now).is_some());
+            shown += u32::from(folder.add(notification(number), now).is_some());
             shown += u32::from(folder.take(now).is_some());
             now += Duration::from_millis(100);
         }
@@ -119,14 +125,14 @@ mod tests {
         now += MAX_INTERVAL * 2;
         folder.take(now);
         now += MAX_INTERVAL * 2;
-        assert!(folder.add(notice(1), now).is_some());
+        assert!(folder.add(notification(1), now).is_some());
     }
 
     #[test]
     fn a_single_collected_notification_is_shown_as_it_is() {
-        let mut folder = BurstFolder::new(NoticeKind::Program);
+        let mut folder = BurstFolder::new(NotificationKind::Program);
         let start = Instant::now();
-        (0..4).for_each(|number| drop(folder.add(notice(number), start)));
-        assert_eq!(folder.take(start + MIN_INTERVAL), Some(notice(3)));
+        (0..4).for_each(|number| drop(folder.add(notification(number), start)));
+        assert_eq!(folder.take(start + MIN_INTERVAL), Some(notification(3)));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, os::unix::net::UnixStream, path::PathBuf, time::
 use thiserror::Error;
 use zbus::{Connection, Variant, block_on, connection::Builder, fdo};
 
-use super::notice::Notice;
+use super::notification::Notification;
 
 /// How long the bus may take for a reply, which includes the start of the service.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,17 +44,17 @@ impl Desktop {
     ///
     /// # Errors
     /// See [`DesktopError`].
-    pub fn show(&mut self, notice: &Notice) -> Result<(), DesktopError> {
+    pub fn show(&mut self, notification: &Notification) -> Result<(), DesktopError> {
         let connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => self.connect()?,
         };
         let mut hints: HashMap<&str, Variant<'_>> = HashMap::new();
         // Urgency levels of the Desktop Notifications Specification: 1 normal, 2 critical.
-        hints.insert("urgency", Variant::from(if notice.kind.is_urgent() { 2_u8 } else { 1_u8 }));
+        hints.insert("urgency", Variant::from(if notification.kind.is_urgent() { 2_u8 } else { 1_u8 }));
         hints.insert("category", Variant::from("network"));
         let (title, body) =
-            (shorten(&notice.title, MAX_TITLE), escape_markup(&shorten(&notice.body, MAX_BODY)));
+            (shorten(&notification.title, MAX_TITLE), escape_markup(&shorten(&notification.body, MAX_BODY)));
         let actions: [&str; 0] = [];
         let arguments = (
             "picosnitch",
@@ -116,7 +116,7 @@ fn shorten(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notice::NoticeKind;
+    use crate::notification::NotificationKind;
 
     #[test]
     fn markup_is_escaped_and_long_text_is_cut() {
@@ -128,8 +128,9 @@ mod tests {
     #[test]
     fn without_a_bus_the_service_is_unavailable() {
         let directory = tempfile::tempdir().unwrap();
-        let notice = Notice { kind: NoticeKind::Program, title: "t".into(), body: "b".into() };
+        let notification =
+            Notification { kind: NotificationKind::Program, title: "t".into(), body: "b".into() };
         let mut desktop = Desktop::new(directory.path().join("bus"));
-        assert!(matches!(desktop.show(&notice), Err(DesktopError::Unavailable(_))));
+        assert!(matches!(desktop.show(&notification), Err(DesktopError::Unavailable(_))));
     }
 }

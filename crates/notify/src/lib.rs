@@ -2,8 +2,8 @@
 
 mod burst;
 mod desktop;
-mod notice;
+mod notification;
 
 pub use burst::BurstFolder;
 pub use desktop::{Desktop, DesktopError};
-pub use notice::{Notice, NoticeKind};
+pub use notification::{Notification, NotificationKind};

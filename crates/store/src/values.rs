@@ -5,7 +5,7 @@ use model::{Loss, LossKind};
 use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
 
 /// A value as bytes: bytes as they are, names and numbers as text, nothing for an unknown value. Another program may have
-/// chosen these bytes: [`model::text::format`] makes them safe for an output.
+/// chosen these bytes: [`model::text::sanitize`] makes them safe for an output.
 pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     match value {
         Value::None => Vec::new(),

@@ -136,9 +136,9 @@ impl Monitor {
         let mut wanted = false;
         while let Received::Message(message, _) = self.recorder.receive()? {
             match message {
-                ToMonitor::Notice(notice) => {
+                ToMonitor::Notification(notification) => {
                     if let Some(notifiers) = &mut self.notifiers {
-                        notifiers.show(&notice);
+                        notifiers.show(&notification);
                     }
                 }
                 ToMonitor::LibraryFunctions(id, functions) => self.attach_to_library(id, &functions)?,

@@ -1,4 +1,4 @@
-//! The monitor's link to the notifier of one desktop user: its process, its channel, and the notices that wait for it.
+//! The monitor's link to the notifier of one desktop user: its process, its channel, and the notifications that wait for it.
 
 use std::{
     io,
@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{messages::ToNotifier, notice_queue::NoticeQueue};
+use crate::{messages::ToNotifier, notification_queue::NotificationQueue};
 use ipc::Channel;
-use notify::Notice;
+use notify::Notification;
 use sandbox::{Role, User};
 
 /// A notifier that fails is started again after this, then after twice the time, and so on.
@@ -28,7 +28,7 @@ pub(super) struct DesktopUser {
 pub(super) struct NotifierLink {
     desktop: DesktopUser,
     running: Option<RunningNotifier>,
-    queue: NoticeQueue,
+    queue: NotificationQueue,
     retry_at: Option<Instant>,
     /// The pause after the next failure.
     pause: Duration,
@@ -47,30 +47,30 @@ impl NotifierLink {
         Self {
             desktop,
             running: None,
-            queue: NoticeQueue::default(),
+            queue: NotificationQueue::default(),
             retry_at: None,
             pause: MIN_PAUSE,
             reported: false,
         }
     }
 
-    /// Queues a notice for the next [`NotifierLink::send_waiting`].
-    pub(super) fn add(&mut self, notice: Notice) {
-        self.queue.add(notice);
+    /// Queues a notification for the next [`NotifierLink::send_waiting`].
+    pub(super) fn add(&mut self, notification: Notification) {
+        self.queue.add(notification);
     }
 
-    /// Queues the notices that waited for a desktop user.
-    pub(super) fn add_all(&mut self, queue: &NoticeQueue) {
+    /// Queues the notifications that waited for a desktop user.
+    pub(super) fn add_all(&mut self, queue: &NotificationQueue) {
         self.queue.dropped += queue.dropped;
         self.queue.add_all(queue);
     }
 
-    /// Takes back the notices that were not sent.
-    pub(super) fn take_queue(&mut self) -> NoticeQueue {
+    /// Takes back the notifications that were not sent.
+    pub(super) fn take_queue(&mut self) -> NotificationQueue {
         std::mem::take(&mut self.queue)
     }
 
-    /// Sends the notices that wait, and starts the notifier if needed. Returns why it cannot be started, the first time.
+    /// Sends the notifications that wait, and starts the notifier if needed. Returns why it cannot be started, the first time.
     pub(super) fn send_waiting(&mut self) -> Option<String> {
         if self.queue.is_empty() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return None;
@@ -106,10 +106,10 @@ impl NotifierLink {
 
     fn try_send_waiting(&mut self) -> io::Result<()> {
         let Some(RunningNotifier { channel, .. }) = &self.running else { return Ok(()) };
-        while let Some(notice) = self.queue.front() {
-            let message = Channel::encode(&ToNotifier::Notice(notice.clone()))?;
+        while let Some(notification) = self.queue.front() {
+            let message = Channel::encode(&ToNotifier::Notification(notification.clone()))?;
             if !channel.send(&message, None)? {
-                // The channel is full. The queue keeps the newest notices.
+                // The channel is full. The queue keeps the newest notifications.
                 return Ok(());
             }
             self.queue.remove_front();

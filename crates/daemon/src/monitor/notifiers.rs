@@ -1,4 +1,4 @@
-//! The notifiers of all desktop users. Looks for their session buses, and keeps notices while there is none.
+//! The notifiers of all desktop users. Looks for their session buses, and keeps notifications while there is none.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +11,8 @@ use std::{
 use nix::unistd::{Gid, Uid};
 
 use super::notifier_link::{DesktopUser, NotifierLink};
-use crate::notice_queue::NoticeQueue;
-use notify::Notice;
+use crate::notification_queue::NotificationQueue;
+use notify::Notification;
 use sandbox::User;
 
 /// Directory with a directory for each user who is logged in (XDG_RUNTIME_DIR of systemd's logind).
@@ -28,8 +28,8 @@ const MAX_USERS: usize = 32;
 pub(super) struct Notifiers {
     run_user: PathBuf,
     links: BTreeMap<u32, NotifierLink>,
-    /// Notices that came while there was no desktop user.
-    waiting: NoticeQueue,
+    /// Notifications that came while there was no desktop user.
+    waiting: NotificationQueue,
     looked: Option<Instant>,
     /// Why users are not notified, since the last [`Notifiers::take_problems`].
     problems: Vec<String>,
@@ -40,7 +40,7 @@ impl Notifiers {
         Self {
             run_user: std::env::var_os(RUN_USER_VARIABLE).map_or_else(|| RUN_USER.into(), PathBuf::from),
             links: BTreeMap::new(),
-            waiting: NoticeQueue::default(),
+            waiting: NotificationQueue::default(),
             looked: None,
             problems: Vec::new(),
         }
@@ -51,14 +51,14 @@ impl Notifiers {
         std::mem::take(&mut self.problems)
     }
 
-    /// Shows a notice to every desktop user, or keeps it until there is one. Never waits.
-    pub(super) fn show(&mut self, notice: &Notice) {
+    /// Shows a notification to every desktop user, or keeps it until there is one. Never waits.
+    pub(super) fn show(&mut self, notification: &Notification) {
         self.look();
         if self.links.is_empty() {
-            self.waiting.add(notice.clone());
+            self.waiting.add(notification.clone());
         }
         for link in self.links.values_mut() {
-            link.add(notice.clone());
+            link.add(notification.clone());
             self.problems.extend(link.send_waiting());
         }
     }

@@ -89,7 +89,7 @@ impl RecorderLink {
                     return Err(MonitorError::Log(why));
                 }
                 Received::Message(
-                    ToMonitor::Notice(_)
+                    ToMonitor::Notification(_)
                     | ToMonitor::LibraryFunctions(..)
                     | ToMonitor::ResolvedClosed
                     | ToMonitor::ListOpenSockets(_),

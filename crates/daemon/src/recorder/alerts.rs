@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use identity::digests::DigestState;
 use known_programs::{KnownPrograms, Novelty, Rank};
+use live::protocol::{AlertLine, Text};
 use model::{
     Bytes, ProcessContext, Sha256,
-    text::{escape::to_text, format, time},
+    text::{sanitize, time},
 };
 
 /// Executables whose digest is awaited.
@@ -80,29 +81,29 @@ impl Alert {
     pub(super) fn text(&self) -> String {
         let field = match self.sha256 {
             Some(digest) => digest.to_hex(),
-            None => format::terminal(&self.name),
+            None => sanitize::terminal(&self.name),
         };
-        let path = format::shorten(&format::terminal(&self.path), MAX_PATH);
+        let path = sanitize::shorten(&sanitize::terminal(&self.path), MAX_PATH);
         format!("{field:<16.16} {path} {}{}", self.tag.text(), self.rank_text())
     }
 
     /// The event on the live socket (docs/live.md).
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub(super) fn live_line(&self) -> AlertLine {
         let rank = match self.rank {
             Rank::Program => "program",
             Rank::Parent => "parent",
             Rank::Grandparent => "grandparent",
         };
-        serde_json::json!({
-            "event": "alert",
-            "time": self.time,
-            "tag": self.tag.text().trim_matches(['(', ')']),
-            "rank": rank,
-            "path": to_text(&self.path),
-            "name": to_text(&self.name),
-            "sha256": self.sha256.map(Sha256::to_hex),
-            "virustotal": self.verdict,
-        })
+        AlertLine {
+            event: "alert".to_owned(),
+            time: self.time,
+            tag: self.tag.text().trim_matches(['(', ')']).to_owned(),
+            rank: rank.to_owned(),
+            path: Text(self.path.clone()),
+            name: Text(self.name.clone()),
+            sha256: self.sha256.map(Sha256::to_hex),
+            virustotal: self.verdict.clone(),
+        }
     }
 
     /// ` (parent)`, ` (grandparent)`, or nothing for the program of the process.
@@ -190,7 +191,7 @@ impl AlertGenerator {
             }
             DigestState::Pending => (Vec::new(), None),
             DigestState::Unreadable(why) => {
-                let path = paths.first().map(|(_, path)| format::terminal(path)).unwrap_or_default();
+                let path = paths.first().map(|(_, path)| sanitize::terminal(path)).unwrap_or_default();
                 let text = format!(
                     "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
                      known."

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::log_file::LogFile;
-use model::{Program, Record, Window, text::format::conn_log_field};
+use model::{Program, Record, Window, text::sanitize::conn_log_field};
 
 /// conn.log becomes conn.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 1 << 30;

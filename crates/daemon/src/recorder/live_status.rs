@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use crate::messages::Settings;
-use live::server::LiveServer;
+use live::{
+    protocol::{FilePaths, HelloLine, LastError},
+    server::LiveServer,
+};
 use model::{
     Loss, LossKind,
-    text::{format, time},
+    text::{sanitize, time},
 };
 use virustotal::LookupSchedule;
 
@@ -20,10 +21,9 @@ pub(super) struct LiveStatus {
     losses: BTreeMap<LossKind, u64>,
     pub(super) alerts: u64,
     errors: u64,
-    /// Unix seconds and text of the last error.
-    last_error: Option<(i64, String)>,
+    last_error: Option<LastError>,
     /// Paths of the files that are written.
-    files: serde_json::Value,
+    files: FilePaths,
 }
 
 /// The counts of programs that the alert generator has.
@@ -35,14 +35,14 @@ pub(super) struct ProgramCounts {
 
 impl LiveStatus {
     pub(super) fn new(settings: &Settings) -> Self {
-        let path = |path: &std::path::Path| format::json_text(path.as_os_str().as_encoded_bytes());
+        let path = |path: &std::path::Path| sanitize::json_text(path.as_os_str().as_encoded_bytes());
         let reporter = &settings.reporter;
-        let files = json!({
-            "database": settings.database.as_deref().map(path),
-            "record": path(&reporter.record_json),
-            "exe_log": path(&reporter.exe_log),
-            "conn_log": reporter.conn_log.as_deref().map(path),
-        });
+        let files = FilePaths {
+            database: settings.database.as_deref().map(path),
+            record: path(&reporter.record_json),
+            exe_log: path(&reporter.exe_log),
+            conn_log: reporter.conn_log.as_deref().map(path),
+        };
         let (since, unseen, losses) = (time::now(), Vec::new(), BTreeMap::new());
         Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
     }
@@ -54,36 +54,34 @@ impl LiveStatus {
 
     pub(super) fn add_error(&mut self, text: String) {
         self.errors += 1;
-        self.last_error = Some((time::now(), text));
+        self.last_error = Some(LastError { time: time::now(), text });
     }
 
-    /// The event `hello`, with the status of now.
-    pub(super) fn to_json(
+    /// The line `hello`, with the present status.
+    pub(super) fn line(
         &self,
         live: &LiveServer,
         programs: &ProgramCounts,
         lookups: Option<&LookupSchedule>,
-    ) -> serde_json::Value {
+    ) -> HelloLine {
         let (subscribers, dropped) = live.counts();
-        let losses: BTreeMap<String, u64> =
-            self.losses.iter().map(|(kind, count)| (kind.name(), *count)).collect();
-        json!({
-            "event": "hello",
-            "version": env!("CARGO_PKG_VERSION"),
-            "monitor": nix::unistd::getppid().as_raw(),
-            "recorder": std::process::id(),
-            "since": self.since,
-            "files": self.files,
-            "programs": programs.known,
-            "digests_pending": programs.awaited,
-            "alerts": self.alerts,
-            "errors": self.errors,
-            "last_error": self.last_error.as_ref().map(|(time, text)| json!({"time": time, "text": text})),
-            "virustotal": lookups.map(LookupSchedule::status),
-            "losses": losses,
-            "subscribers": subscribers,
-            "subscribers_dropped": dropped,
-            "unseen": self.unseen,
-        })
+        HelloLine {
+            event: "hello".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            monitor: nix::unistd::getppid().as_raw().cast_unsigned(),
+            recorder: std::process::id(),
+            since: self.since,
+            files: self.files.clone(),
+            programs: programs.known,
+            digests_pending: programs.awaited,
+            alerts: self.alerts,
+            errors: self.errors,
+            last_error: self.last_error.clone(),
+            virustotal: lookups.map(LookupSchedule::status).unwrap_or_default(),
+            losses: self.losses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+            subscribers,
+            subscribers_dropped: dropped,
+            unseen: self.unseen.clone(),
+        }
     }
 }

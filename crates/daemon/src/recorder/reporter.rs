@@ -9,15 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags};
-use serde_json::json;
-
 use super::{
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
-    desktop_notices,
     exe_log::ExeLog,
     live_status::{LiveStatus, ProgramCounts},
+    notification_text,
     sinks::{record_file::RecordFileSink, worker::Worker},
 };
 use crate::{
@@ -27,9 +24,13 @@ use crate::{
 use identity::digests::DigestState;
 use ipc::Channel;
 use known_programs::{KnownPrograms, KnownProgramsError};
-use live::server::LiveServer;
+use live::{
+    protocol::{ErrorLine, LossLine},
+    server::LiveServer,
+};
 use model::{Loss, ProcessContext, text::time};
-use notify::Notice;
+use nix::poll::{PollFd, PollFlags};
+use notify::Notification;
 use virustotal::{LookupSchedule, Verdict};
 
 /// How long changes of record.json are collected before it is written.
@@ -37,7 +38,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// Pause before exe.log is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Everything that reports to the user. Methods that may cause a notice take the channel to the monitor.
+/// Everything that reports to the user. Methods that may cause a notification take the channel to the monitor.
 pub(super) struct Reporter {
     alerts: AlertGenerator,
     exe_log: ExeLog,
@@ -46,9 +47,9 @@ pub(super) struct Reporter {
     problems: Arc<Problems>,
     /// `None` if VirusTotal is not used.
     lookups: Option<LookupSchedule>,
-    /// Whether desktop users get notices.
+    /// Whether desktop users get notifications.
     desktop: bool,
-    /// Notices that did not fit into the channel.
+    /// Notifications that did not fit into the channel.
     dropped: u64,
     /// When record.json is written next.
     save_at: Option<Instant>,
@@ -158,13 +159,13 @@ impl Reporter {
         for loss in losses {
             self.status.add_loss(loss);
             if let Some(live) = &mut self.live {
-                live.publish(&json!({
-                    "event": "loss",
-                    "time": time::now(),
-                    "kind": loss.kind.name(),
-                    "count": loss.count,
-                    "text": loss.sentence(),
-                }));
+                live.publish(&LossLine {
+                    event: "loss".to_owned(),
+                    time: time::now(),
+                    kind: loss.kind.name(),
+                    count: loss.count,
+                    text: loss.sentence(),
+                });
             }
         }
     }
@@ -217,7 +218,7 @@ impl Reporter {
             let known = self.alerts.known().count();
             let programs = ProgramCounts { known, awaited: self.alerts.awaited() };
             let (status, lookups) = (&self.status, self.lookups.as_ref());
-            live.serve(|live| status.to_json(live, &programs, lookups));
+            live.serve(|live| status.line(live, &programs, lookups));
         }
     }
 
@@ -264,14 +265,14 @@ impl Reporter {
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
-        // Notices first: a slow disk must not delay them.
-        for notice in desktop_notices::of_alerts(alerts) {
-            self.send_notice(channel, notice);
+        // Notifications first: a slow disk must not delay them.
+        for notification in notification_text::of_alerts(alerts) {
+            self.send_notification(channel, notification);
         }
         for alert in alerts {
             self.status.alerts += 1;
             if let Some(live) = &mut self.live {
-                live.publish(&alert.to_json());
+                live.publish(&alert.live_line());
             }
             let problem = self.exe_log.write(alert);
             self.after_exe_log(problem);
@@ -280,9 +281,9 @@ impl Reporter {
 
     fn report_problem(&mut self, channel: &Channel, text: String) {
         if let Some(live) = &mut self.live {
-            live.publish(&json!({"event": "error", "time": time::now(), "text": text}));
+            live.publish(&ErrorLine { event: "error".to_owned(), time: time::now(), text: text.clone() });
         }
-        self.send_notice(channel, desktop_notices::of_problem(&text));
+        self.send_notification(channel, notification_text::of_problem(&text));
         self.status.add_error(text);
     }
 
@@ -295,16 +296,16 @@ impl Reporter {
         }
     }
 
-    /// Sends a notice to the monitor, for desktop users. Those that do not fit into the channel are counted, and reported
+    /// Sends a notification to the monitor, for desktop users. Those that do not fit into the channel are counted, and reported
     /// once there is room again.
-    fn send_notice(&mut self, channel: &Channel, notice: Notice) {
+    fn send_notification(&mut self, channel: &Channel, notification: Notification) {
         if !self.desktop {
             return;
         }
-        if !ToMonitor::Notice(notice).try_send(channel) {
+        if !ToMonitor::Notification(notification).try_send(channel) {
             self.dropped += 1;
         } else if self.dropped > 0
-            && ToMonitor::Notice(desktop_notices::of_dropped(self.dropped)).try_send(channel)
+            && ToMonitor::Notification(Notification::about_dropped(self.dropped)).try_send(channel)
         {
             self.dropped = 0;
         }

@@ -12,11 +12,14 @@ use std::os::{
 };
 
 use nix::poll::{PollFd, PollFlags};
-use serde_json::Value;
+use serde::Serialize;
 
 pub use self::listener::listen_at;
 use self::{listener::MAX_SUBSCRIBERS, subscriber::Subscriber};
-use crate::{connections::OpenConnections, protocol::encode_line};
+use crate::{
+    connections::OpenConnections,
+    protocol::{HelloLine, encode_line},
+};
 
 /// The listening socket and the clients that are connected to it.
 pub struct LiveServer {
@@ -43,7 +46,7 @@ impl LiveServer {
     }
 
     /// Accepts new clients, sends each one the line `hello` makes, reads requests and sends what is queued. Never waits.
-    pub fn serve(&mut self, hello: impl Fn(&Self) -> Value) {
+    pub fn serve(&mut self, hello: impl Fn(&Self) -> HelloLine) {
         while let Ok((stream, _)) = self.listener.accept() {
             if self.subscribers.len() >= MAX_SUBSCRIBERS || stream.set_nonblocking(true).is_err() {
                 self.dropped += 1;
@@ -78,7 +81,7 @@ impl LiveServer {
     }
 
     /// Sends an event to every client.
-    pub fn publish(&mut self, event: &Value) {
+    pub fn publish(&mut self, event: &impl Serialize) {
         if self.subscribers.is_empty() {
             return;
         }

@@ -22,8 +22,8 @@ use crate::{
 use config::log_rules::LogRules;
 use model::{Counters, Flow, FlowId, FlowTuple, ProcessContext};
 
-fn hello(server: &LiveServer) -> serde_json::Value {
-    json!({"event": "hello", "subscribers": server.counts().0})
+fn hello(server: &LiveServer) -> HelloLine {
+    HelloLine { event: "hello".to_owned(), subscribers: server.counts().0, ..HelloLine::default() }
 }
 
 #[test]

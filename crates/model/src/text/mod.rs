@@ -1,6 +1,6 @@
 //! Conversions between data and text. Untrusted bytes become text in this module only.
 
-pub mod escape;
-pub mod format;
+pub mod lossless;
+pub mod sanitize;
 pub mod time;
 pub mod units;

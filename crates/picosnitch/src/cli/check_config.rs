@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Common, EXIT_CONFIG, print};
 use config::{Config, Source, layout::Layout};
-use model::text::format;
+use model::text::sanitize;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -62,12 +62,12 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    print(&format!("{}\n", format::json_document(&serde_json::to_string_pretty(value)?)))
+    print(&format!("{}\n", sanitize::json_document(&serde_json::to_string_pretty(value)?)))
 }
 
 /// Makes text safe for a terminal and keeps its line ends.
 fn lines(text: &str) -> String {
-    text.lines().map(|line| format::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
+    text.lines().map(|line| sanitize::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
 /// Adds one line for each key, for example `log.retention_days = 365`.

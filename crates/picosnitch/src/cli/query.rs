@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 use super::{Common, print};
 use crate::cli::table::{self, Column};
 use config::layout::Layout;
-use model::text::{format, time, units};
+use model::text::{sanitize, time, units};
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
 
 /// Columns that a cell of a table takes on a terminal at most.
@@ -127,7 +127,8 @@ fn query(options: &Options, now: i64) -> anyhow::Result<Query> {
     for (texts, exclude, name) in [(&options.wanted, false, "where"), (&options.exclude, true, "exclude")] {
         for text in texts {
             let filter = filter(text.as_bytes(), exclude);
-            filters.push(filter.with_context(|| format!("--{name} {}", format::terminal(text.as_bytes())))?);
+            filters
+                .push(filter.with_context(|| format!("--{name} {}", sanitize::terminal(text.as_bytes())))?);
         }
     }
     Ok(Query { range: Range { since, until }, group_by, filters, sort: options.sort, limit: options.limit })
@@ -181,7 +182,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
                 {
                     Json::from(*number)
                 }
-                _ => Json::from(format::json_text(&values::bytes(*dimension, value))),
+                _ => Json::from(sanitize::json_text(&values::bytes(*dimension, value))),
             };
             object.insert(dimension.name().to_owned(), value);
         }
@@ -190,7 +191,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
         object.insert("received".to_owned(), row.counters.received.into());
         array.push(Json::Object(object));
     }
-    Ok(format::json_document(&serde_json::to_string_pretty(&array)?) + "\n")
+    Ok(sanitize::json_document(&serde_json::to_string_pretty(&array)?) + "\n")
 }
 
 /// Whether values of the dimension are names: they are text in JSON even where a number has no name.
@@ -204,7 +205,7 @@ fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
     for row in rows {
         let cell = |(dimension, value): (&Dimension, &Value)| match value {
             Value::Integer(number) if values::named(*dimension, *number).is_none() => number.to_string(),
-            _ => format::csv_field(&values::bytes(*dimension, value)),
+            _ => sanitize::csv_field(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
         let counters = row.counters;
@@ -230,7 +231,7 @@ fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
     let cells = |row: &Row| {
         let cell = |(dimension, value): (&Dimension, &Value)| match (dimension, value) {
             (Dimension::Time, Value::Integer(seconds)) => time::local(*seconds),
-            _ => format::terminal(&values::bytes(*dimension, value)),
+            _ => sanitize::terminal(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
         cells.push(units::count_cell(row.counters.connections));

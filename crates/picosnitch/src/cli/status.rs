@@ -11,7 +11,7 @@ use config::layout::Layout;
 use live::client::{ClientError, LiveClient};
 use model::{
     error_chain,
-    text::{format, time},
+    text::{sanitize, time},
 };
 
 /// Exit code of a daemon that does not run.
@@ -33,7 +33,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             let mut state: Value = serde_json::from_slice(client.hello())?;
             let text = if options.json {
                 state["running"] = true.into();
-                format!("{}\n", format::json_document(&format!("{state:#}")))
+                format!("{}\n", sanitize::json_document(&format!("{state:#}")))
             } else {
                 describe(&state)
             };
@@ -58,7 +58,7 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
 
 /// The state of the daemon (its `hello` line) as text.
 fn describe(state: &Value) -> String {
-    let text = |value: &Value| format::terminal(value.as_str().unwrap_or_default().as_bytes());
+    let text = |value: &Value| sanitize::terminal(value.as_str().unwrap_or_default().as_bytes());
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let moment = |value: &Value| time::local(value.as_i64().unwrap_or(0));
     let mut lines = vec![format!(
@@ -103,7 +103,7 @@ fn describe(state: &Value) -> String {
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(kind, count)| format!("{} {}", number(count), format::terminal(kind.as_bytes())))
+        .map(|(kind, count)| format!("{} {}", number(count), sanitize::terminal(kind.as_bytes())))
         .collect();
     add("lost", if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") });
     for unseen in state["unseen"].as_array().into_iter().flatten() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use model::text::format::shorten;
+use model::text::sanitize::shorten;
 
 /// A column of a table.
 #[derive(Clone, Debug)]

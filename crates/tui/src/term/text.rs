@@ -3,7 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use model::text::format;
+use model::text::sanitize;
 
 /// Code points of one grapheme cluster; further combining marks are dropped.
 const MAX_CODE_POINTS: usize = 5;
@@ -22,11 +22,11 @@ pub fn safe(bytes: &[u8], ascii: bool) -> String {
         // Both ends of a long path are informative.
         Some(head) if bytes.len() > 2 * MAX_END_BYTES => {
             let tail = &bytes[bytes.len() - MAX_END_BYTES..];
-            format!("{}...{}", format::terminal(head), format::terminal(tail))
+            format!("{}...{}", sanitize::terminal(head), sanitize::terminal(tail))
         }
-        _ => format::terminal(bytes),
+        _ => sanitize::terminal(bytes),
     };
-    if ascii { format::ascii(&text) } else { text }
+    if ascii { sanitize::ascii(&text) } else { text }
 }
 
 /// Shortens a text to at most `columns` by replacing its middle with an ellipsis: both ends of a path are informative.

@@ -1,9 +1,7 @@
 //! Alerts and errors of the daemon, as `top` shows them.
 
-use serde::Deserialize;
-
 use crate::term::text;
-use live::protocol::Text;
+use live::protocol::{AlertLine, ErrorLine};
 
 /// Why a program or an alert stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,23 +20,10 @@ pub struct Alert {
     pub text: String,
 }
 
-/// The daemon's line of an `alert` or `error` event.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct AlertLine {
-    time: i64,
-    tag: String,
-    rank: String,
-    pub path: Text,
-    name: Text,
-    text: Text,
-    virustotal: Text,
-}
-
 impl Alert {
     /// The alert of an `error` event.
-    pub fn from_error(line: &AlertLine, ascii: bool) -> Self {
-        Self { time: line.time, highlight: Highlight::Wrong, text: text::safe(&line.text.0, ascii) }
+    pub fn from_error(line: &ErrorLine, ascii: bool) -> Self {
+        Self { time: line.time, highlight: Highlight::Wrong, text: text::safe(line.text.as_bytes(), ascii) }
     }
 
     /// The alert of an `alert` event; `None` if its tag is unknown or not worth showing.
@@ -55,8 +40,8 @@ impl Alert {
             rank => format!(" ({})", text::safe(rank.as_bytes(), true)),
         };
         let path = text::safe(&line.path.0, ascii);
-        let detail = match (line.virustotal.0.is_empty(), line.tag.as_str()) {
-            (false, _) => format!(", {}", text::safe(&line.virustotal.0, ascii)),
+        let detail = match (line.virustotal.is_empty(), line.tag.as_str()) {
+            (false, _) => format!(", {}", text::safe(line.virustotal.as_bytes(), ascii)),
             (true, "new name") => format!(" as {}", text::safe(&line.name.0, ascii)),
             _ => String::new(),
         };

@@ -9,16 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
-
 use super::{
-    alert::{Alert, AlertLine},
+    alert::Alert,
     live_state::{FeedStatus, LiveState},
 };
 use crate::term::{events::Event, text};
 use live::{
     client::{ClientError, LiveClient},
-    protocol::{ConnectionLine, ContextLine, LineKind, Text, TickLine, TrafficLine},
+    protocol::{
+        AlertLine, ConnectionLine, ContextLine, ErrorLine, HelloLine, LineKind, LossLine, TickLine,
+        TrafficLine,
+    },
 };
 use model::text::time;
 
@@ -72,15 +73,8 @@ pub fn start(
 
 /// Describes the daemon by its `hello` line.
 fn describe(hello: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct HelloLine {
-        version: Text,
-        monitor: u32,
-        since: i64,
-    }
-    let HelloLine { version, monitor, since } = serde_json::from_slice(hello).unwrap_or_default();
-    let version = text::safe(&version.0, true);
+    let HelloLine { version, monitor, since, .. } = serde_json::from_slice(hello).unwrap_or_default();
+    let version = text::safe(version.as_bytes(), true);
     format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(since))
 }
 
@@ -110,9 +104,11 @@ pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
         }
         "traffic" => serde_json::from_slice::<TrafficLine>(line).map(|line| live.traffic(&line, now)),
         "tick" => serde_json::from_slice::<TickLine>(line).map(|line| live.tick(&line, now)),
-        "alert" | "error" | "loss" => {
-            serde_json::from_slice::<AlertLine>(line).map(|line| apply_alert(&kind.event, line, live))
-        }
+        "alert" => serde_json::from_slice::<AlertLine>(line).map(|line| apply_alert(line, live)),
+        "error" => serde_json::from_slice::<ErrorLine>(line)
+            .map(|line| live.add_alert(Alert::from_error(&line, live.ascii))),
+        // A loss that matters is reported as an error, too.
+        "loss" => serde_json::from_slice::<LossLine>(line).map(|_| live.add_loss()),
         // An event of a later version.
         _ => return false,
     };
@@ -125,16 +121,9 @@ pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
     }
 }
 
-fn apply_alert(event: &str, line: AlertLine, live: &mut LiveState) {
-    match event {
-        // A loss that matters is reported as an error, too.
-        "loss" => live.add_loss(),
-        "error" => live.add_alert(Alert::from_error(&line, live.ascii)),
-        _ => {
-            if let Some(alert) = Alert::from_alert(&line, live.ascii) {
-                live.highlight(line.path.0, alert.highlight);
-                live.add_alert(alert);
-            }
-        }
+fn apply_alert(line: AlertLine, live: &mut LiveState) {
+    if let Some(alert) = Alert::from_alert(&line, live.ascii) {
+        live.highlight(line.path.0, alert.highlight);
+        live.add_alert(alert);
     }
 }

@@ -13,6 +13,7 @@ use model::Window;
 use store::StoreError;
 
 pub(super) mod record_file;
+mod sink;
 mod sqlite;
 mod text_log;
 pub(super) mod worker;

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use super::worker::{Outcome, Sink, Worker};
+use super::{
+    sink::{Outcome, Sink},
+    worker::Worker,
+};
 use crate::problems::Problems;
 use known_programs::replace;
 

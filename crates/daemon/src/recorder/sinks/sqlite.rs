@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::worker::{Outcome, Sink, Worker};
+use super::{
+    sink::{Outcome, Sink},
+    worker::Worker,
+};
 use crate::{messages::Settings, problems::Problems};
 use model::{Loss, LossKind, Window};
 use store::{StoreError, Writer};

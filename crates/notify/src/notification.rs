@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The subject of a notification. Each kind is folded on its own, so that many of one kind do not hide those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NoticeKind {
+pub enum NotificationKind {
     /// A new program, or a new content of a known one.
     Program,
     /// VirusTotal's engines report a program.
@@ -13,7 +13,7 @@ pub enum NoticeKind {
     Error,
 }
 
-impl NoticeKind {
+impl NotificationKind {
     /// Every kind, in the order of the enum.
     pub const ALL: [Self; 3] = [Self::Program, Self::Suspicious, Self::Error];
 
@@ -42,11 +42,22 @@ impl NoticeKind {
 
 /// One notification. The caller has made its texts safe for a terminal; [`Desktop`](super::Desktop) escapes markup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct Notification {
     /// The subject, which decides on urgency and folding.
-    pub kind: NoticeKind,
+    pub kind: NotificationKind,
     /// The first line, which desktops show in bold.
     pub title: String,
     /// The text below the title.
     pub body: String,
+}
+
+impl Notification {
+    /// The notification about `count` others that were dropped.
+    pub fn about_dropped(count: u64) -> Self {
+        Self {
+            kind: NotificationKind::Error,
+            title: format!("{count} notifications were not shown"),
+            body: "There were too many. New programs are in exe.log, errors in error.log.".to_owned(),
+        }
+    }
 }

@@ -1,0 +1,72 @@
+//! The words of desktop notifications.
+
+use super::alerts::{Alert, Tag};
+use model::text::sanitize;
+use notify::{Notification, NotificationKind};
+
+/// Characters of a path in a notification.
+const MAX_PATH: usize = 200;
+
+/// The notifications of alerts that belong together: one of each kind.
+pub(super) fn of_alerts(alerts: &[Alert]) -> Vec<Notification> {
+    let mut notifications: Vec<Notification> = Vec::new();
+    for alert in alerts {
+        let Some(notification) = of_alert(alert) else { continue };
+        match notifications.iter_mut().find(|first| first.kind == notification.kind) {
+            Some(first) => {
+                let text = sanitize::shorten(&alert.text(), MAX_PATH);
+                first.body = format!("{}\n{text}", first.body);
+            }
+            None => notifications.push(notification),
+        }
+    }
+    notifications
+}
+
+/// The notification of an alert; `None` for a clean program, which is no reason to interrupt the user.
+fn of_alert(alert: &Alert) -> Option<Notification> {
+    let (kind, what) = match alert.tag {
+        Tag::NewName => (NotificationKind::Program, "Known program under a new name"),
+        Tag::NewExecutable => (NotificationKind::Program, "New program under a known name"),
+        Tag::NewBoth => (NotificationKind::Program, "New program"),
+        Tag::NewHash => (NotificationKind::Program, "Changed program"),
+        Tag::Suspicious => (NotificationKind::Suspicious, "Suspicious program"),
+        Tag::Clean => return None,
+    };
+    let path = sanitize::shorten(&sanitize::terminal(&alert.path), MAX_PATH);
+    let detail = match (&alert.sha256, alert.verdict.as_str()) {
+        (None, _) => sanitize::terminal(&alert.name),
+        (Some(digest), "") => format!("SHA-256 {}", digest.to_hex()),
+        (Some(digest), verdict) => {
+            format!("VirusTotal: {}\nSHA-256 {}", sanitize::terminal(verdict.as_bytes()), digest.to_hex())
+        }
+    };
+    Some(Notification {
+        kind,
+        title: format!("{what}{}", alert.rank_text()),
+        body: format!("{path}\n{detail}"),
+    })
+}
+
+/// The notification of a problem.
+pub(super) fn of_problem(text: &str) -> Notification {
+    let title = "picosnitch could not do all of its work".to_owned();
+    Notification { kind: NotificationKind::Error, title, body: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use known_programs::Rank;
+
+    #[test]
+    fn alerts_of_one_kind_are_one_notice() {
+        let alert = |path: &[u8], rank| Alert { name: b"x".to_vec(), ..Alert::new(Tag::NewBoth, rank, path) };
+        let clean = Alert::new(Tag::Clean, Rank::Program, b"/bin/clean");
+        let notifications =
+            of_alerts(&[alert(b"/bin/x", Rank::Program), alert(b"/bin/y", Rank::Parent), clean]);
+        assert_eq!(notifications.len(), 1);
+        assert_eq!(notifications[0].title, "New program");
+        assert_eq!(notifications[0].body, "/bin/x\nx\nx                /bin/y (new name, exe) (parent)");
+    }
+}

@@ -1,0 +1,54 @@
+//! The trait of a sink: what a destination of the recorder has to do. Its thread and queue are in `worker.rs`.
+
+use std::time::Duration;
+
+/// Writes items to one file or database. A worker's thread calls the methods, one after the other; the functions
+/// without `self` are called by the thread that adds an item, too.
+pub(crate) trait Sink: Send + 'static {
+    /// What is written at a time.
+    type Item: Send;
+    /// Name of its thread, at most 15 bytes.
+    const THREAD: &'static str;
+    /// Bound of the queue: the sum of the weights of its items. The newest item is kept whatever its weight.
+    const MAX_WAITING: usize;
+    /// Pause before an item is tried again.
+    const RETRY: Duration;
+
+    /// The share of [`Sink::MAX_WAITING`] that an item takes.
+    fn weight(item: &Self::Item) -> usize;
+
+    /// Makes room in a full queue: moves what must not get lost from the oldest item to the one after it, and returns the
+    /// number of records that are lost.
+    fn drop_oldest(oldest: Self::Item, next: &mut Self::Item) -> u64;
+
+    /// Takes note that records before this item were lost, before it is written.
+    fn add_lost(&mut self, item: &mut Self::Item, records: u64);
+
+    /// Writes an item, and reports if writing begins to fail or works again.
+    fn write(&mut self, item: &Self::Item) -> Outcome;
+
+    /// Takes note that an item is not tried again, and returns the number of records that are lost with it.
+    fn give_up(&mut self, item: Self::Item) -> u64;
+
+    /// Does a short step of other work after a successful write while no item waits, and returns whether there is more.
+    fn idle(&mut self) -> bool {
+        false
+    }
+
+    /// Opens its file again before the next item.
+    fn reopen(&mut self) {}
+
+    /// Does what is left to do after the last item.
+    fn finish(&mut self) {}
+}
+
+/// The result of writing an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The sink is done with it.
+    Done,
+    /// It could not be written now, but may be later.
+    Retry,
+    /// It can never be written.
+    Failed,
+}
