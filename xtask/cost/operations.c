@@ -159,13 +159,13 @@ static void begin_connections(void)
 }
 
 /* Connects, sends what is given, accepts, receives it, closes both ends. */
-static void converse(uint16_t port, const void *greeting, size_t length)
+static void converse(uint16_t port, const void *first_bytes, size_t length)
 {
 	int from = must(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"), accepted;
 
 	to_server(from, port);
 	if (length)
-		must_move(send(from, greeting, length, 0), length, "send");
+		must_move(send(from, first_bytes, length, 0), length, "send");
 	accepted = must(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "accept");
 	if (length)
 		must_move(recv(accepted, buffer, length, MSG_WAITALL), length, "recv");
