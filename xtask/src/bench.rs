@@ -347,7 +347,7 @@ fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What picosnitch costs when nothing happens, how quick it is, and what its hooks cost.
+/// Measures the cost of picosnitch without traffic, its speed, and the cost of its hooks.
 fn standing_costs(binary: &Path) -> anyhow::Result<Vec<Value>> {
     let mut results = Vec::new();
     let limit = |name: &str, unit: &str, value: f64, most: f64| json!({"name": name, "unit": unit, "with": value, "limit": most, "within": value <= most});

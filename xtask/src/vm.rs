@@ -23,7 +23,7 @@ const SUITE: &str = "trixie";
 /// Programs that a run needs, as `make setup` installs them.
 const NEEDED: [&str; 3] = ["qemu-system-x86_64", "busybox", "python3"];
 
-/// What the tests read of the project, besides their binaries.
+/// The file of the project that the tests read besides their binaries.
 const COUNTRIES: &str = "assets/country.mmdb";
 
 /// Where the guest finds the files of this run.

@@ -39,7 +39,7 @@ impl LogFile {
     /// Appends whole lines with one write(2): all of them, or none if the disk is full.
     ///
     /// # Errors
-    /// Those of opening and writing, and when `path` is no regular file, or has several names.
+    /// The errors of opening and writing; and an error if `path` is no regular file, or has several names.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.file.as_ref().is_some_and(|file| !is_at(file, &self.path)) {
             self.file = None;

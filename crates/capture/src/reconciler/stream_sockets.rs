@@ -61,7 +61,7 @@ impl StreamSockets {
     /// Compares the socket's own counter with what was recorded. Returns the bytes that passed no hook (splice and
     /// zero-copy receive, where the kernel's functions cannot be watched) and the process to charge.
     ///
-    /// What is recorded, `counted + charged`, never exceeds the socket's own total, and equals it after this.
+    /// The recorded total, `counted + charged`, never exceeds the socket's own total, and equals it after this.
     pub(crate) fn charge_uncounted(&mut self, event: &SocketEvent) -> Option<(ProcessId, u64)> {
         let socket = self.open.get_mut(&event.socket)?;
         let total = event.consumed?.checked_sub(socket.baseline?)?;

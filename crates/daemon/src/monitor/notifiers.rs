@@ -31,7 +31,7 @@ pub(super) struct Notifiers {
     /// Notifications that came while there was no desktop user.
     waiting: NotificationQueue,
     looked: Option<Instant>,
-    /// Why users are not notified, since the last [`Notifiers::take_problems`].
+    /// The reasons why users are not notified, since the last [`Notifiers::take_problems`].
     problems: Vec<String>,
 }
 

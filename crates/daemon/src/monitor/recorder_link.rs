@@ -32,7 +32,7 @@ const MAX_WAITING_MESSAGES: usize = 1024;
 const START: Duration = Duration::from_secs(60);
 /// How long the recorder may take to write the log at the end.
 const END: Duration = Duration::from_secs(60);
-/// What cannot be done if a message cannot be sent.
+/// The text of the error when a message cannot be sent.
 const SEND_FAILED: &str = "the recorder cannot be sent a message";
 
 /// The recorder, as the monitor has it.

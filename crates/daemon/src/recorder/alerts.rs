@@ -17,7 +17,7 @@ const MAX_PATHS: usize = 64;
 /// Characters of a path in exe.log; a longer one is shortened in its middle.
 const MAX_PATH: usize = 4096;
 
-/// What an alert is about.
+/// The subject of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// A known executable under a new name.

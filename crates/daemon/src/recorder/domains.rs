@@ -42,7 +42,7 @@ impl DomainNamer {
         self.resolved = Some(ResolvedConnection::new(connection));
     }
 
-    /// What to wait for before [`DomainNamer::read_resolved`].
+    /// The event to wait for before [`DomainNamer::read_resolved`].
     pub(super) fn interest(&self) -> Option<PollFd<'_>> {
         self.resolved.as_ref().map(|resolved| PollFd::new(resolved.as_fd(), PollFlags::POLLIN))
     }

@@ -58,7 +58,7 @@ pub(super) struct Reporter {
     status: LiveStatus,
 }
 
-/// Why the user cannot get reports.
+/// The reasons why the user cannot get reports.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReporterError {
     #[error(transparent)]
@@ -180,7 +180,7 @@ impl Reporter {
         self.problems.reopen();
     }
 
-    /// What to wait for before [`Reporter::serve`].
+    /// The events to wait for before [`Reporter::serve`].
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
         let problems = self.problems.event_fd();
         let mut interests: Vec<_> =

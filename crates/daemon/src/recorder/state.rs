@@ -17,10 +17,10 @@ use identity::digests::Digests;
 use ipc::Channel;
 use names::Geography;
 
-/// How long the end waits for digests that are being computed.
+/// How long the shutdown waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
 
-/// What the recorder writes to. It does not start without them.
+/// The files and sockets that the recorder writes to. It does not start without them.
 pub(super) struct Outputs {
     sinks: WindowSinks,
     reporter: Reporter,

@@ -14,7 +14,7 @@ const MAX_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
 
-/// What the flows of a group have in common.
+/// The fields that all flows of a group share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     context: u32,

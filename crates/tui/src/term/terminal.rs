@@ -32,7 +32,7 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 /// Held while the terminal is restored.
 static LEAVING: Mutex<()> = Mutex::new(());
 
-/// Why there is no screen.
+/// The reasons why the screen cannot be opened.
 #[derive(Debug, Error)]
 pub enum TerminalError {
     /// Standard input or output is a pipe or a file.

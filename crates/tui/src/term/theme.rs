@@ -14,7 +14,7 @@ pub enum Depth {
     True,
 }
 
-/// What the terminal can show.
+/// The abilities of the terminal: its colours and characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     pub depth: Depth,

@@ -1,4 +1,4 @@
-//! What the daemon has reported over the live socket: programs, connections, alerts. No input or output happens here.
+//! The reports of the daemon over the live socket: programs, connections, alerts. No input or output happens here.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

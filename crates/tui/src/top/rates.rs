@@ -64,7 +64,7 @@ impl SlotClock {
     }
 }
 
-/// What a program has moved in the open slot, and in ten seconds of slots before it.
+/// The bytes of a program in the open slot, and in ten seconds of slots before it.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramRates {
     pub open: ByteCounts,
@@ -94,7 +94,7 @@ impl ProgramRates {
     }
 }
 
-/// What a connection has moved in the open slot, and in one second of slots before it. There may be many of these.
+/// The bytes of a connection in the open slot, and in one second of slots before it. There may be many of these.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionRate {
     pub open: ByteCounts,

@@ -6,7 +6,7 @@ use store::{Dimension, Filter, Value};
 /// Filters on the stack: more are useless, and each makes the query longer.
 pub const MAX_FILTERS: usize = 32;
 
-/// What a filter demands of a record.
+/// The condition that a filter sets on a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppliedFilter {
     /// This value of the dimension, or with `exclude` any other.

@@ -56,7 +56,7 @@ pub struct ScreenRows {
     pub edges: Vec<i64>,
     /// Sum of all records that pass the filters.
     pub total: Counters,
-    /// What was lost in the period.
+    /// The losses in the period.
     pub losses: Vec<Loss>,
     /// Ends of the first and the last recording window of the log; `None` if it is empty.
     pub extent: Option<(i64, i64)>,
