@@ -108,7 +108,7 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it has several names (hard links); move it away"));
     }
     if found.permissions().mode() & 0o777 & !MODE != 0 {
-        // It fails if the file belongs to another user, which is no reason not to write.
+        // This fails if the file belongs to another user; the file is written nevertheless.
         let _ = file.set_permissions(fs::Permissions::from_mode(MODE));
     }
     drop_torn_line(&mut file, found.len())?;

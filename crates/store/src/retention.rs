@@ -34,7 +34,7 @@ impl Writer {
     /// refers to any more. Works in steps: after an error the log is sound, and a later purge continues.
     ///
     /// # Errors
-    /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and those of SQLite.
+    /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and the errors of SQLite.
     pub fn purge(&mut self, older_than: i64) -> Result<Purged, StoreError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
         if older_than > now {

@@ -124,7 +124,7 @@ mod tests {
     fn bytes_on_their_way_to_a_hook_are_not_counted_twice() {
         let mut sockets = StreamSockets::default();
         sockets.add_flow(7, 0, ME);
-        // A receive that has not come to its hook.
+        // The socket has counted a receive whose hook has not run yet.
         let charged = sockets.charge_uncounted(&sample(1000)).unwrap().1;
         let counted = sockets.count_received(7, 1000, ME);
         let late = sockets.charge_uncounted(&sample(1000)).map_or(0, |(_, bytes)| bytes);

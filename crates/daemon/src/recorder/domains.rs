@@ -1,4 +1,4 @@
-//! Names the peers of flows: by what was observed, or by the answers of name servers if the user wants them asked.
+//! Names the peers of flows: by observations, or by the answers of name servers if the user wants reverse look-ups.
 
 use std::{
     io,
@@ -47,7 +47,8 @@ impl DomainNamer {
         self.resolved.as_ref().map(|resolved| PollFd::new(resolved.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Reads what systemd-resolved has resolved, without waiting. Returns false if its connection has just ended.
+    /// Reads the names that systemd-resolved has resolved, without waiting. Returns false if its connection has just
+    /// ended.
     pub(super) fn read_resolved(&mut self) -> bool {
         let Some(resolved) = &mut self.resolved else { return true };
         match resolved.read_answers() {

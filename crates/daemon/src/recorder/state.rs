@@ -103,7 +103,7 @@ impl Recorder {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
         self.close_window(true);
-        // Before the database: it needs no lock and little room.
+        // The reporter writes its files before the database is written: they need no lock and little space.
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();

@@ -151,7 +151,7 @@ fn threads_that_come_and_go() {
                     let (socket, connected) = (&socket, &connected);
                     scope.spawn(move || {
                         let to = FIRST_PORT + (2 * at + offset) % PORTS;
-                        // Fails after its peer was told: nothing of it may stay.
+                        // This send fails after its peer was stored: the stored peer must be discarded.
                         let too_long = vec![0; 70_000];
                         assert!(socket.send_to(&too_long, (Ipv4Addr::LOCALHOST, 9)).is_err());
                         socket.send_to(&[0; 7], (Ipv4Addr::LOCALHOST, to)).unwrap();

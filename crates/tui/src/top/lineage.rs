@@ -1,4 +1,4 @@
-//! A program together with its parent and grandparent: what `top` groups connections by.
+//! A program together with its parent and grandparent. `top` groups connections by lineage.
 
 use super::rates::{ByteCounts, ProgramRates};
 use crate::term::text;

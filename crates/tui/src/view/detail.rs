@@ -1,4 +1,4 @@
-//! The detail of one row: the hashes of a program, and short lists of what belongs to the row.
+//! The detail of one row: the hashes of a program, and short lists of the largest values among its records.
 
 use std::{cmp::Reverse, path::Path};
 

@@ -1,4 +1,4 @@
-//! How `view` shows its rows: order, unit of bytes, labels.
+//! The settings for the rows of `view`: order, unit of bytes, labels.
 
 use super::label::Labels;
 use crate::term::cycle::cycle;

@@ -1,4 +1,5 @@
-//! The filters of `view`, a stack: the last one is removed first, and its removal leads back to where it was set.
+//! The filters of `view`, a stack: the last one is removed first, and its removal leads back to the view where it was
+//! set.
 
 use super::{period::Period, tab::Tab};
 use store::{Dimension, Filter, Value};

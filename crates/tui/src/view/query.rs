@@ -22,7 +22,7 @@ pub struct ScreenQuery {
     pub period: Period,
     /// The present in unix seconds, where a period without an end ends.
     pub now: i64,
-    /// Only records that pass all of these count.
+    /// The filters. Only records that pass all of them count.
     pub filters: Vec<Filter>,
     /// The order of the rows.
     pub sort: Sort,
@@ -69,7 +69,7 @@ pub struct ChartSeries {
     pub edges: Vec<i64>,
     /// The sum of each part.
     pub sums: Vec<Counters>,
-    /// For each part, whether something was lost in it.
+    /// Whether something was lost, for each part.
     pub lossy: Vec<bool>,
 }
 

@@ -47,8 +47,8 @@ pub(crate) trait Sink: Send + 'static {
 pub(crate) enum Outcome {
     /// The sink is done with it.
     Done,
-    /// It could not be written now, but may be later.
+    /// The item could not be written now; a later try may succeed.
     Retry,
-    /// It can never be written.
+    /// The item can never be written.
     Failed,
 }
