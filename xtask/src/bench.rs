@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); loads.len()];
     let mut figures: Vec<[Vec<f64>; 2]> = vec![Default::default(); loads.len()];
     for number in 0..options.turns {
-        // Each side comes first in every other turn: whatever gets slower with time does so for both.
+        // Each side comes first in every other turn: a machine that gets slower with time affects both.
         let mut sides = [Vec::new(), Vec::new()];
         for side in if number % 2 == 0 { [0, 1] } else { [1, 0] } {
             let recorder = if side == 1 { Some(Recorder::start(&options.picosnitch)?) } else { None };
@@ -168,7 +168,7 @@ impl Recorder {
             let line = line?;
             if line.ends_with(": recording") {
                 let started = begin.elapsed().as_secs_f64();
-                // Someone has to read what it says later.
+                // A thread reads later output, so that the recorder never blocks on a full pipe.
                 thread::spawn(move || lines.for_each(drop));
                 // What it finds at its start (programs to digest) is not the cost of the loads.
                 thread::sleep(Duration::from_millis(1500));
@@ -347,7 +347,7 @@ fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What picosnitch costs when nothing happens, how quick it is, and what its hooks cost.
+/// Measures the cost of picosnitch without traffic, its speed, and the cost of its hooks.
 fn standing_costs(binary: &Path) -> anyhow::Result<Vec<Value>> {
     let mut results = Vec::new();
     let limit = |name: &str, unit: &str, value: f64, most: f64| json!({"name": name, "unit": unit, "with": value, "limit": most, "within": value <= most});

@@ -105,7 +105,7 @@ fn writer_rate(file: &std::path::Path, world: &mut World, until: i64) -> anyhow:
     Ok(WINDOWS as f64 * 1000.0 / spent.as_secs_f64())
 }
 
-/// How many records a time of day has, relative to others: few at night, many in the evening.
+/// Relative number of records at a time of day: few at night, many in the evening.
 fn activity(time: i64) -> f64 {
     match time.rem_euclid(DAY) / 3600 {
         0..=5 => 0.15,

@@ -23,7 +23,7 @@ const SUITE: &str = "trixie";
 /// Programs that a run needs, as `make setup` installs them.
 const NEEDED: [&str; 3] = ["qemu-system-x86_64", "busybox", "python3"];
 
-/// What the tests read of the project, besides their binaries.
+/// The file of the project that the tests read besides their binaries.
 const COUNTRIES: &str = "assets/country.mmdb";
 
 /// Where the guest finds the files of this run.
@@ -172,7 +172,7 @@ fn find_image(scripts: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     eprintln!("--- making the root image {} (once)", image.display());
-    // Files of root's can only be made by root; the cache belongs to whoever runs this.
+    // Only root can make the files of root in the image; the cache belongs to the user that runs this command.
     let owner = fs::metadata(cache).context("cannot look at the cache")?;
     let make = scripts.join("make-image");
     let mut command = if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
@@ -184,7 +184,7 @@ fn find_image(scripts: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
     };
     let status = command.arg(&image).env("SUITE", SUITE).status().context("cannot run make-image")?;
     ensure!(status.success() && image.exists(), "the root image could not be made");
-    // Opened for writing by nobody (each guest has a snapshot), but to be deleted by its owner.
+    // No guest writes to the image (each has a snapshot), but the owner of the cache must be able to delete it.
     let _ = std::os::unix::fs::chown(&image, Some(owner.uid()), Some(owner.gid()));
     Ok(image)
 }

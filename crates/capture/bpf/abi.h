@@ -214,7 +214,7 @@ struct socket_event {
 	__u16 peer_port;
 	__u16 protocol;
 	__u16 family;
-	__u8 state; /* enum tcp_state; of datagram sockets too */
+	__u8 state; /* enum tcp_state, which the kernel also sets for datagram sockets */
 	__u8 bound; /* to a port that the program chose */
 };
 ASSERT_SIZE(struct socket_event, 104);

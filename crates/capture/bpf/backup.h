@@ -52,8 +52,8 @@ static __always_inline void enable_preemption(void)
 }
 
 /*
- * Whether this program of the hook has to do the work. Each program leaves a mark for the next one. The last program, where
- * there is a classic backup, clears the mark, or does what both others were skipped for. A program that cannot leave a mark
+ * Whether this program of the hook has to do the work. Each program leaves a mark for the next one. A classic backup,
+ * which runs last, clears the mark, and does the work if both others were skipped. A program that cannot leave a mark
  * leaves the work to the next one; the last one needs no mark. A program calls this before any other check, also for events
  * that it ignores: the kernel counts every skip, and the work that a backup did is subtracted from that count.
  */

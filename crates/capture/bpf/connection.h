@@ -186,7 +186,7 @@ int sock_release(struct bpf_sock *ctx)
 	return 1;
 }
 
-/* The same without a version 2 cgroup hierarchy. */
+/* Reports the release of a socket where there is no version 2 cgroup hierarchy. */
 SEC("fentry/inet_release")
 int BPF_PROG(inet_release, struct socket *socket)
 {

@@ -16,7 +16,7 @@ static __always_inline void store_peer(void *map, __u64 key, struct pending_peer
 {
 	struct pending_peer *stored = bpf_map_lookup_elem(map, &key);
 
-	/* In place: a new entry costs more than all else together. */
+	/* An existing entry is overwritten in place: a new one costs more than the rest of the hook. */
 	if (stored)
 		*stored = *peer;
 	else

@@ -57,7 +57,7 @@ static __always_inline struct flow *flow_cached(const struct flow_key *key)
 
 	if (!flow || !is_same(key, &flow->key) || flow->last_tick != tick)
 		return NULL;
-	/* Last: with the epoch still the same, all fields read above belong to the same flow. */
+	/* The epoch is read last: if it is still the same, all fields read above belong to the same flow. */
 	barrier();
 	return flow->slot_epoch == entry >> 32 ? flow : NULL;
 }
@@ -91,7 +91,7 @@ static __always_inline struct flow *flow_find(struct flow_key *key, __u32 now)
 	if (!flow)
 		return NULL;
 	if (is_expired(flow, now)) {
-		/* It waits for its removal: go on in another one. */
+		/* The flow waits for its removal: a second one, of generation 1, continues it. */
 		key->generation = 1;
 		return flow_lookup(key);
 	}
@@ -159,13 +159,13 @@ static __always_inline void report_first_flow(const struct process_id *process)
 	if (!bpf_map_lookup_elem(&known_processes, process)) {
 		if (bpf_map_update_elem(&known_processes, process, &yes, BPF_NOEXIST) != 0)
 			return;
-		/* Not a loss when the ring is full: then user space was woken already. */
+		/* If the ring is full, the event is not needed: user space was woken already. */
 		bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_FORCE_WAKEUP);
 	}
 	*last = *process;
 }
 
-/* What one operation adds to a flow. */
+/* The amount that one operation adds to a flow. */
 struct flow_use {
 	__u64 bytes;
 	enum direction direction;
@@ -193,14 +193,14 @@ static __always_inline struct flow *flow_create(struct flow_key *key, struct hoo
 	if (bpf_map_pop_elem(&free_slots, &slot) == 0) {
 		flow = bpf_map_lookup_elem(&flows, &slot);
 		if (!flow)
-			return NULL; /* cannot be */
+			return NULL; /* never happens, but the verifier demands the check */
 		flow_init(flow, key, socket, now);
 		flow->first = bpf_ktime_get_boot_ns();
 		if (use.connects) {
 			/* The socket has no local end yet. */
 			flow->connects = 1;
 		} else {
-			/* Before the flow can be found: a drain would record it without its local end. */
+			/* The local end is read before the flow can be found: a drain would record it without. */
 			flow_read_local(flow, socket.sk, key->protocol, socket.typed);
 			flow->slow_path &= ~SLOW_PATH_LOCAL;
 		}
@@ -227,7 +227,7 @@ static __always_inline struct flow *flow_create(struct flow_key *key, struct hoo
 		return flow;
 	}
 	COUNT(lost_flow_operations, 1);
-	/* Not for 0, which clang would turn into an atomic load, unknown before 5.12. */
+	/* clang would turn an addition of 0 into an atomic load, which kernels before 5.12 do not know. */
 	if (use.bytes)
 		COUNT(lost_flow_bytes, use.bytes);
 	return NULL;

@@ -59,7 +59,7 @@ enum bpf_map_type {
 #define ETH_P_IP 0x0800
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
-/* States of sockets, of datagram sockets too; user space reads them. include/net/tcp_states.h */
+/* States of sockets, also of datagram sockets, for user space. include/net/tcp_states.h */
 enum tcp_state { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_CLOSE = 7, TCP_LISTEN = 10 };
 #define SOCK_DONE 1
 #define PF_KTHREAD 0x00200000

@@ -11,7 +11,7 @@
 #include "abi.h"
 
 /*
- * What this kernel has, found in its BTF and set before loading. The verifier drops the branches that are not taken.
+ * Features of this kernel, found in its BTF and set before loading. The verifier drops the branches that are not taken.
  * have_current_task_btf: helper bpf_get_current_task_btf, 5.11.
  * have_skb_consume_udp: the hook skb_consume_udp is attached.
  * have_casts: kfuncs bpf_rdonly_cast and bpf_cast_to_kern_ctx, 6.2.
@@ -35,7 +35,7 @@ const volatile bool have_backups = false;
 volatile __u32 tick = 0;
 volatile __u32 expire_ticks = EXPIRE_TICKS;
 
-/* Not every way out of a TCP socket can be hooked: the socket's own counters are reported at its release. */
+/* Some receives from a TCP socket cannot be hooked: the socket's own counters are reported at its release. */
 const volatile bool compare_consumed = true;
 
 /* A connected datagram socket was given another address to send to. This is rare, so it is checked only from then on. */
@@ -121,7 +121,7 @@ struct {
 	__type(value, struct pending_peer);
 } pending_send_peers SEC(".maps");
 
-/* The same by task_struct address, for threads without an entry; and peers of datagrams that threads are receiving. */
+/* Peers of sends by task_struct address, for threads without an entry; and peers of datagrams being received. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

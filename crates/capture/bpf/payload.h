@@ -3,8 +3,8 @@
  * Captured payload that may name a peer: messages of name services, and the handshakes of connections (TLS, QUIC, HTTP).
  *
  * The bytes are read from the memory that the program gave to its system call, and only for the few sends and receives that
- * can hold a name: so no hook has to look at packets. The program can change these bytes meanwhile; but it could ask a name
- * server of its own as well. All parsing is done in user space (crates/names).
+ * can hold a name: so no hook has to look at packets. The program can change these bytes meanwhile; but it could just as
+ * well use a name server of its own. All parsing is done in user space (crates/names).
  */
 #ifndef PICOSNITCH_PAYLOAD_H
 #define PICOSNITCH_PAYLOAD_H
@@ -146,7 +146,7 @@ static __noinline int send_message(struct observation_event *head, __u64 vector,
 			send_payload(head, buffer.base, buffer.length, 0);
 		left -= buffer.length;
 	}
-	/* Of further buffers, only the number of bytes is sent. */
+	/* For further buffers, only the number of bytes is sent. */
 	return left ? send_payload(head, vector, 0, left) : 0;
 }
 
@@ -166,7 +166,7 @@ static __noinline int capture_payload(struct observation_event *head, struct flo
 
 	if (flow) {
 		handshake = flow->handshake;
-		/* No further send is captured, unless this one turns out to be a part of the handshake, but not its last. */
+		/* No further send is captured unless this one is a part of the handshake and another part follows. */
 		flow->handshake = 0;
 	}
 	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)

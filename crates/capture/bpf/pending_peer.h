@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Finding the peer of a datagram: what other hooks have stored, or the address in the message. */
+/* Finding the peer of a datagram: the address that another hook has stored, or the one in the message. */
 #ifndef PICOSNITCH_PENDING_PEER_H
 #define PICOSNITCH_PENDING_PEER_H
 
@@ -107,7 +107,7 @@ static __always_inline bool peer_of_message(struct msghdr *message, struct flow_
 struct datagram {
 	struct msghdr *message; /* NULL for the tracepoints */
 	enum direction direction;
-	bool connected;	   /* the socket is */
+	bool connected;	   /* the socket is connected */
 	bool peer_pending; /* another hook has stored the peer of this send */
 };
 
@@ -117,7 +117,7 @@ static __always_inline void peer_of_datagram(struct flow_key *key, struct sock *
 	bool sent = datagram.direction == SENT;
 
 	if (!has_ports(sk->sk_type, key->protocol)) {
-		/* From the packet, the address given, or the one connected to, in this order. */
+		/* The peer of the last packet comes first, then the address in the message, then the connected one. */
 		if (!copy_last_peer(sent ? (void *)&last_sent_peers : (void *)&last_received_peers, key))
 			peer_of_message(datagram.message, key);
 		key->peer_port = 0;

@@ -27,7 +27,7 @@ static __always_inline int report_exec(struct task_struct *task, struct linux_bi
 			.flags = event->flags,
 		};
 
-		/* Not a loss when the ring is full: the drain handles the exec event, too. */
+		/* If the ring is full, the event is not needed: the drain handles the exec event, too. */
 		bpf_ringbuf_output(&unwatched_programs, &unwatched_event, sizeof(unwatched_event), 0);
 	}
 	enable_preemption();

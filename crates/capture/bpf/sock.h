@@ -107,7 +107,7 @@ static __always_inline __u16 local_port_of(struct sock *sk)
 
 	if (have_casts)
 		inet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_sock));
-	/* Not skc_num, which a closed connection has lost. */
+	/* inet_sport keeps the port after the connection is closed; skc_num does not. */
 	return bpf_ntohs(LOAD(have_casts, inet, inet_sport));
 }
 

@@ -57,7 +57,7 @@ static __always_inline void current_process(struct process_id *id)
 		current_process_old(id);
 }
 
-/* The same for cgroup programs, which lack the helper bpf_get_current_task_btf on some kernels. */
+/* Like current_process(), for cgroup programs: on some kernels they lack the helper bpf_get_current_task_btf. */
 static __always_inline void current_process_of_cgroup(struct process_id *id)
 {
 	if (have_casts)
@@ -169,7 +169,7 @@ static __always_inline void add_arguments(struct process_event *event, struct ta
 	}
 	if (at > PATH_BYTES)
 		return;
-	/* Not a byte more than the arguments: the page behind them may be missing. */
+	/* The read must end with the arguments: the page behind them may be missing. */
 	if (bpf_probe_read_user(event->data + at, bytes & (MAX_ARGUMENTS_BYTES - 1), (void *)start) == 0)
 		event->arguments_bytes = bytes;
 	else

@@ -57,7 +57,7 @@ static __noinline struct flow *count_transfer_uncached(struct sock *sk, struct m
 
 /*
  * Counts one send or receive that has ended. The verifier knows the type of `sk`, so its fields are read with plain loads.
- * `traced`: the caller is a tracepoint. Else `message` is the one that was moved, if the function that ended has one.
+ * `traced`: the caller is a tracepoint. Else `message` is the argument of the function that ended, NULL if it has none.
  *
  * Nearly always the socket knows its peer, and the flow is in the cache. This case is handled here, with a key that never
  * leaves the registers. (A socket of the kernel's own finds no flow here: its key would have an inode of 0.)
@@ -91,7 +91,7 @@ static __always_inline int count_transfer(struct sock *sk, struct msghdr *messag
 	return 0;
 }
 
-/* False for a receive of bytes that stay in the queue, or of the error queue: notes about bytes that were sent earlier. */
+/* False if a receive leaves the bytes in the queue, or reads the error queue, which reports bytes sent earlier. */
 static __always_inline bool is_traffic(int flags)
 {
 	return !(flags & (MSG_PEEK | MSG_ERRQUEUE));
@@ -157,7 +157,7 @@ static __always_inline int count_function(struct sock *sk, struct msghdr *messag
 	return is_ip_or_packet(sk) ? count_transfer(sk, message, result, direction, false) : 0;
 }
 
-/* Before 6.3: the functions in struct proto_ops, of which every send or receive passes exactly one. */
+/* Hooks before 6.3: functions in struct proto_ops. Every send or receive passes exactly one of them. */
 #define SEND_HOOK(name, function)                                                                         \
 	SEC("fexit/" function)                                                                            \
 	int BPF_PROG(name, struct socket *socket, struct msghdr *message, unsigned long size, int result) \
@@ -192,7 +192,7 @@ int BPF_PROG(inet_sendpage, struct socket *socket, struct page *page, int offset
 	return count_function(socket->sk, NULL, result, SENT);
 }
 
-/* Receives from a TCP socket that do not pass recvmsg. */
+/* Hooks for receives that do not pass recvmsg. */
 SEC("fexit/tcp_splice_read")
 int BPF_PROG(tcp_splice_read, struct socket *socket, void *position, void *pipe, unsigned long size, unsigned int flags,
 	     long result)
@@ -208,8 +208,8 @@ int tcp_zerocopy_receive(unsigned long long *ctx)
 	long bytes;
 
 	/*
-	 * The result follows the arguments: two before 5.12, three since, when this field came, too. In assembly, because
-	 * clang would compute the address of the one to load, and the verifier accepts only constant offsets.
+	 * The result follows the arguments: two before 5.12, three since, when msg_control was added, too. Assembly code
+	 * reads it: clang would compute the address to load from, and the verifier accepts only constant offsets.
 	 */
 	if (bpf_core_field_exists(request->msg_control))
 		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(result) : "r"(ctx));

@@ -1,4 +1,4 @@
-//! The kernel half at work.
+//! [`Capture`]: loads and attaches the kernel half, and reads its maps and iterators.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -43,8 +43,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Loads and attaches the kernel half. [`Capture::processes`] and [`Capture::learn_earlier_sockets`] read what existed
-    /// before.
+    /// Loads and attaches the kernel half. [`Capture::processes`] and [`Capture::learn_earlier_sockets`] read the
+    /// processes and sockets that existed before.
     ///
     /// # Errors
     /// When nothing could be recorded: without root's rights, without BTF, or when an essential hook is missing.
@@ -56,7 +56,7 @@ impl Capture {
         let features = probe_features()?;
         let mut blind_spots = Vec::new();
         let (skeleton, hooks) = load_usable(settings, &features, &mut blind_spots)?;
-        // Before anything is attached: the hooks need free slots for their flows.
+        // The table is set up before any hook is attached: the hooks need free slots for their flows.
         let maps = &skeleton.maps;
         let unshared = "the flow table cannot be shared";
         let table = FlowTable::new(
@@ -88,7 +88,7 @@ impl Capture {
         })
     }
 
-    /// Returns what identifies the files of descriptors.
+    /// Returns the object that identifies the files of descriptors.
     ///
     /// # Errors
     /// When descriptors cannot be duplicated.
@@ -116,12 +116,12 @@ impl Capture {
         &self.features
     }
 
-    /// Returns what is not seen on this kernel, by hook.
+    /// Returns the blind spots on this kernel, by hook.
     pub fn blind_spots(&self) -> &[BlindSpot] {
         &self.blind_spots
     }
 
-    /// Returns the blind spots for people: those of several hooks with the same text are listed once.
+    /// Returns the blind spots as texts for the user. A text that several hooks share is listed once.
     pub fn unseen(&self) -> Vec<&BlindSpot> {
         let mut unseen: Vec<&BlindSpot> = Vec::new();
         for spot in &self.blind_spots {

@@ -25,7 +25,7 @@ use model::{Loss, boot_time};
 const EXECVE_WAIT: Duration = Duration::from_millis(1);
 const MAX_EXECVE_WAITS: usize = 20;
 
-/// How much a drain reads.
+/// The sources that a drain reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainMode {
     /// Reads events and flows only.
@@ -49,7 +49,7 @@ pub struct DrainOutput {
     pub problems: Vec<String>,
     /// Number of entries in the flow table.
     pub table_entries: usize,
-    /// The first flow of a process waits for what the next drain will know: that should come soon.
+    /// The first flow of a process waits for a fact that the next drain will know: the next drain should come soon.
     pub drain_soon: bool,
 }
 
@@ -81,22 +81,22 @@ impl Capture {
         hooks.into_iter().any(|hook| self.is_missing(hook))
     }
 
-    /// Everything since the last drain.
+    /// Returns everything that happened since the last drain.
     ///
     /// # Errors
     /// When the flow table or an iterator cannot be read. Nothing is lost by that: the next drain returns it.
     pub fn drain(&mut self, mode: DrainMode) -> Result<DrainOutput, CaptureError> {
         self.advance_tick();
-        // The ring before the table: the flows of a socket whose release is read here are final in the table.
+        // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
         let problems = self.attach_packet_hooks_if_requested();
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
-        // Before the table too, for the same reason.
+        // The open sockets are read before the table, too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases()?;
         let entries = self.drain.table.read()?;
         let samples = if samples.is_empty() { self.sample_for(&entries)? } else { samples };
         let (events, ended) = (self.drain.unreconciled.events.len(), self.drain.unreconciled.ended.len());
-        // The ring again: every process with a flow in the table has sent its events by now.
+        // The ring is read again: every process with a flow in the table has sent its events by now.
         self.read_events_after_table()?;
         let later_events = self.drain.unreconciled.split_off(events, ended);
         let table_entries = entries.len();
@@ -119,7 +119,7 @@ impl Capture {
         Ok(DrainOutput { events, flows, losses, problems, table_entries, drain_soon })
     }
 
-    /// Reads what is in the ring now.
+    /// Reads the events that are in the ring now.
     fn read_events(&mut self) -> Result<(), CaptureError> {
         let mut batch = self.drain.ring.take()?;
         self.drain.reconciler.add_first_flows(std::mem::take(&mut batch.first_flows));
@@ -127,7 +127,7 @@ impl Capture {
         Ok(())
     }
 
-    /// Reads what is in the ring now, and waits if that ends within an execve.
+    /// Reads the events that are in the ring now, and waits if the last one is the first of the two of an execve.
     fn read_events_after_table(&mut self) -> Result<(), CaptureError> {
         self.read_events()?;
         for _ in 0..MAX_EXECVE_WAITS {
@@ -151,7 +151,8 @@ impl Capture {
         missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect()
     }
 
-    /// The inode numbers of all open sockets if release events were lost: a socket that no process has open is closed.
+    /// Returns the inode numbers of all open sockets if release events were lost: a socket that no process has open is
+    /// closed.
     fn open_sockets_after_lost_releases(&self) -> Result<Option<HashSet<u64>>, CaptureError> {
         let can_iterate = !self.is_missing(HookId::IterTaskFile);
         if !(self.drain.reconciler.has_lost_releases() && can_iterate) {

@@ -1,6 +1,6 @@
 //! Errors of the kernel half.
 
-/// Why the kernel half cannot work at all.
+/// The reasons why the kernel half cannot work at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The caller lacks the rights. Holds the command to run as root.
@@ -15,15 +15,15 @@ pub enum CaptureError {
     /// A hook without which there is nothing to record cannot be attached.
     #[error("{what} cannot be watched on this kernel, so nothing can be recorded: {why}")]
     Essential {
-        /// What stays unseen, as in [`BlindSpot::unseen`](crate::BlindSpot::unseen).
+        /// The traffic that stays unseen, as in [`BlindSpot::unseen`](crate::BlindSpot::unseen).
         what: &'static str,
-        /// Why the hook cannot be attached.
+        /// The reason why the hook cannot be attached.
         why: String,
     },
     /// A call of libbpf returned an error.
     #[error("{what}")]
     Bpf {
-        /// What failed, as a sentence without its end.
+        /// The action that failed, as a sentence without its end.
         what: String,
         /// The error that libbpf returned.
         #[source]
@@ -32,7 +32,7 @@ pub enum CaptureError {
     /// A system call returned an error.
     #[error("{what}")]
     Io {
-        /// What failed, as a sentence without its end.
+        /// The action that failed, as a sentence without its end.
         what: String,
         /// The error that the system call returned.
         #[source]

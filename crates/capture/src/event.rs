@@ -49,13 +49,13 @@ pub struct OpenSocket {
     pub uid: u32,
     /// Network namespace of the socket (`ns_common.inum`).
     pub network_namespace: u32,
-    /// Address family of the socket (`AF_INET` and its like).
+    /// Address family of the socket (`AF_INET`, `AF_INET6` or `AF_PACKET`).
     pub family: u16,
     /// IP protocol, or the EtherType of an `AF_PACKET` socket.
     pub protocol: u16,
-    /// Remote address and port; all zero, and 0, without one.
+    /// Remote address and port; zero if the socket is not connected.
     pub peer: ([u8; 16], u16),
-    /// `TCP_ESTABLISHED` and its like (include/net/tcp_states.h); of datagram sockets too.
+    /// TCP state (include/net/tcp_states.h), which the kernel also sets for datagram sockets.
     pub state: u8,
     /// The program has chosen the local port.
     pub bound: bool,

@@ -12,9 +12,9 @@ use crate::error::CaptureError;
 /// Features of the running kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Those of the wanted functions that the kernel has.
+    /// The wanted functions that the kernel has.
     functions: Vec<&'static str>,
-    /// Those of the wanted tracepoints that the kernel has, with types.
+    /// The wanted tracepoints that the kernel has, with types.
     tracepoints: Vec<&'static str>,
     /// The helper `bpf_get_current_task_btf` exists (5.11 and later).
     pub(crate) current_task_btf: bool,

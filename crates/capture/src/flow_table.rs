@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<Cursor>() >= size_of::<types::flow_key>());
 
 pub(crate) struct FlowTable {
     flows: FlowArray,
-    /// From the key of a flow to its slot.
+    /// Maps the key of a flow to its slot.
     index: MapHandle,
     free_slots: MapHandle,
     batch: BatchBuffers,

@@ -22,19 +22,19 @@ pub struct BlindSpot {
 /// How a hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttachKind {
-    /// To a tracepoint with types (`tp_btf`).
+    /// Attached to a tracepoint with types (`tp_btf`).
     Tracepoint(&'static str),
-    /// To a tracepoint through perf_event_open(2) (`tp`), which needs tracefs.
+    /// Attached to a tracepoint through perf_event_open(2) (`tp`), which needs tracefs.
     ClassicTracepoint(&'static str),
-    /// To the entry or exit of a kernel function (`fentry`, `fexit`).
+    /// Attached to the entry or exit of a kernel function (`fentry`, `fexit`).
     Function(&'static str),
-    /// To the root of the version 2 cgroup hierarchy.
+    /// Attached to the root of the version 2 cgroup hierarchy.
     Cgroup,
     /// Not attached: an iterator is read on demand.
     Iterator,
-    /// Not attached: run on demand with `BPF_PROG_TEST_RUN`.
+    /// Not attached: the program is run on demand with `BPF_PROG_TEST_RUN`.
     TestRun,
-    /// To functions of C libraries (`uprobe`), when a process is found to use one.
+    /// Attached to functions of C libraries (`uprobe`), when a process is found to use one.
     Uprobe,
 }
 

@@ -1,4 +1,4 @@
-//! Reads the counters of what was lost, those of the kernel half and those of the kernel.
+//! Reads the loss counters of the kernel half and of the kernel.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -25,7 +25,7 @@ pub(crate) fn loss_counters(
     }
 }
 
-/// How often the kernel skipped a tracing program because it was running on that CPU already
+/// Number of times that the kernel skipped a tracing program because it was running on that CPU already
 /// (`bpf_prog_info.recursion_misses`, 5.12 and later).
 fn recursion_misses(program: RawFd) -> u64 {
     let mut info = libbpf_sys::bpf_prog_info::default();

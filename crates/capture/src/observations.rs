@@ -81,7 +81,7 @@ impl ObservationRing {
 
     /// Takes the observations since the last call.
     pub(crate) fn take(&self) -> Result<Vec<NameObservation>, CaptureError> {
-        // Not until the ring is empty: programs may fill it faster than this loop.
+        // The number is bounded: programs may fill the ring faster than this loop empties it.
         let taken = self.ring.consume_raw_n(MAX_AT_ONCE);
         if taken < 0 {
             let error = libbpf_rs::Error::from_raw_os_error(-taken);

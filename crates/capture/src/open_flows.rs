@@ -48,7 +48,7 @@ fn idle_sockets(sockets: &[OpenSocket], entries: &[FlowEntry]) -> Vec<FlowDelta>
     let mut held = HashSet::new();
     let mut idle = Vec::new();
     for open in sockets {
-        // Of several processes that hold a connection the first one is taken: which one will use it is not known.
+        // If several processes hold a connection, the first one is taken: nothing shows which one will use it.
         let is_idle_connection = open.state == ESTABLISHED
             && i32::from(open.protocol) == libc::IPPROTO_TCP
             && !busy.contains(&open.socket.socket)

@@ -40,7 +40,7 @@ pub struct Layout {
     pub run_dir: PathBuf,
 }
 
-/// Why a directory of the layout cannot be used.
+/// The reasons why a directory of the layout cannot be used.
 #[derive(Debug, Error)]
 pub enum LayoutError {
     /// The directory could not be made.
@@ -128,7 +128,7 @@ impl Layout {
     /// base directory, the configuration). Files and directories that do not belong to root stay as they are.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// The errors of the file system.
     pub fn hand_over(&self, user: Uid, group: Gid) -> io::Result<()> {
         for file in [&self.database, &self.record_json, &self.exe_log, &self.error_log, &self.conn_log] {
             if let Some(directory) = file.parent() {

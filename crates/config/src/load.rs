@@ -98,7 +98,7 @@ impl Config {
     /// Writes [`Config::default_toml`] to `path` with mode 0640, since users may put passwords there. Never replaces a file.
     ///
     /// # Errors
-    /// Those of the file system; `AlreadyExists` if there is a file.
+    /// The errors of the file system; `AlreadyExists` if there is a file.
     pub fn write_default(path: &Path) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(DEFAULT_TOML.as_bytes())?;

@@ -9,7 +9,7 @@ use model::{Address, Counters, FlowTuple, ProcessContext, Sha256};
 /// after that the traffic is logged as if no rule matched.
 pub const MAX_DIGEST_WAIT_SECONDS: u32 = 600;
 
-/// What is logged. The rules apply to the full record; fields are blanked after that.
+/// The rules for the content of the log. They apply to the full record; fields are blanked after that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRules {
     /// Store bytes; if false, only connections are counted.

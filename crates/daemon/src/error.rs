@@ -4,7 +4,7 @@ use std::io;
 
 use capture::CaptureError;
 
-/// Why the monitor could not start, or had to end.
+/// The reasons why the monitor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
     /// Another monitor holds the pid file; its process id.
@@ -15,7 +15,7 @@ pub enum MonitorError {
     PidFile {
         /// The path of the pid file.
         path: String,
-        /// What opening, locking or writing it returned.
+        /// The error of opening, locking or writing it.
         #[source]
         source: io::Error,
     },
@@ -31,9 +31,9 @@ pub enum MonitorError {
     /// A system call failed that the monitor cannot do without.
     #[error("{what}")]
     Io {
-        /// What the monitor cannot do because of it.
+        /// A sentence about the action of the monitor that has failed.
         what: &'static str,
-        /// What the system call returned.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },

@@ -33,7 +33,7 @@ enum Reply {
 /// Opens the executable of a process as the user of the process. The monitor calls this.
 ///
 /// # Errors
-/// Those of open(2); `PermissionDenied` for a process of root, `TimedOut` if the file system does not answer.
+/// The errors of open(2); `PermissionDenied` for a process of root, `TimedOut` if the file system does not answer.
 pub(crate) fn open_as_user(tgid: u32) -> io::Result<File> {
     let user = User::of_process(tgid)?;
     if user.uid.is_root() {

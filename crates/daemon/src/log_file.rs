@@ -39,7 +39,7 @@ impl LogFile {
     /// Appends whole lines with one write(2): all of them, or none if the disk is full.
     ///
     /// # Errors
-    /// Those of opening and writing, and when `path` is no regular file, or has several names.
+    /// The errors of opening and writing; and an error if `path` is no regular file, or has several names.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.file.as_ref().is_some_and(|file| !is_at(file, &self.path)) {
             self.file = None;
@@ -108,7 +108,7 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it has several names (hard links); move it away"));
     }
     if found.permissions().mode() & 0o777 & !MODE != 0 {
-        // It fails if the file belongs to another user, which is no reason not to write.
+        // This fails if the file belongs to another user; the file is written nevertheless.
         let _ = file.set_permissions(fs::Permissions::from_mode(MODE));
     }
     drop_torn_line(&mut file, found.len())?;

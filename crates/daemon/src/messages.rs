@@ -13,7 +13,7 @@ use model::{Flow, Loss, NameObservation, ProcessContext};
 use names::GeoFiles;
 use notify::Notification;
 
-/// What the recorder needs to know before it starts.
+/// The settings of the recorder, which it needs before it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// Path of snitch.db; `None` if it is not to be written.
@@ -58,7 +58,7 @@ pub(crate) enum ToRecorder {
     },
     /// An executable that cannot be hashed, and why.
     Unhashed(u32, String),
-    /// What stays unseen on this kernel, a sentence each.
+    /// The traffic that stays unseen on this kernel, a sentence for each blind spot.
     Unseen(Vec<String>),
     /// The log files may have been renamed: open them again.
     ReopenLogs,

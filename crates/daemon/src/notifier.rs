@@ -25,7 +25,7 @@ use sandbox::Role;
 const RETRY: Duration = Duration::from_secs(2);
 /// Tries for a notification that the service refuses.
 const MAX_REFUSALS: u32 = 3;
-/// How long it waits for another notification before it ends.
+/// How long the notifier waits for another notification before it ends.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Runs the role; the argument is the path of the session bus.
@@ -76,7 +76,7 @@ impl Notifier {
             self.unfold(open);
             self.show();
             if !open {
-                // The monitor or the session of this user has ended: what cannot be shown now never can.
+                // The monitor or the session of this user has ended: no later try can succeed.
                 return Ok(());
             }
             let idle = self.queue.is_empty() && self.folds.iter().all(|fold| fold.due().is_none());

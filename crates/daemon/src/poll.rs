@@ -13,7 +13,7 @@ use nix::{
 /// Waits until one of `interests` is ready, or until `until`. Returns whether one is ready.
 ///
 /// # Errors
-/// Those of poll(2). A signal is no error, but ends the wait.
+/// The errors of poll(2). A signal is no error, but ends the wait.
 pub(crate) fn poll_until(interests: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<bool> {
     let timeout = match until {
         // Rounded up: a wait that ends early would be followed by another one at once.

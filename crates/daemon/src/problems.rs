@@ -1,8 +1,8 @@
-//! Problems: sentences about what went wrong, what is missing in the log because of it, and what to do. They go to
+//! Problems: sentences about a failure, the data that the log lacks because of it, and the remedy. They go to
 //! error.log and standard error.
 //!
-//! Repeated problems are folded: those of one kind (the text without numbers and paths) are written a few times a minute,
-//! then counted.
+//! Repeated problems are folded: problems of one kind (the text without numbers and paths) are written a few times a
+//! minute, then counted.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -120,7 +120,7 @@ impl Problems {
         self.write_repeated_at(Instant::now(), false);
     }
 
-    /// Does the same at the end, without waiting for the minute to be over.
+    /// Does the same during the shutdown, without waiting for the minute to be over.
     pub(crate) fn write_all_repeated(&self) {
         self.write_repeated_at(Instant::now(), true);
     }
@@ -137,7 +137,7 @@ impl Problems {
                 1 => texts.push(kind.last.clone()),
                 count => texts.push(format!("{} (repeated {count} times in the last minute)", kind.last)),
             }
-            // It goes on being folded as long as it repeats.
+            // A problem stays folded as long as it repeats.
             (kind.since, kind.written) = (now, MAX_OF_A_KIND);
             !all
         });
@@ -238,7 +238,7 @@ fn kind_of(text: &str) -> String {
             word
         });
         kind.push(' ');
-        // The rest is detail.
+        // The rest of the text is detail and not part of the kind.
         if kind.len() > 120 {
             break;
         }
@@ -294,7 +294,7 @@ mod tests {
             last.ends_with("56 flows of /tmp/x56 were lost. (repeated 52 times in the last minute)"),
             "{last}"
         );
-        // It is folded as long as it goes on, and written again after a quiet minute.
+        // A problem is folded as long as it repeats, and written again after a quiet minute.
         problems.report_at("1 flows of /tmp/y were lost.", start + PERIOD);
         assert_eq!(lines().len(), 7);
         problems.write_repeated_at(start + PERIOD * 2, false);

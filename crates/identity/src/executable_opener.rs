@@ -93,7 +93,7 @@ impl ExecutableOpener {
 /// Opens the executable of a living process.
 ///
 /// # Errors
-/// Those of open(2): `ENOENT` when the process is gone.
+/// The errors of open(2): `ENOENT` when the process is gone.
 pub(crate) fn open_executable(tgid: u32) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOATIME;
     File::options().read(true).custom_flags(flags).open(format!("/proc/{tgid}/exe"))

@@ -64,7 +64,7 @@ impl FanotifyGroup {
     /// Watches the file system that `path` is on for programs that are executed, in all mount namespaces.
     ///
     /// # Errors
-    /// Those of fanotify_mark(2): `ENODEV` or `EXDEV` for a file system that cannot be watched.
+    /// The errors of fanotify_mark(2): `ENODEV` or `EXDEV` for a file system that cannot be watched.
     pub(crate) fn watch_file_system(&self, path: &Path) -> io::Result<()> {
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
         Ok(self.group.mark(flags, MaskFlags::FAN_OPEN_EXEC, nix::fcntl::AT_FDCWD, Some(path))?)
@@ -73,7 +73,7 @@ impl FanotifyGroup {
     /// Watches one file for modifications, or with `watch` false stops to do so.
     ///
     /// # Errors
-    /// Those of fanotify_mark(2).
+    /// The errors of fanotify_mark(2).
     pub(crate) fn watch_modifications(&self, file: BorrowedFd<'_>, watch: bool) -> io::Result<()> {
         let flags = if watch { MarkFlags::FAN_MARK_ADD } else { MarkFlags::FAN_MARK_REMOVE };
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -83,7 +83,7 @@ impl FanotifyGroup {
     /// Stops to watch all files for modifications.
     ///
     /// # Errors
-    /// Those of fanotify_mark(2).
+    /// The errors of fanotify_mark(2).
     pub(crate) fn forget_modifications(&self) -> io::Result<()> {
         let flags = MarkFlags::FAN_MARK_FLUSH;
         Ok(self.group.mark(flags, MaskFlags::empty(), nix::fcntl::AT_FDCWD, Some("/"))?)

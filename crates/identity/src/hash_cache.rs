@@ -82,7 +82,7 @@ fn is_settled(info: &FdInfo, now: SystemTime) -> bool {
     let min_age = if file.generation == 0 { MIN_AGE_WITHOUT_GENERATION } else { MIN_AGE };
     let (seconds, nanoseconds) = file.changed.max(file.modified);
     let changed = Duration::new(u64::try_from(seconds).unwrap_or_default(), nanoseconds);
-    // A clock that was set back leaves files of the future behind, whose next change will have another time.
+    // After the clock was set back, a file may have a change time in the future; its next change gets a different time.
     now.duration_since(UNIX_EPOCH).unwrap_or_default().abs_diff(changed) >= min_age
 }
 

@@ -42,7 +42,7 @@ pub struct Channel {
     buffer: Vec<u8>,
 }
 
-/// What a call of [`Channel::receive`] has found.
+/// The result of [`Channel::receive`].
 #[derive(Debug)]
 pub enum Received<T> {
     /// A message and the descriptor that came with it.
@@ -57,7 +57,7 @@ impl Channel {
     /// Makes a new channel: the end of this process, and the one for the other process.
     ///
     /// # Errors
-    /// Those of socketpair(2).
+    /// The errors of socketpair(2).
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
@@ -90,7 +90,7 @@ impl Channel {
     /// Sends an encoded message; returns false if the channel is full. Never waits.
     ///
     /// # Errors
-    /// Those of sendmsg(2); `EPIPE` if the other end is closed.
+    /// The errors of sendmsg(2); `EPIPE` if the other end is closed.
     pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let descriptors: Vec<RawFd> = descriptor.iter().map(|descriptor| descriptor.as_raw_fd()).collect();
         let rights = [ControlMessage::ScmRights(&descriptors)];
@@ -106,7 +106,7 @@ impl Channel {
     /// Receives a message if there is one. Never waits.
     ///
     /// # Errors
-    /// Those of recvmsg(2); `InvalidData` for a packet that is not a message of this type.
+    /// The errors of recvmsg(2); `InvalidData` for a packet that is not a message of this type.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
         let mut control = nix::cmsg_space!([RawFd; 1]);
         let (length, descriptor) = {

@@ -1,10 +1,10 @@
-//! Why record.json cannot be used.
+//! The reasons why record.json cannot be used.
 
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-/// Why record.json cannot be used. The file is left as it is.
+/// The reasons why record.json cannot be used. The file is left as it is.
 #[derive(Debug, Error)]
 pub enum KnownProgramsError {
     /// The file cannot be read.
@@ -23,7 +23,7 @@ pub enum KnownProgramsError {
     Damaged {
         /// Path of the record file.
         path: PathBuf,
-        /// What is wrong with the content.
+        /// The fault in the content.
         what: String,
     },
 }

@@ -150,7 +150,7 @@ fn digests(tree: &mut Map<String, Value>) -> Result<Table<Sha256>, String> {
 /// new one, complete.
 ///
 /// # Errors
-/// Those of the file system; `path` is the old file then.
+/// The errors of the file system; `path` is the old file then.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");

@@ -9,7 +9,7 @@ use super::{
 };
 use model::{Bytes, Sha256};
 
-/// What is new about a program.
+/// The novelty of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
     /// Nothing, or no alert is due because the program has too many names.

@@ -1,4 +1,4 @@
-//! What is new about programs, the file, and the bounds.
+//! Tests of the novelty of programs, of the file, and of the bounds.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

@@ -16,7 +16,7 @@ const MAX_LINE_BYTES: u64 = 1 << 20;
 /// How long the daemon may take for its first line.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a client cannot read from the daemon.
+/// The reasons why a client cannot read from the daemon.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// There is no socket, or no process that serves it.

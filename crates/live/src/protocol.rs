@@ -144,7 +144,7 @@ pub struct LossLine {
     pub time: i64,
     /// The name of the kind, for example `flow_table_full` ([`model::LossKind::name`]).
     pub kind: String,
-    /// How much was lost, in the unit of the kind.
+    /// The amount that was lost, in the unit of the kind.
     pub count: u64,
     /// A sentence about the loss.
     pub text: String,

@@ -101,7 +101,7 @@ pub struct FlowId {
     pub ended: bool,
 }
 
-/// What one flow moved between two drains.
+/// The traffic of one flow between two drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// Id of the flow's context.
@@ -110,7 +110,7 @@ pub struct Flow {
     pub id: FlowId,
     /// Its two ends; the domain is not known here.
     pub tuple: FlowTuple,
-    /// What it moved since the last drain; all zero if the flow has only ended.
+    /// Its traffic since the last drain; all zero if the flow has only ended.
     pub counters: Counters,
 }
 
@@ -159,7 +159,7 @@ pub struct Record {
     pub counters: Counters,
 }
 
-/// All that one time window brings to the log.
+/// The data of one time window for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// End of the window, unix seconds UTC; the `time` of each of its records.

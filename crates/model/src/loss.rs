@@ -51,12 +51,12 @@ impl LossKind {
     }
 }
 
-/// How much of one kind was lost in one window.
+/// The amount of one kind that was lost in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// The kind of the loss.
     pub kind: LossKind,
-    /// How many events, calls, bytes, flows, records or sockets, as `kind` says.
+    /// Number of events, calls, bytes, flows, records or sockets; `kind` determines the unit.
     pub count: u64,
 }
 

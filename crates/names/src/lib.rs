@@ -1,5 +1,5 @@
-//! What is known about remote addresses: domains, from what processes resolve and from the handshakes of their connections;
-//! countries and networks, from local files.
+//! Facts about remote addresses: domains, from the names that processes resolve and from the handshakes of their
+//! connections; countries and networks, from local files.
 
 mod address_cache;
 mod dns_exchange;

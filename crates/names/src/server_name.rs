@@ -2,7 +2,7 @@
 
 use model::{Bytes, DomainSource};
 
-/// What the captured part of a handshake says about the name of the server.
+/// The name of the server in the captured part of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServerName {
     Found(Bytes, DomainSource),

@@ -16,7 +16,7 @@ const MAX_BODY: usize = 2000;
 /// The expiration timeout that leaves the decision to the service.
 const DEFAULT_TIMEOUT: i32 = -1;
 
-/// Why a notification was not shown.
+/// The reasons why a notification was not shown.
 #[derive(Debug, Error)]
 pub enum DesktopError {
     /// There is no bus, or no notification service on it. A later try may succeed.

@@ -235,7 +235,7 @@ fn mistakes_are_answered_with_what_is_possible() {
 
 #[test]
 fn a_lack_of_rights_says_what_to_do() {
-    // Only root can become someone else; everybody else already is someone without the right.
+    // As root, the test changes to an unprivileged user; any other user lacks the right already.
     let place = log();
     let binary = place.path().join("picosnitch");
     fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();

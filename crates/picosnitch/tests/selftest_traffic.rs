@@ -1,4 +1,4 @@
-//! The traffic makers of the selftest themselves: without a recorder, everything must move what it says.
+//! Runs the selftest's traffic without a recorder; each actor must move the bytes that it reports.
 //!
 //! Network namespaces need root.
 

@@ -62,7 +62,7 @@ pub fn command(role: Role, user: User) -> Command {
 /// Gives up what the role does not need. Each role calls it before it does anything else.
 ///
 /// # Errors
-/// Those of prctl(2) and sigaction(2). The role must not go on then.
+/// The errors of prctl(2) and sigaction(2). The caller must not continue in the role then.
 pub fn enter(role: Role) -> io::Result<()> {
     match role {
         Role::Recorder => {

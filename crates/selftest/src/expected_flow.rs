@@ -1,4 +1,4 @@
-//! What the log must contain about the traffic of an actor.
+//! The flows that the log must contain for the traffic of an actor.
 
 use std::net::IpAddr;
 

@@ -35,11 +35,11 @@ pub struct Comparison {
     pub id: String,
     /// `sent`, `received`, `connections`, `identity`, `windows`, `report`; `all` when the scenario did not run.
     pub direction: String,
-    /// What the actors did, in the unit of the direction: bytes, connections, flows or windows.
+    /// The amount that the actors moved or did, in the unit of the direction: bytes, connections, flows or windows.
     pub expected: u64,
-    /// What was recorded for this traffic, under any program.
+    /// The amount that was recorded for this traffic, under any program.
     pub recorded: u64,
-    /// What was recorded for this traffic under the right program.
+    /// The amount that was recorded for this traffic under the right program.
     pub attributed: u64,
     /// The result of the comparison.
     pub verdict: Verdict,

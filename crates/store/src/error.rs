@@ -95,7 +95,7 @@ pub enum StoreError {
     Sql {
         /// Path of the log's file.
         path: PathBuf,
-        /// What could not be done.
+        /// The action that failed, for example "cannot make rollups".
         doing: &'static str,
         /// The error that SQLite returned.
         source: rusqlite::Error,

@@ -13,14 +13,14 @@ use crate::{
     writer::Writer,
 };
 
-/// Rows that one transaction deletes; of records somewhat more, since only whole windows are deleted. Such a transaction
-/// takes some milliseconds.
+/// Rows deleted per transaction. Records are deleted by whole windows, so a few more. Such a transaction takes some
+/// milliseconds.
 const ROWS_PER_STEP: i64 = 10_000;
 
 /// Pages that one transaction gives back to the file system.
 const PAGES_PER_STEP: i64 = 1000;
 
-/// How much a purge deleted.
+/// The amounts that a purge deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Number of records that were deleted.
@@ -34,7 +34,7 @@ impl Writer {
     /// refers to any more. Works in steps: after an error the log is sound, and a later purge continues.
     ///
     /// # Errors
-    /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and those of SQLite.
+    /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and the errors of SQLite.
     pub fn purge(&mut self, older_than: i64) -> Result<Purged, StoreError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
         if older_than > now {
@@ -56,7 +56,7 @@ impl Writer {
     /// `max_bytes`. The last window always stays.
     ///
     /// # Errors
-    /// Those of [`Writer::purge`].
+    /// The errors of [`Writer::purge`].
     pub fn purge_to_size(&mut self, max_bytes: u64) -> Result<Purged, StoreError> {
         let mut purged = Purged::default();
         let mut goal = max_bytes;

@@ -22,7 +22,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 /// Returns the schema version of a file, 0 if it is empty.
 ///
 /// # Errors
-/// A foreign, newer or damaged file, and all that keeps SQLite from reading it.
+/// The file is foreign, newer or damaged, or SQLite cannot read it.
 pub(crate) fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let fail = sql_error(path, "cannot read the schema");
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));

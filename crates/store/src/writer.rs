@@ -125,7 +125,7 @@ impl Writer {
     /// to write.
     ///
     /// # Errors
-    /// Those of SQLite; rollups made before stay, and the rest can be made later.
+    /// The errors of SQLite; rollups made before stay, and the rest can be made later.
     pub fn catch_up(&mut self) -> Result<bool, StoreError> {
         let fail = sql_error(&self.path, "cannot make rollups");
         self.catch_up.step(&self.connection, self.max_rollup_rows, self.last_time).map_err(fail)
@@ -134,7 +134,7 @@ impl Writer {
     /// Moves the content of the write-ahead log into the database. A clean end does this; safety does not need it.
     ///
     /// # Errors
-    /// Those of SQLite; nothing is lost then either.
+    /// The errors of SQLite; nothing is lost then either.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot empty the write-ahead log");
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(fail)

@@ -48,7 +48,7 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// What a response of the API means.
+/// The meaning of a response of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApiResponse {
     /// The file is known and analysed.

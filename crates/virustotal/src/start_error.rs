@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// Why the look-ups cannot start.
+/// The reasons why the look-ups cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The process runs as root. The answers come from another machine, so they are only parsed with few rights.

@@ -1,6 +1,6 @@
-//! What VirusTotal says about a digest, as record.json stores it.
+//! The verdict of VirusTotal on a digest, as record.json stores it.
 
-/// How many of VirusTotal's engines have which opinion of a file.
+/// The number of VirusTotal's engines with each opinion of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineCounts {
     /// Engines that report the file as malicious.

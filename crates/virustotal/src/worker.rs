@@ -56,7 +56,7 @@ pub(crate) struct LookupResult {
 pub(crate) struct WorkerStatus {
     /// Number of verdicts so far.
     pub(crate) looked_up: u64,
-    /// Why no request succeeds now.
+    /// The reason why no request succeeds now.
     pub(crate) waiting_reason: Option<String>,
     /// Time of the next request.
     pub(crate) next_request: Option<Instant>,

@@ -1,4 +1,4 @@
-//! What it costs to start programs while picosnitch watches.
+//! Measures the cost of starting programs while picosnitch watches.
 
 use std::{
     fs, io,

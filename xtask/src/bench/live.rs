@@ -1,4 +1,4 @@
-//! What `picosnitch top` takes while thousands of connections are open and move bytes.
+//! Measures the cost of `picosnitch top` while thousands of connections are open and move bytes.
 
 use std::{
     fs,

@@ -73,7 +73,7 @@ impl Accepted {
 }
 
 impl Comparison {
-    /// What the comparison means and what is to be done about it.
+    /// A message about the meaning of the comparison and the next step.
     pub fn message(&self, key: &Key) -> String {
         let Key { kernel, rustc, clang } = key;
         match self {

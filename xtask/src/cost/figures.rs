@@ -10,7 +10,7 @@ const IDLE: &str = "idle";
 
 const MINUTE: f64 = 60e9;
 
-/// What the figures depend on besides picosnitch's own code.
+/// The versions that the figures depend on, besides picosnitch's own code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
     /// ABI of the guest's kernel: `uname -r`.
@@ -26,7 +26,7 @@ pub struct Key {
 pub struct Figures {
     #[serde(flatten)]
     pub key: Key,
-    /// What the daemon executes in a minute without any traffic.
+    /// Instructions that the daemon executes in a minute without any traffic.
     pub idle_minute: u64,
     pub operations: Vec<Operation>,
 }
@@ -156,7 +156,7 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// What is below zero, because the daemon did no more than when it is idle, becomes zero.
+/// Instructions per operation. A negative figure, of a daemon that did no more than when it is idle, becomes zero.
 fn per_operation(instructions: f64, count: u64) -> u64 {
     (instructions / count.max(1) as f64).round() as u64
 }

@@ -18,8 +18,8 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     /// Collects the ends. A process that only connects never learns its local end, and a datagram whose remote end no
-    /// hook saw has probably the one of the datagrams around it. `remotes` are those that the packet hooks saw: they
-    /// are more reliable than the ones of other flows.
+    /// hook saw probably has the same one as the datagrams around it. `remotes` are the ends that the packet hooks saw:
+    /// they are more reliable than the ends of other flows.
     pub(crate) fn new(
         entries: &[FlowEntry],
         samples: &[SocketEvent],
@@ -72,8 +72,8 @@ pub(crate) fn datagram_remotes(
 ) -> HashMap<u64, SocketAddress> {
     let remote = |entry: &FlowEntry| {
         let socket = entry.key.socket;
-        // The end of the flow's own direction; else the one of the other direction, because a peer that is answered was
-        // received from, and a peer that answers was sent to.
+        // The end of the flow's own direction comes first, then that of the other direction: a program that answers a
+        // peer has received from it, and a peer that answers was sent to.
         let remote = match entry.counters.received > 0 {
             true => received_from(socket).or_else(|| sent_to(socket)),
             false => sent_to(socket).or_else(|| received_from(socket)),
@@ -93,7 +93,7 @@ fn tuple(local: SocketAddress, remote: SocketAddress, family: u16, protocol: u16
     let remote_address = abi::address(remote.0);
     let local_address = abi::address(local.0).filter(|address| !address.is_unspecified());
     let family = match remote_address.or(local_address) {
-        // IPv4 over an IPv6 socket.
+        // The socket is IPv6, the address IPv4-mapped.
         Some(address) if i32::from(family) == libc::AF_INET6 && address.is_ipv4() => libc::AF_INET as u16,
         _ => family,
     };

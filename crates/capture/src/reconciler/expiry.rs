@@ -54,7 +54,7 @@ impl Expiry {
 
     /// Whether no hook can add to the flow any more because it was idle for too long.
     pub(crate) fn is_expired(&self, entry: &FlowEntry) -> bool {
-        // After a change of the limit hooks may use flows for a moment that are dead under one of the two limits.
+        // After a change of the limit, hooks may for a moment use flows that have expired under one of the two limits.
         let is_limit_settled = self.tick.wrapping_sub(self.limit_since) >= GRACE_TICKS;
         let idle = self.tick.wrapping_sub(entry.last_tick);
         entry.expires && is_limit_settled && idle > self.limit + GRACE_TICKS

@@ -12,12 +12,12 @@ use model::ProcessId;
 const MAX_WAITS: u8 = 3;
 /// Processes that may wait at a time.
 const MAX_PROCESSES: usize = 4096;
-/// Sampling for first flows takes at most one part of so many of the time.
+/// Sampling for first flows takes at most this fraction of the time: 1 / `SAMPLING_INTERVAL_FACTOR`.
 const SAMPLING_INTERVAL_FACTOR: u32 = 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct FirstFlows {
-    /// How many drains have not delivered the flow.
+    /// Number of drains for which the first flow of each process has waited.
     waits: HashMap<ProcessId, u8>,
     /// When the open sockets were sampled last for a first flow, and how long that took.
     last_sample: Option<(Instant, Duration)>,

@@ -1,4 +1,4 @@
-//! How long a flow may wait for the next drain.
+//! Decides whether a flow waits for the next drain.
 
 use crate::flow::FlowEntry;
 

@@ -37,7 +37,7 @@ pub(crate) struct DrainInput {
 #[derive(Debug, Default)]
 pub(crate) struct DrainOutcome {
     pub events: Vec<Event>,
-    /// In the order in which the flows began: domain attribution depends on it.
+    /// The traffic of the flows, in the order in which they began: domain attribution depends on it.
     pub flows: Vec<FlowDelta>,
     pub losses: Vec<Loss>,
     /// Entries to remove from the flow table.

@@ -151,7 +151,7 @@ impl Reconciler {
                 outcome.removals.extend(entry.slot);
             }
         }
-        // After a burst.
+        // Memory is given back after a burst.
         if self.previous.len() < self.previous.capacity() / 16 {
             self.previous.shrink_to(self.previous.len() * 2);
         }
@@ -197,7 +197,7 @@ impl Reconciler {
             let previous = self.previous.get(&entry.key)?;
             let charged =
                 if entry.is_stream { self.sockets.charged(entry.key.socket, entry.key.process) } else { 0 };
-            // Several flows of a process on one socket share the charge.
+            // Several flows of a process on one socket share the charged bytes.
             let is_first = charged > 0 && charged_sockets.insert(entry.key.socket);
             Some(FlowDelta {
                 id: entry.id(false),
@@ -306,7 +306,7 @@ struct Change {
     ended: bool,
 }
 
-/// Of each stream socket the flow that received last, with empty counters; any flow if none received.
+/// For each stream socket, the flow that received last, with empty counters; any flow if none received.
 #[derive(Default)]
 struct LastReceivers {
     flows: HashMap<u64, FlowDelta>,

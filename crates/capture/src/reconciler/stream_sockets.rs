@@ -61,7 +61,7 @@ impl StreamSockets {
     /// Compares the socket's own counter with what was recorded. Returns the bytes that passed no hook (splice and
     /// zero-copy receive, where the kernel's functions cannot be watched) and the process to charge.
     ///
-    /// What is recorded, `counted + charged`, never exceeds the socket's own total, and equals it after this.
+    /// The recorded total, `counted + charged`, never exceeds the socket's own total, and equals it after this.
     pub(crate) fn charge_uncounted(&mut self, event: &SocketEvent) -> Option<(ProcessId, u64)> {
         let socket = self.open.get_mut(&event.socket)?;
         let total = event.consumed?.checked_sub(socket.baseline?)?;
@@ -124,7 +124,7 @@ mod tests {
     fn bytes_on_their_way_to_a_hook_are_not_counted_twice() {
         let mut sockets = StreamSockets::default();
         sockets.add_flow(7, 0, ME);
-        // A receive that has not come to its hook.
+        // The socket has counted a receive whose hook has not run yet.
         let charged = sockets.charge_uncounted(&sample(1000)).unwrap().1;
         let counted = sockets.count_received(7, 1000, ME);
         let late = sockets.charge_uncounted(&sample(1000)).map_or(0, |(_, bytes)| bytes);

@@ -11,7 +11,7 @@ const MAX_CONTEXTS: usize = 8192;
 /// command lines of 4 KiB.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What the recorder must get before the next flow.
+/// An update that the recorder must get before the next flow.
 pub(super) enum ContextUpdate {
     /// A new context, and the ids of the executables of the process, its parent and its grandparent.
     Add { id: u32, context: Box<ProcessContext>, executables: [Option<u32>; 3] },
@@ -19,7 +19,7 @@ pub(super) enum ContextUpdate {
     ForgetBefore(u32),
 }
 
-/// What a flow has of its context besides the programs.
+/// The parts of a context that come from the flow: uid, namespace, cgroup.
 pub(super) struct FlowOrigin {
     pub(super) uid: u32,
     pub(super) network_namespace: u32,

@@ -1,4 +1,4 @@
-//! A drain: reads the flow table and the events of the kernel, and sends what follows from them to the recorder.
+//! A drain: reads the flow table and the events of the kernel, and sends the resulting messages to the recorder.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Monitor {
         self.send_flows(&executions, ToRecorder::Flows)
     }
 
-    /// Reads what the kernel has and sends it to the recorder. Returns whether the next drain should come soon.
+    /// Reads the data of the kernel half and sends it to the recorder. Returns whether the next drain should come soon.
     pub(super) fn drain(&mut self, mode: DrainMode) -> Result<bool, MonitorError> {
         if mode != DrainMode::Regular {
             self.sampled = Instant::now();
@@ -50,7 +50,7 @@ impl Monitor {
         for text in &drained.problems {
             self.recorder.report(text.clone())?;
         }
-        // After the flow table was read: each observation that belongs to a flow in it has come by now.
+        // Observations are read after the flow table: each one that belongs to a flow in it has arrived by now.
         self.send_observations()?;
         let now = Instant::now();
         self.collect_executables()?;
@@ -85,7 +85,7 @@ impl Monitor {
         }
     }
 
-    /// Applies events to what is known of processes and cgroups. Returns the records of executed programs.
+    /// Applies events to the tables of processes and cgroups. Returns the records of executed programs.
     fn apply_events(&mut self, events: &[Event], now: Instant) -> Result<Vec<FlowDelta>, MonitorError> {
         let mut executions = Vec::new();
         for event in events {
@@ -126,7 +126,7 @@ impl Monitor {
         if losses.is_empty() {
             return Ok(());
         }
-        // Sockets whose release was noticed late have lost nothing: that is in the log, but no problem.
+        // A release that was noticed late loses no bytes: the log mentions it, but it is no problem for the user.
         for loss in losses.iter().filter(|loss| loss.kind != LossKind::ReleaseEvents) {
             self.recorder.report(loss.sentence())?;
         }

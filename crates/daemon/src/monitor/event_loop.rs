@@ -30,7 +30,7 @@ struct DrainSchedule {
     earliest: Instant,
 }
 
-/// What the event loop can go on with.
+/// The event sources that poll(2) has reported as ready.
 struct Ready {
     signals: bool,
     /// The ring buffer is filling up: drain before it is full.

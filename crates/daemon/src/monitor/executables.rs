@@ -11,10 +11,10 @@ use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
 use identity::{ExecutableUpdate, Executables, digests::FileState};
 
-/// How long the end waits for the files of programs that were executed just before.
+/// How long the shutdown waits for executables of programs that have just started.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
-/// Time between two looks at those files.
-const LOOK: Duration = Duration::from_millis(50);
+/// Pause between two checks for those files.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Monitor {
     /// Takes executed files from the threads that watch them, and sends them.
@@ -26,7 +26,7 @@ impl Monitor {
         self.send_executables()
     }
 
-    /// At the end, waits for the files of programs that were executed a moment ago.
+    /// Waits, during the shutdown, for executables of programs that have just started.
     pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + LAST_EXECUTABLES;
         while let Some(executables) = &self.executables
@@ -37,7 +37,7 @@ impl Monitor {
             if self.recorder.has_waiting() {
                 interests.push(PollFd::new(self.recorder.as_fd(), PollFlags::POLLOUT));
             }
-            let _ = poll_until(&mut interests, Some(Instant::now() + LOOK));
+            let _ = poll_until(&mut interests, Some(Instant::now() + POLL_INTERVAL));
             self.recorder.flush()?;
             self.collect_executables()?;
             if let Some(executables) = &mut self.executables {
@@ -47,7 +47,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Sends what the watcher of executables has for the recorder.
+    /// Sends the executables queued by the watcher to the recorder.
     pub(super) fn send_executables(&mut self) -> Result<(), MonitorError> {
         let updates = self.executables.as_mut().map(Executables::take_updates).unwrap_or_default();
         for update in updates {

@@ -38,7 +38,7 @@ impl Monitor {
             };
             let context = self.contexts.id(ancestry, self.executables.as_mut(), origin, &mut updates);
             for update in updates.drain(..) {
-                // The flows before it belong to contexts that are forgotten now.
+                // The flows before this one belong to contexts that the recorder is about to forget.
                 if !batch.is_empty() && matches!(update, ContextUpdate::ForgetBefore(_)) {
                     self.recorder.send(&message(std::mem::take(&mut batch)), None)?;
                 }
@@ -55,7 +55,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// At the end of a drain, lists open sockets if that is due and the recorder keeps up.
+    /// Lists open sockets at the end of a drain, if the list is due and the recorder keeps up.
     pub(super) fn send_open_sockets(&mut self, now: Instant) -> Result<(), MonitorError> {
         let Some(lists) = &mut self.open_sockets else { return Ok(()) };
         if self.recorder.free_messages() > 0

@@ -12,7 +12,7 @@ use ipc::Channel;
 use notify::Notification;
 use sandbox::{Role, User};
 
-/// A notifier that fails is started again after this, then after twice the time, and so on.
+/// Pause before a notifier that failed is started again. It doubles with each failure.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
@@ -96,7 +96,7 @@ impl NotifierLink {
             }
             match self.try_send_waiting() {
                 Ok(()) => return None,
-                // It has died, or was about to end because there was nothing to show.
+                // The notifier has crashed, or was about to end because it had nothing to show.
                 Err(_) => self.stop(),
             }
         }

@@ -19,8 +19,8 @@ use sandbox::User;
 const RUN_USER: &str = "/run/user";
 /// Environment variable that replaces [`RUN_USER`], for tests.
 const RUN_USER_VARIABLE: &str = "PICOSNITCH_RUN_USER";
-/// Time between two looks for session buses.
-const LOOK: Duration = Duration::from_secs(2);
+/// Pause between two searches for session buses.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Desktop users that are notified at a time.
 const MAX_USERS: usize = 32;
 
@@ -31,7 +31,7 @@ pub(super) struct Notifiers {
     /// Notifications that came while there was no desktop user.
     waiting: NotificationQueue,
     looked: Option<Instant>,
-    /// Why users are not notified, since the last [`Notifiers::take_problems`].
+    /// The reasons why users are not notified, since the last [`Notifiers::take_problems`].
     problems: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Notifiers {
         }
     }
 
-    /// Returns what went wrong since the last call: sentences for the user.
+    /// Returns the problems since the last call, as sentences for the user.
     pub(super) fn take_problems(&mut self) -> Vec<String> {
         std::mem::take(&mut self.problems)
     }
@@ -63,9 +63,9 @@ impl Notifiers {
         }
     }
 
-    /// Does what is due. Must be called from time to time.
+    /// Does the work that is due. Must be called from time to time.
     pub(super) fn tick(&mut self) {
-        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= SEARCH_INTERVAL) {
             self.look();
         }
         for link in self.links.values_mut() {
@@ -140,7 +140,7 @@ mod tests {
             fs::create_dir(directory.path().join(name)).unwrap();
             UnixListener::bind(directory.path().join(name).join("bus")).unwrap();
         }
-        // They belong to the user that runs the test, which is none of these.
+        // The sockets belong to the user that runs the test, who is none of these users.
         assert!(desktop_users(directory.path()).is_empty());
         assert!(desktop_users(&directory.path().join("missing")).is_empty());
     }

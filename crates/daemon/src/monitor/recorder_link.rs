@@ -32,10 +32,10 @@ const MAX_WAITING_MESSAGES: usize = 1024;
 const START: Duration = Duration::from_secs(60);
 /// How long the recorder may take to write the log at the end.
 const END: Duration = Duration::from_secs(60);
-/// What cannot be done if a message cannot be sent.
+/// The text of the error when a message cannot be sent.
 const SEND_FAILED: &str = "the recorder cannot be sent a message";
 
-/// The recorder, as the monitor has it.
+/// The recorder as seen by the monitor.
 pub(super) struct RecorderLink {
     child: Child,
     channel: Channel,
@@ -170,7 +170,7 @@ impl RecorderLink {
         self.send(&ToRecorder::Problem(problem), None)
     }
 
-    /// Sends what stays unseen on this kernel.
+    /// Sends the blind spots on this kernel.
     pub(super) fn send_unseen(&mut self, capture: &Capture) -> Result<(), MonitorError> {
         let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
         self.send(&ToRecorder::Unseen(unseen), None)
@@ -192,14 +192,14 @@ impl RecorderLink {
         Ok(())
     }
 
-    /// Returns what was dropped since the last call.
+    /// Returns the losses since the last call.
     pub(super) fn take_losses(&mut self) -> Vec<Loss> {
         let flows = Loss { kind: LossKind::Channel, count: std::mem::take(&mut self.lost_flows) };
         let names = Loss { kind: LossKind::Names, count: std::mem::take(&mut self.lost_observations) };
         [flows, names].into_iter().filter(|loss| loss.count > 0).collect()
     }
 
-    /// Lets the recorder write what it has, and waits for its end.
+    /// Lets the recorder write its data, and waits for its end.
     pub(super) fn end(&mut self) -> Result<(), MonitorError> {
         self.send(&ToRecorder::End, None)?;
         let until = Instant::now() + END;

@@ -12,7 +12,7 @@ use crate::error::{MonitorError, io_error};
 /// Standard input and standard error, which are a terminal in a foreground run.
 const TERMINALS: [RawFd; 2] = [0, 2];
 
-/// What the signals that have come ask for.
+/// The action that a received signal requests.
 pub(super) enum Request {
     End,
     ReopenLogs,

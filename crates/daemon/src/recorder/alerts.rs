@@ -1,4 +1,4 @@
-//! Alerts: what is new or suspicious about a program, for exe.log, desktop users and the live socket.
+//! Alerts: news or suspicions about a program, for exe.log, desktop users and the live socket.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use model::{
 
 /// Executables whose digest is awaited.
 const MAX_AWAITED: usize = 8192;
-/// Paths of one of them.
+/// Paths of one executable whose digest is awaited.
 const MAX_PATHS: usize = 64;
 /// Characters of a path in exe.log; a longer one is shortened in its middle.
 const MAX_PATH: usize = 4096;
 
-/// What an alert is about.
+/// The subject of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// A known executable under a new name.
@@ -35,7 +35,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    /// The words that stand for it in exe.log.
+    /// The words that stand for the tag in exe.log.
     const fn text(self) -> &'static str {
         match self {
             Self::NewName => "(new name)",
@@ -54,10 +54,10 @@ pub(super) struct Alert {
     /// Time of the alert, unix seconds UTC.
     pub(super) time: i64,
     pub(super) tag: Tag,
-    /// Whether it is the program of the process, or of an ancestor.
+    /// Whether the alert is about the program of the process or of an ancestor.
     pub(super) rank: Rank,
     pub(super) path: Bytes,
-    /// The name it ran under; empty if the alert is about the digest.
+    /// The name that the program ran under; empty if the alert is about the digest.
     pub(super) name: Bytes,
     /// `Some` if the alert is about the digest.
     pub(super) sha256: Option<Sha256>,
@@ -66,7 +66,7 @@ pub(super) struct Alert {
 }
 
 impl Alert {
-    /// An alert of now, without name, digest and verdict.
+    /// An alert with the current time, without name, digest and verdict.
     pub(super) fn new(tag: Tag, rank: Rank, path: &[u8]) -> Self {
         let (path, name, verdict) = (path.to_owned(), Bytes::new(), String::new());
         Self { time: time::now(), tag, rank, path, name, sha256: None, verdict }
@@ -146,7 +146,7 @@ impl AlertGenerator {
         let mut alerts = Vec::new();
         let programs = [&context.program, &context.parent, &context.grandparent];
         for ((rank, program), executable) in Rank::ALL.into_iter().zip(programs).zip(executables) {
-            // The parent of the first process, a kernel thread, or a process that is not known.
+            // The path is empty for kernel threads, unknown processes, and the parent of the first process.
             if program.path.is_empty() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Names the peers of flows: by what was observed, or by the answers of name servers if the user wants them asked.
+//! Names the peers of flows: by observations, or by the answers of name servers if the user wants reverse look-ups.
 
 use std::{
     io,
@@ -42,12 +42,13 @@ impl DomainNamer {
         self.resolved = Some(ResolvedConnection::new(connection));
     }
 
-    /// What to wait for before [`DomainNamer::read_resolved`].
+    /// The event to wait for before [`DomainNamer::read_resolved`].
     pub(super) fn interest(&self) -> Option<PollFd<'_>> {
         self.resolved.as_ref().map(|resolved| PollFd::new(resolved.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Reads what systemd-resolved has resolved, without waiting. Returns false if its connection has just ended.
+    /// Reads the names that systemd-resolved has resolved, without waiting. Returns false if its connection has just
+    /// ended.
     pub(super) fn read_resolved(&mut self) -> bool {
         let Some(resolved) = &mut self.resolved else { return true };
         match resolved.read_answers() {

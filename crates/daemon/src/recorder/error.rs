@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why the recorder could not start, or had to end before its last message.
+/// The reasons why the recorder could not start, or had to end before its last message.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
     /// The monitor closed the channel without a last message.

@@ -43,7 +43,7 @@ impl Recorder {
             if now >= end {
                 self.close_window(false);
                 trim_heap(&mut self.heap_trimmed);
-                // After a suspend there are no windows for the time in which the machine slept.
+                // No windows are written for the time in which the machine was suspended.
                 end = (end + length).max(now + length / 2);
             }
         }

@@ -13,7 +13,7 @@ use model::{
 };
 use virustotal::LookupSchedule;
 
-/// What has happened since the start.
+/// The status of the daemon since its start, for the clients of the live socket.
 pub(super) struct LiveStatus {
     /// Unix seconds of the start.
     since: i64,

@@ -1,4 +1,4 @@
-//! What the recorder does with each message of the monitor.
+//! Handles each message of the monitor in the recorder.
 
 use std::{fs::File, os::fd::OwnedFd};
 

@@ -58,7 +58,7 @@ pub(super) struct Reporter {
     status: LiveStatus,
 }
 
-/// Why the user cannot get reports.
+/// The reasons why the user cannot get reports.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReporterError {
     #[error(transparent)]
@@ -99,7 +99,7 @@ impl Reporter {
         })
     }
 
-    /// Reports what is new about the programs of a context that comes for the first time.
+    /// Reports the news about the programs of a context that comes for the first time.
     pub(super) fn add_context(
         &mut self,
         channel: &Channel,
@@ -116,7 +116,7 @@ impl Reporter {
         self.add_digests(channel, unreadable.collect());
     }
 
-    /// Takes the final states of executables, and reports what is new about them.
+    /// Takes the final states of executables, and reports the news about them.
     pub(super) fn add_digests(&mut self, channel: &Channel, settled: Vec<(u32, DigestState)>) {
         for (executable, state) in settled {
             if let Some(lookups) = &mut self.lookups {
@@ -149,7 +149,7 @@ impl Reporter {
         }
     }
 
-    /// Sets what stays unseen on this kernel.
+    /// Sets the blind spots on this kernel.
     pub(super) fn set_unseen(&mut self, unseen: Vec<String>) {
         self.status.unseen = unseen;
     }
@@ -180,7 +180,7 @@ impl Reporter {
         self.problems.reopen();
     }
 
-    /// What to wait for before [`Reporter::serve`].
+    /// The events to wait for before [`Reporter::serve`].
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
         let problems = self.problems.event_fd();
         let mut interests: Vec<_> =
@@ -197,7 +197,7 @@ impl Reporter {
         self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
     }
 
-    /// Does what is due. Never waits.
+    /// Does the work that is due. Never waits.
     pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
         for text in self.alerts.known().take_reached_bounds() {
@@ -235,7 +235,7 @@ impl Reporter {
         }
     }
 
-    /// Asks VirusTotal for what is due, and reports its verdicts.
+    /// Makes the requests to VirusTotal that are due, and reports its verdicts.
     fn serve_lookups(&mut self, channel: &Channel) {
         let Some(lookups) = &mut self.lookups else { return };
         for (digest, verdict) in lookups.serve(self.alerts.known(), |problem| self.problems.report(problem)) {
@@ -249,7 +249,7 @@ impl Reporter {
         }
     }
 
-    /// Writes what is left to write.
+    /// Writes the remaining changes and alerts.
     pub(super) fn finish(mut self) {
         if self.exe_log.is_waiting()
             && let Some(problem) = self.exe_log.write_waiting()
@@ -259,13 +259,13 @@ impl Reporter {
         if self.save_at.is_some() || self.alerts.known().take_changed() {
             self.record_file.add(self.alerts.known().to_json());
         }
-        // One more try, no retries. If the thread has panicked, the last whole record.json is still there.
+        // The file is tried once more. If the thread has panicked, the last whole record.json is still there.
         let _ = self.record_file.finish(Duration::ZERO);
         self.problems.write_all_repeated();
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
-        // Notifications first: a slow disk must not delay them.
+        // Notifications are sent first: a slow disk must not delay them.
         for notification in notification_text::of_alerts(alerts) {
             self.send_notification(channel, notification);
         }

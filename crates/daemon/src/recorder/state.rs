@@ -17,10 +17,10 @@ use identity::digests::Digests;
 use ipc::Channel;
 use names::Geography;
 
-/// How long the end waits for digests that are being computed.
+/// How long the shutdown waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
 
-/// What the recorder writes to. It does not start without them.
+/// The files and sockets that the recorder writes to. It does not start without them.
 pub(super) struct Outputs {
     sinks: WindowSinks,
     reporter: Reporter,
@@ -103,7 +103,7 @@ impl Recorder {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
         self.close_window(true);
-        // Before the database: it needs no lock and little room.
+        // The reporter writes its files before the database is written: they need no lock and little space.
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();

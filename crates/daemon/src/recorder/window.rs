@@ -14,7 +14,7 @@ const MAX_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
 
-/// What the flows of a group have in common.
+/// The fields that all flows of a group share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     context: u32,
@@ -122,8 +122,9 @@ impl OpenWindow {
             Record { time, context, geo, tuple, counters }
         };
         for (key, mut group) in std::mem::take(&mut self.groups) {
-            // Unnamed groups wait. So do those of an unknown context, which does not happen: the monitor sends each context
-            // before its flows, and ends if a message other than flows or observations does not fit into the channel.
+            // Unnamed groups wait. Groups of an unknown context would wait, too, but there are none: the monitor sends a
+            // context before its flows, and ends if a message other than flows or observations does not fit into the
+            // channel.
             let known = if key.socket == 0 { contexts.context(key.context) } else { None };
             let Some((context, complete)) = known else {
                 self.groups.insert(key, group);
@@ -138,7 +139,7 @@ impl OpenWindow {
                 continue;
             }
             if self.rules.blanks_anything() {
-                // The groups may have differed only in what was blanked.
+                // The groups may have differed only in fields that were blanked.
                 *merged.entry((context, key.tuple)).or_default() += group.counters;
             } else {
                 window.records.push(record(context, key.tuple, group.counters));
@@ -226,7 +227,7 @@ mod tests {
     #[test]
     fn a_group_waits_for_its_digest_but_not_for_ever() {
         let (mut window, mut contexts) = open(all(), 3);
-        // Its digest never comes.
+        // The digest of this executable never arrives.
         contexts.insert(1, context("x"), [Some(7), None, None]);
         window.add(flow(1, peer(80), counters(10)), false);
         for round in 0..3 {
@@ -253,7 +254,7 @@ mod tests {
         let mut child = context("z");
         child.parent.sha256 = Some(digest);
         contexts.insert(3, child, [None; 3]);
-        // Its digest is still being computed.
+        // The digest of this executable is still being computed.
         contexts.insert(4, context("w"), [Some(7), None, None]);
         for id in 1..=4 {
             window.add(flow(id, peer(80), counters(1)), false);

@@ -1,4 +1,4 @@
-//! How much of the table one subscriber has received, and the lines that follow.
+//! The part of the table that one subscriber has received, and the lines that follow.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ const MAX_PIECE_BYTES: usize = 16 * 1024;
 /// Connections with new counters after which a piece ends.
 const MAX_PIECE_CONNECTIONS: usize = 512;
 
-/// How much of the table one subscriber has received.
+/// The part of the table that one subscriber has received.
 #[derive(Debug, Default)]
 pub(crate) struct SubscriberPosition {
     /// The last round that the subscriber has in full.

@@ -19,7 +19,7 @@ pub(super) const MAX_CONNECTIONS: usize = 2 * 65_536;
 /// Upper bound for the ended connections among them that slow subscribers may hold back.
 const MAX_ENDED: usize = 65_536;
 
-/// What a list of the monitor contains. A list replaces the one of the same kind before it.
+/// The content of a list of the monitor. A list replaces the one of the same kind before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListKind {
     /// Flows that have moved bytes, with all bytes that they have moved.

@@ -1,4 +1,4 @@
-//! What subscribers get of the table, and what they do not.
+//! Tests of the lines of the table that subscribers get, and of those that they do not get.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -22,7 +22,7 @@ pub(super) const MAX_SUBSCRIBERS: usize = 32;
 /// since the run directory belongs to root.
 ///
 /// # Errors
-/// Those of the file system, and a file at `path` that is not a socket.
+/// The errors of the file system; and an error if the file at `path` is not a socket.
 pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,

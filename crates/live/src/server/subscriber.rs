@@ -36,7 +36,7 @@ pub(super) struct Subscriber {
     pub(super) queue: Vec<u8>,
     /// The beginning of a request whose line is not complete.
     request: Vec<u8>,
-    /// How much of the traffic it has; `None` without a subscription.
+    /// The part of the table that it has received; `None` without a subscription.
     position: Option<SubscriberPosition>,
     /// Since when it has taken nothing of the queue.
     pub(super) stalled_since: Option<Instant>,

@@ -134,7 +134,7 @@ fn instructions() -> anyhow::Result<ExitCode> {
 /// Prints to standard output. A reader that closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
-/// Those of writing.
+/// The errors of write(2).
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_more(text.as_bytes()).map(drop)
 }
@@ -142,7 +142,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Prints to standard output; false when the reader has closed the pipe.
 ///
 /// # Errors
-/// Those of writing.
+/// The errors of write(2).
 pub(crate) fn print_more(text: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {

@@ -54,10 +54,11 @@ fn started() -> Capture {
     capture
 }
 
-fn assert_prompt(begin: Instant, told: Option<Instant>) {
-    let took = told.expect("nobody was woken for the first flow").saturating_duration_since(begin);
-    eprintln!("told after {took:?}");
-    assert!(took < if is_emulated() { PROMPT * 15 } else { PROMPT }, "told only after {took:?}");
+fn assert_prompt(begin: Instant, recorded: Option<Instant>) {
+    let took =
+        recorded.expect("the monitor was not woken for the first flow").saturating_duration_since(begin);
+    eprintln!("recorded after {took:?}");
+    assert!(took < if is_emulated() { PROMPT * 15 } else { PROMPT }, "recorded only after {took:?}");
 }
 
 #[test]
@@ -70,13 +71,13 @@ fn the_first_connection_of_a_program_is_drained_at_once() {
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; exec sleep 30");
     let mut child = Command::new("bash").arg("-c").arg(script).spawn().unwrap();
     let accepting = std::thread::spawn(move || (listener.accept().unwrap(), Instant::now()));
-    let told = wait_for(&mut capture, |flow| {
+    let recorded = wait_for(&mut capture, |flow| {
         flow.id.process.tgid == child.id() && flow.tuple.remote_port == i64::from(port)
     });
     let (_, begin) = accepting.join().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_prompt(begin, told);
+    assert_prompt(begin, recorded);
 }
 
 #[test]
@@ -88,8 +89,8 @@ fn a_busy_process_wakes_the_monitor_once() {
     let begin = Instant::now();
     socket.send_to(&[1], (Ipv4Addr::LOCALHOST, 9)).unwrap();
     let me = std::process::id();
-    let told = wait_for(&mut capture, |flow| flow.id.process.tgid == me && flow.tuple.remote_port == 9);
-    assert_prompt(begin, told);
+    let recorded = wait_for(&mut capture, |flow| flow.id.process.tgid == me && flow.tuple.remote_port == 9);
+    assert_prompt(begin, recorded);
     for port in 10_000..11_000 {
         socket.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }

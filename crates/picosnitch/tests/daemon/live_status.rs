@@ -1,4 +1,4 @@
-//! What a user sees of a running daemon: `status`, the live socket, and its end with its terminal.
+//! A running daemon as its user sees it: `status`, the live socket, and the daemon's end when its terminal closes.
 
 use std::{
     fs::{self, File},

@@ -70,12 +70,14 @@ fn ignored_traffic_is_in_no_log_but_is_notified() {
         conn_log.iter().any(|line| line.contains("not-ignored"))
             && conn_log.iter().any(|line| line.contains(&talked.to_string()))
     });
-    let heard = live.end();
+    let live_output = live.end();
     daemon.stop(Signal::SIGTERM);
-    let heard: Vec<Value> =
-        heard.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let live_output: Vec<Value> = live_output
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
     let told = |event: &str, what: &dyn Fn(&Value) -> bool| {
-        heard.iter().any(|line| line["event"] == event && what(line))
+        live_output.iter().any(|line| line["event"] == event && what(line))
     };
     for name in names {
         let ends_so = |line: &Value| line["path"].as_str().is_some_and(|path| path.ends_with(name));
@@ -156,10 +158,11 @@ fn traffic_ignored_by_domain_is_in_no_log_but_is_notified() {
     wait_until("the record", || {
         lines(base.path(), "conn.log").iter().any(|line| line.contains("not-ignored"))
     });
-    let heard = live.end();
+    let live_output = live.end();
     daemon.stop(Signal::SIGTERM);
     let mut named = false;
-    for line in String::from_utf8(heard).unwrap().lines().filter(|line| !line.contains(r#""event":"alert""#))
+    for line in
+        String::from_utf8(live_output).unwrap().lines().filter(|line| !line.contains(r#""event":"alert""#))
     {
         for absent in ["banned-by-domain", "b.ignored.example", &ignored_address.to_string()] {
             assert!(!line.contains(absent), "the live socket: {line}");
@@ -198,15 +201,15 @@ fn blanked_fields_are_in_no_file_and_not_on_the_live_socket() {
     let script = "exec 3<&0; : secret-word-of-a-command-line";
     assert!(Command::new(&context).args(["-c", script]).status().unwrap().success());
     wait_until("the record", || lines(base.path(), "conn.log").iter().any(|line| line.contains("context")));
-    let heard = live.end();
+    let live_output = live.end();
     let path = context.as_os_str().as_bytes();
     for expected in
         [&b"\"event\":\"connection\""[..], b"\"event\":\"listening\"", b"\"event\":\"alert\"", path]
     {
-        assert!(contains(&heard, expected), "the live socket tells of the program and its connection");
+        assert!(contains(&live_output, expected), "the live socket reports the program and its connection");
     }
     daemon.stop(Signal::SIGTERM);
-    let mut everything = vec![(PathBuf::from("the live socket"), heard)];
+    let mut everything = vec![(PathBuf::from("the live socket"), live_output)];
     let told = ["exe.log", "error.log", "record.json"].map(|name| base.path().join(name));
     everything.extend(told.into_iter().filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes))));
     everything.extend(logged(base.path()));

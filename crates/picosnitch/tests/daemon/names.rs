@@ -127,7 +127,7 @@ fn logged_domains(base: &Path) -> HashMap<(IpAddr, i64), Vec<String>> {
     domains
 }
 
-/// How many connections have their own domain, none, or another one.
+/// Numbers of connections that have their own domain, none, or another one.
 #[derive(Default)]
 struct Tally {
     right: usize,

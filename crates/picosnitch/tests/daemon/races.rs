@@ -1,5 +1,5 @@
-//! Races between the hooks of several threads and processes on one socket, hints that lead elsewhere, sockets that
-//! close, and drains that remove flows and give their places to others. Whatever happens, each byte is told once.
+//! Races between the hooks of several threads and processes on one socket, stale
+//! flow-cache entries, closed sockets, and slots reused after a drain. Every byte must be recorded exactly once.
 
 use std::{
     collections::HashMap,
@@ -151,7 +151,7 @@ fn threads_that_come_and_go() {
                     let (socket, connected) = (&socket, &connected);
                     scope.spawn(move || {
                         let to = FIRST_PORT + (2 * at + offset) % PORTS;
-                        // Fails after its peer was told: nothing of it may stay.
+                        // This send fails after its peer was stored: the stored peer must be discarded.
                         let too_long = vec![0; 70_000];
                         assert!(socket.send_to(&too_long, (Ipv4Addr::LOCALHOST, 9)).is_err());
                         socket.send_to(&[0; 7], (Ipv4Addr::LOCALHOST, to)).unwrap();
@@ -280,8 +280,8 @@ fn connections_that_come_and_go() {
     assert_eq!((accepted.connections, accepted.received), (CONNECTIONS * 4, CONNECTIONS * 42));
 }
 
-/// A table that is more than half full gives up idle flows after a few seconds: their peers are talked to again just
-/// then, so that flows die, live on in another generation, and are removed under the hints that lead to them.
+/// Above half its size the table expires idle flows after seconds. The test sends to their peers at that moment, so
+/// that flows expire, continue in generation 1, and are removed while cached.
 #[test]
 #[ignore = "needs root"]
 fn idle_flows_that_are_used_again_when_they_are_given_up() {

@@ -88,7 +88,7 @@ fn without_root_the_error_names_the_command() {
     let _root = root();
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Where the program was built, nobody may be able to go.
+    // The user nobody may not have access to the build directory.
     let binary = place.path().join("picosnitch");
     fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
     let base = place.path().join("base");

@@ -19,7 +19,7 @@ use super::{
     programs::{lines, program, record, run},
 };
 
-/// What the server says about digests, by the number of engines that suspect them; what it was sent.
+/// The server's verdicts by digest (number of engines that suspect it), and the digests and uploads that it received.
 #[derive(Clone, Default)]
 struct Server {
     known: Arc<Mutex<HashMap<String, u32>>>,

@@ -84,7 +84,7 @@ impl Terminal {
     }
 }
 
-/// What [`Terminal::modes`] returns when no full-screen program runs.
+/// The result of [`Terminal::modes`] when no full-screen program runs.
 pub const CLEAN: &str = "0001 raw=false";
 
 /// The shell command line of a `picosnitch` command that works on a directory.

@@ -12,7 +12,7 @@ use super::{
     value_names::{asn_number, domain_source_number, family_number, protocol_number},
 };
 
-/// What the value of a record is compared with.
+/// The operand that the value of a record is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FilterOperand {
     Value(Value),

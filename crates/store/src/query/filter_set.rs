@@ -125,7 +125,7 @@ impl IdSet {
 /// The condition on the rows of `context` or `endpoint`. Values are bound parameters, never part of the SQL.
 #[derive(Default)]
 struct TableCondition {
-    /// All of them must hold.
+    /// A row passes if every condition holds.
     conditions: Vec<String>,
     parameters: Vec<SqlValue>,
 }

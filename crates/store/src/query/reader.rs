@@ -104,7 +104,7 @@ impl Reader {
     /// Returns the rows of a query.
     ///
     /// # Errors
-    /// Those of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
+    /// The errors of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
     pub fn query(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
         self.query_with_total(query).map(|(rows, _)| rows)
     }
@@ -129,7 +129,7 @@ impl Reader {
     /// Returns the times of the first and the last window with a record; `None` for a log without records.
     ///
     /// # Errors
-    /// Those of SQLite.
+    /// The errors of SQLite.
     pub fn extent(&self) -> Result<Option<(i64, i64)>, StoreError> {
         self.read(|connection| {
             let edge = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
@@ -141,7 +141,7 @@ impl Reader {
     /// Returns what was lost in the windows of a range: one entry per kind.
     ///
     /// # Errors
-    /// Those of SQLite.
+    /// The errors of SQLite.
     pub fn losses(&self, range: Range) -> Result<Vec<Loss>, StoreError> {
         let (since, until) = range.bounds();
         self.read(|connection| {
@@ -159,7 +159,7 @@ impl Reader {
     /// Returns for each two neighbours of `edges` (unix seconds, ascending) whether something was lost between them.
     ///
     /// # Errors
-    /// Those of SQLite.
+    /// The errors of SQLite.
     pub fn lossy(&self, edges: &[i64]) -> Result<Vec<bool>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT EXISTS (SELECT 1 FROM loss WHERE time >= ?1 AND time < ?2)";

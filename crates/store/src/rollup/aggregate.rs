@@ -115,7 +115,7 @@ pub(crate) struct Aggregation<'a, P> {
 struct BucketIntervals {
     /// Whether the whole bucket is in one interval.
     whole: bool,
-    /// For each unit of the bucket the index of the interval it is in; `None` if it is in none, or not as a whole.
+    /// The index, for each unit of the bucket, of the interval that contains it; `None` if none contains all of it.
     by_unit: Vec<Option<i64>>,
 }
 
@@ -167,8 +167,8 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         Ok(self.sums.take())
     }
 
-    /// Adds the records from `from` to `to`, both included, with rollups of the first `levels` levels. What the coarsest of
-    /// these does not have is left to the next one, in the end to the records.
+    /// Adds the records from `from` to `to`, both included, with rollups of the first `levels` levels. Buckets that
+    /// the coarsest of these lacks are left to the next one, in the end to the records.
     fn add_range(&mut self, from: i64, to: i64, levels: usize) -> rusqlite::Result<()> {
         if from > to {
             return Ok(());

@@ -76,7 +76,7 @@ impl Bucket {
             PackedFields { remote_port: true, local_port: level.detailed, quarter: level.units() > 1 };
         let mut rows = self.sum(connection, max_rows, by, fields)?;
         if rows.is_none() && fields.local_port {
-            // Without local ports there are fewer rows.
+            // The rollup is tried without local ports, which makes fewer rows.
             fields.local_port = false;
             rows = self.sum(connection, max_rows, by, fields)?;
         }

@@ -1,5 +1,5 @@
-//! Making missing rollups: those of a log that an older version wrote, and of buckets that a crash or the deletion of old
-//! records left without one.
+//! Makes missing rollups: the rollups of a log that an older version wrote, and of buckets that a crash or the deletion
+//! of old records left without one.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -8,13 +8,13 @@ use super::{
     level::{DAYS, FOUR_WEEKS, LEVELS, QUARTER_HOURS},
 };
 
-/// The order of the levels: days come first because a day with a rollup does not need those of its quarters.
+/// The order of the levels: days come first because a day with a rollup does not need the rollups of its quarters.
 const LEVEL_ORDER: [usize; 3] = [DAYS, QUARTER_HOURS, FOUR_WEEKS];
 
 /// Buckets that one step looks at, at some microseconds each.
 const MAX_SEEKS: usize = 2000;
 
-/// How far the search for missing rollups has come.
+/// The progress of the search for missing rollups.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CatchUp {
     /// The index of the current level in [`LEVEL_ORDER`].

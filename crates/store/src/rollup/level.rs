@@ -37,7 +37,7 @@ pub(crate) enum RollupKey {
     LocalPort,
 }
 
-/// From fine to coarse. A coarser bucket consists of whole finer ones.
+/// The levels from fine to coarse. A coarser bucket consists of whole finer ones.
 pub(crate) const LEVELS: [Level; 3] = [
     Level { span: QUARTER_HOUR, table: "rollup_quarter_hour", detailed: true, single_key_tables: &[] },
     Level {
@@ -70,12 +70,12 @@ impl Level {
         time.div_euclid(self.span) * self.span
     }
 
-    /// How many units of time the rows of a bucket distinguish.
+    /// Number of units of time that the rows of a bucket distinguish.
     pub fn units(&self) -> usize {
         (self.span / self.unit()) as usize
     }
 
-    /// How many seconds one unit has.
+    /// Seconds of one unit.
     pub fn unit(&self) -> i64 {
         if self.detailed { QUARTER_HOUR } else { self.span }
     }

@@ -52,7 +52,7 @@ impl PackedFields {
 const COUNTER_BYTES: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 const SENT_SHIFT: u32 = 0;
 const RECEIVED_SHIFT: u32 = 3;
-/// How many bytes the difference to the endpoint of the row before takes, 0 to 3.
+/// Bytes of the difference to the endpoint of the row before, 0 to 3.
 const ENDPOINT_SHIFT: u32 = 6;
 /// Index into the short ports, or [`PORT_IN_BODY`].
 const PORT_SHIFT: u32 = 8;
@@ -191,7 +191,7 @@ struct PackedGroup<'a> {
     heads: &'a [u8],
     /// The bodies and all bytes after them: [`word`] reads beyond the end of a field and masks the excess.
     bodies: &'a [u8],
-    /// How many bytes the bodies take.
+    /// Bytes of the bodies.
     length: usize,
 }
 
@@ -239,7 +239,7 @@ impl PackedGroup<'_> {
                 key.quarter = word(bodies, at + 24) as u8;
                 word(bodies, at + 16)
             } else {
-                // All are in the eight bytes of the word: at most 3 of the difference, 2 and 2 of ports, 1 of the quarter.
+                // The word holds all fields: at most 3 bytes of the difference, 2 and 2 of ports, 1 of the quarter.
                 let short_port = head >> PORT_SHIFT & 3;
                 if short_port == PORT_IN_BODY {
                     key.remote_port = (numbers as u16).into();
@@ -261,7 +261,7 @@ impl PackedGroup<'_> {
     }
 }
 
-/// How many bytes a counter takes in the body.
+/// Bytes of a counter in the body.
 #[inline]
 fn counter_bytes(head: u16, shift: u32) -> usize {
     COUNTER_BYTES[usize::from(head >> shift & 7)].into()

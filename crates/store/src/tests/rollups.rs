@@ -1,4 +1,4 @@
-//! Tests of rollups: the answer to every query equals that of the records, whatever happened to the log.
+//! Tests of rollups: the answer to every query equals that of the records, also after changes of the log.
 
 use super::{
     checks::{check_quarters, check_totals, compare, rollup_counts, write_randomly},

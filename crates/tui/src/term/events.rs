@@ -1,4 +1,4 @@
-//! Everything that a screen waits for, in one queue: keys and mouse, signals, messages of worker threads.
+//! One queue for all events that a screen waits for: keys and mouse, signals, messages of worker threads.
 
 use std::{
     io::{self, Read},

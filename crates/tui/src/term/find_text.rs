@@ -16,7 +16,7 @@ impl FindText {
         self.0.is_empty()
     }
 
-    /// The text in small letters: case does not matter in a search.
+    /// The text in lower case: case does not matter in a search.
     pub fn to_lowercase(&self) -> String {
         self.0.to_lowercase()
     }

@@ -1,4 +1,4 @@
-//! What both screens share: the terminal, its events, keys, colours, text of a known width, and widgets.
+//! Modules that both screens share: the terminal, its events, keys, colours, text of a known width, and widgets.
 
 pub mod canvas;
 pub mod cycle;

@@ -32,7 +32,7 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 /// Held while the terminal is restored.
 static LEAVING: Mutex<()> = Mutex::new(());
 
-/// Why there is no screen.
+/// The reasons why the screen cannot be opened.
 #[derive(Debug, Error)]
 pub enum TerminalError {
     /// Standard input or output is a pipe or a file.
@@ -178,7 +178,7 @@ mod tests {
         if std::env::var_os(VARIABLE).is_some() {
             let _screen = Screen::enter().unwrap();
             std::thread::sleep(std::time::Duration::from_millis(500));
-            // In another thread, as in a worker: only the hook can restore the terminal.
+            // The panic is in another thread, as in a worker: only the hook can restore the terminal.
             let _ = std::thread::spawn(|| panic!("deliberately")).join();
             std::thread::sleep(std::time::Duration::from_secs(60));
         }

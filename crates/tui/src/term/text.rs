@@ -10,7 +10,7 @@ const MAX_CODE_POINTS: usize = 5;
 /// Bytes of one end of a long text: no terminal is wider.
 const MAX_END_BYTES: usize = 16 * 1024;
 
-/// How many columns a text takes on the screen.
+/// Number of columns that a text takes on the screen.
 pub fn width(text: &str) -> usize {
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }

@@ -4,7 +4,7 @@ use std::{env, ffi::OsString};
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How many colours the terminal has.
+/// Number of colours of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// No colours: `NO_COLOR` (<https://no-color.org>) is set, or the terminal has none.
@@ -14,7 +14,7 @@ pub enum Depth {
     True,
 }
 
-/// What the terminal can show.
+/// The abilities of the terminal: its colours and characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     pub depth: Depth,

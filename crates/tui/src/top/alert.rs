@@ -3,7 +3,7 @@
 use crate::term::text;
 use live::protocol::{AlertLine, ErrorLine};
 
-/// Why a program or an alert stands out.
+/// The reason why a program or an alert is highlighted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Highlight {
     New,

@@ -13,7 +13,7 @@ pub struct ConnectionRows {
     pub listening: BTreeSet<String>,
 }
 
-/// The connections of a program that have `find`, which is in small letters, in their peer.
+/// The connections of a program that have `find`, which is in lower case, in their peer.
 pub fn connections(live: &LiveState, program: &ProgramRow, sort: SortColumn, find: &str) -> ConnectionRows {
     let mut included = vec![false; live.lineages.len()];
     program.lineages.iter().for_each(|lineage| included[*lineage] = true);

@@ -1,4 +1,4 @@
-//! A program together with its parent and grandparent: what `top` groups connections by.
+//! A program together with its parent and grandparent. `top` groups connections by lineage.
 
 use super::rates::{ByteCounts, ProgramRates};
 use crate::term::text;
@@ -11,7 +11,7 @@ pub type Chain = [Vec<u8>; 3];
 #[derive(Clone, Debug, Default)]
 pub struct Lineage {
     pub chain: Chain,
-    /// What a search looks at, in small letters: paths, names, arguments, unit, container, application.
+    /// The text that is searched, in lower case: paths, names, arguments, unit, container, application.
     pub words: String,
     /// Connections that are open now.
     pub open: u64,
@@ -20,7 +20,7 @@ pub struct Lineage {
     /// Connections and listening sockets that have ended and are still shown.
     pub ended: u64,
     pub rates: ProgramRates,
-    /// What all connections have moved that have been open since the daemon was connected.
+    /// The bytes of all connections that were open at some time since `top` connected to the daemon.
     pub total: ByteCounts,
 }
 
@@ -36,7 +36,7 @@ pub fn chain(line: &ContextLine) -> Chain {
     [&line.grandparent, &line.parent, &line.program].map(|program| program.path.0.clone())
 }
 
-/// What a search looks at in a context. With `ascii` it is ASCII only.
+/// The text of a context that is searched. With `ascii` it is ASCII only.
 pub fn words(line: &ContextLine, ascii: bool) -> String {
     let mut words = String::new();
     for bytes in [

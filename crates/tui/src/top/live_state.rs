@@ -1,4 +1,4 @@
-//! What the daemon has reported over the live socket: programs, connections, alerts. No input or output happens here.
+//! The reports of the daemon over the live socket: programs, connections, alerts. No input or output happens here.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -46,7 +46,7 @@ pub struct MinuteSlot {
     pub lost: bool,
 }
 
-/// Everything that is known from the daemon's lines.
+/// The state that the lines of the daemon describe.
 #[derive(Clone, Debug, Default)]
 pub struct LiveState {
     /// Whether texts are ASCII only.
@@ -97,7 +97,7 @@ impl LiveState {
         self.ended.clear();
         for lineage in &mut self.lineages {
             (lineage.open, lineage.listening, lineage.ended) = (0, 0, 0);
-            // Open connections are reported with all that they have moved.
+            // Open connections are reported with all bytes that they have moved.
             lineage.total = ByteCounts::default();
         }
         self.slot_start = None;
@@ -115,7 +115,7 @@ impl LiveState {
         self.contexts.insert(line.id, lineage);
     }
 
-    /// The lineage with these programs. Beyond the bound, that of unknown programs stands in.
+    /// The lineage with these programs. Beyond the bound, the lineage of unknown programs is used.
     fn lineage(&mut self, chain: Chain) -> usize {
         if let Some(lineage) = self.lineage_index.get(&chain) {
             return *lineage;
@@ -170,7 +170,7 @@ impl LiveState {
         }
     }
 
-    /// Counts what a connection has moved since its last total.
+    /// Counts the bytes that a connection has moved since its last total.
     fn set_total(&mut self, id: u64, total: ByteCounts) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let delta = total.since(connection.total);

@@ -52,7 +52,7 @@ const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(250);
 /// How long to wait for an event if there is nothing to draw.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nothing can be shown.
+/// The errors that end `top`.
 #[derive(Debug, Error)]
 pub enum TopError {
     /// Standard input or output is not a terminal.
@@ -66,10 +66,10 @@ pub enum TopError {
     Io(#[from] io::Error),
 }
 
-/// How many frames were drawn, and how long they took.
+/// Statistics of the drawn frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameStats {
-    /// How many frames were drawn.
+    /// Number of drawn frames.
     pub frames: u64,
     /// The longest time of one frame, until the terminal had taken it.
     pub longest: Duration,
@@ -162,7 +162,7 @@ impl Top {
         Ok(begin)
     }
 
-    /// Handles an event. Breaks at the end, which a signal may demand.
+    /// Handles an event. Returns `Break` if the user quits or a signal arrived.
     fn handle(&mut self, event: Event<Changed>, screen: &mut Screen) -> io::Result<ControlFlow<Option<i32>>> {
         let effect = match event {
             Event::Key(key) if common_keys::is_quit(key) => Effect::Quit,

@@ -80,7 +80,7 @@ fn label(path: &[u8], ascii: bool) -> String {
     if path.is_empty() { "(unknown program)".to_owned() } else { text::safe(path, ascii) }
 }
 
-/// The rows whose lineage has `find`, which is in small letters, in its words.
+/// The rows whose lineage has `find`, which is in lower case, in its words.
 pub fn programs(live: &LiveState, sort: SortColumn, tree: bool, find: &str) -> Vec<ProgramRow> {
     let mut rows: BTreeMap<RowKey, ProgramRow> = BTreeMap::new();
     let parents = if tree { parents(live) } else { HashMap::new() };

@@ -58,13 +58,13 @@ impl SlotClock {
         self.slots += 1;
     }
 
-    /// How long the last slots took together.
+    /// The total length of the last slots.
     fn last(&self, slots: usize) -> Duration {
         self.lengths.iter().rev().take(slots).sum()
     }
 }
 
-/// What a program has moved in the open slot, and in ten seconds of slots before it.
+/// The bytes of a program in the open slot, and in ten seconds of slots before it.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramRates {
     pub open: ByteCounts,
@@ -94,7 +94,7 @@ impl ProgramRates {
     }
 }
 
-/// What a connection has moved in the open slot, and in one second of slots before it. There may be many of these.
+/// The bytes of a connection in the open slot, and in one second of slots before it. There may be many of these.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionRate {
     pub open: ByteCounts,
@@ -122,7 +122,7 @@ mod tests {
         let (mut clock, mut rates, mut second) =
             (SlotClock::default(), ProgramRates::default(), ConnectionRate::default());
         for slot in 0..40_u64 {
-            // Drains are a little early or late, and bring what was moved since the last one.
+            // Drains are a little early or late, and report the bytes since the last one.
             let length = Duration::from_millis(if slot % 2 == 0 { 480 } else { 520 });
             let bytes = ByteCounts { sent: 0, received: length.as_millis() as u64 * 1000 };
             rates.open.add(bytes);

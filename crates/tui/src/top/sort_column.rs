@@ -13,6 +13,6 @@ pub enum SortColumn {
 }
 
 impl SortColumn {
-    /// In the order of the key that goes through them.
+    /// All columns, in the order in which the sort key goes through them.
     pub const ALL: [Self; 5] = [Self::Second, Self::TenSeconds, Self::Total, Self::Connections, Self::Name];
 }

@@ -6,7 +6,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-/// How the calendar is divided.
+/// A division of the calendar into parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Parts of this many seconds, at most an hour.

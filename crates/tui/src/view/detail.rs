@@ -1,4 +1,4 @@
-//! The detail of one row: the hashes of a program, and short lists of what belongs to the row.
+//! The detail of one row: the hashes of a program, and short lists of the largest values among its records.
 
 use std::{cmp::Reverse, path::Path};
 
@@ -45,11 +45,11 @@ pub struct DetailList {
 pub struct Detail {
     /// Hashes of a program in all of the log, the latest first.
     pub hashes: Vec<ProgramHash>,
-    /// How many hashes were left out.
+    /// Number of hashes that were left out.
     pub more_hashes: usize,
     /// Ends of the first and the last recording window with traffic of a program.
     pub seen: Option<(i64, i64)>,
-    /// Why there are no verdicts.
+    /// The reason why there are no verdicts.
     pub problem: Option<String>,
     /// Short lists for the period that is shown.
     pub lists: Vec<DetailList>,

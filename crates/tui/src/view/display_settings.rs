@@ -1,4 +1,4 @@
-//! How `view` shows its rows: order, unit of bytes, labels.
+//! The settings for the rows of `view`: order, unit of bytes, labels.
 
 use super::label::Labels;
 use crate::term::cycle::cycle;
@@ -9,7 +9,7 @@ use store::{Dimension, Sort};
 const SORTS: [Sort; 5] =
     [Sort::Total, Sort::Received, Sort::Sent, Sort::Connections, Sort::Dimension(Dimension::Executable)];
 
-/// What the user has chosen, and the labels of values.
+/// The settings that the user has chosen, and the labels of values.
 #[derive(Debug)]
 pub struct DisplaySettings {
     /// The sorted column: one of [`SORTS`].

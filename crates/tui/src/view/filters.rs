@@ -1,4 +1,5 @@
-//! The filters of `view`, a stack: the last one is removed first, and its removal leads back to where it was set.
+//! The filters of `view`, a stack: the last one is removed first, and its removal leads back to the view where it was
+//! set.
 
 use super::{period::Period, tab::Tab};
 use store::{Dimension, Filter, Value};
@@ -6,7 +7,7 @@ use store::{Dimension, Filter, Value};
 /// Filters on the stack: more are useless, and each makes the query longer.
 pub const MAX_FILTERS: usize = 32;
 
-/// What a filter demands of a record.
+/// The condition that a filter sets on a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppliedFilter {
     /// This value of the dimension, or with `exclude` any other.

@@ -4,7 +4,7 @@ use crossterm::event::KeyCode as K;
 
 use crate::term::keys::Binding;
 
-/// What a key does; [`BINDINGS`] has a sentence about each.
+/// The action of a key; [`BINDINGS`] has a sentence about each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Up,

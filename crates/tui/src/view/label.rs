@@ -11,7 +11,7 @@ use store::{Dimension, Value, values};
 /// Bytes of `/etc/passwd` that are read.
 const MAX_PASSWD_BYTES: u64 = 1 << 20;
 
-/// What labels depend on: the names of users, and the locale of the terminal.
+/// The data that labels depend on: the names of users, and the locale of the terminal.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
     users: HashMap<i64, String>,

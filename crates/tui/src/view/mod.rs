@@ -59,7 +59,7 @@ const REFRESH_FACTOR: u32 = 20;
 /// How long a row has to stay selected before its detail is queried.
 const DETAIL_DELAY: Duration = Duration::from_millis(80);
 
-/// Why the log cannot be shown.
+/// The errors that end `view`.
 #[derive(Debug, Error)]
 pub enum ViewError {
     /// Standard input or output is not a terminal.

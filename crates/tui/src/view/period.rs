@@ -7,7 +7,7 @@ use super::calendar::{self, DAY, Step};
 /// A length of time to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeriodLength {
-    /// What the user reads after "last".
+    /// The words that the user reads after "last".
     pub name: &'static str,
     /// Seconds; 0: all of the log.
     pub seconds: i64,

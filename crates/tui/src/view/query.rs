@@ -22,7 +22,7 @@ pub struct ScreenQuery {
     pub period: Period,
     /// The present in unix seconds, where a period without an end ends.
     pub now: i64,
-    /// Only records that pass all of these count.
+    /// The filters. Only records that pass all of them count.
     pub filters: Vec<Filter>,
     /// The order of the rows.
     pub sort: Sort,
@@ -56,7 +56,7 @@ pub struct ScreenRows {
     pub edges: Vec<i64>,
     /// Sum of all records that pass the filters.
     pub total: Counters,
-    /// What was lost in the period.
+    /// The losses in the period.
     pub losses: Vec<Loss>,
     /// Ends of the first and the last recording window of the log; `None` if it is empty.
     pub extent: Option<(i64, i64)>,
@@ -69,7 +69,7 @@ pub struct ChartSeries {
     pub edges: Vec<i64>,
     /// The sum of each part.
     pub sums: Vec<Counters>,
-    /// For each part, whether something was lost in it.
+    /// Whether something was lost, for each part.
     pub lossy: Vec<bool>,
 }
 

@@ -1,13 +1,13 @@
 //! The progress of the queries of `view`.
 
-/// Which request is the last one, and what has become of it.
+/// The last request and its state.
 #[derive(Debug)]
 pub struct QueryStatus {
     /// Number of the last request.
     number: u64,
     /// Whether a response to the last screen request is still to come.
     pub waiting: bool,
-    /// Why the log cannot be read.
+    /// The reason why the log cannot be read.
     pub error: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::term::cycle::cycle;
 use store::{Dimension, Value};
 
-/// What has to be done after a change of the state.
+/// The action that a change of the state requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     None,

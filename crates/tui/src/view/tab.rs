@@ -37,7 +37,7 @@ pub enum Tab {
     Time,
 }
 
-/// What is fixed about a tab.
+/// The constant properties of a tab.
 struct Facts {
     dimension: Dimension,
     title: &'static str,
@@ -144,7 +144,7 @@ impl Tab {
         self.facts().detail
     }
 
-    /// What an empty value is called.
+    /// The label of an empty value.
     pub fn empty_value(self) -> &'static str {
         self.facts().empty_value
     }

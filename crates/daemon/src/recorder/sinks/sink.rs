@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Writes items to one file or database. A worker's thread calls the methods, one after the other; the functions
 /// without `self` are called by the thread that adds an item, too.
 pub(crate) trait Sink: Send + 'static {
-    /// What is written at a time.
+    /// The unit of writing: one item is written at a time.
     type Item: Send;
     /// Name of its thread, at most 15 bytes.
     const THREAD: &'static str;
@@ -47,8 +47,8 @@ pub(crate) trait Sink: Send + 'static {
 pub(crate) enum Outcome {
     /// The sink is done with it.
     Done,
-    /// It could not be written now, but may be later.
+    /// The item could not be written now; a later try may succeed.
     Retry,
-    /// It can never be written.
+    /// The item can never be written.
     Failed,
 }

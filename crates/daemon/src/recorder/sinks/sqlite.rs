@@ -18,10 +18,10 @@ use store::{StoreError, Writer};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the end waits for a log that cannot be written.
+/// How long the shutdown waits for a log that cannot be written.
 pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much of the log is kept.
+/// The limits on age and size of the log.
 #[derive(Clone, Copy)]
 pub(super) struct Retention {
     days: u32,

@@ -88,7 +88,7 @@ fn trim<S: Sink>(queue: &mut Queue<S::Item>) {
     }
 }
 
-/// What the thread of a [`Worker`] has.
+/// The state of the thread of a [`Worker`].
 struct Writer<S: Sink> {
     sink: S,
     shared: Arc<Shared<S::Item>>,

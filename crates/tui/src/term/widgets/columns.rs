@@ -8,7 +8,7 @@ const GAP: u16 = 2;
 const MIN_AMOUNT: usize = 9;
 const MAX_AMOUNT: usize = 24;
 
-/// What the cells of a column are, which decides how its heading is aligned.
+/// The kind of the cells of a column. It decides how the heading is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Text, aligned to the left.
@@ -59,7 +59,7 @@ impl ColumnFit {
         Self { rest: width }
     }
 
-    /// What remains for the label.
+    /// The width that remains for the label.
     pub fn rest(&self) -> u16 {
         self.rest
     }

@@ -15,7 +15,7 @@ pub fn draw(mut canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
     let mut sum = ByteCounts::default();
     live.lineages.iter().for_each(|lineage| sum.add(lineage.rates.second(&live.clock)));
     let open: u64 = live.lineages.iter().map(|lineage| lineage.open).sum();
-    // Not the number of rows: the tree also has rows of programs that have only started others.
+    // The number of rows would be too large: the tree also has rows of programs that have only started others.
     let programs: HashSet<&[u8]> = state
         .programs
         .rows

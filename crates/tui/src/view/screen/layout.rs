@@ -7,7 +7,7 @@ use crate::term::widgets::TabStrip;
 /// Width from which the detail is at the right of the list instead of below it.
 const MIN_WIDTH_SIDE_BY_SIDE: u16 = 120;
 
-/// What the mouse can hit.
+/// The areas that the mouse can hit.
 #[derive(Debug, Default)]
 pub struct HitAreas {
     pub tabs: TabStrip,

@@ -1,4 +1,4 @@
-//! What keys and mouse change in the state.
+//! Tests of the changes that keys and mouse make to the state.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
