@@ -28,10 +28,12 @@ test: setup-test lint
 	cargo xtask vm --binary $(TARGET)/release/picosnitch --kernel 6.1 -- picosnitch selftest --timeout 3000
 	cargo xtask cost --binary $(TARGET)/release/picosnitch
 
-# The same proof under every kernel we support, three times in a row each, and the tests that need root.
+# The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
+# needs compilers and the screens need tmux, which the guests do not have; `test` runs those on this machine.
 test-kernels: setup-test
 	cargo xtask vm --tests --memory 4G --timeout 7200 -- sh -c \
-		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; picosnitch-test-daemon --include-ignored'
+		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; \
+		picosnitch-test-daemon --include-ignored --skip names::connections_ --skip on_the_screen --skip view::'
 
 lint: setup-check
 	cargo fmt --all --check

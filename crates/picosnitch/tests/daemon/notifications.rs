@@ -32,7 +32,7 @@ fn with_desktop(run_user: &RunUser, base: &Path) -> Daemon {
 fn a_new_program_is_notified_at_once_while_the_hasher_is_busy() {
     // It runs alone: programs of other tests would be folded into the same notification.
     let _root = root_alone();
-    let Some(run_user) = RunUser::new() else { return };
+    let run_user = RunUser::new();
     let base = base("");
     let session = run_user.log_in(USER);
     let service = session.service();
@@ -95,7 +95,7 @@ fn notifiers(daemon: &Daemon) -> Vec<u32> {
 #[ignore = "needs root"]
 fn notifications_find_sessions_that_come_late_go_and_come_back() {
     let _root = root();
-    let Some(run_user) = RunUser::new() else { return };
+    let run_user = RunUser::new();
     let base = base("");
     let daemon = with_desktop(&run_user, base.path());
     run(&program(base.path(), b"before"), fresh_address());
@@ -136,7 +136,7 @@ fn notifications_find_sessions_that_come_late_go_and_come_back() {
 #[ignore = "needs root"]
 fn a_burst_is_folded() {
     let _root = root();
-    let Some(run_user) = RunUser::new() else { return };
+    let run_user = RunUser::new();
     let base = base("");
     let session = run_user.log_in(USER);
     let service = session.service();
@@ -163,7 +163,7 @@ fn a_burst_is_folded() {
 #[ignore = "needs root"]
 fn without_notifications_no_notifier_is_started() {
     let _root = root();
-    let Some(run_user) = RunUser::new() else { return };
+    let run_user = RunUser::new();
     let base = base("[notifications]\ndesktop = false\n");
     let session = run_user.log_in(USER);
     let service = session.service();
