@@ -21,9 +21,7 @@ use nix::{
 use store::{Dimension, Query, Value};
 
 use super::{
-    harness::{
-        Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root, root_alone, wait_until,
-    },
+    harness::{Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root_alone, wait_until},
     programs::{lines, program, run as run_program},
 };
 
@@ -218,7 +216,8 @@ fn connections_have_the_domain_that_their_program_resolved() {
 #[test]
 #[ignore = "needs root"]
 fn answers_of_systemd_resolved_name_connections() {
-    let _root = root();
+    // Alone: another test may run short programs while this daemon starts, which are errors in its log.
+    let _alone = root_alone();
     let directory = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(directory.path().join("io.systemd.Resolve.Monitor")).unwrap();
     let base = base("text = true\n");
@@ -408,7 +407,8 @@ fn a_flood_of_responses_takes_no_memory_and_names_no_other_connection() {
 #[test]
 #[ignore = "needs root"]
 fn reverse_dns_names_an_address_only_if_it_is_enabled() {
-    let _root = root();
+    // Alone: another test may run short programs while this daemon starts, which are errors in its log.
+    let _alone = root_alone();
     let directory = tempfile::tempdir().unwrap();
     let (address, program) = (fresh_address(), program(directory.path(), b"resolves-nothing"));
     let hosts = directory.path().join("hosts");

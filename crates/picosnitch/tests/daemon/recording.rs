@@ -18,13 +18,14 @@ use store::Dimension;
 
 use super::harness::{
     Daemon, SmallDisk, WINDOW, assert_intact, assert_recorded, base, configure, error_log, fresh_address,
-    losses, query, recorded, root, talk, wait_until,
+    losses, query, recorded, root, root_alone, talk, wait_until,
 };
 
 #[test]
 #[ignore = "needs root"]
 fn a_signal_ends_a_clean_run_and_what_was_in_flight_is_in_the_log() {
-    let _root = root();
+    // Alone: another test may run short programs while this daemon starts, which are errors in its log.
+    let _alone = root_alone();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let base = base("");
         let daemon = Daemon::start(base.path());
