@@ -20,6 +20,9 @@ use model::{Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Progra
 use serde_json::{Value, json};
 use store::Writer;
 
+#[allow(dead_code, reason = "tests/daemon uses the rest")]
+mod executables;
+
 const ODD: &[u8] = b"/tmp/\x1b]0;x\x07\n\xff,\"=1";
 
 fn run(base: &Path, command: &str, arguments: &[impl AsRef<OsStr>]) -> Output {
@@ -238,7 +241,7 @@ fn a_lack_of_rights_says_what_to_do() {
     // As root, the test changes to an unprivileged user; any other user lacks the right already.
     let place = log();
     let binary = place.path().join("picosnitch");
-    fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
+    executables::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary);
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let database = place.path().join("snitch.db");
     fs::set_permissions(&database, fs::Permissions::from_mode(0o000)).unwrap();
@@ -248,15 +251,7 @@ fn a_lack_of_rights_says_what_to_do() {
     if unsafe { libc::geteuid() } == 0 {
         command.uid(65_534).gid(65_534);
     }
-    let output = loop {
-        // Another test may have forked while the copy was open for writing.
-        match command.output() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            output => break output.unwrap(),
-        }
-    };
+    let output = command.output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("sudo picosnitch query") && message.contains("Permission denied"), "{message}");

@@ -21,7 +21,10 @@ use nix::{
 use selftest::program::{Action, elf};
 use store::{Dimension, Filter, Query, Value};
 
-use super::harness::{Daemon, base, error_log, fresh_address, reader, root};
+use super::{
+    executables,
+    harness::{Daemon, base, error_log, fresh_address, reader, root},
+};
 
 /// Starts a server that accepts and reads connections until the test ends.
 fn server(address: Ipv4Addr) -> SocketAddrV4 {
@@ -36,10 +39,14 @@ fn server(address: Ipv4Addr) -> SocketAddrV4 {
     SocketAddrV4::new(address, port)
 }
 
+/// A program that sends four bytes and ends.
+fn program(to: SocketAddrV4, salt: u64) -> Vec<u8> {
+    elf(Action::Send { to, bytes: 4, linger: 0 }, salt).unwrap()
+}
+
 /// Writes a program and returns its digest.
 fn write_program(path: &Path, to: SocketAddrV4, salt: u64) -> Sha256 {
-    fs::write(path, elf(Action::Send { to, bytes: 4, linger: 0 }, salt).unwrap()).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    executables::write(path, &program(to, salt));
     digest(path)
 }
 
@@ -67,24 +74,23 @@ fn contexts(base: &Path, address: Ipv4Addr) -> HashMap<PathBuf, Vec<(Option<Sha2
     contexts
 }
 
-/// Starts a program, again while a child of another thread holds the file open for writing.
-fn spawn(program: &Path) -> Child {
-    loop {
-        match Command::new(program).spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
-            spawned => return spawned.unwrap(),
-        }
-    }
-}
-
 /// Runs different programs that live for less than a millisecond and are deleted at once.
 fn run_short_lived(directory: &Path, to: SocketAddrV4, count: u64) -> HashMap<PathBuf, Sha256> {
     let mut expected = HashMap::new();
     let mut running: Vec<Child> = Vec::new();
     for salt in 0..count {
         let path = directory.join(format!("program-{salt}"));
-        expected.insert(path.clone(), write_program(&path, to, salt));
-        running.push(spawn(&path));
+        // Written here, not by another process, which would start the programs too slowly to fill anything.
+        fs::write(&path, program(to, salt)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        expected.insert(path.clone(), digest(&path));
+        running.push(loop {
+            match Command::new(&path).spawn() {
+                // A child of another thread holds the file open for writing.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+                spawned => break spawned.unwrap(),
+            }
+        });
         fs::remove_file(&path).unwrap();
         if running.len() > 64 {
             running.drain(..).for_each(|mut child| assert!(child.wait().unwrap().success()));
@@ -172,7 +178,7 @@ fn has_file_system(name: &str) -> bool {
 /// Runs a first process that lives for a while, as a container has one.
 fn run_init(directory: &Path) {
     let init = directory.join("init");
-    fs::copy("/bin/sleep", &init).unwrap();
+    executables::copy("/bin/sleep", &init);
     assert!(Command::new(&init).arg("1").status().unwrap().success());
 }
 
@@ -244,7 +250,7 @@ impl Case {
 }
 
 fn run(program: &Path) {
-    assert!(spawn(program).wait().unwrap().success());
+    assert!(Command::new(program).status().unwrap().success());
 }
 
 /// Waits until the executed file was hashed; a modification before that would make it impossible.
@@ -352,9 +358,8 @@ fn parents_have_digests_too() {
     write_program(&path("program"), to, 1);
     // Two shells that differ, and end at once like the program itself.
     for name in ["outer", "inner"] {
-        fs::copy("/bin/sh", path(name)).unwrap();
-        use std::io::Write;
-        File::options().append(true).open(path(name)).unwrap().write_all(name.as_bytes()).unwrap();
+        let shell = [fs::read("/bin/sh").unwrap(), name.into()].concat();
+        executables::write(&path(name), &shell);
     }
     let inner = format!("'{}' -c \"'{}'; :\"; :", path("inner").display(), path("program").display());
     assert!(Command::new(path("outer")).args(["-c", &inner]).status().unwrap().success());
@@ -383,7 +388,7 @@ fn names_do_not_make_a_program() {
         wait_for_hashing();
         // A copy with the same name in another directory.
         fs::create_dir(place.join("elsewhere")).unwrap();
-        fs::copy(&path, place.join("elsewhere/original")).unwrap();
+        executables::copy(&path, place.join("elsewhere/original"));
         run(&place.join("elsewhere/original"));
         // Two hard links of one file, as for a multi-call binary.
         fs::hard_link(&path, place.join("link")).unwrap();
@@ -427,7 +432,7 @@ fn unreadable_executables_have_a_digest_and_giants_an_error() {
         assert!(Command::new(&path).uid(65_534).gid(65_534).status().unwrap().success());
         let giant = place.join("giant");
         write_program(&giant, to, 2);
-        File::options().write(true).open(&giant).unwrap().set_len(200 << 30).unwrap();
+        assert!(Command::new("truncate").args(["--size", "200G"]).arg(&giant).status().unwrap().success());
         run(&giant);
         wait_for_hashing();
     });
@@ -443,8 +448,7 @@ fn every_executed_program_is_a_record_with_every_exe() {
     let base = base("[monitor]\nevery_exe = true\n");
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let path = place.path().join("silent");
-    fs::write(&path, elf(Action::Exit, 7).unwrap()).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executables::write(&path, &elf(Action::Exit, 7).unwrap());
     let daemon = Daemon::start(base.path());
     run(&path);
     wait_for_hashing();

@@ -21,6 +21,7 @@ use nix::{
 use serde_json::Value;
 
 use super::{
+    executables,
     harness::{Daemon, base, error_log, fresh_address, picosnitch, root, wait_until},
     programs::{program, run},
 };
@@ -109,7 +110,7 @@ fn status_and_the_live_socket_describe_the_running_daemon() {
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(base.path(), fs::Permissions::from_mode(0o1771)).unwrap();
     let binary = place.path().join("picosnitch");
-    fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
+    executables::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary);
     let mut command = Command::new(&binary);
     command.arg("--base-dir").arg(base.path()).arg("status").uid(65_534).gid(65_534);
     let output = command.output().unwrap();

@@ -6,6 +6,8 @@
 mod alerts;
 mod cgroups_and_countries;
 mod crash;
+#[path = "../executables/mod.rs"]
+mod executables;
 mod first_flows;
 mod full_tables;
 mod harness;

@@ -21,6 +21,7 @@ use nix::{
 use store::{Dimension, Query, Value};
 
 use super::{
+    executables,
     harness::{Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root_alone, wait_until},
     programs::{lines, program, run as run_program},
 };
@@ -50,7 +51,8 @@ fn build_clients(directory: &Path) {
         run(Command::new("musl-gcc").args(options).arg("-o").arg(at(name)).arg(lab("client.c")));
     }
     let examples = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
-    fs::copy(examples.join("quic_lab"), at("quic")).expect("`cargo build --examples` makes quic_lab");
+    // `cargo build --examples` makes quic_lab.
+    executables::copy(examples.join("quic_lab"), at("quic"));
 
     // A container with a C library and a resolv.conf of its own.
     let root = at("container");
@@ -60,14 +62,14 @@ fn build_clients(directory: &Path) {
     run(Command::new("gcc").arg("-o").arg(root.join("client")).arg(lab("client.c")));
     for library in ["libc.so.6", "libnss_dns.so.2", "libresolv.so.2"] {
         let library = Path::new("lib/x86_64-linux-gnu").join(library);
-        fs::copy(Path::new("/").join(&library), root.join(&library)).unwrap();
+        executables::copy(Path::new("/").join(&library), root.join(&library));
     }
     let loader = "lib64/ld-linux-x86-64.so.2";
-    fs::copy(Path::new("/").join(loader), root.join(loader)).unwrap();
+    executables::copy(Path::new("/").join(loader), root.join(loader));
     // The tools that run after pivot_root(8).
     fs::create_dir(root.join("bin")).unwrap();
     for tool in ["umount", "sh"] {
-        fs::copy("/bin/busybox", root.join("bin").join(tool)).unwrap();
+        executables::copy("/bin/busybox", root.join("bin").join(tool));
     }
     fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.53\noptions timeout:5\n").unwrap();
     fs::write(root.join("etc/nsswitch.conf"), "hosts: dns\n").unwrap();

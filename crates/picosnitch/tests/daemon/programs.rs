@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
-    io::{ErrorKind, Read, Write},
+    io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
@@ -13,6 +13,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use super::executables;
 
 /// The lines of a file in the base directory; none when it does not exist.
 pub fn lines(base: &Path, file: &str) -> Vec<String> {
@@ -27,7 +29,7 @@ pub fn record(base: &Path) -> Value {
 /// Makes a copy of a shell under a name of any bytes: an executable path that the daemon has not seen.
 pub fn program(base: &Path, name: &[u8]) -> PathBuf {
     let path = base.join(OsString::from_vec(name.to_vec()));
-    fs::copy("/bin/bash", &path).unwrap();
+    executables::copy("/bin/bash", &path);
     path
 }
 
@@ -42,15 +44,7 @@ pub fn run_to(program: &Path, listener: &TcpListener) -> Instant {
     let (address, port) = (listener.local_addr().unwrap().ip(), listener.local_addr().unwrap().port());
     let script = format!("exec 3<>/dev/tcp/{address}/{port}; printf hello >&3; read -r -n 3 answer <&3");
     let started = Instant::now();
-    let mut child = loop {
-        // A child that another test just forked may hold the copy open for writing.
-        match Command::new(program).args(["-c", &script]).stdin(Stdio::null()).spawn() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                thread::sleep(Duration::from_millis(10))
-            }
-            child => break child.unwrap(),
-        }
-    };
+    let mut child = Command::new(program).args(["-c", &script]).stdin(Stdio::null()).spawn().unwrap();
     let (mut connection, _) = listener.accept().unwrap();
     connection.read_exact(&mut [0; 5]).unwrap();
     thread::sleep(Duration::from_millis(1500));

@@ -16,9 +16,12 @@ use nix::sys::signal::Signal;
 use rusqlite::Connection;
 use store::Dimension;
 
-use super::harness::{
-    Daemon, SmallDisk, WINDOW, assert_intact, assert_recorded, base, configure, error_log, fresh_address,
-    losses, query, recorded, root, root_alone, talk, wait_until,
+use super::{
+    executables,
+    harness::{
+        Daemon, SmallDisk, WINDOW, assert_intact, assert_recorded, base, configure, error_log, fresh_address,
+        losses, query, recorded, root, root_alone, talk, wait_until,
+    },
 };
 
 #[test]
@@ -148,7 +151,7 @@ fn names_of_any_bytes_are_recorded_and_printed_without_control_characters() {
     let base = base("");
     let odd = OsString::from_vec(b"we\x1b]0;\x07\n\xff,\"=ird".to_vec());
     let program = base.path().join(&odd);
-    fs::copy("/bin/bash", &program).unwrap();
+    executables::copy("/bin/bash", &program);
     let digest = digests::hash(&File::open(&program).unwrap(), &mut [0; 65536]).unwrap();
     let daemon = Daemon::start(base.path());
     let listener = TcpListener::bind((fresh_address(), 0)).unwrap();

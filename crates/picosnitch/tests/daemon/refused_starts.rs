@@ -5,7 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt, os::unix::process::CommandExt, path:
 use rusqlite::Connection;
 use store::Writer;
 
-use super::harness::{base, configure, picosnitch, refused, root};
+use super::{
+    executables,
+    harness::{base, configure, picosnitch, refused, root},
+};
 
 /// Starts a daemon with a log that cannot be used. Returns its standard error.
 fn refuse_log(base: &Path) -> String {
@@ -90,7 +93,7 @@ fn without_root_the_error_names_the_command() {
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // The user nobody may not have access to the build directory.
     let binary = place.path().join("picosnitch");
-    fs::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary).unwrap();
+    executables::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary);
     let base = place.path().join("base");
     fs::create_dir(&base).unwrap();
     fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,7 +1,6 @@
 //! `picosnitch top` in a real terminal with a real daemon, and the live socket as other clients read it.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
@@ -14,7 +13,10 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::harness::{Daemon, PATIENCE, base, fresh_address, root, root_alone, talk};
+use super::{
+    executables,
+    harness::{Daemon, PATIENCE, base, fresh_address, root, root_alone, talk},
+};
 use crate::terminal::{Terminal, picosnitch};
 
 /// Numbers of bytes that no other process on the machine is likely to move.
@@ -81,7 +83,7 @@ fn interpreter(base: &Path) -> Option<PathBuf> {
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     let path = String::from_utf8(found.stdout).ok()?;
     let copy = base.join("downloader");
-    fs::copy(path.trim(), &copy).ok()?;
+    executables::copy(path.trim(), &copy);
     Some(copy)
 }
 
