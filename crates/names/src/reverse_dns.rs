@@ -48,6 +48,10 @@ impl ReverseDns {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(look_up)
+    }
+
+    fn start_with(look_up: impl Fn(IpAddr) -> Option<Bytes> + Send + 'static) -> io::Result<Self> {
         let lookups = Arc::new(Mutex::new(LruCache::new(MAX_CACHED)));
         let (queue, queued) = sync_channel::<IpAddr>(MAX_QUEUED);
         let shared = Arc::clone(&lookups);
@@ -110,19 +114,36 @@ fn look_up(address: IpAddr) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
-    fn the_loopback_address_is_localhost() {
-        let reverse_dns = ReverseDns::start().unwrap();
-        let address: IpAddr = "127.0.0.1".parse().unwrap();
-        assert_eq!(reverse_dns.name(address), None);
-        reverse_dns.request(address);
-        let until = Instant::now() + Duration::from_secs(20);
-        while reverse_dns.name(address).is_none() {
-            assert!(Instant::now() < until, "/etc/hosts names it");
-            thread::sleep(Duration::from_millis(10));
+    fn each_address_is_looked_up_once_and_nothing_waits_for_it() {
+        let (asked, questions) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let reverse_dns = ReverseDns::start_with(move |address| {
+            asked.send(address).unwrap();
+            answers.recv().unwrap()
+        })
+        .unwrap();
+        let [named, nameless] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
+        for address in [named, nameless, named] {
+            reverse_dns.request(address);
+            assert_eq!(reverse_dns.name(address), None);
         }
-        assert_eq!(reverse_dns.name(address), Some(b"localhost".to_vec()));
+        answer.send(Some(b"owner.example".to_vec())).unwrap();
+        answer.send(None).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while reverse_dns.name(named).is_none() {
+            assert!(Instant::now() < until, "the thread has the answer");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(reverse_dns.name(named), Some(b"owner.example".to_vec()));
+        reverse_dns.request(named);
+        reverse_dns.request(nameless);
+        assert_eq!(reverse_dns.name(nameless), None);
+        drop(reverse_dns);
+        assert_eq!(questions.iter().collect::<Vec<_>>(), [named, nameless]);
     }
 }

@@ -79,6 +79,16 @@ pub fn picosnitch_elsewhere(prepare: &str, base: &Path, arguments: &[&str]) -> C
     command
 }
 
+/// Makes a copy of /etc in which one file has this text, to be mounted over /etc: not every machine has that file.
+pub fn etc_with(directory: &Path, file: &str, text: &str) -> PathBuf {
+    let etc = directory.join("etc");
+    assert!(Command::new("cp").arg("-a").arg("/etc").arg(&etc).status().unwrap().success());
+    // It may be a link out of /etc.
+    let _ = fs::remove_file(etc.join(file));
+    fs::write(etc.join(file), text).unwrap();
+    etc
+}
+
 /// A running daemon. Dropping it kills it.
 pub struct Daemon {
     child: Child,

@@ -15,7 +15,9 @@ use serde_json::Value;
 use store::Dimension;
 
 use super::{
-    harness::{Daemon, assert_recorded, base, configure, fresh_address, recorded, root, talk, wait_until},
+    harness::{
+        Daemon, assert_recorded, base, configure, etc_with, fresh_address, recorded, root, talk, wait_until,
+    },
     programs::{lines, program, record, run, run_to},
     top::Recording,
 };
@@ -113,11 +115,12 @@ fn ignored_traffic_is_in_no_log_but_is_notified() {
 
 /// Runs a program that connects in vain to an address by a name that only its own hosts file has.
 fn run_by_name(program: &Path, name: &str, address: Ipv4Addr) {
-    let script = "printf '%s %s\\n' \"$2\" \"$1\" > \"$0.hosts\" && mount --bind \"$0.hosts\" /etc/hosts && \
-                  exec \"$0\" -c \"exec 3<>/dev/tcp/$1/9\"";
+    let place = tempfile::tempdir().unwrap();
+    let etc = etc_with(place.path(), "hosts", &format!("{address} {name}\n"));
+    let script = "mount --bind \"$2\" /etc && exec \"$0\" -c \"exec 3<>/dev/tcp/$1/9\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
-        .args([program.as_os_str(), name.as_ref(), address.to_string().as_ref()])
+        .args([program.as_os_str(), name.as_ref(), etc.as_os_str()])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

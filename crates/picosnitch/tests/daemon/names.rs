@@ -22,7 +22,10 @@ use store::{Dimension, Query, Value};
 
 use super::{
     executables,
-    harness::{Daemon, base, error_log, fresh_address, picosnitch_elsewhere, reader, root_alone, wait_until},
+    harness::{
+        Daemon, base, error_log, etc_with, fresh_address, picosnitch_elsewhere, reader, root_alone,
+        wait_until,
+    },
     programs::{lines, program, run as run_program},
 };
 
@@ -96,8 +99,8 @@ fn missing_tools() -> Vec<&'static str> {
 
 /// Runs the lab in namespaces of its own. Returns the connections that its clients made, and its messages.
 fn run_lab(directory: &Path, count: usize) -> (Vec<Connection>, String) {
-    let script = "mount -t tmpfs lab /etc/netns 2>/dev/null; touch \"$1/resolv.conf\" && \
-                  mount --bind \"$1/resolv.conf\" /etc/resolv.conf && exec /usr/bin/python3 \"$0\" \"$1\" \"$2\"";
+    etc_with(directory, "resolv.conf", "");
+    let script = "mount --bind \"$1/etc\" /etc && exec /usr/bin/python3 \"$0\" \"$1\" \"$2\"";
     let output = Command::new("unshare")
         .args(["--net", "--mount", "sh", "-c", script])
         .args([lab("lab.py").as_os_str(), directory.as_os_str()])
@@ -413,9 +416,8 @@ fn reverse_dns_names_an_address_only_if_it_is_enabled() {
     let _alone = root_alone();
     let directory = tempfile::tempdir().unwrap();
     let (address, program) = (fresh_address(), program(directory.path(), b"resolves-nothing"));
-    let hosts = directory.path().join("hosts");
-    fs::write(&hosts, format!("{address} Owner.example\n")).unwrap();
-    let prepare = format!("mount --bind {} /etc/hosts", hosts.display());
+    let etc = etc_with(directory.path(), "hosts", &format!("{address} Owner.example\n"));
+    let prepare = format!("mount --bind {} /etc", etc.display());
     let bases = ["", "[names]\nreverse_dns = true\n"].map(|more| base(&format!("text = true\n{more}")));
     let daemons = bases
         .each_ref()
