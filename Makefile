@@ -23,7 +23,7 @@ check: lint
 test: setup-test lint
 	cargo build --release
 	cargo test --workspace
-	scripts/cargo-as-root test --package picosnitch -- --ignored
+	scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored
 	scripts/as-root $(TARGET)/release/picosnitch selftest --timeout 3000
 	cargo xtask vm --binary $(TARGET)/release/picosnitch --kernel 6.1 -- picosnitch selftest --timeout 3000
 	cargo xtask cost --binary $(TARGET)/release/picosnitch

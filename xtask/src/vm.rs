@@ -20,7 +20,7 @@ const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.17", "7.3"];
 /// Debian release of the root image.
 const SUITE: &str = "trixie";
 
-/// Programs that a run needs, as `make setup` installs them.
+/// Programs that a run needs, as `make setup-test` installs them.
 const NEEDED: [&str; 3] = ["qemu-system-x86_64", "busybox", "python3"];
 
 /// The file of the project that the tests read besides their binaries.
@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for program in NEEDED {
         let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
             .any(|directory| directory.join(program).is_file());
-        ensure!(found, "{program} is missing; run: make setup");
+        ensure!(found, "{program} is missing; run: make setup-test");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let scripts = root.join("xtask/vm");

@@ -238,32 +238,35 @@ fn malformed_and_many_lines_do_not_stop_it() {
     assert_restored(&terminal, "ended=0");
 }
 
+/// A `top` that cannot start: without a terminal, and with what `change` makes of the command. Returns what it prints.
+fn refused(base: &Path, change: impl FnOnce(&mut Command) -> &mut Command) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+    command.arg("--base-dir").arg(base).arg("top").stdin(Stdio::null());
+    let output = change(&mut command).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
-fn without_a_terminal_a_daemon_or_rights_the_error_has_advice() {
+fn without_a_terminal_or_a_daemon_the_error_has_advice() {
     let daemon = Daemon::start();
-    let run = |base: &Path, uid: Option<u32>, arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
-        command.arg("--base-dir").arg(base).arg("top").args(arguments).stdin(Stdio::null());
-        if let Some(uid) = uid {
-            command.uid(uid).gid(uid);
-        }
-        let output = command.output().unwrap();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-        String::from_utf8(output.stderr).unwrap()
-    };
-    assert!(run(daemon.path(), None, &[]).contains("picosnitch top --json"));
+    assert!(refused(daemon.path(), |top| top).contains("picosnitch top --json"));
     let empty = tempfile::tempdir().unwrap();
     for arguments in [&[][..], &["--json"]] {
-        let message = run(empty.path(), None, arguments);
+        let message = refused(empty.path(), |top| top.args(arguments));
         assert!(message.contains("picosnitch is not running: start it"), "{message}");
     }
-    if nix::unistd::geteuid().is_root() {
-        let socket = daemon.path().join("run/live.sock");
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
-        std::fs::set_permissions(daemon.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let message = run(daemon.path(), Some(65_534), &[]);
-        assert!(message.contains("sudo picosnitch top") && message.contains("group picosnitch"), "{message}");
-    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_rights_the_error_has_advice() {
+    let daemon = Daemon::start();
+    let socket = daemon.path().join("run/live.sock");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
+    std::fs::set_permissions(daemon.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let message = refused(daemon.path(), |top| top.uid(65_534).gid(65_534));
+    assert!(message.contains("sudo picosnitch top") && message.contains("group picosnitch"), "{message}");
 }
 
 #[test]

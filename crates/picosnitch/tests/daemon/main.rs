@@ -1,5 +1,5 @@
 //! `picosnitch start-no-daemon` as it runs on a real machine: real BPF programs, real sockets, a real log, and what
-//! goes wrong around it. These tests need root: `scripts/cargo-as-root test -p picosnitch -- --ignored`.
+//! goes wrong around it. These tests need root: `scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 

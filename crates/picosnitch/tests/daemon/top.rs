@@ -105,7 +105,7 @@ fn a_download_is_on_the_screen_at_once_with_its_exact_bytes() {
     let terminal = Terminal::start(120, 40);
     let base = base("");
     let Some(client) = interpreter(base.path()) else {
-        panic!("this test needs python3, which `scripts/setup test` installs");
+        panic!("this test needs python3, which `scripts/setup check` installs");
     };
     let daemon = Daemon::start(base.path());
     terminal.line(&picosnitch(base.path(), "top"));

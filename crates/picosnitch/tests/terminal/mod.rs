@@ -19,7 +19,7 @@ impl Terminal {
     pub fn start(columns: u16, lines: u16) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let tmux = Command::new("tmux").arg("-V").output();
-        assert!(tmux.is_ok(), "this test needs tmux, which `scripts/setup test` installs");
+        assert!(tmux.is_ok(), "this test needs tmux, which `scripts/setup check` installs");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let terminal = Self(format!("picosnitch-test-{}-{number}", std::process::id()));
         let (columns, lines) = (columns.to_string(), lines.to_string());

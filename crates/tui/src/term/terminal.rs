@@ -191,7 +191,7 @@ mod tests {
         let name = "term::terminal::tests::a_panic_restores_the_terminal";
         let command = format!("{VARIABLE}=1 {} --exact {name} --nocapture", test.display());
         let started = tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &command]);
-        assert!(started.is_ok(), "this test needs tmux, which `scripts/setup test` installs");
+        assert!(started.is_ok(), "this test needs tmux, which `scripts/setup check` installs");
         let mut states = Vec::new();
         for _ in 0..1000 {
             let state = tmux(&["display", "-p", "#{alternate_on}#{mouse_any_flag}#{cursor_flag}"]).unwrap();
