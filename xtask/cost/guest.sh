@@ -36,5 +36,6 @@ wait "$daemon"
 if [ -s /tmp/cost/error.log ]; then
 	echo "cost: picosnitch has reported:" >&2
 	cat /tmp/cost/error.log >&2
+	exit 1
 fi
 uname -r >"$answers/kernel"
