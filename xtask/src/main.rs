@@ -9,6 +9,7 @@ mod bench;
 mod cost;
 mod generate;
 mod instructions;
+mod median;
 mod random;
 mod random_queries;
 mod vm;

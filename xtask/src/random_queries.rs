@@ -180,7 +180,7 @@ fn value_text(value: &Value) -> String {
     match value {
         Value::None => "-".to_owned(),
         Value::Bytes(bytes) => {
-            format!("b:{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            format!("b:{}", hex::encode(bytes))
         }
         Value::Integer(number) => format!("i:{number}"),
         Value::Address(address) => format!("a:{address}"),

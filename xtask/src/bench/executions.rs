@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::Recorder;
+use super::recorder::Recorder;
 
 /// Programs started a second.
 const A_SECOND: u64 = 500;

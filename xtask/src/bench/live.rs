@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::{Recorder, cpu_seconds};
+use super::recorder::{Recorder, cpu_seconds};
 
 /// Rows of `top`: both ends of half as many connections.
 const CONNECTIONS: usize = 5000;

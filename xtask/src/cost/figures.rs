@@ -5,6 +5,8 @@ use std::fmt::Write;
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::median::median;
+
 /// Name of the measurement in which nothing is done; the first one that the load prints.
 const IDLE: &str = "idle";
 
@@ -146,16 +148,6 @@ fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// The middle value; of an even number, the mean of the two in the middle.
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    match (values.get(values.len().saturating_sub(1) / 2), values.get(values.len() / 2)) {
-        (Some(lower), Some(upper)) => f64::midpoint(*lower, *upper),
-        _ => f64::NAN,
-    }
-}
-
 /// Instructions per operation. A negative figure, of a daemon that did no more than when it is idle, becomes zero.
 fn per_operation(instructions: f64, count: u64) -> u64 {
     (instructions / count.max(1) as f64).round() as u64
@@ -228,13 +220,6 @@ pub mod tests {
             error(WITHOUT, "idle 0 5 1 3000\nidle 0 5 1 2000\n"),
             "in the measurements with picosnitch: repetitions differ: idle 0 5 1 2000"
         );
-    }
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert!((median(&[4.0, 1.0, 3.0]) - 3.0).abs() < 1e-9);
-        assert!((median(&[4.0, 1.0, 3.0, 100.0]) - 3.5).abs() < 1e-9);
-        assert!(median(&[]).is_nan());
     }
 
     #[test]

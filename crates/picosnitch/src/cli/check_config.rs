@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Common, EXIT_CONFIG, print};
+use super::{
+    common::{Common, EXIT_CONFIG},
+    output::print,
+};
 use config::{Config, Source, layout::Layout};
 use model::text::sanitize;
 

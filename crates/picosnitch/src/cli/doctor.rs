@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Common, print};
+use super::{common::Common, output::print};
 use capture::{Capture, Settings};
 
 #[derive(clap::Args)]

@@ -2,21 +2,21 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
-
 use anyhow::Context;
+use clap::{Parser, Subcommand};
 
 use ::selftest::actor;
-use capture::{self, return_probe};
+use capture::return_probe;
+use common::Common;
 use daemon::{file_opener, notifier, recorder};
 
 mod check_config;
+mod common;
 mod doctor;
+mod output;
 mod query;
 mod selftest;
 mod start_no_daemon;
@@ -25,9 +25,6 @@ mod table;
 mod top;
 mod view;
 
-/// Exit code for a bad configuration file (`EX_CONFIG`, sysexits.h).
-pub const EXIT_CONFIG: u8 = 78;
-
 #[derive(Parser)]
 #[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
 struct Cli {
@@ -35,17 +32,6 @@ struct Cli {
     common: Common,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that every command takes.
-#[derive(Args, Clone, Debug)]
-pub struct Common {
-    /// Keep every file in this one directory instead of /etc, /var and /run
-    #[arg(long, global = true, env = "PICOSNITCH_BASE_DIR", value_name = "DIR")]
-    pub base_dir: Option<PathBuf>,
-    /// Read this configuration file (TOML, or the original's JSON if it ends in .json)
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -127,27 +113,6 @@ fn instructions() -> anyhow::Result<ExitCode> {
         .map(|program| (program.hook.program().to_owned(), program.processed.into()))
         .collect();
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    print(&format!("{}\n", serde_json::json!({"kernel": kernel, "programs": programs})))?;
+    output::print(&format!("{}\n", serde_json::json!({"kernel": kernel, "programs": programs})))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Prints to standard output. A reader that closed the pipe (`| head`) is not an error.
-///
-/// # Errors
-/// The errors of write(2).
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    print_more(text.as_bytes()).map(drop)
-}
-
-/// Prints to standard output; false when the reader has closed the pipe.
-///
-/// # Errors
-/// The errors of write(2).
-pub(crate) fn print_more(text: &[u8]) -> anyhow::Result<bool> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(anyhow::Error::new(error).context("cannot write the output")),
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Map, Value as Json};
 
-use super::{Common, print};
+use super::{common::Common, output::print};
 use crate::cli::table::{self, Column};
 use config::layout::Layout;
 use model::text::{sanitize, time, units};

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 
-use super::Common;
+use super::common::Common;
 use selftest::{self, Request};
 
 ///

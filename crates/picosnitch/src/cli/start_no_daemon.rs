@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{Common, EXIT_CONFIG};
+use super::common::{Common, EXIT_CONFIG};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
 use daemon::{monitor, problems::print_to_stderr};

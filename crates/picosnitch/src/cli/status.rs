@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Common, print};
+use super::{common::Common, output::print};
 use config::layout::Layout;
 use live::client::{ClientError, LiveClient};
 use model::{

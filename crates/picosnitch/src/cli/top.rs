@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Common, print_more};
+use super::{common::Common, output::print_more};
 use config::layout::Layout;
 use live::client::LiveClient;
 use tui::top;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Common, query::explain};
+use super::{common::Common, query::explain};
 use config::layout::Layout;
 use tui::view::{self, ViewError};
 
