@@ -1,15 +1,13 @@
 //! Retention: deletes old records in small steps, and the rows of other tables that no record refers to any more.
 
-use std::{
-    sync::atomic::AtomicBool,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::atomic::AtomicBool;
 
+use model::text::time;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     error::{StoreError, sql_error},
-    rollup::{self, AcceptAll, Aggregation, KeyFields, LEVELS},
+    rollup::{self, AcceptAll, Aggregation, CatchUp, KeyFields, LEVELS},
     writer::Writer,
 };
 
@@ -36,7 +34,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::CutoffInFuture`] if `older_than` is later than now, and the errors of SQLite.
     pub fn purge(&mut self, older_than: i64) -> Result<Purged, StoreError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+        let now = time::now();
         if older_than > now {
             return Err(StoreError::CutoffInFuture { cutoff: older_than, now });
         }
@@ -46,6 +44,8 @@ impl Writer {
         let mut purged =
             Purged { records: delete_records(&mut self.connection, older_than).map_err(&fail)?, orphans: 0 };
         if purged.records > 0 {
+            // The rollups of the buckets that were cut are missing now.
+            self.catch_up = CatchUp::default();
             purged.orphans = delete_orphans(&mut self.connection).map_err(&fail)?;
         }
         release_pages(&self.connection).map_err(fail)?;

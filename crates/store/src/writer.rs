@@ -1,13 +1,15 @@
 //! The only writer of the log.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     fs, io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use model::{PORT_EXECUTION, Port, Window};
+use model::{PORT_EXECUTION, Port, ProcessContext, Window};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::{
@@ -32,7 +34,7 @@ pub struct Writer {
     /// Time of the latest window written; after a start, of the last one in the log. The buckets that contain it are open:
     /// they have no rollup.
     last_time: Option<i64>,
-    catch_up: CatchUp,
+    pub(crate) catch_up: CatchUp,
     /// A bucket with more rows than this gets no rollup.
     pub(crate) max_rollup_rows: usize,
 }
@@ -150,8 +152,13 @@ fn insert(transaction: &Transaction<'_>, interner: &mut Interner, window: &Windo
         "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, connections, sent, \
          received) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
+    // Records share their contexts: the content of each is hashed once.
+    let mut contexts: HashMap<*const ProcessContext, i64> = HashMap::new();
     for (sequence, record) in (first..).zip(&window.records) {
-        let context = interner.context(transaction, &record.context)?;
+        let context = match contexts.entry(Arc::as_ptr(&record.context)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => *new.insert(interner.context(transaction, &record.context)?),
+        };
         let endpoint = interner.endpoint(transaction, &record.tuple, &record.geo)?;
         insert.execute(params![
             window.time,

@@ -48,16 +48,19 @@ impl CatchUp {
                 continue;
             };
             let bucket = Bucket { level: index, start: level.bucket_start(time) };
-            self.next = Some(bucket.start.saturating_add(level.span));
+            let next = Some(bucket.start.saturating_add(level.span));
             if bucket.start == level.bucket_start(last)
                 || bucket.has_rollup(connection)?
                 || index == QUARTER_HOURS && day_of(bucket).has_rollup(connection)?
             {
+                self.next = next;
                 continue;
             }
             let transaction = connection.unchecked_transaction()?;
             bucket.roll_up(&transaction, max_rows)?;
             transaction.commit()?;
+            // Only now: after an error the bucket is tried again.
+            self.next = next;
             return Ok(true);
         }
         Ok(true)

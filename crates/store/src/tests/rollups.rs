@@ -45,6 +45,42 @@ fn rollups_equal_the_records_for_a_thousand_queries() {
     compare(&path, &mut random, 250);
 }
 
+/// Makes all missing rollups. A restart finds none that are still missing.
+fn assert_catches_up(mut writer: Writer, path: &Path) -> Writer {
+    while writer.catch_up().unwrap() {}
+    let made = rollup_counts(path);
+    drop(writer);
+    let mut writer = Writer::open(path).unwrap();
+    while writer.catch_up().unwrap() {}
+    assert_eq!(rollup_counts(path), made);
+    writer
+}
+
+#[test]
+fn missing_rollups_are_made_without_a_restart() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    write_randomly(&mut writer, &mut Random(9), 1_700_000_000, 600);
+    let mut writer = assert_catches_up(writer, &path);
+    let (first, last) = Reader::open(&path).unwrap().extent().unwrap().unwrap();
+    writer.purge(first + (last - first) / 2 + 777).unwrap();
+    let cut = rollup_counts(&path);
+    let writer = assert_catches_up(writer, &path);
+    assert!(rollup_counts(&path).iter().sum::<i64>() > cut.iter().sum(), "the purge has cut buckets");
+    // A rollup that cannot be written is made later.
+    writer.connection.execute_batch("DELETE FROM rollup_day").unwrap();
+    drop(writer);
+    let mut writer = Writer::open(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    for _ in 0..3 {
+        assert!(writer.catch_up().unwrap_err().is_transient());
+    }
+    other.execute_batch("COMMIT").unwrap();
+    assert_catches_up(writer, &path);
+    check_totals(&path);
+}
+
 #[test]
 fn a_bucket_with_too_many_rows_gets_no_local_ports_or_no_rollup() {
     let (_directory, path) = new_log();
