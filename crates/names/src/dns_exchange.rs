@@ -16,7 +16,7 @@ const MAX_QUERIES_PER_SOCKET: usize = 64;
 /// Number of directions of TCP streams whose incomplete messages are kept.
 const MAX_STREAMS: usize = 512;
 
-const PROTOCOL_UDP: u16 = 17;
+pub(crate) const PROTOCOL_UDP: u16 = 17;
 const PORT_DNS: u16 = 53;
 pub(crate) const PORT_MDNS: u16 = 5353;
 const PORT_LLMNR: u16 = 5355;

@@ -9,7 +9,7 @@ use hashlink::LruCache;
 
 use crate::{
     address_cache::{AddressMatch, Resolution},
-    dns_exchange::{Direction, DnsExchanges, is_name_service_port},
+    dns_exchange::{Direction, DnsExchanges, PROTOCOL_UDP, is_name_service_port},
     dns_message::Message,
     domain_name::normalize_domain,
     handshake::Handshake,
@@ -32,17 +32,16 @@ const RESOLVER_TTL: u64 = 600;
 /// observed.
 const MAX_HANDSHAKE_DELAY: u64 = 2_000_000_000;
 
-const PROTOCOL_UDP: u16 = 17;
-
 /// A domain, and how it is known.
-pub type SourcedDomain = (Bytes, DomainSource);
+pub(crate) type SourcedDomain = (Bytes, DomainSource);
 
 /// The domain of a connection at the end of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DomainDecision {
     /// The domain is decided and does not change any more.
     Decided(SourcedDomain),
-    /// The connection has several possible names, and may be decided in the next window.
+    /// The connection is young: its handshake may still show a better name than those that are known. It may be decided in
+    /// the next window.
     Pending,
     /// No domain is known for this connection.
     Unknown,
@@ -124,7 +123,7 @@ impl Domains {
     /// Sets the domain of a flow if it can be decided now. Flows must come in the order in which they began. Returns whether
     /// [`Domains::decide`] may find the domain later.
     pub fn name_flow(&mut self, flow: &mut Flow) -> bool {
-        let Some(endpoint) = RemoteEndpoint::of_flow(flow) else { return false };
+        let Some(endpoint) = RemoteEndpoint::new(flow.id.socket, &flow.tuple) else { return false };
         if let Some((name, source)) = self.decided.get(&endpoint) {
             (flow.tuple.domain, flow.tuple.domain_source) = (name.clone(), *source);
             return false;
@@ -155,7 +154,7 @@ impl Domains {
     /// Sets the domain of a flow to the one that was decided before, if there is one, and decides nothing. Returns whether
     /// [`Domains::decide`] may find the domain later.
     pub fn apply_decided(&mut self, flow: &mut Flow) -> bool {
-        let Some(endpoint) = RemoteEndpoint::of_flow(flow) else { return false };
+        let Some(endpoint) = RemoteEndpoint::new(flow.id.socket, &flow.tuple) else { return false };
         if let Some((name, source)) = self.decided.get(&endpoint) {
             (flow.tuple.domain, flow.tuple.domain_source) = (name.clone(), *source);
         }

@@ -21,7 +21,7 @@ mod special_purpose;
 mod systemd_resolved;
 mod tls;
 
-pub use domains::{DomainDecision, Domains, SourcedDomain};
+pub use domains::{DomainDecision, Domains};
 pub use geography::{GeoFiles, Geography};
 pub use library_symbols::{function_offsets, function_offsets_in};
 pub use remote_endpoint::RemoteEndpoint;

@@ -28,12 +28,10 @@ const FAILURE_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The state of the lookup of one address.
 enum Lookup {
-    Queued,
+    /// It waits; until it is done, the name of the look-up before it holds.
+    Queued { previous: Option<Bytes> },
     /// The name, or `None` if the lookup failed.
-    Done {
-        name: Option<Bytes>,
-        expires: Instant,
-    },
+    Done { name: Option<Bytes>, expires: Instant },
 }
 
 /// A thread that looks up addresses, and the cache of what it found.
@@ -69,13 +67,14 @@ impl ReverseDns {
     /// Queues the lookup of an address, unless its name is cached or the queue is full. Never waits.
     pub fn request(&self, address: IpAddr) {
         let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
-        match lookups.get(&address) {
-            Some(Lookup::Queued) => return,
+        let previous = match lookups.get(&address) {
+            Some(Lookup::Queued { .. }) => return,
             Some(Lookup::Done { expires, .. }) if *expires > Instant::now() => return,
-            _ => {}
-        }
+            Some(Lookup::Done { name, .. }) => name.clone(),
+            None => None,
+        };
         if self.queue.try_send(address).is_ok() {
-            lookups.insert(address, Lookup::Queued);
+            lookups.insert(address, Lookup::Queued { previous });
         }
     }
 
@@ -83,8 +82,7 @@ impl ReverseDns {
     pub fn name(&self, address: IpAddr) -> Option<Bytes> {
         let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
         match lookups.get(&address)? {
-            Lookup::Queued => None,
-            Lookup::Done { name, .. } => name.clone(),
+            Lookup::Queued { previous: name } | Lookup::Done { name, .. } => name.clone(),
         }
     }
 }
@@ -143,7 +141,17 @@ mod tests {
         reverse_dns.request(named);
         reverse_dns.request(nameless);
         assert_eq!(reverse_dns.name(nameless), None);
+        // A name holds while it is looked up again.
+        let expired = Lookup::Done { name: Some(b"owner.example".to_vec()), expires: Instant::now() };
+        reverse_dns.lookups.lock().unwrap().insert(named, expired);
+        reverse_dns.request(named);
+        assert_eq!(reverse_dns.name(named), Some(b"owner.example".to_vec()));
+        answer.send(None).unwrap();
+        while reverse_dns.name(named).is_some() {
+            assert!(Instant::now() < until, "the thread has the answer");
+            thread::sleep(Duration::from_millis(1));
+        }
         drop(reverse_dns);
-        assert_eq!(questions.iter().collect::<Vec<_>>(), [named, nameless]);
+        assert_eq!(questions.iter().collect::<Vec<_>>(), [named, nameless, named]);
     }
 }

@@ -94,13 +94,9 @@ impl DomainNamer {
 
     /// Decides the domain of a peer at the end of a window.
     pub(super) fn decide(&mut self, socket: u64, tuple: &FlowTuple) -> DomainDecision {
-        let (Some(address), Ok(port)) =
-            (tuple.remote_address.and_then(Address::ip), u16::try_from(tuple.remote_port))
-        else {
-            return DomainDecision::Unknown;
-        };
-        let reverse = || self.reverse.as_ref()?.name(address);
-        match self.domains.decide(RemoteEndpoint { socket, address, port }, boot_time()) {
+        let Some(endpoint) = RemoteEndpoint::new(socket, tuple) else { return DomainDecision::Unknown };
+        let reverse = || self.reverse.as_ref()?.name(endpoint.address());
+        match self.domains.decide(endpoint, boot_time()) {
             DomainDecision::Unknown => reverse().map_or(DomainDecision::Unknown, |name| {
                 DomainDecision::Decided((name, DomainSource::Reverse))
             }),
