@@ -7,30 +7,15 @@
 use std::collections::HashMap;
 
 use model::{Address, CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
-use rusqlite::{
-    Connection, OptionalExtension, ToSql, params,
-    types::{ToSqlOutput, ValueRef},
-};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use sha2::Digest;
 
-use crate::address_bytes::address_to_bytes;
+use crate::{address_bytes::address_to_bytes, text_or_blob::TextOrBlob};
 
 /// Entries of one cache, of about 56 bytes each. A full cache is emptied.
 const MAX_CACHE_ENTRIES: usize = 8192;
 
 type ContentDigest = [u8; 32];
-
-/// Bytes as SQLite stores them: TEXT if they are UTF-8 without NUL, otherwise a BLOB, so that no byte is lost and any
-/// tool shows the usual case.
-struct TextOrBlob<'a>(&'a [u8]);
-
-impl ToSql for TextOrBlob<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let is_text = !self.0.contains(&0) && std::str::from_utf8(self.0).is_ok();
-        let value = if is_text { ValueRef::Text(self.0) } else { ValueRef::Blob(self.0) };
-        Ok(ToSqlOutput::Borrowed(value))
-    }
-}
 
 #[derive(Default)]
 struct IdCache {

@@ -8,6 +8,7 @@ mod query;
 mod retention;
 mod rollup;
 mod schema;
+mod text_or_blob;
 pub mod values;
 mod writer;
 
@@ -17,7 +18,7 @@ mod tests;
 pub use error::StoreError;
 pub use query::{
     Dimension, Filter, FilterError, Interrupter, Query, Range, Reader, Row, Sort, UnknownDimension, Value,
-    domain_source_name, family_name, protocol_name,
+    protocol_name,
 };
 pub use retention::Purged;
 pub use writer::Writer;

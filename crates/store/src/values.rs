@@ -13,13 +13,18 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
         Value::Address(address) => address.to_string().into_bytes(),
         Value::Sha256(digest) => digest.to_hex().into_bytes(),
         Value::Integer(number) => {
-            named(dimension, *number).map_or(number.to_string(), str::to_owned).into_bytes()
+            named(dimension, *number).map_or_else(|| number.to_string(), str::to_owned).into_bytes()
         }
     }
 }
 
+/// Whether numbers of the dimension have names: an output shows all of them as text then, also one without a name.
+pub fn has_names(dimension: Dimension) -> bool {
+    matches!(dimension, Dimension::Protocol | Dimension::Family | Dimension::DomainSource)
+}
+
 /// The name of a number; `None` if its dimension has no names, or the number has none.
-pub fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
+fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     match dimension {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),

@@ -23,4 +23,5 @@ pub use row::Row;
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;
-pub use value_names::{domain_source_name, family_name, protocol_name};
+pub use value_names::protocol_name;
+pub(crate) use value_names::{domain_source_name, family_name};

@@ -7,7 +7,10 @@ use super::{
     dimension::{Dimension, ValueType},
     value::Value,
 };
-use crate::address_bytes::{address_from_bytes, address_to_bytes};
+use crate::{
+    address_bytes::{address_from_bytes, address_to_bytes},
+    text_or_blob::TextOrBlob,
+};
 
 /// Reads a stored value. A value that does not have the type of its dimension (the file was edited) is returned with
 /// the type that it has.
@@ -31,9 +34,9 @@ pub(crate) fn value_from_sql(dimension: Dimension, stored: ValueRef<'_>) -> Valu
 pub(crate) fn value_to_sql(value: &Value) -> SqlValue {
     match value {
         Value::None => SqlValue::Null,
-        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => SqlValue::Text(text.to_owned()),
-            _ => SqlValue::Blob(bytes.clone()),
+        Value::Bytes(bytes) => match TextOrBlob(bytes).text() {
+            Some(text) => SqlValue::Text(text.to_owned()),
+            None => SqlValue::Blob(bytes.clone()),
         },
         Value::Integer(number) => SqlValue::Integer(*number),
         Value::Address(address) => SqlValue::Blob(address_to_bytes(*address)),
