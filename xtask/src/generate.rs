@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         if (whole as f64) < burst && time != until {
             continue;
         }
-        let records = (0..whole).map(|_| world.record(time)).collect();
+        let records = (0..whole).map(|_| world.record()).collect();
         let window = Window { time, records, losses: Vec::new() };
         let begin = Instant::now();
         writer.write(&window)?;
@@ -95,7 +95,7 @@ fn writer_rate(file: &std::path::Path, world: &mut World, until: i64) -> anyhow:
     let mut spent = Duration::ZERO;
     for number in 1..=WINDOWS {
         let time = until + number * WINDOW;
-        let records = (0..1000).map(|_| world.record(time)).collect();
+        let records = (0..1000).map(|_| world.record()).collect();
         let window = Window { time, records, losses: Vec::new() };
         let begin = Instant::now();
         writer.write(&window)?;
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    fn record(&mut self, time: i64) -> Record {
+    fn record(&mut self) -> Record {
         let random = &mut self.random;
         let program = self.programs.choose(random);
         let context = Arc::clone(random.pick(&self.contexts[program]));
@@ -188,7 +188,7 @@ impl World {
             let counters =
                 Counters { connections: 1, sent: 30 + random.below(40), received: 60 + random.below(300) };
             let geo = GeoInfo { country: "loopback".into(), ..GeoInfo::default() };
-            return Record { time, context, geo, tuple, counters };
+            return Record { context, geo, tuple, counters };
         }
         // The first programs are browsers and use all domains; others use 60 domains of their own.
         let chosen = if program < 4 {
@@ -231,7 +231,7 @@ impl World {
             sent: bytes(random, 900.0),
             received: bytes(random, 6000.0),
         };
-        Record { time, context, geo, tuple, counters }
+        Record { context, geo, tuple, counters }
     }
 }
 

@@ -62,7 +62,7 @@ impl DomainSource {
 /// The 5-tuple of a flow, and the domain of its remote end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowTuple {
-    /// Address family of the traffic: `AF_INET` 2, `AF_INET6` 10, `AF_PACKET` 17. IPv4 over an IPv6 socket is
+    /// Address family of the traffic: `AF_INET` 2, `AF_INET6` 10, `AF_PACKET` 17, `AF_VSOCK` 40. IPv4 over an IPv6 socket is
     /// `AF_INET`. 0 for a record that is not about traffic (`monitor.every_exe`).
     pub family: u16,
     /// IP protocol number (TCP 6, UDP 17, MPTCP 262); for `AF_PACKET` the EtherType, 0 when unknown.
@@ -147,8 +147,6 @@ pub struct GeoInfo {
 /// One group of traffic in one time window: a row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// End of the window, unix seconds UTC.
-    pub time: i64,
     /// The context, which many records share.
     pub context: Arc<ProcessContext>,
     /// Country and network of the remote address.
@@ -162,7 +160,7 @@ pub struct Record {
 /// The data of one time window for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// End of the window, unix seconds UTC; the `time` of each of its records.
+    /// End of the window, unix seconds UTC.
     pub time: i64,
     /// The records of the window.
     pub records: Vec<Record>,

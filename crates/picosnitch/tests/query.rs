@@ -64,7 +64,6 @@ fn record(path: &[u8], address: &str, port: model::Port, counters: (u64, u64, u6
     };
     let parent = Program { path: b"/bin/sh".to_vec(), ..Program::default() };
     Record {
-        time: 0,
         context: Arc::new(ProcessContext {
             program,
             parent,
@@ -90,7 +89,6 @@ fn log() -> tempfile::TempDir {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
     let mut write = |time, records: Vec<Record>, losses| {
-        let records = records.into_iter().map(|record| Record { time, ..record }).collect();
         writer.write(&Window { time, records, losses }).unwrap();
     };
     write(1_700_000_000, vec![record(b"/bin/old", "192.0.2.1", 443, (1, 10, 20))], vec![]);

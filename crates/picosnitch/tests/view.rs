@@ -26,7 +26,6 @@ fn log() -> tempfile::TempDir {
     let program =
         Program { path: b"/usr/bin/example".to_vec(), name: b"example".to_vec(), ..Program::default() };
     let record = Record {
-        time,
         context: Arc::new(ProcessContext { program, ..ProcessContext::default() }),
         tuple: FlowTuple {
             family: 2,

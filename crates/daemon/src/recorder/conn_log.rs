@@ -42,7 +42,7 @@ impl ConnLog {
         let mut lines = 0;
         let mut records = window.records.iter().peekable();
         while let Some(record) = records.next() {
-            chunk.extend_from_slice(line(record).as_bytes());
+            chunk.extend_from_slice(line(window.time, record).as_bytes());
             lines += 1;
             if chunk.len() < CHUNK_BYTES && records.peek().is_some() {
                 continue;
@@ -59,7 +59,7 @@ impl ConnLog {
 
 /// The line of a record, with the columns that the original picosnitch writes:
 /// `executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,parent_sha256,conns,sent,received`.
-fn line(record: &Record) -> String {
+fn line(time: i64, record: &Record) -> String {
     let (context, tuple, counters) = (&record.context, &record.tuple, &record.counters);
     let program = |program: &Program| {
         [&program.path, &program.name, &program.command_line].map(|bytes| conn_log_field(bytes)).join(",")
@@ -70,7 +70,7 @@ fn line(record: &Record) -> String {
     format!(
         "{},{},{},{},{},{},{},{},{},{}\n",
         program(&context.program),
-        record.time,
+        time,
         conn_log_field(&tuple.domain),
         address,
         tuple.remote_port,
@@ -109,7 +109,7 @@ mod tests {
             ..FlowTuple::default()
         };
         let counters = Counters { connections: 1, sent: 2, received: 3 };
-        Record { time: 1_700_000_000, context: Arc::new(context), geo: GeoInfo::default(), tuple, counters }
+        Record { context: Arc::new(context), geo: GeoInfo::default(), tuple, counters }
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         let expected = format!(
             "/bin/x,evil\\xff,abc,{digest},1700000000,example.com,2001:db8::1,443,7,/bin/p,evil\\xff,abc,{digest},1,2,3\n"
         );
-        assert_eq!(line(&record(b"ev,i\r\n\0l\x1b\xff")), expected);
+        assert_eq!(line(1_700_000_000, &record(b"ev,i\r\n\0l\x1b\xff")), expected);
     }
 
     #[test]

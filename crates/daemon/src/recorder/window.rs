@@ -119,7 +119,7 @@ impl OpenWindow {
         let mut merged: HashMap<(Arc<ProcessContext>, FlowTuple), Counters> = HashMap::new();
         let record = |context, tuple, counters| {
             let geo = GeoInfo::default();
-            Record { time, context, geo, tuple, counters }
+            Record { context, geo, tuple, counters }
         };
         for (key, mut group) in std::mem::take(&mut self.groups) {
             // Unnamed groups wait. Groups of an unknown context would wait, too, but there are none: the monitor sends a

@@ -48,7 +48,6 @@ fn program(path: &[u8], name: &[u8]) -> Program {
 
 fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Record {
     Record {
-        time: 0,
         context: Arc::new(ProcessContext {
             program: program(path, b"tool"),
             parent: program(b"/bin/sh", b"sh"),
@@ -82,7 +81,6 @@ fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Re
 }
 
 fn window(time: i64, records: Vec<Record>) -> Window {
-    let records = records.into_iter().map(|record| Record { time, ..record }).collect();
     Window { time, records, losses: Vec::new() }
 }
 

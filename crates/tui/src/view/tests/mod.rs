@@ -62,7 +62,6 @@ fn program(path: &str, digest: u8) -> Program {
 fn record(context: &Arc<ProcessContext>, remote: &str, protocol: u16, counters: Counters) -> Record {
     let remote: SocketAddr = remote.parse().unwrap();
     Record {
-        time: 0,
         context: Arc::clone(context),
         tuple: FlowTuple {
             family: if remote.is_ipv6() { 10 } else { 2 },
@@ -107,7 +106,6 @@ fn fill(base: &Path) {
     let odd = context("/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", 0, "/bin/sh", 0, "");
     let wide = context("/home/ä/日本語のプログラム", 0x55, "/usr/bin/bash", 1000, "");
     let mut write = |time: i64, records: Vec<Record>, losses: Vec<Loss>| {
-        let records = records.into_iter().map(|record| Record { time, ..record }).collect();
         writer.write(&Window { time, records, losses }).unwrap();
     };
     let first = NOW - 40 * 24 * HOUR;
