@@ -106,9 +106,9 @@ fn is_at_or_below(domain: &[u8], rule: &[u8]) -> bool {
 /// Whether the domain with its labels in reverse order starts with `prefix`.
 fn starts_reversed(domain: &[u8], prefix: &[u8]) -> bool {
     let domain = domain.strip_suffix(b".").unwrap_or(domain);
-    let labels: Vec<&[u8]> = domain.rsplit(|byte| *byte == b'.').collect();
-    let reversed = labels.join(&b'.');
-    reversed.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    let reversed = domain.rsplit(|byte| *byte == b'.').flat_map(|label| label.iter().chain(b"."));
+    prefix.len() <= domain.len()
+        && reversed.zip(prefix).all(|(byte, expected)| byte.eq_ignore_ascii_case(expected))
 }
 
 #[cfg(test)]
