@@ -1,4 +1,4 @@
--- Version 2: rollups. docs/schema.md explains them; crates/store/src/rollup.rs reads and writes `traffic` and `ports`.
+-- Version 2: rollups. docs/schema.md explains them; crates/store/src/rollup/ reads and writes `traffic` and `ports`.
 CREATE TABLE rollup_quarter_hour (
     start INTEGER PRIMARY KEY,
     connections INTEGER NOT NULL,
