@@ -16,6 +16,8 @@ use model::{Bytes, DomainSource, Flow, Loss, LossKind};
 #[derive(Default)]
 pub(super) struct LiveConnections {
     open: Option<OpenConnections>,
+    /// The last id of the tables before: no id is used again.
+    last_id: u64,
     /// Whether the monitor lists open sockets.
     requested: bool,
 }
@@ -90,14 +92,16 @@ impl LiveConnections {
     /// Sends changes to the clients, and asks the monitor for lists of open sockets if a client wants them. Never waits.
     pub(super) fn serve(&mut self, live: &mut LiveServer, channel: &Channel, rules: &LogRules) {
         let wanted = live.has_traffic_subscribers();
-        if !wanted {
-            self.open = None;
+        if !wanted && let Some(open) = self.open.take() {
+            self.last_id = open.last_id();
         }
         if wanted != self.requested && ToMonitor::ListOpenSockets(wanted).try_send(channel) {
             self.requested = wanted;
         }
         if wanted {
-            live.send_traffic(self.open.get_or_insert_with(|| OpenConnections::new(rules.clone())));
+            live.send_traffic(
+                self.open.get_or_insert_with(|| OpenConnections::new(rules.clone(), self.last_id)),
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Wall-clock time in seconds, as the protocol has it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
+use model::boot_time;
 
 /// The present in unix seconds, rounded to milliseconds.
 pub(super) fn now() -> f64 {
@@ -10,10 +10,9 @@ pub(super) fn now() -> f64 {
     now.map_or(0.0, |now| rounded(now.as_secs_f64()))
 }
 
-/// Time of the boot in unix seconds. It changes when the wall clock is set.
-pub(super) fn boot_time() -> f64 {
-    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME);
-    now() - since_boot.map_or(0.0, |since_boot| Duration::from(since_boot).as_secs_f64())
+/// The moment of the boot in unix seconds. It changes when the wall clock is set.
+pub(super) fn booted_at() -> f64 {
+    now() - boot_time() as f64 / 1e9
 }
 
 pub(super) fn rounded(seconds: f64) -> f64 {

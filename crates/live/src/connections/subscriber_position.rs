@@ -21,6 +21,8 @@ pub(crate) struct SubscriberPosition {
     next_connection: u64,
     /// For each context that the subscriber has, the round of its last line.
     contexts: HashMap<u32, u64>,
+    /// Contexts that the subscriber has and that have changed since: their lines come first in the round.
+    changed_contexts: Vec<u32>,
 }
 
 impl SubscriberPosition {
@@ -29,11 +31,20 @@ impl SubscriberPosition {
         self.delivered
     }
 
-    /// The next lines for the subscriber, about 16 KiB at most; `None` if it has everything.
+    /// The next lines for the subscriber; `None` if it has everything. A piece ends with the line that reaches
+    /// [`MAX_PIECE_BYTES`], or with a `traffic` line of [`MAX_PIECE_CONNECTIONS`] connections.
     pub(crate) fn next_lines(&mut self, table: &OpenConnections) -> Option<String> {
         let mut text = String::new();
         if self.delivered == self.target {
-            self.begin_round(table, &mut text)?;
+            self.begin_round(table)?;
+        }
+        while let Some(id) = self.changed_contexts.pop() {
+            if let Some(sent_in) = self.contexts.get_mut(&id) {
+                push_context(table, id, sent_in, &mut text);
+            }
+            if text.len() >= MAX_PIECE_BYTES {
+                return Some(text);
+            }
         }
         match self.push_connections(table, &mut text) {
             Some(id) => self.next_connection = id,
@@ -48,16 +59,17 @@ impl SubscriberPosition {
     }
 
     /// Begins with the last closed round; `None` if the subscriber has it.
-    fn begin_round(&mut self, table: &OpenConnections, text: &mut String) -> Option<()> {
+    fn begin_round(&mut self, table: &OpenConnections) -> Option<()> {
         let last_closed = table.round - 1;
         if !table.has_list || last_closed == self.target {
             return None;
         }
         (self.target, self.next_connection) = (last_closed, 0);
         self.contexts.retain(|id, _| table.contexts.contains_key(id));
-        for (id, sent_in) in &mut self.contexts {
-            push_context(table, *id, sent_in, text);
-        }
+        let has_changed = |(id, sent_in): (&u32, &u64)| {
+            table.contexts.get(id).is_some_and(|state| state.changed_in > *sent_in).then_some(*id)
+        };
+        self.changed_contexts = self.contexts.iter().filter_map(has_changed).collect();
         Some(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clock::{boot_time, now, rounded},
+    clock::{booted_at, now, rounded},
     connection::{Connection, ConnectionKey},
     contexts::{ContextState, Contexts, Visibility},
     socket_peer::SocketPeer,
@@ -36,7 +36,7 @@ pub struct OpenConnections {
     pub(super) contexts: HashMap<u32, ContextState>,
     /// Connections that have ended, with the round of the last change, oldest first.
     pub(super) ended: VecDeque<(u64, u64)>,
-    next_id: u64,
+    last_id: u64,
     /// The round that is open; it begins at 1.
     pub(super) round: u64,
     /// When the round before it was closed, unix seconds.
@@ -53,22 +53,28 @@ pub struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// An empty table. Nothing that `rules` keep out of the log gets to a subscriber.
-    pub fn new(rules: LogRules) -> Self {
+    /// An empty table whose first id follows `last_id`, that of the table before it. Nothing that `rules` keep out of the
+    /// log gets to a subscriber.
+    pub fn new(rules: LogRules, last_id: u64) -> Self {
         Self {
             connections: BTreeMap::new(),
             ids: HashMap::new(),
             contexts: HashMap::new(),
             ended: VecDeque::new(),
-            next_id: 1,
+            last_id,
             round: 1,
             closed_at: 0.0,
-            booted_at: boot_time(),
+            booted_at: booted_at(),
             list: 0,
             has_list: false,
             omitted: 0,
             rules,
         }
+    }
+
+    /// The last id that was given to a connection.
+    pub fn last_id(&self) -> u64 {
+        self.last_id
     }
 
     /// Adds what a flow has moved since the last drain. `awaits_domain` says that the domain of the remote end may become
@@ -154,7 +160,7 @@ impl OpenConnections {
         for id in incomplete {
             self.update_context(id, contexts);
         }
-        self.booted_at = boot_time();
+        self.booted_at = booted_at();
         self.closed_at = now();
         self.round += 1;
     }
@@ -233,8 +239,8 @@ impl OpenConnections {
             // The idle socket has begun to move bytes.
             self.end(idle);
         }
-        let id = self.next_id;
-        self.next_id += 1;
+        self.last_id += 1;
+        let id = self.last_id;
         self.ids.insert(key, id);
         let connection = Connection {
             context: flow.context,

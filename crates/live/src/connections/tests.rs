@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    clock::boot_time,
+    clock::booted_at,
     table::{ListKind, MAX_CONNECTIONS, OpenConnections},
     *,
 };
@@ -59,7 +59,7 @@ impl Bench {
             rules.blank_context(&mut context);
             contexts.0.insert(id, (Arc::new(context), id != 3));
         }
-        let mut bench = Self { contexts, table: OpenConnections::new(rules) };
+        let mut bench = Self { contexts, table: OpenConnections::new(rules, 0) };
         bench.table.finish_list(ListKind::ActiveFlows);
         bench
     }
@@ -143,7 +143,7 @@ fn a_connection_is_described_once_then_its_counters_then_its_end() {
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&10.into(), &20.into()));
     assert_eq!(lines[1]["process"], 101);
     let began = lines[1]["began"].as_f64().unwrap();
-    assert!((began - boot_time() - 5.0).abs() < 0.1, "{began}");
+    assert!((began - booted_at() - 5.0).abs() < 0.1, "{began}");
     bench.add(&flow(1, 9, 1, 2));
     let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["traffic", "tick"]);
@@ -260,9 +260,28 @@ fn a_domain_may_come_later_and_be_ignored_then() {
 }
 
 #[test]
+fn contexts_that_become_complete_at_once_are_sent_in_pieces() {
+    let mut bench = Bench::new(all());
+    let mut position = SubscriberPosition::default();
+    let ids = 10..2010;
+    for id in ids.clone() {
+        let context = bench.contexts.0[&3].clone();
+        bench.contexts.0.insert(id, context);
+        bench.add(&flow(id, id.into(), 5, 5));
+    }
+    assert_eq!(bench.round(&mut position).len(), 2 * ids.len() + 1);
+    ids.clone().for_each(|id| bench.contexts.complete(id, Some(Sha256([9; 32]))));
+    // No piece is too long, as `lines` checks.
+    let lines = bench.round(&mut position);
+    assert!(lines.iter().rev().skip(1).all(|line| line["sha256"].is_string()));
+    assert_eq!(kinds(&lines).iter().filter(|kind| **kind == "context").count(), ids.len());
+    assert_eq!(kinds(&lines).last(), Some(&"tick"));
+}
+
+#[test]
 fn lists_add_what_is_open_and_end_what_is_not() {
     let mut bench = Bench::new(all());
-    bench.table = OpenConnections::new(all());
+    bench.table = OpenConnections::new(all(), 0);
     let mut position = SubscriberPosition::default();
     bench.add(&flow(1, 1, 5, 5));
     assert!(bench.round(&mut position).is_empty(), "the list has it");

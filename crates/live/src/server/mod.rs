@@ -86,9 +86,8 @@ impl LiveServer {
             return;
         }
         let line = encode_line(event);
-        let before = self.subscribers.len();
+        self.drop_if(|subscriber| subscriber.is_full(line.as_bytes()));
         self.subscribers.retain_mut(|subscriber| subscriber.send(line.as_bytes()));
-        self.dropped += (before - self.subscribers.len()) as u64;
     }
 
     /// Drops and counts the clients that are too slow.

@@ -62,11 +62,13 @@ impl Subscriber {
         self.stalled_since.is_some_and(|since| since.elapsed() > MAX_STALL)
     }
 
+    /// Whether the queue has no room for another line of this length: the client is too slow.
+    pub(super) fn is_full(&self, line: &[u8]) -> bool {
+        self.queue.len() + line.len() > MAX_QUEUED_BYTES
+    }
+
     /// Sends a line, or queues what the client does not take now.
     pub(super) fn send(&mut self, line: &[u8]) -> bool {
-        if self.queue.len() + line.len() > MAX_QUEUED_BYTES {
-            return false;
-        }
         self.queue.extend_from_slice(line);
         self.flush()
     }

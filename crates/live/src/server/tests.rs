@@ -78,7 +78,7 @@ impl Contexts for SameContext {
 fn filled_table(connections: u64) -> OpenConnections {
     let rules = LogRules { bandwidth: true, ..LogRules::default() };
     let mut contexts = SameContext(Arc::default());
-    let mut table = OpenConnections::new(rules);
+    let mut table = OpenConnections::new(rules, 0);
     for socket in 1..=connections {
         let flow = Flow {
             context: 1,
@@ -155,6 +155,18 @@ fn a_client_that_takes_nothing_is_dropped() {
     server.subscribers[0].stalled_since = Instant::now().checked_sub(MAX_STALL + Duration::from_secs(1));
     server.serve(hello);
     assert_eq!(server.counts(), (0, 1));
+}
+
+#[test]
+fn a_client_that_leaves_does_not_count_as_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let mut server = LiveServer::new(listen_at(&path).unwrap());
+    let leaving = UnixStream::connect(&path).unwrap();
+    server.serve(hello);
+    drop(leaving);
+    server.publish(&hello(&server));
+    assert_eq!(server.counts(), (0, 0));
 }
 
 #[test]
