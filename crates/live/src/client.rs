@@ -9,7 +9,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::protocol::{LineKind, SubscribeRequest};
+use crate::protocol::{HelloLine, SubscribeRequest};
 
 /// Upper bound for the bytes of one line.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -31,7 +31,9 @@ pub enum ClientError {
     )]
     NotAllowed,
     /// The first line is not the daemon's `hello`.
-    #[error("the answer at {0} is not that of picosnitch; another program serves this socket")]
+    #[error(
+        "the answer at {0} is not that of this picosnitch: another program or another version serves this socket"
+    )]
     NotUnderstood(PathBuf),
     /// The daemon closed the connection before its first line.
     #[error("picosnitch closed the connection: it is ending, or already serves as many clients as it can")]
@@ -50,6 +52,7 @@ pub struct LiveClient {
     path: PathBuf,
     lines: BufReader<UnixStream>,
     hello: Vec<u8>,
+    status: HelloLine,
 }
 
 impl LiveClient {
@@ -78,6 +81,11 @@ impl LiveClient {
         &self.hello
     }
 
+    /// The status that this line describes.
+    pub fn status(&self) -> &HelloLine {
+        &self.status
+    }
+
     /// Waits for the next line and reads it, with its line feed, into `line`.
     ///
     /// # Errors
@@ -99,7 +107,7 @@ impl LiveClient {
             _ => ClientError::Io(path.to_owned(), error),
         })?;
         let lines = BufReader::with_capacity(64 * 1024, stream);
-        Ok(Self { path: path.to_owned(), lines, hello: Vec::new() })
+        Ok(Self { path: path.to_owned(), lines, hello: Vec::new(), status: HelloLine::default() })
     }
 
     fn read_hello(mut self) -> Result<Self, ClientError> {
@@ -109,9 +117,9 @@ impl LiveClient {
         if hello.is_empty() {
             return Err(ClientError::TurnedAway);
         }
-        let kind: LineKind = serde_json::from_slice(&hello).unwrap_or_default();
-        if kind.event != "hello" {
-            return Err(ClientError::NotUnderstood(self.path));
+        match serde_json::from_slice::<HelloLine>(&hello) {
+            Ok(status) if status.event == "hello" => self.status = status,
+            _ => return Err(ClientError::NotUnderstood(self.path)),
         }
         self.set_read_timeout(None)?;
         self.hello = hello;
@@ -183,7 +191,12 @@ mod tests {
             server.join().unwrap();
             result
         };
-        for nonsense in [&b"HTTP/1.1 400\r\n"[..], b"{\"event\": \"tick\"}\n", b"7\n"] {
+        for nonsense in [
+            &b"HTTP/1.1 400\r\n"[..],
+            b"{\"event\": \"tick\"}\n",
+            b"7\n",
+            b"{\"event\": \"hello\", \"since\": null}\n",
+        ] {
             assert_eq!(variant(&answer(nonsense).unwrap_err()), "not understood");
         }
         for nothing in [&b""[..], b"{\"event\": \"hello\""] {
@@ -191,8 +204,9 @@ mod tests {
         }
         let long: &'static [u8] = vec![b'x'; 2 << 20].leak();
         assert_eq!(variant(&answer(long).unwrap_err()), "io");
-        let mut client = answer(b"{\"event\": \"hello\"}\n{\"half\": ").unwrap();
-        assert_eq!(client.hello(), b"{\"event\": \"hello\"}\n");
+        let mut client = answer(b"{\"event\": \"hello\", \"monitor\": 7}\n{\"half\": ").unwrap();
+        assert_eq!(client.hello(), b"{\"event\": \"hello\", \"monitor\": 7}\n");
+        assert_eq!(client.status().monitor, 7);
         let mut line = Vec::new();
         let error = client.read_line(&mut line).unwrap_err();
         assert_eq!((variant(&error), line.as_slice()), ("ended", &b""[..]), "half a line counts as none");

@@ -1,4 +1,7 @@
-//! `picosnitch selftest`.
+//! `picosnitch selftest`: makes known traffic and compares it with what was recorded.
+//!
+//! The exit code is 0 when nothing failed (skipped scenarios are no failure), 1 when something failed or the selftest could
+//! not run.
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -7,9 +10,6 @@ use anyhow::Context;
 use super::common::Common;
 use selftest::{self, Request};
 
-///
-/// Exit code: 0 when nothing failed (skipped scenarios are no failure), 1 when something failed or the selftest
-/// could not run.
 #[derive(clap::Args)]
 pub struct Options {
     /// Run only this scenario (repeatable)

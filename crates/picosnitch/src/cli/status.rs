@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use super::{common::Common, output::print};
 use config::layout::Layout;
-use live::client::{ClientError, LiveClient};
+use live::{
+    client::{ClientError, LiveClient},
+    protocol::HelloLine,
+};
 use model::{
     error_chain,
     text::{sanitize, time},
@@ -18,6 +21,7 @@ use model::{
 const NOT_RUNNING: u8 = 3;
 /// Exit code when the state of the daemon cannot be found out.
 const UNKNOWN: u8 = 4;
+
 #[derive(clap::Args)]
 pub struct Options {
     /// Print one JSON object
@@ -29,13 +33,12 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
     match LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME)) {
         Ok(client) => {
-            // The client has read it as JSON before.
-            let mut state: Value = serde_json::from_slice(client.hello())?;
             let text = if options.json {
+                let mut state: Value = serde_json::from_slice(client.hello())?;
                 state["running"] = true.into();
                 format!("{}\n", sanitize::json_document(&format!("{state:#}")))
             } else {
-                describe(&state)
+                describe(client.status())
             };
             print(&text)?;
             Ok(ExitCode::SUCCESS)
@@ -56,57 +59,49 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
     if options.json { print(&format!("{document:#}\n")) } else { print(&format!("{text}\n")) }
 }
 
-/// The state of the daemon (its `hello` line) as text.
-fn describe(state: &Value) -> String {
-    let text = |value: &Value| sanitize::terminal(value.as_str().unwrap_or_default().as_bytes());
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let moment = |value: &Value| time::local(value.as_i64().unwrap_or(0));
+/// The status of the daemon as text.
+fn describe(status: &HelloLine) -> String {
+    let text = |text: &str| sanitize::terminal(text.as_bytes());
     let mut lines = vec![format!(
         "picosnitch {} is recording since {} (process {})",
-        text(&state["version"]),
-        moment(&state["since"]),
-        number(&state["monitor"])
+        text(&status.version),
+        time::local(status.since),
+        status.monitor
     )];
     let mut add = |name: &str, what: String| lines.push(format!("  {name:<13} {what}"));
-    for (name, key) in
-        [("log", "database"), ("known", "record"), ("alerts in", "exe_log"), ("text log", "conn_log")]
-    {
-        if !state["files"][key].is_null() {
-            add(name, text(&state["files"][key]));
+    let files = &status.files;
+    for (name, path) in [
+        ("log", files.database.as_ref()),
+        ("known", Some(&files.record)),
+        ("alerts in", Some(&files.exe_log)),
+        ("text log", files.conn_log.as_ref()),
+    ] {
+        if let Some(path) = path {
+            add(name, text(path));
         }
     }
     add(
         "programs",
         format!(
             "{} known, {} being hashed, {} alerts since the start",
-            number(&state["programs"]),
-            number(&state["digests_pending"]),
-            number(&state["alerts"])
+            status.programs, status.digests_pending, status.alerts
         ),
     );
-    let virustotal = &state["virustotal"];
-    if virustotal.is_object() {
-        add("VirusTotal", text(&virustotal["text"]));
+    if let Some(progress) = status.virustotal["text"].as_str() {
+        add("VirusTotal", text(progress));
     }
-    match number(&state["errors"]) {
-        0 => add("errors", "none since the start".to_owned()),
-        count => add(
-            "errors",
-            format!(
-                "{count} since the start; the last one, at {}: {}",
-                moment(&state["last_error"]["time"]),
-                text(&state["last_error"]["text"])
-            ),
-        ),
+    let mut errors = match status.errors {
+        0 => "none since the start".to_owned(),
+        count => format!("{count} since the start"),
+    };
+    if let Some(last) = &status.last_error {
+        errors += &format!("; the last one, at {}: {}", time::local(last.time), text(&last.text));
     }
-    let losses: Vec<String> = state["losses"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(kind, count)| format!("{} {}", number(count), sanitize::terminal(kind.as_bytes())))
-        .collect();
+    add("errors", errors);
+    let losses: Vec<String> =
+        status.losses.iter().map(|(kind, count)| format!("{count} {}", text(kind))).collect();
     add("lost", if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") });
-    for unseen in state["unseen"].as_array().into_iter().flatten() {
+    for unseen in &status.unseen {
         add("not seen", text(unseen));
     }
     lines.join("\n") + "\n"

@@ -55,7 +55,7 @@ pub fn start(
         loop {
             let error = match client {
                 Ok(mut client) => {
-                    lock(&live).connected(describe(client.hello()));
+                    lock(&live).connected(describe(client.status()));
                     notify();
                     read_lines(&mut client, &live, notify)
                 }
@@ -71,11 +71,9 @@ pub fn start(
     Ok(())
 }
 
-/// Describes the daemon by its `hello` line.
-fn describe(hello: &[u8]) -> String {
-    let HelloLine { version, monitor, since, .. } = serde_json::from_slice(hello).unwrap_or_default();
+fn describe(HelloLine { version, monitor, since, .. }: &HelloLine) -> String {
     let version = text::safe(version.as_bytes(), true);
-    format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(since))
+    format!("picosnitch {version} (process {monitor}) is recording since {}", time::local(*since))
 }
 
 /// Reads lines until there are no more. Returns the reason.
