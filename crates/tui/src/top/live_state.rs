@@ -58,6 +58,8 @@ pub struct LiveState {
     lineage_index: HashMap<Chain, usize>,
     /// Lineage of each context id.
     contexts: HashMap<u32, usize>,
+    /// The number of contexts at which unused ones are forgotten next, if it is more than [`MAX_CONTEXTS`].
+    sweep_contexts_at: usize,
     pub connections: HashMap<u64, Connection>,
     /// Ids of the connections that have ended, in that order.
     ended: VecDeque<(Instant, u64)>,
@@ -76,8 +78,10 @@ pub struct LiveState {
     slot_start: Option<Instant>,
     /// The daemon's clock at the last tick, in unix seconds.
     pub time: f64,
-    /// Connections that are not shown because there are too many.
+    /// Connections that the daemon has left out because there are too many.
     pub omitted: u64,
+    /// Connections of the daemon that are not shown because there are too many.
+    pub omitted_here: u64,
     /// Lines that could not be parsed.
     pub unreadable: u64,
 }
@@ -99,16 +103,21 @@ impl LiveState {
             (lineage.open, lineage.listening, lineage.ended) = (0, 0, 0);
             // Open connections are reported with all bytes that they have moved.
             lineage.total = ByteCounts::default();
+            lineage.rates.open = ByteCounts::default();
         }
-        self.slot_start = None;
+        (self.slot_start, self.slot_bytes, self.slot_lost) = (None, ByteCounts::default(), false);
+        self.omitted_here = 0;
     }
 
     /// Takes a `context` line, which may replace an earlier one with the same id.
     pub fn context(&mut self, line: &ContextLine) {
-        if self.contexts.len() >= MAX_CONTEXTS {
+        // Only contexts that the daemon has, too, are left then, so that their number has its bound. The next search waits
+        // until they are twice as many.
+        if self.contexts.len() >= self.sweep_contexts_at.max(MAX_CONTEXTS) {
             let used: HashSet<usize> =
                 self.connections.values().map(|connection| connection.lineage).collect();
             self.contexts.retain(|_, lineage| used.contains(lineage));
+            self.sweep_contexts_at = self.contexts.len().saturating_mul(2);
         }
         let lineage = self.lineage(lineage::chain(line));
         self.lineages[lineage].words = lineage::words(line, self.ascii);
@@ -143,7 +152,7 @@ impl LiveState {
                 connection.ended = earlier.ended;
             }
             None if self.connections.len() >= MAX_CONNECTIONS => {
-                self.omitted += 1;
+                self.omitted_here += 1;
                 return;
             }
             None => {

@@ -48,12 +48,6 @@ impl<R: Default, K> Default for PaneState<R, K> {
     }
 }
 
-impl PaneState<Vec<ProgramRow>, RowKey> {
-    fn keys(&self) -> Vec<RowKey> {
-        self.rows.iter().map(|row| row.key.clone()).collect()
-    }
-}
-
 /// Everything that the screen shows besides [`LiveState`].
 pub struct TopState {
     pub programs: PaneState<Vec<ProgramRow>, RowKey>,
@@ -96,13 +90,13 @@ impl TopState {
     pub fn refresh(&mut self, live: &LiveState) {
         let find = self.programs.find.to_lowercase();
         self.programs.rows = program_rows::programs(live, self.sort, self.tree, &find);
-        self.programs.selection.follow(&self.programs.keys());
+        self.programs.selection.follow(self.programs.rows.iter().map(|row| &row.key));
         let find = self.connections.find.to_lowercase();
         self.connections.rows = match self.program() {
             Some(program) => connection_rows::connections(live, program, self.sort, &find),
             None => ConnectionRows::default(),
         };
-        self.connections.selection.follow(&self.connections.rows.ids);
+        self.connections.selection.follow(self.connections.rows.ids.iter());
     }
 
     pub fn program(&self) -> Option<&ProgramRow> {
@@ -128,13 +122,13 @@ impl TopState {
     pub fn select(&mut self, pane: Pane, row: usize) -> Effect {
         match pane {
             Pane::Programs => {
-                let keys = self.programs.keys();
-                if self.programs.selection.select(row, &keys) {
+                let keys = self.programs.rows.iter().map(|row| &row.key);
+                if self.programs.selection.select(row, keys) {
                     self.connections.selection.reset();
                 }
             }
             Pane::Connections => {
-                self.connections.selection.select(row, &self.connections.rows.ids);
+                self.connections.selection.select(row, self.connections.rows.ids.iter());
             }
         }
         Effect::Refresh

@@ -29,18 +29,25 @@ impl<K: Clone + PartialEq> StickySelection<K> {
     }
 
     /// Selects a row of the list with these keys. Returns whether the index of the selected row has changed.
-    pub fn select(&mut self, row: usize, keys: &[K]) -> bool {
+    pub fn select<'a>(&mut self, row: usize, mut keys: impl ExactSizeIterator<Item = &'a K>) -> bool
+    where
+        K: 'a,
+    {
         let changed = self.position.select(row, keys.len());
-        self.key = keys.get(self.index()).filter(|_| self.index() > 0).cloned();
+        self.key = keys.nth(self.index()).filter(|_| self.index() > 0).cloned();
         changed
     }
 
     /// Selects the same row again after the list has changed; if the row is gone, the row that now has its index.
-    pub fn follow(&mut self, keys: &[K]) {
+    pub fn follow<'a>(&mut self, mut keys: impl ExactSizeIterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        let count = keys.len();
         let row = match &self.key {
-            Some(key) => keys.iter().position(|found| found == key).unwrap_or(self.index()),
+            Some(key) => keys.position(|found| found == key).unwrap_or(self.index()),
             None => 0,
         };
-        self.position.select(row, keys.len());
+        self.position.select(row, count);
     }
 }

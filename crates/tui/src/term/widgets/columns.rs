@@ -66,10 +66,8 @@ impl ColumnFit {
 
     /// Takes a column and its gap if `min_rest` columns remain then. Returns its width, or 0 if it does not fit.
     pub fn take(&mut self, width: u16, min_rest: u16) -> u16 {
-        let rest = self.rest.saturating_sub(width + GAP);
-        if rest < min_rest {
-            return 0;
-        }
+        let rest = self.rest.checked_sub(width.saturating_add(GAP)).filter(|rest| *rest >= min_rest);
+        let Some(rest) = rest else { return 0 };
         self.rest = rest;
         width
     }
@@ -101,6 +99,7 @@ mod tests {
         let mut fit = ColumnFit::new(30);
         let widths = [fit.take(9, 12), fit.take(9, 12), fit.take(4, 12), fit.take(4, 0)];
         assert_eq!((widths, fit.rest()), ([9, 0, 4, 4], 7));
+        assert_eq!((fit.take(9, 0), fit.rest()), (0, 7), "it is wider than the rest");
         let [first, second, third] = [9, 0, 4].map(|width| Column::number("", false, width));
         assert_eq!(positions(7, &[first, second, third]), [9, 20, 20]);
     }

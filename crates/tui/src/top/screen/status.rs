@@ -30,8 +30,9 @@ pub fn draw(canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
     if let Some(notice) = &state.notice {
         return line.put(notice, theme.novel());
     }
-    if live.omitted > 0 {
-        let text = format!("{} {} not shown: too many", live.omitted, plural(live.omitted, "connection"));
+    let omitted = live.omitted + live.omitted_here;
+    if omitted > 0 {
+        let text = format!("{omitted} {} not shown: too many", plural(omitted, "connection"));
         line.put(&text, theme.wrong());
     }
     if live.unreadable > 0 {

@@ -23,7 +23,7 @@ fn the_selection_stays_with_the_first_row_until_it_is_moved_then_with_its_row() 
     assert_eq!(screen.state.program().unwrap().label, "/usr/sbin/nginx", "no other row was selected");
     screen.press("↓");
     assert_eq!(screen.state.program().unwrap().label, FIREFOX);
-    // Quiet again: the rows change areas, what was chosen stays chosen.
+    // Quiet again: the rows change positions, what was chosen stays chosen.
     for turn in 1..4 {
         screen.line(json!({"event": "traffic", "connections": [[10, 0, 700_000_000 * turn]]}));
         screen.tick();

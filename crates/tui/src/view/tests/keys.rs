@@ -60,7 +60,10 @@ fn history_goes_by_the_calendar_and_stays_in_the_log() {
     }
     let period = screen.state.period();
     let first = screen.state.list.answer.extent.unwrap().0;
-    assert!(period.start.unwrap() <= first && first < period.end.unwrap(), "it stops at the first period");
+    assert!(
+        period.start.unwrap() <= first && first < period.end.unwrap(),
+        "it stops at the first recording window"
+    );
     assert!(screen.state.notice.is_some());
     // The sums of all days add up to that of the whole log.
     let mut sum = Counters::default();
