@@ -5,6 +5,7 @@ pub mod cycle;
 pub mod events;
 pub mod find_text;
 pub mod keys;
+pub mod rows;
 pub mod terminal;
 #[cfg(test)]
 pub mod testing;

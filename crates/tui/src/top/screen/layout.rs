@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use crate::top::state::Pane;
+use crate::{term::rows::take_rows, top::state::Pane};
 
 /// Width from which the connections are at the right of the programs instead of below them.
 const MIN_WIDTH_SIDE_BY_SIDE: u16 = 160;
@@ -31,12 +31,8 @@ pub struct Layout {
 impl Layout {
     pub fn new(area: Rect, alerts: usize, focus: Pane) -> Self {
         let height = area.height;
-        let mut y = area.y;
-        let mut take = |lines: u16| {
-            let lines = lines.min(area.bottom() - y);
-            y += lines;
-            Rect { y: y - lines, height: lines, ..area }
-        };
+        let mut rest = area;
+        let mut take = |rows| take_rows(&mut rest, rows);
         let (chart, max_alerts) = match height {
             0..16 => (0, 0),
             16..30 => (2, 3),

@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use crate::term::widgets::TabStrip;
+use crate::term::{rows::take_rows, widgets::TabStrip};
 
 /// Width from which the detail is at the right of the list instead of below it.
 const MIN_WIDTH_SIDE_BY_SIDE: u16 = 120;
@@ -31,12 +31,8 @@ pub struct Layout {
 impl Layout {
     pub fn new(area: Rect, detail_shown: bool) -> Self {
         let height = area.height;
-        let mut y = area.y;
-        let mut take = |lines: u16| {
-            let lines = lines.min(area.bottom() - y);
-            y += lines;
-            Rect { y: y - lines, height: lines, ..area }
-        };
+        let mut rest = area;
+        let mut take = |rows| take_rows(&mut rest, rows);
         let chart = match height {
             0..16 => 0,
             16..30 => 2,
