@@ -90,7 +90,7 @@ impl Monitor {
         let mut executions = Vec::new();
         for event in events {
             match event {
-                Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),
+                Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone(), now),
                 Event::ReceiveRing(id) => self.report_packet_ring(*id)?,
                 event => self.processes.apply(event, now),
             }
