@@ -358,6 +358,17 @@ fn a_release_keeps_its_counter_when_other_releases_were_lost() {
 }
 
 #[test]
+fn a_young_socket_with_a_release_is_no_reason_to_look_again() {
+    let mut reconciler = reconciler();
+    let lost = LossCounters { release_events: 1, ..LossCounters::default() };
+    reconciler.reconcile(DrainInput { loss_counters: Some(lost), ..input([]) });
+    assert!(reconciler.has_lost_releases());
+    let released = with_events([young(stream(7, 1, 1, 0))], [release(7, 0)]);
+    reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
+    assert!(!reconciler.has_lost_releases());
+}
+
+#[test]
 fn samples_show_receive_rings() {
     let ring = SocketEvent { receive_ring: true, process: process(3), ..socket(5, 0) };
     let outcome = reconciler().reconcile(DrainInput { samples: vec![ring, socket(6, 0)], ..input([]) });
