@@ -94,7 +94,9 @@ impl Capture {
         // The open sockets are read before the table, too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases()?;
         let entries = self.drain.table.read()?;
-        let samples = if samples.is_empty() { self.sample_for(&entries)? } else { samples };
+        // One time decides for all of the drain which flows are young.
+        let now = boot_time();
+        let samples = if samples.is_empty() { self.sample_for(&entries, now)? } else { samples };
         let (events, ended) = (self.drain.unreconciled.events.len(), self.drain.unreconciled.ended.len());
         // The ring is read again: every process with a flow in the table has sent its events by now.
         self.read_events_after_table()?;
@@ -108,7 +110,7 @@ impl Capture {
             samples,
             open_sockets,
             loss_counters: loss_counters(&self.skeleton, &self.primary_programs),
-            now: boot_time(),
+            now,
             is_final: mode == DrainMode::Final,
         });
         let DrainOutcome { events, flows, losses, removals, expire_ticks, drain_soon } = outcome;
@@ -162,8 +164,8 @@ impl Capture {
     }
 
     /// Samples the open sockets if entries need their local ends.
-    fn sample_for(&mut self, entries: &[FlowEntry]) -> Result<Vec<SocketEvent>, CaptureError> {
-        if self.drain.reconciler.needs_samples(entries, boot_time()) {
+    fn sample_for(&mut self, entries: &[FlowEntry], now: u64) -> Result<Vec<SocketEvent>, CaptureError> {
+        if self.drain.reconciler.needs_samples(entries, now) {
             let samples = self.sockets()?;
             if !samples.is_empty() {
                 return Ok(samples);
