@@ -215,6 +215,17 @@ fn a_flow_that_came_with_a_late_release_is_delivered_once() {
 }
 
 #[test]
+fn the_last_drain_defers_no_release() {
+    let ended = FlowEntry { slot: None, ..young(stream(8, 1, 0, 0)) };
+    let later_events = EventBatch { ended: vec![ended], ..batch([release(7, 0), release(8, 0)]) };
+    let last = DrainInput { later_events, is_final: true, ..input([stream(7, 1, 10, 0)]) };
+    let outcome = reconciler().reconcile(last);
+    assert_eq!(outcome.events, [release(7, 0), release(8, 0)]);
+    assert_eq!(counters(&outcome), [moved(1, 10, 0), moved(1, 0, 0)]);
+    assert!(outcome.flows.iter().all(|flow| flow.id.ended));
+}
+
+#[test]
 fn only_the_first_process_of_an_accepted_connection_opens_it() {
     let mut reconciler = reconciler();
     let child = FlowEntry { began: OLD + 100, ..stream(7, 2, 1, 0) };
