@@ -89,7 +89,7 @@ impl Capture {
         self.advance_tick();
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
-        let problems = self.attach_packet_hooks_if_requested();
+        self.attach_packet_hooks_if_requested();
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // The open sockets are read before the table, too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases()?;
@@ -118,6 +118,7 @@ impl Capture {
         if let Some(ticks) = expire_ticks {
             self.set_expire_ticks(ticks);
         }
+        let problems = std::mem::take(&mut self.drain.problems);
         Ok(DrainOutput { events, flows, losses, problems, table_entries, drain_soon })
     }
 
@@ -142,15 +143,17 @@ impl Capture {
         Ok(())
     }
 
-    /// Attaches the packet hooks if a socket needs them. Returns a sentence for each that cannot be attached.
-    fn attach_packet_hooks_if_requested(&mut self) -> Vec<String> {
+    /// Attaches the packet hooks if a socket needs them. Each that cannot be attached is a problem.
+    fn attach_packet_hooks_if_requested(&mut self) {
         if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
-            return Vec::new();
+            return;
         }
         let known = self.blind_spots().len();
         self.attach_packet_hooks();
-        let missing = self.blind_spots().get(known..).unwrap_or_default();
-        missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect()
+        let missing = self.blind_spots().iter().skip(known);
+        let problems: Vec<String> =
+            missing.map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect();
+        self.drain.problems.extend(problems);
     }
 
     /// Returns the inode numbers of all open sockets if release events were lost: a socket that no process has open is
