@@ -92,7 +92,7 @@ impl Capture {
         self.attach_packet_hooks_if_requested();
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // The open sockets are read before the table, too, for the same reason.
-        let open_sockets = self.open_sockets_after_lost_releases()?;
+        let open_sockets = self.open_sockets_after_lost_releases(mode, &samples)?;
         let entries = self.drain.table.read()?;
         // One time decides for all of the drain which flows are young.
         let now = boot_time();
@@ -157,13 +157,18 @@ impl Capture {
     }
 
     /// Returns the inode numbers of all open sockets if release events were lost: a socket that no process has open is
-    /// closed.
-    fn open_sockets_after_lost_releases(&self) -> Result<Option<HashSet<u64>>, CaptureError> {
+    /// closed. The samples show all of them, unless the mode has none.
+    fn open_sockets_after_lost_releases(
+        &self,
+        mode: DrainMode,
+        samples: &[SocketEvent],
+    ) -> Result<Option<HashSet<u64>>, CaptureError> {
         let can_iterate = !self.is_missing(HookId::IterTaskFile);
         if !(self.drain.reconciler.has_lost_releases() && can_iterate) {
             return Ok(None);
         }
-        Ok(Some(self.sockets()?.iter().map(|socket| socket.socket).collect()))
+        let numbers = |sockets: &[SocketEvent]| sockets.iter().map(|socket| socket.socket).collect();
+        Ok(Some(if mode == DrainMode::Regular { numbers(&self.sockets()?) } else { numbers(samples) }))
     }
 
     /// Samples the open sockets if entries need their local ends.
