@@ -156,7 +156,8 @@ impl From<types::release_event> for SocketEvent {
     }
 }
 
-fn until_zero(bytes: &[u8]) -> &[u8] {
+/// The bytes before the first zero byte, or all.
+pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
