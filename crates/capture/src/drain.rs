@@ -47,7 +47,7 @@ pub struct DrainOutput {
     pub losses: Vec<Loss>,
     /// Hooks that could not be attached when they were needed, as sentences.
     pub problems: Vec<String>,
-    /// Number of entries in the flow table.
+    /// Number of entries in the flow table. Only a test reads it, to see that it has filled the table.
     pub table_entries: usize,
     /// The first flow of a process waits for a fact that the next drain will know: the next drain should come soon.
     pub drain_soon: bool,
