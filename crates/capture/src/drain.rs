@@ -45,7 +45,7 @@ pub struct DrainOutput {
     pub flows: Vec<FlowDelta>,
     /// The losses since the last drain.
     pub losses: Vec<Loss>,
-    /// Hooks that could not be attached when they were needed, as sentences.
+    /// Hooks that could not be attached when they were needed, and a reader that has ended, as sentences.
     pub problems: Vec<String>,
     /// Number of entries in the flow table. Only a test reads it, to see that it has filled the table.
     pub table_entries: usize,
@@ -90,6 +90,7 @@ impl Capture {
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
         self.attach_packet_hooks_if_requested();
+        self.drain.problems.extend(self.drain.ring.take_problem());
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // The open sockets are read before the table, too, for the same reason.
         let open_sockets = self.open_sockets_after_lost_releases(mode, &samples)?;
