@@ -111,11 +111,10 @@ enum event_kind {
 
 /* process_event.flags */
 enum process_flag {
-	PROCESS_KERNEL_THREAD = 1,	 /* no executable */
-	PROCESS_PATH_TRUNCATED = 4,	 /* the first components are missing, see MAX_PATH_COMPONENTS */
-	PROCESS_ARGUMENTS_TRUNCATED = 8, /* see MAX_ARGUMENTS_BYTES */
-	PROCESS_MEMFD = 16,		 /* the executable is on a kernel-internal mount: memfd */
-	PROCESS_WATCHED = 32,		 /* fanotify hands over the executables of this file system */
+	PROCESS_KERNEL_THREAD = 1,  /* no executable */
+	PROCESS_PATH_TRUNCATED = 4, /* the first components are missing, see MAX_PATH_COMPONENTS */
+	PROCESS_MEMFD = 16,	    /* the executable is on a kernel-internal mount: memfd */
+	PROCESS_WATCHED = 32,	    /* fanotify hands over the executables of this file system */
 };
 
 /*

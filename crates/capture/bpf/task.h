@@ -163,17 +163,13 @@ static __always_inline void add_arguments(struct process_event *event, struct ta
 
 	if (end <= start)
 		return;
-	if (bytes > MAX_ARGUMENTS_BYTES - 1) {
+	if (bytes > MAX_ARGUMENTS_BYTES - 1)
 		bytes = MAX_ARGUMENTS_BYTES - 1;
-		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
-	}
 	if (at > PATH_BYTES)
 		return;
 	/* The read must end with the arguments: the page behind them may be missing. */
 	if (bpf_probe_read_user(event->data + at, bytes & (MAX_ARGUMENTS_BYTES - 1), (void *)start) == 0)
 		event->arguments_bytes = bytes;
-	else
-		event->flags |= PROCESS_ARGUMENTS_TRUNCATED;
 }
 
 /* Bytes of an event with its path and arguments. */

@@ -108,8 +108,6 @@ pub(crate) unsafe trait Shared: Copy {}
 // SAFETY: integers only, see bpf/abi.h.
 unsafe impl Shared for types::flow_key {}
 // SAFETY: integers only.
-unsafe impl Shared for types::flow {}
-// SAFETY: integers only.
 unsafe impl Shared for types::file_identity {}
 // SAFETY: integers only.
 unsafe impl Shared for types::fd_info {}

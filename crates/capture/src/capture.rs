@@ -238,9 +238,8 @@ impl Capture {
         if !self.can_probe_resolvers() {
             return;
         }
-        let hook = HookId::GetaddrinfoReturn;
-        if let Err(why) = return_probe::check(&self.skeleton, hook) {
-            self.blind_spots.push(BlindSpot { hook, unseen: RESOLVER_NAMES, why });
+        if let Err(why) = return_probe::check(&self.skeleton) {
+            self.blind_spots.push(BlindSpot { hook: return_probe::TRIED_HOOK, unseen: RESOLVER_NAMES, why });
         }
     }
 }

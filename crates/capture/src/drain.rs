@@ -45,9 +45,9 @@ pub struct DrainOutput {
     pub flows: Vec<FlowDelta>,
     /// The losses since the last drain.
     pub losses: Vec<Loss>,
-    /// Hooks that could not be attached when they were needed, as sentences.
+    /// Hooks that could not be attached when they were needed, and a reader that has ended, as sentences.
     pub problems: Vec<String>,
-    /// Number of entries in the flow table.
+    /// Number of entries in the flow table. Only a test reads it, to see that it has filled the table.
     pub table_entries: usize,
     /// The first flow of a process waits for a fact that the next drain will know: the next drain should come soon.
     pub drain_soon: bool,
@@ -89,12 +89,15 @@ impl Capture {
         self.advance_tick();
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
-        let problems = self.attach_packet_hooks_if_requested();
+        self.attach_packet_hooks_if_requested();
+        self.drain.problems.extend(self.drain.ring.take_problem());
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // The open sockets are read before the table, too, for the same reason.
-        let open_sockets = self.open_sockets_after_lost_releases()?;
+        let open_sockets = self.open_sockets_after_lost_releases(mode, &samples)?;
         let entries = self.drain.table.read()?;
-        let samples = if samples.is_empty() { self.sample_for(&entries)? } else { samples };
+        // One time decides for all of the drain which flows are young.
+        let now = boot_time();
+        let samples = if samples.is_empty() { self.sample_for(&entries, now)? } else { samples };
         let (events, ended) = (self.drain.unreconciled.events.len(), self.drain.unreconciled.ended.len());
         // The ring is read again: every process with a flow in the table has sent its events by now.
         self.read_events_after_table()?;
@@ -108,7 +111,7 @@ impl Capture {
             samples,
             open_sockets,
             loss_counters: loss_counters(&self.skeleton, &self.primary_programs),
-            now: boot_time(),
+            now,
             is_final: mode == DrainMode::Final,
         });
         let DrainOutcome { events, flows, losses, removals, expire_ticks, drain_soon } = outcome;
@@ -116,6 +119,7 @@ impl Capture {
         if let Some(ticks) = expire_ticks {
             self.set_expire_ticks(ticks);
         }
+        let problems = std::mem::take(&mut self.drain.problems);
         Ok(DrainOutput { events, flows, losses, problems, table_entries, drain_soon })
     }
 
@@ -140,30 +144,37 @@ impl Capture {
         Ok(())
     }
 
-    /// Attaches the packet hooks if a socket needs them. Returns a sentence for each that cannot be attached.
-    fn attach_packet_hooks_if_requested(&mut self) -> Vec<String> {
+    /// Attaches the packet hooks if a socket needs them. Each that cannot be attached is a problem.
+    fn attach_packet_hooks_if_requested(&mut self) {
         if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
-            return Vec::new();
+            return;
         }
         let known = self.blind_spots().len();
         self.attach_packet_hooks();
-        let missing = self.blind_spots().get(known..).unwrap_or_default();
-        missing.iter().map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect()
+        let missing = self.blind_spots().iter().skip(known);
+        let problems: Vec<String> =
+            missing.map(|spot| format!("Not seen from now on: {} ({}).", spot.unseen, spot.why)).collect();
+        self.drain.problems.extend(problems);
     }
 
     /// Returns the inode numbers of all open sockets if release events were lost: a socket that no process has open is
-    /// closed.
-    fn open_sockets_after_lost_releases(&self) -> Result<Option<HashSet<u64>>, CaptureError> {
+    /// closed. The samples show all of them, unless the mode has none.
+    fn open_sockets_after_lost_releases(
+        &self,
+        mode: DrainMode,
+        samples: &[SocketEvent],
+    ) -> Result<Option<HashSet<u64>>, CaptureError> {
         let can_iterate = !self.is_missing(HookId::IterTaskFile);
         if !(self.drain.reconciler.has_lost_releases() && can_iterate) {
             return Ok(None);
         }
-        Ok(Some(self.sockets()?.iter().map(|socket| socket.socket).collect()))
+        let numbers = |sockets: &[SocketEvent]| sockets.iter().map(|socket| socket.socket).collect();
+        Ok(Some(if mode == DrainMode::Regular { numbers(&self.sockets()?) } else { numbers(samples) }))
     }
 
     /// Samples the open sockets if entries need their local ends.
-    fn sample_for(&mut self, entries: &[FlowEntry]) -> Result<Vec<SocketEvent>, CaptureError> {
-        if self.drain.reconciler.needs_samples(entries, boot_time()) {
+    fn sample_for(&mut self, entries: &[FlowEntry], now: u64) -> Result<Vec<SocketEvent>, CaptureError> {
+        if self.drain.reconciler.needs_samples(entries, now) {
             let samples = self.sockets()?;
             if !samples.is_empty() {
                 return Ok(samples);

@@ -10,10 +10,18 @@ pub(crate) struct DrainState {
     /// Events that were read from the ring and are not reconciled yet.
     pub unreconciled: EventBatch,
     pub reconciler: Reconciler,
+    /// Sentences that no drain has returned yet.
+    pub problems: Vec<String>,
 }
 
 impl DrainState {
     pub(crate) fn new(ring: EventRing, table: FlowTable) -> Self {
-        Self { ring, table, unreconciled: EventBatch::default(), reconciler: Reconciler::new(Instant::now()) }
+        Self {
+            ring,
+            table,
+            unreconciled: EventBatch::default(),
+            reconciler: Reconciler::new(Instant::now()),
+            problems: Vec::new(),
+        }
     }
 }

@@ -42,12 +42,11 @@ pub enum CaptureError {
 
 impl CaptureError {
     pub(crate) fn bpf(what: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Bpf { what, source }
+        // The text is copied only if there is an error.
+        move |source| Self::Bpf { what: what.into(), source }
     }
 
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
+        move |source| Self::Io { what: what.into(), source }
     }
 }

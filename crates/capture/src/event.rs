@@ -12,7 +12,6 @@ const RELEASE: u32 = types::event_kind::EVENT_RELEASE.0;
 const CGROUP: u32 = types::event_kind::EVENT_CGROUP.0;
 const PACKET_RING: u32 = types::event_kind::EVENT_PACKET_RING.0;
 const EXISTING_PROCESS: u32 = types::event_kind::EVENT_EXISTING_PROCESS.0;
-const NEED_PACKET_HOOKS: u32 = types::event_kind::EVENT_NEED_PACKET_HOOKS.0;
 const OPEN_SOCKET: u32 = types::event_kind::EVENT_OPEN_SOCKET.0;
 const SILENT_RELEASE: u32 = types::event_kind::EVENT_SILENT_RELEASE.0;
 
@@ -78,8 +77,6 @@ pub enum Event {
     Cgroup(u64, Bytes),
     /// A process has set up an `AF_PACKET` receive ring.
     ReceiveRing(ProcessId),
-    /// A socket needs the hooks on each packet.
-    PacketHooksNeeded,
     /// A socket was closed by its last user.
     Released(SocketEvent),
     /// A socket was found open.
@@ -88,7 +85,7 @@ pub enum Event {
 
 impl Event {
     /// Decodes the event at the start of `bytes` and returns it with its length. `None` for bytes that no kernel
-    /// half of this version sends.
+    /// half of this version sends, and for events that only wake the reader (`EVENT_NEED_PACKET_HOOKS`).
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
         match kind {
@@ -102,14 +99,13 @@ impl Event {
                 };
                 Some((event, length))
             }
-            EXIT | RENAME | PACKET_RING | NEED_PACKET_HOOKS => {
+            EXIT | RENAME | PACKET_RING => {
                 let event: types::process_id_event = abi::read(bytes)?;
                 let id = event.id.into();
                 let decoded = match kind {
                     EXIT => Self::Exited(id),
                     RENAME => Self::Renamed(id, until_zero(&event.comm.map(|byte| byte as u8)).to_vec()),
-                    PACKET_RING => Self::ReceiveRing(id),
-                    _ => Self::PacketHooksNeeded,
+                    _ => Self::ReceiveRing(id),
                 };
                 Some((decoded, size_of_val(&event)))
             }
@@ -156,7 +152,8 @@ impl From<types::release_event> for SocketEvent {
     }
 }
 
-fn until_zero(bytes: &[u8]) -> &[u8] {
+/// The bytes before the first zero byte, or all.
+pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 

@@ -1,6 +1,10 @@
 //! Features of the running kernel, found in its BTF and by trying, never by its version number.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
 
 use libbpf_rs::btf::{
     Btf,
@@ -8,6 +12,7 @@ use libbpf_rs::btf::{
 };
 
 use crate::error::CaptureError;
+use model::Mount;
 
 /// Features of the running kernel.
 #[derive(Clone, Debug, Default)]
@@ -96,20 +101,13 @@ impl Features {
 
 /// Finds the mount point of the version 2 cgroup hierarchy, which on a hybrid system is not /sys/fs/cgroup.
 fn cgroup2_root() -> Option<PathBuf> {
-    cgroup2_mount(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+    cgroup2_mount(&std::fs::read("/proc/self/mountinfo").ok()?)
 }
 
-/// Returns the mount point of the first `cgroup2` in a mountinfo file (proc_pid_mountinfo(5)) that shows the whole tree.
-fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        if file_system.split(' ').next() != Some("cgroup2") {
-            return None;
-        }
-        let mut fields = mount.split(' ').skip(3);
-        (fields.next()? == "/").then_some(())?;
-        Some(PathBuf::from(fields.next()?.replace("\\040", " ")))
-    })
+/// Returns the mount point of the first `cgroup2` in a mountinfo file that shows the whole tree.
+fn cgroup2_mount(mountinfo: &[u8]) -> Option<PathBuf> {
+    let mount = Mount::parse_all(mountinfo).find(|mount| mount.kind == b"cgroup2" && mount.root == b"/")?;
+    Some(PathBuf::from(OsString::from_vec(mount.point)))
 }
 
 #[cfg(test)]
@@ -118,12 +116,20 @@ mod tests {
 
     #[test]
     fn the_root_of_cgroup2_is_found() {
-        let hybrid = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+        let hybrid = b"30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
                       31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
                       40 30 0:35 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         assert_eq!(cgroup2_mount(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        let container = "40 30 0:35 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let container = b"40 30 0:35 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(cgroup2_mount(container), None);
-        assert_eq!(cgroup2_mount(""), None);
+        assert_eq!(cgroup2_mount(b""), None);
+    }
+
+    #[test]
+    fn a_mount_point_that_is_no_text_hides_nothing() {
+        let mountinfo = b"30 23 0:50 / /home/user/\xff rw - fuse.sshfs user rw\n\
+                          40 30 0:35 / /sys/fs/cgroup\\011\xff rw - cgroup2 cgroup2 rw\n";
+        let point = OsString::from_vec(b"/sys/fs/cgroup\t\xff".to_vec());
+        assert_eq!(cgroup2_mount(mountinfo), Some(PathBuf::from(point)));
     }
 }

@@ -41,13 +41,14 @@ impl FlowArray {
         Ok(unsafe { std::mem::transmute::<[u64; FLOW_WORDS], types::flow>(copy) })
     }
 
-    /// Invalidates what the kernel half remembers about the flow in a slot, before the slot is given to another flow.
-    pub(crate) fn end_life(&mut self, index: u32) -> Result<(), CaptureError> {
+    /// Advances the epoch of a slot before the slot is given to another flow, so that no entry of the flow cache leads to
+    /// it.
+    pub(crate) fn advance_epoch(&mut self, index: u32) -> Result<(), CaptureError> {
         let flow = self.flow(index)?.as_ptr();
         // SAFETY: a valid, aligned slot; volatile because the kernel half reads it meanwhile.
         unsafe {
-            let life = &raw mut (*flow).slot_epoch;
-            life.write_volatile(life.read_volatile().wrapping_add(1));
+            let epoch = &raw mut (*flow).slot_epoch;
+            epoch.write_volatile(epoch.read_volatile().wrapping_add(1));
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ impl FlowTable {
         }
         for slot in slots {
             // A slot that cannot be reached is not used again. The stack has room for all slots.
-            if self.flows.end_life(slot.index).is_ok() {
+            if self.flows.advance_epoch(slot.index).is_ok() {
                 let _ = self.free(slot.index);
             }
         }

@@ -46,7 +46,7 @@ pub(crate) enum Condition {
     LengthTracepoints,
     /// Where they do not exist.
     NoLengthTracepoints,
-    /// Where `skb_consume_udp` cannot be hooked.
+    /// Where the tracepoints that report lengths exist, and `skb_consume_udp` cannot be hooked.
     NoSkbConsumeUdp,
     /// Where no version 2 cgroup hierarchy is mounted.
     NoCgroup,

@@ -10,6 +10,7 @@ use model::{NameObservation, ObservedPayload};
 use crate::{
     abi::{self, types},
     error::CaptureError,
+    event::until_zero,
 };
 
 const SENT: u16 = types::observation_kind::OBSERVATION_SENT.0 as u16;
@@ -32,9 +33,11 @@ fn decode(bytes: &[u8]) -> Option<NameObservation> {
         RESOLVED => {
             let event: types::resolver_event = abi::read(bytes)?;
             let name = event.name.map(|byte| byte as u8);
-            let name = name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
             let addresses = event.addresses.into_iter().take(event.count as usize);
-            ObservedPayload::Resolved(name, addresses.filter_map(abi::address).collect())
+            ObservedPayload::Resolved(
+                until_zero(&name).to_vec(),
+                addresses.filter_map(abi::address).collect(),
+            )
         }
         _ => return None,
     };

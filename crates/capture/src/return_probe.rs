@@ -12,6 +12,9 @@ use crate::{abi::skeleton::PicosnitchSkel, hook_id::HookId, resolver_probes::Pro
 /// The hidden role of the probed process.
 pub const ROLE: &str = "return-probe";
 
+/// The return probe that is tried: the others are attached in the same way.
+pub(crate) const TRIED_HOOK: HookId = HookId::GetaddrinfoReturn;
+
 /// The function that is probed.
 #[inline(never)]
 extern "C" fn probed() -> i32 {
@@ -40,8 +43,8 @@ pub fn run() -> std::process::ExitCode {
 
 /// Runs the role with a return probe attached. Returns a sentence that says why resolver functions cannot be probed, if they
 /// cannot.
-pub(crate) fn check(skeleton: &PicosnitchSkel<'_>, hook: HookId) -> Result<(), String> {
-    match survives(skeleton, hook) {
+pub(crate) fn check(skeleton: &PicosnitchSkel<'_>) -> Result<(), String> {
+    match survives(skeleton) {
         Ok(true) => Ok(()),
         Ok(false) => Err(
             "this kernel kills sandboxed programs when a probed function returns (fixed in Linux 6.14 and \
@@ -52,9 +55,9 @@ pub(crate) fn check(skeleton: &PicosnitchSkel<'_>, hook: HookId) -> Result<(), S
     }
 }
 
-fn survives(skeleton: &PicosnitchSkel<'_>, hook: HookId) -> io::Result<bool> {
+fn survives(skeleton: &PicosnitchSkel<'_>) -> io::Result<bool> {
     let offset = offset_in_file(probed as *const () as u64)?;
-    let probe = Probe { hook, is_return: true };
+    let probe = Probe { hook: TRIED_HOOK, is_return: true };
     let _link = probe.attach(skeleton, "/proc/self/exe", offset).map_err(io::Error::other)?;
     let status = Command::new("/proc/self/exe")
         .args(["role", ROLE])

@@ -3,7 +3,10 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI32, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -42,6 +45,8 @@ struct SharedRing {
     has_events: EventFd,
     /// Written when the thread is to end.
     stop: EventFd,
+    /// The error that ended the thread, until it is reported; 0 without one.
+    thread_error: AtomicI32,
 }
 
 /// The ring buffer of events with its thread.
@@ -69,8 +74,14 @@ impl EventRing {
         builder.add(map, decode).map_err(unreadable)?;
         let ring = Mutex::new(builder.build().map_err(unreadable)?);
         let capacity = map.max_entries() as usize / MIN_EVENT_BYTES;
-        let shared =
-            Arc::new(SharedRing { ring, capacity, batch, has_events: event_fd()?, stop: event_fd()? });
+        let shared = Arc::new(SharedRing {
+            ring,
+            capacity,
+            batch,
+            has_events: event_fd()?,
+            stop: event_fd()?,
+            thread_error: AtomicI32::new(0),
+        });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || of_thread.serve());
         Ok(Self { shared, thread: Some(thread.map_err(CaptureError::io(UNREADABLE))?) })
@@ -81,6 +92,18 @@ impl EventRing {
         let _ = self.shared.has_events.read();
         self.shared.read().map_err(CaptureError::bpf(UNREADABLE))?;
         Ok(std::mem::take(&mut *lock(&self.shared.batch)))
+    }
+
+    /// A sentence that says that the thread has ended, once.
+    pub(crate) fn take_problem(&self) -> Option<String> {
+        let error = self.shared.thread_error.swap(0, Ordering::Relaxed);
+        (error != 0).then(|| {
+            format!(
+                "The ring buffer for events is read regularly only, because its thread has ended ({}): first connections \
+                 of programs are noticed later, and many events at once may not fit.",
+                Errno::from_raw(error)
+            )
+        })
     }
 
     /// A descriptor that is readable when the thread has read events, for which a drain should come soon.
@@ -116,7 +139,7 @@ impl SharedRing {
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 // Each drain reads the ring itself, so only its size limits what is kept from now on.
-                Err(_) => return,
+                Err(error) => return self.thread_error.store(error as i32, Ordering::Relaxed),
                 Ok(_) if is_stopped(&ready) => return,
                 Ok(_) => {}
             }

@@ -5,18 +5,23 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::DirEntryExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use model::Bytes;
 
 /// Paths that are kept; with more, all are read again.
 const MAX_PATHS: usize = 65_536;
+/// Time between two readings of the whole hierarchy at least: the monitor does nothing else meanwhile.
+const READ_PAUSE: Duration = Duration::from_secs(60);
 
 /// The path of each cgroup of a hierarchy.
 #[derive(Debug, Default)]
 pub struct CgroupPaths {
     root: PathBuf,
     paths: HashMap<u64, Bytes>,
+    /// When the hierarchy was read last; `None` without one.
+    read_at: Option<Instant>,
 }
 
 impl CgroupPaths {
@@ -24,7 +29,7 @@ impl CgroupPaths {
     pub fn read(root: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
 
-        let mut paths = Self { root: root.to_owned(), ..Self::default() };
+        let mut paths = Self { root: root.to_owned(), read_at: Some(Instant::now()), ..Self::default() };
         if let Ok(metadata) = fs::metadata(root) {
             paths.paths.insert(metadata.ino(), b"/".to_vec());
         }
@@ -45,14 +50,17 @@ impl CgroupPaths {
         }
     }
 
-    /// Adds a cgroup that was made or renamed.
-    pub fn insert(&mut self, id: u64, path: Bytes) {
-        if self.paths.len() >= MAX_PATHS {
+    /// Adds a cgroup that was made or renamed. Its path stays unknown while too many others exist.
+    pub fn insert(&mut self, id: u64, path: Bytes, now: Instant) {
+        let is_full = |paths: &HashMap<u64, Bytes>| paths.len() >= MAX_PATHS && !paths.contains_key(&id);
+        if is_full(&self.paths) && self.read_at.is_none_or(|read_at| now >= read_at + READ_PAUSE) {
             // No event reports the removal of a cgroup: keep only those that exist now.
             let root = std::mem::take(&mut self.root);
             *self = Self::read(&root);
         }
-        self.paths.insert(id, path);
+        if !is_full(&self.paths) {
+            self.paths.insert(id, path);
+        }
     }
 
     /// The path of a cgroup; empty when unknown.
@@ -76,5 +84,19 @@ mod tests {
         assert_eq!(paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
         assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
         assert_eq!(paths.path(1 << 60), b"");
+    }
+    #[test]
+    fn a_full_table_is_read_again_once_in_a_while() {
+        let root = tempfile::tempdir().unwrap();
+        let mut paths = CgroupPaths::read(root.path());
+        let read_at = paths.read_at.unwrap();
+        paths.paths.extend((1 << 60..).take(MAX_PATHS).map(|id| (id, b"/gone".to_vec())));
+        paths.insert(1 << 59, b"/new".to_vec(), read_at + READ_PAUSE / 2);
+        assert_eq!(paths.path(1 << 59), b"", "there is no room");
+        paths.insert(1 << 60, b"/renamed".to_vec(), read_at + READ_PAUSE / 2);
+        assert_eq!(paths.path(1 << 60), b"/renamed");
+        paths.insert(1 << 59, b"/new".to_vec(), read_at + READ_PAUSE);
+        assert_eq!(paths.path(1 << 59), b"/new");
+        assert_eq!(paths.path(1 << 60), b"", "it is in no directory");
     }
 }

@@ -117,14 +117,13 @@ struct SharedStates {
 }
 
 impl SharedStates {
+    /// Sets the final state of an id that has none yet.
     fn settle(&self, id: u32, state: DigestState) {
         lock(&self.deadlines).remove(&id);
-        match lock(&self.states).entry(id) {
-            // The file was given up meanwhile.
-            std::collections::hash_map::Entry::Occupied(known) if *known.get() != DigestState::Pending => {
-                return;
-            }
-            entry => drop(entry.insert_entry(state)),
+        match lock(&self.states).get_mut(&id) {
+            Some(known) if *known == DigestState::Pending => *known = state,
+            // The file was given up meanwhile, or the id is forgotten.
+            _ => return,
         }
         lock(&self.settled).push(id);
         // It fails only when the owner has not read it 2^64 times.
@@ -178,8 +177,9 @@ impl Digests {
         }
     }
 
-    /// Gives up the digest of an executable, for this reason.
+    /// Gives up the digest of an executable, for this reason. Its file may never have been added.
     pub fn fail(&self, id: u32, why: String) {
+        lock(&self.states.states).entry(id).or_insert(DigestState::Pending);
         self.states.settle(id, DigestState::Unreadable(why));
     }
 
@@ -224,6 +224,7 @@ impl Digests {
     /// Removes the digests of all ids before this one.
     pub fn forget_before(&self, id: u32) {
         lock(&self.states.states).retain(|known, _| *known >= id);
+        lock(&self.states.deadlines).retain(|known, _| *known >= id);
     }
 }
 
@@ -366,5 +367,20 @@ mod tests {
         assert!(matches!(digests.state(1), DigestState::Unreadable(_)));
         digests.fail(1, "late".into());
         assert_ne!(digests.state(1), DigestState::Unreadable("late".into()));
+    }
+    #[test]
+    fn a_forgotten_executable_stays_forgotten() {
+        let digests = Digests::start().unwrap();
+        digests.fail(1, "no file".into());
+        assert_eq!(digests.state(1), DigestState::Unreadable("no file".into()));
+        digests.forget_before(2);
+        // Its hasher is slower than the monitor.
+        digests.states.settle(1, DigestState::Known(Sha256([0; 32])));
+        assert!(lock(&digests.states.states).is_empty());
+
+        lock(&digests.states.deadlines).insert(2, Instant::now());
+        digests.forget_before(3);
+        assert!(digests.take_settled().iter().all(|(id, _)| *id == 1), "nothing is late");
+        assert!(lock(&digests.states.states).is_empty());
     }
 }

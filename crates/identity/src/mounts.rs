@@ -8,6 +8,8 @@ use std::{
     path::PathBuf,
 };
 
+use model::Mount;
+
 /// Bytes that are read of one mountinfo file: about 10,000 mounts.
 const MAX_MOUNTINFO_BYTES: u64 = 2 * 1024 * 1024;
 
@@ -84,39 +86,16 @@ impl Mounts {
     }
 }
 
-/// The device (in the kernel's encoding) and the mount point, without its leading slash, of each line of a mountinfo file
-/// (proc_pid_mountinfo(5)), from the last line to the first.
+/// The device and the mount point, without its leading slash, of each mount of a file system that may have programs, from
+/// the last line of a mountinfo file to the first.
 fn mounts(mountinfo: &[u8]) -> Vec<(u32, PathBuf)> {
-    let mount = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
-        let device = major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?;
-        let point = unescape(fields.nth(1)?);
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let path = point.strip_prefix(b"/").unwrap_or(&point).to_vec();
-        (!WITHOUT_PROGRAMS.iter().any(|name| name.as_bytes() == kind))
-            .then(|| (device, PathBuf::from(OsString::from_vec(path))))
+    let may_have_programs =
+        |mount: &Mount<'_>| !WITHOUT_PROGRAMS.iter().any(|name| name.as_bytes() == mount.kind);
+    let below_root = |mount: Mount<'_>| {
+        let path = mount.point.strip_prefix(b"/").unwrap_or(&mount.point).to_vec();
+        (mount.device, PathBuf::from(OsString::from_vec(path)))
     };
-    mountinfo.split(|byte| *byte == b'\n').rev().filter_map(mount).collect()
-}
-
-/// Reverses `mangle()` of the kernel's fs/proc_namespace.c: a backslash and three octal digits are one byte.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if *byte == b'\\' => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    bytes
+    Mount::parse_all(mountinfo).rev().filter(may_have_programs).map(below_root).collect()
 }
 
 #[cfg(test)]
@@ -132,13 +111,6 @@ mod tests {
                      garbage\n\n";
         let found = mounts(text);
         assert_eq!(found, [(44, "tmp\tx".into()), (8 << 20 | 1, "mnt/a b".into()), (8 << 20 | 1, "".into())]);
-    }
-
-    #[test]
-    fn escapes_are_decoded_once() {
-        assert_eq!(unescape(b"a\\134040"), b"a\\040");
-        assert_eq!(unescape(b"\\04"), b"\\04");
-        assert_eq!(unescape(b"\\"), b"\\");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod digest;
 mod error_chain;
 mod flow;
 mod loss;
+mod mount;
 mod observation;
 mod process_event;
 pub mod text;
@@ -25,5 +26,6 @@ pub use flow::{
     Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, Port, Record, Window,
 };
 pub use loss::{Loss, LossKind};
+pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};

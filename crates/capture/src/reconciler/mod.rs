@@ -115,12 +115,16 @@ impl Reconciler {
 
     /// Compares the input of a drain with the input of earlier drains, and remembers it.
     pub(crate) fn reconcile(&mut self, input: DrainInput) -> DrainOutcome {
-        let DrainInput { samples, now, .. } = input;
+        let DrainInput { samples, now, events: mut before_table, later_events: mut after_table, .. } = input;
         let table_entries = input.entries.len();
         let mut entries = input.entries;
-        let EventBatch { mut events, mut ended, .. } = self.take_final(input.events);
+        if input.is_final {
+            // No other drain would deliver what is deferred now.
+            before_table.append(std::mem::take(&mut after_table));
+        }
+        let EventBatch { mut events, mut ended, .. } = self.take_final(before_table);
         entries.append(&mut ended);
-        let later_events = self.defer_releases(input.later_events);
+        let later_events = self.defer_releases(after_table);
         let mut released = ReleasedSockets::new(&events);
         let mut has_young = false;
         if let Some(open) = input.open_sockets {

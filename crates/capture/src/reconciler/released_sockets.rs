@@ -23,19 +23,19 @@ impl ReleasedSockets {
         Self { released: events.iter().filter_map(released).collect() }
     }
 
-    /// Adds the stream sockets with entries that no process has open. Returns whether young ones are among them, which
-    /// are not added: they may be on their way into a process.
+    /// Adds the stream sockets with entries that no process has open. Returns whether young ones without a release event
+    /// are among them, which are not added: they may be on their way into a process.
     pub(crate) fn add_closed(&mut self, entries: &[FlowEntry], open: &HashSet<u64>, now: u64) -> bool {
         let mut has_young = false;
         for entry in entries {
             let socket = entry.key.socket;
-            if !entry.is_stream || socket == 0 || open.contains(&socket) {
+            if !entry.is_stream || socket == 0 || open.contains(&socket) || self.contains(socket) {
                 continue;
             }
             if is_young(entry, now) {
                 has_young = true;
             } else {
-                self.released.entry(socket).or_insert(SocketEvent { socket, ..SocketEvent::default() });
+                self.released.insert(socket, SocketEvent { socket, ..SocketEvent::default() });
             }
         }
         has_young

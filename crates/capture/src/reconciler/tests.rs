@@ -215,6 +215,17 @@ fn a_flow_that_came_with_a_late_release_is_delivered_once() {
 }
 
 #[test]
+fn the_last_drain_defers_no_release() {
+    let ended = FlowEntry { slot: None, ..young(stream(8, 1, 0, 0)) };
+    let later_events = EventBatch { ended: vec![ended], ..batch([release(7, 0), release(8, 0)]) };
+    let last = DrainInput { later_events, is_final: true, ..input([stream(7, 1, 10, 0)]) };
+    let outcome = reconciler().reconcile(last);
+    assert_eq!(outcome.events, [release(7, 0), release(8, 0)]);
+    assert_eq!(counters(&outcome), [moved(1, 10, 0), moved(1, 0, 0)]);
+    assert!(outcome.flows.iter().all(|flow| flow.id.ended));
+}
+
+#[test]
 fn only_the_first_process_of_an_accepted_connection_opens_it() {
     let mut reconciler = reconciler();
     let child = FlowEntry { began: OLD + 100, ..stream(7, 2, 1, 0) };
@@ -355,6 +366,17 @@ fn a_release_keeps_its_counter_when_other_releases_were_lost() {
     let released = with_events([stream(7, 1, 0, 100)], [release(7, 150)]);
     let outcome = reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
     assert_eq!(counters(&outcome), [moved(0, 0, 100), moved(0, 0, 50)]);
+}
+
+#[test]
+fn a_young_socket_with_a_release_is_no_reason_to_look_again() {
+    let mut reconciler = reconciler();
+    let lost = LossCounters { release_events: 1, ..LossCounters::default() };
+    reconciler.reconcile(DrainInput { loss_counters: Some(lost), ..input([]) });
+    assert!(reconciler.has_lost_releases());
+    let released = with_events([young(stream(7, 1, 1, 0))], [release(7, 0)]);
+    reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
+    assert!(!reconciler.has_lost_releases());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A drain: reads the flow table and the events of the kernel, and sends the resulting messages to the recorder.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
@@ -9,6 +12,9 @@ use model::{Counters, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId
 
 /// Drains that may fail one after the other.
 const MAX_FAILED_DRAINS: u32 = 20;
+/// How often the last drain is tried, and the time between two tries.
+const FINAL_TRIES: u32 = 5;
+const FINAL_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two reads of the whole process table at least.
 const RESYNC_PAUSE: Duration = Duration::from_secs(1);
 /// Processes with `AF_PACKET` rings that are remembered, so that each is reported once.
@@ -46,7 +52,11 @@ impl Monitor {
         if mode != DrainMode::Regular {
             self.sampled = Instant::now();
         }
-        let Some(drained) = self.read_kernel(mode)? else { return Ok(false) };
+        let drained = match mode {
+            DrainMode::Final => self.read_kernel_last()?,
+            DrainMode::Regular | DrainMode::SampleSockets => self.read_kernel(mode)?,
+        };
+        let Some(drained) = drained else { return Ok(false) };
         for text in &drained.problems {
             self.recorder.report(text.clone())?;
         }
@@ -85,12 +95,33 @@ impl Monitor {
         }
     }
 
+    /// Drains the kernel for the last time; `None` if that fails however often it is tried.
+    fn read_kernel_last(&mut self) -> Result<Option<DrainOutput>, MonitorError> {
+        let mut tries = 1;
+        loop {
+            match self.capture.drain(DrainMode::Final) {
+                Ok(drained) => return Ok(Some(drained)),
+                Err(_) if tries < FINAL_TRIES => {
+                    tries += 1;
+                    thread::sleep(FINAL_PAUSE);
+                }
+                Err(error) => {
+                    let error = model::error_chain(&error);
+                    self.recorder.report(format!(
+                        "{error}. The traffic since it was read last is in no record, because picosnitch ends now."
+                    ))?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
     /// Applies events to the tables of processes and cgroups. Returns the records of executed programs.
     fn apply_events(&mut self, events: &[Event], now: Instant) -> Result<Vec<FlowDelta>, MonitorError> {
         let mut executions = Vec::new();
         for event in events {
             match event {
-                Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone()),
+                Event::Cgroup(id, path) => self.cgroups.insert(*id, path.clone(), now),
                 Event::ReceiveRing(id) => self.report_packet_ring(*id)?,
                 event => self.processes.apply(event, now),
             }
