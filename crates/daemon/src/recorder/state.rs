@@ -62,6 +62,8 @@ pub(super) struct Recorder {
     pub(super) connections: LiveConnections,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
+    /// The connection to systemd-resolved has ended, and the monitor does not know yet.
+    pub(super) resolved_closed: bool,
 }
 
 impl Recorder {
@@ -91,6 +93,7 @@ impl Recorder {
             connections: LiveConnections::default(),
             problems,
             heap_trimmed: Instant::now(),
+            resolved_closed: false,
             rules,
         })
     }
