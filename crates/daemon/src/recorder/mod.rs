@@ -28,6 +28,7 @@ mod event_loop;
 mod exe_log;
 mod live_connections;
 mod live_status;
+mod losses;
 mod message_handler;
 mod notification_text;
 mod reporter;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::contexts::ContextTable;
+use super::{contexts::ContextTable, losses::add_losses};
 use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
@@ -38,7 +38,7 @@ pub(super) struct OpenWindow {
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
     groups: HashMap<GroupKey, Group>,
-    losses: HashMap<LossKind, u64>,
+    losses: Vec<Loss>,
 }
 
 impl OpenWindow {
@@ -49,7 +49,7 @@ impl OpenWindow {
             rules,
             patience: (patience / seconds.max(1)).max(1),
             groups: HashMap::new(),
-            losses: HashMap::new(),
+            losses: Vec::new(),
         }
     }
 
@@ -108,8 +108,7 @@ impl OpenWindow {
     }
 
     pub(super) fn add_loss(&mut self, loss: Loss) {
-        let count = self.losses.entry(loss.kind).or_default();
-        *count = count.saturating_add(loss.count);
+        add_losses(&mut self.losses, [loss]);
     }
 
     /// Closes the window at `time` (unix seconds UTC) and opens the next one. Groups whose executables are not hashed yet
@@ -148,7 +147,7 @@ impl OpenWindow {
         window
             .records
             .extend(merged.into_iter().map(|((context, tuple), counters)| record(context, tuple, counters)));
-        window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
+        window.losses = std::mem::take(&mut self.losses);
         window.losses.sort_by_key(|loss| loss.kind);
         contexts.forget_unused(|id| self.groups.keys().any(|key| key.context == id));
         window

@@ -41,7 +41,7 @@ impl Sink for RecordFileSink {
         0
     }
 
-    fn add_lost(&mut self, _text: &mut String, _records: u64) {}
+    fn prepare(&mut self, _text: &mut String, _dropped: u64) {}
 
     fn write(&mut self, text: &String) -> Outcome {
         match replace(&self.path, text) {
@@ -65,9 +65,7 @@ impl Sink for RecordFileSink {
         }
     }
 
-    fn give_up(&mut self, _text: String) -> u64 {
-        0
-    }
+    fn give_up(&mut self, _text: String) {}
 }
 
 #[cfg(test)]

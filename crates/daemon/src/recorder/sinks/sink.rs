@@ -21,14 +21,14 @@ pub(crate) trait Sink: Send + 'static {
     /// number of records that are lost.
     fn drop_oldest(oldest: Self::Item, next: &mut Self::Item) -> u64;
 
-    /// Takes note that records before this item were lost, before it is written.
-    fn add_lost(&mut self, item: &mut Self::Item, records: u64);
+    /// Prepares an item that is written next. `dropped`: the records before it that had to make room in the queue.
+    fn prepare(&mut self, item: &mut Self::Item, dropped: u64);
 
     /// Writes an item, and reports if writing begins to fail or works again.
     fn write(&mut self, item: &Self::Item) -> Outcome;
 
-    /// Takes note that an item is not tried again, and returns the number of records that are lost with it.
-    fn give_up(&mut self, item: Self::Item) -> u64;
+    /// Takes note that an item is not tried again: its records are lost.
+    fn give_up(&mut self, item: Self::Item);
 
     /// Does a short step of other work after a successful write while no item waits, and returns whether there is more.
     fn idle(&mut self) -> bool {

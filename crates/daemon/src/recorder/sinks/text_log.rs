@@ -43,8 +43,10 @@ impl Sink for TextLogSink {
         oldest.records.len() as u64
     }
 
-    fn add_lost(&mut self, _window: &mut Window, records: u64) {
-        self.problems.report(&format!("{records} records are not in conn.log: the disk was too slow."));
+    fn prepare(&mut self, _window: &mut Window, dropped: u64) {
+        if dropped > 0 {
+            self.problems.report(&format!("{dropped} records are not in conn.log: the disk was too slow."));
+        }
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
@@ -69,9 +71,7 @@ impl Sink for TextLogSink {
         Outcome::Done
     }
 
-    fn give_up(&mut self, window: Window) -> u64 {
-        window.records.len() as u64
-    }
+    fn give_up(&mut self, _window: Window) {}
 
     fn reopen(&mut self) {
         self.log.reopen();

@@ -24,8 +24,8 @@ struct Queue<T> {
     items: VecDeque<T>,
     /// Sum of the weights of `items`.
     waiting: usize,
-    /// Records lost since the last item was taken.
-    lost: u64,
+    /// Records dropped since the last item was taken.
+    dropped: u64,
     reopen: bool,
     /// Set at the end: how long an item may be tried again from then on.
     patience: Option<Duration>,
@@ -43,7 +43,7 @@ impl<S: Sink> Worker<S> {
     /// # Errors
     /// The thread cannot be started.
     pub(crate) fn start(sink: S) -> io::Result<Self> {
-        let queue = Queue { items: VecDeque::new(), waiting: 0, lost: 0, reopen: false, patience: None };
+        let queue = Queue { items: VecDeque::new(), waiting: 0, dropped: 0, reopen: false, patience: None };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let writer = Writer { sink, shared: Arc::clone(&shared), deadline: None };
         let thread = thread::Builder::new().name(S::THREAD.into()).spawn(move || writer.run())?;
@@ -82,7 +82,7 @@ fn trim<S: Sink>(queue: &mut Queue<S::Item>) {
         queue.waiting -= S::weight(&oldest);
         if let Some(next) = queue.items.front_mut() {
             let before = S::weight(next);
-            queue.lost += S::drop_oldest(oldest, next);
+            queue.dropped += S::drop_oldest(oldest, next);
             queue.waiting = queue.waiting - before + S::weight(next);
         }
     }
@@ -112,8 +112,7 @@ impl<S: Sink> Writer<S> {
                     self.pause(queue);
                 }
                 Outcome::Retry | Outcome::Failed => {
-                    let lost = self.sink.give_up(item);
-                    self.shared.lock().lost += lost;
+                    self.sink.give_up(item);
                 }
             }
         }
@@ -134,14 +133,12 @@ impl<S: Sink> Writer<S> {
         }
         let mut item = queue.items.pop_front()?;
         queue.waiting -= S::weight(&item);
-        let (lost, reopen) = (std::mem::take(&mut queue.lost), std::mem::take(&mut queue.reopen));
+        let (dropped, reopen) = (std::mem::take(&mut queue.dropped), std::mem::take(&mut queue.reopen));
         drop(queue);
         if reopen {
             self.sink.reopen();
         }
-        if lost > 0 {
-            self.sink.add_lost(&mut item, lost);
-        }
+        self.sink.prepare(&mut item, dropped);
         Some(item)
     }
 
@@ -174,7 +171,7 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Call {
         Write(u32),
-        AddLost(u32, u64),
+        AddDropped(u32, u64),
         GiveUp(u32),
         Idle,
         Reopen,
@@ -202,8 +199,10 @@ mod tests {
             oldest.1 as u64
         }
 
-        fn add_lost(&mut self, item: &mut Item, records: u64) {
-            self.calls.send(Call::AddLost(item.0, records)).unwrap();
+        fn prepare(&mut self, item: &mut Item, dropped: u64) {
+            if dropped > 0 {
+                self.calls.send(Call::AddDropped(item.0, dropped)).unwrap();
+            }
         }
 
         fn write(&mut self, item: &Item) -> Outcome {
@@ -211,9 +210,8 @@ mod tests {
             self.outcomes.recv().unwrap()
         }
 
-        fn give_up(&mut self, item: Item) -> u64 {
+        fn give_up(&mut self, item: Item) {
             self.calls.send(Call::GiveUp(item.0)).unwrap();
-            item.1 as u64
         }
 
         fn idle(&mut self) -> bool {
@@ -277,13 +275,13 @@ mod tests {
             fixture.worker.add((number, weight));
         }
         fixture.end_write(Outcome::Done);
-        fixture.expect(Call::AddLost(3, 5));
+        fixture.expect(Call::AddDropped(3, 5));
         fixture.expect(Call::Write(3));
         // An item above the bound is kept if it is the newest.
         fixture.worker.add((4, 7));
         fixture.worker.add((5, 100));
         fixture.end_write(Outcome::Done);
-        fixture.expect(Call::AddLost(5, 7));
+        fixture.expect(Call::AddDropped(5, 7));
         fixture.expect(Call::Write(5));
         fixture.end_write(Outcome::Done);
         fixture.expect(Call::Idle);
@@ -312,21 +310,20 @@ mod tests {
         fixture.expect(Call::Write(0));
         fixture.worker.add((1, 6));
         fixture.end_write(Outcome::Retry);
-        fixture.expect(Call::AddLost(1, 6));
+        fixture.expect(Call::AddDropped(1, 6));
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
         fixture.worker.finish(Duration::ZERO).unwrap();
     }
 
     #[test]
-    fn a_permanent_failure_is_counted_with_the_next_item() {
+    fn a_permanent_failure_is_not_tried_again() {
         let fixture = Fixture::new(0);
         fixture.worker.add((0, 3));
         fixture.expect(Call::Write(0));
         fixture.end_write(Outcome::Failed);
         fixture.expect(Call::GiveUp(0));
         fixture.worker.add((1, 1));
-        fixture.expect(Call::AddLost(1, 3));
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
         fixture.worker.finish(Duration::ZERO).unwrap();
