@@ -261,7 +261,6 @@ impl Reporter {
         }
         // The file is tried once more. If the thread has panicked, the last whole record.json is still there.
         let _ = self.record_file.finish(Duration::ZERO);
-        self.problems.write_all_repeated();
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {

@@ -110,6 +110,9 @@ impl Recorder {
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();
-        Ok(self.sinks.finish_sqlite()?)
+        let finished = self.sinks.finish_sqlite();
+        // Each step before this one may have reported problems.
+        self.problems.write_all_repeated();
+        Ok(finished?)
     }
 }

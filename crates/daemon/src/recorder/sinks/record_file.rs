@@ -65,7 +65,7 @@ impl Sink for RecordFileSink {
         }
     }
 
-    fn give_up(&mut self, _text: String) {}
+    fn give_up(&mut self, _texts: Vec<String>) {}
 }
 
 #[cfg(test)]

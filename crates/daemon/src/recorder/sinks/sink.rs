@@ -27,8 +27,8 @@ pub(crate) trait Sink: Send + 'static {
     /// Writes an item, and reports if writing begins to fail or works again.
     fn write(&mut self, item: &Self::Item) -> Outcome;
 
-    /// Takes note that an item is not tried again: its records are lost.
-    fn give_up(&mut self, item: Self::Item);
+    /// Takes note that items are not tried again: their records are lost.
+    fn give_up(&mut self, items: Vec<Self::Item>);
 
     /// Does a short step of other work after a successful write while no item waits, and returns whether there is more.
     fn idle(&mut self) -> bool {

@@ -18,7 +18,7 @@ use store::{StoreError, Writer};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the shutdown waits for a log that cannot be written.
+/// How long the shutdown tries to write to a log that cannot be written.
 pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The limits on age and size of the log.
@@ -169,9 +169,9 @@ impl Sink for SqliteSink {
         if error.is_transient() { Outcome::Retry } else { Outcome::Failed }
     }
 
-    fn give_up(&mut self, window: Window) {
-        let lost = window.records.len() as u64;
-        add_losses(&mut self.unwritten, window.losses);
+    fn give_up(&mut self, windows: Vec<Window>) {
+        let lost = windows.iter().map(|window| window.records.len() as u64).sum();
+        add_losses(&mut self.unwritten, windows.into_iter().flat_map(|window| window.losses));
         if lost > 0 {
             self.report_lost(lost);
             add_losses(&mut self.unwritten, [Loss { kind: LossKind::Log, count: lost }]);
@@ -245,18 +245,19 @@ mod tests {
         let loss = |kind, count| Loss { kind, count };
         let mut first = window(2, vec![loss(channel, 7)]);
         sink.prepare(&mut first, 5);
-        sink.give_up(first);
-        // This window has nothing but losses.
-        sink.give_up(window(0, vec![loss(names, 1)]));
+        sink.give_up(vec![first]);
+        // Windows with nothing but losses.
+        sink.give_up(vec![window(0, vec![loss(names, 1)]), window(0, vec![loss(names, 2)])]);
         let mut next = window(1, vec![loss(channel, 1)]);
         sink.prepare(&mut next, 0);
         next.losses.sort_by_key(|loss| loss.kind);
-        assert_eq!(next.losses, [loss(channel, 8), loss(LossKind::Log, 7), loss(names, 1)]);
+        assert_eq!(next.losses, [loss(channel, 8), loss(LossKind::Log, 7), loss(names, 3)]);
         let mut later = window(1, Vec::new());
         sink.prepare(&mut later, 0);
         assert!(later.losses.is_empty());
+        sink.give_up(vec![window(3, Vec::new()), window(0, Vec::new()), window(4, Vec::new())]);
         let reported = sink.problems.take_written();
-        let expected = [5, 2].map(|lost| format!("{lost} records could not be written and are lost."));
+        let expected = [5, 2, 7].map(|lost| format!("{lost} records could not be written and are lost."));
         assert_eq!(reported, expected);
     }
 

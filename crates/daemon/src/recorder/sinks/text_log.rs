@@ -71,7 +71,7 @@ impl Sink for TextLogSink {
         Outcome::Done
     }
 
-    fn give_up(&mut self, _window: Window) {}
+    fn give_up(&mut self, _windows: Vec<Window>) {}
 
     fn reopen(&mut self) {
         self.log.reopen();

@@ -27,7 +27,7 @@ struct Queue<T> {
     /// Records dropped since the last item was taken.
     dropped: u64,
     reopen: bool,
-    /// Set at the end: how long an item may be tried again from then on.
+    /// Set at the end: how long items may be tried again from then on.
     patience: Option<Duration>,
 }
 
@@ -65,7 +65,8 @@ impl<S: Sink> Worker<S> {
         self.shared.changed.notify_one();
     }
 
-    /// Writes all items that wait, and ends the thread. From now on an item is tried again for no longer than `patience`.
+    /// Writes all items that wait, and ends the thread. From now on items are tried again for no longer than `patience`: if
+    /// writing fails after that, all that wait are given up.
     ///
     /// # Errors
     /// The thread has panicked.
@@ -111,9 +112,8 @@ impl<S: Sink> Writer<S> {
                     trim::<S>(&mut queue);
                     self.pause(queue);
                 }
-                Outcome::Retry | Outcome::Failed => {
-                    self.sink.give_up(item);
-                }
+                Outcome::Retry => self.give_up_all(item),
+                Outcome::Failed => self.sink.give_up(vec![item]),
             }
         }
         self.sink.finish();
@@ -142,6 +142,19 @@ impl<S: Sink> Writer<S> {
         Some(item)
     }
 
+    /// Gives up the items that wait, too: each further try could take as long as the one that has just failed.
+    fn give_up_all(&mut self, item: S::Item) {
+        let mut queue = self.shared.lock();
+        let (mut items, dropped) = (std::mem::take(&mut queue.items), std::mem::take(&mut queue.dropped));
+        queue.waiting = 0;
+        drop(queue);
+        items.push_front(item);
+        if let Some(first) = items.front_mut() {
+            self.sink.prepare(first, dropped);
+        }
+        self.sink.give_up(items.into());
+    }
+
     fn is_idle(&self) -> bool {
         let queue = self.shared.lock();
         queue.items.is_empty() && queue.patience.is_none()
@@ -168,11 +181,11 @@ mod tests {
     /// An item of a number and a weight.
     type Item = (u32, usize);
 
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     enum Call {
         Write(u32),
         AddDropped(u32, u64),
-        GiveUp(u32),
+        GiveUp(Vec<u32>),
         Idle,
         Reopen,
         Finish,
@@ -210,8 +223,8 @@ mod tests {
             self.outcomes.recv().unwrap()
         }
 
-        fn give_up(&mut self, item: Item) {
-            self.calls.send(Call::GiveUp(item.0)).unwrap();
+        fn give_up(&mut self, items: Vec<Item>) {
+            self.calls.send(Call::GiveUp(items.iter().map(|item| item.0).collect())).unwrap();
         }
 
         fn idle(&mut self) -> bool {
@@ -322,7 +335,7 @@ mod tests {
         fixture.worker.add((0, 3));
         fixture.expect(Call::Write(0));
         fixture.end_write(Outcome::Failed);
-        fixture.expect(Call::GiveUp(0));
+        fixture.expect(Call::GiveUp(vec![0]));
         fixture.worker.add((1, 1));
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
@@ -330,9 +343,9 @@ mod tests {
     }
 
     #[test]
-    fn the_end_gives_up_after_its_patience() {
+    fn the_end_gives_up_all_items_after_its_patience() {
         let fixture = Fixture::new(0);
-        fixture.worker.add((0, 1));
+        (0..100).for_each(|number| fixture.worker.add((number, 0)));
         fixture.expect(Call::Write(0));
         let Fixture { worker, calls, outcomes } = fixture;
         let patience = Duration::from_millis(50);
@@ -343,12 +356,25 @@ mod tests {
             outcomes.send(Outcome::Retry).unwrap();
             match calls.recv_timeout(Duration::from_secs(10)).unwrap() {
                 Call::Write(0) => tries += 1,
-                call => break assert_eq!(call, Call::GiveUp(0)),
+                call => break assert_eq!(call, Call::GiveUp((0..100).collect())),
             }
         }
         assert!(begun.elapsed() >= patience && tries > 1, "{tries} in {:?}", begun.elapsed());
         ender.join().unwrap().unwrap();
         assert_eq!(calls.recv(), Ok(Call::Finish));
+    }
+
+    #[test]
+    fn the_end_writes_all_items_as_long_as_that_works() {
+        let fixture = Fixture::new(0);
+        (0..4).for_each(|number| fixture.worker.add((number, 1)));
+        let outcomes = [Outcome::Done, Outcome::Failed, Outcome::Done, Outcome::Done];
+        outcomes.into_iter().for_each(|outcome| fixture.end_write(outcome));
+        let Fixture { worker, calls, .. } = fixture;
+        worker.finish(Duration::ZERO).unwrap();
+        let calls: Vec<Call> = calls.iter().filter(|call| *call != Call::Idle).collect();
+        let write = Call::Write;
+        assert_eq!(calls, [write(0), write(1), Call::GiveUp(vec![1]), write(2), write(3), Call::Finish]);
     }
 
     #[test]
