@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::DirEntryExt},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use model::Bytes;
@@ -16,7 +17,7 @@ const MAX_PATHS: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct CgroupPaths {
     root: PathBuf,
-    paths: HashMap<u64, Bytes>,
+    paths: HashMap<u64, Rc<[u8]>>,
 }
 
 impl CgroupPaths {
@@ -26,7 +27,7 @@ impl CgroupPaths {
 
         let mut paths = Self { root: root.to_owned(), ..Self::default() };
         if let Ok(metadata) = fs::metadata(root) {
-            paths.paths.insert(metadata.ino(), b"/".to_vec());
+            paths.paths.insert(metadata.ino(), Rc::from(b"/".as_slice()));
         }
         paths.read_below(root, &Bytes::new());
         paths
@@ -40,7 +41,7 @@ impl CgroupPaths {
                 below.push(b'/');
                 below.extend_from_slice(entry.file_name().as_bytes());
                 self.read_below(&entry.path(), &below);
-                self.paths.insert(entry.ino(), below);
+                self.paths.insert(entry.ino(), below.into());
             }
         }
     }
@@ -52,11 +53,11 @@ impl CgroupPaths {
             let root = std::mem::take(&mut self.root);
             *self = Self::read(&root);
         }
-        self.paths.insert(id, path);
+        self.paths.insert(id, path.into());
     }
 
     /// The path of a cgroup; empty when unknown.
-    pub fn path(&self, id: u64) -> Bytes {
+    pub fn path(&self, id: u64) -> Rc<[u8]> {
         self.paths.get(&id).cloned().unwrap_or_default()
     }
 }
@@ -73,8 +74,11 @@ mod tests {
         let below = root.path().join("system.slice/nginx.service");
         fs::create_dir_all(&below).unwrap();
         let paths = CgroupPaths::read(root.path());
-        assert_eq!(paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
-        assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
-        assert_eq!(paths.path(1 << 60), b"");
+        assert_eq!(
+            paths.path(fs::metadata(&below).unwrap().ino()),
+            b"/system.slice/nginx.service".as_slice().into()
+        );
+        assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/".as_slice().into());
+        assert_eq!(paths.path(1 << 60), Rc::default());
     }
 }
