@@ -83,9 +83,8 @@ impl OpenWindow {
         last: bool,
         mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision,
     ) {
-        let unnamed: Vec<GroupKey> = self.groups.keys().filter(|key| key.socket != 0).cloned().collect();
-        for key in unnamed {
-            let Some(group) = self.groups.remove(&key) else { continue };
+        let unnamed: Vec<_> = self.groups.extract_if(|key, _| key.socket != 0).collect();
+        for (key, group) in unnamed {
             let GroupKey { context, mut tuple, socket } = key;
             match domain(socket, &tuple) {
                 DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
@@ -149,7 +148,7 @@ impl OpenWindow {
             .extend(merged.into_iter().map(|((context, tuple), counters)| record(context, tuple, counters)));
         window.losses = std::mem::take(&mut self.losses);
         window.losses.sort_by_key(|loss| loss.kind);
-        contexts.forget_unused(|id| self.groups.keys().any(|key| key.context == id));
+        contexts.forget_unused(&self.groups.keys().map(|key| key.context).collect());
         window
     }
 }
