@@ -70,6 +70,6 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     if let Err(error) = &ended {
         recorder.problems.report(&model::error_chain(error));
     }
-    recorder.finish()?;
+    recorder.finish();
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

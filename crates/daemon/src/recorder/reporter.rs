@@ -259,8 +259,8 @@ impl Reporter {
         if self.save_at.is_some() || self.alerts.known().take_changed() {
             self.record_file.add(self.alerts.known().to_json());
         }
-        // The file is tried once more. If the thread has panicked, the last whole record.json is still there.
-        let _ = self.record_file.finish(Duration::ZERO);
+        // The file is tried once more.
+        self.record_file.finish(Duration::ZERO);
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {

@@ -99,10 +99,7 @@ impl Recorder {
     }
 
     /// Writes the last window and all that waits.
-    ///
-    /// # Errors
-    /// The thread that writes the database has panicked.
-    pub(super) fn finish(mut self) -> Result<(), RecorderError> {
+    pub(super) fn finish(mut self) {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
         self.close_window(true);
@@ -110,9 +107,8 @@ impl Recorder {
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();
-        let finished = self.sinks.finish_sqlite();
+        self.sinks.finish_sqlite();
         // Each step before this one may have reported problems.
         self.problems.write_all_repeated();
-        Ok(finished?)
     }
 }

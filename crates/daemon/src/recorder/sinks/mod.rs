@@ -76,16 +76,14 @@ impl WindowSinks {
     /// Writes the windows that wait for conn.log.
     pub(super) fn finish_text_log(&mut self) {
         if let Some(text_log) = self.text_log.take() {
-            // Its thread may have panicked; the database is written all the same.
-            let _ = text_log.finish(Duration::ZERO);
+            text_log.finish(Duration::ZERO);
         }
     }
 
     /// Writes the windows that wait for snitch.db.
-    ///
-    /// # Errors
-    /// The thread has panicked.
-    pub(super) fn finish_sqlite(&mut self) -> io::Result<()> {
-        self.sqlite.take().map_or(Ok(()), |sqlite| sqlite.finish(LAST_PATIENCE))
+    pub(super) fn finish_sqlite(&mut self) {
+        if let Some(sqlite) = self.sqlite.take() {
+            sqlite.finish(LAST_PATIENCE);
+        }
     }
 }

@@ -280,7 +280,7 @@ mod tests {
         let worker = SqliteSink::start(database.clone(), retention, Arc::clone(&problems)).unwrap();
         let loss = Loss { kind: LossKind::Channel, count: 7 };
         worker.add(Window { time: model::text::time::now(), losses: vec![loss], ..Window::default() });
-        worker.finish(LAST_PATIENCE).unwrap();
+        worker.finish(LAST_PATIENCE);
         assert!(database.exists());
         assert!(problems.take_written().is_empty());
     }
