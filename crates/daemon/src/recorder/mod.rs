@@ -58,11 +58,10 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     let problems = Arc::new(Problems::new(settings.error_log.clone()));
     let outputs = match Outputs::open(&settings, listener, &problems) {
         Ok(outputs) => outputs,
-        Err(RecorderError::Log(why)) => {
+        Err(why) => {
             channel.send(&Channel::encode(&ToMonitor::Failed(why))?, None)?;
             return Ok(ExitCode::FAILURE);
         }
-        Err(error) => return Err(error),
     };
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder::new(*settings, channel, outputs, problems)?;

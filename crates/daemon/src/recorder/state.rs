@@ -30,19 +30,19 @@ impl Outputs {
     /// Opens the logs.
     ///
     /// # Errors
-    /// [`RecorderError::Log`] if the log or record.json cannot be used.
+    /// Why one of them cannot be used, in words.
     pub(super) fn open(
         settings: &Settings,
         live_socket: Option<OwnedFd>,
         problems: &Arc<Problems>,
-    ) -> Result<Self, RecorderError> {
+    ) -> Result<Self, String> {
         let mut sinks = WindowSinks::default();
+        sinks.open_sqlite(settings, problems).map_err(|error| model::error_chain(&error))?;
+        let reporter =
+            Reporter::start(settings, live_socket, problems).map_err(|error| model::error_chain(&error))?;
         sinks
-            .open_sqlite(settings, problems)
-            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
-        let reporter = Reporter::start(settings, live_socket, problems)
-            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
-        sinks.open_text_log(settings, problems)?;
+            .open_text_log(settings, problems)
+            .map_err(|error| format!("the thread that writes conn.log cannot be started: {error}"))?;
         Ok(Self { sinks, reporter })
     }
 }

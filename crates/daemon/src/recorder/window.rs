@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use super::{contexts::ContextTable, losses::add_losses};
 use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
-use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
+use model::{
+    Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, PORT_EXECUTION, ProcessContext, Record, Window,
+};
 use names::DomainDecision;
 
 /// Groups in one window; flows of further ones are counted as lost. At 10,000 connections a second and windows of
@@ -64,8 +66,8 @@ impl OpenWindow {
         if socket == 0 {
             self.rules.blank_tuple(&mut tuple);
         }
-        // The record of an executed program (port -1) has no counters.
-        if counters == Counters::default() && tuple.remote_port >= 0 {
+        // The record of an executed program has no counters.
+        if counters == Counters::default() && tuple.remote_port != PORT_EXECUTION {
             return;
         }
         let key = GroupKey { context, tuple, socket };

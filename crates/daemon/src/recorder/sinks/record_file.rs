@@ -37,12 +37,6 @@ impl Sink for RecordFileSink {
         1
     }
 
-    fn drop_oldest(_oldest: String, _next: &mut String) -> u64 {
-        0
-    }
-
-    fn prepare(&mut self, _text: &mut String, _dropped: u64) {}
-
     fn write(&mut self, text: &String) -> Outcome {
         match replace(&self.path, text) {
             Ok(()) => {
@@ -64,8 +58,6 @@ impl Sink for RecordFileSink {
             }
         }
     }
-
-    fn give_up(&mut self, _texts: Vec<String>) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The sink that writes windows to conn.log.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 
 use super::{
     sink::{Outcome, Sink},
@@ -33,7 +33,6 @@ impl Sink for TextLogSink {
     const THREAD: &'static str = "conn.log";
     /// Windows, whatever their number of records.
     const MAX_WAITING: usize = 8;
-    const RETRY: Duration = Duration::ZERO;
 
     fn weight(_window: &Window) -> usize {
         1
@@ -70,8 +69,6 @@ impl Sink for TextLogSink {
         }
         Outcome::Done
     }
-
-    fn give_up(&mut self, _windows: Vec<Window>) {}
 
     fn reopen(&mut self) {
         self.log.reopen();
