@@ -122,7 +122,11 @@ impl<S: Sink> Writer<S> {
         let mut queue = self.shared.lock();
         while queue.items.is_empty() && queue.patience.is_none() {
             if std::mem::take(&mut queue.reopen) {
+                // Closing a file may take long: no other thread may wait for the lock meanwhile.
+                drop(queue);
                 self.sink.reopen();
+                queue = self.shared.lock();
+                continue;
             }
             queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -189,7 +193,7 @@ mod tests {
         Finish,
     }
 
-    /// Reports each call, and waits for the outcome of each write.
+    /// Reports each call, and waits for the outcome of each write and for the end of opening a file again.
     struct FakeSink {
         calls: Sender<Call>,
         outcomes: Receiver<Outcome>,
@@ -233,6 +237,7 @@ mod tests {
 
         fn reopen(&mut self) {
             self.calls.send(Call::Reopen).unwrap();
+            let _ = self.outcomes.recv();
         }
 
         fn finish(&mut self) {
@@ -390,11 +395,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_opened_again_at_once() {
+    fn a_file_is_opened_again_at_once_and_nothing_waits_for_that() {
         let fixture = Fixture::new(0);
         fixture.worker.reopen();
         fixture.expect(Call::Reopen);
         fixture.worker.add((0, 1));
+        fixture.end_write(Outcome::Done);
         fixture.expect(Call::Write(0));
         fixture.worker.reopen();
         fixture.end_write(Outcome::Done);
