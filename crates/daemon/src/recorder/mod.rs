@@ -25,7 +25,6 @@ mod contexts;
 mod domains;
 mod error;
 mod event_loop;
-mod exe_log;
 mod live_connections;
 mod live_status;
 mod losses;

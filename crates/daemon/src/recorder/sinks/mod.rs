@@ -1,5 +1,5 @@
-//! The sinks: where closed windows and record.json are written. Each has a [`worker`] thread of its own, so that the
-//! recorder never waits for a disk.
+//! The sinks: where closed windows, alerts and record.json are written. Each has a [`worker`] thread of its own, so that the
+//! recorder waits for no disk but that of error.log.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -12,6 +12,7 @@ use crate::{messages::Settings, problems::Problems};
 use model::Window;
 use store::StoreError;
 
+pub(super) mod exe_log;
 pub(super) mod record_file;
 mod sink;
 mod sqlite;
