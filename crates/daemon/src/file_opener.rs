@@ -9,17 +9,20 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     process::{ExitCode, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::poll::poll_until;
 use ipc::{Channel, Received};
 use sandbox::{Role, User};
 
 /// How long a FUSE file system may take to open a file.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the file opener waits for its end, which the monitor brings about.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The message from the file opener to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,8 +52,7 @@ pub(crate) fn open_as_user(tgid: u32) -> io::Result<File> {
 }
 
 fn receive_file(channel: &mut Channel) -> io::Result<File> {
-    let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
-    if poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], patience)? == 0 {
+    if !wait_for_input(channel, PATIENCE)? {
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the file system of its executable does not answer",
@@ -61,6 +63,11 @@ fn receive_file(channel: &mut Channel) -> io::Result<File> {
         Received::Message(Reply::Failed(code), _) => Err(io::Error::from_raw_os_error(code)),
         _ => Err(io::Error::other("the process that opens files as their user failed")),
     }
+}
+
+/// Waits until there is a message, or the channel is closed. Returns false if there is none in time.
+fn wait_for_input(channel: &Channel, patience: Duration) -> io::Result<bool> {
+    poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], Some(Instant::now() + patience))
 }
 
 /// Runs the role for the executable of process `tgid`; standard input is its end of the channel.
@@ -79,6 +86,6 @@ pub fn run(tgid: u32) -> io::Result<ExitCode> {
     };
     channel.send(&Channel::encode(&reply)?, file.as_ref().map(AsFd::as_fd))?;
     // The monitor closes the channel, or kills this process, once it has the descriptor.
-    let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000_u16));
+    let _ = wait_for_input(&channel, LAST_WAIT);
     Ok(ExitCode::SUCCESS)
 }

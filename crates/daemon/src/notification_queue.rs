@@ -8,7 +8,7 @@ use notify::Notification;
 const MAX_WAITING: usize = 100;
 
 /// Notifications that wait for a notifier or a notification service, and the number of those that were dropped.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct NotificationQueue {
     notifications: VecDeque<Notification>,
     pub(crate) dropped: u64,
@@ -29,9 +29,10 @@ impl NotificationQueue {
         }
     }
 
-    /// Adds the notifications of another queue, but not the number of those it dropped.
-    pub(crate) fn add_all(&mut self, other: &Self) {
-        other.notifications.iter().for_each(|notification| self.add(notification.clone()));
+    /// Adds the notifications of another queue, and the number of those it dropped.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.dropped += other.dropped;
+        other.notifications.into_iter().for_each(|notification| self.add(notification));
     }
 
     pub(crate) fn front(&self) -> Option<&Notification> {
@@ -65,5 +66,9 @@ mod tests {
         assert_eq!((queue.notifications.len(), queue.dropped), (MAX_WAITING, 10));
         assert_eq!(queue.notifications[0].kind, NotificationKind::Suspicious);
         assert_eq!(queue.notifications[1].title, "11");
+        let mut all = NotificationQueue::default();
+        all.add(notification(0, NotificationKind::Program));
+        all.append(queue);
+        assert_eq!((all.notifications.len(), all.dropped), (MAX_WAITING, 11));
     }
 }

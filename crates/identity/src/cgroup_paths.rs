@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::DirEntryExt},
     path::{Path, PathBuf},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ const READ_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct CgroupPaths {
     root: PathBuf,
-    paths: HashMap<u64, Bytes>,
+    paths: HashMap<u64, Rc<[u8]>>,
     /// When the hierarchy was read last; `None` without one.
     read_at: Option<Instant>,
 }
@@ -31,7 +32,7 @@ impl CgroupPaths {
 
         let mut paths = Self { root: root.to_owned(), read_at: Some(Instant::now()), ..Self::default() };
         if let Ok(metadata) = fs::metadata(root) {
-            paths.paths.insert(metadata.ino(), b"/".to_vec());
+            paths.paths.insert(metadata.ino(), Rc::from(b"/".as_slice()));
         }
         paths.read_below(root, &Bytes::new());
         paths
@@ -45,26 +46,26 @@ impl CgroupPaths {
                 below.push(b'/');
                 below.extend_from_slice(entry.file_name().as_bytes());
                 self.read_below(&entry.path(), &below);
-                self.paths.insert(entry.ino(), below);
+                self.paths.insert(entry.ino(), below.into());
             }
         }
     }
 
     /// Adds a cgroup that was made or renamed. Its path stays unknown while too many others exist.
     pub fn insert(&mut self, id: u64, path: Bytes, now: Instant) {
-        let is_full = |paths: &HashMap<u64, Bytes>| paths.len() >= MAX_PATHS && !paths.contains_key(&id);
+        let is_full = |paths: &HashMap<u64, Rc<[u8]>>| paths.len() >= MAX_PATHS && !paths.contains_key(&id);
         if is_full(&self.paths) && self.read_at.is_none_or(|read_at| now >= read_at + READ_PAUSE) {
             // No event reports the removal of a cgroup: keep only those that exist now.
             let root = std::mem::take(&mut self.root);
             *self = Self::read(&root);
         }
         if !is_full(&self.paths) {
-            self.paths.insert(id, path);
+            self.paths.insert(id, path.into());
         }
     }
 
     /// The path of a cgroup; empty when unknown.
-    pub fn path(&self, id: u64) -> Bytes {
+    pub fn path(&self, id: u64) -> Rc<[u8]> {
         self.paths.get(&id).cloned().unwrap_or_default()
     }
 }
@@ -81,22 +82,23 @@ mod tests {
         let below = root.path().join("system.slice/nginx.service");
         fs::create_dir_all(&below).unwrap();
         let paths = CgroupPaths::read(root.path());
-        assert_eq!(paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
-        assert_eq!(paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
-        assert_eq!(paths.path(1 << 60), b"");
+        assert_eq!(&*paths.path(fs::metadata(&below).unwrap().ino()), b"/system.slice/nginx.service");
+        assert_eq!(&*paths.path(fs::metadata(root.path()).unwrap().ino()), b"/");
+        assert_eq!(&*paths.path(1 << 60), b"");
     }
+
     #[test]
     fn a_full_table_is_read_again_once_in_a_while() {
         let root = tempfile::tempdir().unwrap();
         let mut paths = CgroupPaths::read(root.path());
         let read_at = paths.read_at.unwrap();
-        paths.paths.extend((1 << 60..).take(MAX_PATHS).map(|id| (id, b"/gone".to_vec())));
+        paths.paths.extend((1 << 60..).take(MAX_PATHS).map(|id| (id, Rc::from(b"/gone".as_slice()))));
         paths.insert(1 << 59, b"/new".to_vec(), read_at + READ_PAUSE / 2);
-        assert_eq!(paths.path(1 << 59), b"", "there is no room");
+        assert_eq!(&*paths.path(1 << 59), b"", "there is no room");
         paths.insert(1 << 60, b"/renamed".to_vec(), read_at + READ_PAUSE / 2);
-        assert_eq!(paths.path(1 << 60), b"/renamed");
+        assert_eq!(&*paths.path(1 << 60), b"/renamed");
         paths.insert(1 << 59, b"/new".to_vec(), read_at + READ_PAUSE);
-        assert_eq!(paths.path(1 << 59), b"/new");
-        assert_eq!(paths.path(1 << 60), b"", "it is in no directory");
+        assert_eq!(&*paths.path(1 << 59), b"/new");
+        assert_eq!(&*paths.path(1 << 60), b"", "it is in no directory");
     }
 }

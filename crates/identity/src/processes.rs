@@ -39,6 +39,13 @@ pub struct Ancestry {
     pub grandparent: Rc<RunningProgram>,
 }
 
+impl Ancestry {
+    /// The program of the process, of its parent, and of its grandparent.
+    pub fn programs(&self) -> [&Rc<RunningProgram>; 3] {
+        [&self.process, &self.parent, &self.grandparent]
+    }
+}
+
 /// One process of the table.
 #[derive(Clone, Debug)]
 pub struct Process {

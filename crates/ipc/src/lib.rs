@@ -11,7 +11,8 @@
 //! * **No waiting.** Neither [`Channel::send`] nor [`Channel::receive`] waits. A full channel makes `send` return false; the
 //!   sender keeps the message or counts it as lost. The descriptor ([`AsFd`]) is there to wait for with poll(2).
 //! * **Descriptors.** A descriptor is duplicated into the receiving process (`SCM_RIGHTS`), with close-on-exec. The receiver
-//!   takes one descriptor for each message; further ones are closed.
+//!   takes one descriptor for each message; further ones are closed. A receiver that is out of descriptors gets the message
+//!   without its descriptor.
 //! * **End.** The receiver gets all messages that were sent before the other end was closed, and then
 //!   [`Received::Closed`]; sending fails with `EPIPE`.
 //! * **Trust.** The receiver checks the encoding of a message, and the caller has to check its content.
@@ -23,9 +24,10 @@ use std::{
 
 use nix::{
     errno::Errno,
+    libc,
     sys::socket::{
-        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
-        sendmsg, setsockopt, socketpair, sockopt,
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg, setsockopt,
+        socketpair, sockopt,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -96,10 +98,15 @@ impl Channel {
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let control = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match sendmsg::<UnixAddr>(self.socket.as_raw_fd(), &[IoSlice::new(message)], control, flags, None) {
-            Ok(_) => Ok(true),
-            Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(false),
-            Err(error) => Err(error.into()),
+        loop {
+            match sendmsg::<UnixAddr>(self.socket.as_raw_fd(), &[IoSlice::new(message)], control, flags, None)
+            {
+                Ok(_) => return Ok(true),
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(false),
+                // Reported once, see `receive`; from then on it is EPIPE.
+                Err(Errno::ECONNRESET) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -108,27 +115,20 @@ impl Channel {
     /// # Errors
     /// The errors of recvmsg(2); `InvalidData` for a packet that is not a message of this type.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
-        let mut control = nix::cmsg_space!([RawFd; 1]);
-        let (length, descriptor) = {
+        let (flags, socket) = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC, self.socket.as_raw_fd());
+        let (length, descriptor) = loop {
+            let mut control = nix::cmsg_space!([RawFd; 1]);
             let mut buffers = [IoSliceMut::new(&mut self.buffer)];
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-            let socket = self.socket.as_raw_fd();
-            let message = match recvmsg::<UnixAddr>(socket, &mut buffers, Some(&mut control), flags) {
-                Ok(message) => message,
+            match recvmsg::<UnixAddr>(socket, &mut buffers, Some(&mut control), flags)
+                .map(|found| found.bytes)
+            {
+                Ok(length) => break (length, take_descriptors(&control).pop()),
                 Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
+                // The other end was closed with messages that it had not read. The kernel reports that once, before the
+                // messages from there.
+                Err(Errno::ECONNRESET) => {}
                 Err(error) => return Err(error.into()),
-            };
-            let mut descriptor = None;
-            for part in message.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(descriptors) = part {
-                    for raw in descriptors {
-                        // SAFETY: the kernel has just made this descriptor for this process, and no other owner of it exists.
-                        descriptor = Some(unsafe { OwnedFd::from_raw_fd(raw) });
-                    }
-                }
             }
-            (message.bytes, descriptor)
         };
         if length == 0 {
             return Ok(Received::Closed);
@@ -137,6 +137,25 @@ impl Channel {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(Received::Message(message, descriptor))
     }
+}
+
+/// Takes the descriptors that recvmsg(2) has put into a zeroed buffer for control messages. nix refuses to list them if some
+/// did not arrive, because the process is out of descriptors or the buffer is too small; those that did would stay open.
+fn take_descriptors(control: &[u8]) -> Vec<OwnedFd> {
+    // SAFETY: the macros only calculate.
+    let (start, space) =
+        unsafe { (libc::CMSG_LEN(0) as usize, libc::CMSG_SPACE(size_of::<RawFd>() as u32) as usize) };
+    if control.len() < space {
+        return Vec::new();
+    }
+    // SAFETY: the buffer is longer than a header, which may have any content.
+    let header: libc::cmsghdr = unsafe { control.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
+    if (header.cmsg_level, header.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+        return Vec::new();
+    }
+    let (descriptors, _) = control.get(start..header.cmsg_len).unwrap_or_default().as_chunks();
+    // SAFETY: the kernel has just made these descriptors for this process, and no other owner of them exists.
+    descriptors.iter().map(|raw| unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*raw)) }).collect()
 }
 
 impl AsFd for Channel {
@@ -167,6 +186,35 @@ mod tests {
         assert!(matches!(theirs.receive::<u32>().unwrap(), Received::Nothing));
         drop(ours);
         assert!(matches!(theirs.receive::<u32>().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn messages_arrive_although_the_sender_has_ended_without_reading_its_own() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut theirs = Channel::new(theirs);
+        for number in 0..3_u32 {
+            assert!(ours.send(&Channel::encode(&number).unwrap(), None).unwrap());
+        }
+        assert!(theirs.send(&Channel::encode(&7_u32).unwrap(), None).unwrap());
+        drop(ours);
+        for number in 0..3 {
+            let received = theirs.receive::<u32>().unwrap();
+            assert!(matches!(received, Received::Message(found, None) if found == number), "{received:?}");
+        }
+        assert!(matches!(theirs.receive::<u32>().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn sending_fails_once_the_other_end_is_closed() {
+        for unread in [0, 1] {
+            let (ours, theirs) = Channel::pair().unwrap();
+            let message = Channel::encode(&1_u32).unwrap();
+            for _ in 0..unread {
+                assert!(ours.send(&message, None).unwrap());
+            }
+            drop(theirs);
+            assert_eq!(ours.send(&message, None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
     }
 
     #[test]

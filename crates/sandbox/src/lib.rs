@@ -9,12 +9,13 @@
 //!    that go through it, and gives the files of the log to the user of the recorder.
 //! 2. *The child, between fork(2) and execve(2)* ([`command`]): clears the supplementary groups, sets the group, then the
 //!    user: without root the process can no longer change its groups. Then it changes the working directory, with the
-//!    rights of that user. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, and nothing can undo it.
+//!    rights of that user. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, all threads of the role inherit it, and
+//!    nothing can undo it.
 //! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so that the role
 //!    gets its end of the channel as standard input, the recorder also standard output and standard error, and no other
 //!    descriptor. The kernel resets the dumpable attribute here, so that setting it earlier would have no effect.
-//! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message, opens a file or starts a
-//!    thread. `PR_SET_NO_NEW_PRIVS` belongs to a thread, and only threads that are started later inherit it.
+//! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message or opens a file. The recorder
+//!    hides its memory and ignores the signals that end the monitor.
 //! 5. *The role*: reads its first message. Only from here on it handles data that an attacker may have made.
 //!
 //! # What a role may still do afterwards
@@ -23,7 +24,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | recorder | the service user ([`User::of_log`]) | cannot gain any | those of the monitor | ignores SIGINT, SIGTERM, SIGHUP |
 //! | notifier | the desktop user | cannot gain any | empty, `/` | default |
-//! | file opener | the user of one process | those of that user | empty, `/` | default |
+//! | file opener | the user of one process | cannot gain any | empty, `/` | default |
 //!
 //! Each of them may open what its user may open, and use the network. Other processes of the same user may read the
 //! memory of a notifier or a file opener (ptrace(2)), but not that of the recorder.

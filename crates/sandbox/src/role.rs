@@ -47,14 +47,14 @@ pub fn command(role: Role, user: User) -> Command {
             command.env_clear().current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
         }
     }
-    if role == Role::Notifier {
-        // SAFETY: between fork and exec the closure makes one system call, which needs no memory.
-        unsafe {
-            command.pre_exec(|| {
-                let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-                if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-            });
-        }
+    // Each role handles data that an attacker may have made: code of the attacker must not gain privileges through a
+    // set-user-id program.
+    // SAFETY: between fork and exec the closure makes one system call, which needs no memory.
+    unsafe {
+        command.pre_exec(|| {
+            let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        });
     }
     command
 }
@@ -66,9 +66,6 @@ pub fn command(role: Role, user: User) -> Command {
 pub fn enter(role: Role) -> io::Result<()> {
     match role {
         Role::Recorder => {
-            // It parses files and network answers that an attacker may have made: code of the attacker in this process must
-            // not gain privileges through a set-user-id program.
-            prctl::set_no_new_privs()?;
             // Other processes of the same user must not read its memory (ptrace(2), /proc/PID/mem).
             prctl::set_dumpable(false)?;
             // A terminal sends these signals to the monitor too, which ends this process once everything is written.
@@ -85,7 +82,7 @@ pub fn enter(role: Role) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{fs, path::Path};
 
     use nix::{
         sys::wait::{WaitStatus, waitpid},
@@ -121,13 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn a_recorder_cannot_gain_privileges_and_hides_its_memory() {
+    fn no_role_can_gain_privileges() {
+        let user = User { uid: Uid::current(), gid: Gid::current() };
+        for role in [Role::Recorder, Role::Notifier, Role::FileOpener] {
+            let mut command = command(role, user);
+            // This binary lists its tests.
+            let mut child = command.arg("--list").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            // The file is there until the child is waited for.
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            assert!(status.contains("\nNoNewPrivs:\t1\n"), "{role:?}: {status}");
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_recorder_hides_its_memory_and_ignores_signals() {
         // In a process of its own: the attributes cannot all be taken back.
         // SAFETY: the child makes system calls only, none of which needs memory or a lock.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let entered = enter(Role::Recorder).is_ok()
-                    && prctl::get_no_new_privs().is_ok_and(|set| set)
                     && prctl::get_dumpable().is_ok_and(|set| !set)
                     && nix::sys::signal::raise(Signal::SIGTERM).is_ok();
                 // SAFETY: it ends the child without running code of the parent.

@@ -62,8 +62,6 @@ pub(crate) struct WorkerStatus {
     pub(crate) next_request: Option<Instant>,
     /// A sentence about a problem that the user does not know of yet.
     problem: Option<String>,
-    /// The key was refused: there are no more requests.
-    stopped: bool,
 }
 
 /// The caller's side of the worker thread.
@@ -199,7 +197,6 @@ impl Worker {
                         "VirusTotal does not accept the key ({why}): no program is checked. Correct virustotal.api_key and \
                          restart picosnitch."
                     ));
-                    lock(&self.status).stopped = true;
                     loop {
                         thread::park();
                     }

@@ -8,7 +8,7 @@ use std::{
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
 use capture::{DrainMode, DrainOutput, Event, FlowDelta};
-use model::{Counters, FlowId, FlowTuple, Loss, LossKind, ProcessEvent, ProcessId};
+use model::{Counters, FlowId, FlowTuple, Loss, LossKind, PORT_EXECUTION, ProcessEvent, ProcessId};
 
 /// Drains that may fail one after the other.
 const MAX_FAILED_DRAINS: u32 = 20;
@@ -20,12 +20,12 @@ const RESYNC_PAUSE: Duration = Duration::from_secs(1);
 /// Processes with `AF_PACKET` rings that are remembered, so that each is reported once.
 const MAX_PACKET_RINGS: usize = 1024;
 
-/// The record of a program that was executed (`monitor.every_exe`): a flow with port -1 and without counters.
+/// The record of a program that was executed (`monitor.every_exe`): a flow with the port [`PORT_EXECUTION`] and without counters.
 fn execution(event: &ProcessEvent) -> FlowDelta {
     FlowDelta {
         id: FlowId { process: event.id, uid: event.uid, ..FlowId::default() },
         cgroup: event.cgroup,
-        tuple: FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() },
+        tuple: FlowTuple { local_port: PORT_EXECUTION, remote_port: PORT_EXECUTION, ..FlowTuple::default() },
         counters: Counters::default(),
     }
 }

@@ -22,7 +22,7 @@ impl Monitor {
         flows: &[FlowDelta],
         message: fn(Vec<Flow>) -> ToRecorder,
     ) -> Result<(), MonitorError> {
-        let unknown = Ancestry::default();
+        let (unknown, now) = (Ancestry::default(), Instant::now());
         let mut batch = Vec::new();
         let mut updates = Vec::new();
         for flow in flows {
@@ -36,7 +36,11 @@ impl Monitor {
                 network_namespace: flow.id.network_namespace,
                 cgroup: self.cgroups.path(flow.cgroup),
             };
-            let context = self.contexts.id(ancestry, self.executables.as_mut(), origin, &mut updates);
+            let executables = match &mut self.executables {
+                Some(executables) => ancestry.programs().map(|running| executables.id_of(running, now)),
+                None => [None; 3],
+            };
+            let context = self.contexts.id(ancestry, executables, origin, &mut updates);
             for update in updates.drain(..) {
                 // The flows before this one belong to contexts that the recorder is about to forget.
                 if !batch.is_empty() && matches!(update, ContextUpdate::ForgetBefore(_)) {
@@ -49,6 +53,7 @@ impl Monitor {
                 self.recorder.send(&message(std::mem::take(&mut batch)), None)?;
             }
         }
+        self.contexts.forget_recent();
         if !batch.is_empty() {
             self.recorder.send(&message(batch), None)?;
         }

@@ -60,9 +60,8 @@ impl NotifierLink {
     }
 
     /// Queues the notifications that waited for a desktop user.
-    pub(super) fn add_all(&mut self, queue: &NotificationQueue) {
-        self.queue.dropped += queue.dropped;
-        self.queue.add_all(queue);
+    pub(super) fn append(&mut self, queue: NotificationQueue) {
+        self.queue.append(queue);
     }
 
     /// Takes back the notifications that were not sent.

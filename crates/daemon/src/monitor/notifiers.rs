@@ -21,6 +21,9 @@ const RUN_USER: &str = "/run/user";
 const RUN_USER_VARIABLE: &str = "PICOSNITCH_RUN_USER";
 /// Pause between two searches for session buses.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// The age of a search that is too old for a notification: its user may have logged in since. It bounds the searches of a
+/// burst.
+const SEARCH_TOO_OLD: Duration = Duration::from_millis(50);
 /// Desktop users that are notified at a time.
 const MAX_USERS: usize = 32;
 
@@ -53,7 +56,7 @@ impl Notifiers {
 
     /// Shows a notification to every desktop user, or keeps it until there is one. Never waits.
     pub(super) fn show(&mut self, notification: &Notification) {
-        self.look();
+        self.look_if_older(SEARCH_TOO_OLD);
         if self.links.is_empty() {
             self.waiting.add(notification.clone());
         }
@@ -65,17 +68,18 @@ impl Notifiers {
 
     /// Does the work that is due. Must be called from time to time.
     pub(super) fn tick(&mut self) {
-        if self.looked.is_none_or(|looked| looked.elapsed() >= SEARCH_INTERVAL) {
-            self.look();
-        }
+        self.look_if_older(SEARCH_INTERVAL);
         for link in self.links.values_mut() {
             link.reap();
             self.problems.extend(link.send_waiting());
         }
     }
 
-    /// Looks for desktop users that have come or gone.
-    fn look(&mut self) {
+    /// Looks for desktop users that have come or gone, unless the last search was less than `age` ago.
+    fn look_if_older(&mut self, age: Duration) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < age) {
+            return;
+        }
         self.looked = Some(Instant::now());
         let found = desktop_users(&self.run_user);
         let gone: Vec<u32> = self.links.keys().copied().filter(|uid| !found.contains_key(uid)).collect();
@@ -83,7 +87,7 @@ impl Notifiers {
             if let Some(mut link) = self.links.remove(&uid) {
                 link.stop();
                 if self.links.is_empty() {
-                    self.waiting.add_all(&link.take_queue());
+                    self.waiting.append(link.take_queue());
                 }
             }
         }
@@ -96,7 +100,7 @@ impl Notifiers {
         }
         if first && !self.links.is_empty() {
             let waiting = std::mem::take(&mut self.waiting);
-            self.links.values_mut().for_each(|link| link.add_all(&waiting));
+            self.links.values_mut().for_each(|link| link.append(waiting.clone()));
         }
     }
 }
@@ -132,6 +136,20 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn a_burst_of_notifications_causes_few_searches() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut notifiers = Notifiers { run_user: directory.path().to_owned(), ..Notifiers::new() };
+        let mut searches = Vec::new();
+        for count in 0..100 {
+            notifiers.show(&Notification::about_dropped(count));
+            searches.push(notifiers.looked);
+        }
+        searches.dedup();
+        assert!(searches.len() < 10, "{}", searches.len());
+        assert!(!notifiers.waiting.is_empty());
+    }
 
     #[test]
     fn only_sockets_of_the_user_of_the_directory_are_taken() {

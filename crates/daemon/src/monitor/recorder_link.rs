@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::{
     error::{MonitorError, io_error},
     messages::{ReporterSettings, Settings, ToMonitor, ToRecorder},
+    poll::poll_until,
     problems::print_to_stderr,
 };
 use capture::Capture;
@@ -32,6 +33,8 @@ const MAX_WAITING_MESSAGES: usize = 1024;
 const START: Duration = Duration::from_secs(60);
 /// How long the recorder may take to write the log at the end.
 const END: Duration = Duration::from_secs(60);
+/// Pause between two tries to send at the end: POLLOUT comes only once most of the channel is free.
+const SEND_PAUSE: Duration = Duration::from_millis(100);
 /// The text of the error when a message cannot be sent.
 const SEND_FAILED: &str = "the recorder cannot be sent a message";
 
@@ -102,7 +105,7 @@ impl RecorderLink {
                 }
                 Received::Nothing => {
                     let mut ready = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut ready, PollTimeout::from(1000_u16));
+                    let _ = poll_until(&mut ready, Some(until));
                 }
             }
         }
@@ -205,7 +208,7 @@ impl RecorderLink {
         let until = Instant::now() + END;
         while self.has_waiting() && Instant::now() < until {
             let mut ready = [PollFd::new(self.channel.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut ready, PollTimeout::from(100_u16));
+            let _ = poll_until(&mut ready, Some(Instant::now() + SEND_PAUSE));
             self.flush()?;
         }
         while Instant::now() < until {

@@ -1,7 +1,10 @@
 //! The context table: the contexts behind the ids of flows, and the digests of their executables. It is the only owner of
 //! both; the window and the open connections look contexts up here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use config::log_rules::LogRules;
 use identity::digests::{DigestState, Digests};
@@ -53,9 +56,9 @@ impl ContextTable {
     }
 
     /// Forgets the contexts of which no flow comes any more, except those that are `used`.
-    pub(super) fn forget_unused(&mut self, used: impl Fn(u32) -> bool) {
+    pub(super) fn forget_unused(&mut self, used: &HashSet<u32>) {
         let forget_before = self.forget_before;
-        self.contexts.retain(|id, _| *id >= forget_before || used(*id));
+        self.contexts.retain(|id, _| *id >= forget_before || used.contains(id));
     }
 }
 

@@ -11,9 +11,6 @@ pub enum RecorderError {
     /// The first message was not the settings.
     #[error("the recorder is started by `picosnitch start-no-daemon`, not by hand")]
     NotStartedByMonitor,
-    /// The log or record.json cannot be used; why.
-    #[error("{0}")]
-    Log(String),
     /// The channel or a thread failed.
     #[error("a system call failed that the recorder cannot do without")]
     Io(#[from] io::Error),

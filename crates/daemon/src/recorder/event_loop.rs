@@ -13,7 +13,7 @@ use crate::{
     messages::{ToMonitor, ToRecorder},
     poll::poll_until,
 };
-use ipc::{Channel, Received};
+use ipc::Received;
 
 /// The longest wait: folded problems are written from time to time.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -31,8 +31,10 @@ impl Recorder {
             if self.receive_messages(end)? {
                 return Ok(());
             }
-            if !self.names.read_resolved() {
-                let _ = self.channel.send(&Channel::encode(&ToMonitor::ResolvedClosed)?, None)?;
+            self.resolved_closed |= !self.names.read_resolved();
+            // A full channel takes the message in a later round.
+            if self.resolved_closed && ToMonitor::ResolvedClosed.try_send(&self.channel) {
+                self.resolved_closed = false;
             }
             self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
             self.reporter.serve(&self.channel);

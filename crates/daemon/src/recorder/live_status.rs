@@ -1,14 +1,13 @@
 //! The status of the daemon: the first event that a client of the live socket gets (docs/live.md).
 
-use std::collections::BTreeMap;
-
+use super::losses::add_losses;
 use crate::messages::Settings;
 use live::{
     protocol::{FilePaths, HelloLine, LastError},
     server::LiveServer,
 };
 use model::{
-    Loss, LossKind,
+    Loss,
     text::{sanitize, time},
 };
 use virustotal::LookupSchedule;
@@ -18,7 +17,7 @@ pub(super) struct LiveStatus {
     /// Unix seconds of the start.
     since: i64,
     pub(super) unseen: Vec<String>,
-    losses: BTreeMap<LossKind, u64>,
+    losses: Vec<Loss>,
     pub(super) alerts: u64,
     errors: u64,
     last_error: Option<LastError>,
@@ -43,13 +42,12 @@ impl LiveStatus {
             exe_log: path(&reporter.exe_log),
             conn_log: reporter.conn_log.as_deref().map(path),
         };
-        let (since, unseen, losses) = (time::now(), Vec::new(), BTreeMap::new());
+        let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
         Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
     }
 
     pub(super) fn add_loss(&mut self, loss: &Loss) {
-        let count = self.losses.entry(loss.kind).or_default();
-        *count = count.saturating_add(loss.count);
+        add_losses(&mut self.losses, [*loss]);
     }
 
     pub(super) fn add_error(&mut self, text: String) {
@@ -78,7 +76,7 @@ impl LiveStatus {
             errors: self.errors,
             last_error: self.last_error.clone(),
             virustotal: lookups.map(LookupSchedule::status).unwrap_or_default(),
-            losses: self.losses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+            losses: self.losses.iter().map(|loss| (loss.kind.name(), loss.count)).collect(),
             subscribers,
             subscribers_dropped: dropped,
             unseen: self.unseen.clone(),

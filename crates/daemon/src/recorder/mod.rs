@@ -25,9 +25,9 @@ mod contexts;
 mod domains;
 mod error;
 mod event_loop;
-mod exe_log;
 mod live_connections;
 mod live_status;
+mod losses;
 mod message_handler;
 mod notification_text;
 mod reporter;
@@ -57,11 +57,10 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     let problems = Arc::new(Problems::new(settings.error_log.clone()));
     let outputs = match Outputs::open(&settings, listener, &problems) {
         Ok(outputs) => outputs,
-        Err(RecorderError::Log(why)) => {
+        Err(why) => {
             channel.send(&Channel::encode(&ToMonitor::Failed(why))?, None)?;
             return Ok(ExitCode::FAILURE);
         }
-        Err(error) => return Err(error),
     };
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder::new(*settings, channel, outputs, problems)?;
@@ -69,6 +68,6 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     if let Err(error) = &ended {
         recorder.problems.report(&model::error_chain(error));
     }
-    recorder.finish()?;
+    recorder.finish();
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,10 +12,9 @@ use std::{
 use super::{
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
-    exe_log::ExeLog,
     live_status::{LiveStatus, ProgramCounts},
     notification_text,
-    sinks::{record_file::RecordFileSink, worker::Worker},
+    sinks::{exe_log::ExeLogSink, record_file::RecordFileSink, worker::Worker},
 };
 use crate::{
     messages::{Settings, ToMonitor},
@@ -35,13 +34,11 @@ use virustotal::{LookupSchedule, Verdict};
 
 /// How long changes of record.json are collected before it is written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
-/// Pause before exe.log is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that reports to the user. Methods that may cause a notification take the channel to the monitor.
 pub(super) struct Reporter {
     alerts: AlertGenerator,
-    exe_log: ExeLog,
+    exe_log: Worker<ExeLogSink>,
     live: Option<LiveServer>,
     record_file: Worker<RecordFileSink>,
     problems: Arc<Problems>,
@@ -53,8 +50,6 @@ pub(super) struct Reporter {
     dropped: u64,
     /// When record.json is written next.
     save_at: Option<Instant>,
-    /// When exe.log is tried again.
-    retry_at: Option<Instant>,
     status: LiveStatus,
 }
 
@@ -63,15 +58,15 @@ pub(super) struct Reporter {
 pub(super) enum ReporterError {
     #[error(transparent)]
     KnownPrograms(#[from] KnownProgramsError),
-    #[error("record.json cannot be kept")]
+    #[error("the threads that write exe.log and record.json cannot be started")]
     Io(#[from] io::Error),
 }
 
 impl Reporter {
-    /// Reads record.json, and starts the threads that write it and that ask VirusTotal.
+    /// Reads record.json, and starts the threads that write it and exe.log and that ask VirusTotal.
     ///
     /// # Errors
-    /// record.json cannot be read or is damaged, or its thread cannot be started.
+    /// record.json cannot be read or is damaged, or a thread cannot be started.
     pub(super) fn start(
         settings: &Settings,
         live_socket: Option<OwnedFd>,
@@ -87,14 +82,13 @@ impl Reporter {
         Ok(Self {
             lookups,
             alerts: AlertGenerator::new(known),
-            exe_log: ExeLog::new(reporter.exe_log.clone()),
+            exe_log: ExeLogSink::start(reporter.exe_log.clone(), Arc::clone(problems))?,
             live: live_socket.map(LiveServer::new),
             record_file: RecordFileSink::start(reporter.record_json.clone(), Arc::clone(problems))?,
             problems: Arc::clone(problems),
             desktop: reporter.desktop,
             dropped: 0,
             save_at: None,
-            retry_at: None,
             status: LiveStatus::new(settings),
         })
     }
@@ -194,19 +188,14 @@ impl Reporter {
     /// When [`Reporter::serve`] has something to do even if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
         let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
-        self.save_at.into_iter().chain(self.retry_at).chain(lookups).min()
+        self.save_at.into_iter().chain(lookups).min()
     }
 
-    /// Does the work that is due. Never waits.
+    /// Does the work that is due. Waits for no disk but that of error.log.
     pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
         for text in self.alerts.known().take_reached_bounds() {
             self.problems.report(&text);
-        }
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-            let problem = self.exe_log.write_waiting();
-            self.after_exe_log(problem);
         }
         self.serve_lookups(channel);
         self.save_if_due(now);
@@ -251,21 +240,15 @@ impl Reporter {
 
     /// Writes the remaining changes and alerts.
     pub(super) fn finish(mut self) {
-        if self.exe_log.is_waiting()
-            && let Some(problem) = self.exe_log.write_waiting()
-        {
-            self.problems.report(&problem);
-        }
+        // Each file is tried once more.
+        self.exe_log.finish(Duration::ZERO);
         if self.save_at.is_some() || self.alerts.known().take_changed() {
             self.record_file.add(self.alerts.known().to_json());
         }
-        // The file is tried once more. If the thread has panicked, the last whole record.json is still there.
-        let _ = self.record_file.finish(Duration::ZERO);
-        self.problems.write_all_repeated();
+        self.record_file.finish(Duration::ZERO);
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
-        // Notifications are sent first: a slow disk must not delay them.
         for notification in notification_text::of_alerts(alerts) {
             self.send_notification(channel, notification);
         }
@@ -274,8 +257,7 @@ impl Reporter {
             if let Some(live) = &mut self.live {
                 live.publish(&alert.live_line());
             }
-            let problem = self.exe_log.write(alert);
-            self.after_exe_log(problem);
+            self.exe_log.add(alert.line());
         }
     }
 
@@ -285,15 +267,6 @@ impl Reporter {
         }
         self.send_notification(channel, notification_text::of_problem(&text));
         self.status.add_error(text);
-    }
-
-    fn after_exe_log(&mut self, problem: Option<String>) {
-        if let Some(problem) = problem {
-            self.problems.report(&problem);
-        }
-        if self.exe_log.is_waiting() && self.retry_at.is_none() {
-            self.retry_at = Some(Instant::now() + RETRY);
-        }
     }
 
     /// Sends a notification to the monitor, for desktop users. Those that do not fit into the channel are counted, and reported

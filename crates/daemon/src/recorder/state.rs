@@ -30,19 +30,19 @@ impl Outputs {
     /// Opens the logs.
     ///
     /// # Errors
-    /// [`RecorderError::Log`] if the log or record.json cannot be used.
+    /// Why one of them cannot be used, in words.
     pub(super) fn open(
         settings: &Settings,
         live_socket: Option<OwnedFd>,
         problems: &Arc<Problems>,
-    ) -> Result<Self, RecorderError> {
+    ) -> Result<Self, String> {
         let mut sinks = WindowSinks::default();
+        sinks.open_sqlite(settings, problems).map_err(|error| model::error_chain(&error))?;
+        let reporter =
+            Reporter::start(settings, live_socket, problems).map_err(|error| model::error_chain(&error))?;
         sinks
-            .open_sqlite(settings, problems)
-            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
-        let reporter = Reporter::start(settings, live_socket, problems)
-            .map_err(|error| RecorderError::Log(model::error_chain(&error)))?;
-        sinks.open_text_log(settings, problems)?;
+            .open_text_log(settings, problems)
+            .map_err(|error| format!("the thread that writes conn.log cannot be started: {error}"))?;
         Ok(Self { sinks, reporter })
     }
 }
@@ -62,6 +62,8 @@ pub(super) struct Recorder {
     pub(super) connections: LiveConnections,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
+    /// The connection to systemd-resolved has ended, and the monitor does not know yet.
+    pub(super) resolved_closed: bool,
 }
 
 impl Recorder {
@@ -91,15 +93,13 @@ impl Recorder {
             connections: LiveConnections::default(),
             problems,
             heap_trimmed: Instant::now(),
+            resolved_closed: false,
             rules,
         })
     }
 
     /// Writes the last window and all that waits.
-    ///
-    /// # Errors
-    /// The thread that writes the database has panicked.
-    pub(super) fn finish(mut self) -> Result<(), RecorderError> {
+    pub(super) fn finish(mut self) {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
         self.close_window(true);
@@ -107,6 +107,8 @@ impl Recorder {
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();
-        Ok(self.sinks.finish_sqlite()?)
+        self.sinks.finish_sqlite();
+        // Each step before this one may have reported problems.
+        self.problems.write_all_repeated();
     }
 }

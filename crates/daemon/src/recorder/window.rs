@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::contexts::ContextTable;
+use super::{contexts::ContextTable, losses::add_losses};
 use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
-use model::{Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Record, Window};
+use model::{
+    Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, PORT_EXECUTION, ProcessContext, Record, Window,
+};
 use names::DomainDecision;
 
 /// Groups in one window; flows of further ones are counted as lost. At 10,000 connections a second and windows of
@@ -38,7 +40,7 @@ pub(super) struct OpenWindow {
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
     groups: HashMap<GroupKey, Group>,
-    losses: HashMap<LossKind, u64>,
+    losses: Vec<Loss>,
 }
 
 impl OpenWindow {
@@ -49,7 +51,7 @@ impl OpenWindow {
             rules,
             patience: (patience / seconds.max(1)).max(1),
             groups: HashMap::new(),
-            losses: HashMap::new(),
+            losses: Vec::new(),
         }
     }
 
@@ -64,8 +66,8 @@ impl OpenWindow {
         if socket == 0 {
             self.rules.blank_tuple(&mut tuple);
         }
-        // The record of an executed program (port -1) has no counters.
-        if counters == Counters::default() && tuple.remote_port >= 0 {
+        // The record of an executed program has no counters.
+        if counters == Counters::default() && tuple.remote_port != PORT_EXECUTION {
             return;
         }
         let key = GroupKey { context, tuple, socket };
@@ -83,9 +85,8 @@ impl OpenWindow {
         last: bool,
         mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision,
     ) {
-        let unnamed: Vec<GroupKey> = self.groups.keys().filter(|key| key.socket != 0).cloned().collect();
-        for key in unnamed {
-            let Some(group) = self.groups.remove(&key) else { continue };
+        let unnamed: Vec<_> = self.groups.extract_if(|key, _| key.socket != 0).collect();
+        for (key, group) in unnamed {
             let GroupKey { context, mut tuple, socket } = key;
             match domain(socket, &tuple) {
                 DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
@@ -108,8 +109,7 @@ impl OpenWindow {
     }
 
     pub(super) fn add_loss(&mut self, loss: Loss) {
-        let count = self.losses.entry(loss.kind).or_default();
-        *count = count.saturating_add(loss.count);
+        add_losses(&mut self.losses, [loss]);
     }
 
     /// Closes the window at `time` (unix seconds UTC) and opens the next one. Groups whose executables are not hashed yet
@@ -148,9 +148,9 @@ impl OpenWindow {
         window
             .records
             .extend(merged.into_iter().map(|((context, tuple), counters)| record(context, tuple, counters)));
-        window.losses = self.losses.drain().map(|(kind, count)| Loss { kind, count }).collect();
+        window.losses = std::mem::take(&mut self.losses);
         window.losses.sort_by_key(|loss| loss.kind);
-        contexts.forget_unused(|id| self.groups.keys().any(|key| key.context == id));
+        contexts.forget_unused(&self.groups.keys().map(|key| key.context).collect());
         window
     }
 }

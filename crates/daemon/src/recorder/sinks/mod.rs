@@ -1,5 +1,5 @@
-//! The sinks: where closed windows and record.json are written. Each has a [`worker`] thread of its own, so that the
-//! recorder never waits for a disk.
+//! The sinks: where closed windows, alerts and record.json are written. Each has a [`worker`] thread of its own, so that the
+//! recorder waits for no disk but that of error.log.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -12,6 +12,7 @@ use crate::{messages::Settings, problems::Problems};
 use model::Window;
 use store::StoreError;
 
+pub(super) mod exe_log;
 pub(super) mod record_file;
 mod sink;
 mod sqlite;
@@ -76,16 +77,14 @@ impl WindowSinks {
     /// Writes the windows that wait for conn.log.
     pub(super) fn finish_text_log(&mut self) {
         if let Some(text_log) = self.text_log.take() {
-            // Its thread may have panicked; the database is written all the same.
-            let _ = text_log.finish(Duration::ZERO);
+            text_log.finish(Duration::ZERO);
         }
     }
 
     /// Writes the windows that wait for snitch.db.
-    ///
-    /// # Errors
-    /// The thread has panicked.
-    pub(super) fn finish_sqlite(&mut self) -> io::Result<()> {
-        self.sqlite.take().map_or(Ok(()), |sqlite| sqlite.finish(LAST_PATIENCE))
+    pub(super) fn finish_sqlite(&mut self) {
+        if let Some(sqlite) = self.sqlite.take() {
+            sqlite.finish(LAST_PATIENCE);
+        }
     }
 }

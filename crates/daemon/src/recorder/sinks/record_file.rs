@@ -37,12 +37,6 @@ impl Sink for RecordFileSink {
         1
     }
 
-    fn drop_oldest(_oldest: String, _next: &mut String) -> u64 {
-        0
-    }
-
-    fn add_lost(&mut self, _text: &mut String, _records: u64) {}
-
     fn write(&mut self, text: &String) -> Outcome {
         match replace(&self.path, text) {
             Ok(()) => {
@@ -63,10 +57,6 @@ impl Sink for RecordFileSink {
                 Outcome::Retry
             }
         }
-    }
-
-    fn give_up(&mut self, _text: String) -> u64 {
-        0
     }
 }
 
@@ -89,7 +79,7 @@ mod tests {
         }
         std::fs::remove_dir(directory.path().join("record.json.new")).unwrap();
         worker.add("two".into());
-        worker.finish(Duration::ZERO).unwrap();
+        worker.finish(Duration::ZERO);
         assert_eq!(std::fs::read_to_string(path).unwrap(), "two");
         assert!(problems.take_written()[0].contains("can be written again"));
     }

@@ -11,24 +11,26 @@ pub(crate) trait Sink: Send + 'static {
     const THREAD: &'static str;
     /// Bound of the queue: the sum of the weights of its items. The newest item is kept whatever its weight.
     const MAX_WAITING: usize;
-    /// Pause before an item is tried again.
-    const RETRY: Duration;
+    /// Pause before an item is tried again, if [`Sink::write`] ever asks for that.
+    const RETRY: Duration = Duration::ZERO;
 
     /// The share of [`Sink::MAX_WAITING`] that an item takes.
     fn weight(item: &Self::Item) -> usize;
 
     /// Makes room in a full queue: moves what must not get lost from the oldest item to the one after it, and returns the
     /// number of records that are lost.
-    fn drop_oldest(oldest: Self::Item, next: &mut Self::Item) -> u64;
+    fn drop_oldest(_oldest: Self::Item, _next: &mut Self::Item) -> u64 {
+        0
+    }
 
-    /// Takes note that records before this item were lost, before it is written.
-    fn add_lost(&mut self, item: &mut Self::Item, records: u64);
+    /// Prepares an item that is written next. `dropped`: the records before it that had to make room in the queue.
+    fn prepare(&mut self, _item: &mut Self::Item, _dropped: u64) {}
 
     /// Writes an item, and reports if writing begins to fail or works again.
     fn write(&mut self, item: &Self::Item) -> Outcome;
 
-    /// Takes note that an item is not tried again, and returns the number of records that are lost with it.
-    fn give_up(&mut self, item: Self::Item) -> u64;
+    /// Takes note that items are not tried again: their records are lost.
+    fn give_up(&mut self, _items: Vec<Self::Item>) {}
 
     /// Does a short step of other work after a successful write while no item waits, and returns whether there is more.
     fn idle(&mut self) -> bool {

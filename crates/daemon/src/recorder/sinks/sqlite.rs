@@ -11,14 +11,14 @@ use super::{
     sink::{Outcome, Sink},
     worker::Worker,
 };
-use crate::{messages::Settings, problems::Problems};
+use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
 use model::{Loss, LossKind, Window};
 use store::{StoreError, Writer};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the shutdown waits for a log that cannot be written.
+/// How long the shutdown tries to write to a log that cannot be written.
 pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The limits on age and size of the log.
@@ -47,6 +47,8 @@ pub(super) struct SqliteSink {
     /// When old records were last deleted because of the size of the database.
     purged_by_size: Option<Instant>,
     failing: bool,
+    /// Losses that are in no window of the log yet: those of windows that were given up, and their records.
+    unwritten: Vec<Loss>,
 }
 
 impl SqliteSink {
@@ -64,10 +66,21 @@ impl SqliteSink {
             Err(error) if error.is_transient() => None,
             Err(error) => return Err(error),
         };
-        let (purged_by_age, purged_by_size) = (None, None);
-        let sink =
-            Self { writer, database, retention, problems, purged_by_age, purged_by_size, failing: false };
+        let sink = Self::new(writer, database, retention, problems);
         Worker::start(sink).map_err(|source| StoreError::File { path: "the writing thread".into(), source })
+    }
+
+    fn new(writer: Option<Writer>, database: PathBuf, retention: Retention, problems: Arc<Problems>) -> Self {
+        Self {
+            writer,
+            database,
+            retention,
+            problems,
+            purged_by_age: None,
+            purged_by_size: None,
+            failing: false,
+            unwritten: Vec::new(),
+        }
     }
 
     fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
@@ -75,6 +88,10 @@ impl SqliteSink {
             Some(writer) => writer.write(window),
             None => Writer::open(&self.database).and_then(|writer| self.writer.insert(writer).write(window)),
         }
+    }
+
+    fn report_lost(&self, records: u64) {
+        self.problems.report(&format!("{records} records could not be written and are lost."));
     }
 
     fn purge_if_due(&mut self, now: i64) {
@@ -113,21 +130,25 @@ impl SqliteSink {
 impl Sink for SqliteSink {
     type Item = Window;
     const THREAD: &'static str = "writer";
-    /// Records of the windows that wait while the log cannot be written.
+    /// Records of the windows that wait while the log cannot be written. A window without records has losses only.
     const MAX_WAITING: usize = 500_000;
     const RETRY: Duration = Duration::from_millis(200);
 
     fn weight(window: &Window) -> usize {
-        window.records.len()
+        window.records.len().max(1)
     }
 
     fn drop_oldest(oldest: Window, next: &mut Window) -> u64 {
-        next.losses.extend(oldest.losses);
+        add_losses(&mut next.losses, oldest.losses);
         oldest.records.len() as u64
     }
 
-    fn add_lost(&mut self, window: &mut Window, records: u64) {
-        window.losses.push(Loss { kind: LossKind::Log, count: records });
+    fn prepare(&mut self, window: &mut Window, dropped: u64) {
+        if dropped > 0 {
+            self.report_lost(dropped);
+            add_losses(&mut window.losses, [Loss { kind: LossKind::Log, count: dropped }]);
+        }
+        add_losses(&mut window.losses, self.unwritten.drain(..));
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
@@ -148,10 +169,13 @@ impl Sink for SqliteSink {
         if error.is_transient() { Outcome::Retry } else { Outcome::Failed }
     }
 
-    fn give_up(&mut self, window: Window) -> u64 {
-        let lost = window.records.len();
-        self.problems.report(&format!("{lost} records could not be written and are lost."));
-        lost as u64
+    fn give_up(&mut self, windows: Vec<Window>) {
+        let lost = windows.iter().map(|window| window.records.len() as u64).sum();
+        add_losses(&mut self.unwritten, windows.into_iter().flat_map(|window| window.losses));
+        if lost > 0 {
+            self.report_lost(lost);
+            add_losses(&mut self.unwritten, [Loss { kind: LossKind::Log, count: lost }]);
+        }
     }
 
     /// Makes rollups that are missing.
@@ -175,7 +199,27 @@ impl Sink for SqliteSink {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use model::{Counters, FlowTuple, GeoInfo, Record};
+
+    /// A sink that has not opened its log.
+    fn sink(directory: &Path) -> SqliteSink {
+        let problems = Arc::new(Problems::new(directory.join("error.log")));
+        let retention = Retention { days: 1, bytes: None };
+        SqliteSink::new(None, directory.join("snitch.db"), retention, problems)
+    }
+
+    fn window(records: usize, losses: Vec<Loss>) -> Window {
+        let record = Record {
+            context: Arc::default(),
+            geo: GeoInfo::default(),
+            tuple: FlowTuple::default(),
+            counters: Counters::default(),
+        };
+        Window { time: 0, records: vec![record; records], losses }
+    }
 
     #[test]
     fn what_was_lost_before_a_dropped_window_stays_in_the_log() {
@@ -183,7 +227,37 @@ mod tests {
         let oldest = Window { losses: vec![loss(7)], ..Window::default() };
         let mut next = Window { losses: vec![loss(1)], ..Window::default() };
         assert_eq!(SqliteSink::drop_oldest(oldest, &mut next), 0);
-        assert_eq!(next.losses, [loss(1), loss(7)]);
+        assert_eq!(next.losses, [loss(8)]);
+    }
+
+    #[test]
+    fn windows_without_records_are_bounded_too() {
+        assert_eq!(SqliteSink::weight(&Window::default()), 1);
+        assert_eq!(SqliteSink::weight(&window(3, Vec::new())), 3);
+    }
+
+    #[test]
+    fn what_was_given_up_is_a_loss_of_the_next_window() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sink = sink(directory.path());
+        let (channel, names) = (LossKind::Channel, LossKind::Names);
+        let loss = |kind, count| Loss { kind, count };
+        let mut first = window(2, vec![loss(channel, 7)]);
+        sink.prepare(&mut first, 5);
+        sink.give_up(vec![first]);
+        // Windows with nothing but losses.
+        sink.give_up(vec![window(0, vec![loss(names, 1)]), window(0, vec![loss(names, 2)])]);
+        let mut next = window(1, vec![loss(channel, 1)]);
+        sink.prepare(&mut next, 0);
+        next.losses.sort_by_key(|loss| loss.kind);
+        assert_eq!(next.losses, [loss(channel, 8), loss(LossKind::Log, 7), loss(names, 3)]);
+        let mut later = window(1, Vec::new());
+        sink.prepare(&mut later, 0);
+        assert!(later.losses.is_empty());
+        sink.give_up(vec![window(3, Vec::new()), window(0, Vec::new()), window(4, Vec::new())]);
+        let reported = sink.problems.take_written();
+        let expected = [5, 2, 7].map(|lost| format!("{lost} records could not be written and are lost."));
+        assert_eq!(reported, expected);
     }
 
     #[test]
@@ -205,7 +279,7 @@ mod tests {
         let worker = SqliteSink::start(database.clone(), retention, Arc::clone(&problems)).unwrap();
         let loss = Loss { kind: LossKind::Channel, count: 7 };
         worker.add(Window { time: model::text::time::now(), losses: vec![loss], ..Window::default() });
-        worker.finish(LAST_PATIENCE).unwrap();
+        worker.finish(LAST_PATIENCE);
         assert!(database.exists());
         assert!(problems.take_written().is_empty());
     }

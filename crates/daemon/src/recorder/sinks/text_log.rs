@@ -1,6 +1,6 @@
 //! The sink that writes windows to conn.log.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 
 use super::{
     sink::{Outcome, Sink},
@@ -33,7 +33,6 @@ impl Sink for TextLogSink {
     const THREAD: &'static str = "conn.log";
     /// Windows, whatever their number of records.
     const MAX_WAITING: usize = 8;
-    const RETRY: Duration = Duration::ZERO;
 
     fn weight(_window: &Window) -> usize {
         1
@@ -43,8 +42,10 @@ impl Sink for TextLogSink {
         oldest.records.len() as u64
     }
 
-    fn add_lost(&mut self, _window: &mut Window, records: u64) {
-        self.problems.report(&format!("{records} records are not in conn.log: the disk was too slow."));
+    fn prepare(&mut self, _window: &mut Window, dropped: u64) {
+        if dropped > 0 {
+            self.problems.report(&format!("{dropped} records are not in conn.log: the disk was too slow."));
+        }
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
@@ -67,10 +68,6 @@ impl Sink for TextLogSink {
             }
         }
         Outcome::Done
-    }
-
-    fn give_up(&mut self, window: Window) -> u64 {
-        window.records.len() as u64
     }
 
     fn reopen(&mut self) {

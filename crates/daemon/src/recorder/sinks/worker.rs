@@ -24,10 +24,10 @@ struct Queue<T> {
     items: VecDeque<T>,
     /// Sum of the weights of `items`.
     waiting: usize,
-    /// Records lost since the last item was taken.
-    lost: u64,
+    /// Records dropped since the last item was taken.
+    dropped: u64,
     reopen: bool,
-    /// Set at the end: how long an item may be tried again from then on.
+    /// Set at the end: how long items may be tried again from then on.
     patience: Option<Duration>,
 }
 
@@ -43,7 +43,7 @@ impl<S: Sink> Worker<S> {
     /// # Errors
     /// The thread cannot be started.
     pub(crate) fn start(sink: S) -> io::Result<Self> {
-        let queue = Queue { items: VecDeque::new(), waiting: 0, lost: 0, reopen: false, patience: None };
+        let queue = Queue { items: VecDeque::new(), waiting: 0, dropped: 0, reopen: false, patience: None };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
         let writer = Writer { sink, shared: Arc::clone(&shared), deadline: None };
         let thread = thread::Builder::new().name(S::THREAD.into()).spawn(move || writer.run())?;
@@ -65,14 +65,13 @@ impl<S: Sink> Worker<S> {
         self.shared.changed.notify_one();
     }
 
-    /// Writes all items that wait, and ends the thread. From now on an item is tried again for no longer than `patience`.
-    ///
-    /// # Errors
-    /// The thread has panicked.
-    pub(crate) fn finish(self, patience: Duration) -> io::Result<()> {
+    /// Writes all items that wait, and ends the thread. From now on items are tried again for no longer than `patience`: if
+    /// writing fails after that, all that wait are given up.
+    pub(crate) fn finish(self, patience: Duration) {
         self.shared.lock().patience = Some(patience);
         self.shared.changed.notify_one();
-        self.thread.join().map_err(|_| io::Error::other(format!("the thread `{}` has panicked", S::THREAD)))
+        // In releases a panic ends the whole process; in other builds it was printed.
+        let _ = self.thread.join();
     }
 }
 
@@ -82,7 +81,7 @@ fn trim<S: Sink>(queue: &mut Queue<S::Item>) {
         queue.waiting -= S::weight(&oldest);
         if let Some(next) = queue.items.front_mut() {
             let before = S::weight(next);
-            queue.lost += S::drop_oldest(oldest, next);
+            queue.dropped += S::drop_oldest(oldest, next);
             queue.waiting = queue.waiting - before + S::weight(next);
         }
     }
@@ -111,10 +110,8 @@ impl<S: Sink> Writer<S> {
                     trim::<S>(&mut queue);
                     self.pause(queue);
                 }
-                Outcome::Retry | Outcome::Failed => {
-                    let lost = self.sink.give_up(item);
-                    self.shared.lock().lost += lost;
-                }
+                Outcome::Retry => self.give_up_all(item),
+                Outcome::Failed => self.sink.give_up(vec![item]),
             }
         }
         self.sink.finish();
@@ -125,7 +122,11 @@ impl<S: Sink> Writer<S> {
         let mut queue = self.shared.lock();
         while queue.items.is_empty() && queue.patience.is_none() {
             if std::mem::take(&mut queue.reopen) {
+                // Closing a file may take long: no other thread may wait for the lock meanwhile.
+                drop(queue);
                 self.sink.reopen();
+                queue = self.shared.lock();
+                continue;
             }
             queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -134,15 +135,26 @@ impl<S: Sink> Writer<S> {
         }
         let mut item = queue.items.pop_front()?;
         queue.waiting -= S::weight(&item);
-        let (lost, reopen) = (std::mem::take(&mut queue.lost), std::mem::take(&mut queue.reopen));
+        let (dropped, reopen) = (std::mem::take(&mut queue.dropped), std::mem::take(&mut queue.reopen));
         drop(queue);
         if reopen {
             self.sink.reopen();
         }
-        if lost > 0 {
-            self.sink.add_lost(&mut item, lost);
-        }
+        self.sink.prepare(&mut item, dropped);
         Some(item)
+    }
+
+    /// Gives up the items that wait, too: each further try could take as long as the one that has just failed.
+    fn give_up_all(&mut self, item: S::Item) {
+        let mut queue = self.shared.lock();
+        let (mut items, dropped) = (std::mem::take(&mut queue.items), std::mem::take(&mut queue.dropped));
+        queue.waiting = 0;
+        drop(queue);
+        items.push_front(item);
+        if let Some(first) = items.front_mut() {
+            self.sink.prepare(first, dropped);
+        }
+        self.sink.give_up(items.into());
     }
 
     fn is_idle(&self) -> bool {
@@ -171,17 +183,17 @@ mod tests {
     /// An item of a number and a weight.
     type Item = (u32, usize);
 
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     enum Call {
         Write(u32),
-        AddLost(u32, u64),
-        GiveUp(u32),
+        AddDropped(u32, u64),
+        GiveUp(Vec<u32>),
         Idle,
         Reopen,
         Finish,
     }
 
-    /// Reports each call, and waits for the outcome of each write.
+    /// Reports each call, and waits for the outcome of each write and for the end of opening a file again.
     struct FakeSink {
         calls: Sender<Call>,
         outcomes: Receiver<Outcome>,
@@ -202,8 +214,10 @@ mod tests {
             oldest.1 as u64
         }
 
-        fn add_lost(&mut self, item: &mut Item, records: u64) {
-            self.calls.send(Call::AddLost(item.0, records)).unwrap();
+        fn prepare(&mut self, item: &mut Item, dropped: u64) {
+            if dropped > 0 {
+                self.calls.send(Call::AddDropped(item.0, dropped)).unwrap();
+            }
         }
 
         fn write(&mut self, item: &Item) -> Outcome {
@@ -211,9 +225,8 @@ mod tests {
             self.outcomes.recv().unwrap()
         }
 
-        fn give_up(&mut self, item: Item) -> u64 {
-            self.calls.send(Call::GiveUp(item.0)).unwrap();
-            item.1 as u64
+        fn give_up(&mut self, items: Vec<Item>) {
+            self.calls.send(Call::GiveUp(items.iter().map(|item| item.0).collect())).unwrap();
         }
 
         fn idle(&mut self) -> bool {
@@ -224,6 +237,7 @@ mod tests {
 
         fn reopen(&mut self) {
             self.calls.send(Call::Reopen).unwrap();
+            let _ = self.outcomes.recv();
         }
 
         fn finish(&mut self) {
@@ -261,7 +275,7 @@ mod tests {
         (0..5).for_each(|number| fixture.worker.add((number, 1)));
         (0..5).for_each(|_| fixture.end_write(Outcome::Done));
         let Fixture { worker, calls, .. } = fixture;
-        worker.finish(Duration::ZERO).unwrap();
+        worker.finish(Duration::ZERO);
         let calls: Vec<Call> = calls.iter().filter(|call| *call != Call::Idle).collect();
         let written = (0..5).map(Call::Write).chain([Call::Finish]);
         assert_eq!(calls, written.collect::<Vec<_>>());
@@ -277,13 +291,13 @@ mod tests {
             fixture.worker.add((number, weight));
         }
         fixture.end_write(Outcome::Done);
-        fixture.expect(Call::AddLost(3, 5));
+        fixture.expect(Call::AddDropped(3, 5));
         fixture.expect(Call::Write(3));
         // An item above the bound is kept if it is the newest.
         fixture.worker.add((4, 7));
         fixture.worker.add((5, 100));
         fixture.end_write(Outcome::Done);
-        fixture.expect(Call::AddLost(5, 7));
+        fixture.expect(Call::AddDropped(5, 7));
         fixture.expect(Call::Write(5));
         fixture.end_write(Outcome::Done);
         fixture.expect(Call::Idle);
@@ -302,7 +316,7 @@ mod tests {
         fixture.end_write(Outcome::Done);
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
-        fixture.worker.finish(Duration::ZERO).unwrap();
+        fixture.worker.finish(Duration::ZERO);
     }
 
     #[test]
@@ -312,30 +326,29 @@ mod tests {
         fixture.expect(Call::Write(0));
         fixture.worker.add((1, 6));
         fixture.end_write(Outcome::Retry);
-        fixture.expect(Call::AddLost(1, 6));
+        fixture.expect(Call::AddDropped(1, 6));
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
-        fixture.worker.finish(Duration::ZERO).unwrap();
+        fixture.worker.finish(Duration::ZERO);
     }
 
     #[test]
-    fn a_permanent_failure_is_counted_with_the_next_item() {
+    fn a_permanent_failure_is_not_tried_again() {
         let fixture = Fixture::new(0);
         fixture.worker.add((0, 3));
         fixture.expect(Call::Write(0));
         fixture.end_write(Outcome::Failed);
-        fixture.expect(Call::GiveUp(0));
+        fixture.expect(Call::GiveUp(vec![0]));
         fixture.worker.add((1, 1));
-        fixture.expect(Call::AddLost(1, 3));
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
-        fixture.worker.finish(Duration::ZERO).unwrap();
+        fixture.worker.finish(Duration::ZERO);
     }
 
     #[test]
-    fn the_end_gives_up_after_its_patience() {
+    fn the_end_gives_up_all_items_after_its_patience() {
         let fixture = Fixture::new(0);
-        fixture.worker.add((0, 1));
+        (0..100).for_each(|number| fixture.worker.add((number, 0)));
         fixture.expect(Call::Write(0));
         let Fixture { worker, calls, outcomes } = fixture;
         let patience = Duration::from_millis(50);
@@ -346,12 +359,25 @@ mod tests {
             outcomes.send(Outcome::Retry).unwrap();
             match calls.recv_timeout(Duration::from_secs(10)).unwrap() {
                 Call::Write(0) => tries += 1,
-                call => break assert_eq!(call, Call::GiveUp(0)),
+                call => break assert_eq!(call, Call::GiveUp((0..100).collect())),
             }
         }
         assert!(begun.elapsed() >= patience && tries > 1, "{tries} in {:?}", begun.elapsed());
-        ender.join().unwrap().unwrap();
+        ender.join().unwrap();
         assert_eq!(calls.recv(), Ok(Call::Finish));
+    }
+
+    #[test]
+    fn the_end_writes_all_items_as_long_as_that_works() {
+        let fixture = Fixture::new(0);
+        (0..4).for_each(|number| fixture.worker.add((number, 1)));
+        let outcomes = [Outcome::Done, Outcome::Failed, Outcome::Done, Outcome::Done];
+        outcomes.into_iter().for_each(|outcome| fixture.end_write(outcome));
+        let Fixture { worker, calls, .. } = fixture;
+        worker.finish(Duration::ZERO);
+        let calls: Vec<Call> = calls.iter().filter(|call| *call != Call::Idle).collect();
+        let write = Call::Write;
+        assert_eq!(calls, [write(0), write(1), Call::GiveUp(vec![1]), write(2), write(3), Call::Finish]);
     }
 
     #[test]
@@ -364,30 +390,21 @@ mod tests {
         fixture.expect(Call::Write(1));
         fixture.end_write(Outcome::Done);
         (0..3).for_each(|_| fixture.expect(Call::Idle));
-        fixture.worker.finish(Duration::ZERO).unwrap();
+        fixture.worker.finish(Duration::ZERO);
         assert_eq!(fixture.calls.recv(), Ok(Call::Finish));
     }
 
     #[test]
-    fn a_file_is_opened_again_at_once() {
+    fn a_file_is_opened_again_at_once_and_nothing_waits_for_that() {
         let fixture = Fixture::new(0);
         fixture.worker.reopen();
         fixture.expect(Call::Reopen);
         fixture.worker.add((0, 1));
+        fixture.end_write(Outcome::Done);
         fixture.expect(Call::Write(0));
         fixture.worker.reopen();
         fixture.end_write(Outcome::Done);
         fixture.expect(Call::Idle);
         fixture.expect(Call::Reopen);
-    }
-
-    #[test]
-    fn a_panic_of_the_thread_is_an_error() {
-        let fixture = Fixture::new(0);
-        let Fixture { worker, outcomes, calls } = fixture;
-        drop(outcomes);
-        worker.add((0, 1));
-        assert!(worker.finish(Duration::ZERO).is_err());
-        drop(calls);
     }
 }
