@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             continue;
         }
         let records = (0..whole).map(|_| world.record()).collect();
-        let window = Window { time, records, losses: Vec::new() };
+        let window = Window { time, records, ..Window::default() };
         let begin = Instant::now();
         writer.write(&window)?;
         spent += begin.elapsed();
@@ -96,7 +96,7 @@ fn writer_rate(file: &std::path::Path, world: &mut World, until: i64) -> anyhow:
     for number in 1..=WINDOWS {
         let time = until + number * WINDOW;
         let records = (0..1000).map(|_| world.record()).collect();
-        let window = Window { time, records, losses: Vec::new() };
+        let window = Window { time, records, ..Window::default() };
         let begin = Instant::now();
         writer.write(&window)?;
         spent += begin.elapsed();
@@ -188,7 +188,7 @@ impl World {
             let counters =
                 Counters { connections: 1, sent: 30 + random.below(40), received: 60 + random.below(300) };
             let geo = GeoInfo { country: "loopback".into(), ..GeoInfo::default() };
-            return Record { context, geo, tuple, counters };
+            return Record { context, geo, tuple, counters, opened: false, folded: 0 };
         }
         // The first programs are browsers and use all domains; others use 60 domains of their own.
         let chosen = if program < 4 {
@@ -231,7 +231,7 @@ impl World {
             sent: bytes(random, 900.0),
             received: bytes(random, 6000.0),
         };
-        Record { context, geo, tuple, counters }
+        Record { context, geo, tuple, counters, opened: false, folded: 0 }
     }
 }
 

@@ -179,6 +179,7 @@ fn filter_text(filter: &Filter) -> String {
 fn value_text(value: &Value) -> String {
     match value {
         Value::None => "-".to_owned(),
+        Value::Many => "many".to_owned(),
         Value::Bytes(bytes) => {
             format!("b:{}", hex::encode(bytes))
         }

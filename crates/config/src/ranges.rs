@@ -7,6 +7,7 @@ use super::table_reader::TableReader;
 pub(super) const RETENTION_DAYS: RangeInclusive<u32> = 1..=36_500;
 /// A smaller log could not store the programs and addresses of a day.
 pub(super) const RETENTION_MEGABYTES: RangeInclusive<u32> = 10..=10_000_000;
+pub(super) const FOLD_ABOVE: RangeInclusive<u32> = 16..=65_536;
 pub(super) const WRITE_LIMIT_SECONDS: RangeInclusive<u32> = 1..=3600;
 pub(super) const REQUEST_LIMIT_SECONDS: RangeInclusive<u32> = 0..=86_400;
 /// Fewer than 256 descriptors are not enough for the BPF programs alone; the upper end is the kernel's default of `fs.nr_open`.
@@ -50,12 +51,12 @@ pub(super) fn ring_buffer_pages(reader: &mut TableReader<'_>, key: &'static str)
     None
 }
 
-/// Reads the size limit of the log; `None` for 0, which is no limit.
+/// Reads the size limit of the log; 0 is no limit.
 pub(super) fn retention_megabytes(reader: &mut TableReader<'_>, key: &'static str) -> Option<u32> {
     let line = reader.line_of(key);
     let size = reader.integer(key, 0..=*RETENTION_MEGABYTES.end())?;
     if size == 0 || RETENTION_MEGABYTES.contains(&size) {
-        return Some(size).filter(|size| *size > 0);
+        return Some(size);
     }
     let (from, to) = (RETENTION_MEGABYTES.start(), RETENTION_MEGABYTES.end());
     let message = format!("the integer {size} is not allowed; allowed: 0, or an integer from {from} to {to}");

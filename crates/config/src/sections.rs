@@ -47,10 +47,14 @@ pub struct Log {
     pub text: bool,
     /// Days after which a record is deleted; at least 1.
     pub retention_days: u32,
-    /// Megabytes above which the oldest records are deleted; `None` if the log may have any size.
+    /// Megabytes above which the oldest detail is deleted; 0 if the log may have any size; `None` for the default: the smaller
+    /// of 4,000 and a tenth of the file system.
     pub retention_megabytes: Option<u32>,
     /// Seconds between two writes, which is the length of a window.
     pub write_limit_seconds: u32,
+    /// A program with more groups of traffic than this in one window is folded: the largest keep every detail, the rest are
+    /// summed.
+    pub fold_above: u32,
     /// Store local and remote addresses and domains.
     pub addresses: bool,
     /// Store the command lines of programs.
@@ -107,6 +111,7 @@ impl Default for Log {
             retention_days: 365,
             retention_megabytes: None,
             write_limit_seconds: 10,
+            fold_above: 256,
             addresses: true,
             commands: true,
             ignore: Vec::new(),

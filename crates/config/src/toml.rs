@@ -62,6 +62,9 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     if let Some(seconds) = table.integer("write_limit_seconds", ranges::WRITE_LIMIT_SECONDS) {
         config.log.write_limit_seconds = seconds;
     }
+    if let Some(groups) = table.integer("fold_above", ranges::FOLD_ABOVE) {
+        config.log.fold_above = groups;
+    }
     table.boolean("addresses", &mut config.log.addresses);
     table.boolean("commands", &mut config.log.commands);
     config.log.ignore = ignore::read_rules(&mut table, "ignore", DomainOrder::Forward);

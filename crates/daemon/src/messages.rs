@@ -24,8 +24,14 @@ pub(crate) struct Settings {
     pub(crate) write_limit_seconds: u32,
     /// Days after which records are deleted.
     pub(crate) retention_days: u32,
-    /// Megabytes above which the oldest records are deleted.
-    pub(crate) retention_megabytes: Option<u32>,
+    /// Bytes above which the oldest detail of the log is deleted; `None` if it may have any size.
+    pub(crate) retention_bytes: Option<u64>,
+    /// A context with more groups than this in one window is folded.
+    pub(crate) fold_above: u32,
+    /// The id of this boot of the machine.
+    pub(crate) boot_id: String,
+    /// The effective configuration, a line for each key.
+    pub(crate) configuration: String,
     pub(crate) rules: LogRules,
     /// The files that map addresses to countries and networks.
     pub(crate) geography: GeoFiles,

@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use crate::many::MANY;
+
 /// The address of one end of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
@@ -11,6 +13,8 @@ pub enum Address {
     Ip(IpAddr),
     /// The context id of a virtual machine (`svm_cid`, vsock(7)).
     Vsock(u32),
+    /// More than one address: that of a folded record.
+    Many,
 }
 
 impl Address {
@@ -18,7 +22,7 @@ impl Address {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address),
-            Self::Vsock(_) => None,
+            Self::Vsock(_) | Self::Many => None,
         }
     }
 }
@@ -37,6 +41,7 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(address) => address.fmt(formatter),
             Self::Vsock(context_id) => write!(formatter, "{VSOCK_PREFIX}{context_id}"),
+            Self::Many => formatter.write_str(MANY),
         }
     }
 }
@@ -47,7 +52,7 @@ pub struct AddressError;
 
 impl fmt::Display for AddressError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "an address is 192.0.2.1, 2001:db8::1 or {VSOCK_PREFIX}2")
+        write!(formatter, "an address is 192.0.2.1, 2001:db8::1, {VSOCK_PREFIX}2 or {MANY}")
     }
 }
 
@@ -58,6 +63,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix(VSOCK_PREFIX) {
+            _ if text == MANY => Ok(Self::Many),
             Some(context_id) => context_id.parse().map(Self::Vsock).map_err(|_| AddressError),
             None => text.parse().map(Self::Ip).map_err(|_| AddressError),
         }
@@ -69,6 +75,7 @@ impl FromStr for Address {
 enum BinaryAddress {
     Ip(IpAddr),
     Vsock(u32),
+    Many,
 }
 
 impl Serialize for Address {
@@ -79,6 +86,7 @@ impl Serialize for Address {
         match self {
             Self::Ip(address) => BinaryAddress::Ip(*address).serialize(serializer),
             Self::Vsock(context_id) => BinaryAddress::Vsock(*context_id).serialize(serializer),
+            Self::Many => BinaryAddress::Many.serialize(serializer),
         }
     }
 }
@@ -91,6 +99,7 @@ impl<'de> Deserialize<'de> for Address {
         Ok(match BinaryAddress::deserialize(deserializer)? {
             BinaryAddress::Ip(address) => Self::Ip(address),
             BinaryAddress::Vsock(context_id) => Self::Vsock(context_id),
+            BinaryAddress::Many => Self::Many,
         })
     }
 }
@@ -101,7 +110,7 @@ mod tests {
 
     #[test]
     fn text_and_binary_forms_read_back() {
-        for text in ["192.0.2.1", "2001:db8::1", "vsock:2", "vsock:4294967295"] {
+        for text in ["192.0.2.1", "2001:db8::1", "vsock:2", "vsock:4294967295", "many"] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
             let json = serde_json::to_string(&address).unwrap();

@@ -8,14 +8,20 @@ use crate::{
     address::Address,
     bytes::Bytes,
     context::{ProcessContext, ProcessId},
+    event::Event,
     loss::Loss,
+    many::MANY,
 };
 
-/// A port: 0 when the protocol has none, at most `u32::MAX` (ports of vsock have 32 bits), or [`PORT_EXECUTION`].
+/// A port: 0 when the protocol has none, at most `u32::MAX` (ports of vsock have 32 bits), or [`PORT_EXECUTION`] or
+/// [`PORT_MANY`].
 pub type Port = i64;
 
 /// The ports of a record that is about an executed program and not about traffic (`monitor.every_exe`).
 pub const PORT_EXECUTION: Port = -1;
+
+/// The port of a folded record whose groups have more than one.
+pub const PORT_MANY: Port = -2;
 
 /// How the domain of a flow is known. The log stores the numbers, so they must never change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,11 +44,13 @@ pub enum DomainSource {
     Namespace = 6,
     /// The owner of the address gave it this name (PTR record).
     Reverse = 7,
+    /// The record is folded, and its groups have more than one domain.
+    Many = 8,
 }
 
 impl DomainSource {
     /// Every source with its name in output and input.
-    pub const NAMES: [(&str, Self); 8] = [
+    pub const NAMES: [(&str, Self); 9] = [
         ("unknown", Self::None),
         ("resolver", Self::Resolver),
         ("dns", Self::Dns),
@@ -51,6 +59,7 @@ impl DomainSource {
         ("http", Self::Http),
         ("namespace", Self::Namespace),
         ("reverse", Self::Reverse),
+        (MANY, Self::Many),
     ];
 
     /// The name of this source, for example `dns`.
@@ -75,10 +84,33 @@ pub struct FlowTuple {
     pub local_port: Port,
     /// Remote port, 0 if there is none; see [`Port`].
     pub remote_port: Port,
-    /// Domain of the remote end; empty when unknown.
+    /// Domain of the remote end; empty when unknown, and when there is more than one ([`DomainSource::Many`]).
     pub domain: Bytes,
     /// How the domain of the remote end is known.
     pub domain_source: DomainSource,
+}
+
+impl FlowTuple {
+    /// Makes the tuple stand for both: what differs becomes "many". Both have the same family and protocol.
+    pub fn fold(&mut self, other: &Self) {
+        let fold_port = |port: &mut Port, other| {
+            if *port != other {
+                *port = PORT_MANY;
+            }
+        };
+        let fold_address = |address: &mut Option<Address>, other| {
+            if *address != other {
+                *address = Some(Address::Many);
+            }
+        };
+        fold_port(&mut self.local_port, other.local_port);
+        fold_port(&mut self.remote_port, other.remote_port);
+        fold_address(&mut self.local_address, other.local_address);
+        fold_address(&mut self.remote_address, other.remote_address);
+        if (&self.domain, self.domain_source) != (&other.domain, other.domain_source) {
+            (self.domain, self.domain_source) = (Bytes::new(), DomainSource::Many);
+        }
+    }
 }
 
 /// The id of one process's use of one socket with one peer.
@@ -155,6 +187,10 @@ pub struct Record {
     pub tuple: FlowTuple,
     /// The connections and bytes of the group.
     pub counters: Counters,
+    /// The process opened a connection of the group itself ([`FlowId::opened`]).
+    pub opened: bool,
+    /// The number of groups that are summed in the record: a context has too many in this window. 0 for a group of its own.
+    pub folded: u64,
 }
 
 /// The data of one time window for the log.
@@ -162,8 +198,40 @@ pub struct Record {
 pub struct Window {
     /// End of the window, unix seconds UTC.
     pub time: i64,
+    /// The same moment, seconds since the machine started (`CLOCK_BOOTTIME`).
+    pub uptime: i64,
     /// The records of the window.
     pub records: Vec<Record>,
     /// The losses of the window.
     pub losses: Vec<Loss>,
+    /// What else happened in the window.
+    pub events: Vec<Event>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_tuples_share_stays() {
+        let tuple = |remote: &str, port, domain: &str| FlowTuple {
+            family: 2,
+            protocol: 6,
+            remote_address: Some(remote.parse().unwrap()),
+            remote_port: port,
+            domain: domain.into(),
+            domain_source: DomainSource::Dns,
+            ..FlowTuple::default()
+        };
+        let mut folded = tuple("192.0.2.1", 443, "a.example");
+        folded.fold(&tuple("192.0.2.1", 443, "a.example"));
+        assert_eq!(folded, tuple("192.0.2.1", 443, "a.example"));
+        folded.fold(&tuple("192.0.2.2", 443, "b.example"));
+        assert_eq!((folded.remote_address, folded.remote_port), (Some(Address::Many), 443));
+        assert_eq!((folded.domain.as_slice(), folded.domain_source), (&b""[..], DomainSource::Many));
+        assert_eq!((folded.local_address, folded.local_port), (None, 0));
+        folded.fold(&tuple("192.0.2.2", 80, "b.example"));
+        folded.fold(&tuple("192.0.2.2", 80, "b.example"));
+        assert_eq!((folded.remote_address, folded.remote_port), (Some(Address::Many), PORT_MANY));
+    }
 }

@@ -9,8 +9,10 @@ mod clock;
 mod context;
 mod digest;
 mod error_chain;
+mod event;
 mod flow;
 mod loss;
+mod many;
 mod mount;
 mod observation;
 mod process_event;
@@ -22,10 +24,12 @@ pub use clock::boot_time;
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
 pub use error_chain::error_chain;
+pub use event::{Event, EventKind};
 pub use flow::{
-    Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, Port, Record, Window,
+    Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY, Port, Record, Window,
 };
 pub use loss::{Loss, LossKind};
+pub use many::MANY;
 pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};

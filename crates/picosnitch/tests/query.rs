@@ -80,6 +80,8 @@ fn record(path: &[u8], address: &str, port: model::Port, counters: (u64, u64, u6
         },
         geo: GeoInfo::default(),
         counters: Counters { connections: counters.0, sent: counters.1, received: counters.2 },
+        opened: false,
+        folded: 0,
     }
 }
 
@@ -89,7 +91,7 @@ fn log() -> tempfile::TempDir {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
     let mut write = |time, records: Vec<Record>, losses| {
-        writer.write(&Window { time, records, losses }).unwrap();
+        writer.write(&Window { time, records, losses, ..Window::default() }).unwrap();
     };
     write(1_700_000_000, vec![record(b"/bin/old", "192.0.2.1", 443, (1, 10, 20))], vec![]);
     write(now - 600, vec![record(b"/bin/a", "192.0.2.1", 443, (1, 1_000, 12_400_000))], vec![]);
@@ -211,7 +213,7 @@ fn mistakes_are_answered_with_what_is_possible() {
     refuse(base, &["--group-by", "colour"], "there is no dimension \"colour\"; there are: exe, name,");
     refuse(base, &["--where", "colour=red"], "there is no dimension \"colour\"; there are: exe, name,");
     refuse(base, &["--where", "exe"], "write DIMENSION=VALUE");
-    refuse(base, &["--where", "port=http"], "port cannot be \"http\": expected an integer");
+    refuse(base, &["--where", "port=http"], "port cannot be \"http\": expected a port");
     refuse(base, &["--where", "address=300.1.1.1"], "expected an address, a network");
     refuse(
         base,

@@ -35,9 +35,11 @@ fn log() -> tempfile::TempDir {
         },
         geo: GeoInfo::default(),
         counters: Counters { connections: 1, sent: 123, received: 45_678 },
+        opened: false,
+        folded: 0,
     };
     let mut writer = Writer::open(&directory.path().join("snitch.db")).unwrap();
-    writer.write(&Window { time, records: vec![record], losses: vec![] }).unwrap();
+    writer.write(&Window { time, records: vec![record], ..Window::default() }).unwrap();
     directory
 }
 

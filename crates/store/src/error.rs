@@ -90,6 +90,12 @@ pub enum StoreError {
         /// The time of the refusal, unix seconds.
         now: i64,
     },
+    /// The file is no longer the one that was opened: it was removed, moved or replaced.
+    #[error("the log {} was removed, moved or replaced", .0.display())]
+    Replaced(PathBuf),
+    /// Another program is writing to the file, for example restores a copy.
+    #[error("another program is writing to the log {}", .0.display())]
+    Changing(PathBuf),
     /// An operation of SQLite failed.
     #[error("{}: {doing}", path.display())]
     Sql {
@@ -114,9 +120,15 @@ impl StoreError {
                         | ErrorCode::DiskFull
                         | ErrorCode::SystemIoFailure
                         | ErrorCode::OutOfMemory
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::CannotOpen
                 )
             ),
-            Self::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            Self::Changing(_) => true,
             _ => false,
         }
     }
@@ -139,11 +151,12 @@ impl StoreError {
 }
 
 /// Returns a conversion of SQLite's errors for one operation; it recognises a file that is no database.
-pub(crate) fn sql_error(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(crate) fn sql_error(path: &Path, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+    let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path: path.to_owned(), source }
+            StoreError::Damaged { path: path.clone(), source }
         }
-        _ => StoreError::Sql { path: path.to_owned(), doing, source },
+        _ => StoreError::Sql { path: path.clone(), doing, source },
     }
 }

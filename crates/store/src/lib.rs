@@ -1,13 +1,19 @@
 //! The connection log in SQLite: schema, writer, retention, rollups and queries. All SQL of the log is in this crate.
 
 mod address_bytes;
+mod clock;
 mod error;
+mod event;
+mod growth_budget;
+mod identity;
 mod intern;
-mod loss_kind;
+mod migrations;
+mod program_seen;
 mod query;
 mod retention;
 mod rollup;
 mod schema;
+mod size_limit;
 mod text_or_blob;
 pub mod values;
 mod writer;
@@ -16,6 +22,8 @@ mod writer;
 mod tests;
 
 pub use error::StoreError;
+pub use growth_budget::GrowthLimit;
+pub use program_seen::ProgramSeen;
 pub use query::{
     Dimension, Filter, FilterError, Interrupter, Query, Range, Reader, Row, Sort, UnknownDimension, Value,
     protocol_name,

@@ -28,7 +28,15 @@ pub struct Purged {
 }
 
 impl Writer {
-    /// Deletes all records and losses of windows that ended before `older_than` (unix seconds), then the rows that nothing
+    /// Deletes what is older than `days`, by the clock that the log trusts: see [`crate::clock`].
+    ///
+    /// # Errors
+    /// The errors of [`Writer::purge`].
+    pub fn purge_by_age(&mut self, days: u32) -> Result<Purged, StoreError> {
+        self.purge(self.clock.now().saturating_sub(i64::from(days) * 24 * 60 * 60))
+    }
+
+    /// Deletes all records and events of windows that ended before `older_than` (unix seconds), then the rows that nothing
     /// refers to any more. Works in steps: after an error the log is sound, and a later purge continues.
     ///
     /// # Errors
@@ -38,67 +46,45 @@ impl Writer {
         if older_than > now {
             return Err(StoreError::CutoffInFuture { cutoff: older_than, now });
         }
-        // SQLite assigns the ids of deleted rows again, so no id may stay cached, even if a step below fails.
-        self.interner.clear();
+        // Where only sums of days are left, whole days are deleted.
+        let before = match self.detail_since {
+            Some(since) if older_than < since => rollup::day_start(older_than),
+            _ => older_than,
+        };
         let fail = sql_error(&self.path, "cannot delete old records");
-        let mut purged =
-            Purged { records: delete_records(&mut self.connection, older_than).map_err(&fail)?, orphans: 0 };
+        let deleted = delete_records(&mut self.connection, before);
+        self.note_file();
+        let mut purged = Purged { records: deleted.map_err(&fail)?, orphans: 0 };
         if purged.records > 0 {
             // The rollups of the buckets that were cut are missing now.
             self.catch_up = CatchUp::default();
-            purged.orphans = delete_orphans(&mut self.connection).map_err(&fail)?;
+            purged.orphans = self.delete_orphans()?;
         }
-        release_pages(&self.connection).map_err(fail)?;
+        self.release_pages()?;
         Ok(purged)
     }
 
-    /// Deletes the oldest records until the rest takes at most nine tenths of `max_bytes`, if it takes more than
-    /// `max_bytes`. The last window always stays.
-    ///
-    /// # Errors
-    /// The errors of [`Writer::purge`].
-    pub fn purge_to_size(&mut self, max_bytes: u64) -> Result<Purged, StoreError> {
-        let mut purged = Purged::default();
-        let mut goal = max_bytes;
-        loop {
-            let fail = sql_error(&self.path, "cannot look at the size of the log");
-            let used = used_bytes(&self.connection).map_err(&fail)?;
-            if used <= goal {
-                return Ok(purged);
-            }
-            goal = max_bytes / 10 * 9;
-            let Some(before) = cutoff(&self.connection, goal, used).map_err(fail)? else { return Ok(purged) };
-            let step = self.purge(before)?;
-            purged.records += step.records;
-            purged.orphans += step.orphans;
-            if step.records == 0 {
-                return Ok(purged);
-            }
-        }
+    /// Deletes the rows of other tables to which neither records nor rollups refer.
+    pub(crate) fn delete_orphans(&mut self) -> Result<u64, StoreError> {
+        // SQLite assigns the ids of deleted rows again, so no id may stay cached, even if a step below fails.
+        self.interner.clear();
+        let fail = sql_error(&self.path, "cannot delete rows that nothing refers to");
+        let deleted = delete_orphans(&mut self.connection);
+        self.note_file();
+        deleted.map_err(fail)
+    }
+
+    /// Gives free pages back to the file system.
+    pub(crate) fn release_pages(&mut self) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot give free pages back");
+        let released = release_pages(&self.connection);
+        self.note_file();
+        released.map_err(fail)
     }
 }
 
-fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+pub(crate) fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, name, |row| row.get(0))
-}
-
-/// Bytes of the pages in use.
-fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let pages = pragma(connection, "page_count")? - pragma(connection, "freelist_count")?;
-    Ok(u64::try_from(pages.saturating_mul(pragma(connection, "page_size")?)).unwrap_or(0))
-}
-
-/// The time before which records are deleted so that of `used` bytes about `goal` stay; `None` if there are no records.
-fn cutoff(connection: &Connection, goal: u64, used: u64) -> rusqlite::Result<Option<i64>> {
-    let count: i64 = connection.query_row("SELECT count(*) FROM record", [], |row| row.get(0))?;
-    let share = i128::from(count) * i128::from(used - goal) / i128::from(used.max(1));
-    let last: Option<i64> = connection.query_row("SELECT max(time) FROM record", [], |row| row.get(0))?;
-    let time: Option<i64> = connection
-        .query_row("SELECT time FROM record ORDER BY time LIMIT 1 OFFSET ?1", [share as i64], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    Ok(time.zip(last).map(|(time, last)| (time + 1).min(last)))
 }
 
 /// Gives free pages back to the file system if they are at least a quarter of the file. After a daily purge they are
@@ -121,7 +107,7 @@ fn release_pages(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes records with their rollups, and losses. Returns the number of records.
+/// Deletes records with their rollups, windows and events. Returns the number of records and of rollups without records.
 fn delete_records(connection: &mut Connection, older_than: i64) -> rusqlite::Result<u64> {
     let mut deleted = 0;
     loop {
@@ -132,14 +118,15 @@ fn delete_records(connection: &mut Connection, older_than: i64) -> rusqlite::Res
             .optional()?;
         let before = last.map_or(older_than, |last| last + 1);
         let transaction = connection.transaction()?;
-        rollup::delete_before(&transaction, before)?;
+        deleted += rollup::delete_before(&transaction, before)?;
         deleted += transaction.execute("DELETE FROM record WHERE time < ?1", [before])? as u64;
+        transaction.execute("DELETE FROM window WHERE time < ?1", [before])?;
         transaction.commit()?;
         if last.is_none() {
             break;
         }
     }
-    connection.execute("DELETE FROM loss WHERE time < ?1", [older_than])?;
+    connection.execute("DELETE FROM event WHERE time < ?1", [older_than])?;
     Ok(deleted)
 }
 

@@ -1,5 +1,6 @@
 //! The storage of bytes that other programs chose.
 
+use model::MANY;
 use rusqlite::{
     ToSql,
     types::{ToSqlOutput, ValueRef},
@@ -20,5 +21,14 @@ impl ToSql for TextOrBlob<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let value = self.text().map_or(ValueRef::Blob(self.0), ValueRef::from);
         Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// Several texts in one place, as SQLite stores them: a BLOB with the bytes of "many". A text with the same bytes is TEXT.
+pub(crate) struct ManyText;
+
+impl ToSql for ManyText {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(MANY.as_bytes())))
     }
 }

@@ -1,6 +1,6 @@
 //! Values of the log as bytes and names, the same in every output.
 
-use model::{Loss, LossKind};
+use model::{Loss, LossKind, MANY, PORT_MANY};
 
 use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
 
@@ -9,6 +9,7 @@ use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_n
 pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     match value {
         Value::None => Vec::new(),
+        Value::Many => MANY.into(),
         Value::Bytes(bytes) => bytes.clone(),
         Value::Address(address) => address.to_string().into_bytes(),
         Value::Sha256(digest) => digest.to_hex().into_bytes(),
@@ -18,9 +19,11 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     }
 }
 
-/// Whether numbers of the dimension have names: an output shows all of them as text then, also one without a name.
-pub fn has_names(dimension: Dimension) -> bool {
+/// Whether an output shows the number as text: its dimension has names (also if this number has none), or it is the port
+/// [`PORT_MANY`].
+pub fn is_text(dimension: Dimension, number: i64) -> bool {
     matches!(dimension, Dimension::Protocol | Dimension::Family | Dimension::DomainSource)
+        || named(dimension, number).is_some()
 }
 
 /// The name of a number; `None` if its dimension has no names, or the number has none.
@@ -29,6 +32,7 @@ fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),
         Dimension::DomainSource => domain_source_name(number),
+        Dimension::Port | Dimension::LocalPort if number == PORT_MANY => Some(MANY),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@ mod observations;
 mod open_sockets;
 mod pid_file;
 mod recorder_link;
+mod recorder_settings;
 mod resolved_connector;
 mod signals;
 mod start;

@@ -12,15 +12,15 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::{
     error::{MonitorError, io_error},
-    messages::{ReporterSettings, Settings, ToMonitor, ToRecorder},
+    messages::{ToMonitor, ToRecorder},
+    monitor::recorder_settings::recorder_settings,
     poll::poll_until,
     problems::print_to_stderr,
 };
 use capture::Capture;
-use config::{Config, layout::Layout, log_rules::LogRules};
+use config::{Config, layout::Layout};
 use ipc::{Channel, Received};
 use model::{Loss, LossKind};
-use names::GeoFiles;
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -76,7 +76,7 @@ impl RecorderLink {
             lost_flows: 0,
             lost_observations: 0,
         };
-        let settings = ToRecorder::Settings(Box::new(settings(layout, config)));
+        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config)));
         recorder.send(&settings, Some(listener))?;
         Ok(recorder)
     }
@@ -227,35 +227,6 @@ impl AsFd for RecorderLink {
     /// Readable when the recorder has sent a message, writable when there is room for one.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
-    }
-}
-
-fn settings(layout: &Layout, config: &Config) -> Settings {
-    let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
-        url: config.virustotal.url.clone(),
-        key: config.virustotal.api_key.0.clone(),
-        upload: config.virustotal.file_upload,
-        request_limit_seconds: config.virustotal.request_limit_seconds,
-    });
-    Settings {
-        database: config.log.sqlite.then(|| layout.database.clone()),
-        error_log: layout.error_log.clone(),
-        reporter: ReporterSettings {
-            record_json: layout.record_json.clone(),
-            exe_log: layout.exe_log.clone(),
-            conn_log: config.log.text.then(|| layout.conn_log.clone()),
-            desktop: config.notifications.desktop,
-            virustotal,
-        },
-        write_limit_seconds: config.log.write_limit_seconds,
-        retention_days: config.log.retention_days,
-        retention_megabytes: config.log.retention_megabytes,
-        rules: LogRules::of(config),
-        geography: GeoFiles {
-            country: config.names.country_file.clone(),
-            network: config.names.network_file.clone(),
-        },
-        reverse_dns: config.names.reverse_dns,
     }
 }
 

@@ -109,7 +109,14 @@ mod tests {
             ..FlowTuple::default()
         };
         let counters = Counters { connections: 1, sent: 2, received: 3 };
-        Record { context: Arc::new(context), geo: GeoInfo::default(), tuple, counters }
+        Record {
+            context: Arc::new(context),
+            geo: GeoInfo::default(),
+            tuple,
+            counters,
+            opened: false,
+            folded: 0,
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use super::late_digests::LateDigests;
 use config::log_rules::LogRules;
 use identity::digests::{DigestState, Digests};
 use live::connections::Contexts;
-use model::ProcessContext;
+use model::{Event, ProcessContext};
 
 /// A context, whose executables may still wait to be hashed.
 #[derive(Clone, Debug)]
@@ -27,11 +28,12 @@ pub(super) struct ContextTable {
     digests: Digests,
     contexts: HashMap<u32, KnownContext>,
     forget_before: u32,
+    late: LateDigests,
 }
 
 impl ContextTable {
     pub(super) fn new(rules: LogRules, digests: Digests) -> Self {
-        Self { rules, digests, contexts: HashMap::new(), forget_before: 0 }
+        Self { rules, digests, contexts: HashMap::new(), forget_before: 0, late: LateDigests::default() }
     }
 
     /// The digests of all executables.
@@ -43,6 +45,24 @@ impl ContextTable {
     pub(super) fn insert(&mut self, id: u32, mut context: ProcessContext, executables: [Option<u32>; 3]) {
         self.rules.blank_context(&mut context);
         self.contexts.insert(id, KnownContext { context: Arc::new(context), executables, complete: false });
+    }
+
+    /// Takes note that records of a context are written at `time` (unix seconds UTC) without digests that may still come.
+    pub(super) fn await_late_digests(&mut self, id: u32, time: i64) {
+        let Some(known) = self.contexts.get(&id) else { return };
+        let context = &known.context;
+        for (program, executable) in
+            [&context.program, &context.parent, &context.grandparent].into_iter().zip(known.executables)
+        {
+            if let Some(executable) = executable.filter(|_| program.sha256.is_none()) {
+                self.late.add(executable, context.uid, program, time);
+            }
+        }
+    }
+
+    /// The events about digests that came after records without them.
+    pub(super) fn late_digests(&mut self, settled: &[(u32, DigestState)]) -> Vec<Event> {
+        settled.iter().filter_map(|(executable, state)| self.late.take(*executable, state)).collect()
     }
 
     #[cfg(test)]

@@ -36,7 +36,7 @@ impl Recorder {
             if self.resolved_closed && ToMonitor::ResolvedClosed.try_send(&self.channel) {
                 self.resolved_closed = false;
             }
-            self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
+            self.take_digests();
             self.reporter.serve(&self.channel);
             if let Some(live) = self.reporter.live() {
                 self.connections.serve(live, &self.channel, &self.rules);
@@ -49,6 +49,13 @@ impl Recorder {
                 end = (end + length).max(now + length / 2);
             }
         }
+    }
+
+    /// Takes the digests that are known now.
+    pub(super) fn take_digests(&mut self) {
+        let settled = self.contexts.digests().take_settled();
+        self.contexts.late_digests(&settled).into_iter().for_each(|event| self.events.add(event));
+        self.reporter.add_digests(&self.channel, settled);
     }
 
     fn wait(&self, end: Instant) -> Result<(), RecorderError> {

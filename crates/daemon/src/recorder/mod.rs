@@ -25,6 +25,8 @@ mod contexts;
 mod domains;
 mod error;
 mod event_loop;
+mod event_queue;
+mod late_digests;
 mod live_connections;
 mod live_status;
 mod losses;
@@ -35,6 +37,7 @@ mod resolved_connection;
 mod sinks;
 mod state;
 mod window;
+mod window_groups;
 mod window_writer;
 
 pub use error::RecorderError;

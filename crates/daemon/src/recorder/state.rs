@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::{
-    contexts::ContextTable, domains::DomainNamer, error::RecorderError, live_connections::LiveConnections,
-    reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+    contexts::ContextTable, domains::DomainNamer, error::RecorderError, event_queue::EventQueue,
+    live_connections::LiveConnections, reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
 };
 use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
 use identity::digests::Digests;
 use ipc::Channel;
+use model::{Event, EventKind, text::time};
 use names::Geography;
 
 /// How long the shutdown waits for digests that are being computed.
@@ -60,6 +61,8 @@ pub(super) struct Recorder {
     pub(super) sinks: WindowSinks,
     pub(super) reporter: Reporter,
     pub(super) connections: LiveConnections,
+    /// Events for the log at the end of the window.
+    pub(super) events: EventQueue,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
@@ -86,11 +89,12 @@ impl Recorder {
             window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
             geography,
             names: DomainNamer::start(&settings)?,
-            window: OpenWindow::new(rules.clone(), settings.write_limit_seconds),
+            window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
             sinks: outputs.sinks,
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
+            events: EventQueue::default(),
             problems,
             heap_trimmed: Instant::now(),
             resolved_closed: false,
@@ -101,7 +105,8 @@ impl Recorder {
     /// Writes the last window and all that waits.
     pub(super) fn finish(mut self) {
         self.contexts.digests().settle(LAST_DIGESTS);
-        self.reporter.add_digests(&self.channel, self.contexts.digests().take_settled());
+        self.take_digests();
+        self.events.add(Event::new(EventKind::Stop, time::now(), "Recording stopped."));
         self.close_window(true);
         // The reporter writes its files before the database is written: they need no lock and little space.
         self.reporter.serve(&self.channel);

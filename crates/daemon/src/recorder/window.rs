@@ -1,57 +1,52 @@
 //! The open window: collects flows in groups, one for each context and peer, and turns them into records.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use super::{contexts::ContextTable, losses::add_losses};
+use super::{
+    contexts::ContextTable,
+    losses::add_losses,
+    window_groups::{ContextGroups, Group, GroupKey},
+};
 use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{
-    Counters, Flow, FlowTuple, GeoInfo, Loss, LossKind, PORT_EXECUTION, ProcessContext, Record, Window,
+    Counters, Event, EventKind, Flow, FlowTuple, GeoInfo, Loss, PORT_EXECUTION, ProcessContext, Record,
+    Window,
 };
 use names::DomainDecision;
 
-/// Groups in one window; flows of further ones are counted as lost. At 10,000 connections a second and windows of
-/// 10 seconds, both sides of each make 200,000.
-const MAX_GROUPS: usize = 1_000_000;
 /// Seconds for which a group waits for the digests of its executables, at least one window.
 const PATIENCE_SECONDS: u32 = 10;
-
-/// The fields that all flows of a group share.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct GroupKey {
-    context: u32,
-    tuple: FlowTuple,
-    /// The socket whose domain is not known yet; 0 if it is known, or never will be.
-    socket: u64,
-}
-
-/// The flows of a group, added up.
-#[derive(Debug, Default)]
-struct Group {
-    counters: Counters,
-    /// Windows for which it has waited for digests.
-    waited: u32,
-}
 
 /// Collects flows until the window is closed.
 #[derive(Debug)]
 pub(super) struct OpenWindow {
     rules: LogRules,
+    /// A context with more groups than this is folded.
+    fold_above: usize,
     /// Windows for which a group waits for the digests of its executables.
     patience: u32,
-    groups: HashMap<GroupKey, Group>,
+    /// The groups of each context.
+    contexts: HashMap<u32, ContextGroups>,
     losses: Vec<Loss>,
+    /// Groups that did not wait for the domain of their peer, because too many others do.
+    unawaited: u64,
 }
 
 impl OpenWindow {
-    /// An empty window, `seconds` long.
-    pub(super) fn new(rules: LogRules, seconds: u32) -> Self {
+    /// An empty window, `seconds` long, in which a context has at most about `fold_above` groups.
+    pub(super) fn new(rules: LogRules, seconds: u32, fold_above: u32) -> Self {
         let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
         Self {
             rules,
+            fold_above: fold_above as usize,
             patience: (patience / seconds.max(1)).max(1),
-            groups: HashMap::new(),
+            contexts: HashMap::new(),
             losses: Vec::new(),
+            unawaited: 0,
         }
     }
 
@@ -62,20 +57,21 @@ impl OpenWindow {
             return;
         }
         self.rules.blank_counters(&mut counters);
-        let socket = if unnamed { id.socket } else { 0 };
-        if socket == 0 {
-            self.rules.blank_tuple(&mut tuple);
-        }
         // The record of an executed program has no counters.
         if counters == Counters::default() && tuple.remote_port != PORT_EXECUTION {
             return;
         }
-        let key = GroupKey { context, tuple, socket };
-        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
-            self.add_loss(Loss { kind: LossKind::Log, count: 1 });
-            return;
+        let groups = self.contexts.entry(context).or_default();
+        let mut socket = if unnamed { id.socket } else { 0 };
+        if socket != 0 && !groups.has_room_for_unnamed(&tuple, socket) {
+            socket = 0;
+            self.unawaited += 1;
         }
-        self.groups.entry(key).or_default().counters += counters;
+        if socket == 0 {
+            self.rules.blank_tuple(&mut tuple);
+        }
+        let group = Group { counters, opened: id.opened, waited: 0 };
+        groups.add(GroupKey { tuple, socket }, group, self.fold_above);
     }
 
     /// Names the groups that wait for their domain, as `domain` decides: the window is about to be closed. Groups whose
@@ -85,26 +81,23 @@ impl OpenWindow {
         last: bool,
         mut domain: impl FnMut(u64, &FlowTuple) -> DomainDecision,
     ) {
-        let unnamed: Vec<_> = self.groups.extract_if(|key, _| key.socket != 0).collect();
-        for (key, group) in unnamed {
-            let GroupKey { context, mut tuple, socket } = key;
-            match domain(socket, &tuple) {
-                DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
-                DomainDecision::Pending if !last => {
-                    self.groups.insert(GroupKey { context, tuple, socket }, group);
+        let Self { rules, contexts, fold_above, .. } = self;
+        for groups in contexts.values_mut() {
+            for (GroupKey { mut tuple, socket }, group) in groups.take_unnamed() {
+                match domain(socket, &tuple) {
+                    DomainDecision::Decided(known) => (tuple.domain, tuple.domain_source) = known,
+                    DomainDecision::Pending if !last => {
+                        groups.add(GroupKey { tuple, socket }, group, *fold_above);
+                        continue;
+                    }
+                    DomainDecision::Pending | DomainDecision::Unknown => {}
+                }
+                if rules.ignores_tuple(&tuple) {
                     continue;
                 }
-                DomainDecision::Pending | DomainDecision::Unknown => {}
+                rules.blank_tuple(&mut tuple);
+                groups.add(GroupKey { tuple, socket: 0 }, group, *fold_above);
             }
-            if self.rules.ignores_tuple(&tuple) {
-                continue;
-            }
-            self.rules.blank_tuple(&mut tuple);
-            let named = self
-                .groups
-                .entry(GroupKey { context, tuple, socket: 0 })
-                .or_insert(Group { waited: group.waited, ..Group::default() });
-            named.counters += group.counters;
         }
     }
 
@@ -116,42 +109,81 @@ impl OpenWindow {
     /// stay for the next window, but for a bounded number of windows, and not in the `last` one.
     pub(super) fn close(&mut self, time: i64, contexts: &mut ContextTable, last: bool) -> Window {
         let mut window = Window { time, ..Window::default() };
-        let mut merged: HashMap<(Arc<ProcessContext>, FlowTuple), Counters> = HashMap::new();
-        let record = |context, tuple, counters| {
-            let geo = GeoInfo::default();
-            Record { context, geo, tuple, counters }
-        };
-        for (key, mut group) in std::mem::take(&mut self.groups) {
-            // Unnamed groups wait. Groups of an unknown context would wait, too, but there are none: the monitor sends a
-            // context before its flows, and ends if a message other than flows or observations does not fit into the
-            // channel.
-            let known = if key.socket == 0 { contexts.context(key.context) } else { None };
-            let Some((context, complete)) = known else {
-                self.groups.insert(key, group);
+        let mut merged = BlankedRecords::default();
+        for (id, mut groups) in std::mem::take(&mut self.contexts) {
+            // Groups of an unknown context would wait, but there are none: the monitor sends a context before its flows, and
+            // ends if a message other than flows or observations does not fit into the channel.
+            let Some((context, complete)) = contexts.context(id) else {
+                self.contexts.insert(id, groups);
                 continue;
             };
-            if !complete && !last && group.waited < self.patience {
-                group.waited += 1;
-                self.groups.insert(key, group);
+            let patience = if complete || last { 0 } else { self.patience };
+            let ready = groups.take_ready(patience, self.fold_above);
+            if !groups.is_empty() {
+                self.contexts.insert(id, groups);
+            }
+            if ready.is_empty() || self.rules.ignores_digest(context.program.sha256) {
                 continue;
             }
-            if self.rules.ignores_digest(context.program.sha256) {
-                continue;
+            if !complete {
+                contexts.await_late_digests(id, time);
             }
-            if self.rules.blanks_anything() {
-                // The groups may have differed only in fields that were blanked.
-                *merged.entry((context, key.tuple)).or_default() += group.counters;
-            } else {
-                window.records.push(record(context, key.tuple, group.counters));
+            for record in ready {
+                let (tuple, counters) = (record.tuple, record.counters);
+                let (opened, folded) = (record.opened, record.folded);
+                let context = Arc::clone(&context);
+                let record = Record { context, geo: GeoInfo::default(), tuple, counters, opened, folded };
+                match self.rules.blanks_anything() {
+                    // The groups may have differed only in fields that were blanked.
+                    true => merged.add(record),
+                    false => window.records.push(record),
+                }
             }
         }
-        window
-            .records
-            .extend(merged.into_iter().map(|((context, tuple), counters)| record(context, tuple, counters)));
+        window.records.extend(merged.take());
         window.losses = std::mem::take(&mut self.losses);
         window.losses.sort_by_key(|loss| loss.kind);
-        contexts.forget_unused(&self.groups.keys().map(|key| key.context).collect());
+        window.events.extend(self.take_unawaited_event(time));
+        let used: HashSet<u32> = self.contexts.keys().copied().collect();
+        contexts.forget_unused(&used);
         window
+    }
+
+    /// The event about groups that did not wait for their domain, if a rule is about domains.
+    fn take_unawaited_event(&mut self, time: i64) -> Option<Event> {
+        let count = std::mem::take(&mut self.unawaited);
+        if count == 0 || !self.rules.has_domain_rules() {
+            return None;
+        }
+        let text = format!(
+            "{count} flows did not wait for the domain of their peer, because too many others do: traffic that a rule of \
+             log.ignore about domains excludes may be in the log."
+        );
+        let mut event = Event::new(EventKind::Fold, time, text);
+        event.count = count;
+        Some(event)
+    }
+}
+
+/// Records whose contexts or tuples may have become equal, merged.
+#[derive(Default)]
+struct BlankedRecords(HashMap<(Arc<ProcessContext>, FlowTuple, bool), Record>);
+
+impl BlankedRecords {
+    fn add(&mut self, record: Record) {
+        let key = (Arc::clone(&record.context), record.tuple.clone(), record.folded > 0);
+        match self.0.get_mut(&key) {
+            Some(sum) => {
+                sum.counters += record.counters;
+                sum.opened |= record.opened;
+                sum.folded += record.folded;
+            }
+            None => drop(self.0.insert(key, record)),
+        }
+    }
+
+    fn take(self) -> impl Iterator<Item = Record> {
+        self.0.into_values()
     }
 }
 
@@ -168,7 +200,7 @@ mod tests {
     /// A window of `seconds`, and its contexts.
     fn open(rules: LogRules, seconds: u32) -> (OpenWindow, ContextTable) {
         let contexts = ContextTable::new(rules.clone(), Digests::start().unwrap());
-        (OpenWindow::new(rules, seconds), contexts)
+        (OpenWindow::new(rules, seconds, 256), contexts)
     }
 
     fn context(command_line: &str) -> ProcessContext {
@@ -339,5 +371,84 @@ mod tests {
         contexts.forget_before(2);
         assert_eq!(window.close(1, &mut contexts, false).records.len(), 1);
         assert!(contexts.is_empty());
+    }
+
+    #[test]
+    fn the_largest_groups_keep_their_detail_and_the_sum_is_exact() {
+        let (mut window, mut contexts) = open(all(), 10);
+        contexts.insert(1, context("x"), [None; 3]);
+        contexts.insert(2, context("y"), [None; 3]);
+        let to = |number: u32, sent| {
+            let mut flow = flow(1, peer(443), Counters { connections: 1, sent, received: 1 });
+            flow.tuple.remote_address = Some(std::net::Ipv4Addr::from(0x0a00_0000 + number).into());
+            flow.id.opened = number.is_multiple_of(2);
+            flow
+        };
+        // An upload in the middle of 5,000 other connections, with a part of it in each drain.
+        for number in 0..5000 {
+            window.add(to(number, 10), false);
+            if number % 10 == 0 {
+                window.add(to(70_000, 2_000_000), false);
+            }
+        }
+        window.add(flow(2, peer(80), counters(1)), false);
+        let closed = window.close(1000, &mut contexts, false);
+        let records: Vec<_> =
+            closed.records.iter().filter(|record| record.context.program.command_line == b"x").collect();
+        assert!(records.len() <= 256, "{}", records.len());
+        let sum = |of: fn(&Counters) -> u64| records.iter().map(|record| of(&record.counters)).sum::<u64>();
+        assert_eq!(sum(|counters| counters.connections), 5500);
+        assert_eq!(sum(|counters| counters.sent), 50_000 + 500 * 2_000_000);
+        assert_eq!(sum(|counters| counters.received), 5500);
+        let upload = records.iter().find(|record| record.counters.sent == 1_000_000_000).unwrap();
+        assert_eq!(upload.tuple.remote_address, Some("10.1.17.112".parse().unwrap()));
+        let folded: Vec<_> = records.iter().filter(|record| record.folded > 0).collect();
+        assert_eq!(folded.len(), 2, "one for each direction");
+        for record in folded {
+            assert_eq!(record.tuple.remote_address, Some(model::Address::Many));
+            assert_eq!((record.tuple.remote_port, record.tuple.protocol), (443, 6), "all have the same");
+            assert!(record.folded > 2000, "{record:?}");
+        }
+        assert!(window.close(1010, &mut contexts, false).records.is_empty());
+    }
+
+    #[test]
+    fn groups_that_wait_for_a_name_are_bounded() {
+        let ignore = vec![config::IgnoreRule::Domain("ignored.example".into())];
+        let (mut window, mut contexts) = open(LogRules { ignore, ..all() }, 10);
+        contexts.insert(1, context("x"), [None; 3]);
+        for socket in 1..=3000 {
+            let mut flow = flow(1, peer(socket), counters(1));
+            flow.id.socket = socket as u64;
+            window.add(flow, true);
+        }
+        let mut asked = 0;
+        window.name_groups(false, |_, _| {
+            asked += 1;
+            DomainDecision::Pending
+        });
+        assert_eq!(asked, 1024);
+        let closed = window.close(1000, &mut contexts, false);
+        let connections: u64 = closed.records.iter().map(|record| record.counters.connections).sum();
+        assert_eq!(connections, 3000 - 1024);
+        assert_eq!(closed.events.len(), 1);
+        assert_eq!(closed.events[0].count, 3000 - 1024);
+        window.name_groups(true, |_, _| DomainDecision::Unknown);
+        let closed = window.close(1010, &mut contexts, true);
+        let connections: u64 = closed.records.iter().map(|record| record.counters.connections).sum();
+        assert_eq!(connections, 1024);
+    }
+
+    #[test]
+    fn folded_groups_wait_for_their_digest_too() {
+        let (mut window, mut contexts) = open(all(), 10);
+        contexts.insert(1, context("x"), [Some(7), None, None]);
+        for port in 0..5000 {
+            window.add(flow(1, peer(port + 1), counters(1)), false);
+        }
+        assert!(window.close(1000, &mut contexts, false).records.is_empty());
+        let closed = window.close(1010, &mut contexts, false);
+        let connections: u64 = closed.records.iter().map(|record| record.counters.connections).sum();
+        assert_eq!((connections, closed.records.len()), (5000, 193));
     }
 }

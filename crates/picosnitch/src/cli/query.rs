@@ -177,7 +177,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
         for (dimension, value) in dimensions.iter().zip(&row.values) {
             let value = match value {
                 Value::None => Json::Null,
-                Value::Integer(number) if !values::has_names(*dimension) => Json::from(*number),
+                Value::Integer(number) if !values::is_text(*dimension, *number) => Json::from(*number),
                 _ => Json::from(sanitize::json_text(&values::bytes(*dimension, value))),
             };
             object.insert(dimension.name().to_owned(), value);
@@ -195,7 +195,7 @@ fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
     let mut out = names.chain(["conns", "sent", "received"]).collect::<Vec<_>>().join(",") + "\r\n";
     for row in rows {
         let cell = |(dimension, value): (&Dimension, &Value)| match value {
-            Value::Integer(number) if !values::has_names(*dimension) => number.to_string(),
+            Value::Integer(number) if !values::is_text(*dimension, *number) => number.to_string(),
             _ => sanitize::csv_field(&values::bytes(*dimension, value)),
         };
         let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();

@@ -14,7 +14,7 @@ use super::{
     result_column::ResultColumn,
     row::Row,
 };
-use crate::rollup::{Aggregation, KeyFields, LEVELS};
+use crate::rollup::{self, Aggregation, KeyFields, LEVELS, QUARTER_HOUR};
 
 /// A row whose values are the codes of its columns.
 type EncodedRow = (Vec<i64>, Counters);
@@ -29,7 +29,7 @@ pub(super) fn execute(
     let filters = FilterSet::new(connection, &query.filters)?;
     let by = key_fields(query.group_by.iter().copied());
     let (since, until) = query.range.bounds();
-    let edges = [since, until.saturating_add(1)];
+    let edges = snap(connection, &[since, until.saturating_add(1)])?;
     let sums = Aggregation::new(connection, &edges, by, &filters, interrupted).run(LEVELS.len())?;
     let mut total = Counters::default();
     sums.iter().for_each(|(_, counters)| total += *counters);
@@ -74,7 +74,8 @@ pub(super) fn execute_series(
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Vec<Counters>> {
     let filters = FilterSet::new(connection, filters)?;
-    let aggregation = Aggregation::new(connection, edges, KeyFields::default(), &filters, interrupted);
+    let edges = snap(connection, edges)?;
+    let aggregation = Aggregation::new(connection, &edges, KeyFields::default(), &filters, interrupted);
     let mut series = vec![Counters::default(); edges.len().saturating_sub(1)];
     for (key, counters) in aggregation.by_interval().run(LEVELS.len())? {
         if let Some(sum) = usize::try_from(key.time).ok().and_then(|interval| series.get_mut(interval)) {
@@ -82,6 +83,20 @@ pub(super) fn execute_series(
         }
     }
     Ok(series)
+}
+
+/// Moves edges to whole quarters of an hour where the log has nothing finer: the last one to the end of its quarter, so that
+/// a range has all quarters that it touches; all others to the start.
+fn snap(connection: &Connection, edges: &[i64]) -> rusqlite::Result<Vec<i64>> {
+    let mut snapped = edges.to_vec();
+    let Some(since) = rollup::detail_since(connection)? else { return Ok(snapped) };
+    let last = snapped.len().saturating_sub(1);
+    for (index, edge) in snapped.iter_mut().enumerate().filter(|(_, edge)| **edge < since) {
+        let start = rollup::quarter_start((*edge).max(i64::MIN / 2));
+        let is_end = index == last && index > 0 && *edge != start;
+        *edge = if is_end { start + QUARTER_HOUR } else { start };
+    }
+    Ok(snapped)
 }
 
 /// Sorts the rows of a query. Codes sort like their values, so rows with equal counters come in the order of their values.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use model::Sha256;
+use model::{MANY, PORT_MANY, Sha256};
 use thiserror::Error;
 
 use super::{
@@ -61,6 +61,9 @@ impl Filter {
     pub fn parse(dimension: Dimension, value: &[u8], exclude: bool) -> Result<Self, FilterError> {
         let text = String::from_utf8_lossy(value);
         let (operand, expected) = match dimension.value_type() {
+            ValueType::Bytes if dimension == Dimension::Domain && value == MANY.as_bytes() => {
+                (Some(FilterOperand::Value(Value::Many)), "")
+            }
             ValueType::Bytes => (Some(FilterOperand::Value(Value::Bytes(value.to_vec()))), ""),
             ValueType::Sha256 | ValueType::Address if value.is_empty() => {
                 (Some(FilterOperand::Value(Value::None)), "")
@@ -94,6 +97,10 @@ fn parse_number(dimension: Dimension, text: &str) -> (Option<i64>, &'static str)
             "expected resolver, dns, tls, quic, http, namespace, reverse, unknown or a number",
         ),
         Dimension::Family => (family_number(text), "expected ipv4, ipv6, packet, vsock or a number"),
+        Dimension::Port | Dimension::LocalPort => (
+            (text == MANY).then_some(PORT_MANY),
+            "expected a port, many, 0 for none or -1 for an executed program",
+        ),
         _ => (None, "expected an integer"),
     };
     (named.or_else(|| text.parse().ok()), expected)

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Counters, Loss};
+use model::{Counters, Event, EventKind, Loss};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::{
@@ -21,9 +21,11 @@ use super::{
 };
 use crate::{
     error::{StoreError, sql_error},
-    loss_kind::loss_kind_of,
-    rollup::interruption,
-    schema::{self, MIGRATIONS},
+    event::{self, loss_kind},
+    migrations::MIGRATIONS,
+    program_seen::{self, ProgramSeen},
+    rollup::{self, interruption},
+    schema,
 };
 
 /// How long to wait for a lock; the writer holds one only for an instant.
@@ -131,11 +133,47 @@ impl Reader {
     /// # Errors
     /// The errors of SQLite.
     pub fn extent(&self) -> Result<Option<(i64, i64)>, StoreError> {
+        self.read(rollup::extent)
+    }
+
+    /// The time before which the log has sums of quarters of an hour only, because it has reached its size limit (unix
+    /// seconds, a whole quarter); `None` if it has all windows.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn detail_since(&self) -> Result<Option<i64>, StoreError> {
+        self.read(rollup::detail_since)
+    }
+
+    /// Returns the events of a range with one of these kinds (none given: all kinds), at most `limit`, the latest first.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn events(&self, range: Range, kinds: &[EventKind], limit: u64) -> Result<Vec<Event>, StoreError> {
+        let (since, until) = range.bounds();
+        let names: Vec<String> = kinds.iter().map(|kind| format!("'{}'", kind.name())).collect();
+        let of_kind = match names.is_empty() {
+            true => String::new(),
+            false => format!("AND kind IN ({})", names.join(", ")),
+        };
+        let sql = format!(
+            "SELECT {} FROM event WHERE time BETWEEN ?1 AND ?2 {of_kind} ORDER BY time DESC, id DESC LIMIT ?3",
+            event::COLUMNS
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(|connection| {
-            let edge = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
-            let first = edge("SELECT min(time) FROM record")?;
-            Ok(first.zip(edge("SELECT max(time) FROM record")?))
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map([since, until, limit], event::from_row)?;
+            rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         })
+    }
+
+    /// Returns when each program was first and last seen, the latest first.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn programs_seen(&self) -> Result<Vec<ProgramSeen>, StoreError> {
+        self.read(program_seen::read)
     }
 
     /// Returns what was lost in the windows of a range: one entry per kind.
@@ -146,13 +184,16 @@ impl Reader {
         let (since, until) = range.bounds();
         self.read(|connection| {
             let mut statement = connection.prepare(
-                "SELECT kind, sum(count) FROM loss WHERE time BETWEEN ?1 AND ?2 GROUP BY kind ORDER BY kind",
+                "SELECT subject, sum(count) FROM event WHERE kind = 'loss' AND time BETWEEN ?1 AND ?2 \
+                 GROUP BY subject",
             )?;
             let rows = statement.query_map([since, until], |row| {
-                let count: i64 = row.get(1)?;
-                Ok(loss_kind_of(row.get(0)?).map(|kind| Loss { kind, count: count.max(0) as u64 }))
+                let (subject, count): (String, i64) = (row.get(0)?, row.get(1)?);
+                Ok(loss_kind(&subject).map(|kind| Loss { kind, count: count.max(0) as u64 }))
             })?;
-            rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+            let mut losses = rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+            losses.sort_by_key(|loss| loss.kind);
+            Ok(losses)
         })
     }
 
@@ -162,7 +203,7 @@ impl Reader {
     /// The errors of SQLite.
     pub fn lossy(&self, edges: &[i64]) -> Result<Vec<bool>, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM loss WHERE time >= ?1 AND time < ?2)";
+            let sql = "SELECT EXISTS (SELECT 1 FROM event WHERE kind = 'loss' AND time >= ?1 AND time < ?2)";
             let mut statement = connection.prepare_cached(sql)?;
             edges.windows(2).map(|edge| statement.query_row([edge[0], edge[1]], |row| row.get(0))).collect()
         })

@@ -1,6 +1,6 @@
 //! Values of dimensions as SQLite stores them.
 
-use model::Sha256;
+use model::{MANY, Sha256};
 use rusqlite::types::{Value as SqlValue, ValueRef};
 
 use super::{
@@ -18,6 +18,7 @@ pub(crate) fn value_from_sql(dimension: Dimension, stored: ValueRef<'_>) -> Valu
     match (dimension.value_type(), stored) {
         (_, ValueRef::Null) => Value::None,
         (_, ValueRef::Integer(number)) => Value::Integer(number),
+        (ValueType::Bytes, ValueRef::Blob(bytes)) if bytes == MANY.as_bytes() => Value::Many,
         (ValueType::Address, ValueRef::Blob(bytes)) => {
             address_from_bytes(bytes).map_or_else(|| Value::Bytes(bytes.to_vec()), Value::Address)
         }
@@ -34,6 +35,7 @@ pub(crate) fn value_from_sql(dimension: Dimension, stored: ValueRef<'_>) -> Valu
 pub(crate) fn value_to_sql(value: &Value) -> SqlValue {
     match value {
         Value::None => SqlValue::Null,
+        Value::Many => SqlValue::Blob(MANY.into()),
         Value::Bytes(bytes) => match TextOrBlob(bytes).text() {
             Some(text) => SqlValue::Text(text.to_owned()),
             None => SqlValue::Blob(bytes.clone()),

@@ -7,6 +7,9 @@ use model::{Address, Bytes, Sha256};
 pub enum Value {
     /// Unknown or absent: no address, no digest.
     None,
+    /// Several texts: of a folded record ([`model::Record::folded`]). Several addresses are [`Address::Many`], several
+    /// ports [`model::PORT_MANY`].
+    Many,
     /// Bytes that another program chose: a path, a name, a domain.
     Bytes(Bytes),
     /// A number such as a port, an id or a time.

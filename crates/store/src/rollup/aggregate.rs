@@ -7,9 +7,12 @@ use rusqlite::{Connection, ffi};
 
 use super::{
     group_sums::{GroupKey, GroupSums, KeyFields},
-    level::{LEVELS, Level, RollupKey},
+    level::{DAYS, LEVELS, Level, RollupKey},
     packed::{PackedFields, PackedKey, unpack},
 };
+
+/// The levels that tell quarters of an hour apart.
+const QUARTER_LEVELS: usize = DAYS + 1;
 
 /// Selects records. A record counts if all three checks pass. Cheapest first.
 pub(crate) trait Predicate {
@@ -105,6 +108,12 @@ pub(crate) struct Aggregation<'a, P> {
     edges: &'a [i64],
     /// Whether the time of a key is the index of its interval.
     by_interval: bool,
+    /// Whether records of windows that came after their time was cut count: no rollup has them.
+    with_late_records: bool,
+    /// Whether the time of a key is the start of a quarter of an hour.
+    by_quarter: bool,
+    /// The records before this time are deleted, and their rollups stay.
+    detail_since: i64,
     /// Another thread sets this when the result is no longer needed.
     interrupted: &'a AtomicBool,
     max_groups: usize,
@@ -134,6 +143,9 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             predicate,
             edges,
             by_interval: false,
+            with_late_records: true,
+            by_quarter: false,
+            detail_since: i64::MIN,
             interrupted,
             max_groups: usize::MAX,
             sums: GroupSums::new(by),
@@ -147,6 +159,12 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         self
     }
 
+    /// Leaves out the records that no rollup has: those of windows that came after their time was cut.
+    pub fn without_late_records(mut self) -> Self {
+        self.with_late_records = false;
+        self
+    }
+
     /// Makes the aggregation fail with `SQLITE_TOOBIG` when it has more groups than this.
     pub fn max_groups(mut self, max_groups: usize) -> Self {
         self.max_groups = max_groups;
@@ -156,15 +174,37 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
     /// The sums of all groups, in no particular order; groups without records have none. Reads rollups of the first
     /// `levels` levels only.
     pub fn run(mut self, levels: usize) -> rusqlite::Result<Vec<(GroupKey, Counters)>> {
-        // Two statements: SQLite finds a minimum or a maximum by the primary key, but scans the table for both at once.
-        let edge =
-            |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0));
-        let extent = edge("SELECT min(time) FROM record")?.zip(edge("SELECT max(time) FROM record")?);
-        if let (Some((first, last)), [begin, .., end]) = (extent, self.edges) {
-            self.add_range(first.max(*begin), last.min(end.saturating_sub(1)), levels)?;
+        self.detail_since = detail_since(self.connection)?.unwrap_or(i64::MIN);
+        if let (Some((first, last)), [begin, .., end]) = (extent(self.connection)?, self.edges) {
+            self.add_all(first.max(*begin), last.min(end.saturating_sub(1)), levels)?;
         }
         self.check()?;
         Ok(self.sums.take())
+    }
+
+    /// Adds what is from `from` to `to`, both included.
+    fn add_all(&mut self, from: i64, to: i64, levels: usize) -> rusqlite::Result<()> {
+        let cut_end = to.min(self.detail_since.saturating_sub(1));
+        if self.detail == Detail::Records && from <= cut_end {
+            self.add_quarters(from, cut_end)?;
+        }
+        self.add_range(from, to, levels)?;
+        if self.with_late_records {
+            self.add_records(from, cut_end)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of quarters of an hour, for a time whose records are deleted. The time of their keys is the start of
+    /// the quarter.
+    fn add_quarters(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
+        let fields = KeyFields { time: false, ..self.sums.fields.union(self.predicate.fields()) };
+        self.detail = Detail::of(fields);
+        self.by_quarter = true;
+        self.add_range(from, to, QUARTER_LEVELS)?;
+        self.by_quarter = false;
+        self.detail = Detail::Records;
+        Ok(())
     }
 
     /// Adds the records from `from` to `to`, both included, with rollups of the first `levels` levels. Buckets that
@@ -174,7 +214,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             return Ok(());
         }
         let Some(index) = levels.checked_sub(1).filter(|_| self.detail != Detail::Records) else {
-            return self.add_records(from, to);
+            return self.add_records(from.max(self.detail_since), to);
         };
         let level = &LEVELS[index];
         let mut gaps = Vec::new();
@@ -190,7 +230,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             if start != level.bucket_start(start) {
                 return Err(damaged());
             }
-            let whole = self.interval(start, level.span);
+            let whole = self.interval(start, level.span).filter(|_| !self.by_quarter || level.units() == 1);
             let units = level.units();
             let unit = |number: usize| (start + level.unit() * number as i64, level.unit());
             let by_unit: Vec<Option<i64>> = match whole {
@@ -199,8 +239,12 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             };
             let intervals = BucketIntervals { whole: whole.is_some(), by_unit };
             let is_added = match whole {
-                Some(time) if self.detail == Detail::Total => {
-                    self.sums.add(GroupKey { time, ..GroupKey::default() }, counters(row, 1)?);
+                Some(interval) if self.detail == Detail::Total => {
+                    let time = if self.by_quarter { start } else { interval };
+                    let key = GroupKey { time, ..GroupKey::default() };
+                    if self.predicate.accepts_numbers(&key) {
+                        self.sums.add(key, counters(row, 1)?);
+                    }
                     true
                 }
                 _ => self.add_bucket(level, start, &intervals)?,
@@ -249,12 +293,16 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         if self.detail.needs_local_ports() && !fields.local_port || !whole && !fields.quarter {
             return Ok(false);
         }
-        let Self { predicate, sums, .. } = self;
+        let Self { predicate, sums, by_quarter, .. } = self;
         let mut is_sound = true;
         let add = |key: PackedKey, counters| {
             let PackedKey { context, endpoint, remote_port, local_port, quarter } = key;
             let Some(interval) = by_unit.get(usize::from(quarter)) else { return is_sound = false };
-            let key = GroupKey { context, endpoint, time: interval.unwrap_or(0), remote_port, local_port };
+            let time = match by_quarter {
+                true => start + level.unit() * i64::from(quarter),
+                false => interval.unwrap_or(0),
+            };
+            let key = GroupKey { context, endpoint, time, remote_port, local_port };
             if interval.is_some() && predicate.accepts_numbers(&key) {
                 sums.add(key, counters);
             }
@@ -306,6 +354,28 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         }
         Ok(())
     }
+}
+
+/// The time before which records are deleted while their rollups stay, unix seconds; `None` if there is none.
+pub(crate) fn detail_since(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT detail_since FROM log")?.query_row([], |row| row.get(0))
+}
+
+/// The first and the last second of what the log has: records, or rollups of quarters and days; `None` for an empty log.
+pub(crate) fn extent(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    // A statement for each: SQLite finds a minimum or a maximum by the primary key, but scans the table for both at once.
+    let edge = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0));
+    let mut first = edge("SELECT min(time) FROM record")?;
+    let mut last = edge("SELECT max(time) FROM record")?;
+    if detail_since(connection)?.is_some() {
+        for level in &LEVELS[..QUARTER_LEVELS] {
+            let start = edge(&format!("SELECT min(start) FROM {}", level.table))?;
+            first = first.into_iter().chain(start).min();
+            let end = edge(&format!("SELECT max(start) FROM {}", level.table))?;
+            last = last.into_iter().chain(end.map(|start| start + level.span - 1)).max();
+        }
+    }
+    Ok(first.zip(last))
 }
 
 /// The counters in three columns from `column` on.

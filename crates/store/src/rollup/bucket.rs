@@ -28,8 +28,16 @@ pub(crate) fn close_buckets(
     Ok(())
 }
 
-/// Deletes the rollups of the buckets that contain `time`, which are about to get a record.
-pub(crate) fn invalidate(connection: &Connection, time: i64) -> rusqlite::Result<()> {
+/// Deletes the rollups of the buckets that contain `time`, which are about to get a record. Where records are cut
+/// (`detail_since`), rollups are all that is left: a record there is added to them when it is read.
+pub(crate) fn invalidate(
+    connection: &Connection,
+    detail_since: Option<i64>,
+    time: i64,
+) -> rusqlite::Result<()> {
+    if detail_since.is_some_and(|since| time < since) {
+        return Ok(());
+    }
     for level in &LEVELS {
         for table in level.tables() {
             let sql = format!("DELETE FROM {table} WHERE start = ?1");
@@ -39,14 +47,45 @@ pub(crate) fn invalidate(connection: &Connection, time: i64) -> rusqlite::Result
     Ok(())
 }
 
-/// Deletes the rollups of buckets that start before `time`: some or all of their records are about to be deleted.
-pub(crate) fn delete_before(connection: &Connection, time: i64) -> rusqlite::Result<()> {
-    for level in &LEVELS {
+/// Extends the cut to the end of its day, if that day is over when a window at `time` comes: the rollup of the day has
+/// replaced those of its quarters, and could not be made again. Returns the time since which there are records.
+pub(crate) fn cut_closed_day(
+    connection: &Connection,
+    detail_since: Option<i64>,
+    time: i64,
+) -> rusqlite::Result<Option<i64>> {
+    let Some(since) = detail_since else { return Ok(None) };
+    let day = Bucket { level: DAYS, start: LEVELS[DAYS].bucket_start(since) };
+    let end = day.start + LEVELS[DAYS].span;
+    if since == day.start || day.start == LEVELS[DAYS].bucket_start(time) || !day.has_rollup(connection)? {
+        return Ok(Some(since));
+    }
+    connection.execute("DELETE FROM record WHERE time >= ?1 AND time < ?2", [since, end])?;
+    connection.execute("UPDATE log SET detail_since = ?1", [end])?;
+    Ok(Some(end))
+}
+
+/// Deletes the rollups of buckets that start before `time`: some or all of their records are about to be deleted. Returns
+/// the number of days and quarters.
+pub(crate) fn delete_before(connection: &Connection, time: i64) -> rusqlite::Result<u64> {
+    let mut deleted = 0;
+    for (index, level) in LEVELS.iter().enumerate() {
         for table in level.tables() {
-            connection.prepare_cached(&format!("DELETE FROM {table} WHERE start < ?1"))?.execute([time])?;
+            let sql = format!("DELETE FROM {table} WHERE start < ?1");
+            let rows = connection.prepare_cached(&sql)?.execute([time])?;
+            if table == level.table && index <= DAYS {
+                deleted += rows as u64;
+            }
         }
     }
-    Ok(())
+    Ok(deleted)
+}
+
+/// Whether the quarter of an hour that starts at `start` has its sums in a rollup, its own or that of its day.
+pub(crate) fn is_summed(connection: &Connection, start: i64) -> rusqlite::Result<bool> {
+    let quarter = Bucket { level: QUARTER_HOURS, start };
+    let day = Bucket { level: DAYS, start: LEVELS[DAYS].bucket_start(start) };
+    Ok(quarter.has_rollup(connection)? || day.has_rollup(connection)?)
 }
 
 /// Rows of a rollup, sorted by their keys.
@@ -110,7 +149,8 @@ impl Bucket {
             (0..=level.units() as i64).map(|number| self.start + number * level.unit()).collect();
         let never = AtomicBool::new(false);
         let by = KeyFields { remote_port: fields.remote_port, local_port: fields.local_port, ..by };
-        let aggregation = Aggregation::new(connection, &edges, by, AcceptAll, &never).max_groups(max_rows);
+        let aggregation = Aggregation::new(connection, &edges, by, AcceptAll, &never);
+        let aggregation = aggregation.max_groups(max_rows).without_late_records();
         let aggregation = if fields.quarter { aggregation.by_interval() } else { aggregation };
         match aggregation.run(self.level) {
             Ok(sums) => Ok(Some(sorted_rows(sums, fields))),

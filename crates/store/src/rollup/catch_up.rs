@@ -24,12 +24,13 @@ pub(crate) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Makes at most one missing rollup. `last` is the time of the last record, whose buckets are still open; `None` for a
+    /// Makes at most one missing rollup of records from `from` on. `last` is the time of the last record, whose buckets are still open; `None` for a
     /// log without records. Returns whether there may be more to do.
     pub fn step(
         &mut self,
         connection: &Connection,
         max_rows: usize,
+        from: i64,
         last: Option<i64>,
     ) -> rusqlite::Result<bool> {
         let Some(last) = last else {
@@ -41,7 +42,7 @@ impl CatchUp {
             let level = &LEVELS[index];
             let time: Option<i64> = connection
                 .prepare_cached("SELECT time FROM record WHERE time >= ?1 ORDER BY time LIMIT 1")?
-                .query_row([self.next.unwrap_or(i64::MIN)], |row| row.get(0))
+                .query_row([self.next.unwrap_or(from).max(from)], |row| row.get(0))
                 .optional()?;
             let Some(time) = time else {
                 *self = Self { position: self.position + 1, next: None };

@@ -4,7 +4,7 @@
 //! of 23 or 25 hours, is a number of whole quarters.
 
 /// Seconds of a quarter of an hour.
-const QUARTER_HOUR: i64 = 900;
+pub(crate) const QUARTER_HOUR: i64 = 900;
 
 /// The indexes of the levels in [`LEVELS`].
 pub(super) const QUARTER_HOURS: usize = 0;
@@ -84,4 +84,14 @@ impl Level {
     pub fn tables(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.table).chain(self.single_key_tables.iter().map(|(_, table)| *table))
     }
+}
+
+/// The first second of the quarter of an hour that contains `time`.
+pub(crate) fn quarter_start(time: i64) -> i64 {
+    LEVELS[QUARTER_HOURS].bucket_start(time)
+}
+
+/// The first second of the day of UTC that contains `time`.
+pub(crate) fn day_start(time: i64) -> i64 {
+    LEVELS[DAYS].bucket_start(time)
 }

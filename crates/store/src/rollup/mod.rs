@@ -15,10 +15,10 @@ mod group_sums;
 mod level;
 mod packed;
 
-pub(crate) use aggregate::{AcceptAll, Aggregation, Predicate, interruption};
-pub(crate) use bucket::{close_buckets, delete_before, invalidate};
+pub(crate) use aggregate::{AcceptAll, Aggregation, Predicate, detail_since, extent, interruption};
+pub(crate) use bucket::{close_buckets, cut_closed_day, delete_before, invalidate, is_summed};
 pub(crate) use catch_up::CatchUp;
 pub(crate) use group_sums::{GroupKey, KeyFields};
-pub(crate) use level::{LEVELS, MAX_ROLLUP_ROWS};
+pub(crate) use level::{LEVELS, MAX_ROLLUP_ROWS, QUARTER_HOUR, day_start, quarter_start};
 #[cfg(test)]
 pub(crate) use packed::PackedFields;

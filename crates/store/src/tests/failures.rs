@@ -10,7 +10,7 @@ fn a_failed_window_leaves_neither_rows_nor_cached_ids() {
     writer
         .connection
         .execute_batch(
-            "CREATE TEMP TRIGGER fail BEFORE INSERT ON main.loss BEGIN SELECT raise(ABORT, 'test'); END",
+            "CREATE TEMP TRIGGER fail BEFORE INSERT ON main.event BEGIN SELECT raise(ABORT, 'test'); END",
         )
         .unwrap();
     let lost = vec![Loss { kind: LossKind::Log, count: 1 }];

@@ -10,7 +10,7 @@ use super::{
     random::Random,
     *,
 };
-use crate::rollup::MAX_ROLLUP_ROWS;
+use crate::{migrations::version_6, rollup::MAX_ROLLUP_ROWS};
 
 #[test]
 fn migrations_run_one_by_one_from_the_version_of_the_file() {
@@ -139,39 +139,74 @@ fn log_of_version_4() -> (TempDir, PathBuf, PathBuf) {
 
 #[test]
 fn migration_5_changes_names_only() {
+    let (_directory, path, _) = log_of_version_4();
+    let mut connection = Connection::open(&path).unwrap();
+    let (rows, view) = (dump(&connection), connection_log(&connection));
+    assert!(rows.values().all(|rows| !rows.is_empty()));
+    schema::migrate(&mut connection, &path, 4, &MIGRATIONS[..5]).unwrap();
+    assert_eq!(dump(&connection), rows);
+    assert_eq!(connection_log(&connection), view);
+    assert_eq!(view.len() as i64, count(&path, "record"));
+}
+
+/// The texts that a statement returns.
+fn texts(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_log_of_version_4_has_the_same_answers_as_a_current_one() {
     let (_directory, path, copy) = log_of_version_4();
     let version_4 = Connection::open(&path).unwrap();
-    let (rows, view) = (dump(&version_4), connection_log(&version_4));
-    assert!(rows.values().all(|rows| !rows.is_empty()));
+    let view = connection_log(&version_4);
     drop(version_4);
     // A reader changes nothing and says what to do.
     let bytes = fs::read(&path).unwrap();
     let error = Reader::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Older { found: 4, known: 5, .. }), "{error}");
-    assert!(error.to_string().contains("restart the daemon"), "{error}");
+    assert!(matches!(error, StoreError::Older { found: 4, known: 6, .. }), "{error}");
+    assert!(error.to_string().contains("the daemon"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 
     let writer = Writer::open(&path).unwrap();
-    assert_eq!(dump(&writer.connection), rows);
     assert_eq!(connection_log(&writer.connection), view);
-    assert_eq!(view.len() as i64, count(&path, "record"));
-    let check = |sql: &str| {
-        let mut statement = writer.connection.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        rows.map(Result::unwrap).collect::<Vec<_>>()
-    };
+    let check = |sql: &str| texts(&writer.connection, sql);
     assert_eq!(check("PRAGMA integrity_check"), ["ok"]);
     assert_eq!(check("PRAGMA foreign_key_check"), [""; 0]);
     assert_eq!(
         check("SELECT name FROM sqlite_schema WHERE sql LIKE '%talker%' OR sql LIKE '%lookup%'"),
         [""; 0]
     );
-    let indexes = "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
-    let expected = ["cgroup_content_hash", "domain_content_hash", "loss_time", "program_content_hash"];
-    assert_eq!(check(indexes), expected);
+    let new = Connection::open(&copy).unwrap();
+    let schema = "SELECT name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+    let names = "SELECT type || ' ' || name FROM sqlite_schema ORDER BY type, name";
+    assert_eq!(check(names), texts(&new, names));
+    assert_eq!(check(schema).len(), texts(&new, schema).len());
+    // What follows from the records is what the writer stored with them. The current one has its times in other windows.
+    let seen =
+        "SELECT hex(path) || hex(sha256) || uid || ' ' || first || ' ' || last FROM program_seen ORDER BY 1";
+    let firsts = |table| format!("SELECT id || ' ' || first FROM {table} ORDER BY id");
+    let windows =
+        "SELECT time || ' ' || sum(count) FROM window GROUP BY time HAVING sum(count) > 0 ORDER BY time";
+    let by_records = |column| {
+        format!("SELECT {column} || ' ' || min(time) FROM record GROUP BY {column} ORDER BY {column}")
+    };
+    for table in ["context", "endpoint"] {
+        assert_eq!(check(&firsts(table)), check(&by_records(table)));
+    }
+    assert_eq!(check(windows), texts(&new, windows));
+    let expected = "SELECT hex(path) || hex(coalesce(sha256, x'')) || uid || ' ' || min(time) || ' ' || max(time) FROM record \
+                    JOIN context ON context.id = record.context JOIN program ON program.id = context.program \
+                    GROUP BY path, sha256, uid ORDER BY 1";
+    assert_eq!(check(seen), check(expected));
 
     let (migrated, current) = (Reader::open(&path).unwrap(), Reader::open(&copy).unwrap());
-    assert_eq!(migrated.losses(Range::default()).unwrap(), current.losses(Range::default()).unwrap());
+    let losses = migrated.losses(Range::default()).unwrap();
+    assert_eq!(losses, current.losses(Range::default()).unwrap());
+    assert_eq!(losses.len(), LossKind::ALL.len());
+    let events = migrated.events(Range::default(), &[EventKind::Loss], 1000).unwrap();
+    assert!(events.iter().all(|event| !event.text.is_empty()), "{events:?}");
     let (first, last) = migrated.extent().unwrap().unwrap();
     let mut random = Random(44);
     for _ in 0..200 {
@@ -193,20 +228,36 @@ fn migration_5_changes_names_only() {
 }
 
 #[test]
-fn a_crash_during_migration_5_leaves_version_4() {
+fn a_crash_during_a_migration_leaves_the_version_before() {
     let (directory, path, _) = log_of_version_4();
-    let before = dump(&Connection::open(&path).unwrap());
-    let statements: Vec<&str> = MIGRATIONS[4].split_inclusive(';').filter(|sql| sql.contains(';')).collect();
-    assert!(statements.len() > 30, "{}", statements.len());
-    for executed in 1..=statements.len() {
+    for version in [4, 5] {
         let mut connection = Connection::open(&path).unwrap();
+        schema::migrate(&mut connection, &path, version as i64, &MIGRATIONS[..version]).unwrap();
+        drop(connection);
+        crash_while_migrating(&path, &directory.path().join("crashed.db"), version);
+        let mut connection = Connection::open(&path).unwrap();
+        schema::migrate(&mut connection, &path, version as i64, &MIGRATIONS[..version + 1]).unwrap();
+    }
+    Writer::open(&path).unwrap();
+}
+
+/// Ends after each statement of the migration of `path` from `version`, in copies at `crashed`.
+fn crash_while_migrating(path: &Path, crashed: &Path, version: usize) {
+    let before = dump(&Connection::open(path).unwrap());
+    let statements: Vec<&str> =
+        MIGRATIONS[version].split_inclusive(';').filter(|sql| sql.contains(';')).collect();
+    assert!(statements.len() > 10, "{}", statements.len());
+    for executed in 1..=statements.len() {
+        let mut connection = Connection::open(path).unwrap();
         // The smallest cache: changed pages are in the write-ahead log before the commit.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA cache_size = 1").unwrap();
         let transaction = connection.transaction().unwrap();
         transaction.execute_batch(&statements[..executed].concat()).unwrap();
-        transaction.pragma_update(None, "user_version", 5).unwrap();
+        if executed == statements.len() && version == 5 {
+            version_6::fill(&transaction).unwrap();
+        }
+        transaction.pragma_update(None, "user_version", version as i64 + 1).unwrap();
         // The files as a killed process leaves them.
-        let crashed = directory.path().join("crashed.db");
         for suffix in ["", "-wal"] {
             fs::copy(format!("{}{suffix}", path.display()), format!("{}{suffix}", crashed.display()))
                 .unwrap();
@@ -214,13 +265,14 @@ fn a_crash_during_migration_5_leaves_version_4() {
         drop(transaction);
         let spilled = fs::metadata(format!("{}-wal", crashed.display())).unwrap().len();
         assert!(executed < statements.len() || spilled > 0, "no uncommitted page is in the file");
-        let connection = Connection::open(&crashed).unwrap();
-        assert_eq!(schema::version(&connection, &crashed).unwrap(), 4);
+        let connection = Connection::open(crashed).unwrap();
+        assert_eq!(schema::version(&connection, crashed).unwrap(), version as i64);
         assert_eq!(dump(&connection), before, "after {executed} statements");
+        let view = connection_log(&connection);
         drop(connection);
         if executed % 10 == 0 {
-            let writer = Writer::open(&crashed).unwrap();
-            assert_eq!(dump(&writer.connection), before);
+            let writer = Writer::open(crashed).unwrap();
+            assert_eq!(connection_log(&writer.connection), view);
         }
         for suffix in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{suffix}", crashed.display()));

@@ -8,14 +8,15 @@ use std::{
 };
 
 use model::{
-    Address, CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, Port, ProcessContext, Program, Record,
-    Sha256, Window,
+    Address, CgroupInfo, Counters, EventKind, FlowTuple, GeoInfo, Loss, LossKind, Port, ProcessContext,
+    Program, Record, Sha256, Window,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    schema::{self, APPLICATION_ID, MIGRATIONS},
+    migrations::MIGRATIONS,
+    schema::{self, APPLICATION_ID},
     *,
 };
 
@@ -28,6 +29,7 @@ mod queries;
 mod random;
 mod retention;
 mod rollups;
+mod size_limit;
 mod writer;
 
 /// A path for a log in a directory that exists as long as the first value.
@@ -65,7 +67,7 @@ fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Re
             family: match remote.parse().unwrap() {
                 Address::Ip(IpAddr::V4(_)) => 2,
                 Address::Ip(IpAddr::V6(_)) => 10,
-                Address::Vsock(_) => 40,
+                Address::Vsock(_) | Address::Many => 40,
             },
             protocol: 6,
             local_address: Some("192.0.2.9".parse().unwrap()),
@@ -77,11 +79,13 @@ fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Re
         },
         geo: GeoInfo { country: "NL".into(), network_number: 64496, network: "Example".into() },
         counters: Counters { connections: 1, sent, received },
+        opened: false,
+        folded: 0,
     }
 }
 
 fn window(time: i64, records: Vec<Record>) -> Window {
-    Window { time, records, losses: Vec::new() }
+    Window { time, records, ..Window::default() }
 }
 
 fn rows(path: &Path, group_by: &[Dimension], filters: Vec<Filter>) -> Vec<Row> {

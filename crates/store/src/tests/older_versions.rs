@@ -51,6 +51,12 @@ pub(super) fn current_column(column: &str) -> &str {
     }
 }
 
+/// The table `loss`, which events replace from version 6 on.
+const LOSSES_OF_EVENTS: &str = "INSERT INTO main.loss SELECT time, CASE subject
+    WHEN 'process_events' THEN 1 WHEN 'flow_table_full' THEN 2 WHEN 'channel' THEN 3 WHEN 'log' THEN 4
+    WHEN 'uncountable_socket' THEN 5 WHEN 'flow_table_bytes' THEN 6 WHEN 'release_events' THEN 7
+    WHEN 'skipped_calls' THEN 8 WHEN 'names' THEN 9 END, count FROM current.event WHERE kind = 'loss' ORDER BY id";
+
 /// Rewrites the log at `path`, which has the current version and no open connection, as a log of `version`. Rollups of
 /// versions 2 and 3 get a layout that no later version reads.
 pub(super) fn rewrite_as_version(path: &Path, version: usize) {
@@ -63,6 +69,10 @@ pub(super) fn rewrite_as_version(path: &Path, version: usize) {
     for Table { name, columns } in tables(&connection, "main") {
         let is_rollup = name.starts_with("rollup_") || name.starts_with("local_ports_");
         if is_rollup && version < 4 {
+            continue;
+        }
+        if name == "loss" {
+            connection.execute_batch(LOSSES_OF_EVENTS).unwrap();
             continue;
         }
         let current: Vec<&str> = columns.iter().map(|column| current_column(column)).collect();

@@ -133,7 +133,7 @@ fn losses_are_added_up_by_kind() {
     let loss = |kind, count| Loss { kind, count };
     for (time, count) in [(100, 1), (110, 2), (120, 4)] {
         let losses = vec![loss(LossKind::Channel, count), loss(LossKind::UncountableSocket, 1)];
-        writer.write(&Window { time, records: Vec::new(), losses }).unwrap();
+        writer.write(&Window { losses, ..window(time, Vec::new()) }).unwrap();
     }
     let losses = Reader::open(&path).unwrap().losses(Range { since: Some(105), until: None }).unwrap();
     assert_eq!(losses, [loss(LossKind::Channel, 6), loss(LossKind::UncountableSocket, 2)]);

@@ -18,7 +18,7 @@ fn a_purge_deletes_old_windows_and_the_rows_that_only_they_needed() {
     }
     let purged = writer.purge(1020).unwrap();
     assert_eq!(purged.records, 20_000);
-    assert_eq!((count(&path, "record"), count(&path, "loss")), (10_000, 10));
+    assert_eq!((count(&path, "record"), count(&path, "event")), (10_000, 10));
     assert_eq!((count(&path, "context"), count(&path, "program")), (1000, 1002));
     assert_eq!((count(&path, "endpoint"), count(&path, "address")), (2500, 2501));
     assert_eq!(writer.purge(1020).unwrap(), Purged::default());
@@ -56,30 +56,6 @@ fn a_large_purge_gives_pages_back() {
 }
 
 #[test]
-fn a_log_is_kept_below_a_size() {
-    let (_directory, path) = new_log();
-    let mut writer = Writer::open(&path).unwrap();
-    for time in 0..100 {
-        let records = (0..1000).map(|n| record(b"/a", "192.0.2.1", n, 1, 0));
-        writer.write(&window(1000 + time, records.collect())).unwrap();
-    }
-    assert_eq!(writer.purge_to_size(1 << 30).unwrap(), Purged::default());
-    assert_eq!(total(&path).sent, 100_000);
-    let most = 1_000_000;
-    let purged = writer.purge_to_size(most).unwrap();
-    writer.checkpoint().unwrap();
-    let bytes = fs::metadata(&path).unwrap().len();
-    assert!(bytes <= most && bytes > most / 2, "{bytes}");
-    assert_eq!(total(&path).sent, 100_000 - purged.records);
-    let times = rows(&path, &[Dimension::Time], Vec::new());
-    assert!(times.iter().any(|row| row.values == [Value::Integer(1099)]), "the newest stay");
-    assert!(times.iter().all(|row| row.counters.sent == 1000), "windows are whole");
-    // The last window stays even if it is larger than the limit.
-    writer.purge_to_size(1000).unwrap();
-    assert_eq!(total(&path).sent, 1000);
-}
-
-#[test]
 fn a_purge_of_the_future_is_refused() {
     let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
@@ -88,4 +64,40 @@ fn a_purge_of_the_future_is_refused() {
     assert!(matches!(writer.purge(now + 3600), Err(StoreError::CutoffInFuture { .. })));
     assert!(matches!(writer.purge(i64::MAX), Err(StoreError::CutoffInFuture { .. })));
     assert_eq!(total(&path).sent, 1);
+}
+
+#[test]
+fn a_clock_that_is_wrong_deletes_nothing() {
+    const DAY: i64 = 24 * 60 * 60;
+    let (_directory, path) = new_log();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let start = now - 300 * DAY;
+    let mut uptime = 1000;
+    let mut write = |writer: &mut Writer, time: i64| {
+        uptime += 10;
+        let records = vec![record(b"/a", "192.0.2.1", 443, 1, 0)];
+        writer.write(&Window { uptime, ..window(time, records) }).unwrap();
+    };
+    let mut writer = Writer::open(&path).unwrap();
+    writer.set_boot("first").unwrap();
+    for day in 0..40 {
+        writer.clock.last.uptime = 1000 + day * DAY;
+        write(&mut writer, start + day * DAY);
+        writer.clock.last.uptime = 0;
+    }
+    let all = total(&path).sent;
+    // A start with the clock 200 days ahead; back; ahead again; back, and right again.
+    for (boot, days) in [("second", 240), ("third", 40), ("third", 240), ("fourth", -160), ("fifth", 41)] {
+        drop(writer);
+        writer = Writer::open(&path).unwrap();
+        writer.set_boot(boot).unwrap();
+        for second in 0..3 {
+            write(&mut writer, start + days * DAY + second * 10);
+            writer.purge_by_age(30).unwrap();
+        }
+        let kept = total(&path).sent;
+        assert!(kept + 10 >= all, "{boot}: {kept} of {all}");
+    }
+    let events = Reader::open(&path).unwrap().events(Range::default(), &[EventKind::Clock], 100).unwrap();
+    assert!(events.iter().any(|event| event.text.contains("days ahead")), "{events:?}");
 }

@@ -4,7 +4,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use self::{
-    sqlite::{LAST_PATIENCE, Retention, SqliteSink},
+    sqlite::{LAST_PATIENCE, LogSettings, SqliteSink},
     text_log::TextLogSink,
     worker::Worker,
 };
@@ -12,6 +12,7 @@ use crate::{messages::Settings, problems::Problems};
 use model::Window;
 use store::StoreError;
 
+mod damaged_log;
 pub(super) mod exe_log;
 pub(super) mod record_file;
 mod sink;
@@ -36,8 +37,8 @@ impl WindowSinks {
         settings: &Settings,
         problems: &Arc<Problems>,
     ) -> Result<(), StoreError> {
-        if let Some(database) = settings.database.clone() {
-            self.sqlite = Some(SqliteSink::start(database, Retention::of(settings), Arc::clone(problems))?);
+        if let Some(log) = LogSettings::of(settings) {
+            self.sqlite = Some(SqliteSink::start(log, Arc::clone(problems))?);
         }
         Ok(())
     }
@@ -61,7 +62,7 @@ impl WindowSinks {
             text_log.add(window.clone());
         }
         if let Some(sqlite) = &self.sqlite
-            && (!window.records.is_empty() || !window.losses.is_empty())
+            && (!window.records.is_empty() || !window.losses.is_empty() || !window.events.is_empty())
         {
             sqlite.add(window);
         }

@@ -8,30 +8,48 @@ use std::{
 };
 
 use super::{
+    damaged_log::set_aside,
     sink::{Outcome, Sink},
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
-use model::{Loss, LossKind, Window};
-use store::{StoreError, Writer};
+use model::{Event, EventKind, Loss, LossKind, Window, text::time};
+use store::{GrowthLimit, StoreError, Writer};
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the shutdown tries to write to a log that cannot be written.
 pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The limits on age and size of the log.
-#[derive(Clone, Copy)]
-pub(super) struct Retention {
-    days: u32,
-    bytes: Option<u64>,
+/// Damaged logs that are set aside in one run: a disk that damages each of them needs other help.
+const MAX_DAMAGED: u32 = 3;
+
+/// Events of windows that could not be written, which wait for the next one. Further ones are counted as lost.
+const MAX_UNWRITTEN_EVENTS: usize = 1000;
+
+/// Where the log is, and what bounds it.
+#[derive(Clone)]
+pub(super) struct LogSettings {
+    database: PathBuf,
+    /// Days after which records are deleted.
+    retention_days: u32,
+    /// Bytes above which the oldest detail is deleted; `None` if the log may have any size.
+    max_bytes: Option<u64>,
+    boot_id: String,
+    /// The effective configuration, a line for each key.
+    configuration: String,
 }
 
-impl Retention {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let bytes = settings.retention_megabytes.map(|megabytes| u64::from(megabytes) * 1_000_000);
-        Self { days: settings.retention_days, bytes }
+impl LogSettings {
+    /// `None` if there is to be no log.
+    pub(super) fn of(settings: &Settings) -> Option<Self> {
+        Some(Self {
+            database: settings.database.clone()?,
+            retention_days: settings.retention_days,
+            max_bytes: settings.retention_bytes,
+            boot_id: settings.boot_id.clone(),
+            configuration: settings.configuration.clone(),
+        })
     }
 }
 
@@ -39,16 +57,20 @@ impl Retention {
 pub(super) struct SqliteSink {
     /// `None` until the database can be opened.
     writer: Option<Writer>,
-    database: PathBuf,
-    retention: Retention,
+    settings: LogSettings,
     problems: Arc<Problems>,
     /// When old records were last deleted because of their age.
     purged_by_age: Option<Instant>,
-    /// When old records were last deleted because of the size of the database.
-    purged_by_size: Option<Instant>,
     failing: bool,
+    /// The size of the log cannot be kept below its limit.
+    failing_size: bool,
     /// Losses that are in no window of the log yet: those of windows that were given up, and their records.
     unwritten: Vec<Loss>,
+    /// Events of those windows.
+    unwritten_events: Vec<Event>,
+    damaged: u32,
+    /// The start of recording is in the log.
+    has_begun: bool,
 }
 
 impl SqliteSink {
@@ -56,73 +78,120 @@ impl SqliteSink {
     ///
     /// # Errors
     /// The log cannot be used at all. The thread waits for a log that is merely locked.
-    pub(super) fn start(
-        database: PathBuf,
-        retention: Retention,
-        problems: Arc<Problems>,
-    ) -> Result<Worker<Self>, StoreError> {
-        let writer = match Writer::open(&database) {
-            Ok(writer) => Some(writer),
-            Err(error) if error.is_transient() => None,
+    pub(super) fn start(settings: LogSettings, problems: Arc<Problems>) -> Result<Worker<Self>, StoreError> {
+        let mut sink = Self::new(settings, problems);
+        match sink.open() {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {}
             Err(error) => return Err(error),
-        };
-        let sink = Self::new(writer, database, retention, problems);
+        }
         Worker::start(sink).map_err(|source| StoreError::File { path: "the writing thread".into(), source })
     }
 
-    fn new(writer: Option<Writer>, database: PathBuf, retention: Retention, problems: Arc<Problems>) -> Self {
+    fn new(settings: LogSettings, problems: Arc<Problems>) -> Self {
         Self {
-            writer,
-            database,
-            retention,
+            writer: None,
+            settings,
             problems,
             purged_by_age: None,
-            purged_by_size: None,
             failing: false,
+            failing_size: false,
             unwritten: Vec::new(),
+            unwritten_events: Vec::new(),
+            damaged: 0,
+            has_begun: false,
         }
     }
 
-    fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
-        match &mut self.writer {
-            Some(writer) => writer.write(window),
-            None => Writer::open(&self.database).and_then(|writer| self.writer.insert(writer).write(window)),
+    /// Opens the log, or a new one if it is damaged.
+    fn open(&mut self) -> Result<(), StoreError> {
+        let opened = match Writer::open(&self.settings.database) {
+            Err(StoreError::Damaged { path, source }) if self.damaged < MAX_DAMAGED => {
+                self.damaged += 1;
+                let text = set_aside(&path, &source)
+                    .map_err(|source| StoreError::File { path: path.clone(), source })?;
+                let mut writer = Writer::open(&path)?;
+                writer.add_notice(Event::new(EventKind::Log, time::now(), text));
+                writer
+            }
+            other => other?,
+        };
+        let writer = self.writer.insert(opened);
+        writer.set_boot(&self.settings.boot_id)?;
+        writer.set_configuration(&self.settings.configuration)?;
+        writer.limit_growth(GrowthLimit::DEFAULT);
+        if !self.has_begun {
+            writer.begin_recording(time::now())?;
+            self.has_begun = true;
         }
+        self.tell_notices();
+        Ok(())
+    }
+
+    fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.check_file()
+        {
+            if matches!(error, StoreError::Replaced(_)) {
+                self.writer = None;
+                self.problems.report(&format!("{}. Recording goes on.", model::error_chain(&error)));
+            } else {
+                return Err(error);
+            }
+        }
+        if self.writer.is_none() {
+            self.open()?;
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let written = writer.write(window);
+        if matches!(written, Err(StoreError::Damaged { .. })) {
+            // It is opened again, found damaged, and set aside.
+            self.writer = None;
+        }
+        self.tell_notices();
+        written
+    }
+
+    /// Tells the user what happened to the log itself.
+    fn tell_notices(&mut self) {
+        let notices = self.writer.as_mut().map(Writer::take_notices).unwrap_or_default();
+        notices.iter().for_each(|notice| self.problems.report(notice));
     }
 
     fn report_lost(&self, records: u64) {
         self.problems.report(&format!("{records} records could not be written and are lost."));
     }
 
-    fn purge_if_due(&mut self, now: i64) {
+    fn purge_if_due(&mut self) {
         if self.purged_by_age.is_none_or(|last| last.elapsed() >= DAY) {
             self.purged_by_age = Some(Instant::now());
-            self.purge_by_age(now);
+            self.purge_by_age();
         }
-        if self.purged_by_size.is_none_or(|last| last.elapsed() >= HOUR) {
-            self.purged_by_size = Some(Instant::now());
-            self.purge_by_size();
-        }
+        self.limit_size();
+        self.tell_notices();
     }
 
-    fn purge_by_age(&mut self, now: i64) {
-        let older_than = now - i64::from(self.retention.days) * 24 * 60 * 60;
+    fn purge_by_age(&mut self) {
         if let Some(writer) = &mut self.writer
-            && let Err(error) = writer.purge(older_than)
+            && let Err(error) = writer.purge_by_age(self.settings.retention_days)
         {
             self.problems
                 .report(&format!("{}. Old records are kept until tomorrow.", model::error_chain(&error)));
         }
     }
 
-    fn purge_by_size(&mut self) {
-        if let (Some(writer), Some(bytes)) = (&mut self.writer, self.retention.bytes)
-            && let Err(error) = writer.purge_to_size(bytes)
-        {
-            self.problems.report(&format!(
-                "{}. The log may be larger than log.retention_megabytes for another hour.",
-                model::error_chain(&error)
-            ));
+    fn limit_size(&mut self) {
+        let (Some(writer), Some(max_bytes)) = (&mut self.writer, self.settings.max_bytes) else { return };
+        match writer.limit_size(max_bytes) {
+            Ok(_) => self.failing_size = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing_size, true) {
+                    self.problems.report(&format!(
+                        "{}. The log is larger than its limit (log.retention_megabytes) until that works.",
+                        model::error_chain(&error)
+                    ));
+                }
+            }
         }
     }
 }
@@ -140,7 +209,10 @@ impl Sink for SqliteSink {
 
     fn drop_oldest(oldest: Window, next: &mut Window) -> u64 {
         add_losses(&mut next.losses, oldest.losses);
-        oldest.records.len() as u64
+        let mut events = oldest.events;
+        events.append(&mut next.events);
+        next.events = events;
+        oldest.records.len() as u64 + shorten(&mut next.events)
     }
 
     fn prepare(&mut self, window: &mut Window, dropped: u64) {
@@ -149,6 +221,8 @@ impl Sink for SqliteSink {
             add_losses(&mut window.losses, [Loss { kind: LossKind::Log, count: dropped }]);
         }
         add_losses(&mut window.losses, self.unwritten.drain(..));
+        self.unwritten_events.append(&mut window.events);
+        window.events = std::mem::take(&mut self.unwritten_events);
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
@@ -156,22 +230,26 @@ impl Sink for SqliteSink {
             if std::mem::take(&mut self.failing) {
                 self.problems.report("The log can be written again.");
             }
-            self.purge_if_due(window.time);
+            self.purge_if_due();
             return Outcome::Done;
         };
         if !std::mem::replace(&mut self.failing, true) {
-            let wait = match error.is_transient() {
+            let wait = match can_work_later(&error) {
                 true => " Windows wait in memory until it can be written.",
                 false => "",
             };
             self.problems.report(&format!("{}.{wait}", model::error_chain(&error)));
         }
-        if error.is_transient() { Outcome::Retry } else { Outcome::Failed }
+        if can_work_later(&error) { Outcome::Retry } else { Outcome::Failed }
     }
 
     fn give_up(&mut self, windows: Vec<Window>) {
-        let lost = windows.iter().map(|window| window.records.len() as u64).sum();
-        add_losses(&mut self.unwritten, windows.into_iter().flat_map(|window| window.losses));
+        let mut lost = windows.iter().map(|window| window.records.len() as u64).sum();
+        for window in windows {
+            add_losses(&mut self.unwritten, window.losses);
+            self.unwritten_events.extend(window.events);
+        }
+        lost += shorten(&mut self.unwritten_events);
         if lost > 0 {
             self.report_lost(lost);
             add_losses(&mut self.unwritten, [Loss { kind: LossKind::Log, count: lost }]);
@@ -197,6 +275,26 @@ impl Sink for SqliteSink {
     }
 }
 
+/// Whether the window is kept and tried again: also if the file at the path is not usable now, since the user is told.
+fn can_work_later(error: &StoreError) -> bool {
+    error.is_transient()
+        || matches!(
+            error,
+            StoreError::Damaged { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::Newer { .. }
+                | StoreError::NotAFile(_)
+                | StoreError::File { .. }
+        )
+}
+
+/// Drops the oldest of too many events. Returns their number.
+fn shorten(events: &mut Vec<Event>) -> u64 {
+    let excess = events.len().saturating_sub(MAX_UNWRITTEN_EVENTS);
+    events.drain(..excess);
+    excess as u64
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -207,8 +305,17 @@ mod tests {
     /// A sink that has not opened its log.
     fn sink(directory: &Path) -> SqliteSink {
         let problems = Arc::new(Problems::new(directory.join("error.log")));
-        let retention = Retention { days: 1, bytes: None };
-        SqliteSink::new(None, directory.join("snitch.db"), retention, problems)
+        SqliteSink::new(settings(directory), problems)
+    }
+
+    fn settings(directory: &Path) -> LogSettings {
+        LogSettings {
+            database: directory.join("snitch.db"),
+            retention_days: 1,
+            max_bytes: Some(1_000_000_000),
+            boot_id: "boot".into(),
+            configuration: String::new(),
+        }
     }
 
     fn window(records: usize, losses: Vec<Loss>) -> Window {
@@ -217,8 +324,10 @@ mod tests {
             geo: GeoInfo::default(),
             tuple: FlowTuple::default(),
             counters: Counters::default(),
+            opened: false,
+            folded: 0,
         };
-        Window { time: 0, records: vec![record; records], losses }
+        Window { records: vec![record; records], losses, ..Window::default() }
     }
 
     #[test]
@@ -261,26 +370,131 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_used_is_an_error_at_once() {
+    fn events_of_windows_that_could_not_be_written_are_kept_within_a_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sink = sink(directory.path());
+        let event = |count| Event { count, ..Event::new(EventKind::Alert, 1, "x") };
+        let with = |events| Window { events, ..Window::default() };
+        sink.give_up(vec![with((0..900).map(event).collect()), with((900..1200).map(event).collect())]);
+        let mut next = with(vec![event(1200)]);
+        sink.prepare(&mut next, 0);
+        assert_eq!(
+            next.events.iter().map(|event| event.count).collect::<Vec<_>>(),
+            (200..=1200).collect::<Vec<_>>()
+        );
+        assert_eq!(next.losses, [Loss { kind: LossKind::Log, count: 200 }]);
+        let mut later = with(vec![event(2000)]);
+        assert_eq!(SqliteSink::drop_oldest(next, &mut later), 2);
+        assert_eq!(later.events.len(), MAX_UNWRITTEN_EVENTS);
+    }
+
+    #[test]
+    fn a_foreign_log_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let problems = Arc::new(Problems::new(directory.path().join("error.log")));
+        std::fs::create_dir(directory.path().join("snitch.db")).unwrap();
+        assert!(SqliteSink::start(settings(directory.path()), problems).is_err());
+    }
+
+    #[test]
+    fn a_damaged_log_is_set_aside_and_recording_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("snitch.db");
-        std::fs::write(&database, "this is no database, but has more than a few bytes").unwrap();
-        let problems = Arc::new(Problems::new(directory.path().join("error.log")));
-        let retention = Retention { days: 1, bytes: None };
-        assert!(SqliteSink::start(database, retention, problems).is_err());
+        let mut sink = sink(directory.path());
+        assert_eq!(sink.write(&window(3, Vec::new())), Outcome::Done);
+        sink.finish();
+        let content = std::fs::read(&database).unwrap();
+        let damaged: Vec<u8> =
+            content.iter().enumerate().map(|(at, byte)| if at < 2000 { 7 } else { *byte }).collect();
+        drop(sink);
+        std::fs::write(&database, &damaged).unwrap();
+        let mut sink = self::sink(directory.path());
+        assert_eq!(sink.write(&window(2, Vec::new())), Outcome::Done);
+        let told = sink.problems.take_written();
+        assert!(told.iter().any(|text| text.contains("damaged") && text.contains("--salvage")), "{told:?}");
+        let aside: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.to_string_lossy().contains(".damaged-") && !path.to_string_lossy().ends_with("shm")
+            })
+            .filter(|path| !path.to_string_lossy().ends_with("wal"))
+            .collect();
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        assert_eq!(std::fs::read(&aside[0]).unwrap(), damaged);
+        let reader = store::Reader::open(&database).unwrap();
+        let events = reader.events(store::Range::default(), &[EventKind::Log], 10).unwrap();
+        assert!(events.iter().any(|event| event.text.contains("--salvage")), "{events:?}");
+    }
+
+    #[test]
+    fn a_log_that_is_removed_moved_or_overwritten_is_noticed_at_the_next_window() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("snitch.db");
+        let moved = directory.path().join("moved.db");
+        let records = |path: &Path| {
+            let reader = store::Reader::open(path).unwrap();
+            let rows =
+                reader.query(&store::Query { group_by: vec![store::Dimension::Time], ..Default::default() });
+            rows.unwrap().len()
+        };
+        let mut time = 1_700_000_000;
+        let mut write = |sink: &mut SqliteSink| {
+            time += 10;
+            let mut outcome = Outcome::Retry;
+            for _ in 0..3 {
+                outcome = sink.write(&Window { time, ..window(1, Vec::new()) });
+                if outcome == Outcome::Done {
+                    break;
+                }
+            }
+            assert_eq!(outcome, Outcome::Done);
+            sink.problems.take_written()
+        };
+        let mut sink = sink(directory.path());
+        let mut written = |sink: &mut SqliteSink, windows: usize| {
+            (0..windows).flat_map(|_| write(sink)).collect::<Vec<_>>()
+        };
+        written(&mut sink, 5);
+        // Moved away: the moved one is complete.
+        std::fs::rename(&database, &moved).unwrap();
+        let told = written(&mut sink, 3);
+        assert!(told.iter().any(|text| text.contains("removed, moved or replaced")), "{told:?}");
+        assert_eq!((records(&moved), records(&database)), (5, 3));
+        // Removed with its other files.
+        for suffix in ["", "-wal", "-shm"] {
+            std::fs::remove_file(format!("{}{suffix}", database.display())).unwrap();
+        }
+        let told = written(&mut sink, 4);
+        assert!(told.iter().any(|text| text.contains("removed, moved or replaced")), "{told:?}");
+        assert_eq!(records(&database), 4);
+        // Replaced by an older copy, by rename and in place.
+        for in_place in [false, true] {
+            sink.finish();
+            std::fs::copy(&database, &moved).unwrap();
+            let before = records(&moved);
+            written(&mut sink, 6);
+            sink.finish();
+            if in_place {
+                std::fs::write(&database, std::fs::read(&moved).unwrap()).unwrap();
+            } else {
+                std::fs::rename(&moved, &database).unwrap();
+            }
+            let told = written(&mut sink, 2);
+            assert!(told.iter().any(|text| text.contains("older copy")), "{in_place} {told:?}");
+            assert_eq!(records(&database), before + 2, "{in_place}");
+        }
     }
 
     #[test]
     fn the_end_writes_what_waits() {
         let directory = tempfile::tempdir().unwrap();
-        let database = directory.path().join("snitch.db");
         let problems = Arc::new(Problems::new(directory.path().join("error.log")));
-        let retention = Retention { days: 1, bytes: Some(1_000_000_000) };
-        let worker = SqliteSink::start(database.clone(), retention, Arc::clone(&problems)).unwrap();
+        let worker = SqliteSink::start(settings(directory.path()), Arc::clone(&problems)).unwrap();
         let loss = Loss { kind: LossKind::Channel, count: 7 };
-        worker.add(Window { time: model::text::time::now(), losses: vec![loss], ..Window::default() });
+        worker.add(Window { time: time::now(), losses: vec![loss], ..Window::default() });
         worker.finish(LAST_PATIENCE);
-        assert!(database.exists());
+        assert!(directory.path().join("snitch.db").exists());
         assert!(problems.take_written().is_empty());
     }
 }

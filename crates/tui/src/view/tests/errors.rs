@@ -95,7 +95,7 @@ fn the_next_query_sees_what_was_written_meanwhile() {
         Arc::new(ProcessContext { program: program("/usr/bin/new", 1), ..ProcessContext::default() });
     let time = NOW - 5;
     let records = vec![record(&context, "192.0.2.1:80", 6, counters(1, 7, 1_000_000_007))];
-    writer.write(&Window { time, records, losses: vec![] }).unwrap();
+    writer.write(&Window { time, records, ..Window::default() }).unwrap();
     screen.press("r");
     assert_eq!(screen.state.list.answer.total.received, before.received + 1_000_000_007);
     assert_eq!(screen.labels()[0], "/usr/bin/new");

@@ -74,6 +74,8 @@ fn record(context: &Arc<ProcessContext>, remote: &str, protocol: u16, counters: 
         },
         geo: GeoInfo { country: "NL".into(), network_number: 64_496, network: "Example".into() },
         counters,
+        opened: false,
+        folded: 0,
     }
 }
 
@@ -106,7 +108,7 @@ fn fill(base: &Path) {
     let odd = context("/tmp/\u{202e}gpj.exe\x1b]0;owned\x07", 0, "/bin/sh", 0, "");
     let wide = context("/home/ä/日本語のプログラム", 0x55, "/usr/bin/bash", 1000, "");
     let mut write = |time: i64, records: Vec<Record>, losses: Vec<Loss>| {
-        writer.write(&Window { time, records, losses }).unwrap();
+        writer.write(&Window { time, records, losses, ..Window::default() }).unwrap();
     };
     let first = NOW - 40 * 24 * HOUR;
     write(first, vec![record(&old, "203.0.113.9:443", 6, counters(1, 1_000, 9_000))], vec![]);

@@ -1,0 +1,106 @@
+//! The settings of the recorder, as they follow from the configuration and this machine.
+
+use std::{fs, path::Path};
+
+use config::{Config, layout::Layout, log_rules::LogRules};
+use names::GeoFiles;
+use serde_json::Value;
+
+use crate::messages::{ReporterSettings, Settings};
+
+/// The largest log without `log.retention_megabytes`, bytes.
+const DEFAULT_MAX_LOG_BYTES: u64 = 4_000_000_000;
+/// Without `log.retention_megabytes` a log takes at most this part of its file system.
+const DEFAULT_SHARE: u64 = 10;
+
+pub(super) fn recorder_settings(layout: &Layout, config: &Config) -> Settings {
+    let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
+        url: config.virustotal.url.clone(),
+        key: config.virustotal.api_key.0.clone(),
+        upload: config.virustotal.file_upload,
+        request_limit_seconds: config.virustotal.request_limit_seconds,
+    });
+    Settings {
+        database: config.log.sqlite.then(|| layout.database.clone()),
+        error_log: layout.error_log.clone(),
+        reporter: ReporterSettings {
+            record_json: layout.record_json.clone(),
+            exe_log: layout.exe_log.clone(),
+            conn_log: config.log.text.then(|| layout.conn_log.clone()),
+            desktop: config.notifications.desktop,
+            virustotal,
+        },
+        write_limit_seconds: config.log.write_limit_seconds,
+        retention_days: config.log.retention_days,
+        retention_bytes: max_log_bytes(config.log.retention_megabytes, &layout.database),
+        fold_above: config.log.fold_above,
+        boot_id: boot_id(),
+        configuration: configuration_lines(config),
+        rules: LogRules::of(config),
+        geography: GeoFiles {
+            country: config.names.country_file.clone(),
+            network: config.names.network_file.clone(),
+        },
+        reverse_dns: config.names.reverse_dns,
+    }
+}
+
+/// Bytes above which the log loses detail; `None` if it may have any size.
+fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
+    if let Some(megabytes) = megabytes {
+        return (megabytes > 0).then_some(u64::from(megabytes) * 1_000_000);
+    }
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    let size = nix::sys::statvfs::statvfs(directory)
+        .map_or(u64::MAX, |found| found.blocks().saturating_mul(found.fragment_size()));
+    Some((size / DEFAULT_SHARE).min(DEFAULT_MAX_LOG_BYTES))
+}
+
+/// The id of this boot (random(4)); empty when unknown.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// The configuration, a line for each key, in the order of the keys. Secrets are blanked.
+fn configuration_lines(config: &Config) -> String {
+    let mut lines = Vec::new();
+    if let Ok(tree) = serde_json::to_value(config) {
+        add_lines("", &tree, &mut lines);
+    }
+    lines.join("\n")
+}
+
+fn add_lines(key: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                add_lines(&key, value, lines);
+            }
+        }
+        value => lines.push(format!("{key} = {value}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_limit_is_what_is_configured_or_a_tenth_of_the_file_system() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("snitch.db");
+        assert_eq!(max_log_bytes(Some(0), &database), None);
+        assert_eq!(max_log_bytes(Some(500), &database), Some(500_000_000));
+        let default = max_log_bytes(None, &database).unwrap();
+        assert!(default > 0 && default <= DEFAULT_MAX_LOG_BYTES, "{default}");
+    }
+
+    #[test]
+    fn a_configuration_is_a_line_for_each_key_without_secrets() {
+        let config = Config::from_toml("[virustotal]\napi_key = \"secret\"").unwrap();
+        let lines = configuration_lines(&config);
+        assert!(lines.contains("log.retention_days = 365"), "{lines}");
+        assert!(!lines.contains("\"secret\""), "{lines}");
+    }
+}

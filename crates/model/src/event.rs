@@ -1,0 +1,133 @@
+//! Events: what happened besides traffic, as rows of the log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{bytes::Bytes, digest::Sha256};
+
+/// A kind of event. In JSON and in the log it has its name in snake case, which must never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// News or a suspicion about a program: a line of exe.log. The subject is its tag.
+    Alert,
+    /// A problem of picosnitch: a line of error.log.
+    Error,
+    /// What was not seen, or not stored, in a window. The subject is the kind of the loss, the count its amount.
+    Loss,
+    /// The digest of an executable became known after records without it were written, from `begin` on.
+    LateDigest,
+    /// Recording started.
+    Start,
+    /// Recording stopped.
+    Stop,
+    /// Nothing was recorded from `begin` on.
+    Gap,
+    /// The configuration is another one than at the start before.
+    Configuration,
+    /// The clock was set, or is not believed.
+    Clock,
+    /// Old records were deleted, or the deletion waits.
+    Retention,
+    /// Groups of a user were summed, because there were too many.
+    Fold,
+    /// Something happened to the file of the log: it is new, another one, or damaged.
+    Log,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Alert,
+        Self::Error,
+        Self::Loss,
+        Self::LateDigest,
+        Self::Start,
+        Self::Stop,
+        Self::Gap,
+        Self::Configuration,
+        Self::Clock,
+        Self::Retention,
+        Self::Fold,
+        Self::Log,
+    ];
+
+    /// The name in the log and in JSON, for example `late_digest`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Error => "error",
+            Self::Loss => "loss",
+            Self::LateDigest => "late_digest",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Gap => "gap",
+            Self::Configuration => "configuration",
+            Self::Clock => "clock",
+            Self::Retention => "retention",
+            Self::Fold => "fold",
+            Self::Log => "log",
+        }
+    }
+
+    /// The kind with a name; `None` if there is none.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Something that happened. Fields that do not apply are `None`, empty or 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened or ended, unix seconds UTC.
+    pub time: i64,
+    /// When it began, unix seconds UTC.
+    pub begin: Option<i64>,
+    /// The kind of the event.
+    pub kind: EventKind,
+    /// What within its kind: the tag of an alert, the kind of a loss.
+    pub subject: String,
+    /// The real user id of the program that it is about.
+    pub uid: Option<u32>,
+    /// Path of the executable that it is about.
+    pub path: Bytes,
+    /// Name of the program that it is about (`comm`).
+    pub name: Bytes,
+    /// Digest of the executable that it is about.
+    pub sha256: Option<Sha256>,
+    /// How many things it stands for; `kind` and `subject` determine the unit.
+    pub count: u64,
+    /// A sentence for the user.
+    pub text: String,
+}
+
+impl Event {
+    /// An event of a kind at a time (unix seconds UTC), with its sentence; it is about no program.
+    pub fn new(kind: EventKind, time: i64, text: impl Into<String>) -> Self {
+        Self {
+            time,
+            begin: None,
+            kind,
+            subject: String::new(),
+            uid: None,
+            path: Bytes::new(),
+            name: Bytes::new(),
+            sha256: None,
+            count: 1,
+            text: text.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_the_log_is_that_in_json() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(EventKind::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(EventKind::from_name("other"), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Events in the log: what happened besides traffic. Their number is bounded.
+
+use model::{Event, EventKind, Loss, LossKind, Sha256};
+use rusqlite::{Connection, Row, params, types::ValueRef};
+
+use crate::text_or_blob::TextOrBlob;
+
+/// Rows of the table. Beyond it the oldest events of the user with the most are deleted.
+const MAX_EVENTS: i64 = 100_000;
+/// Rows that are deleted at once.
+const DELETED_AT_ONCE: i64 = 1000;
+
+/// Counts the events of the log.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct EventCount(i64);
+
+impl EventCount {
+    /// Counts those that are there.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).map(Self)
+    }
+
+    /// Inserts events, and deletes others if there are too many.
+    pub fn insert<'a>(
+        &mut self,
+        connection: &Connection,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> rusqlite::Result<()> {
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO event (time, \"begin\", kind, subject, uid, path, name, sha256, count, text) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        for event in events {
+            insert.execute(params![
+                event.time,
+                event.begin,
+                event.kind.name(),
+                event.subject,
+                event.uid,
+                TextOrBlob(&event.path),
+                TextOrBlob(&event.name),
+                event.sha256.as_ref().map(|digest| &digest.0[..]),
+                i64::try_from(event.count).unwrap_or(i64::MAX),
+                event.text,
+            ])?;
+            self.0 += 1;
+        }
+        while self.0 > MAX_EVENTS {
+            let deleted = delete_oldest_of_most(connection)?;
+            if deleted == 0 {
+                break;
+            }
+            self.0 -= deleted;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the oldest events of the user who has most of them. Returns their number.
+fn delete_oldest_of_most(connection: &Connection) -> rusqlite::Result<i64> {
+    let uid: Option<i64> = connection.query_row(
+        "SELECT uid FROM event GROUP BY uid ORDER BY count(*) DESC LIMIT 1",
+        [],
+        |row| row.get(0),
+    )?;
+    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE uid IS ?1 ORDER BY id LIMIT ?2)";
+    connection.execute(sql, params![uid, DELETED_AT_ONCE]).map(|deleted| deleted as i64)
+}
+
+/// The event of a loss in a window that ended at `time`. The sentence is that of its kind, so it is not stored.
+pub(crate) fn of_loss(loss: &Loss, time: i64) -> Event {
+    let subject = loss.kind.name();
+    let mut event = Event::new(EventKind::Loss, time, String::new());
+    (event.subject, event.count) = (subject, loss.count);
+    event
+}
+
+/// The columns that [`from_row`] reads.
+pub(crate) const COLUMNS: &str = "time, \"begin\", kind, subject, uid, path, name, sha256, count, text";
+
+/// Reads a row with the columns [`COLUMNS`]; `None` for a kind that this version does not know.
+pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
+    let kind: String = row.get(2)?;
+    let Some(kind) = EventKind::from_name(&kind) else { return Ok(None) };
+    let bytes = |index| match row.get_ref(index) {
+        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => bytes.to_vec(),
+        _ => Vec::new(),
+    };
+    let digest: Option<Vec<u8>> = row.get(7)?;
+    let mut event = Event {
+        time: row.get(0)?,
+        begin: row.get(1)?,
+        kind,
+        subject: row.get(3)?,
+        uid: row.get(4)?,
+        path: bytes(5),
+        name: bytes(6),
+        sha256: digest.and_then(|digest| digest.try_into().ok()).map(Sha256),
+        count: row.get::<_, i64>(8)?.max(0) as u64,
+        text: row.get(9)?,
+    };
+    if event.text.is_empty()
+        && let Some(kind) = loss_kind(&event.subject)
+    {
+        event.text = Loss { kind, count: event.count }.sentence();
+    }
+    Ok(Some(event))
+}
+
+/// The kind of loss with this name.
+pub(crate) fn loss_kind(name: &str) -> Option<LossKind> {
+    LossKind::ALL.into_iter().find(|kind| kind.name() == name)
+}

@@ -1,0 +1,216 @@
+//! Interning: ids for content that repeats, such as programs, contexts and endpoints.
+//!
+//! A cache has the ids of recent content by its digest, so that it holds no long text. A digest of 256 bits identifies its
+//! content. The 64 bits of it in the column `content_hash` do not (an attacker can make collisions), so a look-up in a
+//! table compares the content as well.
+
+mod cache;
+mod content_digest;
+mod rows;
+
+use model::{CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
+use rusqlite::{Connection, params};
+
+pub(crate) use self::content_digest::CommandLines;
+use self::{
+    cache::IdCache,
+    content_digest::{ContentHasher, context_digest, endpoint_digest, program_digest},
+    rows::{
+        EndpointRow, FIND_COUNTRY, FIND_NETWORK, address, cgroup, country, domain, find, find_address,
+        find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
+    },
+};
+use crate::growth_budget::{context_bytes, endpoint_bytes};
+
+/// Finds or inserts the rows that records refer to.
+#[derive(Default)]
+pub(crate) struct Interner {
+    programs: IdCache,
+    contexts: IdCache,
+    endpoints: IdCache,
+    /// About the bytes of the rows that were inserted.
+    grown: i64,
+    /// The time with which new rows are first seen, unix seconds.
+    time: i64,
+}
+
+impl Interner {
+    /// Keeps the ids of the transaction, which is committed.
+    pub fn commit(&mut self) {
+        self.for_each_cache(IdCache::commit);
+    }
+
+    /// Forgets the ids of the transaction, which is rolled back: their rows do not exist.
+    pub fn roll_back(&mut self) {
+        self.for_each_cache(IdCache::roll_back);
+    }
+
+    /// Forgets the ids of all rows.
+    pub fn clear(&mut self) {
+        self.for_each_cache(|cache| *cache = IdCache::default());
+    }
+
+    /// Sets the time with which new rows are first seen, unix seconds.
+    pub fn set_time(&mut self, time: i64) {
+        self.time = time;
+    }
+
+    /// About the bytes that rows inserted since the last call take.
+    pub fn take_grown(&mut self) -> i64 {
+        std::mem::take(&mut self.grown)
+    }
+
+    fn for_each_cache(&mut self, act: impl Fn(&mut IdCache)) {
+        act(&mut self.programs);
+        act(&mut self.contexts);
+        act(&mut self.endpoints);
+    }
+
+    /// The id of a context in table `context`, which gets it if it is new.
+    pub fn context(
+        &mut self,
+        connection: &Connection,
+        context: &ProcessContext,
+        lines: CommandLines,
+    ) -> rusqlite::Result<i64> {
+        let digest = context_digest(context, lines);
+        if let Some(id) = self.contexts.get(&digest) {
+            return Ok(id);
+        }
+        let mut program = |program| self.program(connection, program, lines);
+        let programs =
+            [program(&context.program)?, program(&context.parent)?, program(&context.grandparent)?];
+        let cgroup = cgroup(connection, &context.cgroup)?;
+        let id = match find_context(connection, context, programs, cgroup)? {
+            Some(id) => id,
+            None => {
+                self.grown += context_bytes(context);
+                insert_context(connection, context, programs, cgroup, self.time)?
+            }
+        };
+        self.contexts.put(digest, id);
+        Ok(id)
+    }
+
+    /// The id of a context if the table has it.
+    pub fn known_context(
+        &mut self,
+        connection: &Connection,
+        context: &ProcessContext,
+        lines: CommandLines,
+    ) -> rusqlite::Result<Option<i64>> {
+        let digest = context_digest(context, lines);
+        if let Some(id) = self.contexts.get(&digest) {
+            return Ok(Some(id));
+        }
+        let mut programs = [0; 3];
+        for (id, program) in
+            programs.iter_mut().zip([&context.program, &context.parent, &context.grandparent])
+        {
+            match find_program(connection, program, lines)? {
+                Some(found) => *id = found,
+                None => return Ok(None),
+            }
+        }
+        let Some(cgroup) = find_cgroup(connection, &context.cgroup)? else { return Ok(None) };
+        let found = find_context(connection, context, programs, cgroup)?;
+        if let Some(id) = found {
+            self.contexts.put(digest, id);
+        }
+        Ok(found)
+    }
+
+    /// The id of the context that stands for many programs of a user.
+    pub fn many_programs(&mut self, connection: &Connection, uid: u32) -> rusqlite::Result<i64> {
+        let mut hasher = ContentHasher::default();
+        hasher.bytes(b"many programs").number(uid.into());
+        let digest = hasher.finish();
+        if let Some(id) = self.contexts.get(&digest) {
+            return Ok(id);
+        }
+        let program = rows::many_programs(connection)?;
+        let cgroup = cgroup(connection, &CgroupInfo::default())?;
+        let context = ProcessContext { uid, ..ProcessContext::default() };
+        let programs = [program; 3];
+        let id = match find_context(connection, &context, programs, cgroup)? {
+            Some(id) => id,
+            None => insert_context(connection, &context, programs, cgroup, self.time)?,
+        };
+        self.contexts.put(digest, id);
+        Ok(id)
+    }
+
+    fn program(
+        &mut self,
+        connection: &Connection,
+        program: &Program,
+        lines: CommandLines,
+    ) -> rusqlite::Result<i64> {
+        let digest = program_digest(program, lines);
+        if let Some(id) = self.programs.get(&digest) {
+            return Ok(id);
+        }
+        let id = match find_program(connection, program, lines)? {
+            Some(id) => id,
+            None => insert_program(connection, program, lines)?,
+        };
+        self.programs.put(digest, id);
+        Ok(id)
+    }
+
+    /// The id in table `endpoint` of a tuple without its ports; the table gets it if it is new.
+    pub fn endpoint(
+        &mut self,
+        connection: &Connection,
+        tuple: &FlowTuple,
+        geo: &GeoInfo,
+    ) -> rusqlite::Result<i64> {
+        let digest = endpoint_digest(tuple, geo);
+        if let Some(id) = self.endpoints.get(&digest) {
+            return Ok(id);
+        }
+        let row = EndpointRow {
+            remote: address(connection, tuple.remote_address)?,
+            local: address(connection, tuple.local_address)?,
+            domain: domain(connection, tuple)?,
+            country: country(connection, geo)?,
+            network: network(connection, geo)?,
+        };
+        let id = match row.find(connection, tuple)? {
+            Some(id) => id,
+            None => {
+                self.grown += endpoint_bytes(tuple, geo);
+                row.insert(connection, tuple, self.time)?
+            }
+        };
+        self.endpoints.put(digest, id);
+        Ok(id)
+    }
+
+    /// Whether table `endpoint` has the tuple.
+    pub fn is_endpoint_known(
+        &mut self,
+        connection: &Connection,
+        tuple: &FlowTuple,
+        geo: &GeoInfo,
+    ) -> rusqlite::Result<bool> {
+        let digest = endpoint_digest(tuple, geo);
+        if self.endpoints.get(&digest).is_some() {
+            return Ok(true);
+        }
+        let (Some(remote), Some(local), Some(domain), Some(country), Some(network)) = (
+            find_address(connection, tuple.remote_address)?,
+            find_address(connection, tuple.local_address)?,
+            find_domain(connection, tuple)?,
+            find(connection, FIND_COUNTRY, params![&*geo.country])?,
+            find(connection, FIND_NETWORK, params![geo.network_number, &*geo.network])?,
+        ) else {
+            return Ok(false);
+        };
+        let found = EndpointRow { remote, local, domain, country, network }.find(connection, tuple)?;
+        if let Some(id) = found {
+            self.endpoints.put(digest, id);
+        }
+        Ok(found.is_some())
+    }
+}

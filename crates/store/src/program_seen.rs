@@ -1,0 +1,134 @@
+//! When each program was seen first and last. It outlives the records.
+
+use std::collections::HashMap;
+
+use model::{Bytes, Record, Sha256, Window};
+use rusqlite::{Connection, params, types::ValueRef};
+use sha2::Digest;
+
+use crate::text_or_blob::TextOrBlob;
+
+/// Rows of the table. Beyond it the programs that were not seen for the longest time are deleted.
+const MAX_PROGRAMS: i64 = 100_000;
+/// Rows that are deleted at once.
+const DELETED_AT_ONCE: i64 = 1000;
+/// How old the stored time may be while a program goes on, seconds: writing it with each window would write as much as the
+/// records. A reader takes the rest from the records.
+pub(crate) const MAX_AGE: i64 = 900;
+/// Programs whose stored time is known. A full cache is emptied.
+const MAX_CACHED: usize = 8192;
+
+type ProgramDigest = [u8; 32];
+
+/// Keeps the table `program_seen`.
+#[derive(Default)]
+pub(crate) struct SeenPrograms {
+    /// The stored time of the last sight, by a digest of the key.
+    stored: HashMap<ProgramDigest, i64>,
+    /// Those that the open transaction stores.
+    pending: Vec<(ProgramDigest, i64)>,
+}
+
+impl SeenPrograms {
+    /// Stores the programs of a window.
+    pub fn add(&mut self, connection: &Connection, window: &Window) -> rusqlite::Result<()> {
+        let mut is_new = false;
+        for record in &window.records {
+            let digest = digest(record);
+            let known = self.pending.iter().any(|(pending, _)| *pending == digest)
+                || self.stored.get(&digest).is_some_and(|time| (time - window.time).abs() < MAX_AGE);
+            if !known {
+                is_new |= store(connection, record, window.time)?;
+                self.pending.push((digest, window.time));
+            }
+        }
+        if is_new {
+            delete_oldest(connection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note that the transaction is committed.
+    pub fn commit(&mut self) {
+        if self.stored.len() + self.pending.len() > MAX_CACHED {
+            self.stored.clear();
+        }
+        self.stored.extend(self.pending.drain(..));
+    }
+
+    /// Takes note that the transaction is rolled back.
+    pub fn roll_back(&mut self) {
+        self.pending.clear();
+    }
+}
+
+fn digest(record: &Record) -> ProgramDigest {
+    let program = &record.context.program;
+    let mut hasher = sha2::Sha256::new();
+    hasher.update(record.context.uid.to_le_bytes());
+    hasher.update(program.sha256.map_or([0; 32], |digest| digest.0));
+    hasher.update(&program.path);
+    hasher.finalize().into()
+}
+
+/// Stores that a program was seen. Returns whether it is new.
+fn store(connection: &Connection, record: &Record, time: i64) -> rusqlite::Result<bool> {
+    let context = &record.context;
+    let digest: &[u8] = context.program.sha256.as_ref().map_or(&[], |digest| &digest.0);
+    let key = params![TextOrBlob(&context.program.path), digest, context.uid, time];
+    let sql = "UPDATE program_seen SET first = min(first, ?4), last = max(last, ?4) \
+               WHERE path = ?1 AND sha256 = ?2 AND uid = ?3";
+    if connection.prepare_cached(sql)?.execute(key)? > 0 {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO program_seen (path, sha256, uid, first, last) VALUES (?1, ?2, ?3, ?4, ?4)";
+    connection.prepare_cached(sql)?.execute(key)?;
+    Ok(true)
+}
+
+fn delete_oldest(connection: &Connection) -> rusqlite::Result<()> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?;
+    if count > MAX_PROGRAMS {
+        let sql = "DELETE FROM program_seen WHERE (path, sha256, uid) IN \
+                   (SELECT path, sha256, uid FROM program_seen ORDER BY last LIMIT ?1)";
+        connection.execute(sql, [DELETED_AT_ONCE])?;
+    }
+    Ok(())
+}
+
+/// When a program was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramSeen {
+    /// Path of the executable.
+    pub path: Bytes,
+    /// Its digest; `None` when unknown.
+    pub sha256: Option<Sha256>,
+    /// The real user id.
+    pub uid: u32,
+    /// End of the first window with its traffic, unix seconds UTC.
+    pub first: i64,
+    /// End of the last window with its traffic, unix seconds UTC.
+    pub last: i64,
+}
+
+/// Reads the table, the latest first. The last sight of a program that goes on comes from the records.
+pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<ProgramSeen>> {
+    let mut statement = connection.prepare(
+        "SELECT path, sha256, uid, first, max(last, coalesce(recent, last)) AS latest FROM program_seen \
+         LEFT JOIN (SELECT program.path AS p, coalesce(program.sha256, x'') AS s, context.uid AS u, max(r.latest) AS recent \
+         FROM (SELECT context, max(time) AS latest FROM record \
+         WHERE time > (SELECT max(last) FROM program_seen) - ?1 GROUP BY context) AS r \
+         JOIN context ON context.id = r.context JOIN program ON program.id = context.program GROUP BY 1, 2, 3) \
+         ON p = path AND s = sha256 AND u = uid ORDER BY latest DESC, path, sha256, uid",
+    )?;
+    let rows = statement.query_map([2 * MAX_AGE], |row| {
+        let path = match row.get_ref(0)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+            _ => Bytes::new(),
+        };
+        let digest: Vec<u8> = row.get(1)?;
+        let sha256 = digest.try_into().ok().map(Sha256);
+        Ok(ProgramSeen { path, sha256, uid: row.get(2)?, first: row.get(3)?, last: row.get(4)? })
+    })?;
+    rows.collect()
+}

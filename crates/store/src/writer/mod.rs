@@ -1,0 +1,475 @@
+//! The only writer of the log.
+
+mod file;
+mod records;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use model::{Event, EventKind, Loss, Window, text::time};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use self::{
+    file::{FileState, LogFile},
+    records::{RecordWriter, Spent},
+};
+use crate::{
+    clock::{ClockChange, ClockReading, Doubt, TrustedClock},
+    error::{StoreError, sql_error},
+    event::{self, EventCount},
+    growth_budget::{GrowthBudgets, GrowthLimit},
+    identity::{Identity, IdentityFile},
+    intern::Interner,
+    migrations::MIGRATIONS,
+    program_seen::SeenPrograms,
+    rollup::{self, CatchUp, MAX_ROLLUP_ROWS},
+    schema,
+};
+
+/// How long SQLite itself waits for a lock; after that the caller keeps the window and tries again.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Writes windows to the log, each in one transaction.
+pub struct Writer {
+    pub(crate) path: PathBuf,
+    pub(crate) connection: Connection,
+    pub(crate) interner: Interner,
+    /// Time of the latest window written; after a start, of the last one in the log. The buckets that contain it are open:
+    /// they have no rollup.
+    last_time: Option<i64>,
+    pub(crate) catch_up: CatchUp,
+    /// A bucket with more rows than this gets no rollup.
+    pub(crate) max_rollup_rows: usize,
+    file: LogFile,
+    identity_file: Option<IdentityFile>,
+    pub(crate) identity: Identity,
+    /// The id of this boot in table `boot`; 0 when unknown.
+    boot: i64,
+    pub(crate) clock: TrustedClock,
+    /// Records before this time were deleted while their sums stay, unix seconds; `None` if there are none.
+    pub(crate) detail_since: Option<i64>,
+    growth: Option<GrowthBudgets>,
+    seen: SeenPrograms,
+    event_count: EventCount,
+    /// Events of the writer itself, for the next window.
+    events: Vec<Event>,
+    /// Sentences about them that the user has not been told.
+    notices: Vec<String>,
+}
+
+impl Writer {
+    /// Opens the log at `path`, creates it if it is missing (mode 0640, independent of the umask), and migrates it to the
+    /// current schema version.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; a foreign, newer or damaged file is left unchanged. If [`StoreError::is_transient`] holds, try
+    /// again later.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        file::create(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let fail = sql_error(path, "cannot open the log");
+        let mut connection = Connection::open_with_flags(path, flags).map_err(&fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(&fail)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let version = schema::version(&connection, path)?;
+        if version == 0 {
+            // Allows to give pages back to the file system in small steps; only possible in an empty file.
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(&fail)?;
+        }
+        // Has no effect inside a transaction.
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(&fail)?;
+        if mode != "wal" {
+            return Err(StoreError::NoWriteAheadLog { path: path.to_owned(), mode });
+        }
+        file::keep_write_ahead_log(&connection);
+        // synchronous = NORMAL: a crash of the machine can lose the last transactions but damages nothing, and a crash of
+        // this process loses nothing. foreign_keys = OFF: checking references would need indexes.
+        connection
+            .execute_batch(
+                "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF; \
+                 PRAGMA cache_size = -1024; PRAGMA journal_size_limit = 4194304; PRAGMA temp_store = MEMORY;",
+            )
+            .map_err(&fail)?;
+        schema::migrate(&mut connection, path, version, MIGRATIONS)?;
+        Self::with_connection(path, connection, version == 0)
+    }
+
+    fn with_connection(path: &Path, connection: Connection, is_new: bool) -> Result<Self, StoreError> {
+        let fail = sql_error(path, "cannot read the log");
+        let last_time =
+            connection.query_row("SELECT max(time) FROM record", [], |row| row.get(0)).map_err(&fail)?;
+        let state = LogState::read(&connection).map_err(&fail)?;
+        let file_error = |source| StoreError::File { path: path.to_owned(), source };
+        let mut writer = Self {
+            path: path.to_owned(),
+            interner: Interner::default(),
+            last_time,
+            catch_up: CatchUp::default(),
+            max_rollup_rows: MAX_ROLLUP_ROWS,
+            file: LogFile::new(path).map_err(file_error)?,
+            identity_file: None,
+            identity: state.identity,
+            boot: 0,
+            clock: state.clock,
+            detail_since: state.detail_since,
+            growth: None,
+            seen: SeenPrograms::default(),
+            event_count: EventCount::read(&connection).map_err(&fail)?,
+            events: Vec::new(),
+            notices: Vec::new(),
+            connection,
+        };
+        writer.take_identity(is_new);
+        writer.begin_epoch_if_due().map_err(fail)?;
+        Ok(writer)
+    }
+
+    /// Compares the log with the file that remembers its identity.
+    fn take_identity(&mut self, is_new: bool) {
+        match IdentityFile::open(&self.path) {
+            Ok((file, remembered)) => {
+                self.identity_file = Some(file);
+                if let Some(remembered) = remembered {
+                    self.compare_identity(remembered, is_new);
+                }
+            }
+            Err(error) => self.notices.push(format!(
+                "{}: {error}. A log that is removed or restored from a copy will not be noticed at the next start.",
+                self.path.with_extension("identity").display()
+            )),
+        }
+    }
+
+    fn compare_identity(&mut self, remembered: Identity, is_new: bool) {
+        let now = time::now();
+        let text = if is_new {
+            "A new log was begun: the one before it was removed or moved away.".to_owned()
+        } else if remembered.uuid != self.identity.uuid {
+            "The log is another one than before.".to_owned()
+        } else if remembered.last_window > self.identity.last_window {
+            format!(
+                "The log ends {} windows before the last one that was written: it is an older copy, or the last windows were \
+                 lost with a crash of the machine.",
+                remembered.last_window - self.identity.last_window
+            )
+        } else {
+            return;
+        };
+        if is_new {
+            self.identity.uuid = remembered.uuid;
+        }
+        self.identity.epoch = self.identity.epoch.max(remembered.epoch) + 1;
+        self.add_notice(Event::new(EventKind::Log, now, text));
+    }
+
+    /// Stores the identity, if it is not that of the log.
+    fn begin_epoch_if_due(&mut self) -> rusqlite::Result<()> {
+        let Identity { uuid, epoch, .. } = self.identity;
+        let sql = "UPDATE log SET uuid = ?1, epoch = ?2 WHERE uuid <> ?1 OR epoch <> ?2";
+        self.connection.execute(sql, params![uuid, epoch])?;
+        Ok(())
+    }
+
+    /// Sets the id of the boot (`/proc/sys/kernel/random/boot_id`), by which windows of one boot are known.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn set_boot(&mut self, boot_id: &str) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write the boot");
+        let known = self
+            .connection
+            .query_row("SELECT id FROM boot WHERE boot_id = ?1", [boot_id], |row| row.get(0))
+            .optional()
+            .map_err(&fail)?;
+        self.boot = match known {
+            Some(id) => id,
+            None => {
+                self.connection
+                    .execute("INSERT INTO boot (boot_id) VALUES (?1)", [boot_id])
+                    .map_err(&fail)?;
+                self.connection.last_insert_rowid()
+            }
+        };
+        Ok(())
+    }
+
+    /// Limits the growth of the log by the traffic of each user.
+    pub fn limit_growth(&mut self, limit: GrowthLimit) {
+        self.growth = Some(GrowthBudgets::new(limit));
+    }
+
+    /// Takes the sentences about what happened to the log itself, which the user should be told.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Takes note of the configuration, a line for each key. Another one than at the start before is an event.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn set_configuration(&mut self, lines: &str) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write the configuration");
+        let before: String = self
+            .connection
+            .query_row("SELECT configuration FROM log", [], |row| row.get(0))
+            .map_err(&fail)?;
+        if before == lines {
+            return Ok(());
+        }
+        self.connection.execute("UPDATE log SET configuration = ?1", [lines]).map_err(fail)?;
+        if !before.is_empty() {
+            let changed: Vec<&str> =
+                lines.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
+            let text = format!("The configuration has changed: {}", changed.join(", "));
+            self.events.push(Event::new(EventKind::Configuration, time::now(), text));
+        }
+        Ok(())
+    }
+
+    /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn begin_recording(&mut self, now: i64) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot read the last event");
+        let sql = "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY id DESC LIMIT 1";
+        let last: Option<String> =
+            self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(fail)?;
+        let since = self.clock.last.time;
+        if since != 0 {
+            let text = match last.as_deref() {
+                Some("stop") => "picosnitch was not running: nothing was recorded.",
+                _ => {
+                    "picosnitch ended without being stopped (it was killed, or the machine lost power): nothing was \
+                     recorded until its next start, and the last window before it may be missing."
+                }
+            };
+            let mut event = Event::new(EventKind::Gap, now, text);
+            event.begin = Some(since);
+            self.events.push(event);
+        }
+        self.events.push(Event::new(EventKind::Start, now, "Recording started."));
+        Ok(())
+    }
+
+    /// Adds an event of the log itself, and tells the user.
+    pub fn add_notice(&mut self, event: Event) {
+        self.notices.push(event.text.clone());
+        self.events.push(event);
+    }
+
+    /// Whether the path still leads to the file that is open, and nobody else has written to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Replaced`] if not: open the log again.
+    pub fn check_file(&mut self) -> Result<(), StoreError> {
+        match self.file.state(&self.path) {
+            FileState::Same => Ok(()),
+            FileState::Gone => {
+                // The log that was moved away is complete.
+                let _ = self.checkpoint();
+                self.file.remove_leftovers(&self.path);
+                Err(StoreError::Replaced(self.path.clone()))
+            }
+            FileState::Changing => Err(StoreError::Changing(self.path.clone())),
+            FileState::Overwritten => {
+                // What waits in the write-ahead log belongs to the content that is gone.
+                file::forget_write_ahead_log(&self.connection);
+                self.file.remove_leftovers(&self.path);
+                Err(StoreError::Replaced(self.path.clone()))
+            }
+        }
+    }
+
+    /// Writes a window in one transaction; on an error nothing of it is written. Records with equal keys are stored as
+    /// they are: merging them is the caller's task.
+    ///
+    /// # Errors
+    /// If [`StoreError::is_transient`] holds, keep the window and write it again later.
+    pub fn write(&mut self, window: &Window) -> Result<(), StoreError> {
+        if window.records.is_empty() && window.losses.is_empty() && window.events.is_empty() {
+            return Ok(());
+        }
+        let before = (self.clock, self.event_count);
+        match self.write_transaction(window) {
+            Ok(written) => {
+                self.interner.commit();
+                self.seen.commit();
+                self.finish_write(window, written);
+                Ok(())
+            }
+            Err(error) => {
+                (self.clock, self.event_count) = before;
+                self.interner.roll_back();
+                self.seen.roll_back();
+                Err(sql_error(&self.path, "cannot write the window")(error))
+            }
+        }
+    }
+
+    /// Takes note of a window that is committed.
+    fn finish_write(&mut self, window: &Window, written: Written) {
+        self.events.clear();
+        self.notices.extend(written.events.into_iter().map(|event| event.text));
+        if let Some(growth) = &mut self.growth {
+            for Spent { principal, left, folded } in written.growth {
+                let uid = principal.uid;
+                if let Some(groups) = growth.set_left(principal, window.uptime, left, folded) {
+                    let event = records::fold_event(uid, groups, window.time);
+                    self.notices.push(event.text.clone());
+                    self.events.push(event);
+                }
+            }
+        }
+        self.identity.last_window = written.window;
+        if let Some(file) = &self.identity_file {
+            // The log is older than the file after a power loss at worst. An error means that a log that is restored from
+            // a copy is not noticed.
+            let _ = file.write(self.identity);
+        }
+        if !window.records.is_empty() {
+            self.last_time = Some(window.time);
+        }
+        self.file.note(&self.path);
+    }
+
+    fn write_transaction(&mut self, window: &Window) -> rusqlite::Result<Written> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut written = Written { window: self.identity.last_window + 1, ..Written::default() };
+        let reading = ClockReading { time: window.time, boot: self.boot, uptime: window.uptime };
+        written.events.extend(self.clock.observe(reading).map(|change| clock_event(change, window.time)));
+        if !window.records.is_empty() {
+            if let Some(last_time) = self.last_time {
+                rollup::close_buckets(&transaction, self.max_rollup_rows, last_time, window.time)?;
+            }
+            self.detail_since = rollup::cut_closed_day(&transaction, self.detail_since, window.time)?;
+            rollup::invalidate(&transaction, self.detail_since, window.time)?;
+        }
+        self.interner.set_time(window.time);
+        let mut records = RecordWriter::new(&transaction, &mut self.interner, window)?;
+        written.growth = records.insert(self.growth.as_ref())?;
+        records.insert_window(written.window, reading)?;
+        drop(records);
+        self.seen.add(&transaction, window)?;
+        let losses: Vec<Event> =
+            window.losses.iter().map(|loss: &Loss| event::of_loss(loss, window.time)).collect();
+        let events = losses.iter().chain(&self.events).chain(&window.events).chain(&written.events);
+        self.event_count.insert(&transaction, events)?;
+        store_clock(&transaction, &self.clock, written.window)?;
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    /// Makes at most one missing rollup. Returns whether there may be more to do: call it again while there is nothing else
+    /// to write.
+    ///
+    /// # Errors
+    /// The errors of SQLite; rollups made before stay, and the rest can be made later.
+    pub fn catch_up(&mut self) -> Result<bool, StoreError> {
+        let fail = sql_error(&self.path, "cannot make rollups");
+        let from = self.detail_since.unwrap_or(i64::MIN);
+        let more = self.catch_up.step(&self.connection, self.max_rollup_rows, from, self.last_time);
+        self.file.note(&self.path);
+        more.map_err(fail)
+    }
+
+    /// Takes note that the file has changed by our own hand.
+    pub(crate) fn note_file(&mut self) {
+        self.file.note(&self.path);
+    }
+
+    /// Moves the content of the write-ahead log into the database. A clean end does this; safety does not need it.
+    ///
+    /// # Errors
+    /// The errors of SQLite; nothing is lost then either.
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot empty the write-ahead log");
+        let done = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.file.note(&self.path);
+        done.map_err(fail)
+    }
+}
+
+/// What a transaction has written.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// The number of the window.
+    window: i64,
+    /// Events about the writing itself.
+    events: Vec<Event>,
+    growth: Vec<Spent>,
+}
+
+/// What the table `log` says.
+struct LogState {
+    identity: Identity,
+    clock: TrustedClock,
+    detail_since: Option<i64>,
+}
+
+impl LogState {
+    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let identity = Identity::read(connection)?;
+        let sql =
+            "SELECT time, boot, uptime, trusted_time, doubted_seconds, doubt_credit, detail_since FROM log";
+        connection.query_row(sql, [], |row| {
+            let last = ClockReading { time: row.get(0)?, boot: row.get(1)?, uptime: row.get(2)? };
+            let doubt = match row.get(4)? {
+                Some(seconds) => Some(Doubt { seconds, credit: row.get(5)? }),
+                None => None,
+            };
+            Ok(Self {
+                identity,
+                clock: TrustedClock { last, trusted: row.get(3)?, doubt },
+                detail_since: row.get(6)?,
+            })
+        })
+    }
+}
+
+fn store_clock(connection: &Connection, clock: &TrustedClock, last_window: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE log SET last_window = ?1, time = ?2, boot = ?3, uptime = ?4, trusted_time = ?5, \
+               doubted_seconds = ?6, doubt_credit = ?7";
+    let (last, doubt) = (clock.last, clock.doubt);
+    connection.prepare_cached(sql)?.execute(params![
+        last_window,
+        last.time,
+        last.boot,
+        last.uptime,
+        clock.trusted,
+        doubt.map(|doubt| doubt.seconds),
+        doubt.map_or(0, |doubt| doubt.credit),
+    ])?;
+    Ok(())
+}
+
+fn clock_event(change: ClockChange, now: i64) -> Event {
+    let text = match change {
+        ClockChange::Doubted(seconds) => {
+            let direction = if seconds > 0 { "ahead of" } else { "behind" };
+            format!(
+                "The clock is {} {direction} what the log and the time since the machine started explain. Old records are \
+                 deleted by that clock only once it has been the same for a week of recording.",
+                duration(seconds)
+            )
+        }
+        ClockChange::Believed => {
+            "The clock is right again, or has been the same for a week: records are deleted by \
+                                  their age again."
+                .to_owned()
+        }
+    };
+    Event::new(EventKind::Clock, now, text)
+}
+
+/// A difference of clocks in words.
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.unsigned_abs();
+    match seconds / (24 * 60 * 60) {
+        0 => format!("{} hours", seconds / (60 * 60)),
+        days => format!("{days} days"),
+    }
+}

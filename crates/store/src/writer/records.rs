@@ -1,0 +1,319 @@
+//! The rows of a window, within the growth that each user has left.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use model::{
+    Counters, Event, EventKind, FlowTuple, GeoInfo, PORT_MANY, Port, ProcessContext, Record, Window,
+};
+use rusqlite::{CachedStatement, Connection, params};
+
+use crate::{
+    clock::ClockReading,
+    growth_budget::{GrowthBudgets, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
+    intern::{CommandLines, Interner},
+};
+
+/// What a principal's records of a window took.
+pub(crate) struct Spent {
+    pub principal: Principal,
+    /// Bytes that the principal has left.
+    pub left: i64,
+    /// Groups that were summed.
+    pub folded: u64,
+}
+
+/// The context of a row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ContextId {
+    Known(i64),
+    /// The principal's many programs.
+    Many,
+}
+
+/// What the summed records of a principal have in common.
+type FoldKey = (ContextId, u16, u16, bool);
+
+/// Records that are summed to one.
+struct Folded {
+    tuple: FlowTuple,
+    counters: Counters,
+    groups: u64,
+}
+
+/// Inserts the records of one window.
+pub(super) struct RecordWriter<'a> {
+    connection: &'a Connection,
+    interner: &'a mut Interner,
+    insert: CachedStatement<'a>,
+    window: &'a Window,
+    first_sequence: i64,
+    next_sequence: i64,
+    /// Ids of the contexts of this window: records share them, and the content of each is hashed once.
+    contexts: HashMap<*const ProcessContext, i64>,
+}
+
+impl<'a> RecordWriter<'a> {
+    pub fn new(
+        connection: &'a Connection,
+        interner: &'a mut Interner,
+        window: &'a Window,
+    ) -> rusqlite::Result<Self> {
+        // Usually 0. More if the clock was set back, or the daemon restarted within a second.
+        let first: i64 = connection
+            .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM record WHERE time = ?1")?
+            .query_row([window.time], |row| row.get(0))?;
+        let insert = connection.prepare_cached(
+            "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, connections, sent, \
+             received, folded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        let contexts = HashMap::new();
+        Ok(Self {
+            connection,
+            interner,
+            insert,
+            window,
+            first_sequence: first,
+            next_sequence: first,
+            contexts,
+        })
+    }
+
+    /// Inserts the records: all of them, or with budgets as much detail as each principal has left. Returns what each
+    /// principal has left then.
+    pub fn insert(&mut self, budgets: Option<&GrowthBudgets>) -> rusqlite::Result<Vec<Spent>> {
+        let records = &self.window.records;
+        let Some(budgets) = budgets else {
+            records.iter().try_for_each(|record| self.insert_record(record))?;
+            return Ok(Vec::new());
+        };
+        let mut by_principal: BTreeMap<Principal, Vec<&Record>> = BTreeMap::new();
+        let mut latest: Option<(*const ProcessContext, Principal)> = None;
+        for record in records {
+            let context = Arc::as_ptr(&record.context);
+            let principal = match &latest {
+                Some((known, principal)) if *known == context => principal.clone(),
+                _ => latest.insert((context, Principal::of(&record.context))).1.clone(),
+            };
+            by_principal.entry(principal).or_default().push(record);
+        }
+        let mut all = Vec::with_capacity(by_principal.len());
+        for (principal, records) in by_principal {
+            let left = budgets.left(&principal, self.window.uptime);
+            self.interner.take_grown();
+            let (records, folded) = if at_most(&records) <= left {
+                records.iter().try_for_each(|record| self.insert_record(record))?;
+                (records.len(), 0)
+            } else {
+                self.insert_within(records, left, principal.uid)?
+            };
+            let left = left - self.interner.take_grown() - RECORD_BYTES * records as i64;
+            all.push(Spent { principal, left, folded });
+        }
+        Ok(all)
+    }
+
+    /// Inserts the largest records with all detail until `left` bytes are used, and sums the rest. Returns the number of
+    /// rows, and that of the groups that were summed.
+    fn insert_within(
+        &mut self,
+        mut records: Vec<&Record>,
+        left: i64,
+        uid: u32,
+    ) -> rusqlite::Result<(usize, u64)> {
+        let bytes = |record: &Record| record.counters.sent.saturating_add(record.counters.received);
+        records.sort_by_key(|record| std::cmp::Reverse((bytes(record), record.counters.connections)));
+        let (mut left, mut rows, mut groups) = (left, 0, 0);
+        let mut folds: BTreeMap<FoldKey, Folded> = BTreeMap::new();
+        for record in records {
+            let context = self.affordable_context(record, &mut left)?;
+            let has_endpoint =
+                self.interner.is_endpoint_known(self.connection, &record.tuple, &record.geo)?;
+            let bytes =
+                RECORD_BYTES + if has_endpoint { 0 } else { endpoint_bytes(&record.tuple, &record.geo) };
+            match context {
+                ContextId::Known(id) if bytes <= left => {
+                    left -= bytes;
+                    rows += 1;
+                    self.insert_row(id, record)?;
+                }
+                _ => {
+                    groups += record.folded.max(1);
+                    let key = (context, record.tuple.family, record.tuple.protocol, record.opened);
+                    add_to_fold(&mut folds, key, record);
+                }
+            }
+        }
+        for (key, folded) in merge_unaffordable(folds, left) {
+            let id = match key.0 {
+                ContextId::Known(id) => id,
+                ContextId::Many => self.interner.many_programs(self.connection, uid)?,
+            };
+            rows += 1;
+            self.insert_folded(id, folded)?;
+        }
+        Ok((rows, groups))
+    }
+
+    /// The context with as much detail as `left` allows; what it takes is subtracted.
+    fn affordable_context(&mut self, record: &Record, left: &mut i64) -> rusqlite::Result<ContextId> {
+        let pointer = Arc::as_ptr(&record.context);
+        if let Some(id) = self.contexts.get(&pointer) {
+            return Ok(ContextId::Known(*id));
+        }
+        for lines in [CommandLines::Kept, CommandLines::Many] {
+            let known = self.interner.known_context(self.connection, &record.context, lines)?;
+            let mut bytes = context_bytes(&record.context);
+            if lines == CommandLines::Many {
+                let context = &record.context;
+                let programs = [&context.program, &context.parent, &context.grandparent];
+                bytes -= programs.iter().map(|program| program.command_line.len() as i64).sum::<i64>();
+            }
+            let id = match known {
+                Some(id) => id,
+                // What is left is for records as well.
+                None if bytes + RECORD_BYTES <= *left => {
+                    *left -= bytes;
+                    self.interner.context(self.connection, &record.context, lines)?
+                }
+                None => continue,
+            };
+            self.contexts.insert(pointer, id);
+            return Ok(ContextId::Known(id));
+        }
+        Ok(ContextId::Many)
+    }
+
+    fn insert_record(&mut self, record: &Record) -> rusqlite::Result<()> {
+        let context = match self.contexts.entry(Arc::as_ptr(&record.context)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                *new.insert(self.interner.context(self.connection, &record.context, CommandLines::Kept)?)
+            }
+        };
+        self.insert_row(context, record)
+    }
+
+    fn insert_row(&mut self, context: i64, record: &Record) -> rusqlite::Result<()> {
+        let endpoint = self.interner.endpoint(self.connection, &record.tuple, &record.geo)?;
+        self.insert.execute(params![
+            self.window.time,
+            self.next_sequence,
+            context,
+            endpoint,
+            stored_port(record.tuple.local_port),
+            stored_port(record.tuple.remote_port),
+            stored_counter(record.counters.connections),
+            stored_counter(record.counters.sent),
+            stored_counter(record.counters.received),
+            i64::try_from(record.folded).unwrap_or(i64::MAX),
+        ])?;
+        self.next_sequence += 1;
+        Ok(())
+    }
+
+    fn insert_folded(&mut self, context: i64, folded: Folded) -> rusqlite::Result<()> {
+        let Folded { tuple, counters, groups } = folded;
+        let record = Record {
+            context: Arc::default(),
+            geo: GeoInfo::default(),
+            tuple,
+            counters,
+            opened: false,
+            folded: groups,
+        };
+        self.insert_row(context, &record)
+    }
+
+    /// Inserts the row of the window itself.
+    pub fn insert_window(&self, id: i64, reading: ClockReading) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let count = self.next_sequence - self.first_sequence;
+        let ClockReading { time, boot, uptime } = reading;
+        let row = params![id, time, boot, uptime, self.first_sequence, count];
+        self.connection.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
+}
+
+/// Bytes that records take at most, if all that they refer to is new.
+fn at_most(records: &[&Record]) -> i64 {
+    let mut context: *const ProcessContext = std::ptr::null();
+    let mut bytes = 0;
+    for record in records {
+        // Records of one context are mostly neighbours; one that is counted twice makes the sum larger.
+        if !std::ptr::eq(context, Arc::as_ptr(&record.context)) {
+            context = Arc::as_ptr(&record.context);
+            bytes += context_bytes(&record.context);
+        }
+        bytes += RECORD_BYTES + endpoint_bytes(&record.tuple, &record.geo);
+    }
+    bytes
+}
+
+fn add_to_fold(folds: &mut BTreeMap<FoldKey, Folded>, key: FoldKey, record: &Record) {
+    let groups = record.folded.max(1);
+    match folds.get_mut(&key) {
+        Some(folded) => {
+            folded.tuple.fold(&record.tuple);
+            folded.counters += record.counters;
+            folded.groups += groups;
+        }
+        None => {
+            let (tuple, counters) = (record.tuple.clone(), record.counters);
+            folds.insert(key, Folded { tuple, counters, groups });
+        }
+    }
+}
+
+/// Merges the sums of contexts for which `left` bytes have no room with those of many programs.
+fn merge_unaffordable(folds: BTreeMap<FoldKey, Folded>, left: i64) -> BTreeMap<FoldKey, Folded> {
+    let rows = usize::try_from(left / RECORD_BYTES).unwrap_or(0);
+    if folds.len() <= rows {
+        return folds;
+    }
+    let mut merged: BTreeMap<FoldKey, Folded> = BTreeMap::new();
+    let mut sums: Vec<(FoldKey, Folded)> = folds.into_iter().collect();
+    sums.sort_by_key(|(_, folded)| {
+        std::cmp::Reverse(folded.counters.sent.saturating_add(folded.counters.received))
+    });
+    for (index, (key, folded)) in sums.into_iter().enumerate() {
+        let key = if index < rows { key } else { (ContextId::Many, key.1, key.2, key.3) };
+        match merged.get_mut(&key) {
+            Some(sum) => {
+                sum.tuple.fold(&folded.tuple);
+                sum.counters += folded.counters;
+                sum.groups += folded.groups;
+            }
+            None => drop(merged.insert(key, folded)),
+        }
+    }
+    merged
+}
+
+/// The event about groups of a user that were summed because the log grew too fast.
+pub(super) fn fold_event(uid: u32, groups: u64, time: i64) -> Event {
+    let text = format!(
+        "{groups} groups of traffic of user {uid} are summed as \"many\": this user's programs made the log grow too fast. \
+         All bytes are counted."
+    );
+    let mut event = Event::new(EventKind::Fold, time, text);
+    (event.uid, event.count) = (Some(uid), groups);
+    event
+}
+
+/// Limits a counter to 2^52 (4.5 petabytes): SQLite's integers and their sums are signed, and no sum over a log may
+/// overflow.
+fn stored_counter(counter: u64) -> i64 {
+    const MAX: i64 = 1 << 52;
+    i64::try_from(counter).map_or(MAX, |counter| counter.min(MAX))
+}
+
+/// Stores 0, "no port", for a port that is none: for `VMADDR_PORT_ANY` (`u32::MAX`, vsock(7)), whose bits in
+/// packed rows mean [`model::PORT_EXECUTION`].
+fn stored_port(port: Port) -> Port {
+    const MAX: Port = u32::MAX as Port - 1;
+    if (PORT_MANY..=MAX).contains(&port) { port } else { 0 }
+}
