@@ -19,6 +19,8 @@ use crate::random_queries;
 
 /// Columns of the chart: those of a wide terminal.
 const COLUMNS: usize = 200;
+/// Seconds of an hour.
+const HOUR: i64 = 60 * 60;
 
 /// Options of `cargo xtask ask-db`.
 #[derive(clap::Args)]
@@ -32,6 +34,9 @@ pub struct Options {
     /// Only dimensions whose name is this
     #[arg(long, value_name = "DIMENSION")]
     only: Option<Dimension>,
+    /// Only the sums of each hour
+    #[arg(long, conflicts_with = "only")]
+    hours: bool,
     /// Milliseconds that 19 of 20 answers must not exceed
     #[arg(long, default_value_t = 100.0)]
     most: f64,
@@ -50,6 +55,27 @@ pub struct Options {
     migrate: bool,
     /// The log, as `gen-db` makes it
     file: PathBuf,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// The rows of a tab.
+    Rows(Dimension),
+    /// The chart.
+    Chart,
+    /// The sum of each hour.
+    Hours,
+}
+
+impl Question {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rows(dimension) => dimension.name(),
+            Self::Chart => "series",
+            Self::Hours => "by hour",
+        }
+    }
 }
 
 /// The times of one query.
@@ -89,12 +115,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     ];
     let mut measurements = Vec::new();
     for (name, filters) in &filters {
-        for dimension in Dimension::ALL.map(Some).into_iter().chain([None]) {
-            if options.only.is_some() && options.only != dimension {
+        for asked in Dimension::ALL.map(Question::Rows).into_iter().chain([Question::Chart, Question::Hours]) {
+            if options.only.is_some_and(|only| Question::Rows(only) != asked)
+                || options.hours && asked != Question::Hours
+            {
                 continue;
             }
             for length in 0..LENGTHS.len() {
-                let mut measurement = measure(&reader, options.turns, dimension, length, filters)?;
+                let mut measurement = measure(&reader, options.turns, asked, length, filters)?;
                 measurement.filter = name;
                 measurements.push(measurement);
             }
@@ -110,11 +138,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Measures the query of one tab (`None`: the chart) and one of [`LENGTHS`].
+/// Measures one question and one of [`LENGTHS`].
 fn measure(
     reader: &Reader,
     turns: usize,
-    dimension: Option<Dimension>,
+    asked: Question,
     length: usize,
     filters: &[Filter],
 ) -> anyhow::Result<Measurement> {
@@ -125,8 +153,12 @@ fn measure(
     for turn in 0..turns {
         // Ranges that end with the log, and earlier ones at odd seconds, as "now" is one.
         let back = (last - first - seconds).max(0) / turns as i64 * turn as i64 / 4;
+        let dimension = match asked {
+            Question::Rows(dimension) => dimension,
+            Question::Chart | Question::Hours => Dimension::Executable,
+        };
         let question = ScreenQuery {
-            dimension: dimension.unwrap_or(Dimension::Executable),
+            dimension,
             period: LENGTHS[length].last(last - back),
             now: last,
             filters: filters.to_vec(),
@@ -135,14 +167,20 @@ fn measure(
             zone: calendar::zone(),
         };
         let begin = Instant::now();
-        rows = match dimension {
-            Some(_) => query::rows(reader, &question)?.rows.len(),
-            None => query::series(reader, &question, COLUMNS)?.sums.len(),
+        rows = match asked {
+            Question::Rows(_) => query::rows(reader, &question)?.rows.len(),
+            Question::Chart => query::series(reader, &question, COLUMNS)?.sums.len(),
+            Question::Hours => {
+                let end = last - back;
+                let begin = if seconds > 0 { (end - seconds).max(first) } else { first } / HOUR * HOUR;
+                let edges: Vec<i64> = (0..=(end - begin) / HOUR + 1).map(|hour| begin + hour * HOUR).collect();
+                reader.series(filters, &edges)?.len()
+            }
         };
         times.push(begin.elapsed());
     }
     Ok(Measurement {
-        dimension: dimension.map_or("series", Dimension::name),
+        dimension: asked.name(),
         filter: "",
         range: name,
         p95: percentile(&mut times, 95),
