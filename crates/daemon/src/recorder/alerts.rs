@@ -1,9 +1,9 @@
 //! Alerts: news or suspicions about a program, for exe.log, desktop users and the live socket.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::MutexGuard};
 
 use identity::digests::DigestState;
-use known_programs::{KnownPrograms, Novelty, Rank};
+use known_programs::{KnownPrograms, Novelty, Rank, SharedKnownPrograms};
 use live::protocol::{AlertLine, Text};
 use model::{
     Bytes, ProcessContext, Sha256,
@@ -119,7 +119,7 @@ impl Alert {
 /// Generates alerts for programs and digests that are not among the known programs.
 #[derive(Debug)]
 pub(super) struct AlertGenerator {
-    known: KnownPrograms,
+    known: SharedKnownPrograms,
     /// Executables whose digest is not known yet, with their paths.
     awaited: HashMap<u32, Vec<(Rank, Bytes)>>,
     /// The text of the last alert.
@@ -127,12 +127,13 @@ pub(super) struct AlertGenerator {
 }
 
 impl AlertGenerator {
-    pub(super) fn new(known: KnownPrograms) -> Self {
+    pub(super) fn new(known: SharedKnownPrograms) -> Self {
         Self { known, awaited: HashMap::new(), last: String::new() }
     }
 
-    pub(super) fn known(&mut self) -> &mut KnownPrograms {
-        &mut self.known
+    /// The known programs, locked: the thread that writes record.json waits for the end of the lock.
+    pub(super) fn known(&self) -> MutexGuard<'_, KnownPrograms> {
+        self.known.lock()
     }
 
     /// Adds the programs of a context and returns the alerts about them. `state` returns the state of an executable;
@@ -150,7 +151,8 @@ impl AlertGenerator {
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.observe(rank, &program.path, &program.name) {
+            let novelty = self.known().observe(rank, &program.path, &program.name);
+            let tag = match novelty {
                 Novelty::Nothing => None,
                 Novelty::Name => Some(Tag::NewName),
                 Novelty::Executable => Some(Tag::NewExecutable),
@@ -213,7 +215,7 @@ impl AlertGenerator {
 
     /// Remembers the verdict of VirusTotal on a digest. Returns an alert for each of its programs, unless `tag` is `None`.
     pub(super) fn add_verdict(&mut self, digest: Sha256, verdict: &str, tag: Option<Tag>) -> Vec<Alert> {
-        let paths = self.known.set_verdict(digest, verdict);
+        let paths = self.known().set_verdict(digest, verdict);
         let Some(tag) = tag else { return Vec::new() };
         let alert = |path: Bytes| Alert {
             sha256: Some(digest),
@@ -224,7 +226,7 @@ impl AlertGenerator {
     }
 
     fn learn_digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if !self.known.observe_digest(path, digest) {
+        if !self.known().observe_digest(path, digest) {
             return None;
         }
         self.unless_repeated(Alert { sha256: Some(digest), ..Alert::new(Tag::NewHash, rank, path) })
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_program_causes_one_alert_and_so_do_its_ancestors() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         let pending = |_| DigestState::Pending;
         let new = alerts.add_context(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
@@ -279,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_changed_executable_causes_an_alert_once_its_digest_is_known() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
         alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
         let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_unknown_process_causes_no_alert() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         assert!(
             alerts.add_context(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty()
         );

@@ -14,7 +14,7 @@ use super::{
     contexts::ContextTable,
     live_status::{LiveStatus, ProgramCounts},
     notification_text,
-    sinks::{exe_log::ExeLogSink, record_file::RecordFileSink, worker::Worker},
+    sinks::{exe_log::ExeLogSink, record_file::RecordFileWriter, worker::Worker},
 };
 use crate::{
     messages::{Settings, ToMonitor},
@@ -22,7 +22,7 @@ use crate::{
 };
 use identity::digests::DigestState;
 use ipc::Channel;
-use known_programs::{KnownPrograms, KnownProgramsError};
+use known_programs::RecordFile;
 use live::{
     protocol::{ErrorLine, LossLine},
     server::LiveServer,
@@ -32,7 +32,7 @@ use nix::poll::{PollFd, PollFlags};
 use notify::Notification;
 use virustotal::{LookupSchedule, Verdict};
 
-/// How long changes of record.json are collected before it is written.
+/// How long changes of the known programs are collected before they are written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 
 /// Everything that reports to the user. Methods that may cause a notification take the channel to the monitor.
@@ -40,7 +40,7 @@ pub(super) struct Reporter {
     alerts: AlertGenerator,
     exe_log: Worker<ExeLogSink>,
     live: Option<LiveServer>,
-    record_file: Worker<RecordFileSink>,
+    record_file: RecordFileWriter,
     problems: Arc<Problems>,
     /// `None` if VirusTotal is not used.
     lookups: Option<LookupSchedule>,
@@ -48,32 +48,24 @@ pub(super) struct Reporter {
     desktop: bool,
     /// Notifications that did not fit into the channel.
     dropped: u64,
-    /// When record.json is written next.
+    /// When the changes of the known programs are written.
     save_at: Option<Instant>,
     status: LiveStatus,
-}
-
-/// The reasons why the user cannot get reports.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReporterError {
-    #[error(transparent)]
-    KnownPrograms(#[from] KnownProgramsError),
-    #[error("the threads that write exe.log and record.json cannot be started")]
-    Io(#[from] io::Error),
 }
 
 impl Reporter {
     /// Reads record.json, and starts the threads that write it and exe.log and that ask VirusTotal.
     ///
     /// # Errors
-    /// record.json cannot be read or is damaged, or a thread cannot be started.
+    /// A thread cannot be started.
     pub(super) fn start(
         settings: &Settings,
         live_socket: Option<OwnedFd>,
         problems: &Arc<Problems>,
-    ) -> Result<Self, ReporterError> {
+    ) -> io::Result<Self> {
         let reporter = &settings.reporter;
-        let known = KnownPrograms::load(&reporter.record_json)?;
+        let (record_file, notes) = RecordFile::open(&reporter.record_json);
+        notes.iter().for_each(|note| problems.report(note));
         let lookups = reporter.virustotal.as_ref().and_then(|settings| {
             LookupSchedule::start(settings)
                 .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
@@ -81,14 +73,14 @@ impl Reporter {
         });
         Ok(Self {
             lookups,
-            alerts: AlertGenerator::new(known),
+            alerts: AlertGenerator::new(record_file.known()),
             exe_log: ExeLogSink::start(reporter.exe_log.clone(), Arc::clone(problems))?,
             live: live_socket.map(LiveServer::new),
-            record_file: RecordFileSink::start(reporter.record_json.clone(), Arc::clone(problems))?,
+            save_at: record_file.must_save().then(Instant::now),
+            record_file: RecordFileWriter::start(record_file, reporter.record_json.clone(), problems)?,
             problems: Arc::clone(problems),
             desktop: reporter.desktop,
             dropped: 0,
-            save_at: None,
             status: LiveStatus::new(settings),
         })
     }
@@ -118,7 +110,7 @@ impl Reporter {
                     DigestState::Known(digest) => Some(*digest),
                     _ => None,
                 };
-                lookups.set_digest(executable, digest, self.alerts.known());
+                lookups.set_digest(executable, digest, &self.alerts.known());
             }
             let (alerts, problem) = self.alerts.add_digest(executable, &state);
             self.report_alerts(channel, &alerts);
@@ -188,13 +180,14 @@ impl Reporter {
     /// When [`Reporter::serve`] has something to do even if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
         let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
-        self.save_at.into_iter().chain(lookups).min()
+        self.save_at.into_iter().chain(self.record_file.due()).chain(lookups).min()
     }
 
     /// Does the work that is due. Waits for no disk but that of error.log.
     pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
-        for text in self.alerts.known().take_reached_bounds() {
+        let reached = self.alerts.known().take_reached_bounds();
+        for text in reached {
             self.problems.report(&text);
         }
         self.serve_lookups(channel);
@@ -218,16 +211,17 @@ impl Reporter {
                 lookups.check_soon();
             }
         }
-        if self.save_at.is_some_and(|at| at <= now) {
+        if self.save_at.into_iter().chain(self.record_file.due()).any(|at| at <= now) {
             self.save_at = None;
-            self.record_file.add(self.alerts.known().to_json());
+            self.record_file.save();
         }
     }
 
     /// Makes the requests to VirusTotal that are due, and reports its verdicts.
     fn serve_lookups(&mut self, channel: &Channel) {
         let Some(lookups) = &mut self.lookups else { return };
-        for (digest, verdict) in lookups.serve(self.alerts.known(), |problem| self.problems.report(problem)) {
+        let verdicts = lookups.serve(&self.alerts.known(), |problem| self.problems.report(problem));
+        for (digest, verdict) in verdicts {
             let tag = match verdict {
                 Verdict::Suspicious(_) => Some(Tag::Suspicious),
                 Verdict::Clean(_) => Some(Tag::Clean),
@@ -239,13 +233,10 @@ impl Reporter {
     }
 
     /// Writes the remaining changes and alerts.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(self) {
         // Each file is tried once more.
         self.exe_log.finish(Duration::ZERO);
-        if self.save_at.is_some() || self.alerts.known().take_changed() {
-            self.record_file.add(self.alerts.known().to_json());
-        }
-        self.record_file.finish(Duration::ZERO);
+        self.record_file.finish();
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
