@@ -180,7 +180,8 @@ impl Reporter {
     /// When [`Reporter::serve`] has something to do even if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
         let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
-        self.save_at.into_iter().chain(self.record_file.due()).chain(lookups).min()
+        let live = self.live.as_ref().and_then(LiveServer::due);
+        [self.save_at, self.record_file.due(), lookups, live].into_iter().flatten().min()
     }
 
     /// Does the work that is due. Waits for no disk but that of error.log.
