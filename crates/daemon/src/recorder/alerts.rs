@@ -57,6 +57,8 @@ pub(super) struct Alert {
     /// Whether the alert is about the program of the process or of an ancestor.
     pub(super) rank: Rank,
     pub(super) path: Bytes,
+    /// The user whose traffic or process it was; `None` if the alert is about a verdict.
+    pub(super) user: Option<u32>,
     /// The name that the program ran under; empty if the alert is about the digest.
     pub(super) name: Bytes,
     /// `Some` if the alert is about the digest.
@@ -66,10 +68,10 @@ pub(super) struct Alert {
 }
 
 impl Alert {
-    /// An alert with the current time, without name, digest and verdict.
+    /// An alert with the current time, without user, name, digest and verdict.
     pub(super) fn new(tag: Tag, rank: Rank, path: &[u8]) -> Self {
         let (path, name, verdict) = (path.to_owned(), Bytes::new(), String::new());
-        Self { time: time::now(), tag, rank, path, name, sha256: None, verdict }
+        Self { time: time::now(), tag, rank, path, user: None, name, sha256: None, verdict }
     }
 
     /// The line of exe.log: `YYYY-MM-DD HH:MM:SS `, 16 characters of name or digest, path, tag.
@@ -116,12 +118,27 @@ impl Alert {
     }
 }
 
+/// A program whose digest is awaited.
+#[derive(Debug)]
+struct AwaitedPath {
+    rank: Rank,
+    path: Bytes,
+    user: u32,
+}
+
+/// A program that has no digest: the sentence about it, and its user.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnhashedProgram {
+    pub(super) user: u32,
+    pub(super) text: String,
+}
+
 /// Generates alerts for programs and digests that are not among the known programs.
 #[derive(Debug)]
 pub(super) struct AlertGenerator {
     known: SharedKnownPrograms,
-    /// Executables whose digest is not known yet, with their paths.
-    awaited: HashMap<u32, Vec<(Rank, Bytes)>>,
+    /// Executables whose digest is not known yet, with the programs that run them.
+    awaited: HashMap<u32, Vec<AwaitedPath>>,
     /// The text of the last alert.
     last: String,
 }
@@ -159,16 +176,20 @@ impl AlertGenerator {
                 Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
-                let alert = Alert { name: program.name.clone(), ..Alert::new(tag, rank, &program.path) };
+                let (name, user) = (program.name.clone(), Some(context.uid));
+                let alert = Alert { name, user, ..Alert::new(tag, rank, &program.path) };
                 alerts.extend(self.unless_repeated(alert));
             }
             let Some(executable) = executable else { continue };
             match state(executable) {
-                DigestState::Known(digest) => alerts.extend(self.learn_digest(rank, &program.path, digest)),
+                DigestState::Known(digest) => {
+                    let program = AwaitedPath { rank, path: program.path.clone(), user: context.uid };
+                    alerts.extend(self.learn_digest(&program, digest));
+                }
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
-                    if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
-                        paths.push((rank, program.path.clone()));
+                    if paths.len() < MAX_PATHS && !paths.iter().any(|other| other.path == program.path) {
+                        paths.push(AwaitedPath { rank, path: program.path.clone(), user: context.uid });
                     }
                 }
                 // The next context with this executable tries again.
@@ -183,22 +204,24 @@ impl AlertGenerator {
         &mut self,
         executable: u32,
         state: &DigestState,
-    ) -> (Vec<Alert>, Option<String>) {
+    ) -> (Vec<Alert>, Option<UnhashedProgram>) {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
             DigestState::Known(digest) => {
-                let alerts =
-                    paths.into_iter().filter_map(|(rank, path)| self.learn_digest(rank, &path, *digest));
+                let alerts = paths.iter().filter_map(|program| self.learn_digest(program, *digest));
                 (alerts.collect(), None)
             }
             DigestState::Pending => (Vec::new(), None),
             DigestState::Unreadable(why) => {
-                let path = paths.first().map(|(_, path)| sanitize::terminal(path)).unwrap_or_default();
-                let text = format!(
-                    "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
-                     known."
-                );
-                (Vec::new(), Some(text))
+                let unhashed = paths.first().map(|program| {
+                    let path = sanitize::shorten(&sanitize::terminal(&program.path), MAX_PATH);
+                    let text = format!(
+                        "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
+                         known."
+                    );
+                    UnhashedProgram { user: program.user, text }
+                });
+                (Vec::new(), unhashed)
             }
         }
     }
@@ -225,11 +248,12 @@ impl AlertGenerator {
         paths.into_iter().filter_map(|path| self.unless_repeated(alert(path))).collect()
     }
 
-    fn learn_digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if !self.known().observe_digest(path, digest) {
+    fn learn_digest(&mut self, program: &AwaitedPath, digest: Sha256) -> Option<Alert> {
+        if !self.known().observe_digest(&program.path, digest) {
             return None;
         }
-        self.unless_repeated(Alert { sha256: Some(digest), ..Alert::new(Tag::NewHash, rank, path) })
+        let alert = Alert::new(Tag::NewHash, program.rank, &program.path);
+        self.unless_repeated(Alert { sha256: Some(digest), user: Some(program.user), ..alert })
     }
 
     /// Returns the alert, unless the last one had the same text.
@@ -287,7 +311,7 @@ mod tests {
         let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
         let (new, problem) = alerts.add_digest(2, &DigestState::Unreadable("it is gone".into()));
-        assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
+        assert!(new.is_empty() && problem.unwrap().text.starts_with("/bin/sh has no SHA-256: it is gone."));
         assert_eq!(alerts.add_digest(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
         // The next context with it finds its digest.
         assert!(

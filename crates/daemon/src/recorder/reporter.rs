@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    alert_rates::{AlertRates, FoldedAlerts},
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
     live_status::{LiveStatus, ProgramCounts},
@@ -24,7 +25,7 @@ use identity::digests::DigestState;
 use ipc::Channel;
 use known_programs::RecordFile;
 use live::{
-    protocol::{ErrorLine, LossLine},
+    protocol::{AlertsFoldedLine, ErrorLine, LossLine},
     server::LiveServer,
 };
 use model::{Loss, ProcessContext, text::time};
@@ -38,6 +39,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// Everything that reports to the user. Methods that may cause a notification take the channel to the monitor.
 pub(super) struct Reporter {
     alerts: AlertGenerator,
+    alert_rates: AlertRates,
     exe_log: Worker<ExeLogSink>,
     live: Option<LiveServer>,
     record_file: RecordFileWriter,
@@ -74,6 +76,7 @@ impl Reporter {
         Ok(Self {
             lookups,
             alerts: AlertGenerator::new(record_file.known()),
+            alert_rates: AlertRates::new(Instant::now()),
             exe_log: ExeLogSink::start(reporter.exe_log.clone(), Arc::clone(problems))?,
             live: live_socket.map(LiveServer::new),
             save_at: record_file.must_save().then(Instant::now),
@@ -115,7 +118,7 @@ impl Reporter {
             let (alerts, problem) = self.alerts.add_digest(executable, &state);
             self.report_alerts(channel, &alerts);
             if let Some(problem) = problem {
-                self.problems.report(&problem);
+                self.problems.report_of_user(problem.user, "no SHA-256", &problem.text);
             }
         }
     }
@@ -181,7 +184,8 @@ impl Reporter {
     pub(super) fn due(&self) -> Option<Instant> {
         let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
         let live = self.live.as_ref().and_then(LiveServer::due);
-        [self.save_at, self.record_file.due(), lookups, live].into_iter().flatten().min()
+        let folded = self.alert_rates.due();
+        [self.save_at, self.record_file.due(), lookups, live, folded].into_iter().flatten().min()
     }
 
     /// Does the work that is due. Waits for no disk but that of error.log.
@@ -192,6 +196,9 @@ impl Reporter {
             self.problems.report(&text);
         }
         self.serve_lookups(channel);
+        for folded in self.alert_rates.take_folded(Some(now)) {
+            self.report_folded(channel, folded);
+        }
         self.save_if_due(now);
         self.problems.write_repeated();
         for text in self.problems.take_written() {
@@ -234,23 +241,46 @@ impl Reporter {
     }
 
     /// Writes the remaining changes and alerts.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
+        for folded in self.alert_rates.take_folded(None) {
+            self.exe_log.add(folded.line());
+        }
         // Each file is tried once more.
         self.exe_log.finish(Duration::ZERO);
         self.record_file.finish();
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
-        for notification in notification_text::of_alerts(alerts) {
+        self.status.alerts += alerts.len() as u64;
+        let now = Instant::now();
+        let mut admitted = alerts.to_vec();
+        admitted.retain(|alert| {
+            alert.user.is_none_or(|user| self.alert_rates.admit(user, alert.sha256.is_some(), now))
+        });
+        for notification in notification_text::of_alerts(&admitted) {
             self.send_notification(channel, notification);
         }
-        for alert in alerts {
-            self.status.alerts += 1;
+        for alert in admitted {
             if let Some(live) = &mut self.live {
                 live.publish(&alert.live_line());
             }
             self.exe_log.add(alert.line());
         }
+    }
+
+    /// Reports alerts that were not reported one by one.
+    fn report_folded(&mut self, channel: &Channel, folded: FoldedAlerts) {
+        self.send_notification(channel, notification_text::of_folded(folded));
+        if let Some(live) = &mut self.live {
+            let FoldedAlerts { user: uid, count } = folded;
+            live.publish(&AlertsFoldedLine {
+                event: "alerts_folded".to_owned(),
+                time: time::now(),
+                uid,
+                count,
+            });
+        }
+        self.exe_log.add(folded.line());
     }
 
     fn report_problem(&mut self, channel: &Channel, text: String) {
