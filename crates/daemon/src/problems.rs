@@ -252,7 +252,15 @@ impl ProblemLog {
             count => format!("{now} {count} errors before this line could not be written here.\n"),
         };
         lines.push_str(&format!("{now} {text}\n"));
-        match self.file.append(lines.as_bytes()) {
+        let mut written = self.file.append(lines.as_bytes());
+        if self.file.take_removed() {
+            let path = sanitize::terminal(self.file.path().as_os_str().as_encoded_bytes());
+            let line = format!(
+                "{now} {path} was removed while picosnitch runs: the errors in it are gone; a new one is begun.\n"
+            );
+            written = written.and_then(|()| self.file.append(line.as_bytes()));
+        }
+        match written {
             Ok(()) => self.missing = 0,
             Err(error) => {
                 self.missing += 1;
@@ -395,6 +403,23 @@ mod tests {
         problems.log(&"\u{202e}".repeat(100_000));
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.lines().count() == 2 && text.lines().all(|line| line.len() <= MAX_TEXT + 64));
+    }
+
+    #[test]
+    fn a_log_that_fails_or_is_removed_is_written_again_and_says_so() {
+        let (_directory, path, problems) = problems();
+        std::fs::create_dir(&path).unwrap();
+        problems.report("one");
+        problems.report("two");
+        std::fs::remove_dir(&path).unwrap();
+        problems.report("three");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("2 errors before this line could not be written here."), "{text}");
+        std::fs::remove_file(&path).unwrap();
+        problems.report("four");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("four") && text.contains("was removed while picosnitch runs"), "{text}");
+        assert_eq!(problems.take_written().len(), 4);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Reporter {
 
     /// Sets the blind spots on this kernel.
     pub(super) fn set_unseen(&mut self, unseen: Vec<String>) {
-        self.status.unseen = unseen;
+        self.status.set_unseen(unseen);
     }
 
     /// Publishes losses on the live socket.
