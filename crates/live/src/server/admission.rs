@@ -17,19 +17,25 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// The same for one user.
 const USER_BURST: u32 = 64;
 const USER_INTERVAL: Duration = Duration::from_millis(50);
+/// Subscriptions of one user that begin at once and then in a second: each new one is sent all that is open.
+const SUBSCRIPTION_BURST: u32 = 16;
+const SUBSCRIPTION_INTERVAL: Duration = Duration::from_millis(500);
 /// A user without credentials: the peer is gone.
 const NO_USER: u32 = u32::MAX;
 
-/// Limits the connections that are accepted.
+/// Limits the connections that are accepted, and the subscriptions that begin.
 pub(super) struct Admission {
     all: RateLimit,
     /// By user id. Users with nothing to limit are removed; `all` bounds the number of the others.
     users: HashMap<u32, RateLimit>,
+    /// The same for subscriptions.
+    subscriptions: HashMap<u32, RateLimit>,
 }
 
 impl Admission {
     pub(super) fn new(now: Instant) -> Self {
-        Self { all: RateLimit::new(BURST, INTERVAL, now), users: HashMap::new() }
+        let all = RateLimit::new(BURST, INTERVAL, now);
+        Self { all, users: HashMap::new(), subscriptions: HashMap::new() }
     }
 
     /// When the next connection may be accepted.
@@ -40,6 +46,13 @@ impl Admission {
     /// Counts a connection that is about to be accepted; false if there were too many of them.
     pub(super) fn count(&mut self, now: Instant) -> bool {
         self.all.take(now)
+    }
+
+    /// Counts a subscription of a user that is about to begin; false if there were too many of them.
+    pub(super) fn count_subscription(&mut self, user: u32, now: Instant) -> bool {
+        self.subscriptions.retain(|_, limit| !limit.is_idle(now));
+        let new = || RateLimit::new(SUBSCRIPTION_BURST, SUBSCRIPTION_INTERVAL, now);
+        self.subscriptions.entry(user).or_insert_with(new).take(now)
     }
 
     /// Decides about the connection of a user; `connected` are the users of the other clients.

@@ -87,7 +87,11 @@ impl LiveServer {
             self.admission.count(now);
             self.add_client(stream, &hello, now);
         }
-        self.subscribers.retain_mut(|subscriber| subscriber.flush() && subscriber.read_requests(now));
+        let admission = &mut self.admission;
+        self.subscribers.retain_mut(|subscriber| {
+            subscriber.flush()
+                && subscriber.read_requests(now, |user| admission.count_subscription(user, now))
+        });
         self.drop_if(Subscriber::has_stalled);
     }
 

@@ -25,6 +25,8 @@ use crate::{
 pub(super) const MAX_QUEUED_BYTES: usize = 256 * 1024;
 /// Traffic is not queued beyond this: it stays in the table, where the counters are newer by the time the client reads.
 const MAX_QUEUED_TRAFFIC_BYTES: usize = 64 * 1024;
+/// Traffic that is sent to one client in a turn; the rest follows in the next one.
+pub(super) const MAX_TRAFFIC_BYTES_OF_A_TURN: usize = 256 * 1024;
 /// A client that takes nothing for so long, although its queue is not empty, is dropped.
 pub(super) const MAX_STALL: Duration = Duration::from_secs(10);
 /// Upper bound for one request, and for the bytes that are read at a time.
@@ -44,6 +46,8 @@ pub(super) struct Subscriber {
     pub(super) queue: Vec<u8>,
     /// Requests that were read but not carried out: the beginning of one, and whole ones above the limit.
     request: Vec<u8>,
+    /// Whether the last turn ended before it had all traffic that it could take.
+    has_more_traffic: bool,
     /// The part of the table that it has received; `None` without a subscription.
     position: Option<SubscriberPosition>,
     /// Since when it has taken nothing of the queue.
@@ -54,7 +58,8 @@ impl Subscriber {
     pub(super) fn new(stream: UnixStream, user: u32, now: Instant) -> Self {
         let limit = RateLimit::new(REQUEST_BURST, REQUEST_INTERVAL, now);
         let (queue, request) = (Vec::new(), Vec::new());
-        Self { stream, user, limit, queue, request, position: None, stalled_since: None }
+        let (position, stalled_since) = (None, None);
+        Self { stream, user, limit, queue, request, has_more_traffic: false, position, stalled_since }
     }
 
     /// The events to wait for; `None` if there are none before [`Subscriber::due`].
@@ -66,8 +71,11 @@ impl Subscriber {
         (!flags.is_empty()).then(|| PollFd::new(self.stream.as_fd(), flags))
     }
 
-    /// When requests may be read or carried out again, if it has made too many.
+    /// When there is something to do for it even if nothing happens: the next turn of its traffic, or of requests above the limit.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.has_more_traffic && self.position.is_some() {
+            return Some(now);
+        }
         Some(self.limit.due()).filter(|due| *due > now || self.has_request())
     }
 
@@ -118,13 +126,14 @@ impl Subscriber {
     }
 
     /// Reads once, and carries out requests, as many as the limit allows.
-    pub(super) fn read_requests(&mut self, now: Instant) -> bool {
+    /// `may_subscribe` counts a subscription of its user; false lets it wait.
+    pub(super) fn read_requests(&mut self, now: Instant, may_subscribe: impl FnMut(u32) -> bool) -> bool {
         if self.limit.due() > now {
             return true;
         }
         if self.has_request() {
             // Requests that are still to be carried out hide the end of the connection.
-            return self.is_connected() && self.carry_out_requests(now);
+            return self.is_connected() && self.carry_out_requests(now, may_subscribe);
         }
         let mut bytes = [0; MAX_REQUEST_BYTES + 1];
         match (&self.stream).read(&mut bytes) {
@@ -135,10 +144,10 @@ impl Subscriber {
             }
         }
         self.limit.take(now);
-        self.carry_out_requests(now)
+        self.carry_out_requests(now, may_subscribe)
     }
 
-    fn carry_out_requests(&mut self, now: Instant) -> bool {
+    fn carry_out_requests(&mut self, now: Instant, mut may_subscribe: impl FnMut(u32) -> bool) -> bool {
         let mut done = 0;
         while let Some(length) = self.request[done..].iter().position(|byte| *byte == b'\n')
             && self.limit.take(now)
@@ -146,6 +155,9 @@ impl Subscriber {
             // A request that is not understood may be one of a later version.
             match serde_json::from_slice(&self.request[done..done + length]) {
                 Ok(SubscribeRequest { traffic: true }) => {
+                    if self.position.is_none() && !may_subscribe(self.user) {
+                        break;
+                    }
                     self.position.get_or_insert_default();
                 }
                 Ok(SubscribeRequest { traffic: false }) => self.position = None,
@@ -166,12 +178,19 @@ impl Subscriber {
             .is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
     }
 
-    /// Sends the traffic that it does not have yet, as much as it takes.
+    /// Sends the traffic that it does not have yet, as much as it takes, in one turn.
     pub(super) fn send_traffic(&mut self, table: &OpenConnections) -> bool {
+        self.has_more_traffic = false;
+        let mut sent = 0;
         while self.queue.len() < MAX_QUEUED_TRAFFIC_BYTES
             && let Some(position) = &mut self.position
-            && let Some(lines) = position.next_lines(table)
         {
+            if sent >= MAX_TRAFFIC_BYTES_OF_A_TURN {
+                self.has_more_traffic = true;
+                break;
+            }
+            let Some(lines) = position.next_lines(table) else { break };
+            sent += lines.len();
             self.queue.extend_from_slice(lines.as_bytes());
             if !self.flush() {
                 return false;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     listener::{MAX_SUBSCRIBERS, MODE},
-    subscriber::{MAX_QUEUED_BYTES, MAX_STALL, REQUEST_BURST, REQUEST_INTERVAL},
+    subscriber::{MAX_QUEUED_BYTES, MAX_STALL, MAX_TRAFFIC_BYTES_OF_A_TURN, REQUEST_BURST, REQUEST_INTERVAL},
     *,
 };
 use crate::{
@@ -258,4 +258,67 @@ fn clients_that_come_and_go_are_accepted_at_a_bounded_rate() {
     }
     assert_eq!(connected, 128, "then the listener is left alone for a moment");
     assert_eq!(said.get(), 64, "and one user gets half of that");
+}
+
+#[test]
+fn a_client_that_reads_all_gets_its_traffic_in_turns() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let mut server = LiveServer::new(listen_at(&path).unwrap());
+    let mut table = filled_table(20_000);
+    let mut greedy = UnixStream::connect(&path).unwrap();
+    greedy.write_all(b"{\"traffic\": true}\n").unwrap();
+    let (mut reader, reading) = (greedy.try_clone().unwrap(), std::sync::mpsc::channel());
+    let thread = std::thread::spawn(move || {
+        let (mut buffer, mut received) = (vec![0; 1 << 20], 0);
+        while let Ok(bytes @ 1..) = std::io::Read::read(&mut reader, &mut buffer) {
+            received += bytes;
+            reading.0.send(received).unwrap();
+        }
+    });
+    server.serve(hello);
+    let mut turns = 0;
+    let mut received = 0;
+    loop {
+        server.send_traffic(&mut table);
+        turns += 1;
+        // As if the client were always quicker than the server.
+        while let Ok(bytes) = reading.1.recv_timeout(Duration::from_millis(20)) {
+            received = bytes;
+        }
+        assert!(received <= turns * (MAX_TRAFFIC_BYTES_OF_A_TURN + 64 * 1024), "{received} in {turns} turns");
+        server.serve(hello);
+        if server.due().is_none() && server.subscribers[0].queue.is_empty() {
+            break;
+        }
+    }
+    assert!(turns > 4 && received > 1 << 20, "{turns} turns, {received} bytes");
+    greedy.shutdown(std::net::Shutdown::Both).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_client_that_subscribes_again_and_again_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(SOCKET_NAME);
+    let mut server = LiveServer::new(listen_at(&path).unwrap());
+    let now = Instant::now();
+    let mut begun = 0;
+    for _ in 0..50 {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"{\"traffic\": true}\n").unwrap();
+        server.serve_at(hello, now);
+        begun += u32::from(server.has_traffic_subscribers());
+        drop(client);
+        server.serve_at(hello, now);
+        server.subscribers.clear();
+    }
+    assert_eq!(begun, 16);
+    // The request is not lost.
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"{\"traffic\": true}\n").unwrap();
+    server.serve_at(hello, now);
+    assert!(!server.has_traffic_subscribers());
+    server.serve_at(hello, now + Duration::from_secs(1));
+    assert!(server.has_traffic_subscribers());
 }
