@@ -184,6 +184,30 @@ fn a_full_disk_is_reported_and_everything_is_written_later() {
 
 #[test]
 #[ignore = "needs root"]
+fn files_that_are_removed_while_it_runs_are_reported_and_begun_again() {
+    let _root = root();
+    let base = base("text = true\n");
+    let daemon = Daemon::start(base.path());
+    run(&program(base.path(), b"before"), fresh_address());
+    let files = ["exe.log", "conn.log", "record.json"].map(|file| base.path().join(file));
+    for file in &files {
+        wait_until("the first lines", || fs::read_to_string(file).is_ok_and(|text| text.contains("before")));
+        fs::remove_file(file).unwrap();
+    }
+    run(&program(base.path(), b"after"), fresh_address());
+    for sentence in ["exe.log was removed", "conn.log was removed", "record.json or its journal was removed"]
+    {
+        daemon.wait_for(&format!("{sentence} while picosnitch runs"));
+    }
+    daemon.stop(Signal::SIGTERM);
+    for file in &files {
+        assert!(fs::read_to_string(file).unwrap().contains("after"), "{}", file.display());
+    }
+    assert!(record(base.path())["Names"].as_object().unwrap().contains_key("before"));
+}
+
+#[test]
+#[ignore = "needs root"]
 fn sighup_opens_the_logs_again() {
     let _root = root();
     let base = base("text = true\n");
