@@ -19,12 +19,14 @@ pub(crate) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
     file: Option<File>,
+    /// Whether the file was removed, not renamed, since the last call of [`LogFile::take_removed`].
+    is_removed: bool,
 }
 
 impl LogFile {
     /// A log at `path`. Before it grows beyond `max_bytes` it is renamed to `path.1`, which replaces the one before it.
     pub(crate) fn new(path: PathBuf, max_bytes: u64) -> Self {
-        Self { path, max_bytes, file: None }
+        Self { path, max_bytes, file: None, is_removed: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -41,7 +43,10 @@ impl LogFile {
     /// # Errors
     /// The errors of opening and writing; and an error if `path` is no regular file, or has several names.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.file.as_ref().is_some_and(|file| !is_at(file, &self.path)) {
+        if let Some(file) = &self.file
+            && !is_at(file, &self.path)
+        {
+            self.is_removed |= file.metadata().is_ok_and(|found| found.nlink() == 0);
             self.file = None;
         }
         let mut file = match self.file.take() {
@@ -50,7 +55,7 @@ impl LogFile {
         };
         let mut before = file.metadata()?.len();
         if before > 0 && before.saturating_add(lines.len() as u64) > self.max_bytes {
-            fs::rename(&self.path, self.older())?;
+            fs::rename(&self.path, self.older()).map_err(|error| self.full_error(&error))?;
             file = open(&self.path)?;
             before = 0;
         }
@@ -76,6 +81,21 @@ impl LogFile {
             self.file = Some(file);
         }
         result
+    }
+
+    /// Whether the file was removed while it was open, since the last call. Its lines up to then are gone. A file that was
+    /// renamed, as logrotate does, was not removed.
+    pub(crate) fn take_removed(&mut self) -> bool {
+        std::mem::take(&mut self.is_removed)
+    }
+
+    fn full_error(&self, error: &io::Error) -> io::Error {
+        let (megabytes, older) = (self.max_bytes >> 20, self.older());
+        let text = format!(
+            "it has reached its bound of {megabytes} MiB and cannot be renamed to {}: {error}; move that file away",
+            older.display()
+        );
+        io::Error::new(error.kind(), text)
     }
 
     fn older(&self) -> PathBuf {
@@ -149,10 +169,12 @@ mod tests {
         let renamed = directory.path().join("renamed");
         fs::rename(log.path(), &renamed).unwrap();
         log.append(b"two\n").unwrap();
+        assert!(!log.take_removed());
         assert_eq!(fs::read(&renamed).unwrap(), b"one\n");
         assert_eq!(fs::read(log.path()).unwrap(), b"two\n");
         fs::remove_file(log.path()).unwrap();
         log.append(b"three\n").unwrap();
+        assert!(log.take_removed() && !log.take_removed());
         assert_eq!(fs::read(log.path()).unwrap(), b"three\n");
         assert_eq!(fs::metadata(log.path()).unwrap().permissions().mode() & 0o777, MODE);
     }
@@ -183,6 +205,13 @@ mod tests {
         assert_eq!(fs::read_to_string(directory.path().join("x.log.1")).unwrap(), "12345\n");
         log.append(b"longer than the bound\n").unwrap();
         assert_eq!(fs::read_to_string(log.path()).unwrap(), "longer than the bound\n");
+        let older = directory.path().join("x.log.1");
+        fs::remove_file(&older).unwrap();
+        fs::create_dir(&older).unwrap();
+        let error = log.append(b"more\n").unwrap_err().to_string();
+        assert!(error.contains("cannot be renamed to") && error.contains("x.log.1"), "{error}");
+        fs::remove_dir(&older).unwrap();
+        log.append(b"more\n").unwrap();
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! error.log and standard error.
 //!
 //! Repeated problems are folded: problems of one kind (the text without numbers and paths) are written a few times a
-//! minute, then counted.
+//! minute, then counted. Problems that a user's programs cause are counted for that user, and apart from all others: a user who
+//! provokes them without end hides no other problem.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,14 +23,14 @@ use model::text::{sanitize, time};
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Problems of one kind that are written within a [`PERIOD`], if their texts differ.
 const MAX_OF_A_KIND: u32 = 5;
-/// Problems of all kinds that are written within a [`PERIOD`].
+/// Problems of all kinds that are written within a [`PERIOD`], of picosnitch itself and of all users each.
 const MAX_WRITTEN: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 /// Kinds that are distinguished at a time; further ones are folded together.
 const MAX_KINDS: usize = 64;
 /// Written problems that wait for [`Problems::take_written`].
 const MAX_WAITING: usize = 256;
-/// Bytes of one problem; the rest of a longer one is cut off.
+/// Bytes of one problem as it is written; the rest of a longer one is cut off.
 const MAX_TEXT: usize = 16 * 1024;
 
 /// Writes problems to error.log and to standard error, and keeps them for [`Problems::take_written`].
@@ -41,16 +42,44 @@ pub(crate) struct Problems {
 
 struct ProblemLog {
     file: LogFile,
-    kinds: HashMap<String, KindCount>,
+    kinds: HashMap<Kind, KindCount>,
     /// The text that was written last.
     last: String,
-    period: Period,
+    /// Of problems of picosnitch itself, and of those that users cause.
+    periods: [Period; 2],
     /// Written problems that were not taken yet.
     waiting: VecDeque<String>,
     /// Written problems that were dropped because too many waited.
     not_taken: u64,
     /// Lines that could not be written.
     missing: u64,
+}
+
+/// What problems are folded by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// The text without numbers and paths.
+    Own(String),
+    /// The kind of a problem that a user's programs cause. Its text has bytes of that user, and decides nothing.
+    OfUser(Option<u32>, &'static str),
+}
+
+impl Kind {
+    /// 0 for picosnitch itself, 1 for users: the index in `ProblemLog::periods`.
+    const fn group(&self) -> usize {
+        match self {
+            Self::Own(_) => 0,
+            Self::OfUser(..) => 1,
+        }
+    }
+
+    /// The kind that the problems of further kinds have.
+    fn other(&self) -> Self {
+        match self {
+            Self::Own(_) => Self::Own(String::new()),
+            Self::OfUser(_, kind) => Self::OfUser(None, kind),
+        }
+    }
 }
 
 /// The number of problems of all kinds that were written in the minute that began at `since`.
@@ -75,7 +104,7 @@ impl Problems {
             file: LogFile::new(path, MAX_BYTES),
             kinds: HashMap::new(),
             last: String::new(),
-            period: Period { since: Instant::now(), written: 0 },
+            periods: [0, 1].map(|_| Period { since: Instant::now(), written: 0 }),
             waiting: VecDeque::new(),
             not_taken: 0,
             missing: 0,
@@ -86,13 +115,18 @@ impl Problems {
 
     /// Reports a problem: one sentence or more, which may contain any bytes.
     pub(crate) fn report(&self, text: &str) {
-        self.report_at(text, Instant::now());
+        let text = bounded(text);
+        self.report_at(Kind::Own(kind_of(&text)), text, Instant::now());
     }
 
-    fn report_at(&self, text: &str, now: Instant) {
-        let text = sanitize::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
+    /// Reports a problem that programs of a user cause; `kind` is a word for all problems of its kind.
+    pub(crate) fn report_of_user(&self, user: u32, kind: &'static str, text: &str) {
+        self.report_at(Kind::OfUser(Some(user), kind), bounded(text), Instant::now());
+    }
+
+    fn report_at(&self, kind: Kind, text: String, now: Instant) {
         let mut log = self.lock();
-        if !log.fold(&text, now) {
+        if !log.fold(kind, &text, now) {
             self.write(&mut log, text);
         }
     }
@@ -112,7 +146,7 @@ impl Problems {
 
     /// Writes a problem to error.log only; the caller reports it on standard error.
     pub(crate) fn log(&self, text: &str) {
-        self.lock().append(&sanitize::terminal(text.as_bytes()));
+        self.lock().append(&bounded(text));
     }
 
     /// Writes how often folded problems have repeated. Must be called from time to time.
@@ -179,13 +213,15 @@ impl Problems {
 
 impl ProblemLog {
     /// Counts a problem. Returns whether it is folded, not written.
-    fn fold(&mut self, text: &str, now: Instant) -> bool {
-        if now.saturating_duration_since(self.period.since) >= PERIOD {
-            self.period = Period { since: now, written: 0 };
+    fn fold(&mut self, mut kind: Kind, text: &str, now: Instant) -> bool {
+        let group = kind.group();
+        if now.saturating_duration_since(self.periods[group].since) >= PERIOD {
+            self.periods[group] = Period { since: now, written: 0 };
         }
-        let mut kind = kind_of(text);
-        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&kind) {
-            kind = String::new();
+        if !self.kinds.contains_key(&kind)
+            && self.kinds.keys().filter(|other| other.group() == group).count() >= MAX_KINDS
+        {
+            kind = kind.other();
         }
         let is_same = self.last == text;
         let count = self.kinds.entry(kind).or_insert_with(|| KindCount {
@@ -198,12 +234,12 @@ impl ProblemLog {
             (count.since, count.written) = (now, 0);
         }
         text.clone_into(&mut count.last);
-        if is_same || count.written >= MAX_OF_A_KIND || self.period.written >= MAX_WRITTEN {
+        if is_same || count.written >= MAX_OF_A_KIND || self.periods[group].written >= MAX_WRITTEN {
             count.folded += 1;
             return true;
         }
         count.written += 1;
-        self.period.written += 1;
+        self.periods[group].written += 1;
         text.clone_into(&mut self.last);
         false
     }
@@ -216,7 +252,15 @@ impl ProblemLog {
             count => format!("{now} {count} errors before this line could not be written here.\n"),
         };
         lines.push_str(&format!("{now} {text}\n"));
-        match self.file.append(lines.as_bytes()) {
+        let mut written = self.file.append(lines.as_bytes());
+        if self.file.take_removed() {
+            let path = sanitize::terminal(self.file.path().as_os_str().as_encoded_bytes());
+            let line = format!(
+                "{now} {path} was removed while picosnitch runs: the errors in it are gone; a new one is begun.\n"
+            );
+            written = written.and_then(|()| self.file.append(line.as_bytes()));
+        }
+        match written {
             Ok(()) => self.missing = 0,
             Err(error) => {
                 self.missing += 1;
@@ -224,6 +268,14 @@ impl ProblemLog {
             }
         }
     }
+}
+
+/// A text as it is written: safe for a terminal, and of a bounded length.
+fn bounded(text: &str) -> String {
+    let mut text = sanitize::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
 }
 
 /// The kind of a problem: its text without numbers (hexadecimal ones too) and paths.
@@ -279,11 +331,12 @@ mod tests {
     #[test]
     fn problems_that_differ_in_numbers_and_paths_are_folded() {
         let (_directory, path, problems) = problems();
+        let report = |text: &str, now| problems.report_at(Kind::Own(kind_of(text)), text.to_owned(), now);
         let start = Instant::now();
         for number in 0..57 {
-            problems.report_at(&format!("{number} flows of /tmp/x{number} were lost."), start);
+            report(&format!("{number} flows of /tmp/x{number} were lost."), start);
         }
-        problems.report_at("Something else.", start);
+        report("Something else.", start);
         problems.write_repeated_at(start + PERIOD / 2, false);
         let lines = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(lines().len(), 6);
@@ -295,12 +348,12 @@ mod tests {
             "{last}"
         );
         // A problem is folded as long as it repeats, and written again after a quiet minute.
-        problems.report_at("1 flows of /tmp/y were lost.", start + PERIOD);
+        report("1 flows of /tmp/y were lost.", start + PERIOD);
         assert_eq!(lines().len(), 7);
         problems.write_repeated_at(start + PERIOD * 2, false);
         problems.write_repeated_at(start + PERIOD * 3, false);
         assert_eq!(lines().len(), 8);
-        problems.report_at("2 flows of /tmp/y were lost.", start + PERIOD * 3);
+        report("2 flows of /tmp/y were lost.", start + PERIOD * 3);
         assert_eq!(lines().len(), 9);
     }
 
@@ -310,12 +363,63 @@ mod tests {
         let start = Instant::now();
         let word = |number: u32| char::from_u32(0x4e00 + number).unwrap();
         for number in 0..5000 {
-            problems.report_at(&word(number).to_string().repeat(3), start);
+            let text = word(number).to_string().repeat(3);
+            problems.report_at(Kind::Own(text.clone()), text, start);
         }
         problems.write_all_repeated();
         let lines = std::fs::read_to_string(path).unwrap().lines().count();
         assert!(lines <= MAX_WRITTEN as usize + MAX_KINDS + 1, "{lines}");
         assert!(problems.lock().kinds.len() <= MAX_KINDS + 1);
+    }
+
+    #[test]
+    fn a_user_who_provokes_problems_hides_neither_those_of_others_nor_picosnitchs_own() {
+        let (_directory, path, problems) = problems();
+        let start = Instant::now();
+        let of_user = |user, text: &str| {
+            problems.report_at(Kind::OfUser(Some(user), "no SHA-256"), text.to_owned(), start);
+        };
+        // Words in a path look like other kinds of problems.
+        for number in 0..5000 {
+            let word = char::from_u32(0x4e00 + number).unwrap();
+            of_user(1000, &format!("/tmp/x {word} {word} has no SHA-256: it is gone."));
+        }
+        of_user(1001, "/tmp/y has no SHA-256: it is gone.");
+        (0..100_u32).for_each(|user| of_user(100_000 + user, &format!("/{user} has no SHA-256.")));
+        problems.report("snitch.db cannot be written.");
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+        let count = |what: &str| lines().iter().filter(|line| line.contains(what)).count();
+        assert_eq!((count("/tmp/x"), count("/tmp/y"), count("snitch.db")), (5, 1, 1));
+        assert!(lines().len() <= MAX_WRITTEN as usize + 1);
+        problems.write_all_repeated();
+        assert_eq!(count("(repeated 4995 times in the last minute)"), 1);
+        assert!(lines().len() <= 2 * MAX_WRITTEN as usize + MAX_KINDS + 2, "{}", lines().len());
+    }
+
+    #[test]
+    fn a_line_has_a_bounded_length() {
+        let (_directory, path, problems) = problems();
+        problems.report(&"\x1b".repeat(100_000));
+        problems.log(&"\u{202e}".repeat(100_000));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.lines().count() == 2 && text.lines().all(|line| line.len() <= MAX_TEXT + 64));
+    }
+
+    #[test]
+    fn a_log_that_fails_or_is_removed_is_written_again_and_says_so() {
+        let (_directory, path, problems) = problems();
+        std::fs::create_dir(&path).unwrap();
+        problems.report("one");
+        problems.report("two");
+        std::fs::remove_dir(&path).unwrap();
+        problems.report("three");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("2 errors before this line could not be written here."), "{text}");
+        std::fs::remove_file(&path).unwrap();
+        problems.report("four");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("four") && text.contains("was removed while picosnitch runs"), "{text}");
+        assert_eq!(problems.take_written().len(), 4);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which bounds of the tables were reached.
 
-/// Kinds of entries of which a table was full, each as the plural that the sentence for the user needs.
+/// What a table had no more room for, each as the plural that the sentence for the user needs.
 #[derive(Debug, Default)]
 pub(super) struct ReachedBounds {
     new: Vec<&'static str>,
@@ -9,17 +9,14 @@ pub(super) struct ReachedBounds {
 
 impl ReachedBounds {
     pub(super) fn add(&mut self, entries: &'static str) {
-        if !self.new.contains(&entries) {
+        if !self.new.contains(&entries) && !self.reported.contains(&entries) {
             self.new.push(entries);
         }
     }
 
     /// A sentence for each bound that was reached for the first time since the last call.
     pub(super) fn take_sentences(&mut self) -> Vec<String> {
-        let new: Vec<_> = std::mem::take(&mut self.new)
-            .into_iter()
-            .filter(|entries| !self.reported.contains(entries))
-            .collect();
+        let new = std::mem::take(&mut self.new);
         self.reported.extend(&new);
         new.into_iter()
             .map(|entries| {

@@ -4,12 +4,11 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-/// The reasons why record.json cannot be used. The file is left as it is.
+/// The reasons why record.json cannot be used.
 #[derive(Debug, Error)]
 pub enum KnownProgramsError {
     /// The file cannot be read.
-    #[error("the record of known programs {} cannot be read; picosnitch does not start, so that the record is not replaced \
-             by an empty one", path.display())]
+    #[error("the record of known programs {} cannot be read", path.display())]
     Read {
         /// Path of the record file.
         path: PathBuf,
@@ -18,8 +17,7 @@ pub enum KnownProgramsError {
         source: io::Error,
     },
     /// The content of the file is not a record.
-    #[error("the record of known programs {} is damaged ({what}); it is left as it is: repair it, or move it away to \
-             begin a new one (then there is an alert for every program)", path.display())]
+    #[error("the record of known programs {} is damaged ({what})", path.display())]
     Damaged {
         /// Path of the record file.
         path: PathBuf,

@@ -1,157 +1,174 @@
-//! record.json: reads it, converts it from and to JSON, and replaces it.
+//! record.json and record.journal as files: reads both, replaces the first, keeps a damaged one beside.
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File, Metadata},
+    io::{self, BufReader, BufWriter, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use super::{error::KnownProgramsError, journal::replay, parse::parse, programs::KnownPrograms};
+use model::text::time;
 
-use super::{
-    error::KnownProgramsError,
-    programs::KnownPrograms,
-    rank::Rank,
-    table::{Seen, Table},
-};
-use model::{
-    Bytes, Sha256,
-    text::lossless::{from_text, to_text},
-};
-
-/// The key of the digests.
-const DIGESTS: &str = "SHA256";
-/// Mode of record.json: its owner writes it, and its group reads it.
+/// Mode of record.json and record.journal: their owner writes them, and their group reads them.
 pub(super) const MODE: u32 = 0o640;
-/// A longer file was not written by picosnitch and is an error.
-const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// A longer file is not read: no version of picosnitch has written such a file. What this version writes is far below it.
+const MAX_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+/// A longer journal is not read further.
+const MAX_JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What was read from record.json and record.journal.
+#[derive(Debug)]
+pub(super) struct LoadedFile {
+    pub(super) known: KnownPrograms,
+    /// The checksum of the text of record.json; `None` without such a file.
+    pub(super) content: Option<u64>,
+    /// Device and inode of record.json.
+    pub(super) identity: Option<(u64, u64)>,
+    /// The length of record.json in bytes.
+    pub(super) bytes: u64,
+    /// Whether the journal had changes.
+    pub(super) has_journal: bool,
+    /// The reason why not all of record.json could be read.
+    pub(super) error: Option<KnownProgramsError>,
+}
 
 impl KnownPrograms {
-    /// Reads the file. No program is known if there is no file.
+    /// Reads record.json and the changes after it. No program is known if there is no file.
     ///
     /// # Errors
     /// See [`KnownProgramsError`].
     pub fn load(path: &Path) -> Result<Self, KnownProgramsError> {
-        let mut text = String::new();
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let read = File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
-            let found = file.metadata()?;
-            if !found.is_file() || found.len() > MAX_FILE_BYTES {
-                return Err(io::Error::other("it is not a regular file of at most 256 MiB"));
-            }
-            file.take(MAX_FILE_BYTES).read_to_string(&mut text)
-        });
-        match read {
-            Ok(_) => {
-                Self::parse(&text).map_err(|what| KnownProgramsError::Damaged { path: path.to_owned(), what })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(KnownProgramsError::Damaged { path: path.to_owned(), what: "it is not UTF-8".into() })
-            }
-            Err(source) => Err(KnownProgramsError::Read { path: path.to_owned(), source }),
+        let loaded = load(path);
+        match loaded.error {
+            Some(error) => Err(error),
+            None => Ok(loaded.known),
         }
-    }
-
-    /// Reads the text of the file; the error is a description of the damage.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut tree: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let mut known = Self::default();
-        for (index, rank) in Rank::ALL.into_iter().enumerate() {
-            let [executables, names] = rank.keys();
-            known.executables[index] = lists(&mut tree, executables)?;
-            known.names[index] = lists(&mut tree, names)?;
-        }
-        known.digests = digests(&mut tree)?;
-        known.other_keys = tree;
-        Ok(known)
-    }
-
-    /// The text of the file: JSON with sorted keys and indent 2.
-    pub fn to_json(&self) -> String {
-        let mut tree = self.other_keys.clone();
-        for (index, rank) in Rank::ALL.into_iter().enumerate() {
-            for (key, table) in rank.keys().into_iter().zip([&self.executables[index], &self.names[index]]) {
-                let lists = table.iter().map(|(outer, inner)| {
-                    let list = inner.value.keys().map(|bytes| to_text(bytes).into()).collect();
-                    (to_text(outer), Value::Array(list))
-                });
-                tree.insert(key.to_owned(), Value::Object(lists.collect()));
-            }
-        }
-        let digests = self.digests.iter().map(|(path, digests)| {
-            let verdicts = digests
-                .value
-                .iter()
-                .map(|(digest, verdict)| (digest.to_hex(), Value::String(verdict.value.clone())));
-            (to_text(path), Value::Object(verdicts.collect()))
-        });
-        tree.insert(DIGESTS.to_owned(), Value::Object(digests.collect()));
-        // The serialisation cannot fail, since every key is a string. An empty text would be an error at the next start.
-        let mut text = serde_json::to_string_pretty(&Value::Object(tree)).unwrap_or_default();
-        text.push('\n');
-        text
     }
 }
 
-/// Takes the object of a key out of the tree; empty without the key.
-fn object(tree: &mut Map<String, Value>, key: &str) -> Result<Map<String, Value>, String> {
-    match tree.remove(key) {
-        None => Ok(Map::new()),
-        Some(Value::Object(entries)) => Ok(entries),
-        Some(_) => Err(format!("{key:?} is not an object")),
-    }
-}
-
-/// Takes a table of lists of texts out of the tree.
-fn lists(tree: &mut Map<String, Value>, key: &str) -> Result<Table<Bytes>, String> {
-    let mut table = Table::new();
-    for (outer, list) in object(tree, key)? {
-        let Value::Array(list) = list else { return Err(format!("an entry of {key:?} is not a list")) };
-        let mut entry = BTreeMap::new();
-        for text in list {
-            let Value::String(text) = text else { return Err(format!("an entry of {key:?} holds no text")) };
-            entry.insert(from_text(&text), Seen::default());
+/// Reads record.json and the changes after it, as much of both as can be read.
+pub(super) fn load(path: &Path) -> LoadedFile {
+    let mut known = KnownPrograms::default();
+    let mut loaded = LoadedFile {
+        known: KnownPrograms::default(),
+        content: None,
+        identity: None,
+        bytes: 0,
+        has_journal: false,
+        error: None,
+    };
+    let (file, found) = match open_regular(path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return loaded,
+        Err(source) => {
+            loaded.error = Some(KnownProgramsError::Read { path: path.to_owned(), source });
+            return loaded;
         }
-        table.insert(from_text(&outer), Seen { last: 0, value: entry });
-    }
-    Ok(table)
-}
-
-/// Takes the digests out of the tree.
-fn digests(tree: &mut Map<String, Value>) -> Result<Table<Sha256>, String> {
-    let mut table = Table::new();
-    for (path, verdicts) in object(tree, DIGESTS)? {
-        let Value::Object(verdicts) = verdicts else {
-            return Err(format!("an entry of {DIGESTS:?} is not an object"));
-        };
-        let mut entry = BTreeMap::new();
-        for (digest, verdict) in verdicts {
-            let value = match verdict {
-                Value::String(text) => text,
-                Value::Null => String::new(),
-                _ => return Err(format!("an entry of {DIGESTS:?} has a result that is no text")),
-            };
-            // The original picosnitch writes a sentence in place of a digest that it could not compute.
-            if let Some(digest) = Sha256::from_hex(&digest) {
-                entry.insert(digest, Seen { last: 0, value });
-            }
-        }
-        if !entry.is_empty() {
-            table.insert(from_text(&path), Seen { last: 0, value: entry });
+    };
+    (loaded.identity, loaded.bytes) = (Some(identity(&found)), found.len());
+    let mut text = Checksum::new(file.take(MAX_FILE_BYTES));
+    let parsed = if found.len() > MAX_FILE_BYTES {
+        Err("it is larger than 1 GiB".to_owned())
+    } else {
+        parse(BufReader::with_capacity(64 * 1024, &mut text), &mut known)
+    };
+    match parsed {
+        Ok(()) => loaded.content = Some(text.checksum),
+        Err(what) => {
+            known.tables.complete();
+            loaded.error = Some(KnownProgramsError::Damaged { path: path.to_owned(), what });
         }
     }
-    Ok(table)
+    if let Ok((journal, of_journal)) = open_regular(&journal_path(path))
+        && of_journal.uid() == found.uid()
+    {
+        let journal = &mut BufReader::new(journal.take(MAX_JOURNAL_BYTES));
+        // A journal that cannot be read to its end is as good as a torn one.
+        loaded.has_journal = replay(journal, loaded.content, &mut known).unwrap_or(true);
+    }
+    known.tables.trim();
+    loaded.known = known;
+    loaded
 }
 
-/// Replaces the file at `path` by one with this text. At any moment, and after a crash, `path` is either the old file or the
-/// new one, complete.
+/// The path of the journal beside a record.json.
+pub(super) fn journal_path(path: &Path) -> PathBuf {
+    path.with_extension("journal")
+}
+
+/// Opens a file for reading, if it is a regular one.
+fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() { Ok((file, found)) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+/// Device and inode of a file.
+pub(super) fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Gives the file at `path` a second name, `record.json.WHAT-YYYYMMDD-HHMMSS`, under which it stays when `path` is replaced.
+/// Never replaces another file.
+///
+/// # Errors
+/// The errors of the file system.
+pub(super) fn keep_beside(path: &Path, what: &str) -> io::Result<PathBuf> {
+    let now: String = time::local(time::now())
+        .chars()
+        .filter_map(|character| match character {
+            ' ' => Some('-'),
+            digit => digit.is_ascii_digit().then_some(digit),
+        })
+        .collect();
+    for attempt in 1..100 {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{what}-{now}"));
+        if attempt > 1 {
+            beside.push(format!("-{attempt}"));
+        }
+        let beside = PathBuf::from(beside);
+        // Some file systems have no hard links; a file of another user may have none either.
+        match fs::hard_link(path, &beside).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Err(error),
+            _ => copy(path, &beside),
+        }) {
+            Ok(()) => return Ok(beside),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, _) = open_regular(from)?;
+    let mut file = File::options().write(true).create_new(true).mode(MODE).open(to)?;
+    let copied = io::copy(&mut from, &mut file).and_then(|_| file.sync_all());
+    if copied.is_err() {
+        let _ = fs::remove_file(to);
+    }
+    copied
+}
+
+/// The file that [`replace`] has written.
+pub(super) struct Written {
+    pub(super) checksum: u64,
+    pub(super) bytes: u64,
+    pub(super) identity: (u64, u64),
+}
+
+/// Replaces the file at `path` by one with what `write` writes. At any moment, and after a crash, `path` is either the old
+/// file or the new one, complete.
 ///
 /// # Errors
 /// The errors of the file system; `path` is the old file then.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<Written> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -160,15 +177,61 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         _ => {}
     }
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let mut file = File::options().write(true).create_new(true).mode(MODE).custom_flags(flags).open(&new)?;
-    let written =
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-    if let Err(error) = written {
+    let file = File::options().write(true).create_new(true).mode(MODE).custom_flags(flags).open(&new)?;
+    let written = fill(file, write).and_then(|written| fs::rename(&new, path).map(|()| written));
+    if written.is_err() {
         let _ = fs::remove_file(&new);
-        return Err(error);
+        return written;
     }
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    written
+}
+
+fn fill(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Written> {
+    let mut out = BufWriter::with_capacity(64 * 1024, Checksum::new(file));
+    write(&mut out)?;
+    let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    out.inner.sync_all()?;
+    let found = out.inner.metadata()?;
+    Ok(Written { checksum: out.checksum, bytes: found.len(), identity: identity(&found) })
+}
+
+/// Reads or writes, and computes the checksum (FNV-1a, 64 bits) of what passes.
+struct Checksum<T> {
+    inner: T,
+    checksum: u64,
+}
+
+impl<T> Checksum<T> {
+    fn new(inner: T) -> Self {
+        Self { inner, checksum: 0xcbf2_9ce4_8422_2325 }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.checksum = (self.checksum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl<T: Read> Read for Checksum<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.add(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl<T: Write> Write for Checksum<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.inner.write(bytes)?;
+        self.add(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }

@@ -1,19 +1,23 @@
 //! The known programs: every program that has ever moved traffic, with its names, its digests and VirusTotal's verdicts.
 //!
-//! They are stored in record.json (docs/record.md). The file is replaced atomically; a damaged file is an error, and stays as
-//! it is.
+//! They are stored in record.json and, between two writings of it, in record.journal (docs/record.md). Both are bounded, in
+//! memory and on disk. A damaged file is kept beside a new one.
 
 mod bounds;
 mod error;
 mod file;
+mod format;
+mod journal;
+mod parse;
 mod programs;
 mod rank;
+mod record_file;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::KnownProgramsError;
-pub use file::replace;
 pub use programs::{KnownPrograms, Novelty};
 pub use rank::Rank;
+pub use record_file::{RecordFile, Saved, SharedKnownPrograms};

@@ -1,5 +1,7 @@
 //! The rank of a program: itself, parent or grandparent.
 
+use super::table::TableId;
+
 /// Whether a program moved the traffic itself, or started the program that did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
@@ -15,12 +17,21 @@ impl Rank {
     /// Every rank, in the order of the programs of `ProcessContext`.
     pub const ALL: [Self; 3] = [Self::Program, Self::Parent, Self::Grandparent];
 
-    /// The keys in record.json: that of the executables, and that of the names.
-    pub(super) const fn keys(self) -> [&'static str; 2] {
+    /// The table of names by path.
+    pub(super) const fn executables(self) -> TableId {
         match self {
-            Self::Program => ["Executables", "Names"],
-            Self::Parent => ["Parent Executables", "Parent Names"],
-            Self::Grandparent => ["Grandparent Executables", "Grandparent Names"],
+            Self::Program => TableId::Executables,
+            Self::Parent => TableId::ParentExecutables,
+            Self::Grandparent => TableId::GrandparentExecutables,
+        }
+    }
+
+    /// The table of paths by name.
+    pub(super) const fn names(self) -> TableId {
+        match self {
+            Self::Program => TableId::Names,
+            Self::Parent => TableId::ParentNames,
+            Self::Grandparent => TableId::GrandparentNames,
         }
     }
 }

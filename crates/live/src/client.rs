@@ -9,7 +9,8 @@ use std::{
 
 use thiserror::Error;
 
-use crate::protocol::{HelloLine, SubscribeRequest};
+use crate::protocol::{ErrorLine, HelloLine, SubscribeRequest};
+use model::text::sanitize;
 
 /// Upper bound for the bytes of one line.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -38,6 +39,9 @@ pub enum ClientError {
     /// The daemon closed the connection before its first line.
     #[error("picosnitch closed the connection: it is ending, or already serves as many clients as it can")]
     TurnedAway,
+    /// The daemon says why it does not serve this client.
+    #[error("picosnitch does not serve this client: {0}")]
+    Refused(String),
     /// The connection was closed later: the daemon has ended, or dropped a client that read too slowly.
     #[error("picosnitch does not answer any more")]
     Ended,
@@ -119,6 +123,10 @@ impl LiveClient {
         }
         match serde_json::from_slice::<HelloLine>(&hello) {
             Ok(status) if status.event == "hello" => self.status = status,
+            Ok(status) if status.event == "error" => {
+                let line: ErrorLine = serde_json::from_slice(&hello).unwrap_or_default();
+                return Err(ClientError::Refused(sanitize::terminal(line.text.as_bytes())));
+            }
             _ => return Err(ClientError::NotUnderstood(self.path)),
         }
         self.set_read_timeout(None)?;
@@ -167,6 +175,7 @@ mod tests {
             ClientError::NotAllowed => "not allowed",
             ClientError::NotUnderstood(_) => "not understood",
             ClientError::TurnedAway => "turned away",
+            ClientError::Refused(_) => "refused",
             ClientError::Ended => "ended",
             ClientError::Io(..) => "io",
         }
@@ -202,6 +211,8 @@ mod tests {
         for nothing in [&b""[..], b"{\"event\": \"hello\""] {
             assert_eq!(variant(&answer(nothing).unwrap_err()), "turned away");
         }
+        let error = answer(b"{\"event\": \"error\", \"text\": \"too \\u001bmany\"}\n").unwrap_err();
+        assert_eq!(error.to_string(), "picosnitch does not serve this client: too \\x1bmany");
         let long: &'static [u8] = vec![b'x'; 2 << 20].leak();
         assert_eq!(variant(&answer(long).unwrap_err()), "io");
         let mut client = answer(b"{\"event\": \"hello\", \"monitor\": 7}\n{\"half\": ").unwrap();

@@ -122,6 +122,20 @@ pub struct AlertLine {
     pub virustotal: String,
 }
 
+/// `alerts_folded`: alerts above the rate of a user, which have no line of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertsFoldedLine {
+    /// Kind of the line: always `alerts_folded`.
+    pub event: String,
+    /// Time of the line, unix seconds.
+    pub time: i64,
+    /// The user id; `None` for several users.
+    pub uid: Option<u32>,
+    /// The number of alerts.
+    pub count: u64,
+}
+
 /// `error`: a sentence of error.log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,9 +1,9 @@
 //! Alerts: news or suspicions about a program, for exe.log, desktop users and the live socket.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::MutexGuard};
 
 use identity::digests::DigestState;
-use known_programs::{KnownPrograms, Novelty, Rank};
+use known_programs::{KnownPrograms, Novelty, Rank, SharedKnownPrograms};
 use live::protocol::{AlertLine, Text};
 use model::{
     Bytes, ProcessContext, Sha256,
@@ -57,6 +57,8 @@ pub(super) struct Alert {
     /// Whether the alert is about the program of the process or of an ancestor.
     pub(super) rank: Rank,
     pub(super) path: Bytes,
+    /// The user whose traffic or process it was; `None` if the alert is about a verdict.
+    pub(super) user: Option<u32>,
     /// The name that the program ran under; empty if the alert is about the digest.
     pub(super) name: Bytes,
     /// `Some` if the alert is about the digest.
@@ -66,10 +68,10 @@ pub(super) struct Alert {
 }
 
 impl Alert {
-    /// An alert with the current time, without name, digest and verdict.
+    /// An alert with the current time, without user, name, digest and verdict.
     pub(super) fn new(tag: Tag, rank: Rank, path: &[u8]) -> Self {
         let (path, name, verdict) = (path.to_owned(), Bytes::new(), String::new());
-        Self { time: time::now(), tag, rank, path, name, sha256: None, verdict }
+        Self { time: time::now(), tag, rank, path, user: None, name, sha256: None, verdict }
     }
 
     /// The line of exe.log: `YYYY-MM-DD HH:MM:SS `, 16 characters of name or digest, path, tag.
@@ -116,23 +118,39 @@ impl Alert {
     }
 }
 
+/// A program whose digest is awaited.
+#[derive(Debug)]
+struct AwaitedPath {
+    rank: Rank,
+    path: Bytes,
+    user: u32,
+}
+
+/// A program that has no digest: the sentence about it, and its user.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnhashedProgram {
+    pub(super) user: u32,
+    pub(super) text: String,
+}
+
 /// Generates alerts for programs and digests that are not among the known programs.
 #[derive(Debug)]
 pub(super) struct AlertGenerator {
-    known: KnownPrograms,
-    /// Executables whose digest is not known yet, with their paths.
-    awaited: HashMap<u32, Vec<(Rank, Bytes)>>,
+    known: SharedKnownPrograms,
+    /// Executables whose digest is not known yet, with the programs that run them.
+    awaited: HashMap<u32, Vec<AwaitedPath>>,
     /// The text of the last alert.
     last: String,
 }
 
 impl AlertGenerator {
-    pub(super) fn new(known: KnownPrograms) -> Self {
+    pub(super) fn new(known: SharedKnownPrograms) -> Self {
         Self { known, awaited: HashMap::new(), last: String::new() }
     }
 
-    pub(super) fn known(&mut self) -> &mut KnownPrograms {
-        &mut self.known
+    /// The known programs, locked: the thread that writes record.json waits for the end of the lock.
+    pub(super) fn known(&self) -> MutexGuard<'_, KnownPrograms> {
+        self.known.lock()
     }
 
     /// Adds the programs of a context and returns the alerts about them. `state` returns the state of an executable;
@@ -150,23 +168,28 @@ impl AlertGenerator {
             if program.path.is_empty() {
                 continue;
             }
-            let tag = match self.known.observe(rank, &program.path, &program.name) {
+            let novelty = self.known().observe(rank, &program.path, &program.name);
+            let tag = match novelty {
                 Novelty::Nothing => None,
                 Novelty::Name => Some(Tag::NewName),
                 Novelty::Executable => Some(Tag::NewExecutable),
                 Novelty::Both => Some(Tag::NewBoth),
             };
             if let Some(tag) = tag {
-                let alert = Alert { name: program.name.clone(), ..Alert::new(tag, rank, &program.path) };
+                let (name, user) = (program.name.clone(), Some(context.uid));
+                let alert = Alert { name, user, ..Alert::new(tag, rank, &program.path) };
                 alerts.extend(self.unless_repeated(alert));
             }
             let Some(executable) = executable else { continue };
             match state(executable) {
-                DigestState::Known(digest) => alerts.extend(self.learn_digest(rank, &program.path, digest)),
+                DigestState::Known(digest) => {
+                    let program = AwaitedPath { rank, path: program.path.clone(), user: context.uid };
+                    alerts.extend(self.learn_digest(&program, digest));
+                }
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
-                    if paths.len() < MAX_PATHS && !paths.iter().any(|(_, path)| *path == program.path) {
-                        paths.push((rank, program.path.clone()));
+                    if paths.len() < MAX_PATHS && !paths.iter().any(|other| other.path == program.path) {
+                        paths.push(AwaitedPath { rank, path: program.path.clone(), user: context.uid });
                     }
                 }
                 // The next context with this executable tries again.
@@ -181,22 +204,24 @@ impl AlertGenerator {
         &mut self,
         executable: u32,
         state: &DigestState,
-    ) -> (Vec<Alert>, Option<String>) {
+    ) -> (Vec<Alert>, Option<UnhashedProgram>) {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
             DigestState::Known(digest) => {
-                let alerts =
-                    paths.into_iter().filter_map(|(rank, path)| self.learn_digest(rank, &path, *digest));
+                let alerts = paths.iter().filter_map(|program| self.learn_digest(program, *digest));
                 (alerts.collect(), None)
             }
             DigestState::Pending => (Vec::new(), None),
             DigestState::Unreadable(why) => {
-                let path = paths.first().map(|(_, path)| sanitize::terminal(path)).unwrap_or_default();
-                let text = format!(
-                    "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
-                     known."
-                );
-                (Vec::new(), Some(text))
+                let unhashed = paths.first().map(|program| {
+                    let path = sanitize::shorten(&sanitize::terminal(&program.path), MAX_PATH);
+                    let text = format!(
+                        "{path} has no SHA-256: {why}. Its traffic is recorded without one; whether it was changed is not \
+                         known."
+                    );
+                    UnhashedProgram { user: program.user, text }
+                });
+                (Vec::new(), unhashed)
             }
         }
     }
@@ -213,7 +238,7 @@ impl AlertGenerator {
 
     /// Remembers the verdict of VirusTotal on a digest. Returns an alert for each of its programs, unless `tag` is `None`.
     pub(super) fn add_verdict(&mut self, digest: Sha256, verdict: &str, tag: Option<Tag>) -> Vec<Alert> {
-        let paths = self.known.set_verdict(digest, verdict);
+        let paths = self.known().set_verdict(digest, verdict);
         let Some(tag) = tag else { return Vec::new() };
         let alert = |path: Bytes| Alert {
             sha256: Some(digest),
@@ -223,11 +248,12 @@ impl AlertGenerator {
         paths.into_iter().filter_map(|path| self.unless_repeated(alert(path))).collect()
     }
 
-    fn learn_digest(&mut self, rank: Rank, path: &[u8], digest: Sha256) -> Option<Alert> {
-        if !self.known.observe_digest(path, digest) {
+    fn learn_digest(&mut self, program: &AwaitedPath, digest: Sha256) -> Option<Alert> {
+        if !self.known().observe_digest(&program.path, digest) {
             return None;
         }
-        self.unless_repeated(Alert { sha256: Some(digest), ..Alert::new(Tag::NewHash, rank, path) })
+        let alert = Alert::new(Tag::NewHash, program.rank, &program.path);
+        self.unless_repeated(Alert { sha256: Some(digest), user: Some(program.user), ..alert })
     }
 
     /// Returns the alert, unless the last one had the same text.
@@ -263,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_program_causes_one_alert_and_so_do_its_ancestors() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         let pending = |_| DigestState::Pending;
         let new = alerts.add_context(&context(b"x"), [Some(1), None, None], pending);
         assert_eq!(
@@ -279,13 +305,13 @@ mod tests {
 
     #[test]
     fn a_changed_executable_causes_an_alert_once_its_digest_is_known() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
         alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
         let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
         assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
         let (new, problem) = alerts.add_digest(2, &DigestState::Unreadable("it is gone".into()));
-        assert!(new.is_empty() && problem.unwrap().starts_with("/bin/sh has no SHA-256: it is gone."));
+        assert!(new.is_empty() && problem.unwrap().text.starts_with("/bin/sh has no SHA-256: it is gone."));
         assert_eq!(alerts.add_digest(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
         // The next context with it finds its digest.
         assert!(
@@ -302,7 +328,7 @@ mod tests {
 
     #[test]
     fn an_unknown_process_causes_no_alert() {
-        let mut alerts = AlertGenerator::new(KnownPrograms::default());
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
         assert!(
             alerts.add_context(&ProcessContext::default(), [None; 3], |_| DigestState::Pending).is_empty()
         );

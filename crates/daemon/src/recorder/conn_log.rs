@@ -32,6 +32,11 @@ impl ConnLog {
         self.file.reopen();
     }
 
+    /// Whether the file was removed while it was open, since the last call.
+    pub(super) fn take_removed(&mut self) -> bool {
+        self.file.take_removed()
+    }
+
     /// Writes the records of a window, in whole lines.
     ///
     /// # Errors

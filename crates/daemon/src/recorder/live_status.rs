@@ -12,11 +12,15 @@ use model::{
 };
 use virustotal::LookupSchedule;
 
+/// Sentences about what is not seen, and characters of each. There are far fewer hooks.
+const MAX_UNSEEN: usize = 200;
+const MAX_SENTENCE: usize = 2000;
+
 /// The status of the daemon since its start, for the clients of the live socket.
 pub(super) struct LiveStatus {
     /// Unix seconds of the start.
     since: i64,
-    pub(super) unseen: Vec<String>,
+    unseen: Vec<String>,
     losses: Vec<Loss>,
     pub(super) alerts: u64,
     errors: u64,
@@ -44,6 +48,17 @@ impl LiveStatus {
         };
         let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
         Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
+    }
+
+    /// Sets the sentences about what this kernel does not show.
+    pub(super) fn set_unseen(&mut self, mut unseen: Vec<String>) {
+        let more = unseen.len().saturating_sub(MAX_UNSEEN);
+        unseen.truncate(MAX_UNSEEN);
+        unseen.iter_mut().for_each(|sentence| *sentence = sanitize::shorten(sentence, MAX_SENTENCE));
+        if more > 0 {
+            unseen.push(format!("{more} more that picosnitch doctor lists"));
+        }
+        self.unseen = unseen;
     }
 
     pub(super) fn add_loss(&mut self, loss: &Loss) {

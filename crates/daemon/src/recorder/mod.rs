@@ -19,6 +19,7 @@ use crate::{
 use ipc::{Channel, Received};
 use sandbox::Role;
 
+mod alert_rates;
 mod alerts;
 mod conn_log;
 mod contexts;

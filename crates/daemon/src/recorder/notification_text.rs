@@ -1,6 +1,9 @@
 //! The words of desktop notifications.
 
-use super::alerts::{Alert, Tag};
+use super::{
+    alert_rates::FoldedAlerts,
+    alerts::{Alert, Tag},
+};
 use model::text::sanitize;
 use notify::{Notification, NotificationKind};
 
@@ -46,6 +49,16 @@ fn of_alert(alert: &Alert) -> Option<Notification> {
         title: format!("{what}{}", alert.rank_text()),
         body: format!("{path}\n{detail}"),
     })
+}
+
+/// The notification of alerts that were not reported one by one.
+pub(super) fn of_folded(folded: FoldedAlerts) -> Notification {
+    let user = folded.user.map_or("several users".to_owned(), |user| format!("uid {user}"));
+    Notification {
+        kind: NotificationKind::Program,
+        title: format!("{} more alerts about programs of {user}", folded.count),
+        body: "They came faster than they are reported one by one; record.json has the programs.".to_owned(),
+    }
 }
 
 /// The notification of a problem.

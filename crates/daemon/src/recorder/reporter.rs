@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{
+    alert_rates::{AlertRates, FoldedAlerts},
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
     live_status::{LiveStatus, ProgramCounts},
     notification_text,
-    sinks::{exe_log::ExeLogSink, record_file::RecordFileSink, worker::Worker},
+    sinks::{exe_log::ExeLogSink, record_file::RecordFileWriter, worker::Worker},
 };
 use crate::{
     messages::{Settings, ToMonitor},
@@ -22,9 +23,9 @@ use crate::{
 };
 use identity::digests::DigestState;
 use ipc::Channel;
-use known_programs::{KnownPrograms, KnownProgramsError};
+use known_programs::RecordFile;
 use live::{
-    protocol::{ErrorLine, LossLine},
+    protocol::{AlertsFoldedLine, ErrorLine, LossLine},
     server::LiveServer,
 };
 use model::{Loss, ProcessContext, text::time};
@@ -32,15 +33,16 @@ use nix::poll::{PollFd, PollFlags};
 use notify::Notification;
 use virustotal::{LookupSchedule, Verdict};
 
-/// How long changes of record.json are collected before it is written.
+/// How long changes of the known programs are collected before they are written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 
 /// Everything that reports to the user. Methods that may cause a notification take the channel to the monitor.
 pub(super) struct Reporter {
     alerts: AlertGenerator,
+    alert_rates: AlertRates,
     exe_log: Worker<ExeLogSink>,
     live: Option<LiveServer>,
-    record_file: Worker<RecordFileSink>,
+    record_file: RecordFileWriter,
     problems: Arc<Problems>,
     /// `None` if VirusTotal is not used.
     lookups: Option<LookupSchedule>,
@@ -48,32 +50,24 @@ pub(super) struct Reporter {
     desktop: bool,
     /// Notifications that did not fit into the channel.
     dropped: u64,
-    /// When record.json is written next.
+    /// When the changes of the known programs are written.
     save_at: Option<Instant>,
     status: LiveStatus,
-}
-
-/// The reasons why the user cannot get reports.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReporterError {
-    #[error(transparent)]
-    KnownPrograms(#[from] KnownProgramsError),
-    #[error("the threads that write exe.log and record.json cannot be started")]
-    Io(#[from] io::Error),
 }
 
 impl Reporter {
     /// Reads record.json, and starts the threads that write it and exe.log and that ask VirusTotal.
     ///
     /// # Errors
-    /// record.json cannot be read or is damaged, or a thread cannot be started.
+    /// A thread cannot be started.
     pub(super) fn start(
         settings: &Settings,
         live_socket: Option<OwnedFd>,
         problems: &Arc<Problems>,
-    ) -> Result<Self, ReporterError> {
+    ) -> io::Result<Self> {
         let reporter = &settings.reporter;
-        let known = KnownPrograms::load(&reporter.record_json)?;
+        let (record_file, notes) = RecordFile::open(&reporter.record_json);
+        notes.iter().for_each(|note| problems.report(note));
         let lookups = reporter.virustotal.as_ref().and_then(|settings| {
             LookupSchedule::start(settings)
                 .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
@@ -81,14 +75,15 @@ impl Reporter {
         });
         Ok(Self {
             lookups,
-            alerts: AlertGenerator::new(known),
+            alerts: AlertGenerator::new(record_file.known()),
+            alert_rates: AlertRates::new(Instant::now()),
             exe_log: ExeLogSink::start(reporter.exe_log.clone(), Arc::clone(problems))?,
             live: live_socket.map(LiveServer::new),
-            record_file: RecordFileSink::start(reporter.record_json.clone(), Arc::clone(problems))?,
+            save_at: record_file.must_save().then(Instant::now),
+            record_file: RecordFileWriter::start(record_file, reporter.record_json.clone(), problems)?,
             problems: Arc::clone(problems),
             desktop: reporter.desktop,
             dropped: 0,
-            save_at: None,
             status: LiveStatus::new(settings),
         })
     }
@@ -118,12 +113,12 @@ impl Reporter {
                     DigestState::Known(digest) => Some(*digest),
                     _ => None,
                 };
-                lookups.set_digest(executable, digest, self.alerts.known());
+                lookups.set_digest(executable, digest, &self.alerts.known());
             }
             let (alerts, problem) = self.alerts.add_digest(executable, &state);
             self.report_alerts(channel, &alerts);
             if let Some(problem) = problem {
-                self.problems.report(&problem);
+                self.problems.report_of_user(problem.user, "no SHA-256", &problem.text);
             }
         }
     }
@@ -145,7 +140,7 @@ impl Reporter {
 
     /// Sets the blind spots on this kernel.
     pub(super) fn set_unseen(&mut self, unseen: Vec<String>) {
-        self.status.unseen = unseen;
+        self.status.set_unseen(unseen);
     }
 
     /// Publishes losses on the live socket.
@@ -188,16 +183,22 @@ impl Reporter {
     /// When [`Reporter::serve`] has something to do even if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
         let lookups = self.lookups.as_ref().and_then(LookupSchedule::due);
-        self.save_at.into_iter().chain(lookups).min()
+        let live = self.live.as_ref().and_then(LiveServer::due);
+        let folded = self.alert_rates.due();
+        [self.save_at, self.record_file.due(), lookups, live, folded].into_iter().flatten().min()
     }
 
     /// Does the work that is due. Waits for no disk but that of error.log.
     pub(super) fn serve(&mut self, channel: &Channel) {
         let now = Instant::now();
-        for text in self.alerts.known().take_reached_bounds() {
+        let reached = self.alerts.known().take_reached_bounds();
+        for text in reached {
             self.problems.report(&text);
         }
         self.serve_lookups(channel);
+        for folded in self.alert_rates.take_folded(Some(now)) {
+            self.report_folded(channel, folded);
+        }
         self.save_if_due(now);
         self.problems.write_repeated();
         for text in self.problems.take_written() {
@@ -218,16 +219,17 @@ impl Reporter {
                 lookups.check_soon();
             }
         }
-        if self.save_at.is_some_and(|at| at <= now) {
+        if self.save_at.into_iter().chain(self.record_file.due()).any(|at| at <= now) {
             self.save_at = None;
-            self.record_file.add(self.alerts.known().to_json());
+            self.record_file.save();
         }
     }
 
     /// Makes the requests to VirusTotal that are due, and reports its verdicts.
     fn serve_lookups(&mut self, channel: &Channel) {
         let Some(lookups) = &mut self.lookups else { return };
-        for (digest, verdict) in lookups.serve(self.alerts.known(), |problem| self.problems.report(problem)) {
+        let verdicts = lookups.serve(&self.alerts.known(), |problem| self.problems.report(problem));
+        for (digest, verdict) in verdicts {
             let tag = match verdict {
                 Verdict::Suspicious(_) => Some(Tag::Suspicious),
                 Verdict::Clean(_) => Some(Tag::Clean),
@@ -240,25 +242,45 @@ impl Reporter {
 
     /// Writes the remaining changes and alerts.
     pub(super) fn finish(mut self) {
+        for folded in self.alert_rates.take_folded(None) {
+            self.exe_log.add(folded.line());
+        }
         // Each file is tried once more.
         self.exe_log.finish(Duration::ZERO);
-        if self.save_at.is_some() || self.alerts.known().take_changed() {
-            self.record_file.add(self.alerts.known().to_json());
-        }
-        self.record_file.finish(Duration::ZERO);
+        self.record_file.finish();
     }
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
-        for notification in notification_text::of_alerts(alerts) {
+        self.status.alerts += alerts.len() as u64;
+        let now = Instant::now();
+        let mut admitted = alerts.to_vec();
+        admitted.retain(|alert| {
+            alert.user.is_none_or(|user| self.alert_rates.admit(user, alert.sha256.is_some(), now))
+        });
+        for notification in notification_text::of_alerts(&admitted) {
             self.send_notification(channel, notification);
         }
-        for alert in alerts {
-            self.status.alerts += 1;
+        for alert in admitted {
             if let Some(live) = &mut self.live {
                 live.publish(&alert.live_line());
             }
             self.exe_log.add(alert.line());
         }
+    }
+
+    /// Reports alerts that were not reported one by one.
+    fn report_folded(&mut self, channel: &Channel, folded: FoldedAlerts) {
+        self.send_notification(channel, notification_text::of_folded(folded));
+        if let Some(live) = &mut self.live {
+            let FoldedAlerts { user: uid, count } = folded;
+            live.publish(&AlertsFoldedLine {
+                event: "alerts_folded".to_owned(),
+                time: time::now(),
+                uid,
+                count,
+            });
+        }
+        self.exe_log.add(folded.line());
     }
 
     fn report_problem(&mut self, channel: &Channel, text: String) {

@@ -39,8 +39,9 @@ impl Outputs {
     ) -> Result<Self, String> {
         let mut sinks = WindowSinks::default();
         sinks.open_sqlite(settings, problems).map_err(|error| model::error_chain(&error))?;
-        let reporter =
-            Reporter::start(settings, live_socket, problems).map_err(|error| model::error_chain(&error))?;
+        let reporter = Reporter::start(settings, live_socket, problems).map_err(|error| {
+            format!("the threads that write exe.log and record.json cannot be started: {error}")
+        })?;
         sinks
             .open_text_log(settings, problems)
             .map_err(|error| format!("the thread that writes conn.log cannot be started: {error}"))?;

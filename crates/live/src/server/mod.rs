@@ -1,29 +1,43 @@
 //! The daemon's side of the live socket: sends lines to all subscribers, and never waits for one.
 
+mod admission;
 mod listener;
+mod rate_limit;
 mod subscriber;
 
 #[cfg(test)]
 mod tests;
 
-use std::os::{
-    fd::{AsFd, OwnedFd},
-    unix::net::UnixListener,
+use std::{
+    io::Write,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    time::Instant,
 };
 
+use model::text::time;
 use nix::poll::{PollFd, PollFlags};
 use serde::Serialize;
 
 pub use self::listener::listen_at;
-use self::{listener::MAX_SUBSCRIBERS, subscriber::Subscriber};
+use self::{
+    admission::{Admission, user_of},
+    subscriber::Subscriber,
+};
 use crate::{
     connections::OpenConnections,
-    protocol::{HelloLine, encode_line},
+    protocol::{ErrorLine, HelloLine, encode_line},
 };
+
+/// Connections that are accepted in one call of [`LiveServer::serve`].
+const MAX_ACCEPTED: usize = 8;
 
 /// The listening socket and the clients that are connected to it.
 pub struct LiveServer {
     listener: UnixListener,
+    admission: Admission,
     subscribers: Vec<Subscriber>,
     dropped: u64,
 }
@@ -31,7 +45,8 @@ pub struct LiveServer {
 impl LiveServer {
     /// Serves a socket that [`listen_at`] has made.
     pub fn new(listener: OwnedFd) -> Self {
-        Self { listener: listener.into(), subscribers: Vec::new(), dropped: 0 }
+        let admission = Admission::new(Instant::now());
+        Self { listener: listener.into(), admission, subscribers: Vec::new(), dropped: 0 }
     }
 
     /// The number of clients now, and of those that were dropped because they were too slow or too many.
@@ -39,26 +54,65 @@ impl LiveServer {
         (self.subscribers.len(), self.dropped)
     }
 
-    /// The descriptors and events for which the caller must wait before it calls [`LiveServer::serve`] again.
+    /// The descriptors and events for which the caller must wait before it calls [`LiveServer::serve`] again; those of
+    /// clients that ask too much are left out until [`LiveServer::due`].
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let listener = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
-        std::iter::once(listener).chain(self.subscribers.iter().map(Subscriber::poll_fd))
+        let now = Instant::now();
+        let listener =
+            (self.admission.due() <= now).then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+        listener
+            .into_iter()
+            .chain(self.subscribers.iter().filter_map(move |subscriber| subscriber.poll_fd(now)))
     }
 
-    /// Accepts new clients, sends each one the line `hello` makes, reads requests and sends what is queued. Never waits.
+    /// When [`LiveServer::serve`] has something to do even if nothing happens until then.
+    pub fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let accept = Some(self.admission.due()).filter(|due| *due > now);
+        accept.into_iter().chain(self.subscribers.iter().filter_map(|subscriber| subscriber.due(now))).min()
+    }
+
+    /// Accepts new clients, sends each one the line `hello` makes, reads requests and sends what is queued. Never waits, and
+    /// does a bounded amount of work for each client.
     pub fn serve(&mut self, hello: impl Fn(&Self) -> HelloLine) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            if self.subscribers.len() >= MAX_SUBSCRIBERS || stream.set_nonblocking(true).is_err() {
-                self.dropped += 1;
-                continue;
+        self.serve_at(hello, Instant::now());
+    }
+
+    fn serve_at(&mut self, hello: impl Fn(&Self) -> HelloLine, now: Instant) {
+        for _ in 0..MAX_ACCEPTED {
+            if self.admission.due() > now {
+                break;
             }
-            let mut subscriber = Subscriber::new(stream);
-            if subscriber.send(encode_line(&hello(self)).as_bytes()) {
-                self.subscribers.push(subscriber);
-            }
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            self.admission.count(now);
+            self.add_client(stream, &hello, now);
         }
-        self.subscribers.retain_mut(|subscriber| subscriber.flush() && subscriber.read_requests());
+        let admission = &mut self.admission;
+        self.subscribers.retain_mut(|subscriber| {
+            subscriber.flush()
+                && subscriber.read_requests(now, |user| admission.count_subscription(user, now))
+        });
         self.drop_if(Subscriber::has_stalled);
+    }
+
+    fn add_client(&mut self, stream: UnixStream, hello: impl Fn(&Self) -> HelloLine, now: Instant) {
+        if stream.set_nonblocking(true).is_err() {
+            self.dropped += 1;
+            return;
+        }
+        let user = user_of(&stream);
+        let connected = self.subscribers.iter().map(|subscriber| subscriber.user);
+        if let Err(why) = self.admission.admit(user, connected, now) {
+            self.dropped += 1;
+            let line = ErrorLine { event: "error".to_owned(), time: time::now(), text: why.to_owned() };
+            // The socket is new: it has room for the line.
+            let _ = (&stream).write(encode_line(&line).as_bytes());
+            return;
+        }
+        let mut subscriber = Subscriber::new(stream, user, now);
+        if subscriber.send(encode_line(&hello(self)).as_bytes()) {
+            self.subscribers.push(subscriber);
+        }
     }
 
     /// Whether a client subscribes to traffic.

@@ -11,10 +11,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, send},
 };
 
+use super::rate_limit::RateLimit;
 use crate::{
     connections::{OpenConnections, SubscriberPosition},
     protocol::SubscribeRequest,
@@ -24,18 +25,29 @@ use crate::{
 pub(super) const MAX_QUEUED_BYTES: usize = 256 * 1024;
 /// Traffic is not queued beyond this: it stays in the table, where the counters are newer by the time the client reads.
 const MAX_QUEUED_TRAFFIC_BYTES: usize = 64 * 1024;
+/// Traffic that is sent to one client in a turn; the rest follows in the next one.
+pub(super) const MAX_TRAFFIC_BYTES_OF_A_TURN: usize = 256 * 1024;
 /// A client that takes nothing for so long, although its queue is not empty, is dropped.
 pub(super) const MAX_STALL: Duration = Duration::from_secs(10);
-/// Upper bound for one request.
+/// Upper bound for one request, and for the bytes that are read at a time.
 const MAX_REQUEST_BYTES: usize = 1024;
+/// Requests and reads that are served at once, and then one for each interval. A client that asks more is read more slowly.
+pub(super) const REQUEST_BURST: u32 = 32;
+pub(super) const REQUEST_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One connected client. The methods that return `bool` return false when the client is to be dropped.
 pub(super) struct Subscriber {
     stream: UnixStream,
+    /// Its user id.
+    pub(super) user: u32,
+    /// Limits its requests.
+    limit: RateLimit,
     /// Bytes that the client has not taken yet.
     pub(super) queue: Vec<u8>,
-    /// The beginning of a request whose line is not complete.
+    /// Requests that were read but not carried out: the beginning of one, and whole ones above the limit.
     request: Vec<u8>,
+    /// Whether the last turn ended before it had all traffic that it could take.
+    has_more_traffic: bool,
     /// The part of the table that it has received; `None` without a subscription.
     position: Option<SubscriberPosition>,
     /// Since when it has taken nothing of the queue.
@@ -43,14 +55,32 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, queue: Vec::new(), request: Vec::new(), position: None, stalled_since: None }
+    pub(super) fn new(stream: UnixStream, user: u32, now: Instant) -> Self {
+        let limit = RateLimit::new(REQUEST_BURST, REQUEST_INTERVAL, now);
+        let (queue, request) = (Vec::new(), Vec::new());
+        let (position, stalled_since) = (None, None);
+        Self { stream, user, limit, queue, request, has_more_traffic: false, position, stalled_since }
     }
 
-    pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        let mut flags = PollFlags::POLLIN;
+    /// The events to wait for; `None` if there are none before [`Subscriber::due`].
+    pub(super) fn poll_fd(&self, now: Instant) -> Option<PollFd<'_>> {
+        let mut flags = PollFlags::empty();
+        // With requests above the limit, even the end of the connection is noticed when one is served.
+        flags.set(PollFlags::POLLIN, self.limit.due() <= now);
         flags.set(PollFlags::POLLOUT, !self.queue.is_empty());
-        PollFd::new(self.stream.as_fd(), flags)
+        (!flags.is_empty()).then(|| PollFd::new(self.stream.as_fd(), flags))
+    }
+
+    /// When there is something to do for it even if nothing happens: the next turn of its traffic, or of requests above the limit.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.has_more_traffic && self.position.is_some() {
+            return Some(now);
+        }
+        Some(self.limit.due()).filter(|due| *due > now || self.has_request())
+    }
+
+    fn has_request(&self) -> bool {
+        self.request.contains(&b'\n')
     }
 
     /// The last round of traffic that it has in full; `None` without a subscription.
@@ -95,40 +125,72 @@ impl Subscriber {
         true
     }
 
-    /// Reads and carries out requests.
-    pub(super) fn read_requests(&mut self) -> bool {
-        loop {
-            let mut bytes = [0; 256];
-            match (&self.stream).read(&mut bytes) {
-                Ok(0) => return false,
-                Ok(length) => self.request.extend_from_slice(&bytes[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
-            while let Some(end) = self.request.iter().position(|byte| *byte == b'\n') {
-                // A request that is not understood may be one of a later version.
-                match serde_json::from_slice(&self.request[..end]) {
-                    Ok(SubscribeRequest { traffic: true }) => {
-                        self.position.get_or_insert_default();
-                    }
-                    Ok(SubscribeRequest { traffic: false }) => self.position = None,
-                    Err(_) => {}
-                }
-                self.request.drain(..=end);
-            }
-            if self.request.len() > MAX_REQUEST_BYTES {
-                return false;
+    /// Reads once, and carries out requests, as many as the limit allows.
+    /// `may_subscribe` counts a subscription of its user; false lets it wait.
+    pub(super) fn read_requests(&mut self, now: Instant, may_subscribe: impl FnMut(u32) -> bool) -> bool {
+        if self.limit.due() > now {
+            return true;
+        }
+        if self.has_request() {
+            // Requests that are still to be carried out hide the end of the connection.
+            return self.is_connected() && self.carry_out_requests(now, may_subscribe);
+        }
+        let mut bytes = [0; MAX_REQUEST_BYTES + 1];
+        match (&self.stream).read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(length) => self.request.extend_from_slice(&bytes[..length]),
+            Err(error) => {
+                return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
             }
         }
+        self.limit.take(now);
+        self.carry_out_requests(now, may_subscribe)
     }
 
-    /// Sends the traffic that it does not have yet, as much as it takes.
+    fn carry_out_requests(&mut self, now: Instant, mut may_subscribe: impl FnMut(u32) -> bool) -> bool {
+        let mut done = 0;
+        while let Some(length) = self.request[done..].iter().position(|byte| *byte == b'\n')
+            && self.limit.take(now)
+        {
+            // A request that is not understood may be one of a later version.
+            match serde_json::from_slice(&self.request[done..done + length]) {
+                Ok(SubscribeRequest { traffic: true }) => {
+                    if self.position.is_none() && !may_subscribe(self.user) {
+                        break;
+                    }
+                    self.position.get_or_insert_default();
+                }
+                Ok(SubscribeRequest { traffic: false }) => self.position = None,
+                Err(_) => {}
+            }
+            done += length + 1;
+        }
+        self.request.drain(..done);
+        self.has_request() || self.request.len() <= MAX_REQUEST_BYTES
+    }
+
+    /// Whether the client has not closed its end.
+    fn is_connected(&self) -> bool {
+        let mut interests = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut interests, PollTimeout::ZERO);
+        !interests[0]
+            .revents()
+            .is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+    }
+
+    /// Sends the traffic that it does not have yet, as much as it takes, in one turn.
     pub(super) fn send_traffic(&mut self, table: &OpenConnections) -> bool {
+        self.has_more_traffic = false;
+        let mut sent = 0;
         while self.queue.len() < MAX_QUEUED_TRAFFIC_BYTES
             && let Some(position) = &mut self.position
-            && let Some(lines) = position.next_lines(table)
         {
+            if sent >= MAX_TRAFFIC_BYTES_OF_A_TURN {
+                self.has_more_traffic = true;
+                break;
+            }
+            let Some(lines) = position.next_lines(table) else { break };
+            sent += lines.len();
             self.queue.extend_from_slice(lines.as_bytes());
             if !self.flush() {
                 return false;

@@ -24,10 +24,10 @@ pub fn to_text(bytes: &[u8]) -> String {
     out
 }
 
-/// Restores the bytes that [`to_text`] converted.
-pub fn from_text(text: &str) -> Bytes {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+/// Restores the bytes that [`to_text`] converted. Bytes that are not valid UTF-8, which are no text of it, stay as they are.
+pub fn from_text(text: impl AsRef<[u8]>) -> Bytes {
+    let mut rest = text.as_ref();
+    let mut bytes = Vec::with_capacity(rest.len());
     while let Some((first, after)) = rest.split_first() {
         if let Some(byte) = escaped(rest) {
             bytes.push(byte);
@@ -68,7 +68,7 @@ mod tests {
         let letters = [b'\\', b'x', b'5', b'c', 0xff, 0xc3, 0xa4, b'-'];
         for number in 0..8_usize.pow(6) {
             let bytes: Vec<u8> = (0..6).map(|digit| letters[number / 8_usize.pow(digit) % 8]).collect();
-            assert_eq!(from_text(&to_text(&bytes)), bytes);
+            assert_eq!(from_text(to_text(&bytes)), bytes);
         }
     }
 }

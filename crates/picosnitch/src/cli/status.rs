@@ -19,6 +19,9 @@ use model::{
 
 /// Exit code of a daemon that does not run.
 const NOT_RUNNING: u8 = 3;
+/// Sentences of one list, and characters of one sentence, that are printed as text; `--json` prints all.
+const MAX_LISTED: usize = 20;
+const MAX_SENTENCE: usize = 1000;
 /// Exit code when the state of the daemon cannot be found out.
 const UNKNOWN: u8 = 4;
 
@@ -61,7 +64,7 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
 
 /// The status of the daemon as text.
 fn describe(status: &HelloLine) -> String {
-    let text = |text: &str| sanitize::terminal(text.as_bytes());
+    let text = |text: &str| sanitize::shorten(&sanitize::terminal(text.as_bytes()), MAX_SENTENCE);
     let mut lines = vec![format!(
         "picosnitch {} is recording since {} (process {})",
         text(&status.version),
@@ -98,11 +101,41 @@ fn describe(status: &HelloLine) -> String {
         errors += &format!("; the last one, at {}: {}", time::local(last.time), text(&last.text));
     }
     add("errors", errors);
-    let losses: Vec<String> =
+    let mut losses: Vec<String> =
         status.losses.iter().map(|(kind, count)| format!("{count} {}", text(kind))).collect();
+    let more = losses.len().saturating_sub(MAX_LISTED);
+    losses.truncate(MAX_LISTED);
+    if more > 0 {
+        losses.push(format!("and {more} more kinds"));
+    }
     add("lost", if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") });
-    for unseen in &status.unseen {
+    for unseen in status.unseen.iter().take(MAX_LISTED) {
         add("not seen", text(unseen));
     }
+    let more = status.unseen.len().saturating_sub(MAX_LISTED);
+    if more > 0 {
+        add("not seen", format!("and {more} more; picosnitch status --json lists all"));
+    }
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_bounded_and_says_what_is_left_out() {
+        let mut status = HelloLine {
+            unseen: (0..50).map(|number| format!("sentence {number} {}", "x".repeat(5000))).collect(),
+            losses: (0..50).map(|number| (format!("kind_{number}"), 1)).collect(),
+            last_error: Some(live::protocol::LastError { time: 0, text: "\u{1b}".repeat(16 * 1024) }),
+            ..HelloLine::default()
+        };
+        let text = describe(&status);
+        assert!(text.contains("and 30 more; ") && text.contains("and 30 more kinds"), "{text}");
+        assert!(text.len() < (MAX_LISTED + 5) * (MAX_SENTENCE + 100), "{}", text.len());
+        status.unseen.truncate(MAX_LISTED);
+        status.losses.clear();
+        assert!(!describe(&status).contains(" more"));
+    }
 }

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
+use known_programs::KnownPrograms;
 use nix::sys::signal::{Signal, kill};
 
 use super::{
     harness::{
-        Daemon, SmallDisk, WINDOW, assert_recorded, base, configure, fresh_address, picosnitch, refused,
-        root, talk, wait_until,
+        Daemon, SmallDisk, WINDOW, assert_recorded, base, configure, fresh_address, root, talk, wait_until,
     },
     programs::{lines, program, record, run},
 };
@@ -87,19 +87,27 @@ fn names_of_any_bytes_reach_the_files_without_control_characters() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_damaged_record_is_refused_and_left_alone() {
+fn a_damaged_record_is_kept_and_recording_goes_on() {
     let _root = root();
-    let base = base("");
-    let path = base.path().join("record.json");
-    for damaged in ["{\"Executables\": {", "", "[1]"] {
+    for (round, damaged) in ["{\"Executables\": {", "", "[1]"].into_iter().enumerate() {
+        let base = base("");
+        let path = base.path().join("record.json");
         fs::write(&path, damaged).unwrap();
-        let (code, text) = refused(picosnitch(base.path(), &["start-no-daemon"]));
-        assert_eq!(code, 1, "{text}");
-        assert!(text.contains("record.json is damaged") && text.contains("move it away"), "{text}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+        let daemon = Daemon::start(base.path());
+        daemon.wait_for("record.json is damaged");
+        let address = fresh_address();
+        run(&program(base.path(), format!("after{round}").as_bytes()), address);
+        daemon.stop(Signal::SIGTERM);
+        let kept: Vec<_> = fs::read_dir(base.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("record.json.damaged-"))
+            .collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(fs::read_to_string(kept[0].path()).unwrap(), damaged);
+        assert!(record(base.path())["Names"].as_object().unwrap().contains_key(&format!("after{round}")));
+        assert!(!base.path().join("record.journal").exists());
     }
-    fs::remove_file(&path).unwrap();
-    Daemon::start(base.path()).stop(Signal::SIGTERM);
 }
 
 #[test]
@@ -128,7 +136,7 @@ fn the_record_is_whole_after_a_kill_at_any_moment() {
         daemon.end();
         traffic.join().unwrap();
         if base.path().join("record.json").exists() {
-            let now = record(base.path())["Executables"].as_object().unwrap().len();
+            let now = KnownPrograms::load(&base.path().join("record.json")).unwrap().count();
             assert!(now >= known, "{now} < {known}");
             known = now;
         }
@@ -172,6 +180,30 @@ fn a_full_disk_is_reported_and_everything_is_written_later() {
     assert!(lines(&base, "exe.log").iter().any(|line| line.contains("/late ")));
     assert!(lines(&base, "conn.log").iter().all(|line| line.split(',').count() == 16));
     assert!(record(&base)["Names"].as_object().unwrap().contains_key("late"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn files_that_are_removed_while_it_runs_are_reported_and_begun_again() {
+    let _root = root();
+    let base = base("text = true\n");
+    let daemon = Daemon::start(base.path());
+    run(&program(base.path(), b"before"), fresh_address());
+    let files = ["exe.log", "conn.log", "record.json"].map(|file| base.path().join(file));
+    for file in &files {
+        wait_until("the first lines", || fs::read_to_string(file).is_ok_and(|text| text.contains("before")));
+        fs::remove_file(file).unwrap();
+    }
+    run(&program(base.path(), b"after"), fresh_address());
+    for sentence in ["exe.log was removed", "conn.log was removed", "record.json or its journal was removed"]
+    {
+        daemon.wait_for(&format!("{sentence} while picosnitch runs"));
+    }
+    daemon.stop(Signal::SIGTERM);
+    for file in &files {
+        assert!(fs::read_to_string(file).unwrap().contains("after"), "{}", file.display());
+    }
+    assert!(record(base.path())["Names"].as_object().unwrap().contains_key("before"));
 }
 
 #[test]

@@ -29,6 +29,15 @@ impl ExeLogSink {
         Worker::start(Self { file: LogFile::new(path, MAX_BYTES), problems, failing: false, missing: 0 })
     }
 
+    fn report_removed(&mut self) {
+        if self.file.take_removed() {
+            self.problems.report(&format!(
+                "{} was removed while picosnitch runs: the alerts in it are gone, and a new one is begun.",
+                self.file.path().display()
+            ));
+        }
+    }
+
     fn report_missing(&mut self) {
         let (missing, path) = (std::mem::take(&mut self.missing), self.file.path().display());
         if std::mem::take(&mut self.failing) {
@@ -60,7 +69,9 @@ impl Sink for ExeLogSink {
     }
 
     fn write(&mut self, line: &String) -> Outcome {
-        match self.file.append(line.as_bytes()) {
+        let written = self.file.append(line.as_bytes());
+        self.report_removed();
+        match written {
             Ok(()) => {
                 self.report_missing();
                 Outcome::Done
@@ -124,6 +135,22 @@ mod tests {
         worker.finish(Duration::ZERO);
         assert!(wait_for_problem(&problems).contains("0 alerts are missing"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_is_reported_and_begun_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("exe.log");
+        let (worker, problems) = start(directory.path());
+        worker.add("one\n".into());
+        while std::fs::read_to_string(&path).unwrap_or_default().is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::remove_file(&path).unwrap();
+        worker.add("two\n".into());
+        assert!(wait_for_problem(&problems).contains("exe.log was removed while picosnitch runs"));
+        worker.finish(Duration::ZERO);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
     }
 
     #[test]

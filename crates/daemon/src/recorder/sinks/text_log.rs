@@ -49,7 +49,14 @@ impl Sink for TextLogSink {
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
-        match self.log.write(window) {
+        let written = self.log.write(window);
+        if self.log.take_removed() {
+            self.problems.report(
+                "conn.log was removed while picosnitch runs: the records in it are gone, and a new one is begun; snitch.db has \
+                 them, if it is written.",
+            );
+        }
+        match written {
             Ok(()) if self.failing => {
                 self.problems.report(&format!(
                     "conn.log can be written again. {} records are missing in it; snitch.db has them, if it is written.",
@@ -72,5 +79,44 @@ impl Sink for TextLogSink {
 
     fn reopen(&mut self) {
         self.log.reopen();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use super::*;
+    use model::{Counters, FlowTuple, GeoInfo, ProcessContext, Record};
+
+    #[test]
+    fn a_conn_log_that_fails_or_is_removed_is_reported_and_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("conn.log");
+        let problems = Arc::new(Problems::new(directory.path().join("error.log")));
+        let log = ConnLog::new(path.clone());
+        let mut sink = TextLogSink { log, problems: Arc::clone(&problems), failing: false, missing: 0 };
+        let record = Record {
+            context: Arc::new(ProcessContext::default()),
+            geo: GeoInfo::default(),
+            tuple: FlowTuple::default(),
+            counters: Counters::default(),
+        };
+        let window = Window { records: vec![record; 3], ..Window::default() };
+        let mut write = |expected: &str| {
+            assert_eq!(sink.write(&window), Outcome::Done);
+            let reported = problems.take_written();
+            assert!(reported.concat().contains(expected), "{reported:?}");
+            assert_eq!(reported.is_empty(), expected.is_empty(), "{reported:?}");
+        };
+        fs::create_dir(&path).unwrap();
+        write("3 records could not be written to conn.log");
+        fs::remove_dir(&path).unwrap();
+        write("conn.log can be written again. 3 records are missing");
+        fs::remove_file(&path).unwrap();
+        write("conn.log was removed while picosnitch runs");
+        fs::rename(&path, directory.path().join("conn.log.old")).unwrap();
+        write("");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
     }
 }
