@@ -115,7 +115,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     ];
     let mut measurements = Vec::new();
     for (name, filters) in &filters {
-        for asked in Dimension::ALL.map(Question::Rows).into_iter().chain([Question::Chart, Question::Hours]) {
+        for asked in Dimension::ALL.map(Question::Rows).into_iter().chain([Question::Chart, Question::Hours])
+        {
             if options.only.is_some_and(|only| Question::Rows(only) != asked)
                 || options.hours && asked != Question::Hours
             {
@@ -173,7 +174,8 @@ fn measure(
             Question::Hours => {
                 let end = last - back;
                 let begin = if seconds > 0 { (end - seconds).max(first) } else { first } / HOUR * HOUR;
-                let edges: Vec<i64> = (0..=(end - begin) / HOUR + 1).map(|hour| begin + hour * HOUR).collect();
+                let edges: Vec<i64> =
+                    (0..=(end - begin) / HOUR + 1).map(|hour| begin + hour * HOUR).collect();
                 reader.series(filters, &edges)?.len()
             }
         };

@@ -6,7 +6,7 @@ use identity::digests::DigestState;
 use known_programs::{KnownPrograms, Novelty, Rank, SharedKnownPrograms};
 use live::protocol::{AlertLine, Text};
 use model::{
-    Bytes, ProcessContext, Sha256,
+    Bytes, Event, EventKind, ProcessContext, Sha256,
     text::{sanitize, time},
 };
 
@@ -105,6 +105,39 @@ impl Alert {
             name: Text(self.name.clone()),
             sha256: self.sha256.map(Sha256::to_hex),
             virustotal: self.verdict.clone(),
+        }
+    }
+
+    /// The event in the log.
+    pub(super) fn event(&self) -> Event {
+        Event {
+            subject: self.tag.text().trim_matches(['(', ')']).to_owned(),
+            uid: self.user,
+            path: self.path.clone(),
+            name: self.name.clone(),
+            sha256: self.sha256,
+            ..Event::new(EventKind::Alert, self.time, self.event_text())
+        }
+    }
+
+    /// A sentence about the alert; the program itself is in other fields of the event.
+    fn event_text(&self) -> String {
+        let whose = match self.rank {
+            Rank::Program => "program",
+            Rank::Parent => "parent of a program",
+            Rank::Grandparent => "grandparent of a program",
+        };
+        let what = match self.tag {
+            Tag::NewName => "has a new name",
+            Tag::NewExecutable => "is a new executable under a known name",
+            Tag::NewBoth => "was never seen before",
+            Tag::NewHash => "has changed on disk",
+            Tag::Suspicious => "is suspicious",
+            Tag::Clean => "is not suspected by any scanner",
+        };
+        match self.verdict.is_empty() {
+            true => format!("A {whose} on the network {what}."),
+            false => format!("A {whose} on the network {what}: {}.", self.verdict),
         }
     }
 

@@ -54,7 +54,8 @@ impl Recorder {
     /// Takes the digests that are known now.
     pub(super) fn take_digests(&mut self) {
         let settled = self.contexts.digests().take_settled();
-        self.contexts.late_digests(&settled).into_iter().for_each(|event| self.events.add(event));
+        let late = self.contexts.late_digests(&settled);
+        late.into_iter().for_each(|event| self.reporter.add_event(event));
         self.reporter.add_digests(&self.channel, settled);
     }
 

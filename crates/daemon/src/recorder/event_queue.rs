@@ -7,6 +7,9 @@ use model::{Event, EventKind};
 /// Events of one user in one window. Further ones are counted.
 const MAX_PER_UID: usize = 64;
 
+/// Events of all users in one window.
+const MAX_EVENTS: usize = 4096;
+
 /// Events of the open window.
 #[derive(Debug, Default)]
 pub(super) struct EventQueue {
@@ -19,7 +22,7 @@ impl EventQueue {
     pub(super) fn add(&mut self, event: Event) {
         // Few users have events in one window, and each of them has few.
         let count = self.events.iter().filter(|known| known.uid == event.uid).count();
-        if count < MAX_PER_UID {
+        if count < MAX_PER_UID && self.events.len() < MAX_EVENTS {
             self.events.push(event);
         } else {
             *self.folded.entry((event.uid, event.kind)).or_default() += event.count.max(1);

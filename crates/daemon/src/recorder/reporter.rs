@@ -13,6 +13,7 @@ use super::{
     alert_rates::{AlertRates, FoldedAlerts},
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
+    event_queue::EventQueue,
     live_status::{LiveStatus, ProgramCounts},
     notification_text,
     sinks::{exe_log::ExeLogSink, record_file::RecordFileWriter, worker::Worker},
@@ -28,7 +29,7 @@ use live::{
     protocol::{AlertsFoldedLine, ErrorLine, LossLine},
     server::LiveServer,
 };
-use model::{Loss, ProcessContext, text::time};
+use model::{Event, EventKind, Loss, ProcessContext, text::time};
 use nix::poll::{PollFd, PollFlags};
 use notify::Notification;
 use virustotal::{LookupSchedule, Verdict};
@@ -53,6 +54,8 @@ pub(super) struct Reporter {
     /// When the changes of the known programs are written.
     save_at: Option<Instant>,
     status: LiveStatus,
+    /// Events for the log at the end of the window.
+    events: EventQueue,
 }
 
 impl Reporter {
@@ -85,6 +88,7 @@ impl Reporter {
             desktop: reporter.desktop,
             dropped: 0,
             status: LiveStatus::new(settings),
+            events: EventQueue::default(),
         })
     }
 
@@ -157,6 +161,16 @@ impl Reporter {
                 });
             }
         }
+    }
+
+    /// Keeps an event for the log.
+    pub(super) fn add_event(&mut self, event: Event) {
+        self.events.add(event);
+    }
+
+    /// Takes the events of the window that ends at `time` (unix seconds UTC).
+    pub(super) fn take_events(&mut self, time: i64) -> Vec<Event> {
+        self.events.take(time)
     }
 
     pub(super) fn live(&mut self) -> Option<&mut LiveServer> {
@@ -252,6 +266,7 @@ impl Reporter {
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
         self.status.alerts += alerts.len() as u64;
+        alerts.iter().for_each(|alert| self.events.add(alert.event()));
         let now = Instant::now();
         let mut admitted = alerts.to_vec();
         admitted.retain(|alert| {
@@ -288,6 +303,7 @@ impl Reporter {
             live.publish(&ErrorLine { event: "error".to_owned(), time: time::now(), text: text.clone() });
         }
         self.send_notification(channel, notification_text::of_problem(&text));
+        self.events.add(Event::new(EventKind::Error, time::now(), text.clone()));
         self.status.add_error(text);
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    contexts::ContextTable, domains::DomainNamer, error::RecorderError, event_queue::EventQueue,
-    live_connections::LiveConnections, reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+    contexts::ContextTable, domains::DomainNamer, error::RecorderError, live_connections::LiveConnections,
+    reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
 };
 use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
@@ -62,8 +62,6 @@ pub(super) struct Recorder {
     pub(super) sinks: WindowSinks,
     pub(super) reporter: Reporter,
     pub(super) connections: LiveConnections,
-    /// Events for the log at the end of the window.
-    pub(super) events: EventQueue,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
@@ -95,7 +93,6 @@ impl Recorder {
             sinks: outputs.sinks,
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
-            events: EventQueue::default(),
             problems,
             heap_trimmed: Instant::now(),
             resolved_closed: false,
@@ -107,7 +104,7 @@ impl Recorder {
     pub(super) fn finish(mut self) {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.take_digests();
-        self.events.add(Event::new(EventKind::Stop, time::now(), "Recording stopped."));
+        self.reporter.add_event(Event::new(EventKind::Stop, time::now(), "Recording stopped."));
         self.close_window(true);
         // The reporter writes its files before the database is written: they need no lock and little space.
         self.reporter.serve(&self.channel);

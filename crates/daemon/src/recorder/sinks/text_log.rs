@@ -101,6 +101,8 @@ mod tests {
             geo: GeoInfo::default(),
             tuple: FlowTuple::default(),
             counters: Counters::default(),
+            opened: false,
+            folded: 0,
         };
         let window = Window { records: vec![record; 3], ..Window::default() };
         let mut write = |expected: &str| {
