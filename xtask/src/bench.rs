@@ -14,10 +14,12 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 mod executions;
+pub mod growth;
 mod live;
 mod recorder;
 
 use recorder::Recorder;
+use store::Reader;
 
 use crate::median::median;
 
@@ -51,6 +53,10 @@ pub struct Options {
     /// Also start 500 programs a second for this many seconds, and tell what that cost and what was lost
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     executions: u64,
+    /// Also let a user try to fill the log in three ways, each for this many seconds after what is written at once (3 minutes),
+    /// and tell how fast the log grows
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    growth: u64,
 }
 
 /// A load: how much was done in the time.
@@ -105,6 +111,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     if !options.loads_only {
         results.extend(standing_costs(&options.picosnitch)?);
+    }
+    if options.growth > 0 {
+        results.extend(growth::measure(&options.picosnitch, options.growth)?);
     }
     if options.storm > 0 {
         results.push(storm(&options.picosnitch, options.storm)?);
@@ -371,9 +380,11 @@ fn storm(binary: &Path, seconds: u64) -> anyhow::Result<Value> {
     let accepted = counted(format!("lport={}", to.port()))?;
     let log = fs::read_to_string(directory.join("error.log")).unwrap_or_default();
     let lost: Vec<&str> = log.lines().collect();
+    let records = Reader::open(&directory.join("snitch.db"))?.record_count()?;
     Ok(json!({
         "name": format!("storm: {made} connections in {took:.1} s"), "unit": "MB of PSS at most", "with": most / 1024.0,
-        "made": made, "connects_recorded": connected, "accepts_recorded": accepted, "error_log": lost,
-        "within": connected == made && accepted == made,
+        "limit": 40, "made": made, "connects_recorded": connected, "accepts_recorded": accepted, "records": records,
+        "error_log": lost,
+        "within": connected == made && accepted == made && most / 1024.0 <= 40.0 && records <= 2000 && lost.is_empty(),
     }))
 }

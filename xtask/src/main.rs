@@ -33,6 +33,9 @@ enum Chore {
     GenDb(generate::Options),
     /// Count the instructions that the verifier processes for each BPF program, here and under stock kernels
     Instructions(instructions::Options),
+    /// Make a load for `bench --growth`
+    #[command(hide = true)]
+    Load(bench::growth::Options),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(&options),
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
+        Chore::Load(options) => bench::growth::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {

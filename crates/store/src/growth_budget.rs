@@ -31,7 +31,7 @@ pub struct GrowthLimit {
 
 impl GrowthLimit {
     /// The limit of the daemon.
-    pub const DEFAULT: Self = Self { bytes_per_hour: 7_000_000, burst: 4_000_000 };
+    pub const DEFAULT: Self = Self { bytes_per_hour: 7_000_000, burst: 1_000_000 };
 }
 
 /// Principals whose budget is not full. Beyond it those with the most left are forgotten: they get a full one.

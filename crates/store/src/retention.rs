@@ -83,8 +83,14 @@ impl Writer {
     }
 }
 
-pub(crate) fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+/// Bytes of the pages in use.
+pub(crate) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages = pragma(connection, "page_count")? - pragma(connection, "freelist_count")?;
+    Ok(u64::try_from(pages.saturating_mul(pragma(connection, "page_size")?)).unwrap_or(0))
 }
 
 /// Gives free pages back to the file system if they are at least a quarter of the file. After a daily purge they are

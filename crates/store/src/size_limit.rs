@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     error::{StoreError, sql_error},
-    retention::pragma,
+    retention::used_bytes,
     rollup,
     writer::Writer,
 };
@@ -149,10 +149,4 @@ fn cut_before(connection: &mut Connection, since: Option<i64>, before: i64) -> r
     transaction.execute("DELETE FROM record WHERE time >= ?1 AND time < ?2", [since, before])?;
     transaction.execute("UPDATE log SET detail_since = ?1", [before])?;
     transaction.commit()
-}
-
-/// Bytes of the pages in use.
-fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let pages = pragma(connection, "page_count")? - pragma(connection, "freelist_count")?;
-    Ok(u64::try_from(pages.saturating_mul(pragma(connection, "page_size")?)).unwrap_or(0))
 }

@@ -24,6 +24,7 @@ use crate::{
     event::{self, loss_kind},
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
+    retention,
     rollup::{self, interruption},
     schema,
 };
@@ -143,6 +144,25 @@ impl Reader {
     /// The errors of SQLite.
     pub fn detail_since(&self) -> Result<Option<i64>, StoreError> {
         self.read(rollup::detail_since)
+    }
+
+    /// The number of records.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn record_count(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM record";
+        self.read(|connection| {
+            connection.query_row(sql, [], |row| row.get(0)).map(|count: i64| count.max(0) as u64)
+        })
+    }
+
+    /// The bytes of the log in use: without free pages.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.read(retention::used_bytes)
     }
 
     /// Returns the events of a range with one of these kinds (none given: all kinds), at most `limit`, the latest first.
