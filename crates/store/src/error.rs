@@ -96,6 +96,16 @@ pub enum StoreError {
     /// Another program is writing to the file, for example restores a copy.
     #[error("another program is writing to the log {}", .0.display())]
     Changing(PathBuf),
+    /// What is left of the log must stay, and takes more than its limit.
+    #[error(
+        "{}: its last day alone takes more than {} MB", path.display(), max_bytes / 1_000_000
+    )]
+    SizeLimit {
+        /// Path of the log's file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max_bytes: u64,
+    },
     /// An operation of SQLite failed.
     #[error("{}: {doing}", path.display())]
     Sql {

@@ -96,10 +96,11 @@ impl GrowthBudgets {
 pub(crate) const RECORD_BYTES: i64 = 95;
 const CONTEXT_BYTES: i64 = 110;
 const PROGRAM_BYTES: i64 = 110;
+const SEEN_BYTES: i64 = 120;
 const CGROUP_BYTES: i64 = 80;
 const ENDPOINT_BYTES: i64 = 260;
 
-/// Bytes that a new context takes at most.
+/// Bytes that a new context takes at most, with the row that says when its program was seen.
 pub(crate) fn context_bytes(context: &ProcessContext) -> i64 {
     let program = |program: &Program| {
         PROGRAM_BYTES + (program.path.len() + program.name.len() + program.command_line.len()) as i64
@@ -107,7 +108,11 @@ pub(crate) fn context_bytes(context: &ProcessContext) -> i64 {
     let cgroup = &context.cgroup;
     let text = cgroup.path.len() + cgroup.unit.len() + cgroup.container.len() + cgroup.app.len();
     let programs = [&context.program, &context.parent, &context.grandparent].map(program);
-    CONTEXT_BYTES + CGROUP_BYTES + text as i64 + programs.iter().sum::<i64>()
+    CONTEXT_BYTES
+        + SEEN_BYTES
+        + CGROUP_BYTES
+        + (text + 2 * context.program.path.len()) as i64
+        + programs.iter().sum::<i64>()
 }
 
 /// Bytes that a new endpoint takes at most.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{Bytes, Record, Sha256, Window};
+use model::{Bytes, ProcessContext, Sha256};
 use rusqlite::{Connection, params, types::ValueRef};
 use sha2::Digest;
 
@@ -26,20 +26,25 @@ pub(crate) struct SeenPrograms {
     /// The stored time of the last sight, by a digest of the key.
     stored: HashMap<ProgramDigest, i64>,
     /// Those that the open transaction stores.
-    pending: Vec<(ProgramDigest, i64)>,
+    pending: HashMap<ProgramDigest, i64>,
 }
 
 impl SeenPrograms {
-    /// Stores the programs of a window.
-    pub fn add(&mut self, connection: &Connection, window: &Window) -> rusqlite::Result<()> {
+    /// Stores the programs of the contexts of a window that ended at `time`, unix seconds UTC.
+    pub fn add(
+        &mut self,
+        connection: &Connection,
+        time: i64,
+        contexts: &[&ProcessContext],
+    ) -> rusqlite::Result<()> {
         let mut is_new = false;
-        for record in &window.records {
-            let digest = digest(record);
-            let known = self.pending.iter().any(|(pending, _)| *pending == digest)
-                || self.stored.get(&digest).is_some_and(|time| (time - window.time).abs() < MAX_AGE);
+        for context in contexts {
+            let digest = digest(context);
+            let known = self.pending.contains_key(&digest)
+                || self.stored.get(&digest).is_some_and(|stored| stored.abs_diff(time) < MAX_AGE as u64);
             if !known {
-                is_new |= store(connection, record, window.time)?;
-                self.pending.push((digest, window.time));
+                is_new |= store(connection, context, time)?;
+                self.pending.insert(digest, time);
             }
         }
         if is_new {
@@ -53,7 +58,7 @@ impl SeenPrograms {
         if self.stored.len() + self.pending.len() > MAX_CACHED {
             self.stored.clear();
         }
-        self.stored.extend(self.pending.drain(..));
+        self.stored.extend(self.pending.drain());
     }
 
     /// Takes note that the transaction is rolled back.
@@ -62,18 +67,17 @@ impl SeenPrograms {
     }
 }
 
-fn digest(record: &Record) -> ProgramDigest {
-    let program = &record.context.program;
+fn digest(context: &ProcessContext) -> ProgramDigest {
+    let program = &context.program;
     let mut hasher = sha2::Sha256::new();
-    hasher.update(record.context.uid.to_le_bytes());
+    hasher.update(context.uid.to_le_bytes());
     hasher.update(program.sha256.map_or([0; 32], |digest| digest.0));
     hasher.update(&program.path);
     hasher.finalize().into()
 }
 
 /// Stores that a program was seen. Returns whether it is new.
-fn store(connection: &Connection, record: &Record, time: i64) -> rusqlite::Result<bool> {
-    let context = &record.context;
+fn store(connection: &Connection, context: &ProcessContext, time: i64) -> rusqlite::Result<bool> {
     let digest: &[u8] = context.program.sha256.as_ref().map_or(&[], |digest| &digest.0);
     let key = params![TextOrBlob(&context.program.path), digest, context.uid, time];
     let sql = "UPDATE program_seen SET first = min(first, ?4), last = max(last, ?4) \

@@ -21,10 +21,12 @@ const KEPT: i64 = 60 * 60;
 
 impl Writer {
     /// Deletes the oldest detail until the rest takes at most nine tenths of `max_bytes`, if it takes more than `max_bytes`.
-    /// The last hour always stays. Returns whether anything was deleted; the user is told what.
+    /// The windows of the last hour and the sums of the last day stay. Returns whether anything was deleted; the user is told
+    /// what.
     ///
     /// # Errors
-    /// The errors of SQLite; what was deleted before is consistent.
+    /// [`StoreError::SizeLimit`] if there is nothing that may be deleted, and the errors of SQLite; what was deleted before is
+    /// consistent.
     pub fn limit_size(&mut self, max_bytes: u64) -> Result<bool, StoreError> {
         if self.used_bytes()? <= max_bytes {
             return Ok(false);
@@ -37,7 +39,7 @@ impl Writer {
         let orphans = if cut { self.delete_orphans()? } else { 0 };
         let purged = if self.used_bytes()? > goal { self.purge_days(goal)? } else { false };
         if !cut && !purged && orphans == 0 {
-            return Ok(false);
+            return Err(StoreError::SizeLimit { path: self.path.clone(), max_bytes });
         }
         self.release_pages()?;
         let since = self.detail_since.unwrap_or_default();
@@ -132,8 +134,8 @@ impl Writer {
         let mut any = false;
         while self.used_bytes()? > goal {
             let Some((first, last)) = rollup::extent(&self.connection).map_err(&fail)? else { break };
-            let end = (rollup::day_start(first) + DAY).min(last - KEPT);
-            if first >= end || self.purge(end.min(time::now()))?.records == 0 {
+            let end = rollup::day_start(first) + DAY;
+            if end > rollup::day_start(last) || self.purge(end.min(time::now()))?.records == 0 {
                 break;
             }
             any = true;

@@ -96,7 +96,18 @@ pub(super) fn check_quarters(path: &Path) {
 }
 
 /// Writes random windows over some days from `time` on; sometimes the clock is set back. Returns the time of the last one.
-pub(super) fn write_randomly(writer: &mut Writer, random: &mut Random, mut time: i64, windows: usize) -> i64 {
+pub(super) fn write_randomly(writer: &mut Writer, random: &mut Random, time: i64, windows: usize) -> i64 {
+    write_records(writer, random, time, windows, Random::record)
+}
+
+/// As [`write_randomly`], with records that `record` makes.
+pub(super) fn write_records(
+    writer: &mut Writer,
+    random: &mut Random,
+    mut time: i64,
+    windows: usize,
+    record: fn(&mut Random) -> Record,
+) -> i64 {
     for _ in 0..windows {
         time += match random.below(60) {
             0 => -(random.below(3 * 86_400) as i64),
@@ -104,7 +115,7 @@ pub(super) fn write_randomly(writer: &mut Writer, random: &mut Random, mut time:
             3..=9 => random.below(7200) as i64,
             _ => 10,
         };
-        let records = (0..random.below(6)).map(|_| random.record()).collect();
+        let records = (0..random.below(6)).map(|_| record(random)).collect();
         writer.write(&window(time, records)).unwrap();
     }
     time

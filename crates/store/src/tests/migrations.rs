@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value as SqlValue;
 
 use super::{
-    checks::{check_quarters, check_totals, compare, rollup_counts, write_randomly},
+    checks::{check_quarters, check_totals, compare, rollup_counts, write_randomly, write_records},
     older_versions::{Table, current_column, current_table, rewrite_as_version, tables},
     random::Random,
     *,
@@ -115,13 +115,13 @@ fn log_of_version_4() -> (TempDir, PathBuf, PathBuf) {
     let mut writer = Writer::open(&path).unwrap();
     // Some days get rollups without local ports, so that their quarters of an hour keep theirs.
     writer.max_rollup_rows = 60;
-    let time = write_randomly(&mut writer, &mut random, 1_700_000_000, 300);
+    let time = write_records(&mut writer, &mut random, 1_700_000_000, 300, Random::plain_record);
     writer.max_rollup_rows = MAX_ROLLUP_ROWS;
-    let mut time = write_randomly(&mut writer, &mut random, time, 700) + 60 * 86_400;
+    let mut time = write_records(&mut writer, &mut random, time, 700, Random::plain_record) + 60 * 86_400;
     for kind in LossKind::ALL {
         time += 10;
         let losses = vec![Loss { kind, count: 1 + random.below(1 << 40) }];
-        let mut record = random.record();
+        let mut record = random.plain_record();
         record.counters = Counters { connections: u64::MAX, sent: u64::MAX, received: 1 << 40 };
         let context = Arc::make_mut(&mut record.context);
         context.program.command_line = b"\xc3\x28 \0 \xff\xfe".to_vec();

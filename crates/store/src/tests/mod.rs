@@ -8,8 +8,8 @@ use std::{
 };
 
 use model::{
-    Address, CgroupInfo, Counters, EventKind, FlowTuple, GeoInfo, Loss, LossKind, Port, ProcessContext,
-    Program, Record, Sha256, Window,
+    Address, CgroupInfo, Counters, Event, EventKind, FlowTuple, GeoInfo, Loss, LossKind, Port,
+    ProcessContext, Program, Record, Sha256, Window,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -21,7 +21,11 @@ use super::{
 };
 
 mod checks;
+mod events;
 mod failures;
+mod growth;
+mod identity;
+mod kills;
 mod migrations;
 mod older_versions;
 mod oracle;

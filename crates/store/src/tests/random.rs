@@ -1,6 +1,6 @@
 //! Random records and queries, the same in every run.
 
-use model::Port;
+use model::{DomainSource, PORT_MANY, Port};
 
 use super::*;
 
@@ -19,7 +19,17 @@ impl Random {
         from[self.below(from.len() as u64) as usize]
     }
 
+    /// A record, sometimes a folded one.
     pub fn record(&mut self) -> Record {
+        let mut record = self.plain_record();
+        if self.below(6) == 0 {
+            self.fold(&mut record);
+        }
+        record
+    }
+
+    /// A record of one group.
+    pub fn plain_record(&mut self) -> Record {
         let paths = [b"/a".as_slice(), b"/b", b"/c/\xff", b"/d\0"];
         let remotes = ["192.0.2.1", "192.0.3.77", "2001:db8::1", "2001:db8::2", "vsock:2"];
         const MAX: Port = u32::MAX as Port;
@@ -46,6 +56,21 @@ impl Random {
             context.cgroup.container = self.pick(&[b"".as_slice(), b"docker web-1"]).to_vec();
         }
         record
+    }
+
+    /// Makes a record one of several groups, some of whose values differ.
+    fn fold(&mut self, record: &mut Record) {
+        record.folded = 1 + self.below(1 << 40);
+        record.tuple.remote_address = Some(Address::Many);
+        if self.below(2) == 0 {
+            (record.tuple.domain, record.tuple.domain_source) = (Vec::new(), DomainSource::Many);
+        }
+        if self.below(3) > 0 {
+            record.tuple.remote_port = PORT_MANY;
+        }
+        if self.below(3) > 0 {
+            record.tuple.local_port = PORT_MANY;
+        }
     }
 
     /// A query about times around `first` to `last`.
@@ -94,6 +119,11 @@ impl Random {
             ("port", b"-1"),
             ("port", b"4000000000"),
             ("port", b"4294967294"),
+            ("port", b"many"),
+            ("lport", b"many"),
+            ("address", b"many"),
+            ("domain", b"many"),
+            ("domain-source", b"many"),
             ("lport", b"40000"),
             ("family", b"ipv6"),
             ("family", b"vsock"),

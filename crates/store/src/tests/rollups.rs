@@ -62,8 +62,11 @@ fn missing_rollups_are_made_without_a_restart() {
     let mut writer = Writer::open(&path).unwrap();
     write_randomly(&mut writer, &mut Random(9), 1_700_000_000, 600);
     let mut writer = assert_catches_up(writer, &path);
-    let (first, last) = Reader::open(&path).unwrap().extent().unwrap().unwrap();
-    writer.purge(first + (last - first) / 2 + 777).unwrap();
+    // In the middle of a quarter of an hour that has records before and after it.
+    let sql = "SELECT max(time) FROM record WHERE time < (SELECT max(time) FROM record) - 86400 * 3 GROUP BY time / 900 \
+               HAVING min(time) < max(time) LIMIT 1 OFFSET 50";
+    let time: i64 = writer.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    writer.purge(time).unwrap();
     let cut = rollup_counts(&path);
     let writer = assert_catches_up(writer, &path);
     assert!(rollup_counts(&path).iter().sum::<i64>() > cut.iter().sum(), "the purge has cut buckets");

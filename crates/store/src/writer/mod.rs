@@ -36,8 +36,7 @@ pub struct Writer {
     pub(crate) path: PathBuf,
     pub(crate) connection: Connection,
     pub(crate) interner: Interner,
-    /// Time of the latest window written; after a start, of the last one in the log. The buckets that contain it are open:
-    /// they have no rollup.
+    /// Time of the latest window that was written. The buckets that contain it are open: they have no rollup.
     last_time: Option<i64>,
     pub(crate) catch_up: CatchUp,
     /// A bucket with more rows than this gets no rollup.
@@ -99,9 +98,8 @@ impl Writer {
 
     fn with_connection(path: &Path, connection: Connection, is_new: bool) -> Result<Self, StoreError> {
         let fail = sql_error(path, "cannot read the log");
-        let last_time =
-            connection.query_row("SELECT max(time) FROM record", [], |row| row.get(0)).map_err(&fail)?;
         let state = LogState::read(&connection).map_err(&fail)?;
+        let last_time = Some(state.clock.last.time).filter(|time| *time != 0);
         let file_error = |source| StoreError::File { path: path.to_owned(), source };
         let mut writer = Self {
             path: path.to_owned(),
@@ -149,7 +147,11 @@ impl Writer {
             "A new log was begun: the one before it was removed or moved away.".to_owned()
         } else if remembered.uuid != self.identity.uuid {
             "The log is another one than before.".to_owned()
-        } else if remembered.last_window > self.identity.last_window {
+        } else if remembered.epoch > self.identity.epoch {
+            "The log is an older copy than the last one that was written.".to_owned()
+        } else if remembered.epoch == self.identity.epoch
+            && remembered.last_window > self.identity.last_window
+        {
             format!(
                 "The log ends {} windows before the last one that was written: it is an older copy, or the last windows were \
                  lost with a crash of the machine.",
@@ -352,8 +354,8 @@ impl Writer {
         let mut records = RecordWriter::new(&transaction, &mut self.interner, window)?;
         written.growth = records.insert(self.growth.as_ref())?;
         records.insert_window(written.window, reading)?;
-        drop(records);
-        self.seen.add(&transaction, window)?;
+        let contexts = records.into_contexts();
+        self.seen.add(&transaction, window.time, &contexts)?;
         let losses: Vec<Event> =
             window.losses.iter().map(|loss: &Loss| event::of_loss(loss, window.time)).collect();
         let events = losses.iter().chain(&self.events).chain(&window.events).chain(&written.events);

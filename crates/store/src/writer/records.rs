@@ -1,7 +1,7 @@
 //! The rows of a window, within the growth that each user has left.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -33,8 +33,10 @@ enum ContextId {
     Many,
 }
 
+/// Family, protocol and direction, which summed records share.
+type FoldKind = (u16, u16, bool);
 /// What the summed records of a principal have in common.
-type FoldKey = (ContextId, u16, u16, bool);
+type FoldKey = (ContextId, FoldKind);
 
 /// Records that are summed to one.
 struct Folded {
@@ -52,7 +54,7 @@ pub(super) struct RecordWriter<'a> {
     first_sequence: i64,
     next_sequence: i64,
     /// Ids of the contexts of this window: records share them, and the content of each is hashed once.
-    contexts: HashMap<*const ProcessContext, i64>,
+    contexts: HashMap<*const ProcessContext, (i64, &'a ProcessContext)>,
 }
 
 impl<'a> RecordWriter<'a> {
@@ -119,13 +121,17 @@ impl<'a> RecordWriter<'a> {
     /// rows, and that of the groups that were summed.
     fn insert_within(
         &mut self,
-        mut records: Vec<&Record>,
+        mut records: Vec<&'a Record>,
         left: i64,
         uid: u32,
     ) -> rusqlite::Result<(usize, u64)> {
         let bytes = |record: &Record| record.counters.sent.saturating_add(record.counters.received);
         records.sort_by_key(|record| std::cmp::Reverse((bytes(record), record.counters.connections)));
-        let (mut left, mut rows, mut groups) = (left, 0, 0);
+        // A part is kept for the sums, so that they have their own programs.
+        let keys: HashSet<_> =
+            records.iter().map(|record| (Arc::as_ptr(&record.context), fold_kind(record))).collect();
+        let reserve = (RECORD_BYTES * keys.len() as i64).min(left / 2).max(0);
+        let (mut left, mut rows, mut groups) = (left - reserve, 0, 0);
         let mut folds: BTreeMap<FoldKey, Folded> = BTreeMap::new();
         for record in records {
             let context = self.affordable_context(record, &mut left)?;
@@ -141,12 +147,11 @@ impl<'a> RecordWriter<'a> {
                 }
                 _ => {
                     groups += record.folded.max(1);
-                    let key = (context, record.tuple.family, record.tuple.protocol, record.opened);
-                    add_to_fold(&mut folds, key, record);
+                    add_to_fold(&mut folds, (context, fold_kind(record)), record);
                 }
             }
         }
-        for (key, folded) in merge_unaffordable(folds, left) {
+        for (key, folded) in merge_unaffordable(folds, left + reserve) {
             let id = match key.0 {
                 ContextId::Known(id) => id,
                 ContextId::Many => self.interner.many_programs(self.connection, uid)?,
@@ -158,9 +163,9 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// The context with as much detail as `left` allows; what it takes is subtracted.
-    fn affordable_context(&mut self, record: &Record, left: &mut i64) -> rusqlite::Result<ContextId> {
+    fn affordable_context(&mut self, record: &'a Record, left: &mut i64) -> rusqlite::Result<ContextId> {
         let pointer = Arc::as_ptr(&record.context);
-        if let Some(id) = self.contexts.get(&pointer) {
+        if let Some((id, _)) = self.contexts.get(&pointer) {
             return Ok(ContextId::Known(*id));
         }
         for lines in [CommandLines::Kept, CommandLines::Many] {
@@ -180,17 +185,18 @@ impl<'a> RecordWriter<'a> {
                 }
                 None => continue,
             };
-            self.contexts.insert(pointer, id);
+            self.contexts.insert(pointer, (id, &record.context));
             return Ok(ContextId::Known(id));
         }
         Ok(ContextId::Many)
     }
 
-    fn insert_record(&mut self, record: &Record) -> rusqlite::Result<()> {
+    fn insert_record(&mut self, record: &'a Record) -> rusqlite::Result<()> {
         let context = match self.contexts.entry(Arc::as_ptr(&record.context)) {
-            Entry::Occupied(known) => *known.get(),
+            Entry::Occupied(known) => known.get().0,
             Entry::Vacant(new) => {
-                *new.insert(self.interner.context(self.connection, &record.context, CommandLines::Kept)?)
+                let id = self.interner.context(self.connection, &record.context, CommandLines::Kept)?;
+                new.insert((id, &record.context)).0
             }
         };
         self.insert_row(context, record)
@@ -227,6 +233,11 @@ impl<'a> RecordWriter<'a> {
         self.insert_row(context, &record)
     }
 
+    /// The contexts of which there are rows with their own program.
+    pub fn into_contexts(self) -> Vec<&'a ProcessContext> {
+        self.contexts.into_values().map(|(_, context)| context).collect()
+    }
+
     /// Inserts the row of the window itself.
     pub fn insert_window(&self, id: i64, reading: ClockReading) -> rusqlite::Result<()> {
         let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -251,6 +262,10 @@ fn at_most(records: &[&Record]) -> i64 {
         bytes += RECORD_BYTES + endpoint_bytes(&record.tuple, &record.geo);
     }
     bytes
+}
+
+fn fold_kind(record: &Record) -> FoldKind {
+    (record.tuple.family, record.tuple.protocol, record.opened)
 }
 
 fn add_to_fold(folds: &mut BTreeMap<FoldKey, Folded>, key: FoldKey, record: &Record) {
@@ -280,7 +295,7 @@ fn merge_unaffordable(folds: BTreeMap<FoldKey, Folded>, left: i64) -> BTreeMap<F
         std::cmp::Reverse(folded.counters.sent.saturating_add(folded.counters.received))
     });
     for (index, (key, folded)) in sums.into_iter().enumerate() {
-        let key = if index < rows { key } else { (ContextId::Many, key.1, key.2, key.3) };
+        let key = if index < rows { key } else { (ContextId::Many, key.1) };
         match merged.get_mut(&key) {
             Some(sum) => {
                 sum.tuple.fold(&folded.tuple);
