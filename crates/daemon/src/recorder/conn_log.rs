@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::log_file::LogFile;
-use model::{Program, Record, Window, text::sanitize::conn_log_field};
+use model::{DomainSource, MANY, PORT_MANY, Program, Record, Window, text::sanitize::conn_log_field};
 
 /// conn.log becomes conn.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 1 << 30;
@@ -72,13 +72,18 @@ fn line(time: i64, record: &Record) -> String {
             + &program.sha256.map(|digest| digest.to_hex()).unwrap_or_default()
     };
     let address = tuple.remote_address.map(|address| address.to_string()).unwrap_or_default();
+    let domain = match tuple.domain_source {
+        DomainSource::Many => MANY.to_owned(),
+        _ => conn_log_field(&tuple.domain),
+    };
+    let port = if tuple.remote_port == PORT_MANY { MANY.to_owned() } else { tuple.remote_port.to_string() };
     format!(
         "{},{},{},{},{},{},{},{},{},{}\n",
         program(&context.program),
         time,
-        conn_log_field(&tuple.domain),
+        domain,
         address,
-        tuple.remote_port,
+        port,
         context.uid,
         program(&context.parent),
         counters.connections,
@@ -147,5 +152,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(log.write(&window).unwrap_err().records, 5000);
+    }
+
+    #[test]
+    fn what_differs_in_a_folded_record_is_many() {
+        let mut folded = record(b"/x");
+        folded.tuple.remote_address = Some(model::Address::Many);
+        (folded.tuple.remote_port, folded.tuple.domain_source) = (PORT_MANY, DomainSource::Many);
+        folded.tuple.domain = Vec::new();
+        let line = line(100, &folded);
+        assert!(line.contains(",100,many,many,many,"), "{line}");
     }
 }

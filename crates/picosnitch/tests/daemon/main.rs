@@ -13,6 +13,7 @@ mod full_tables;
 mod harness;
 mod identity;
 mod live_status;
+mod log_file;
 mod log_rules;
 mod missing_features;
 mod names;
