@@ -21,6 +21,11 @@ const PUBLIC_MODE: u32 = 0o755;
 /// Mode of the files that were handed over, where their own would not let their owner write.
 const FILE_MODE: u32 = 0o640;
 
+/// The longest path of a socket (`sun_path` of unix(7), with a zero at its end).
+const MAX_SOCKET_PATH: usize = 107;
+/// Room for the name of a socket in the run directory.
+const SOCKET_NAME_BYTES: usize = "/live.sock".len();
+
 const STICKY: u32 = 0o1000;
 const GROUP_WRITABLE: u32 = 0o020;
 const WORLD_WRITABLE: u32 = 0o002;
@@ -53,6 +58,12 @@ pub enum LayoutError {
          one with --base-dir", .0.display()
     )]
     DanglingLink(PathBuf),
+    /// The path of the live socket would be longer than the kernel allows.
+    #[error(
+        "the name of the directory {} is too long: a socket in it may have {MAX_SOCKET_PATH} bytes with its path (unix(7)); choose \
+         a shorter one with --base-dir", .0.display()
+    )]
+    TooLong(PathBuf),
     /// The path is relative to a working directory that does not exist any more.
     #[error("the current directory does not exist any more, so {} leads nowhere; give an absolute path", .0.display())]
     NoWorkingDirectory(PathBuf),
@@ -124,6 +135,9 @@ impl Layout {
     /// # Errors
     /// See [`LayoutError`].
     pub fn check(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
+        if self.run_dir.as_os_str().len() + SOCKET_NAME_BYTES > MAX_SOCKET_PATH {
+            return Err(LayoutError::TooLong(self.run_dir.clone()));
+        }
         for (directory, purpose) in self.directories() {
             if let Some(found) = inspect(directory)? {
                 check(directory, &found, purpose, (user, group))?;
@@ -351,6 +365,8 @@ mod tests {
         for base in [&link, &link.join("below")] {
             assert!(matches!(prepare(base), Err(LayoutError::DanglingLink(path)) if path == link));
         }
+        let long = temporary.path().join("x".repeat(100));
+        assert!(matches!(prepare(&long), Err(LayoutError::TooLong(_))));
         let relative =
             Layout { run_dir: "run".into(), ..Layout::new(Some(&temporary.path().join("x")), None) };
         let error = relative.prepare(Uid::current(), Gid::current()).unwrap_err();

@@ -126,6 +126,7 @@ fn read(path: &Path, is_required: bool) -> Result<Option<String>, ConfigErrors> 
             is_unreadable: true,
             ..fail("you have no right to read the configuration; run the command as root (with sudo)".into())
         },
+        io::ErrorKind::NotFound => fail("cannot read the configuration: there is no such file; write it, or leave --config out".into()),
         io::ErrorKind::NotADirectory => fail(
             "cannot read the configuration: a part of the path is a file; choose another directory with --base-dir".into(),
         ),

@@ -11,7 +11,22 @@ const MAX_PID_DIGITS: usize = 10;
 /// The text of an error of the live socket. For a daemon that runs and does not answer, the text says which of its processes
 /// is the reason, and what to do.
 pub(super) fn explain(error: ClientError, layout: &Layout) -> anyhow::Error {
-    let ClientError::Io(_, source) = &error else { return error.into() };
+    let ClientError::Io(path, source) = &error else { return error.into() };
+    let path = path.display();
+    match source.kind() {
+        io::ErrorKind::NotADirectory => {
+            return anyhow::anyhow!(
+                "there can be no picosnitch at {path}: a part of the path is a file; choose another directory with --base-dir"
+            );
+        }
+        io::ErrorKind::InvalidInput => {
+            return anyhow::anyhow!(
+                "there can be no picosnitch at {path}: the path is too long for a socket; choose another directory with \
+                 --base-dir"
+            );
+        }
+        _ => {}
+    }
     if !matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
         return error.into();
     }
@@ -19,10 +34,7 @@ pub(super) fn explain(error: ClientError, layout: &Layout) -> anyhow::Error {
     let monitor =
         monitor.and_then(|text| text.trim().get(..MAX_PID_DIGITS.min(text.trim().len()))?.parse().ok());
     let Some(monitor) = monitor.filter(|pid| state(*pid).is_some()) else {
-        return anyhow::anyhow!(
-            "the process at {} does not answer",
-            layout.run_dir.join(live::SOCKET_NAME).display()
-        );
+        return anyhow::anyhow!("the process that serves {path} does not answer");
     };
     // The recorder serves the socket; it is the first child of the monitor.
     let recorder = first_child(monitor);
