@@ -295,11 +295,14 @@ fn json_prints_the_lines_of_the_daemon() {
 #[test]
 fn a_terminal_that_answers_nothing_is_enough() {
     let daemon = Daemon::start();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
-    command.arg("--base-dir").arg(daemon.path()).arg("top");
-    let mut terminal = MuteTerminal::run(command);
-    for keys in [&b""[..], b"\x0c", b"\x1a"] {
-        terminal.type_and_expect(keys, PATH);
+    // A serial console does not know its size either.
+    for size in [[24, 80], [0, 0]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+        command.arg("--base-dir").arg(daemon.path()).arg("top");
+        let mut terminal = MuteTerminal::run(command, size);
+        for keys in [&b""[..], b"\x0c", b"\x1a"] {
+            terminal.type_and_expect(keys, PATH);
+        }
+        assert!(terminal.end(b"q").success());
     }
-    assert!(terminal.end(b"q").success());
 }

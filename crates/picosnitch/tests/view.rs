@@ -166,13 +166,16 @@ fn without_a_terminal_or_a_log_the_error_has_advice() {
 #[test]
 fn a_terminal_that_answers_nothing_is_enough() {
     let log = log();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
-    command.arg("--base-dir").arg(log.path()).arg("view");
-    let mut terminal = MuteTerminal::run(command);
-    terminal.type_and_expect(b"", "/usr/bin/example");
-    // Ctrl-L; Ctrl-Z, which stops nothing here, since no shell could continue it: the screen is drawn again at once.
-    for keys in [b"\x0c", b"\x1a"] {
-        terminal.type_and_expect(keys, "/usr/bin/example");
+    // A serial console does not know its size either.
+    for size in [[24, 80], [0, 0]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+        command.arg("--base-dir").arg(log.path()).arg("view");
+        let mut terminal = MuteTerminal::run(command, size);
+        terminal.type_and_expect(b"", "/usr/bin/example");
+        // Ctrl-L; Ctrl-Z, which stops nothing here, since no shell could continue it: the screen is drawn again at once.
+        for keys in [b"\x0c", b"\x1a"] {
+            terminal.type_and_expect(keys, "/usr/bin/example");
+        }
+        assert!(terminal.end(b"q").success());
     }
-    assert!(terminal.end(b"q").success());
 }

@@ -25,9 +25,9 @@ pub struct MuteTerminal {
 }
 
 impl MuteTerminal {
-    /// Runs a command as the leader of a session in the terminal.
-    pub fn run(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    /// Runs a command as the leader of a session in the terminal, which has so many lines and columns.
+    pub fn run(mut command: Command, [ws_row, ws_col]: [u16; 2]) -> Self {
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
         command.stdin(pty.slave.try_clone().unwrap()).stdout(pty.slave.try_clone().unwrap());
         command.stderr(pty.slave).env("TERM", "xterm").env("LC_ALL", "C.UTF-8");

@@ -9,6 +9,9 @@ use ratatui::{
     layout::{Position, Size},
 };
 
+/// The size of most terminals that do not know their own.
+const USUAL_SIZE: Size = Size { width: 80, height: 24 };
+
 /// Writes to standard output and knows where it has set the cursor.
 pub(super) struct QuietBackend {
     inner: CrosstermBackend<Stdout>,
@@ -19,6 +22,12 @@ impl QuietBackend {
     pub(super) fn new() -> Self {
         Self { inner: CrosstermBackend::new(io::stdout()), cursor: Position::ORIGIN }
     }
+}
+
+/// The size of a terminal; a serial console has none, and is taken for one of the usual size.
+fn known_size(size: Size) -> Size {
+    let known = |length: u16, usual: u16| if length == 0 { usual } else { length };
+    Size { width: known(size.width, USUAL_SIZE.width), height: known(size.height, USUAL_SIZE.height) }
 }
 
 impl Backend for QuietBackend {
@@ -55,7 +64,7 @@ impl Backend for QuietBackend {
     }
 
     fn size(&self) -> io::Result<Size> {
-        self.inner.size()
+        self.inner.size().map(known_size)
     }
 
     fn window_size(&mut self) -> io::Result<WindowSize> {
