@@ -4,9 +4,6 @@
 
 .PHONY: build run check test test-kernels lint audit setup setup-check setup-test
 
-# Where cargo builds; CARGO_TARGET_DIR in the environment changes it.
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-
 build: setup
 	cargo build --release
 
@@ -24,9 +21,9 @@ test: setup-test lint
 	cargo build --release
 	cargo test --workspace
 	scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored
-	scripts/as-root $(TARGET)/release/picosnitch selftest --timeout 3000
-	cargo xtask vm --binary $(TARGET)/release/picosnitch --kernel 6.1 -- picosnitch selftest --timeout 3000
-	cargo xtask cost --binary $(TARGET)/release/picosnitch
+	scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
+	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
+	cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
 # needs compilers and the screens need tmux, which the guests do not have; `test` runs those on this machine.

@@ -21,7 +21,7 @@ mod recorder;
 use recorder::Recorder;
 use store::Reader;
 
-use crate::median::median;
+use crate::{median::median, vm};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -29,9 +29,9 @@ pub struct Options {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// The binary to measure
-    #[arg(long, default_value = "target/release/picosnitch")]
-    picosnitch: PathBuf,
+    /// The binary to measure; without it, the release build
+    #[arg(long)]
+    picosnitch: Option<PathBuf>,
     /// Turns of each load, with and without
     #[arg(long, default_value_t = 9)]
     turns: usize,
@@ -74,9 +74,11 @@ const LOADS: &[(&str, &str, f64, Load)] = &[
 
 /// Measures everything and prints it.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    if !options.picosnitch.exists() {
-        bail!("{} is not built: run `cargo build --release` first", options.picosnitch.display());
-    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
+    let picosnitch = match &options.picosnitch {
+        Some(binary) => binary.clone(),
+        None => vm::release_binary(root)?,
+    };
     let turn = Duration::from_millis(options.milliseconds);
     let mut results = Vec::new();
     let loads: Vec<_> = LOADS.iter().filter(|(name, ..)| name.contains(&options.only)).collect();
@@ -86,7 +88,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         // Each side comes first in every other turn: a machine that gets slower with time affects both.
         let mut sides = [Vec::new(), Vec::new()];
         for side in if number % 2 == 0 { [0, 1] } else { [1, 0] } {
-            let recorder = if side == 1 { Some(Recorder::start(&options.picosnitch)?) } else { None };
+            let recorder = if side == 1 { Some(Recorder::start(&picosnitch)?) } else { None };
             for (_, _, _, load) in &loads {
                 sides[side].push(load(turn)?);
             }
@@ -110,19 +112,19 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }));
     }
     if !options.loads_only {
-        results.extend(standing_costs(&options.picosnitch)?);
+        results.extend(standing_costs(&picosnitch)?);
     }
     if options.growth > 0 {
-        results.extend(growth::measure(&options.picosnitch, options.growth)?);
+        results.extend(growth::measure(&picosnitch, options.growth)?);
     }
     if options.storm > 0 {
-        results.push(storm(&options.picosnitch, options.storm)?);
+        results.push(storm(&picosnitch, options.storm)?);
     }
     if options.top > 0 {
-        results.extend(live::top(&options.picosnitch, options.top)?);
+        results.extend(live::top(&picosnitch, options.top)?);
     }
     if options.executions > 0 {
-        results.push(executions::steady(&options.picosnitch, options.executions)?);
+        results.push(executions::steady(&picosnitch, options.executions)?);
     }
     if options.json {
         println!("{:#}", Value::Array(results));

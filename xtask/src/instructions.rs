@@ -48,10 +48,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None => {
-            vm::cargo(root, &["build", "--release", "--bin", "picosnitch"])?;
-            vm::target(root).join("release/picosnitch")
-        }
+        None => vm::release_binary(root)?,
     };
     let native = Command::new(root.join("scripts/as-root"))
         .arg(&binary)

@@ -194,10 +194,7 @@ fn stage(root: &Path, options: &Options) -> anyhow::Result<tempfile::TempDir> {
     let stage = tempfile::tempdir().context("cannot make a directory for the guest's files")?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None => {
-            cargo(root, &["build", "--release", "--bin", "picosnitch"])?;
-            target(root).join("release/picosnitch")
-        }
+        None => release_binary(root)?,
     };
     let put = |file: &Path, name: &str| {
         let to = stage.path().join(name);
@@ -259,8 +256,15 @@ pub fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-pub fn target(root: &Path) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+/// Builds the release binary. Cargo says where it is: the environment and its configuration may place it anywhere.
+pub fn release_binary(root: &Path) -> anyhow::Result<PathBuf> {
+    let build = ["build", "--release", "--bin", "picosnitch", "--message-format=json-render-diagnostics"];
+    let built = cargo(root, &build)?;
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    };
+    built.lines().rev().find_map(executable).context("cargo has built no picosnitch")
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::{
         Settings, add_missing, attach, find_program, keep_last_message, last_message, load_usable,
         probe_features,
     },
+    machine::check_machine,
     observations::ObservationRing,
     resolver_probes::{CLibrary, ResolverFunction, ResolverProbes},
     return_probe,
@@ -52,6 +53,7 @@ impl Capture {
         if !nix::unistd::geteuid().is_root() {
             return Err(CaptureError::NotRoot("picosnitch start-no-daemon".into()));
         }
+        check_machine()?;
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, keep_last_message)));
         let features = probe_features()?;
         let mut blind_spots = Vec::new();
@@ -134,6 +136,15 @@ impl Capture {
 
     pub(crate) fn is_missing(&self, hook: HookId) -> bool {
         self.blind_spots.iter().any(|spot| spot.hook == hook)
+    }
+
+    /// Detaches all hooks. What they have counted until then stays readable for [`Capture::drain`].
+    ///
+    /// The hooks that were attached last go first, and those that count bytes and tell of processes nearly last: detaching
+    /// the others takes up to seconds, in which traffic is still counted.
+    pub fn detach(&mut self) {
+        self.resolver_probes = ResolverProbes::default();
+        while self.links.pop().is_some() {}
     }
 
     /// Returns how many hooks are attached now.

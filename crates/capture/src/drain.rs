@@ -89,7 +89,9 @@ impl Capture {
         self.advance_tick();
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
-        self.attach_packet_hooks_if_requested();
+        if mode != DrainMode::Final {
+            self.attach_packet_hooks_if_requested();
+        }
         self.drain.problems.extend(self.drain.ring.take_problem());
         let samples = if mode == DrainMode::Regular { Vec::new() } else { self.sockets()? };
         // The open sockets are read before the table, too, for the same reason.

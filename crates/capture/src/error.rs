@@ -12,6 +12,9 @@ pub enum CaptureError {
          later built with CONFIG_DEBUG_INFO_BTF=y is needed; those of all large distributions are"
     )]
     NoBtf,
+    /// The machine around the kernel half lacks something; a sentence that says what, and what to do.
+    #[error("{0}")]
+    Machine(String),
     /// A hook without which there is nothing to record cannot be attached.
     #[error("{what} cannot be watched on this kernel, so nothing can be recorded: {why}")]
     Essential {

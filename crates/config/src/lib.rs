@@ -4,6 +4,7 @@
 //! Both formats become one tree (`node`), from which `table_reader` takes typed values. All problems of a file are collected
 //! before it is rejected, so that the user can correct them at once.
 
+mod directories;
 mod ignore;
 mod json;
 pub mod layout;
@@ -17,10 +18,12 @@ mod sections;
 mod server;
 mod table_reader;
 mod toml;
+mod trust;
 
 #[cfg(test)]
 mod tests;
 
+pub use directories::LayoutError;
 pub use ignore::IgnoreRule;
 pub use load::{Loaded, Source};
 pub use problem::{ConfigErrors, Problem};

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use super::{
     layout::Layout,
     problem::{ConfigErrors, Problem},
     sections::Config,
-    toml,
+    toml, trust,
 };
 
 /// The commented file that is written when there is none.
@@ -95,39 +95,67 @@ impl Config {
         DEFAULT_TOML
     }
 
-    /// Writes [`Config::default_toml`] to `path` with mode 0640, since users may put passwords there. Never replaces a file.
+    /// Writes [`Config::default_toml`] to `path` with mode 0640, since users may put passwords there. Never replaces a file,
+    /// and leaves none that is incomplete.
     ///
     /// # Errors
     /// The errors of the file system; `AlreadyExists` if there is a file.
     pub fn write_default(path: &Path) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(DEFAULT_TOML.as_bytes())?;
-        file.set_permissions(fs::Permissions::from_mode(0o640))
+        let written = file
+            .write_all(DEFAULT_TOML.as_bytes())
+            .and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o640)));
+        if written.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        written
     }
 }
 
 /// The problems of the file at a path.
 fn errors_of(file: &Path, problems: Vec<Problem>) -> ConfigErrors {
-    ConfigErrors { file: file.to_owned(), problems }
+    ConfigErrors { file: file.to_owned(), problems, is_unreadable: false }
 }
 
 /// The text of a file; `None` if there is no file and none is required.
 fn read(path: &Path, is_required: bool) -> Result<Option<String>, ConfigErrors> {
     let fail = |message: String| errors_of(path, vec![Problem { line: None, message }]);
-    let text = fs::metadata(path).and_then(|found| match found.is_file() && found.len() <= MAX_FILE_BYTES {
-        true => fs::read(path),
-        false => Err(io::Error::other("not a regular file of at most 1 MiB")),
-    });
-    match text {
-        Ok(text) => match String::from_utf8(text) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) => {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-                Err(fail(format!("line {line} is not UTF-8")))
-            }
+    let cannot = |error: io::Error| {
+        match error.kind() {
+        io::ErrorKind::PermissionDenied => ConfigErrors {
+            is_unreadable: true,
+            ..fail("you have no right to read the configuration; run the command as root (with sudo)".into())
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_required => Ok(None),
-        Err(error) => Err(fail(format!("cannot read the configuration: {error}"))),
+        io::ErrorKind::NotFound => fail("cannot read the configuration: there is no such file; write it, or leave --config out".into()),
+        io::ErrorKind::NotADirectory => fail(
+            "cannot read the configuration: a part of the path is a file; choose another directory with --base-dir".into(),
+        ),
+        _ => fail(format!("cannot read the configuration: {error}")),
     }
+    };
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = match fs::File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match fs::symlink_metadata(path) {
+                Ok(_) => {
+                    Err(fail("it is a symbolic link to a file that does not exist; remove or mend it".into()))
+                }
+                Err(_) if is_required => Err(cannot(error)),
+                Err(_) => Ok(None),
+            };
+        }
+        opened => opened.map_err(cannot)?,
+    };
+    let found = file.metadata().map_err(cannot)?;
+    if !found.is_file() || found.len() > MAX_FILE_BYTES {
+        return Err(fail("cannot read the configuration: not a regular file of at most 1 MiB".into()));
+    }
+    trust::check(path, &found).map_err(fail)?;
+    let mut text = Vec::new();
+    (&file).take(MAX_FILE_BYTES).read_to_end(&mut text).map_err(cannot)?;
+    String::from_utf8(text).map(Some).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        fail(format!("line {line} is not UTF-8"))
+    })
 }

@@ -20,6 +20,8 @@ pub struct ConfigErrors {
     pub file: PathBuf,
     /// The problems, sorted by line; never empty.
     pub problems: Vec<Problem>,
+    /// The file may be right, but the user has no right to read it.
+    pub is_unreadable: bool,
 }
 
 impl fmt::Display for ConfigErrors {

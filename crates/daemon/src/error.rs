@@ -3,6 +3,7 @@
 use std::io;
 
 use capture::CaptureError;
+use config::LayoutError;
 
 /// The reasons why the monitor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,21 @@ pub enum MonitorError {
         #[source]
         source: io::Error,
     },
+    /// A directory of the log cannot be locked.
+    #[error("the directory {path} cannot be locked")]
+    Lock {
+        /// The path of the directory.
+        path: String,
+        /// The error of opening or locking it.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory is unsafe or cannot be made.
+    #[error(transparent)]
+    Directory(#[from] LayoutError),
+    /// A limit is too low, or the user that writes the log may not use a directory or a file; why, and what to do.
+    #[error("{0}")]
+    Unusable(String),
     /// The BPF programs cannot be loaded or attached.
     #[error(transparent)]
     Capture(#[from] CaptureError),

@@ -12,6 +12,7 @@ mod messages;
 pub mod monitor;
 mod notification_queue;
 pub mod notifier;
+mod path_bytes;
 mod poll;
 pub mod problems;
 pub mod recorder;

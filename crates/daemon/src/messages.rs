@@ -17,7 +17,9 @@ use notify::Notification;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// Path of snitch.db; `None` if it is not to be written.
+    #[serde(with = "crate::path_bytes::optional")]
     pub(crate) database: Option<PathBuf>,
+    #[serde(with = "crate::path_bytes")]
     pub(crate) error_log: PathBuf,
     pub(crate) reporter: ReporterSettings,
     /// Length of the window in seconds, after which records are written.
@@ -42,9 +44,12 @@ pub(crate) struct Settings {
 /// Where the recorder reports programs and problems.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReporterSettings {
+    #[serde(with = "crate::path_bytes")]
     pub(crate) record_json: PathBuf,
+    #[serde(with = "crate::path_bytes")]
     pub(crate) exe_log: PathBuf,
     /// Path of conn.log; `None` if it is not to be written.
+    #[serde(with = "crate::path_bytes::optional")]
     pub(crate) conn_log: Option<PathBuf>,
     /// Whether notifications are sent to the monitor, for desktop users.
     pub(crate) desktop: bool,

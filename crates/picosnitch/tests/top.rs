@@ -23,7 +23,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use terminal::{CLEAN, Terminal, picosnitch};
+use terminal::{CLEAN, Terminal, mute::MuteTerminal, picosnitch};
 
 const HELLO: &str = r#"{"event":"hello","version":"0.0.0","monitor":1,"since":1000}"#;
 const PATH: &str = "/usr/bin/example";
@@ -290,4 +290,19 @@ fn json_prints_the_lines_of_the_daemon() {
     // A reader that closes the pipe is not an error.
     drop(lines);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_terminal_that_answers_nothing_is_enough() {
+    let daemon = Daemon::start();
+    // A serial console does not know its size either.
+    for size in [[24, 80], [0, 0]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+        command.arg("--base-dir").arg(daemon.path()).arg("top");
+        let mut terminal = MuteTerminal::run(command, size);
+        for keys in [&b""[..], b"\x0c", b"\x1a"] {
+            terminal.type_and_expect(keys, PATH);
+        }
+        assert!(terminal.end(b"q").success());
+    }
 }

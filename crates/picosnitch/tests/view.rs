@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use store::Writer;
-use terminal::{CLEAN, Terminal, picosnitch};
+use terminal::{CLEAN, Terminal, mute::MuteTerminal, picosnitch};
 
 /// A log with one recording window, a minute old, with one program.
 fn log() -> tempfile::TempDir {
@@ -163,4 +163,21 @@ fn without_a_terminal_or_a_log_the_error_has_advice() {
     let empty = tempfile::tempdir().unwrap();
     let message = run(empty.path());
     assert!(message.contains("there is no log at") && message.contains("--base-dir"), "{message}");
+}
+
+#[test]
+fn a_terminal_that_answers_nothing_is_enough() {
+    let log = log();
+    // A serial console does not know its size either.
+    for size in [[24, 80], [0, 0]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+        command.arg("--base-dir").arg(log.path()).arg("view");
+        let mut terminal = MuteTerminal::run(command, size);
+        terminal.type_and_expect(b"", "/usr/bin/example");
+        // Ctrl-L; Ctrl-Z, which stops nothing here, since no shell could continue it: the screen is drawn again at once.
+        for keys in [b"\x0c", b"\x1a"] {
+            terminal.type_and_expect(keys, "/usr/bin/example");
+        }
+        assert!(terminal.end(b"q").success());
+    }
 }

@@ -5,15 +5,16 @@
 //!
 //! The monitor starts each role by executing its own binary anew. Each step below relies on the ones before it.
 //!
-//! 1. *The monitor, as root*: prepares what the role may no longer do by itself. It opens the channel and the descriptors
+//! 1. *The monitor, as root*: gives up what it inherited from its starter ([`reset_inherited`]), before it opens anything.
+//!    Then it prepares what the role may no longer do by itself. It opens the channel and the descriptors
 //!    that go through it, and gives the files of the log to the user of the recorder.
 //! 2. *The child, between fork(2) and execve(2)* ([`command`]): clears the supplementary groups, sets the group, then the
-//!    user: without root the process can no longer change its groups. Then it changes the working directory, with the
-//!    rights of that user. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, all threads of the role inherit it, and
-//!    nothing can undo it.
+//!    user: without root the process can no longer change its groups. Then it changes the working directory to `/`, with
+//!    the rights of that user, leaves the session, so that it has no terminal, and marks every descriptor but the standard
+//!    ones as close-on-exec. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, all threads of the role inherit it, and
+//!    nothing can undo it. The environment is a new one.
 //! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so that the role
-//!    gets its end of the channel as standard input, the recorder also standard output and standard error, and no other
-//!    descriptor. The kernel resets the dumpable attribute here, so that setting it earlier would have no effect.
+//!    gets its end of the channel as standard input, the recorder also standard error, and no other descriptor. The kernel resets the dumpable attribute here, so that setting it earlier would have no effect.
 //! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message or opens a file. The recorder
 //!    hides its memory and ignores the signals that end the monitor.
 //! 5. *The role*: reads its first message. Only from here on it handles data that an attacker may have made.
@@ -22,19 +23,23 @@
 //!
 //! | role | user | privileges by execve(2) | environment, directory | signals |
 //! | --- | --- | --- | --- | --- |
-//! | recorder | the service user ([`User::of_log`]) | cannot gain any | those of the monitor | ignores SIGINT, SIGTERM, SIGHUP |
+//! | recorder | the service user ([`User::of_log`]) | cannot gain any | `TZ`, `RUST_BACKTRACE`; `/` | ignores SIGINT, SIGTERM, SIGHUP |
 //! | notifier | the desktop user | cannot gain any | empty, `/` | default |
 //! | file opener | the user of one process | cannot gain any | empty, `/` | default |
 //!
 //! Each of them may open what its user may open, and use the network. Other processes of the same user may read the
 //! memory of a notifier or a file opener (ptrace(2)), but not that of the recorder.
 //!
-//! The monitor is no [`Role`]: it keeps the rights it was started with. The program that tries return probes
+//! The monitor is no [`Role`]: it keeps the rights and the environment it was started with. The program that tries return probes
 //! (`capture::return_probe`) is none either: it handles no data at all, and a seccomp filter of its own leaves it only
 //! exit_group(2).
 
+mod access;
+mod inherited;
 mod role;
 mod user;
 
+pub use access::{AccessWanted, Denied};
+pub use inherited::{limit_problem, reset as reset_inherited};
 pub use role::{Role, command, enter};
 pub use user::User;

@@ -1,7 +1,7 @@
 //! The roles, and the two steps in which they lose their rights.
 
 use std::{
-    io,
+    env, io,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
 };
@@ -11,7 +11,10 @@ use nix::sys::{
     signal::{SigHandler, Signal, signal},
 };
 
-use crate::user::User;
+use crate::{inherited, user::User};
+
+/// Variables of the environment that a role keeps: the time zone, and how a crash is reported.
+const KEPT_VARIABLES: [&str; 2] = ["TZ", "RUST_BACKTRACE"];
 
 /// A process with fewer rights than the monitor, which starts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +37,32 @@ impl Role {
     }
 }
 
-/// Returns the command that executes this binary in a role, as `user`. The caller adds the arguments of the role and its
-/// standard input.
+/// Returns the command that executes this binary in a role, as `user`, with nothing of what the monitor was started with:
+/// an environment of [`KEPT_VARIABLES`] only, the working directory `/`, a session without a terminal, and no descriptor
+/// but the three standard ones. The caller adds the arguments of the role and its standard input.
 pub fn command(role: Role, user: User) -> Command {
     let mut command = Command::new("/proc/self/exe");
     // `uid` clears the supplementary groups too, and the standard library sets the group first.
     command.args(["role", role.name()]).gid(user.gid.as_raw()).uid(user.uid.as_raw());
+    command.env_clear().current_dir("/").stdout(Stdio::null());
     match role {
-        // It keeps standard error, where it reports problems, and the environment, which has the time zone.
-        Role::Recorder => {}
+        // It reports problems there.
+        Role::Recorder => {
+            let kept = KEPT_VARIABLES.iter().filter_map(|name| Some((name, env::var_os(name)?)));
+            command.envs(kept).stderr(Stdio::inherit());
+        }
         Role::Notifier | Role::FileOpener => {
-            command.env_clear().current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+            command.stderr(Stdio::null());
         }
     }
     // Each role handles data that an attacker may have made: code of the attacker must not gain privileges through a
-    // set-user-id program.
-    // SAFETY: between fork and exec the closure makes one system call, which needs no memory.
+    // set-user-id program, type into the terminal of root (TIOCSTI), or use a descriptor of the monitor's starter.
+    // SAFETY: between fork and exec the closure makes system calls only, which need no memory.
     unsafe {
         command.pre_exec(|| {
+            // It fails only for the leader of a process group, which has no terminal either after the session was made.
+            let _ = libc::setsid();
+            inherited::close_others(libc::CLOSE_RANGE_CLOEXEC);
             let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
             if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         });
@@ -82,9 +93,13 @@ pub fn enter(role: Role) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs::{self, File},
+        path::Path,
+    };
 
     use nix::{
+        fcntl::{FcntlArg, FdFlag, fcntl},
         sys::wait::{WaitStatus, waitpid},
         unistd::{ForkResult, Gid, Uid, fork},
     };
@@ -107,14 +122,36 @@ mod tests {
     }
 
     #[test]
-    fn only_the_recorder_keeps_environment_and_directory() {
-        assert_eq!(command(Role::Recorder, user()).get_current_dir(), None);
-        assert!(!format!("{:?}", command(Role::Recorder, user())).contains("env -i"));
-        for role in [Role::Notifier, Role::FileOpener] {
-            let command = command(role, user());
+    fn no_role_keeps_what_the_monitor_was_started_with() {
+        let user = User { uid: Uid::current(), gid: Gid::current() };
+        let inherited = File::open("/proc/self/status").unwrap();
+        fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        for role in [Role::Recorder, Role::Notifier, Role::FileOpener] {
+            let mut command = command(role, user);
             assert_eq!(command.get_current_dir(), Some(Path::new("/")));
             assert!(format!("{command:?}").contains("env -i"), "{command:?}");
+            // This binary runs the test below until its standard input ends.
+            let child = command.args(["--ignored", "--exact", "role::tests::reads_until_the_end"]);
+            let mut child = child.stdin(Stdio::piped()).spawn().unwrap();
+            let process = format!("/proc/{}", child.id());
+            // The environment of cargo has many variables.
+            let environment = fs::read_to_string(format!("{process}/environ")).unwrap();
+            let foreign = environment.split('\0').filter(|entry| {
+                !KEPT_VARIABLES.iter().any(|name| entry.starts_with(name)) && !entry.is_empty()
+            });
+            assert_eq!(foreign.collect::<Vec<_>>(), [""; 0], "{role:?}");
+            assert_eq!(fs::read_link(format!("{process}/cwd")).unwrap(), Path::new("/"));
+            let links = fs::read_dir(format!("{process}/fd")).unwrap();
+            let open: Vec<_> = links.flatten().filter_map(|link| fs::read_link(link.path()).ok()).collect();
+            assert!(!open.iter().any(|target| target.ends_with("status")), "{role:?}: {open:?}");
+            child.wait().unwrap();
         }
+    }
+
+    #[test]
+    #[ignore = "a part of the test before"]
+    fn reads_until_the_end() {
+        io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
     }
 
     #[test]

@@ -19,14 +19,17 @@ pub struct User {
 }
 
 impl User {
-    /// The service user, which owns the log at `database`: the owner of its directory if that is not root (a base
-    /// directory in a home), else the user picosnitch, else nobody.
+    /// The service user, which owns the log at `database`: the owner of its directory if that is not root, else the user
+    /// picosnitch, else nobody. A directory that is not there yet will belong to root.
     ///
     /// # Errors
     /// The directory or the list of users cannot be read.
     pub fn of_log(database: &Path) -> io::Result<Self> {
         let directory = database.parent().ok_or(io::ErrorKind::NotFound)?;
-        let owner = Uid::from_raw(directory.metadata()?.uid());
+        let owner = match directory.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Uid::from_raw(0),
+            found => Uid::from_raw(found?.uid()),
+        };
         let user = match owner.is_root() {
             true => unistd::User::from_name(SERVICE_USER)?.filter(|user| !user.uid.is_root()),
             false => unistd::User::from_uid(owner)?,
@@ -54,6 +57,13 @@ impl User {
             line.split_ascii_whitespace().next()?.parse().ok()
         };
         Some(Self { uid: Uid::from_raw(first("Uid:")?), gid: Gid::from_raw(first("Gid:")?) })
+    }
+
+    /// The name of the user and that of the group, or their numbers where they have none.
+    pub fn names(&self) -> (String, String) {
+        let user = unistd::User::from_uid(self.uid).ok().flatten().map(|user| user.name);
+        let group = unistd::Group::from_gid(self.gid).ok().flatten().map(|group| group.name);
+        (user.unwrap_or_else(|| self.uid.to_string()), group.unwrap_or_else(|| self.gid.to_string()))
     }
 
     /// A sentence about the consequences when the recorder runs as nobody, and how to avoid them.
@@ -86,6 +96,9 @@ mod tests {
         if !Uid::current().is_root() {
             assert_eq!((user.uid, user.advice()), (Uid::current(), None));
         }
-        assert!(User::of_log(&directory.path().join("missing/snitch.db")).is_err());
+        assert!(!User::of_log(&directory.path().join("missing/snitch.db")).unwrap().uid.is_root());
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(User::of_log(&file.join("below/snitch.db")).is_err());
     }
 }

@@ -4,12 +4,13 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use identity::digests;
 
-/// The directory (mode 0700), which is removed when this is dropped.
+/// The directory (mode 0711: the user that writes the log passes through it), which is removed when this is dropped.
 pub(crate) struct PrivateDirectory {
     path: PathBuf,
     /// The user wants to keep the directory.
@@ -23,6 +24,7 @@ impl PrivateDirectory {
         let path = nix::unistd::mkdtemp(&parent.join("picosnitch-selftest.XXXXXX"))?;
         // From here on the directory is removed if a step fails.
         let directory = Self { path, is_kept };
+        fs::set_permissions(&directory.path, fs::Permissions::from_mode(0o711))?;
         fs::create_dir(directory.path.join("bin"))?;
         copy_running_executable(&directory.path)?;
         Ok(directory)

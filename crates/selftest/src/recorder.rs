@@ -105,7 +105,7 @@ impl Recorder {
         time_limit: Duration,
         interrupted: &AtomicBool,
     ) -> Result<Self, RecorderError> {
-        fs::write(directory.join("config.toml"), "[log]\nwrite_limit_seconds = 1\n")?;
+        fs::write(configuration(directory), "[log]\nwrite_limit_seconds = 1\n")?;
         let mut command = picosnitch(directory);
         command
             .arg("start-no-daemon")
@@ -218,13 +218,28 @@ pub(crate) fn read_log(directory: &Path) -> Result<Vec<LogRow>, RecorderError> {
 
 /// Whether the recorder reported in error.log that a packet ring cannot be counted.
 pub(crate) fn is_ring_reported(directory: &Path) -> bool {
-    fs::read(directory.join("error.log"))
+    fs::read(log_directory(directory).join("error.log"))
         .is_ok_and(|log| String::from_utf8_lossy(&log).lines().any(|line| line.contains("ring")))
+}
+
+fn configuration(directory: &Path) -> PathBuf {
+    directory.join("config.toml")
+}
+
+/// The directory of the log, which the recorder makes, so that it gets the owner and the mode that it needs.
+fn log_directory(directory: &Path) -> PathBuf {
+    directory.join("log")
 }
 
 fn picosnitch(directory: &Path) -> Command {
     let mut command = Command::new(PathBuf::from("/proc/self/exe"));
-    command.arg("--base-dir").arg(directory).env_remove("PICOSNITCH_BASE_DIR").current_dir("/");
+    command
+        .arg("--base-dir")
+        .arg(log_directory(directory))
+        .arg("--config")
+        .arg(configuration(directory))
+        .env_remove("PICOSNITCH_BASE_DIR")
+        .current_dir("/");
     command
 }
 

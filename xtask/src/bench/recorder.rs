@@ -22,7 +22,6 @@ pub struct Recorder {
 impl Recorder {
     pub fn start(binary: &Path) -> anyhow::Result<Self> {
         let directory = std::env::temp_dir().join(format!("picosnitch-bench-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
         let begin = Instant::now();
         let mut child = Command::new(binary)
             .arg("start-no-daemon")

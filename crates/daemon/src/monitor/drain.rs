@@ -143,11 +143,22 @@ impl Monitor {
     /// Reads the whole process table again if a flow of an unknown process shows that events were lost.
     fn resync_if_needed(&mut self, drained: &DrainOutput) -> Result<(), MonitorError> {
         let mut moved = drained.flows.iter().filter(|flow| flow.counters != Counters::default());
-        let unknown = moved.any(|flow| self.processes.get(flow.id.process).is_none())
+        self.resync_wanted |= moved.any(|flow| self.processes.get(flow.id.process).is_none())
             || drained.losses.iter().any(|loss| loss.kind == LossKind::ProcessEvents);
-        if unknown && self.resynced.is_none_or(|last| last.elapsed() > RESYNC_PAUSE) {
-            self.resynced = Some(Instant::now());
-            self.processes.resync(&self.capture.processes()?, Instant::now());
+        if !self.resync_wanted || self.resynced.is_some_and(|last| last.elapsed() <= RESYNC_PAUSE) {
+            return Ok(());
+        }
+        self.resynced = Some(Instant::now());
+        match self.capture.processes() {
+            Ok(processes) => {
+                self.processes.resync(&processes, Instant::now());
+                self.resync_wanted = false;
+            }
+            // The flows of this drain must not be lost with it.
+            Err(error) => self.recorder.report(format!(
+                "{}. Traffic may lack its program until that succeeds; it is tried again.",
+                model::error_chain(&error)
+            ))?,
         }
         Ok(())
     }

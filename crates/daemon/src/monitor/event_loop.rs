@@ -18,9 +18,12 @@ use capture::DrainMode;
 use ipc::Received;
 
 /// Time between two regular drains.
-const TICK: Duration = Duration::from_millis(500);
+pub(super) const TICK: Duration = Duration::from_millis(500);
 /// Time between two drains at least, however fast the ring buffer fills: each drain reads the whole flow table.
 const MIN_PAUSE: Duration = Duration::from_millis(25);
+
+/// Messages of the recorder that are taken at a time: it must not keep the monitor from its drains.
+const MAX_MESSAGES: usize = 256;
 
 /// When the next drain is due.
 struct DrainSchedule {
@@ -46,15 +49,28 @@ struct Ready {
 impl Monitor {
     /// Records until a signal ends it, then lets the recorder write everything.
     pub(super) fn run(mut self) -> Result<(), MonitorError> {
-        let ended = self.send_existing().and_then(|()| self.watch());
-        if let Err(MonitorError::RecorderGone(_)) = ended {
-            return ended;
+        let mut ended = self.send_existing().and_then(|()| self.watch());
+        // Whatever the error is, the next step is done: the recorder has to get and to write what there is.
+        for step in
+            [Self::await_executables, Self::drain_last, Self::await_last_executables, Self::end_recorder]
+        {
+            if let Err(MonitorError::RecorderGone(_)) = ended {
+                break;
+            }
+            ended = ended.and(step(&mut self));
         }
-        // Whatever the error is, the recorder writes what it has.
-        self.drain(DrainMode::Final)?;
-        self.await_executables()?;
-        self.recorder.end()?;
         ended
+    }
+
+    /// Detaches the hooks and reads what they have counted. Nothing is counted after that, so the drain comes right then:
+    /// everything that may take time has been done before.
+    fn drain_last(&mut self) -> Result<(), MonitorError> {
+        self.capture.detach();
+        self.drain(DrainMode::Final).map(drop)
+    }
+
+    fn end_recorder(&mut self) -> Result<(), MonitorError> {
+        self.recorder.end()
     }
 
     fn watch(&mut self) -> Result<(), MonitorError> {
@@ -134,7 +150,8 @@ impl Monitor {
     /// Takes the messages of the recorder. Returns whether it wants a list of open sockets from now on.
     fn receive_messages(&mut self) -> Result<bool, MonitorError> {
         let mut wanted = false;
-        while let Received::Message(message, _) = self.recorder.receive()? {
+        for _ in 0..MAX_MESSAGES {
+            let Received::Message(message, _) = self.recorder.receive()? else { break };
             match message {
                 ToMonitor::Notification(notification) => {
                     if let Some(notifiers) = &mut self.notifiers {
@@ -162,6 +179,7 @@ impl Monitor {
                 self.recorder.report(text)?;
             }
         }
+        self.recorder.report_if_stuck();
         let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
         trim_heap(&mut self.heap_trimmed);
         Ok(hurry)

@@ -7,12 +7,15 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::state::Monitor;
+use super::{event_loop::TICK, state::Monitor};
 use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
+use capture::DrainMode;
 use identity::{ExecutableUpdate, Executables, digests::FileState};
 
-/// How long the shutdown waits for executables of programs that have just started.
+/// How long the shutdown waits for executables of programs that have just started, while it still records.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
+/// The same after the hooks are detached: what happens from then on is in no record.
+const VERY_LAST_EXECUTABLES: Duration = Duration::from_millis(250);
 /// Pause between two checks for those files.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -26,9 +29,22 @@ impl Monitor {
         self.send_executables()
     }
 
-    /// Waits, during the shutdown, for executables of programs that have just started.
+    /// Waits, during the shutdown, for executables of programs that have just started. The flow table is drained meanwhile.
     pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + LAST_EXECUTABLES;
+        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
+            self.drain(DrainMode::Regular)?;
+            self.await_executables_until(until.min(Instant::now() + TICK))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the executables of programs that have started since.
+    pub(super) fn await_last_executables(&mut self) -> Result<(), MonitorError> {
+        self.await_executables_until(Instant::now() + VERY_LAST_EXECUTABLES)
+    }
+
+    fn await_executables_until(&mut self, until: Instant) -> Result<(), MonitorError> {
         while let Some(executables) = &self.executables
             && executables.is_waiting()
             && Instant::now() < until

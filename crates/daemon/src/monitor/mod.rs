@@ -3,21 +3,23 @@
 use capture::Capture;
 use config::{Config, layout::Layout};
 
-use self::{pid_file::lock_pid_file, state::Monitor};
+pub use self::directories::prepare;
+use self::{instance_lock::lock_instance, state::Monitor};
 use crate::{error::MonitorError, problems::Problems};
 
 mod context_ids;
+mod directories;
 mod drain;
 mod event_loop;
 mod executables;
 mod flows;
+mod instance_lock;
 mod limits;
 mod name_sources;
 mod notifier_link;
 mod notifiers;
 mod observations;
 mod open_sockets;
-mod pid_file;
 mod recorder_link;
 mod recorder_settings;
 mod resolved_connector;
@@ -25,12 +27,12 @@ mod signals;
 mod start;
 mod state;
 
-/// Records until SIGTERM or SIGINT. `started` is called once all programs are attached and the log is open.
+/// Records until SIGTERM or SIGINT, in the directories that [`prepare`] has made. `started` is called once all programs are attached and the log is open.
 ///
 /// # Errors
 /// See [`MonitorError`].
 pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
-    let _pid_file = lock_pid_file(layout)?;
+    let _lock = lock_instance(layout)?;
     let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));

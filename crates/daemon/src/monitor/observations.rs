@@ -31,7 +31,17 @@ fn count_fitting(observations: &[NameObservation]) -> usize {
 impl Monitor {
     /// Sends what the BPF programs have observed.
     pub(super) fn send_observations(&mut self) -> Result<(), MonitorError> {
-        let mut observations = self.capture.take_observations()?;
+        let mut observations = match self.capture.take_observations() {
+            Ok(observations) => observations,
+            // The flows of this drain must not be lost with it.
+            Err(error) => {
+                let error = model::error_chain(&error);
+                let text = format!(
+                    "{error}. Connections may lack their domain until that succeeds; it is tried again."
+                );
+                return self.recorder.report(text);
+            }
+        };
         while !observations.is_empty() {
             let rest = observations.split_off(count_fitting(&observations));
             let fitting = std::mem::replace(&mut observations, rest);

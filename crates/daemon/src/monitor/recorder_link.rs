@@ -4,18 +4,23 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    process::{Child, Stdio},
+    path::PathBuf,
+    process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags};
+use nix::{
+    poll::{PollFd, PollFlags},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
+use super::{directories::hand_over_files, recorder_settings::recorder_settings};
 use crate::{
     error::{MonitorError, io_error},
     messages::{ToMonitor, ToRecorder},
-    monitor::recorder_settings::recorder_settings,
     poll::poll_until,
-    problems::print_to_stderr,
+    problems::{Problems, print_to_stderr},
 };
 use capture::Capture;
 use config::{Config, layout::Layout};
@@ -35,6 +40,13 @@ const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(60);
 /// Pause between two tries to send at the end: POLLOUT comes only once most of the channel is free.
 const SEND_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two checks whether the recorder has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the recorder may take no message before that is reported.
+const STUCK: Duration = Duration::from_secs(30);
+/// The error when the settings do not fit into a message.
+const TOO_LONG: &str = "the configuration is too long for the recorder, which takes 64 KiB: shorten log.ignore, for example \
+                        with networks instead of addresses, and domains instead of their sub-domains";
 /// The text of the error when a message cannot be sent.
 const SEND_FAILED: &str = "the recorder cannot be sent a message";
 
@@ -45,6 +57,11 @@ pub(super) struct RecorderLink {
     /// Encoded messages that wait for room in the channel, with their descriptors.
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
+    /// When the recorder last took a message, or had taken all.
+    progress: Instant,
+    /// It was reported that the recorder takes no messages.
+    is_reported_stuck: bool,
+    error_log: PathBuf,
     /// Flows and observations dropped since the last [`RecorderLink::take_losses`].
     lost_flows: u64,
     lost_observations: u64,
@@ -61,9 +78,7 @@ impl RecorderLink {
         if let Some(advice) = user.advice() {
             print_to_stderr(advice);
         }
-        layout
-            .hand_over(user.uid, user.gid)
-            .map_err(io_error("the files of the log cannot be handed over"))?;
+        hand_over_files(layout, &user)?;
         let child = sandbox::command(Role::Recorder, user)
             .stdin(Stdio::from(theirs))
             .spawn()
@@ -73,11 +88,19 @@ impl RecorderLink {
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            progress: Instant::now(),
+            is_reported_stuck: false,
+            error_log: layout.error_log.clone(),
             lost_flows: 0,
             lost_observations: 0,
         };
         let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config)));
-        recorder.send(&settings, Some(listener))?;
+        recorder.send(&settings, Some(listener)).map_err(|error| match error {
+            MonitorError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                MonitorError::Log(TOO_LONG.into())
+            }
+            error => error,
+        })?;
         Ok(recorder)
     }
 
@@ -119,8 +142,25 @@ impl RecorderLink {
 
     /// Waits for the recorder, which has closed its channel, and returns the error that this is.
     pub(super) fn gone(&mut self) -> MonitorError {
-        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        MonitorError::RecorderGone(status)
+        let how = match self.wait_until(Instant::now() + END) {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => {
+                self.kill();
+                "it closed its channel and went on".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        MonitorError::RecorderGone(how)
+    }
+
+    /// Waits for the end of the recorder; `None` if it still runs at that time.
+    fn wait_until(&mut self, until: Instant) -> io::Result<Option<ExitStatus>> {
+        loop {
+            match self.child.try_wait()? {
+                None if Instant::now() < until => std::thread::sleep(CHECK_INTERVAL),
+                ended => return Ok(ended),
+            }
+        }
     }
 
     /// Takes a message of the recorder, without waiting.
@@ -186,6 +226,7 @@ impl RecorderLink {
                 Ok(true) => {
                     self.waiting_bytes -= bytes.len();
                     self.waiting.pop_front();
+                    self.progress = Instant::now();
                 }
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.gone()),
@@ -193,6 +234,27 @@ impl RecorderLink {
             }
         }
         Ok(())
+    }
+
+    /// Reports, once, that the recorder takes no messages: on standard error and in error.log, which the monitor writes
+    /// itself here.
+    pub(super) fn report_if_stuck(&mut self) {
+        if !self.has_waiting() {
+            self.progress = Instant::now();
+        }
+        let is_stuck = self.progress.elapsed() >= STUCK;
+        if is_stuck && !self.is_reported_stuck {
+            let pid = self.child.id();
+            let text = format!(
+                "The recorder (process {pid}) has taken nothing for {} s: it is stopped (`kill -CONT {pid}` lets it go on) or \
+                 waits for a disk that does not answer. Traffic waits in memory meanwhile, at most {} MiB.",
+                STUCK.as_secs(),
+                MAX_WAITING_BYTES >> 20
+            );
+            print_to_stderr(&text);
+            Problems::new(self.error_log.clone()).log(&text);
+        }
+        self.is_reported_stuck = is_stuck;
     }
 
     /// Returns the losses since the last call.
@@ -204,6 +266,8 @@ impl RecorderLink {
 
     /// Lets the recorder write its data, and waits for its end.
     pub(super) fn end(&mut self) -> Result<(), MonitorError> {
+        // One that was stopped would write nothing.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGCONT);
         self.send(&ToRecorder::End, None)?;
         let until = Instant::now() + END;
         while self.has_waiting() && Instant::now() < until {
@@ -211,15 +275,20 @@ impl RecorderLink {
             let _ = poll_until(&mut ready, Some(Instant::now() + SEND_PAUSE));
             self.flush()?;
         }
-        while Instant::now() < until {
-            match self.child.try_wait().map_err(io_error("the recorder cannot be waited for"))? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
-                None => std::thread::sleep(Duration::from_millis(10)),
-            }
+        match self.wait_until(until).map_err(io_error("the recorder cannot be waited for"))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
+            None => {}
         }
         self.kill();
         Err(MonitorError::RecorderGone("it did not finish writing the log within 60 s".into()))
+    }
+}
+
+impl Drop for RecorderLink {
+    /// Ends a recorder that was not ended in order: the start of the monitor has failed.
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -241,8 +310,34 @@ mod tests {
     fn link() -> (RecorderLink, OwnedFd) {
         let (channel, theirs) = Channel::pair().unwrap();
         let child = Command::new("/proc/self/exe").arg("--help").stdout(Stdio::null()).spawn().unwrap();
-        let (waiting, waiting_bytes) = (VecDeque::new(), 0);
-        (RecorderLink { child, channel, waiting, waiting_bytes, lost_flows: 0, lost_observations: 0 }, theirs)
+        let link = RecorderLink {
+            child,
+            channel,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            progress: Instant::now(),
+            is_reported_stuck: false,
+            error_log: PathBuf::from("/dev/null"),
+            lost_flows: 0,
+            lost_observations: 0,
+        };
+        (link, theirs)
+    }
+
+    #[test]
+    fn a_recorder_that_takes_nothing_is_reported_once() {
+        let (mut link, _theirs) = link();
+        link.progress = Instant::now().checked_sub(STUCK).unwrap();
+        link.report_if_stuck();
+        assert!(!link.is_reported_stuck, "nothing waits");
+        link.waiting.push_back((Vec::new(), None));
+        link.progress = Instant::now().checked_sub(STUCK).unwrap();
+        link.report_if_stuck();
+        assert!(link.is_reported_stuck);
+        link.flush().unwrap();
+        link.report_if_stuck();
+        assert!(!link.is_reported_stuck);
+        link.kill();
     }
 
     #[test]

@@ -33,13 +33,7 @@ impl Monitor {
         // The recorder opens the log while the kernel verifies the programs.
         let mut recorder = RecorderLink::start(layout, config)?;
         let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
-        let mut capture = match Capture::start(&settings) {
-            Ok(capture) => capture,
-            Err(error) => {
-                recorder.kill();
-                return Err(error.into());
-            }
-        };
+        let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
         let executables = start_executables(&capture, &mut recorder)?;
         let mut processes = Processes::default();
@@ -65,6 +59,7 @@ impl Monitor {
             notifiers: config.notifications.desktop.then(Notifiers::new),
             packet_rings: HashSet::new(),
             resynced: None,
+            resync_wanted: false,
             window: Duration::from_secs(u64::from(config.log.write_limit_seconds)),
             failed_drains: 0,
             sampled: Instant::now(),

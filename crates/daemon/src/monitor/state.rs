@@ -34,6 +34,8 @@ pub(super) struct Monitor {
     pub(super) packet_rings: HashSet<ProcessId>,
     /// When the process table was last read again.
     pub(super) resynced: Option<Instant>,
+    /// Flows or losses show that the process table lacks processes, and it was not read again since.
+    pub(super) resync_wanted: bool,
     /// Length of the recorder's window.
     pub(super) window: Duration,
     /// Drains that failed, one after the other.

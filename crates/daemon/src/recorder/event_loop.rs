@@ -18,6 +18,9 @@ use ipc::Received;
 /// The longest wait: folded problems are written from time to time.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// How long messages of the monitor are taken before digests and clients have their turn.
+const MAX_TURN: Duration = Duration::from_millis(50);
+
 impl Recorder {
     /// Records until the last message of the monitor.
     ///
@@ -71,8 +74,10 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes messages until there are none, or the window ends. Returns whether the last message has come.
+    /// Takes messages until there are none, or the window ends, or others have waited for long enough. Returns whether the
+    /// last message has come.
     fn receive_messages(&mut self, end: Instant) -> Result<bool, RecorderError> {
+        let end = end.min(Instant::now() + MAX_TURN);
         loop {
             match self.channel.receive()? {
                 Received::Message(ToRecorder::End, _) => return Ok(true),

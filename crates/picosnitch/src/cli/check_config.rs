@@ -1,15 +1,15 @@
 //! `picosnitch check-config`: prints the configuration and its file, or everything that is wrong with it.
-//! Exit codes: 0, or 78 (`EX_CONFIG`) for a bad file.
+//! Exit codes: 0, 77 (`EX_NOPERM`) for a file that this user may not read, or 78 (`EX_CONFIG`) for a bad file.
 
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::{
-    common::{Common, EXIT_CONFIG},
+    common::{Common, EXIT_CONFIG, EXIT_NO_PERMISSION},
     output::print,
 };
-use config::{Config, Source, layout::Layout};
+use config::{Config, Source};
 use model::text::sanitize;
 
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct Options {
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let layout = common.layout();
     match Config::load(&layout) {
         Ok(loaded) => {
             let notes = [loaded.config.not_yet_built(), loaded.config.missing_files()].concat();
@@ -55,11 +55,12 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
                     |problem: &config::Problem| json!({"line": problem.line, "message": problem.message});
                 let problems: Vec<_> = errors.problems.iter().map(problem).collect();
                 let file = errors.file.to_string_lossy();
-                print_json(&json!({"valid": false, "file": file, "problems": problems}))?;
+                let valid = if errors.is_unreadable { json!(null) } else { json!(false) };
+                print_json(&json!({"valid": valid, "file": file, "problems": problems}))?;
             } else {
                 eprintln!("{}", lines(&errors.to_string()));
             }
-            Ok(ExitCode::from(EXIT_CONFIG))
+            Ok(ExitCode::from(if errors.is_unreadable { EXIT_NO_PERMISSION } else { EXIT_CONFIG }))
         }
     }
 }

@@ -15,6 +15,7 @@ use daemon::{file_opener, notifier, recorder};
 
 mod check_config;
 mod common;
+mod daemon_state;
 mod doctor;
 mod output;
 mod query;
@@ -66,6 +67,10 @@ enum Command {
 /// Runs the command that the user typed and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err((text, code)) = cli.common.check() {
+        eprintln!("picosnitch: {text}");
+        return ExitCode::from(code);
+    }
     let result = match cli.command {
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),

@@ -13,7 +13,6 @@ use serde_json::{Map, Value as Json};
 
 use super::{common::Common, output::print};
 use crate::cli::table::{self, Column};
-use config::layout::Layout;
 use model::text::{sanitize, time, units};
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
 
@@ -66,7 +65,7 @@ fn after_help() -> String {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let query = query(options, time::now())?;
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let layout = common.layout();
     let reader = Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"))?;
     let rows = reader.query(&query)?;
     let losses = reader.losses(query.range)?;

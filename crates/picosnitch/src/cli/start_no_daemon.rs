@@ -7,14 +7,19 @@ use anyhow::Context;
 
 use super::common::{Common, EXIT_CONFIG};
 use capture::Capture;
-use config::{Config, Source, layout::Layout};
+use config::{Config, Source};
 use daemon::{monitor, problems::print_to_stderr};
 
 #[derive(clap::Args)]
 pub struct Options {}
 
 pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    // Relative paths are resolved before the working directory changes.
+    let layout = common.layout();
+    sandbox::reset_inherited().context("the daemon cannot leave what it was started with")?;
+    if !nix::unistd::geteuid().is_root() {
+        anyhow::bail!("recording needs root: run `sudo picosnitch start-no-daemon`");
+    }
     let loaded = match Config::load(&layout) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -22,12 +27,17 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_CONFIG));
         }
     };
-    if !nix::unistd::geteuid().is_root() {
-        anyhow::bail!("recording needs root: run `sudo picosnitch start-no-daemon`");
-    }
-    layout.prepare()?;
+    monitor::prepare(&layout)?;
     if let Source::Defaults(path) = &loaded.source {
-        Config::write_default(path).with_context(|| format!("cannot write {}", path.display()))?;
+        match Config::write_default(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                print_to_stderr(&format!(
+                    "{} cannot be written, because its file system is read-only; the defaults are used.",
+                    path.display()
+                ))
+            }
+            written => written.with_context(|| format!("cannot write {}", path.display()))?,
+        }
     }
     for sentence in loaded.config.not_yet_built() {
         print_to_stderr(&sentence);

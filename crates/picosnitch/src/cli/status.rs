@@ -1,21 +1,18 @@
 //! `picosnitch status`: prints whether the daemon runs, what it does, and what it cannot see.
 //!
-//! The exit codes are those that the LSB defines for init scripts: 0 running, 3 not running, 4 unknown.
+//! The exit codes are those that the LSB defines for init scripts: 0 running, 3 not running, 4 unknown, or
+//! running but stopped by a signal.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{common::Common, output::print};
-use config::layout::Layout;
+use super::{common::Common, daemon_state, output::print};
 use live::{
     client::{ClientError, LiveClient},
     protocol::HelloLine,
 };
-use model::{
-    error_chain,
-    text::{sanitize, time},
-};
+use model::text::{sanitize, time};
 
 /// Exit code of a daemon that does not run.
 const NOT_RUNNING: u8 = 3;
@@ -33,25 +30,37 @@ pub struct Options {
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let layout = common.layout();
     match LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME)) {
         Ok(client) => {
+            let monitor = client.status().monitor;
+            let is_stopped = daemon_state::is_stopped(monitor);
             let text = if options.json {
                 let mut state: Value = serde_json::from_slice(client.hello())?;
                 state["running"] = true.into();
+                state["stopped"] = is_stopped.into();
                 format!("{}\n", sanitize::json_document(&format!("{state:#}")))
             } else {
                 describe(client.status())
             };
             print(&text)?;
-            Ok(ExitCode::SUCCESS)
+            if !is_stopped {
+                return Ok(ExitCode::SUCCESS);
+            }
+            if !options.json {
+                print(&format!(
+                    "  stopped       the monitor (process {monitor}) is stopped, so that nothing is recorded: let it go on with \
+                     `sudo kill -CONT {monitor}`\n"
+                ))?;
+            }
+            Ok(ExitCode::from(UNKNOWN))
         }
         Err(ClientError::NotRunning) => {
             print_failure(options, &json!({"running": false}), "picosnitch is not running")?;
             Ok(ExitCode::from(NOT_RUNNING))
         }
         Err(error) => {
-            let why = error_chain(&error);
+            let why = format!("{:#}", daemon_state::explain(error, &layout));
             print_failure(options, &json!({"running": null, "why": why}), &why)?;
             Ok(ExitCode::from(UNKNOWN))
         }

@@ -11,10 +11,10 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::{common::Common, output::print_more};
+use super::{common::Common, daemon_state, output::print_more};
 use config::layout::Layout;
 use live::client::LiveClient;
-use tui::top;
+use tui::top::{self, TopError};
 
 #[derive(clap::Args)]
 #[command(
@@ -34,12 +34,15 @@ pub struct Options {
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let layout = common.layout();
     let socket = layout.run_dir.join(live::SOCKET_NAME);
     if options.json {
-        return print_lines(&socket);
+        return print_lines(&socket, &layout);
     }
-    let figures = top::run(&socket)?;
+    let figures = top::run(&socket).map_err(|error| match error {
+        TopError::Feed(error) => daemon_state::explain(error, &layout),
+        error => error.into(),
+    })?;
     if let Some(file) = &options.figures {
         let longest = figures.longest.as_secs_f64() * 1e3;
         let text = json!({"frames": figures.frames, "longest_milliseconds": longest}).to_string();
@@ -49,8 +52,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the daemon's lines, which the daemon has made safe for a terminal.
-fn print_lines(socket: &Path) -> anyhow::Result<ExitCode> {
-    let mut client = LiveClient::subscribe(socket)?;
+fn print_lines(socket: &Path, layout: &Layout) -> anyhow::Result<ExitCode> {
+    let mut client = LiveClient::subscribe(socket).map_err(|error| daemon_state::explain(error, layout))?;
     let mut line = client.hello().to_vec();
     while print_more(&line)? {
         client.read_line(&mut line)?;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::{common::Common, query::explain};
-use config::layout::Layout;
 use tui::view::{self, ViewError};
 
 #[derive(clap::Args)]
@@ -16,7 +15,7 @@ use tui::view::{self, ViewError};
 pub struct Options {}
 
 pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
-    let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+    let layout = common.layout();
     match view::run(&layout.database, &layout.record_json) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ViewError::Store(error)) => Err(explain(error, &layout.database, "view")),

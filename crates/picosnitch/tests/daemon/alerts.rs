@@ -16,7 +16,8 @@ use nix::sys::signal::{Signal, kill};
 
 use super::{
     harness::{
-        Daemon, SmallDisk, WINDOW, assert_recorded, base, configure, fresh_address, root, talk, wait_until,
+        Daemon, SmallDisk, WINDOW, assert_recorded, base, configure, fresh_address, place, root, talk,
+        wait_until,
     },
     programs::{lines, program, record, run},
 };
@@ -148,7 +149,7 @@ fn the_record_is_whole_after_a_kill_at_any_moment() {
 #[ignore = "needs root"]
 fn a_full_disk_is_reported_and_everything_is_written_later() {
     let _root = root();
-    let place = tempfile::tempdir().unwrap();
+    let place = place();
     let base = place.path().join("small");
     fs::create_dir(&base).unwrap();
     let _disk = SmallDisk::mount(&base, "6m");

@@ -5,7 +5,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    os::unix::ffi::OsStrExt,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, chown},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -23,6 +26,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use sandbox::User;
 use store::{Dimension, Filter, Query, Range, Reader, Value};
 
 /// Longest wait for anything on a slow, emulated machine.
@@ -48,8 +52,23 @@ pub fn root_alone() -> RwLockWriteGuard<'static, ()> {
 /// Makes a base directory with a configuration of a short window, to which `more` is appended.
 pub fn base(more: &str) -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
+    let group = service_user().gid.as_raw();
+    chown(place.path(), None, Some(group)).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1770)).unwrap();
     configure(place.path(), more);
     place
+}
+
+/// Makes a directory through which every user may pass, for a base directory in it.
+pub fn place() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    place
+}
+
+/// The user that writes the log.
+pub fn service_user() -> User {
+    User::of_log(Path::new("/snitch.db")).unwrap()
 }
 
 /// Writes the configuration of a base directory.
@@ -287,7 +306,7 @@ pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     pub fn mount(at: &Path, size: &str) -> Self {
-        let options = format!("size={size},mode=0700");
+        let options = format!("size={size},mode=1770,gid={}", service_user().gid);
         mount(Some("picosnitch-test"), at, Some("tmpfs"), MsFlags::empty(), Some(OsStr::new(&options)))
             .unwrap();
         Self(at.to_owned())

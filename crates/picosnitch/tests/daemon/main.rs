@@ -23,6 +23,7 @@ mod races;
 mod recording;
 mod refused_starts;
 mod session_bus;
+mod surroundings;
 #[allow(dead_code, reason = "tests/view.rs and tests/top.rs use the rest")]
 #[path = "../terminal/mod.rs"]
 mod terminal;

@@ -20,7 +20,7 @@ use super::{
     executables,
     harness::{
         Daemon, SmallDisk, WINDOW, assert_intact, assert_recorded, base, configure, error_log, fresh_address,
-        losses, query, recorded, root, root_alone, talk, wait_until,
+        losses, place, query, recorded, root, root_alone, talk, wait_until,
     },
 };
 
@@ -110,7 +110,7 @@ fn a_lock_at_the_end_is_waited_for() {
 #[ignore = "needs root"]
 fn a_full_disk_is_reported_and_recording_resumes() {
     let _root = root();
-    let place = tempfile::tempdir().unwrap();
+    let place = place();
     let base = place.path().join("small");
     fs::create_dir(&base).unwrap();
     let _disk = SmallDisk::mount(&base, "2m");

@@ -1,5 +1,7 @@
 //! A real terminal for tests: a tmux server with one window.
 
+pub mod mute;
+
 use std::{
     path::Path,
     process::Command,

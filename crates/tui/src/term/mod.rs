@@ -1,5 +1,6 @@
 //! Modules that both screens share: the terminal, its events, keys, colours, text of a known width, and widgets.
 
+mod backend;
 pub mod canvas;
 pub mod cycle;
 pub mod events;

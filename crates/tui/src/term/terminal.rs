@@ -1,7 +1,7 @@
 //! The terminal while a screen uses it: raw mode, alternate screen, mouse. It is restored however the process ends.
 
 use std::{
-    io::{self, IsTerminal, Stdout, Write},
+    io::{self, IsTerminal, Write},
     os::fd::AsFd,
     sync::{
         Mutex, Once, PoisonError,
@@ -14,8 +14,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{signal, termios},
 };
-use ratatui::{Frame, Terminal, backend::CrosstermBackend};
+use ratatui::{Frame, Terminal};
 use thiserror::Error;
+
+use super::backend::QuietBackend;
 
 /// Switches to the alternate screen, hides the cursor, enables mouse buttons in SGR notation, clears the screen.
 /// crossterm's own command would also enable mouse movements, which are not used.
@@ -44,7 +46,7 @@ pub enum TerminalError {
 }
 
 /// The terminal in full-screen mode, until this is dropped.
-pub struct Screen(Terminal<CrosstermBackend<Stdout>>);
+pub struct Screen(Terminal<QuietBackend>);
 
 impl Screen {
     /// Checks that there is a terminal. `instead` is the command for pipes and files that the error names.
@@ -71,8 +73,7 @@ impl Screen {
                 before(panic);
             }));
         });
-        let backend = CrosstermBackend::new(io::stdout());
-        let screen = Self(Terminal::new(backend)?);
+        let screen = Self(Terminal::new(QuietBackend::new())?);
         enter_full_screen()?;
         Ok(screen)
     }

@@ -56,6 +56,7 @@ pub fn start(
             let error = match client {
                 Ok(mut client) => {
                     lock(&live).connected(describe(client.status()));
+                    lock(&live).heard(Instant::now());
                     notify();
                     read_lines(&mut client, &live, notify)
                 }
@@ -91,6 +92,7 @@ fn read_lines(client: &mut LiveClient, live: &SharedLiveState, notify: impl Fn()
 
 /// Applies a line to the live state. Returns whether there is something new to draw.
 pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
+    live.heard(now);
     let Ok(kind) = serde_json::from_slice::<LineKind>(line) else {
         live.unreadable += 1;
         return false;

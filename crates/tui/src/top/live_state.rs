@@ -24,6 +24,8 @@ const MAX_LINEAGES: usize = 10_000;
 const MAX_CONTEXTS: usize = 100_000;
 const MAX_ALERTS: usize = 100;
 const MAX_HIGHLIGHTS: usize = 1000;
+/// The daemon sends lines at each of its drains, several in this time.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
 const MAX_NEW_AGE: f64 = 5.0;
 
@@ -84,12 +86,30 @@ pub struct LiveState {
     pub omitted_here: u64,
     /// Lines that could not be parsed.
     pub unreadable: u64,
+    /// When the last line came.
+    last_line: Option<Instant>,
+    /// How long no line has come, in seconds, once that is too long.
+    pub silent: Option<u64>,
 }
 
 impl LiveState {
     /// The state before the first line.
     pub fn new(ascii: bool) -> Self {
         Self { ascii, ..Self::default() }
+    }
+
+    /// Takes note that a line has come.
+    pub fn heard(&mut self, now: Instant) {
+        self.last_line = Some(now);
+        self.silent = None;
+    }
+
+    /// Finds out whether the daemon is silent for too long. Returns whether that has to be drawn.
+    pub fn note_silence(&mut self, now: Instant) -> bool {
+        let before = self.silent;
+        let silence = self.last_line.map(|last| now.saturating_duration_since(last));
+        self.silent = silence.filter(|silence| *silence >= MAX_SILENCE).map(|silence| silence.as_secs());
+        self.silent.is_some() && self.silent != before
     }
 
     /// Starts again with a daemon, perhaps another one, which reports everything that is open.

@@ -121,6 +121,7 @@ pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
             }
             event = events.next(Duration::ZERO);
         }
+        stale |= lock(&top.live).note_silence(Instant::now());
         let due = stale && drawn.elapsed() >= MIN_FRAME_INTERVAL;
         if handled || due {
             drawn = top.draw(&mut screen, due)?;

@@ -39,6 +39,9 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut TopState, live: &LiveState, zone
     status::draw(canvas.within(layout.status), state, live);
     if let FeedStatus::Lost(reason) = &live.status {
         draw_error(canvas.within(area), &format!("{reason}; it is tried again"));
+    } else if let Some(seconds) = live.silent {
+        let text = format!("picosnitch has sent nothing for {seconds} s; `picosnitch status` may say why");
+        draw_error(canvas.within(area), &text);
     }
     if state.help {
         draw_help(canvas.within(area), &BINDINGS);

@@ -101,3 +101,15 @@ fn programs_and_connections_are_bounded() {
     assert_eq!(screen.labels().len(), 10_001);
     assert!(screen.live.connections.len() <= 25_000, "{}", screen.live.connections.len());
 }
+
+#[test]
+fn a_daemon_that_sends_nothing_is_noticed() {
+    let mut screen = TestScreen::new(SMALL, PLAIN);
+    let now = screen.clock;
+    assert!(!screen.live.note_silence(now + Duration::from_secs(9)));
+    assert!(screen.live.note_silence(now + Duration::from_secs(12)));
+    assert!(!screen.live.note_silence(now + Duration::from_secs(12)), "it is on the screen already");
+    assert!(screen.text().contains("has sent nothing for 12 s"), "{}", screen.text());
+    screen.tick();
+    assert!(!screen.text().contains("has sent nothing"));
+}

@@ -1,0 +1,409 @@
+//! The directories of the layout: those that are missing are made; those that are there keep owner and mode, and are refused
+//! if they are not safe.
+
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Gid, Uid, fchown};
+use thiserror::Error;
+
+use super::layout::Layout;
+
+/// Mode of the directories for state and logs. They belong to root and the group of the user that writes the log. Sticky,
+/// so that this user cannot replace the files of root.
+const LOG_MODE: u32 = 0o1770;
+/// Mode of the configuration and run directories. Every user may look up the live socket, which has a mode of its own.
+const PUBLIC_MODE: u32 = 0o755;
+/// Mode of the files that were handed over, where their own would not let their owner write.
+const FILE_MODE: u32 = 0o640;
+
+/// The longest path of a socket (`sun_path` of unix(7), with a zero at its end).
+const MAX_SOCKET_PATH: usize = 107;
+/// Room for the name of a socket in the run directory.
+const SOCKET_NAME_BYTES: usize = "/live.sock".len();
+
+const STICKY: u32 = 0o1000;
+const GROUP_WRITABLE: u32 = 0o020;
+const WORLD_WRITABLE: u32 = 0o002;
+
+/// The reasons why a directory of the layout cannot be used.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// The directory could not be made.
+    #[error("cannot make the directory {}; {}", path.display(), advice(source))]
+    Create {
+        /// Path of the unusable directory.
+        path: PathBuf,
+        /// The error that the system returned.
+        source: io::Error,
+    },
+    /// The directory could not be examined.
+    #[error("cannot examine the directory {}; {}", path.display(), advice(source))]
+    Inspect {
+        /// Path of the unusable directory.
+        path: PathBuf,
+        /// The error that the system returned.
+        source: io::Error,
+    },
+    /// The path is that of a file.
+    #[error("{} is not a directory; move it away, or choose another one with --base-dir", .0.display())]
+    NotADirectory(PathBuf),
+    /// The path is that of a symbolic link to nothing.
+    #[error(
+        "{} is a symbolic link to a directory that does not exist; make that directory, remove the link, or choose another \
+         one with --base-dir", .0.display()
+    )]
+    DanglingLink(PathBuf),
+    /// The path of the live socket would be longer than the kernel allows.
+    #[error(
+        "the name of the directory {} is too long: a socket in it may have {MAX_SOCKET_PATH} bytes with its path (unix(7)); choose \
+         a shorter one with --base-dir", .0.display()
+    )]
+    TooLong(PathBuf),
+    /// The path is relative to a working directory that does not exist any more.
+    #[error("the current directory does not exist any more, so {} leads nowhere; give an absolute path", .0.display())]
+    NoWorkingDirectory(PathBuf),
+    /// Another user could replace the files of root in it.
+    #[error(
+        "the directory {path} belongs to user {owner}, who could replace the configuration and the files of picosnitch in \
+         it; run `sudo chown root '{path}'`, or choose another one with --base-dir", path = .path.display()
+    )]
+    ForeignOwner {
+        /// Path of the unusable directory.
+        path: PathBuf,
+        /// The id of its owner.
+        owner: u32,
+    },
+    /// Every user could create files in the directory.
+    #[error("anyone may write to the directory {path}, so nothing in it can be trusted; run: chmod o-w '{path}'", path = .0.display())]
+    WorldWritable(PathBuf),
+    /// A group could replace the files in the directory.
+    #[error(
+        "group {group} may write to the directory {path} and replace the files in it; run `sudo chmod g-w '{path}'`, or, if \
+         it is the group of the user that writes the log, `sudo chmod +t '{path}'`", path = .path.display()
+    )]
+    GroupWritable {
+        /// Path of the unusable directory.
+        path: PathBuf,
+        /// The id of its group.
+        group: u32,
+    },
+}
+
+/// What the user can do about an error of the file system.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only: mount it writable, or choose another directory with --base-dir"
+        }
+        io::ErrorKind::NotADirectory => "a part of the path is a file: choose another one with --base-dir",
+        io::ErrorKind::StorageFull => {
+            "its file system is full: make room, or choose another directory with --base-dir"
+        }
+        _ => "run as root, or choose another one with --base-dir",
+    }
+}
+
+/// What a directory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The user that writes the log makes files in it.
+    Log,
+    /// Only root makes files in it.
+    Root,
+}
+
+impl Layout {
+    /// The directories, each with what it is for.
+    fn directories(&self) -> Vec<(&Path, Purpose)> {
+        let mut directories: Vec<(&Path, Purpose)> =
+            self.log_directories().into_iter().map(|directory| (directory, Purpose::Log)).collect();
+        // The directory of a file that the user has chosen was checked with the file.
+        if let Some(directory) = self.config.parent().filter(|_| !self.config_given) {
+            directories.push((directory, Purpose::Root));
+        }
+        directories.push((&self.run_dir, Purpose::Root));
+        directories
+    }
+
+    /// Checks that the directories that are there are safe. `user` and `group` are those that write the log.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn check(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
+        if self.run_dir.as_os_str().len() + SOCKET_NAME_BYTES > MAX_SOCKET_PATH {
+            return Err(LayoutError::TooLong(self.run_dir.clone()));
+        }
+        for (directory, purpose) in self.directories() {
+            if let Some(found) = inspect(directory)? {
+                check(directory, &found, purpose, (user, group))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the directories, and makes those that are missing, whatever the umask is: those of the log for root and `group`
+    /// with mode 1770, those of the configuration and for the run with mode 0755. Directories that are there stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// See [`LayoutError`]. Nothing was made if a directory that is there cannot be used.
+    pub fn prepare(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
+        self.check(user, group)?;
+        for (directory, purpose) in self.directories() {
+            create(directory, purpose, group)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the files of the log that root made to the user that writes it. Files that belong to another user stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// The errors of the file system.
+    pub fn hand_over(&self, user: Uid, group: Gid) -> io::Result<()> {
+        for file in self.log_files() {
+            hand_over_file(file, user, group)?;
+        }
+        self.sqlite_files().iter().try_for_each(|path| hand_over_file(path, user, group))
+    }
+
+    /// The regular files of the log that are there: the recorder has to be able to write to them.
+    pub fn existing_log_files(&self) -> Vec<PathBuf> {
+        let files = self.log_files().map(Path::to_owned);
+        let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+        files.into_iter().chain(self.sqlite_files()).filter(is_file).collect()
+    }
+
+    /// The files that SQLite makes beside the log.
+    fn sqlite_files(&self) -> [PathBuf; 2] {
+        ["-wal", "-shm"].map(|suffix| {
+            let mut path = self.database.clone().into_os_string();
+            path.push(suffix);
+            path.into()
+        })
+    }
+}
+
+/// Gives a file of root to a user; never one with a second hard link, which may belong to another directory.
+fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // A symbolic link: the process that writes the file rejects it with a better message.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(()),
+        opened => opened?,
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 {
+        return Ok(());
+    }
+    if found.uid() == 0 {
+        fchown(&file, Some(user), Some(group))?;
+    }
+    // An earlier daemon may have been started with a umask that left nothing.
+    if [0, user.as_raw()].contains(&found.uid()) && found.mode() & 0o600 != 0o600 {
+        file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
+    }
+    Ok(())
+}
+
+/// The properties of a directory, or of the one that a symbolic link leads to; `None` if there is nothing of that name.
+fn inspect(directory: &Path) -> Result<Option<Metadata>, LayoutError> {
+    if !directory.is_absolute() {
+        return Err(LayoutError::NoWorkingDirectory(directory.to_owned()));
+    }
+    match fs::metadata(directory) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match directory.ancestors().find(|prefix| fs::symlink_metadata(prefix).is_ok()) {
+                Some(prefix) if fs::metadata(prefix).is_err() => {
+                    Err(LayoutError::DanglingLink(prefix.to_owned()))
+                }
+                _ => Ok(None),
+            }
+        }
+        Err(source) => Err(LayoutError::Inspect { path: directory.to_owned(), source }),
+    }
+}
+
+/// Checks that nobody but root, and in the directories of the log the user that writes it, can replace files.
+fn check(
+    directory: &Path,
+    found: &Metadata,
+    purpose: Purpose,
+    (user, group): (Uid, Gid),
+) -> Result<(), LayoutError> {
+    let path = directory.to_owned();
+    if !found.is_dir() {
+        return Err(LayoutError::NotADirectory(path));
+    }
+    let (owner, mode) = (Uid::from_raw(found.uid()), found.mode());
+    let is_ours = owner.is_root() || owner == Uid::effective() || (purpose == Purpose::Log && owner == user);
+    if !is_ours {
+        return Err(LayoutError::ForeignOwner { path, owner: found.uid() });
+    }
+    // The sticky bit prevents other users from replacing files, but not from creating them before picosnitch does.
+    if mode & WORLD_WRITABLE != 0 {
+        return Err(LayoutError::WorldWritable(path));
+    }
+    let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group;
+    if mode & GROUP_WRITABLE != 0 && !(is_known && mode & STICKY != 0) {
+        return Err(LayoutError::GroupWritable { path, group: found.gid() });
+    }
+    Ok(())
+}
+
+/// Makes a directory if it is missing.
+fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutError> {
+    let fail = |source| LayoutError::Create { path: directory.to_owned(), source };
+    if let Some(parent) = directory.parent().filter(|parent| !parent.exists()) {
+        create_public(parent).map_err(fail)?;
+    }
+    // Made with fewer rights than it gets, so that it never has more than it should.
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    }
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let made = File::options().read(true).custom_flags(flags).open(directory).map_err(fail)?;
+    let mode = match purpose {
+        Purpose::Log => {
+            fchown(&made, None, Some(group)).map_err(|error| fail(error.into()))?;
+            LOG_MODE
+        }
+        Purpose::Root => PUBLIC_MODE,
+    };
+    made.set_permissions(fs::Permissions::from_mode(mode)).map_err(fail)
+}
+
+/// Makes a directory above those of the layout, and the ones above it.
+fn create_public(directory: &Path) -> io::Result<()> {
+    if let Some(parent) = directory.parent().filter(|parent| !parent.exists()) {
+        create_public(parent)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(PUBLIC_MODE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn prepare(base: &Path) -> Result<(), LayoutError> {
+        Layout::new(Some(base), None).prepare(Uid::current(), Gid::current())
+    }
+
+    #[test]
+    fn missing_directories_are_made_with_their_modes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path().join("a/b");
+        prepare(&base).unwrap();
+        assert_eq!(mode(&temporary.path().join("a")), 0o755);
+        assert_eq!(mode(&base), 0o1770);
+        assert_eq!(mode(&base.join("run")), 0o755);
+    }
+
+    #[test]
+    fn a_directory_that_was_there_keeps_its_mode() {
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path().join("base");
+        fs::create_dir(&base).unwrap();
+        for expected in [0o755, 0o700, 0o750, 0o1770] {
+            set_mode(&base, expected);
+            prepare(&base).unwrap();
+            assert_eq!(mode(&base), expected);
+        }
+        set_mode(&base.join("run"), 0o711);
+        prepare(&base).unwrap();
+        assert_eq!(mode(&base.join("run")), 0o711);
+    }
+
+    #[test]
+    fn unsafe_directories_are_refused_and_nothing_is_made() {
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path().join("base");
+        fs::create_dir(&base).unwrap();
+        for (unsafe_mode, remedy) in
+            [(0o777, "chmod o-w"), (0o1777, "chmod o-w"), (0o757, "chmod o-w"), (0o775, "chmod g-w")]
+        {
+            set_mode(&base, unsafe_mode);
+            let error = prepare(&base).unwrap_err().to_string();
+            assert!(error.contains(remedy) && error.contains("/base"), "{unsafe_mode:o}: {error}");
+            assert_eq!((mode(&base), base.join("run").exists()), (unsafe_mode, false));
+        }
+        set_mode(&base, 0o755);
+        fs::create_dir(base.join("run")).unwrap();
+        set_mode(&base.join("run"), 0o777);
+        assert!(matches!(prepare(&base), Err(LayoutError::WorldWritable(path)) if path.ends_with("run")));
+    }
+
+    #[test]
+    fn what_is_no_directory_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (file, link) = (temporary.path().join("file"), temporary.path().join("link"));
+        fs::write(&file, "").unwrap();
+        assert!(matches!(prepare(&file), Err(LayoutError::NotADirectory(_))));
+        let error = prepare(&file.join("below")).unwrap_err().to_string();
+        assert!(error.contains("a part of the path is a file"), "{error}");
+        symlink("/nowhere/at/all", &link).unwrap();
+        for base in [&link, &link.join("below")] {
+            assert!(matches!(prepare(base), Err(LayoutError::DanglingLink(path)) if path == link));
+        }
+        let long = temporary.path().join("x".repeat(100));
+        assert!(matches!(prepare(&long), Err(LayoutError::TooLong(_))));
+        let relative =
+            Layout { run_dir: "run".into(), ..Layout::new(Some(&temporary.path().join("x")), None) };
+        let error = relative.prepare(Uid::current(), Gid::current()).unwrap_err();
+        assert!(matches!(error, LayoutError::NoWorkingDirectory(_)), "{error}");
+    }
+
+    #[test]
+    fn directories_of_others_are_refused() {
+        if !Uid::current().is_root() {
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let base = temporary.path().join("base");
+        fs::create_dir(&base).unwrap();
+        std::os::unix::fs::chown(&base, Some(4242), None).unwrap();
+        let error = prepare(&base).unwrap_err().to_string();
+        assert!(error.contains("belongs to user 4242") && error.contains("chown root"), "{error}");
+        // A log directory of its own may belong to the user that writes it.
+        let layout = Layout {
+            database: base.join("snitch.db"),
+            ..Layout::new(Some(&temporary.path().join("x")), None)
+        };
+        layout.prepare(Uid::from_raw(4242), Gid::from_raw(4242)).unwrap();
+        assert!(layout.prepare(Uid::from_raw(4343), Gid::from_raw(4242)).is_err());
+    }
+
+    #[test]
+    fn files_without_a_usable_mode_get_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(temporary.path()), None);
+        for file in [&layout.error_log, &layout.database] {
+            fs::write(file, "").unwrap();
+        }
+        set_mode(&layout.error_log, 0o400);
+        set_mode(&layout.database, 0o604);
+        layout.hand_over(Uid::current(), Gid::current()).unwrap();
+        assert_eq!((mode(&layout.error_log), mode(&layout.database)), (0o640, 0o604));
+        assert_eq!(layout.existing_log_files(), [layout.database, layout.error_log]);
+    }
+}

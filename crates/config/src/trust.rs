@@ -1,0 +1,142 @@
+//! Whether a configuration file can be trusted: the daemon runs as root and obeys it, so that nobody but root may have
+//! written it, or be able to replace it.
+
+use std::{
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use nix::unistd::Uid;
+
+const STICKY: u32 = 0o1000;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Checks the owner and the mode of an open configuration file, of the symbolic link that leads to it, and of the directories
+/// of both. Returns the sentence that says what is wrong and what to do.
+pub(crate) fn check(path: &Path, file: &Metadata) -> Result<(), String> {
+    let name = path.display();
+    check_owner("it", file)
+        .map_err(|what| format!("{what}; if you trust its content, run `sudo chown root '{name}'`"))?;
+    if file.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(format!(
+            "it can be written by {} (mode {:04o}), and picosnitch, which runs as root, would obey; if you trust its content, \
+             run `sudo chmod go-w '{name}'`",
+            if file.mode() & 0o002 != 0 { "every user" } else { "its group" },
+            file.mode() & 0o7777
+        ));
+    }
+    let fail = |error: io::Error| format!("its owner and mode cannot be read: {error}");
+    let link = fs::symlink_metadata(path).map_err(fail)?;
+    check_owner("the symbolic link of that name", &link)
+        .map_err(|what| format!("{what}; remove it, or make it again as root"))?;
+    let target = fs::canonicalize(path).map_err(fail)?;
+    for directory in [path, &target].into_iter().filter_map(Path::parent) {
+        check_directory(directory, &fs::metadata(directory).map_err(fail)?)?;
+    }
+    Ok(())
+}
+
+fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
+    let name = directory.display();
+    check_owner(&format!("its directory {name}"), found)
+        .map_err(|what| format!("{what} and could replace the file; run `sudo chown root '{name}'`"))?;
+    if found.mode() & WRITABLE_BY_OTHERS != 0 && found.mode() & STICKY == 0 {
+        return Err(format!(
+            "other users may write to its directory {name} (mode {:04o}) and could replace the file; run `sudo chmod go-w \
+             '{name}'`",
+            found.mode() & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// The owner must be root, or the user who runs the command: `check-config` needs no root.
+fn check_owner(what: &str, found: &Metadata) -> Result<(), String> {
+    let owner = Uid::from_raw(found.uid());
+    if owner.is_root() || owner == Uid::effective() {
+        return Ok(());
+    }
+    Err(format!("{what} belongs to user {owner}, not to root"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::{PermissionsExt, chown, symlink},
+        path::PathBuf,
+    };
+
+    use super::*;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            let place = Self(tempfile::tempdir().unwrap());
+            fs::write(place.file(), "").unwrap();
+            place.mode(&place.file(), 0o640);
+            place
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.path().join("config.toml")
+        }
+
+        fn mode(&self, path: &Path, mode: u32) {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn check(&self, path: &Path) -> Result<(), String> {
+            check(path, &fs::metadata(path).unwrap())
+        }
+
+        fn refuses(&self, path: &Path, expected: &str) {
+            let why = self.check(path).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn modes_that_let_others_write_are_refused() {
+        let place = Place::new();
+        let file = place.file();
+        for mode in [0o600, 0o644, 0o444] {
+            place.mode(&file, mode);
+            place.check(&file).unwrap();
+        }
+        place.mode(&file, 0o660);
+        place.refuses(&file, "its group (mode 0660)");
+        place.mode(&file, 0o646);
+        place.refuses(&file, "every user");
+        place.mode(&file, 0o644);
+        for mode in [0o770, 0o757, 0o777] {
+            place.mode(place.0.path(), mode);
+            place.refuses(&file, "could replace the file");
+        }
+        for mode in [0o1770, 0o1777, 0o755] {
+            place.mode(place.0.path(), mode);
+            place.check(&file).unwrap();
+        }
+    }
+
+    #[test]
+    fn files_links_and_directories_of_another_user_are_refused() {
+        if !Uid::current().is_root() {
+            return;
+        }
+        let place = Place::new();
+        let (file, link) = (place.file(), place.0.path().join("link"));
+        symlink(&file, &link).unwrap();
+        place.check(&link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+        place.refuses(&link, "the symbolic link of that name belongs to user 4242");
+        place.check(&file).unwrap();
+        chown(&file, Some(4242), None).unwrap();
+        place.refuses(&file, "chown root");
+        chown(&file, Some(0), None).unwrap();
+        chown(place.0.path(), Some(4242), None).unwrap();
+        place.refuses(&file, "belongs to user 4242, not to root and could replace");
+    }
+}
