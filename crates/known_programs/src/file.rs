@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::KnownProgramsError, journal::replay, parse::parse, programs::KnownPrograms};
+use super::{error::KnownProgramsError, parse::parse, programs::KnownPrograms, replay::replay};
 use model::text::time;
 
 /// Mode of record.json and record.journal: their owner writes them, and their group reads them.

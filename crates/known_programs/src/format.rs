@@ -6,10 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    programs::KnownPrograms,
-    table::{Entry, TableId},
-};
+use super::{programs::KnownPrograms, table::Entry, table_id::TableId};
 
 /// Bytes after which the tables are unlocked, so that the thread that changes them waits for a moment only.
 const CHUNK_BYTES: usize = 32 * 1024;

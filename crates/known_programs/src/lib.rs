@@ -12,7 +12,9 @@ mod parse;
 mod programs;
 mod rank;
 mod record_file;
+mod replay;
 mod table;
+mod table_id;
 
 #[cfg(test)]
 mod tests;

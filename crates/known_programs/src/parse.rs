@@ -8,10 +8,7 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, Visitor},
 };
 
-use super::{
-    programs::KnownPrograms,
-    table::{TableId, Tables},
-};
+use super::{programs::KnownPrograms, table::Tables, table_id::TableId};
 use model::{
     Sha256,
     text::lossless::{from_text, to_text},

@@ -7,7 +7,8 @@ use serde_json::Map;
 use super::{
     journal::Changes,
     rank::Rank,
-    table::{MAX_VALUES, TableId, Tables},
+    table::{MAX_VALUES, Tables},
+    table_id::TableId,
 };
 use model::{
     Bytes, Sha256,

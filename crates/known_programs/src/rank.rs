@@ -1,6 +1,6 @@
 //! The rank of a program: itself, parent or grandparent.
 
-use super::table::TableId;
+use super::table_id::TableId;
 
 /// Whether a program moved the traffic itself, or started the program that did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{bounds::ReachedBounds, rank::Rank};
+use super::{bounds::ReachedBounds, rank::Rank, table_id::TableId};
 
 /// Upper bound for the entries of a table.
 pub(super) const MAX_ENTRIES: usize = 20_000;
@@ -21,58 +21,6 @@ const LONG_ENTRY_BYTES: usize = 2048;
 /// Indentation, quotes, separators and line breaks of an entry, and of a value in it: see `format.rs`.
 const ENTRY_SYNTAX_BYTES: usize = 17;
 const VALUE_SYNTAX_BYTES: usize = 14;
-
-/// A table, in the order of the keys of record.json.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TableId {
-    Executables,
-    GrandparentExecutables,
-    GrandparentNames,
-    Names,
-    ParentExecutables,
-    ParentNames,
-    Digests,
-}
-
-impl TableId {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Executables,
-        Self::GrandparentExecutables,
-        Self::GrandparentNames,
-        Self::Names,
-        Self::ParentExecutables,
-        Self::ParentNames,
-        Self::Digests,
-    ];
-
-    /// The key in record.json.
-    pub(super) const fn key(self) -> &'static str {
-        match self {
-            Self::Executables => "Executables",
-            Self::GrandparentExecutables => "Grandparent Executables",
-            Self::GrandparentNames => "Grandparent Names",
-            Self::Names => "Names",
-            Self::ParentExecutables => "Parent Executables",
-            Self::ParentNames => "Parent Names",
-            Self::Digests => "SHA256",
-        }
-    }
-
-    pub(super) fn of_key(key: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.key() == key)
-    }
-
-    /// The plurals for the sentences about a full table and about a full entry of it.
-    const fn plurals(self) -> [&'static str; 2] {
-        match self {
-            Self::Executables | Self::GrandparentExecutables | Self::ParentExecutables => {
-                ["programs", "names of one program"]
-            }
-            Self::Names | Self::GrandparentNames | Self::ParentNames => ["names", "programs of one name"],
-            Self::Digests => ["programs with digests", "digests of one program"],
-        }
-    }
-}
 
 /// A value of an entry: a name, a path, or a digest with its verdict.
 #[derive(Debug)]

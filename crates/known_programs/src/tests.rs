@@ -14,7 +14,8 @@ use super::{
     file::{MODE, replace},
     format::write_json,
     parse::parse,
-    table::{MAX_BYTES, MAX_ENTRIES, MAX_VALUES, TableId},
+    table::{MAX_BYTES, MAX_ENTRIES, MAX_VALUES},
+    table_id::TableId,
     *,
 };
 use model::Sha256;
