@@ -50,6 +50,13 @@ struct Budget {
     folded: u64,
 }
 
+/// Groups of a principal that were summed since the last event about it.
+pub(crate) struct FoldedGroups {
+    pub groups: u64,
+    /// It is the first event about the principal: the user is told.
+    pub is_first: bool,
+}
+
 /// The budgets of all principals.
 pub(crate) struct GrowthBudgets {
     limit: GrowthLimit,
@@ -71,9 +78,15 @@ impl GrowthBudgets {
         budget.left.saturating_add(i64::try_from(refill).unwrap_or(i64::MAX)).min(full)
     }
 
-    /// Takes note of what a principal has left after a window, and of the number of groups that were summed. Returns the
-    /// number of groups for an event, if one is due.
-    pub fn set_left(&mut self, principal: Principal, uptime: i64, left: i64, folded: u64) -> Option<u64> {
+    /// Takes note of what a principal has left after a window, and of the number of groups that were summed. Returns what an
+    /// event should say, if one is due.
+    pub fn set_left(
+        &mut self,
+        principal: Principal,
+        uptime: i64,
+        left: i64,
+        folded: u64,
+    ) -> Option<FoldedGroups> {
         if self.budgets.len() >= MAX_PRINCIPALS && !self.budgets.contains_key(&principal) {
             let most = self.budgets.iter().max_by_key(|(_, budget)| budget.left);
             if let Some(most) = most.map(|(principal, _)| principal.clone()) {
@@ -85,8 +98,8 @@ impl GrowthBudgets {
         budget.folded += folded;
         let due = budget.folded > 0 && budget.told.is_none_or(|told| uptime - told >= EVENT_INTERVAL);
         due.then(|| {
-            budget.told = Some(uptime);
-            std::mem::take(&mut budget.folded)
+            let is_first = budget.told.replace(uptime).is_none();
+            FoldedGroups { groups: std::mem::take(&mut budget.folded), is_first }
         })
     }
 }

@@ -319,9 +319,11 @@ impl Writer {
         if let Some(growth) = &mut self.growth {
             for Spent { principal, left, folded } in written.growth {
                 let uid = principal.uid;
-                if let Some(groups) = growth.set_left(principal, window.uptime, left, folded) {
-                    let event = records::fold_event(uid, groups, window.time);
-                    self.notices.push(event.text.clone());
+                if let Some(told) = growth.set_left(principal, window.uptime, left, folded) {
+                    let event = records::fold_event(uid, told.groups, window.time);
+                    if told.is_first {
+                        self.notices.push(event.text.clone());
+                    }
                     self.events.push(event);
                 }
             }
