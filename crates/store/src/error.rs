@@ -39,8 +39,8 @@ pub enum StoreError {
         what: String,
     },
     /// The file is no SQLite database, or a damaged one.
-    #[error("{} is not a database, or is damaged; it is left alone: move it (and its -wal and -shm files) \
-             away, and a new one is made; what can be read of it: sqlite3 FILE .recover", path.display())]
+    #[error("{} is not a database, or is damaged; the daemon moves it aside and begins a new one, and \
+             `picosnitch doctor --salvage FILE` brings over what can be read of it", path.display())]
     Damaged {
         /// Path of the damaged file.
         path: PathBuf,

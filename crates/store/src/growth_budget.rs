@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use model::{Bytes, FlowTuple, GeoInfo, ProcessContext, Program};
+use model::{Bytes, CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
 
 /// Whose growth is limited together: a user; for root a service or container of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub struct GrowthLimit {
 
 impl GrowthLimit {
     /// The limit of the daemon.
-    pub const DEFAULT: Self = Self { bytes_per_hour: 7_000_000, burst: 1_000_000 };
+    pub const DEFAULT: Self = Self { bytes_per_hour: 7_000_000, burst: 3_000_000 };
 }
 
 /// Principals whose budget is not full. Beyond it those with the most left are forgotten: they get a full one.
@@ -113,19 +113,27 @@ const SEEN_BYTES: i64 = 120;
 const CGROUP_BYTES: i64 = 80;
 const ENDPOINT_BYTES: i64 = 260;
 
-/// Bytes that a new context takes at most, with the row that says when its program was seen.
+/// Bytes that a new context takes at most.
 pub(crate) fn context_bytes(context: &ProcessContext) -> i64 {
-    let program = |program: &Program| {
-        PROGRAM_BYTES + (program.path.len() + program.name.len() + program.command_line.len()) as i64
-    };
-    let cgroup = &context.cgroup;
-    let text = cgroup.path.len() + cgroup.unit.len() + cgroup.container.len() + cgroup.app.len();
-    let programs = [&context.program, &context.parent, &context.grandparent].map(program);
-    CONTEXT_BYTES
-        + SEEN_BYTES
-        + CGROUP_BYTES
-        + (text + 2 * context.program.path.len()) as i64
-        + programs.iter().sum::<i64>()
+    let programs = [&context.program, &context.parent, &context.grandparent];
+    let programs: i64 = programs.iter().map(|program| program_bytes(program, true)).sum();
+    context_row_bytes(context) + cgroup_bytes(&context.cgroup) + programs
+}
+
+/// Bytes of the row of a context, and of the row that says when its program was seen.
+pub(crate) fn context_row_bytes(context: &ProcessContext) -> i64 {
+    CONTEXT_BYTES + SEEN_BYTES + 2 * context.program.path.len() as i64
+}
+
+/// Bytes of a program, with or without its command line.
+pub(crate) fn program_bytes(program: &Program, with_command_line: bool) -> i64 {
+    let line = if with_command_line { program.command_line.len() } else { 0 };
+    PROGRAM_BYTES + (program.path.len() + program.name.len() + line) as i64
+}
+
+/// Bytes of a cgroup.
+pub(crate) fn cgroup_bytes(cgroup: &CgroupInfo) -> i64 {
+    CGROUP_BYTES + (cgroup.path.len() + cgroup.unit.len() + cgroup.container.len() + cgroup.app.len()) as i64
 }
 
 /// Bytes that a new endpoint takes at most.

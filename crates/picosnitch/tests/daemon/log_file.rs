@@ -121,22 +121,30 @@ fn a_log_that_is_moved_removed_or_replaced_is_noticed_and_recording_goes_on() {
 #[ignore = "needs root"]
 fn a_damaged_log_is_moved_aside_and_recording_goes_on() {
     let _root = root();
-    let base = base("");
-    let database = base.path().join("snitch.db");
-    Daemon::start(base.path()).stop(Signal::SIGTERM);
-    let mut content = fs::read(&database).unwrap();
-    content[..3000].fill(0xa5);
-    fs::write(&database, &content).unwrap();
-    let daemon = Daemon::start(base.path());
-    let address = fresh_address();
-    talk(address, 21, 12);
-    daemon.stop(Signal::SIGTERM);
-    assert_recorded(base.path(), address, 1, 21, 12);
-    let names =
-        fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let aside: Vec<String> = names.filter(|name| name.starts_with("snitch.db.damaged-")).collect();
-    assert!(aside.iter().any(|name| fs::read(base.path().join(name)).unwrap() == content), "{aside:?}");
-    assert!(error_log(base.path()).contains("was damaged"), "{}", error_log(base.path()));
+    let garbage = |number: usize| ((number as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
+    for (what, damaged) in
+        [("everything", 0..usize::MAX), ("the first pages", 0..3000), ("after the header", 100..2000)]
+    {
+        let base = base("");
+        let database = base.path().join("snitch.db");
+        Daemon::start(base.path()).stop(Signal::SIGTERM);
+        let mut content = fs::read(&database).unwrap();
+        for (at, byte) in content.iter_mut().enumerate().filter(|(at, _)| damaged.contains(at)) {
+            *byte = garbage(at);
+        }
+        fs::write(&database, &content).unwrap();
+        let daemon = Daemon::start(base.path());
+        let address = fresh_address();
+        talk(address, 21, 12);
+        daemon.stop(Signal::SIGTERM);
+        assert_recorded(base.path(), address, 1, 21, 12);
+        let names =
+            fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let aside: Vec<String> = names.filter(|name| name.starts_with("snitch.db.damaged-")).collect();
+        let is_kept = |name: &String| fs::read(base.path().join(name)).unwrap() == content;
+        assert!(aside.iter().any(is_kept), "{what}: {aside:?}");
+        assert!(error_log(base.path()).contains("was damaged"), "{what}: {}", error_log(base.path()));
+    }
 }
 
 #[test]

@@ -23,32 +23,6 @@ fn refuse_log(base: &Path) -> String {
 
 #[test]
 #[ignore = "needs root"]
-fn garbage_in_place_of_the_log() {
-    let _root = root();
-    let base = base("");
-    let garbage: Vec<u8> =
-        (0..20_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    fs::write(base.path().join("snitch.db"), garbage).unwrap();
-    let text = refuse_log(base.path());
-    assert!(text.contains("is not a database, or is damaged"), "{text}");
-}
-
-#[test]
-#[ignore = "needs root"]
-fn a_log_damaged_in_the_middle() {
-    let _root = root();
-    let base = base("");
-    let database = base.path().join("snitch.db");
-    drop(Writer::open(&database).unwrap());
-    let mut bytes = fs::read(&database).unwrap();
-    bytes[100..2000].fill(0xff);
-    fs::write(&database, bytes).unwrap();
-    let text = refuse_log(base.path());
-    assert!(text.contains("is not a database, or is damaged"), "{text}");
-}
-
-#[test]
-#[ignore = "needs root"]
 fn a_database_of_another_program() {
     let _root = root();
     let base = base("");

@@ -20,7 +20,7 @@ use self::{
         find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
     },
 };
-use crate::growth_budget::{context_bytes, endpoint_bytes};
+use crate::growth_budget::{cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
 
 /// Finds or inserts the rows that records refer to.
 #[derive(Default)]
@@ -32,6 +32,13 @@ pub(crate) struct Interner {
     grown: i64,
     /// The time with which new rows are first seen, unix seconds.
     time: i64,
+}
+
+/// A context in the table.
+pub(crate) enum KnownContext {
+    Id(i64),
+    /// It is not there, and would take so many bytes.
+    Missing(i64),
 }
 
 impl Interner {
@@ -80,11 +87,17 @@ impl Interner {
         let mut program = |program| self.program(connection, program, lines);
         let programs =
             [program(&context.program)?, program(&context.parent)?, program(&context.grandparent)?];
-        let cgroup = cgroup(connection, &context.cgroup)?;
+        let cgroup = match find_cgroup(connection, &context.cgroup)? {
+            Some(id) => id,
+            None => {
+                self.grown += cgroup_bytes(&context.cgroup);
+                cgroup(connection, &context.cgroup)?
+            }
+        };
         let id = match find_context(connection, context, programs, cgroup)? {
             Some(id) => id,
             None => {
-                self.grown += context_bytes(context);
+                self.grown += context_row_bytes(context);
                 insert_context(connection, context, programs, cgroup, self.time)?
             }
         };
@@ -92,32 +105,38 @@ impl Interner {
         Ok(id)
     }
 
-    /// The id of a context if the table has it.
+    /// The id of a context if the table has it, otherwise about the bytes that it would take.
     pub fn known_context(
         &mut self,
         connection: &Connection,
         context: &ProcessContext,
         lines: CommandLines,
-    ) -> rusqlite::Result<Option<i64>> {
+    ) -> rusqlite::Result<KnownContext> {
         let digest = context_digest(context, lines);
         if let Some(id) = self.contexts.get(&digest) {
-            return Ok(Some(id));
+            return Ok(KnownContext::Id(id));
         }
+        let mut bytes = 0;
         let mut programs = [0; 3];
         for (id, program) in
             programs.iter_mut().zip([&context.program, &context.parent, &context.grandparent])
         {
             match find_program(connection, program, lines)? {
                 Some(found) => *id = found,
-                None => return Ok(None),
+                None => bytes += program_bytes(program, lines == CommandLines::Kept),
             }
         }
-        let Some(cgroup) = find_cgroup(connection, &context.cgroup)? else { return Ok(None) };
-        let found = find_context(connection, context, programs, cgroup)?;
-        if let Some(id) = found {
-            self.contexts.put(digest, id);
-        }
-        Ok(found)
+        let cgroup = find_cgroup(connection, &context.cgroup)?;
+        let missing = bytes + context_row_bytes(context);
+        let Some(cgroup) = cgroup.filter(|_| bytes == 0) else {
+            let cgroup = if cgroup.is_some() { 0 } else { cgroup_bytes(&context.cgroup) };
+            return Ok(KnownContext::Missing(missing + cgroup));
+        };
+        let Some(id) = find_context(connection, context, programs, cgroup)? else {
+            return Ok(KnownContext::Missing(missing));
+        };
+        self.contexts.put(digest, id);
+        Ok(KnownContext::Id(id))
     }
 
     /// The id of the context that stands for many programs of a user.
@@ -152,7 +171,10 @@ impl Interner {
         }
         let id = match find_program(connection, program, lines)? {
             Some(id) => id,
-            None => insert_program(connection, program, lines)?,
+            None => {
+                self.grown += program_bytes(program, lines == CommandLines::Kept);
+                insert_program(connection, program, lines)?
+            }
         };
         self.programs.put(digest, id);
         Ok(id)

@@ -13,7 +13,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use crate::{
     clock::ClockReading,
     growth_budget::{GrowthBudgets, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
-    intern::{CommandLines, Interner},
+    intern::{CommandLines, Interner, KnownContext},
 };
 
 /// What a principal's records of a window took.
@@ -169,21 +169,14 @@ impl<'a> RecordWriter<'a> {
             return Ok(ContextId::Known(*id));
         }
         for lines in [CommandLines::Kept, CommandLines::Many] {
-            let known = self.interner.known_context(self.connection, &record.context, lines)?;
-            let mut bytes = context_bytes(&record.context);
-            if lines == CommandLines::Many {
-                let context = &record.context;
-                let programs = [&context.program, &context.parent, &context.grandparent];
-                bytes -= programs.iter().map(|program| program.command_line.len() as i64).sum::<i64>();
-            }
-            let id = match known {
-                Some(id) => id,
+            let id = match self.interner.known_context(self.connection, &record.context, lines)? {
+                KnownContext::Id(id) => id,
                 // What is left is for records as well.
-                None if bytes + RECORD_BYTES <= *left => {
+                KnownContext::Missing(bytes) if bytes + RECORD_BYTES <= *left => {
                     *left -= bytes;
                     self.interner.context(self.connection, &record.context, lines)?
                 }
-                None => continue,
+                KnownContext::Missing(_) => continue,
             };
             self.contexts.insert(pointer, (id, &record.context));
             return Ok(ContextId::Known(id));
