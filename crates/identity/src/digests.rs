@@ -41,7 +41,7 @@ const SLOW_WAIT: Duration = Duration::from_secs(60);
 const MIN_SLOW_BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
 
 /// File systems that may not answer (include/uapi/linux/magic.h, fs/smb/client/cifsglob.h, fs/ceph/super.h).
-const SLOW_FILE_SYSTEMS: [u64; 8] = [
+pub(crate) const SLOW_FILE_SYSTEMS: [u64; 8] = [
     0x6573_5546, // FUSE
     0x6969,      // NFS
     0xff53_4d42, // CIFS

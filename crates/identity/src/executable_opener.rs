@@ -57,6 +57,7 @@ impl ExecutableOpener {
                     let _ = self.group.watch_modifications(file.as_fd(), true);
                 }
                 self.cache.insert(info, id);
+                self.cache.app_images.look_at(info, file);
             }
             let tgid = request.tgid;
             let report = match (request.id, opened) {

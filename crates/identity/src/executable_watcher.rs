@@ -157,6 +157,7 @@ impl ExecutableWatcher {
         }
         let id = self.cache.new_id();
         self.cache.insert(&info, id);
+        self.cache.app_images.look_at(&info, &file);
         self.sender.send(FileReport::Executed(ExecutedFile { id, tgid, info, file }))
     }
 

@@ -26,7 +26,7 @@ use crate::{
     executable_watcher::ExecutableWatcher,
     fanotify::FanotifyGroup,
     hash_cache::{HashCache, is_same_content},
-    processes::RunningProgram,
+    running_program::RunningProgram,
 };
 use capture::{FdInfo, FileProbe, UnwatchedRing};
 use model::{FileIdentity, ProcessEvent, ProcessId};
@@ -191,6 +191,18 @@ impl Executables {
         self.request(key, now);
         self.existing.insert(running.id, key.id);
         Some(key.id)
+    }
+
+    /// Forgets the ids of processes whose programs are other files than was thought.
+    pub(crate) fn forget_ids(&mut self, processes: &[ProcessId]) {
+        for id in processes {
+            self.existing.remove(id);
+        }
+    }
+
+    /// Whether an executed file is known to be an AppImage.
+    pub(crate) fn is_app_image(&self, file: &FileIdentity) -> bool {
+        self.cache.app_images.contains(file)
     }
 
     /// Takes over at most `max` reports of the threads.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use crate::app_image_files::AppImageFiles;
 use capture::FdInfo;
 use model::FileIdentity;
 
@@ -24,6 +25,8 @@ const MIN_AGE_WITHOUT_GENERATION: Duration = Duration::from_secs(3);
 pub(crate) struct HashCache {
     files: Mutex<HashMap<FileIdentity, u32>>,
     next: AtomicU32,
+    /// Executed files that are AppImages.
+    pub(crate) app_images: AppImageFiles,
 }
 
 impl HashCache {

@@ -5,6 +5,9 @@
 //! applications. [`Executables`] has a descriptor of each executed file, so that the recorder can hash it, and knows which
 //! files are unchanged. [`CLibraries`] finds the C libraries that programs resolve names with.
 
+mod app_image_files;
+mod app_image_mount;
+mod app_images;
 mod c_libraries;
 mod cgroup_path;
 mod cgroup_paths;
@@ -18,11 +21,14 @@ mod fanotify;
 mod hash_cache;
 mod mounts;
 mod processes;
+mod running_program;
 
+pub use app_images::AppImages;
 pub use c_libraries::CLibraries;
 pub use cgroup_path::{CgroupPath, Container};
 pub use cgroup_paths::CgroupPaths;
 pub use container_names::ContainerNames;
 pub use executable_opener::OpenAsUser;
 pub use executables::{ExecutableUpdate, Executables};
-pub use processes::{Ancestry, Processes, RunningProgram};
+pub use processes::{Ancestry, Processes};
+pub use running_program::RunningProgram;

@@ -11,7 +11,7 @@ use std::{
 use model::Mount;
 
 /// Bytes that are read of one mountinfo file: about 10,000 mounts.
-const MAX_MOUNTINFO_BYTES: u64 = 2 * 1024 * 1024;
+pub(crate) const MAX_MOUNTINFO_BYTES: u64 = 2 * 1024 * 1024;
 
 /// File system types without programs. They must not be opened, because that has effects on some: `autofs` mounts.
 const WITHOUT_PROGRAMS: [&str; 24] = [

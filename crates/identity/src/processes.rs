@@ -7,26 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{
+    app_image_mount::ImageMount,
+    running_program::{Launch, RunningProgram},
+};
 use capture::Event;
-use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
+use model::{Bytes, ProcessEvent, ProcessId, Program};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
 /// Bytes of the arguments of a process that ran before the start, as many as the kernel half reads of new ones.
 const MAX_ARGUMENT_BYTES: u64 = capture::MAX_ARGUMENTS_BYTES as u64;
 
-/// A program as one process runs it, with the identity of its executable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunningProgram {
-    /// The process. While it lives, the executable can be opened through it.
-    pub id: ProcessId,
-    /// Path, name and arguments, without a digest.
-    pub program: Program,
-    /// The executable; its inode is 0 when unknown.
-    pub executable: FileIdentity,
-    /// The id of the executable, if the program was executed since the start.
-    pub executable_id: Option<u32>,
-}
+/// Mounts of AppImages that are remembered; with more, they are searched again.
+const MAX_IMAGE_MOUNTS: usize = 1024;
 
 /// A process and the programs that started it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +59,8 @@ pub struct Processes {
     /// The program that each living process runs now.
     current: HashMap<u32, ProcessId>,
     ended: Vec<ProcessId>,
+    /// Where AppImages are mounted, by device.
+    image_mounts: HashMap<u32, ImageMount>,
 }
 
 impl Processes {
@@ -85,6 +81,35 @@ impl Processes {
         if let Some(process) = self.table.get_mut(&id) {
             Rc::make_mut(&mut process.ancestry.process).executable_id = Some(executable);
         }
+    }
+
+    /// Whether the program of a process is in an AppImage: then its own file is of no interest.
+    pub fn is_in_app_image(&self, id: ProcessId) -> bool {
+        self.table.get(&id).is_some_and(|process| !process.ancestry.process.app.is_empty())
+    }
+
+    /// The programs that run.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &RunningProgram> {
+        self.table.values().map(|process| &*process.ancestry.process)
+    }
+
+    /// Adds a mount of an AppImage: all programs in it are that file from now on. Returns the processes that run one.
+    pub(crate) fn add_image_mount(&mut self, mount: ImageMount) -> Vec<ProcessId> {
+        let mut adopted = Vec::new();
+        for process in self.table.values_mut() {
+            let ancestry = &mut process.ancestry;
+            for running in [&mut ancestry.process, &mut ancestry.parent, &mut ancestry.grandparent] {
+                if mount.contains(running) {
+                    adopted.push(running.id);
+                    mount.adopt(Rc::make_mut(running));
+                }
+            }
+        }
+        if self.image_mounts.len() >= MAX_IMAGE_MOUNTS {
+            self.image_mounts.clear();
+        }
+        self.image_mounts.insert(mount.device, mount);
+        adopted
     }
 
     /// Removes processes that ended long enough ago.
@@ -159,8 +184,15 @@ impl Processes {
         if let Some(before) = before.filter(|before| *before != event.id) {
             self.end(before, now);
         }
-        let process = Rc::new(running_program(event, event.command_line.clone()));
-        self.insert(event.id, Ancestry { process, parent, grandparent });
+        let before = before.and_then(|before| self.table.get(&before));
+        let mut process = running_program(event, event.command_line.clone());
+        // A process that is not in the table was forked by its parent.
+        process.launch = Some(Launch::of(before.map_or(&*parent, |before| &*before.ancestry.process)));
+        let mount = self.image_mounts.get(&event.executable.device);
+        if let Some(mount) = mount.filter(|mount| mount.uid == event.uid && mount.contains(&process)) {
+            mount.adopt(&mut process);
+        }
+        self.insert(event.id, Ancestry { process: Rc::new(process), parent, grandparent });
     }
 
     fn forked(&mut self, event: &ProcessEvent) {
@@ -212,6 +244,8 @@ fn running_program(event: &ProcessEvent, command_line: Bytes) -> RunningProgram 
         program: Program { path: event.path.clone(), name: event.name.clone(), command_line, sha256: None },
         executable: event.executable,
         executable_id: None,
+        app: Bytes::new(),
+        launch: None,
     }
 }
 

@@ -43,7 +43,7 @@ pub struct CgroupInfo {
     pub unit: Bytes,
     /// Engine and name of the container, for example `docker web-1`; empty outside of one.
     pub container: Bytes,
-    /// Application: `Flatpak org.mozilla.firefox`, `Snap firefox`, or the id of a desktop application; empty when unknown.
+    /// Application: `Flatpak org.mozilla.firefox`, `Snap firefox`, `AppImage Firefox`, or the id of a desktop application; empty when unknown.
     pub app: Bytes,
 }
 

@@ -13,6 +13,10 @@ pub struct Mount<'text> {
     pub point: Bytes,
     /// The type of the file system.
     pub kind: &'text [u8],
+    /// What is mounted: a device, or a name that the file system chooses.
+    pub source: Bytes,
+    /// The options of the file system, separated by commas.
+    pub options: &'text [u8],
 }
 
 impl<'text> Mount<'text> {
@@ -24,12 +28,13 @@ impl<'text> Mount<'text> {
     fn parse(line: &'text [u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
         let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
-        Some(Self {
-            device: major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?,
-            root: unescape(fields.next()?),
-            point: unescape(fields.next()?),
-            kind: fields.skip_while(|field| *field != b"-").nth(1)?,
-        })
+        let device = major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?;
+        let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = fields.next()?;
+        // The source may be empty.
+        let source = unescape(fields.next().unwrap_or_default());
+        Some(Self { device, root, point, kind, source, options: fields.next().unwrap_or_default() })
     }
 }
 
@@ -67,8 +72,17 @@ mod tests {
             root: b"/home".to_vec(),
             point: b"/mnt/a \xff".to_vec(),
             kind: b"ext4",
+            source: b"/dev/sda1".to_vec(),
+            options: b"rw",
         };
-        let tmp = Mount { device: 44, root: b"/".to_vec(), point: b"/tmp".to_vec(), kind: b"tmpfs" };
+        let tmp = Mount {
+            device: 44,
+            root: b"/".to_vec(),
+            point: b"/tmp".to_vec(),
+            kind: b"tmpfs",
+            source: b"tmpfs".to_vec(),
+            options: b"rw",
+        };
         assert_eq!(mounts, [home, tmp]);
     }
 

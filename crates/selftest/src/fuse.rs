@@ -15,7 +15,7 @@ use nix::{
 };
 
 /// The name of the program in the file system.
-pub(crate) const PROGRAM: &str = "program";
+pub const PROGRAM: &str = "program";
 
 const ROOT_NODE: u64 = 1;
 const PROGRAM_NODE: u64 = 2;
@@ -40,20 +40,26 @@ mod operation {
 }
 
 /// A mounted file system, which is unmounted when this is dropped.
-pub(crate) struct FuseMount<'a> {
+pub struct FuseMount<'a> {
     mount_point: &'a Path,
 }
 
 impl<'a> FuseMount<'a> {
-    /// Mounts a file system with `program` for one user and group. A thread serves the requests of the kernel.
+    /// Mounts a file system of this name, with `program`, for one user and group. A thread serves the requests of the kernel.
     ///
     /// # Errors
     /// `ENOENT`, `ENODEV` or `ENXIO` if the kernel has no FUSE.
-    pub(crate) fn mount(mount_point: &'a Path, program: Vec<u8>, user: u32, group: u32) -> io::Result<Self> {
+    pub fn mount(
+        mount_point: &'a Path,
+        name: &str,
+        program: Vec<u8>,
+        user: u32,
+        group: u32,
+    ) -> io::Result<Self> {
         let device = open_device(mount_point)?;
         let options = format!("fd={},rootmode=40000,user_id={user},group_id={group}", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("picosnitch"), mount_point, Some("fuse"), flags, Some(options.as_str()))?;
+        mount(Some(name), mount_point, Some("fuse"), flags, Some(options.as_str()))?;
         let mounted = Self { mount_point };
         let server = Server { device, program, user, group };
         // The thread ends when the file system is unmounted, because read(2) then fails with ENODEV.

@@ -22,7 +22,7 @@ mod ancestors;
 mod compare;
 mod expected_flow;
 mod flow_matching;
-mod fuse;
+pub mod fuse;
 mod identity_check;
 mod lab;
 mod netlink;

@@ -140,7 +140,12 @@ impl ContextIds {
         self.next = self.next.wrapping_add(1);
         let [program, parent, grandparent] = key.programs.each_ref().map(|running| running.0.program.clone());
         let FlowOrigin { uid, network_namespace, cgroup } = &key.origin;
-        let (uid, network_namespace, cgroup) = (*uid, *network_namespace, self.cgroup_info(cgroup));
+        let mut cgroup = self.cgroup_info(cgroup);
+        let app = &key.programs[0].0.app;
+        if !app.is_empty() {
+            cgroup.app.clone_from(app);
+        }
+        let (uid, network_namespace) = (*uid, *network_namespace);
         let context =
             Box::new(ProcessContext { program, parent, grandparent, uid, network_namespace, cgroup });
         updates.push(ContextUpdate::Add { id, context, executables: key.executables });

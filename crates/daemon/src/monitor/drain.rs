@@ -66,6 +66,9 @@ impl Monitor {
         self.collect_executables()?;
         let executions = self.apply_events(&drained.events, now)?;
         self.resync_if_needed(&drained)?;
+        if let Some(executables) = &mut self.executables {
+            self.app_images.resolve(&mut self.processes, executables, now);
+        }
         self.send_flows(&executions, ToRecorder::Flows)?;
         self.send_flows(&drained.flows, ToRecorder::Flows)?;
         self.send_losses(drained.losses)?;
@@ -126,12 +129,16 @@ impl Monitor {
                 event => self.processes.apply(event, now),
             }
             if let Event::Executed(event) = event {
-                let id =
-                    self.executables.as_mut().and_then(|executables| executables.add_executed(event, now));
+                let executables =
+                    self.executables.as_mut().filter(|_| !self.processes.is_in_app_image(event.id));
+                let id = executables.and_then(|executables| executables.add_executed(event, now));
                 if let Some(id) = id {
                     self.processes.set_executable(event.id, id);
                 }
                 self.name_sources.add_process(event, now);
+                if !self.processes.is_in_app_image(event.id) {
+                    self.app_images.add_process(event, now);
+                }
                 if self.every_exe {
                     executions.push(execution(event));
                 }

@@ -17,7 +17,7 @@ use crate::{
 };
 use capture::{Capture, Event};
 use config::{Config, layout::Layout};
-use identity::{CgroupPaths, Executables, Processes};
+use identity::{AppImages, CgroupPaths, Executables, Processes};
 
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
@@ -35,10 +35,20 @@ impl Monitor {
         let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
         let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
-        let executables = start_executables(&capture, &mut recorder)?;
+        let mut executables = start_executables(&capture, &mut recorder)?;
         let mut processes = Processes::default();
         let existing = capture.processes()?;
         processes.add_existing(&existing);
+        let mut app_images = AppImages::default();
+        for event in &existing {
+            if let Event::Existing(event) = event {
+                app_images.add_process(event, Instant::now());
+            }
+        }
+        if let Some(executables) = &mut executables {
+            // What is not known yet is opened while the recorder opens the log.
+            app_images.resolve(&mut processes, executables, Instant::now());
+        }
         let name_sources = start_name_sources(&capture, &existing)?;
         capture.learn_earlier_sockets()?;
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
@@ -51,6 +61,7 @@ impl Monitor {
             existing,
             processes,
             executables,
+            app_images,
             name_sources,
             every_exe: config.monitor.every_exe,
             cgroups,

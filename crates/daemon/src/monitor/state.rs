@@ -10,7 +10,7 @@ use super::{
     recorder_link::RecorderLink, signals::Signals,
 };
 use capture::{Capture, Event};
-use identity::{CgroupPaths, Executables, Processes};
+use identity::{AppImages, CgroupPaths, Executables, Processes};
 use model::ProcessId;
 
 /// The monitor of one run.
@@ -22,6 +22,7 @@ pub(super) struct Monitor {
     pub(super) processes: Processes,
     /// `None` where fanotify is refused.
     pub(super) executables: Option<Executables>,
+    pub(super) app_images: AppImages,
     pub(super) name_sources: NameSources,
     /// Whether each executed program is a record (`monitor.every_exe`).
     pub(super) every_exe: bool,

@@ -263,7 +263,7 @@ fn run_on_fuse(actor: &ActorProcess) -> ActorResult<()> {
     let copy = programs.join("copy");
     fs::write(&copy, &program)?;
     let sha256 = digests::hash(&File::open(&copy)?, &mut [0; 4096])?.to_hex();
-    let mounted = match FuseMount::mount(&mount_point, program, NOBODY, NOBODY) {
+    let mounted = match FuseMount::mount(&mount_point, "picosnitch", program, NOBODY, NOBODY) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
             return Err(ActorError::Skipped(format!("this kernel has no FUSE ({error})")));
         }
