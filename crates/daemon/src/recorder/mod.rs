@@ -69,9 +69,12 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
     let mut recorder = Recorder::new(*settings, channel, outputs, problems)?;
     let ended = recorder.serve();
+    let mut stopped = "Recording stopped.".to_owned();
     if let Err(error) = &ended {
-        recorder.problems.report(&model::error_chain(error));
+        let why = model::error_chain(error);
+        recorder.problems.report(&why);
+        stopped = format!("Recording stopped: {why}.");
     }
-    recorder.finish();
+    recorder.finish(&stopped);
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -100,11 +100,11 @@ impl Recorder {
         })
     }
 
-    /// Writes the last window and all that waits.
-    pub(super) fn finish(mut self) {
+    /// Writes the last window and all that waits. `stopped`: the sentence of the event about the end.
+    pub(super) fn finish(mut self, stopped: &str) {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.take_digests();
-        self.reporter.add_event(Event::new(EventKind::Stop, time::now(), "Recording stopped."));
+        self.reporter.add_event(Event::new(EventKind::Stop, time::now(), stopped));
         self.close_window(true);
         // The reporter writes its files before the database is written: they need no lock and little space.
         self.reporter.serve(&self.channel);
