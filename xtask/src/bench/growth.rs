@@ -18,8 +18,10 @@ use super::recorder::Recorder;
 
 /// The user whose programs make the load: none of this machine.
 const UID: u32 = 54_321;
-/// Seconds in which a load uses up what a user may write at once.
-const BURST: u64 = 180;
+/// Short windows, so that what a user may write at once is soon used up.
+const CONFIGURATION: &str = "[log]\nwrite_limit_seconds = 2\n";
+/// Seconds in which a load uses that up.
+const BURST: u64 = 150;
 /// Seconds after the load in which memory is given back.
 const AFTER: u64 = 60;
 /// Bytes by which the log may grow in an hour.
@@ -125,7 +127,7 @@ pub fn measure(binary: &Path, seconds: u64) -> anyhow::Result<Vec<Value>> {
 }
 
 fn measure_load(binary: &Path, name: &str, load: &str, seconds: u64) -> anyhow::Result<Value> {
-    let recorder = Recorder::start(binary)?;
+    let recorder = Recorder::start_with(binary, CONFIGURATION)?;
     let database = recorder.directory.join("snitch.db");
     let mut child = Command::new(std::env::current_exe()?)
         .args(["load", load, &(BURST + seconds + 15).to_string()])
@@ -147,6 +149,7 @@ fn measure_load(binary: &Path, name: &str, load: &str, seconds: u64) -> anyhow::
     let after = recorder.pss_kilobytes()? / 1024.0;
     let directory = recorder.stop()?;
     let log = fs::read_to_string(directory.join("error.log")).unwrap_or_default();
+    fs::remove_dir_all(&directory)?;
     let told: Vec<&str> = log.lines().collect();
     Ok(json!({
         "name": format!("growth: {name}"), "unit": "MB of log an hour, after the first", "with": an_hour / 1e6,

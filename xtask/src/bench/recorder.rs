@@ -20,6 +20,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Starts it with a configuration, in the directory that an earlier start has made.
+    pub fn start_with(binary: &Path, configuration: &str) -> anyhow::Result<Self> {
+        let directory = Self::start(binary)?.stop()?;
+        fs::write(directory.join("config.toml"), configuration)?;
+        Self::start(binary)
+    }
+
     pub fn start(binary: &Path) -> anyhow::Result<Self> {
         let directory = std::env::temp_dir().join(format!("picosnitch-bench-{}", std::process::id()));
         let begin = Instant::now();
