@@ -418,7 +418,8 @@ fn reverse_dns_names_an_address_only_if_it_is_enabled() {
     let (address, program) = (fresh_address(), program(directory.path(), b"resolves-nothing"));
     let etc = etc_with(directory.path(), "hosts", &format!("{address} Owner.example\n"));
     let prepare = format!("mount --bind {} /etc", etc.display());
-    let bases = ["", "[names]\nreverse_dns = true\n"].map(|more| base(&format!("text = true\nfold_above = 65536\n{more}")));
+    let bases = ["", "[names]\nreverse_dns = true\n"]
+        .map(|more| base(&format!("text = true\nfold_above = 65536\n{more}")));
     let daemons = bases
         .each_ref()
         .map(|base| Daemon::start_as(picosnitch_elsewhere(&prepare, base.path(), &["start-no-daemon"])));
