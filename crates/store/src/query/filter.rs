@@ -53,6 +53,29 @@ impl Filter {
         self.exclude
     }
 
+    /// Whether a thing with these values passes the filters, as a record does in a [`Query`](super::Query): for each dimension
+    /// with filters, it matches one of the including ones and none of the excluding ones.
+    pub fn pass(filters: &[Self], value_of: impl Fn(Dimension) -> Value) -> bool {
+        filters.iter().all(|filter| match filter.exclude {
+            true => !filter.matches(&value_of(filter.dimension)),
+            false => filters
+                .iter()
+                .filter(|other| !other.exclude && other.dimension == filter.dimension)
+                .any(|other| other.matches(&value_of(other.dimension))),
+        })
+    }
+
+    /// Whether a value equals the operand.
+    fn matches(&self, value: &Value) -> bool {
+        match (&self.operand, value) {
+            (FilterOperand::Value(operand), value) => operand == value,
+            (FilterOperand::Network(first, last), Value::Address(address)) => {
+                address.ip().is_some_and(|ip| (*first..=*last).contains(&ip))
+            }
+            (FilterOperand::Network(..), _) => false,
+        }
+    }
+
     /// Reads a filter from what the user typed: bytes as they are, numbers, names of protocols and families,
     /// addresses and networks (`10.0.0.0/8`), digests in hexadecimal. An empty value selects records without one.
     ///
