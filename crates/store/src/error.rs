@@ -40,13 +40,16 @@ pub enum StoreError {
     },
     /// The file is no SQLite database, or a damaged one.
     #[error("{} is not a database, or is damaged; it is left alone: move it (and its -wal and -shm files) \
-             away, and a new one is made; what can be read of it: sqlite3 FILE .recover", path.display())]
+             away, and a new one is made; picosnitch doctor --salvage FILE brings over what can be read", path.display())]
     Damaged {
         /// Path of the damaged file.
         path: PathBuf,
         /// The error that SQLite returned.
         source: rusqlite::Error,
     },
+    /// Nothing of a log was found in the file.
+    #[error("nothing of a log can be read of {}: it is something else, or all of it is damaged", .0.display())]
+    NothingReadable(PathBuf),
     /// A newer picosnitch wrote the file.
     #[error("{} has schema version {found}, this picosnitch knows up to {known}; install the newer one", path.display())]
     Newer {

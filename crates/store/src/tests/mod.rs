@@ -29,6 +29,7 @@ mod queries;
 mod random;
 mod retention;
 mod rollups;
+mod salvage;
 mod size_limit;
 mod writer;
 

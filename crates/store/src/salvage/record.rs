@@ -1,0 +1,72 @@
+//! Rows of table `record`.
+
+use model::{Counters, Record};
+use rusqlite::Row;
+
+use super::{
+    layout::Layout,
+    rows::{Rows, numbers},
+    scan::Key,
+};
+use crate::writer::ContextDetail;
+
+/// No window ends later (in 2514), or has a larger counter than the writer stores.
+pub(super) const MAX_TIME: i64 = 1 << 34;
+const MAX_COUNTER: i64 = 1 << 52;
+
+/// A row of table `record`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordRow {
+    context: i64,
+    endpoint: i64,
+    local_port: i64,
+    remote_port: i64,
+    counters: Counters,
+    folded: u64,
+}
+
+/// The statement that [`read_record`] reads, without a condition.
+pub(super) fn record_columns(layout: Layout) -> String {
+    format!(
+        "SELECT time, sequence, {}, endpoint, local_port, remote_port, connections, sent, received, {} FROM record",
+        layout.context_column(),
+        layout.folded_column()
+    )
+}
+
+/// Reads a record; `None` if no writer can have written it.
+pub(super) fn read_record(row: &Row<'_>) -> Option<(Key, RecordRow)> {
+    record_of(numbers(row)?)
+}
+
+/// The record with these columns; `None` if no writer can have written it.
+pub(super) fn record_of(columns: [i64; 10]) -> Option<(Key, RecordRow)> {
+    let [time, sequence, context, endpoint, local_port, remote_port, connections, sent, received, folded] =
+        columns;
+    let is_port = |port: i64| (-2..i64::from(u32::MAX)).contains(&port);
+    let is_counter = |counter: i64| (0..=MAX_COUNTER).contains(&counter);
+    let is_valid = (0..MAX_TIME).contains(&time)
+        && sequence >= 0
+        && context > 0
+        && endpoint > 0
+        && [local_port, remote_port].into_iter().all(is_port)
+        && [connections, sent, received, folded].into_iter().all(is_counter);
+    is_valid.then(|| {
+        let counters = Counters {
+            connections: connections.cast_unsigned(),
+            sent: sent.cast_unsigned(),
+            received: received.cast_unsigned(),
+        };
+        let folded = folded.cast_unsigned();
+        ((time, sequence), RecordRow { context, endpoint, local_port, remote_port, counters, folded })
+    })
+}
+
+/// Joins a record with the rows that it refers to. Returns whether all of them are known, too.
+pub(super) fn join(row: &RecordRow, rows: &mut Rows<'_>) -> (Record, ContextDetail, bool) {
+    let (context, detail) = rows.context(row.context);
+    let (mut tuple, geo, has_endpoint) = rows.endpoint(row.endpoint);
+    (tuple.local_port, tuple.remote_port) = (row.local_port, row.remote_port);
+    let record = Record { context, geo, tuple, counters: row.counters, opened: false, folded: row.folded };
+    (record, detail, has_endpoint && detail != ContextDetail::Incomplete)
+}
