@@ -209,6 +209,31 @@ fn losses_in_the_range_are_told() {
     assert!(output.stderr.is_empty());
 }
 
+#[test]
+fn the_grain_of_old_times_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let database = place.path().join("snitch.db");
+    let mut writer = Writer::open(&database).unwrap();
+    for number in 0..200 {
+        let records = (1..60).map(|port| record(b"/bin/a", "192.0.2.1", port, (1, 1, 1))).collect();
+        writer.write(&Window { time: 1_700_000_000 + number * 600, records, ..Window::default() }).unwrap();
+    }
+    writer.checkpoint().unwrap();
+    let size = fs::metadata(&database).unwrap().len();
+    assert!(writer.limit_size(size / 10 * 9).unwrap());
+    let told = |arguments: &[&str]| {
+        let output = run(place.path(), "query", arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{message}");
+        message.contains("the log has sums of quarters of an hour only: times are rounded to them")
+    };
+    assert!(told(&["--range", "all", "--json"]));
+    assert!(told(&["--since", "1700000000", "--until", "1700010000"]));
+    assert!(!told(&["--since", "1700118000"]));
+    assert!(!told(&["--range", "1h"]));
+    assert!(!told(&["--range", "all", "--events"]));
+}
+
 /// A log with events of yesterday and of now.
 fn eventful_log() -> tempfile::TempDir {
     let place = log();

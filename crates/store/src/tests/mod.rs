@@ -22,6 +22,7 @@ use super::{
 
 mod checks;
 mod failures;
+mod many;
 mod migrations;
 mod older_versions;
 mod oracle;

@@ -116,6 +116,15 @@ fn records_output(reader: &Reader, options: &Options, query: &Query) -> anyhow::
     if !losses.is_empty() {
         eprintln!("picosnitch: the log is incomplete in this range, lost: {}", values::losses(&losses));
     }
+    if let Some(since) = reader.detail_since()?
+        && !rows.is_empty()
+        && query.range.since.is_none_or(|from| from < since)
+    {
+        eprintln!(
+            "picosnitch: before {} the log has sums of quarters of an hour only: times are rounded to them",
+            time::local(since)
+        );
+    }
     match (options.json, options.csv) {
         (true, _) => as_json(&query.group_by, &rows),
         (_, true) => Ok(as_csv(&query.group_by, &rows)),
