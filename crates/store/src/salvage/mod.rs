@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use self::{
     layout::Layout,
     leaf_pages::LeafPages,
-    record::{MAX_TIME, RecordRow, join, read_record, record_columns},
+    record::{MAX_TIME, RecordRow, can_be_same, join, read_record, record_columns},
     rows::{Rows, number, numbers},
     scan::{Hidden, Key, Table},
     source::Source,
@@ -187,17 +187,22 @@ impl WindowWriter<'_> {
     /// Removes the records that the log has already.
     fn remove_known(&mut self, window: &mut OldWindow) -> Result<(), StoreError> {
         let fail = sql_error(&self.writer.path, "cannot read the log");
+        let before = window.records.len() as u64;
         let sql = format!("{} WHERE time = ?1", record_columns(Layout(MIGRATIONS.len() as i64)));
         let mut statement = self.target.prepare_cached(&sql).map_err(&fail)?;
         let rows = statement.query_map([window.time], |row| Ok(read_record(row))).map_err(&fail)?;
+        let mut there = Vec::new();
         for row in rows {
             let Some((_, row)) = row.map_err(&fail)? else { continue };
-            let (record, ..) = join(&row, &mut self.known);
-            if let Some(index) = window.records.iter().position(|(other, _)| *other == record) {
-                window.records.remove(index);
-                self.result.known_records += 1;
-            }
+            there.push(join(&row, &mut self.known).0);
         }
+        for is_same in [|a: &Record, b: &Record| a == b, can_be_same] {
+            there.retain(|record| {
+                let found = window.records.iter().position(|(other, _)| is_same(other, record));
+                found.map(|index| window.records.remove(index)).is_none()
+            });
+        }
+        self.result.known_records += before - window.records.len() as u64;
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! Rows of table `record`.
 
-use model::{Counters, Record};
+use model::{Bytes, CgroupInfo, Counters, DomainSource, GeoInfo, Program, Record};
 use rusqlite::Row;
 
 use super::{
     layout::Layout,
-    rows::{Rows, numbers},
+    rows::{Rows, UNKNOWN_UID, numbers},
     scan::Key,
 };
 use crate::writer::ContextDetail;
@@ -69,4 +69,36 @@ pub(super) fn join(row: &RecordRow, rows: &mut Rows<'_>) -> (Record, ContextDeta
     (tuple.local_port, tuple.remote_port) = (row.local_port, row.remote_port);
     let record = Record { context, geo, tuple, counters: row.counters, opened: false, folded: row.folded };
     (record, detail, has_endpoint && detail != ContextDetail::Incomplete)
+}
+
+/// Whether two records can be one that was brought over twice, with more of it readable one time: what is known of both is
+/// equal.
+pub(super) fn can_be_same(a: &Record, b: &Record) -> bool {
+    fn agree<T: PartialEq>(a: &T, b: &T, unknown: &T) -> bool {
+        a == b || a == unknown || b == unknown
+    }
+    let (x, y) = (&a.tuple, &b.tuple);
+    if (x.local_port, x.remote_port, a.counters, a.folded)
+        != (y.local_port, y.remote_port, b.counters, b.folded)
+    {
+        return false;
+    }
+    let (c, d, none) = (&a.context, &b.context, Program::default());
+    let same_context = c.uid == UNKNOWN_UID
+        || d.uid == UNKNOWN_UID
+        || (c.uid, c.network_namespace) == (d.uid, d.network_namespace)
+            && agree(&c.program, &d.program, &none)
+            && agree(&c.parent, &d.parent, &none)
+            && agree(&c.grandparent, &d.grandparent, &none)
+            && agree(&c.cgroup, &d.cgroup, &CgroupInfo::default());
+    let same_endpoint = agree(&(x.family, x.protocol), &(y.family, y.protocol), &(0, 0))
+        && agree(&x.remote_address, &y.remote_address, &None)
+        && agree(&x.local_address, &y.local_address, &None)
+        && agree(
+            &(&x.domain, x.domain_source),
+            &(&y.domain, y.domain_source),
+            &(&Bytes::new(), DomainSource::None),
+        )
+        && agree(&a.geo, &b.geo, &GeoInfo::default());
+    same_context && same_endpoint
 }

@@ -17,7 +17,7 @@ use crate::{
 /// Rows of one table that are kept in memory. A full cache is emptied.
 const MAX_CACHED: usize = 20_000;
 /// The user id that stands for an unknown user: no user can have it (setuid(2)).
-const UNKNOWN_UID: u32 = u32::MAX;
+pub(super) const UNKNOWN_UID: u32 = u32::MAX;
 
 /// A text column.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -79,6 +79,16 @@ fn salvage_all(damaged: &Path, before: &HashMap<String, i64>) -> (Salvaged, i64)
     let again = salvage(damaged, &mut writer).unwrap();
     assert_eq!((again.records, again.events), (0, 0), "{again:?}");
     assert_eq!(again.known_records, result.records);
+    // Another copy of which more is readable adds what is missing, and doubles nothing.
+    let healthy = damaged.with_extension("healthy");
+    if healthy.exists() {
+        let (_other, copy) = new_log();
+        let mut both = Writer::open(&copy).unwrap();
+        let first = salvage(damaged, &mut both).unwrap();
+        let second = salvage(&healthy, &mut both).unwrap();
+        assert_eq!(second.known_records, first.records, "{first:?}");
+        assert_eq!((first.records + second.records) as i64, before.values().sum::<i64>());
+    }
     drop(writer);
     let after = content(&path);
     let brought: i64 = after.values().sum();
@@ -134,6 +144,9 @@ fn damaged_pages_cost_what_they_hold() {
         }
         let (_directory, path) = new_log();
         fs::write(&path, &damaged).unwrap();
+        if round % 5 == 0 {
+            fs::write(path.with_extension("healthy"), &bytes).unwrap();
+        }
         let (result, share) = salvage_all(&path, &before);
         complete += i32::from(result.is_complete());
         shares.push(share);
