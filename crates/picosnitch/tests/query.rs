@@ -16,7 +16,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use model::{Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window};
+use model::{
+    Counters, Event, EventKind, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256,
+    Window,
+};
 use serde_json::{Value, json};
 use store::Writer;
 
@@ -204,6 +207,154 @@ fn losses_in_the_range_are_told() {
     assert_eq!(message.lines().count(), 1);
     let output = run(place.path(), "query", &["--since", "1h", "--until", "5m"]);
     assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn the_grain_of_old_times_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let database = place.path().join("snitch.db");
+    let mut writer = Writer::open(&database).unwrap();
+    for number in 0..200 {
+        let records = (1..60).map(|port| record(b"/bin/a", "192.0.2.1", port, (1, 1, 1))).collect();
+        writer.write(&Window { time: 1_700_000_000 + number * 600, records, ..Window::default() }).unwrap();
+    }
+    writer.checkpoint().unwrap();
+    let size = fs::metadata(&database).unwrap().len();
+    assert!(writer.limit_size(size / 10 * 9).unwrap());
+    let told = |arguments: &[&str]| {
+        let output = run(place.path(), "query", arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{message}");
+        message.contains("the log has sums of quarters of an hour only: times are rounded to them")
+    };
+    assert!(told(&["--range", "all", "--json"]));
+    assert!(told(&["--since", "1700000000", "--until", "1700010000"]));
+    assert!(!told(&["--since", "1700118000"]));
+    assert!(!told(&["--range", "1h"]));
+    assert!(!told(&["--range", "all", "--events"]));
+}
+
+/// A log with events of yesterday and of now.
+fn eventful_log() -> tempfile::TempDir {
+    let place = log();
+    let mut writer = Writer::open(&place.path().join("snitch.db")).unwrap();
+    let event = |kind, time, uid, path: &[u8], text: &str| Event {
+        uid,
+        path: path.into(),
+        name: b"name".into(),
+        sha256: Some(Sha256([0xab; 32])),
+        ..Event::new(kind, time, text)
+    };
+    let mut alert = event(EventKind::Alert, 1_700_000_000, Some(0), b"/bin/name", "");
+    alert.subject = "new exe".to_owned();
+    let mut gap = Event::new(EventKind::Gap, 1_700_000_030, "Nothing was recorded.");
+    gap.begin = Some(1_699_999_990);
+    let error = event(EventKind::Error, 1_700_000_020, Some(4_000_000_000), ODD, "=cannot hash \u{1b}[31m");
+    let losses = vec![Loss { kind: LossKind::Names, count: 12 }];
+    writer
+        .write(&Window { time: 1_700_000_010, losses, events: vec![alert, gap, error], ..Window::default() })
+        .unwrap();
+    place
+}
+
+#[test]
+fn events_are_listed_like_a_log_the_latest_last() {
+    let place = eventful_log();
+    let text = query(
+        place.path(),
+        &[
+            "--events",
+            "--until",
+            "1700000030",
+            "--kind",
+            "alert",
+            "--kind",
+            "loss",
+            "--kind",
+            "error",
+            "--kind",
+            "gap",
+        ],
+    );
+    let expected = "\
+time                 kind   user        program                               count  text
+2023-11-14 23:13:20  alert  root        /bin/name                                    new exe
+2023-11-14 23:13:30  loss                                                        12  12 DNS answers or connection handshakes came too fast: connections may lack their domain.
+2023-11-14 23:13:40  error  4000000000  /tmp/\\x1b]0;x\\x07\\x0a\\xff,\"=1 (name)         =cannot hash \\x1b[31m
+2023-11-14 23:13:50  gap                                                             Nothing was recorded. (since 2023-11-14 23:13:10)
+";
+    assert_eq!(text, expected);
+    let kinds = |arguments: &[&str]| -> Vec<String> {
+        let rows = json_query(place.path(), &[&["--events", "--range", "all"], arguments].concat());
+        rows.as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(&["--limit", "2", "--until", "1700000030"]), ["error", "gap"]);
+    assert_eq!(kinds(&["--kind", "gap", "--kind", "alert"]), ["alert", "gap"]);
+    assert_eq!(kinds(&["--where", "uid=0"]), ["alert"]);
+    assert_eq!(kinds(&["--where", "exe=/bin/name", "--where", "exe=/bin/other"]), ["alert"]);
+    assert_eq!(kinds(&["--where", "name=name", "--exclude", "uid=0", "--limit", "1"]), ["error"]);
+    assert_eq!(kinds(&["--where", "exe=/bin/name", "--where", "uid=1"]), [""; 0]);
+    let rows = json_query(place.path(), &["--events", "--range", "all", "--kind", "alert", "--kind", "gap"]);
+    let expected = json!([
+        {"time": 1700000000, "begin": null, "kind": "alert", "subject": "new exe", "uid": 0, "exe": "/bin/name",
+         "name": "name", "sha256": "ab".repeat(32), "count": 1, "text": ""},
+        {"time": 1700000030, "begin": 1699999990, "kind": "gap", "subject": null, "uid": null, "exe": null,
+         "name": null, "sha256": null, "count": 1, "text": "Nothing was recorded."},
+    ]);
+    assert_eq!(rows, expected);
+    let csv = query(place.path(), &["--events", "--range", "all", "--kind", "error", "--csv"]);
+    let digest = "ab".repeat(32);
+    assert_eq!(
+        csv,
+        format!(
+            "time,begin,kind,subject,uid,exe,name,sha256,count,text\r\n1700000020,,error,,4000000000,\
+             \"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",name,{digest},1,'=cannot hash \\x1b[31m\r\n"
+        )
+    );
+    let base = place.path();
+    refuse(base, &["--events", "--kind", "colour"], "there is no such kind; there are: alert, error, loss,");
+    refuse(base, &["--events", "--group-by", "exe"], "cannot be used with");
+    refuse(base, &["--events", "--sort", "sent"], "cannot be used with");
+    refuse(base, &["--events", "--seen"], "cannot be used with");
+    refuse(base, &["--kind", "alert"], "--events");
+    refuse(
+        base,
+        &["--events", "--where", "port=1"],
+        "events have no port: they can be filtered by exe, name, uid",
+    );
+}
+
+#[test]
+fn programs_are_listed_by_when_they_were_first_seen() {
+    let place = log();
+    let digest = "ab".repeat(32);
+    let rows = json_query(place.path(), &["--seen"]);
+    let rows = rows.as_array().unwrap();
+    let paths: Vec<_> = rows.iter().map(|row| row["exe"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/bin/old", "/bin/a", "/tmp/\u{1b}]0;x\u{7}\n\\xff,\"=1"]);
+    assert_eq!(
+        rows[0],
+        json!({"exe": "/bin/old", "sha256": digest, "uid": 1000, "first": 1700000000, "last": 1700000000})
+    );
+    assert_eq!(rows[1]["last"].as_i64().unwrap() - rows[1]["first"].as_i64().unwrap(), 600);
+    assert_eq!(json_query(place.path(), &["--seen", "--since", "5m"]).as_array().unwrap().len(), 1);
+    assert_eq!(json_query(place.path(), &["--seen", "--range", "1h"]).as_array().unwrap().len(), 2);
+    assert_eq!(json_query(place.path(), &["--seen", "--limit", "1"])[0], rows[2]);
+    assert_eq!(json_query(place.path(), &["--seen", "--where", "exe=/bin/a"]), json!([rows[1]]));
+    assert_eq!(json_query(place.path(), &["--seen", "--exclude", "uid=1000"]), json!([]));
+    let text = query(place.path(), &["--seen", "--until", "1700000000", "--where", "uid=1000"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].starts_with("2023-11-14 23:13:20  2023-11-14 23:13:20  "), "{text}");
+    assert!(lines[1].ends_with(&format!("  {}  /bin/old", &digest[..16])), "{text}");
+    let csv = query(place.path(), &["--seen", "--csv", "--until", "1700000000"]);
+    assert_eq!(csv, format!("exe,sha256,uid,first,last\r\n/bin/old,{digest},1000,1700000000,1700000000\r\n"));
+    refuse(
+        place.path(),
+        &["--seen", "--where", "name=a"],
+        "have no name: they can be filtered by exe, uid, sha256",
+    );
+    refuse(place.path(), &["--seen", "--group-by", "exe"], "cannot be used with");
 }
 
 #[test]

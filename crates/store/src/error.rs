@@ -13,7 +13,7 @@ use thiserror::Error;
 pub enum StoreError {
     /// There is no file at this path.
     #[error(
-        "there is no log at {}; start the daemon first (picosnitch start-no-daemon), or name the directory \
+        "there is no log at {} yet; start the daemon first (picosnitch start-no-daemon), or name the directory \
          of the log with --base-dir",
         .0.display()
     )]
@@ -47,6 +47,9 @@ pub enum StoreError {
         /// The error that SQLite returned.
         source: rusqlite::Error,
     },
+    /// Nothing of a log was found in the file.
+    #[error("nothing of a log can be read of {}: it is something else, or all of it is damaged", .0.display())]
+    NothingReadable(PathBuf),
     /// A newer picosnitch wrote the file.
     #[error("{} has schema version {found}, this picosnitch knows up to {known}; install the newer one", path.display())]
     Newer {
@@ -58,8 +61,8 @@ pub enum StoreError {
         known: i64,
     },
     /// An older picosnitch wrote the file, and a reader does not migrate it.
-    #[error("{} has schema version {found}, this picosnitch reads {known}; restart the daemon, which brings \
-             it up to date", path.display())]
+    #[error("{} has schema version {found}, this picosnitch reads {known}: the daemon brings it up to date when it starts. If it \
+             has just been started, try again in a minute (a large log takes some); otherwise restart it", path.display())]
     Older {
         /// Path of the log's file.
         path: PathBuf,
@@ -69,7 +72,8 @@ pub enum StoreError {
         known: i64,
     },
     /// The file is empty: the daemon ended before it made the schema.
-    #[error("{} holds no log yet; start the daemon, which makes one", .0.display())]
+    #[error("nothing is recorded yet: {} is empty until the daemon has made it a log. If the daemon has just been started, try \
+             again in a few seconds; otherwise start it", .0.display())]
     Empty(PathBuf),
     /// The file system does not support write-ahead logging.
     #[error("{}: the file system allows no write-ahead log (SQLite's journal mode is {mode}); put the log on \

@@ -20,6 +20,11 @@ impl EventCount {
         connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).map(Self)
     }
 
+    /// How many more rows the table may have.
+    pub fn room(self) -> usize {
+        usize::try_from(MAX_EVENTS - self.0).unwrap_or(0)
+    }
+
     /// Inserts events, and deletes others if there are too many.
     pub fn insert<'a>(
         &mut self,

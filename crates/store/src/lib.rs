@@ -12,6 +12,7 @@ mod program_seen;
 mod query;
 mod retention;
 mod rollup;
+mod salvage;
 mod schema;
 mod size_limit;
 mod text_or_blob;
@@ -29,4 +30,5 @@ pub use query::{
     protocol_name,
 };
 pub use retention::Purged;
+pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use writer::Writer;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use model::{Bytes, ProcessContext, Sha256};
-use rusqlite::{Connection, params, types::ValueRef};
+use rusqlite::{Connection, Row, params, types::ValueRef};
 use sha2::Digest;
 
 use crate::text_or_blob::TextOrBlob;
@@ -90,6 +90,25 @@ fn store(connection: &Connection, context: &ProcessContext, time: i64) -> rusqli
     Ok(true)
 }
 
+/// Stores when programs were seen in another log.
+pub(crate) fn merge(connection: &Connection, programs: &[ProgramSeen]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare(
+        "INSERT INTO program_seen (path, sha256, uid, first, last) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+    )?;
+    for program in programs {
+        let digest: &[u8] = program.sha256.as_ref().map_or(&[], |digest| &digest.0);
+        insert.execute(params![
+            TextOrBlob(&program.path),
+            digest,
+            program.uid,
+            program.first,
+            program.last
+        ])?;
+    }
+    delete_oldest(connection)
+}
+
 fn delete_oldest(connection: &Connection) -> rusqlite::Result<()> {
     let count: i64 = connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?;
     if count > MAX_PROGRAMS {
@@ -125,14 +144,17 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<ProgramSeen>
          JOIN context ON context.id = r.context JOIN program ON program.id = context.program GROUP BY 1, 2, 3) \
          ON p = path AND s = sha256 AND u = uid ORDER BY latest DESC, path, sha256, uid",
     )?;
-    let rows = statement.query_map([2 * MAX_AGE], |row| {
-        let path = match row.get_ref(0)? {
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
-            _ => Bytes::new(),
-        };
-        let digest: Vec<u8> = row.get(1)?;
-        let sha256 = digest.try_into().ok().map(Sha256);
-        Ok(ProgramSeen { path, sha256, uid: row.get(2)?, first: row.get(3)?, last: row.get(4)? })
-    })?;
+    let rows = statement.query_map([2 * MAX_AGE], from_row)?;
     rows.collect()
+}
+
+/// Reads a row with the columns path, sha256, uid, first, last.
+pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<ProgramSeen> {
+    let path = match row.get_ref(0)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+        _ => Bytes::new(),
+    };
+    let digest: Vec<u8> = row.get(1)?;
+    let sha256 = digest.try_into().ok().map(Sha256);
+    Ok(ProgramSeen { path, sha256, uid: row.get(2)?, first: row.get(3)?, last: row.get(4)? })
 }

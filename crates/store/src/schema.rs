@@ -21,6 +21,8 @@ const VERSION_6: usize = 5;
 /// The file is foreign, newer or damaged, or SQLite cannot read it.
 pub(crate) fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let fail = sql_error(path, "cannot read the schema");
+    // All statements must see one state: the daemon may be making the schema right now.
+    let connection = connection.unchecked_transaction().map_err(&fail)?;
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let id = pragma("application_id").map_err(&fail)?;
     let version = pragma("user_version").map_err(&fail)?;

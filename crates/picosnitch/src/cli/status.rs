@@ -1,4 +1,4 @@
-//! `picosnitch status`: prints whether the daemon runs, what it does, and what it cannot see.
+//! `picosnitch status`: prints whether the daemon records and what it missed, then what it does and what it cannot see.
 //!
 //! The exit codes are those that the LSB defines for init scripts: 0 running, 3 not running, 4 unknown, or
 //! running but stopped by a signal.
@@ -12,7 +12,10 @@ use live::{
     client::{ClientError, LiveClient},
     protocol::HelloLine,
 };
-use model::text::{sanitize, time};
+use model::{
+    Loss, LossKind,
+    text::{sanitize, time},
+};
 
 /// Exit code of a daemon that does not run.
 const NOT_RUNNING: u8 = 3;
@@ -56,12 +59,15 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(UNKNOWN))
         }
         Err(ClientError::NotRunning) => {
-            print_failure(options, &json!({"running": false}), "picosnitch is not running")?;
+            let text = "Not recording: picosnitch is not running. It is started by its service, or with: sudo picosnitch \
+                        start-no-daemon";
+            print_failure(options, &json!({"running": false}), text)?;
             Ok(ExitCode::from(NOT_RUNNING))
         }
         Err(error) => {
             let why = format!("{:#}", daemon_state::explain(error, &layout));
-            print_failure(options, &json!({"running": null, "why": why}), &why)?;
+            let text = format!("Not known whether anything is recorded: {why}");
+            print_failure(options, &json!({"running": null, "why": why}), &text)?;
             Ok(ExitCode::from(UNKNOWN))
         }
     }
@@ -74,13 +80,12 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
 /// The status of the daemon as text.
 fn describe(status: &HelloLine) -> String {
     let text = |text: &str| sanitize::shorten(&sanitize::terminal(text.as_bytes()), MAX_SENTENCE);
-    let mut lines = vec![format!(
-        "picosnitch {} is recording since {} (process {})",
-        text(&status.version),
-        time::local(status.since),
-        status.monitor
-    )];
+    let mut lines = vec![verdict(status)];
     let mut add = |name: &str, what: String| lines.push(format!("  {name:<13} {what}"));
+    for (name, missed) in missed(status) {
+        add(name, text(&missed));
+    }
+    add("version", format!("{} (process {})", text(&status.version), status.monitor));
     let files = &status.files;
     for (name, path) in [
         ("log", files.database.as_ref()),
@@ -110,14 +115,6 @@ fn describe(status: &HelloLine) -> String {
         errors += &format!("; the last one, at {}: {}", time::local(last.time), text(&last.text));
     }
     add("errors", errors);
-    let mut losses: Vec<String> =
-        status.losses.iter().map(|(kind, count)| format!("{count} {}", text(kind))).collect();
-    let more = losses.len().saturating_sub(MAX_LISTED);
-    losses.truncate(MAX_LISTED);
-    if more > 0 {
-        losses.push(format!("and {more} more kinds"));
-    }
-    add("lost", if losses.is_empty() { "nothing".to_owned() } else { losses.join(", ") });
     for unseen in status.unseen.iter().take(MAX_LISTED) {
         add("not seen", text(unseen));
     }
@@ -126,6 +123,87 @@ fn describe(status: &HelloLine) -> String {
         add("not seen", format!("and {more} more; picosnitch status --json lists all"));
     }
     lines.join("\n") + "\n"
+}
+
+/// What the losses mean for the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Consequence {
+    /// Traffic is in no record.
+    Traffic,
+    /// Records lack their program.
+    Program,
+    /// Records lack their domain.
+    Domain,
+    /// Nothing is missing.
+    None,
+}
+
+fn consequence(kind: LossKind) -> Consequence {
+    match kind {
+        LossKind::FlowTableFull
+        | LossKind::FlowTableBytes
+        | LossKind::SkippedCalls
+        | LossKind::Channel
+        | LossKind::Log
+        | LossKind::UncountableSocket => Consequence::Traffic,
+        LossKind::ProcessEvents => Consequence::Program,
+        LossKind::Names => Consequence::Domain,
+        LossKind::ReleaseEvents => Consequence::None,
+    }
+}
+
+/// The losses whose kind is known, and the names and counts of others: those of a newer daemon.
+fn losses(status: &HelloLine) -> (Vec<Loss>, Vec<(&str, u64)>) {
+    let (mut known, mut other) = (Vec::new(), Vec::new());
+    for (name, count) in status.losses.iter().filter(|(_, count)| **count > 0) {
+        match LossKind::ALL.into_iter().find(|kind| kind.name() == *name) {
+            Some(kind) => known.push(Loss { kind, count: *count }),
+            None => other.push((name.as_str(), *count)),
+        }
+    }
+    known.sort_by_key(|loss| LossKind::ALL.iter().position(|kind| *kind == loss.kind));
+    (known, other)
+}
+
+/// One sentence: whether it records, and what is missing.
+fn verdict(status: &HelloLine) -> String {
+    let since = time::local(status.since);
+    let (known, other) = losses(status);
+    let has = |wanted| known.iter().any(|loss| consequence(loss.kind) == wanted);
+    let mut missing = Vec::new();
+    if has(Consequence::Traffic) || !other.is_empty() {
+        missing.push("some traffic is in no record");
+    }
+    if has(Consequence::Program) {
+        missing.push("some traffic may lack the name of its program");
+    }
+    if has(Consequence::Domain) {
+        missing.push("some connections may lack their domain");
+    }
+    match missing.is_empty() {
+        true => format!("Recording. Nothing was missed since {since}."),
+        false => format!("Recording since {since}, but not everything: {}.", missing.join(", ")),
+    }
+}
+
+/// A sentence for each loss since the start, and how to find out when.
+fn missed(status: &HelloLine) -> Vec<(&'static str, String)> {
+    let (known, other) = losses(status);
+    let heading = |loss: &Loss| match consequence(loss.kind) {
+        Consequence::None => "late",
+        _ => "missed",
+    };
+    let mut sentences: Vec<_> = known.iter().map(|loss| (heading(loss), loss.sentence())).collect();
+    sentences.extend(other.iter().map(|(name, count)| ("missed", format!("{count} {name}"))));
+    let more = sentences.len().saturating_sub(MAX_LISTED);
+    sentences.truncate(MAX_LISTED);
+    if more > 0 {
+        sentences.push(("missed", format!("and {more} more kinds")));
+    }
+    if !sentences.is_empty() {
+        sentences.push(("when", "picosnitch query --events --kind loss --range all".to_owned()));
+    }
+    sentences
 }
 
 #[cfg(test)]
@@ -146,5 +224,33 @@ mod tests {
         status.unseen.truncate(MAX_LISTED);
         status.losses.clear();
         assert!(!describe(&status).contains(" more"));
+    }
+
+    #[test]
+    fn the_first_line_says_whether_anything_is_missing() {
+        let verdict_of = |losses: &[(LossKind, u64)]| {
+            let losses = losses.iter().map(|(kind, count)| (kind.name(), *count)).collect();
+            let text = describe(&HelloLine { losses, ..HelloLine::default() });
+            text.lines().next().unwrap().to_owned()
+        };
+        let nothing = verdict_of(&[]);
+        assert!(nothing.starts_with("Recording. Nothing was missed since "), "{nothing}");
+        assert_eq!(verdict_of(&[(LossKind::ReleaseEvents, 5), (LossKind::Channel, 0)]), nothing);
+        let text = verdict_of(&[(LossKind::ProcessEvents, 12), (LossKind::Names, 1)]);
+        let expected = ", but not everything: some traffic may lack the name of its program, some connections may lack their domain.";
+        assert!(text.starts_with("Recording since ") && text.ends_with(expected), "{text}");
+        for kind in LossKind::ALL {
+            let losses = [(kind.name(), 7)].into();
+            let text = describe(&HelloLine { losses, ..HelloLine::default() });
+            assert_eq!(text.contains("  missed        7 "), kind != LossKind::ReleaseEvents, "{text}");
+            assert_eq!(text.contains("Nothing was missed"), kind == LossKind::ReleaseEvents, "{text}");
+            let name = kind.name();
+            assert!(!name.contains('_') || !text.contains(&name), "{text}");
+        }
+        let other = HelloLine { losses: [("new_kind".to_owned(), 3)].into(), ..HelloLine::default() };
+        assert!(
+            describe(&other).contains("some traffic is in no record.")
+                && describe(&other).contains("3 new_kind")
+        );
     }
 }

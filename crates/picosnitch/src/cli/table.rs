@@ -14,12 +14,14 @@ pub struct Column {
 }
 
 /// Lays out `rows` below their headings. Cells hold text that is safe for a terminal; those wider than
-/// `widest` are shortened in the middle.
+/// `widest` are shortened in the middle, but for those of a last column of text, behind which nothing stands.
 pub fn render(columns: &[Column], rows: &[Vec<String>], widest: usize) -> String {
     let length = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = columns.iter().map(|column| length(&column.name)).collect();
+    let whole = columns.last().is_some_and(|last| !last.right).then(|| columns.len() - 1);
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (index, (width, cell)) in widths.iter_mut().zip(row).enumerate() {
+            let widest = if whole == Some(index) { usize::MAX } else { widest };
             *width = length(cell).min(widest).max(*width);
         }
     }
@@ -55,5 +57,8 @@ mod tests {
         let rows = [row("/bin/a", "1 B"), row("/usr/lib/firefox/firefox", "12.4 MB")];
         let text = render(&columns, &rows, 12);
         assert_eq!(text, "exe              sent\n/bin/a            1 B\n/usr/…irefox  12.4 MB\n");
+        let columns = [column("sent", true), column("exe", false)];
+        let text = render(&columns, &[vec!["1 B".to_owned(), "/usr/lib/firefox/firefox".to_owned()]], 12);
+        assert_eq!(text, "sent  exe\n 1 B  /usr/lib/firefox/firefox\n");
     }
 }

@@ -10,17 +10,33 @@ mod rows;
 
 use model::{CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
 use rusqlite::{Connection, params};
+use sha2::Digest;
 
 pub(crate) use self::content_digest::CommandLines;
 use self::{
     cache::IdCache,
-    content_digest::{ContentHasher, context_digest, endpoint_digest, program_digest},
+    content_digest::{ContentHasher, content_hash, context_digest, endpoint_digest, program_digest},
     rows::{
         EndpointRow, FIND_COUNTRY, FIND_NETWORK, address, cgroup, country, domain, find, find_address,
         find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
     },
 };
 use crate::growth_budget::{cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
+
+/// Whether the hash of a row of table `program` is that of its content; `None` stands for many programs.
+pub(crate) fn is_program_hash(hash: i64, program: Option<&Program>) -> bool {
+    match program {
+        Some(program) => [CommandLines::Kept, CommandLines::Many]
+            .iter()
+            .any(|lines| hash == content_hash(&program_digest(program, *lines))),
+        None => hash == bytes_hash(b"many programs"),
+    }
+}
+
+/// The hash of a row of table `cgroup` by its path, or of table `domain` by its name.
+pub(crate) fn bytes_hash(bytes: &[u8]) -> i64 {
+    content_hash(&sha2::Sha256::digest(bytes).into())
+}
 
 /// Finds or inserts the rows that records refer to.
 #[derive(Default)]

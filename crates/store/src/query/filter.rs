@@ -53,15 +53,40 @@ impl Filter {
         self.exclude
     }
 
+    /// Whether a thing with these values passes the filters, as a record does in a [`Query`](super::Query): for each dimension
+    /// with filters, it matches one of the including ones and none of the excluding ones.
+    pub fn pass(filters: &[Self], value_of: impl Fn(Dimension) -> Value) -> bool {
+        filters.iter().all(|filter| match filter.exclude {
+            true => !filter.matches(&value_of(filter.dimension)),
+            false => filters
+                .iter()
+                .filter(|other| !other.exclude && other.dimension == filter.dimension)
+                .any(|other| other.matches(&value_of(other.dimension))),
+        })
+    }
+
+    /// Whether a value equals the operand.
+    fn matches(&self, value: &Value) -> bool {
+        match (&self.operand, value) {
+            (FilterOperand::Value(operand), value) => operand == value,
+            (FilterOperand::Network(first, last), Value::Address(address)) => {
+                address.ip().is_some_and(|ip| (*first..=*last).contains(&ip))
+            }
+            (FilterOperand::Network(..), _) => false,
+        }
+    }
+
     /// Reads a filter from what the user typed: bytes as they are, numbers, names of protocols and families,
-    /// addresses and networks (`10.0.0.0/8`), digests in hexadecimal. An empty value selects records without one.
+    /// addresses and networks (`10.0.0.0/8`), digests in hexadecimal. An empty value selects records without one, `many` those
+    /// with several addresses, ports, domains or executables. No executable and hardly a domain is called so; a name or a
+    /// command line may be.
     ///
     /// # Errors
     /// The value does not fit the dimension.
     pub fn parse(dimension: Dimension, value: &[u8], exclude: bool) -> Result<Self, FilterError> {
         let text = String::from_utf8_lossy(value);
         let (operand, expected) = match dimension.value_type() {
-            ValueType::Bytes if dimension == Dimension::Domain && value == MANY.as_bytes() => {
+            ValueType::Bytes if names_many(dimension) && value == MANY.as_bytes() => {
                 (Some(FilterOperand::Value(Value::Many)), "")
             }
             ValueType::Bytes => (Some(FilterOperand::Value(Value::Bytes(value.to_vec()))), ""),
@@ -72,9 +97,10 @@ impl Filter {
                 Sha256::from_hex(&text).map(|digest| FilterOperand::Value(Value::Sha256(digest))),
                 "expected 64 hexadecimal digits, or nothing for an unknown one",
             ),
-            ValueType::Address => {
-                (parse_address(&text), "expected an address, a network (10.0.0.0/8), or nothing for none")
-            }
+            ValueType::Address => (
+                parse_address(&text),
+                "expected an address, a network (10.0.0.0/8), many, or nothing for none",
+            ),
             ValueType::Integer => {
                 let (number, expected) = parse_number(dimension, &text);
                 (number.map(|number| FilterOperand::Value(Value::Integer(number))), expected)
@@ -83,6 +109,17 @@ impl Filter {
         let operand = operand.ok_or_else(|| FilterError { dimension, value: text.into_owned(), expected })?;
         Ok(Self { dimension, operand, exclude })
     }
+}
+
+/// Whether the text "many" stands for several values of the dimension.
+fn names_many(dimension: Dimension) -> bool {
+    matches!(
+        dimension,
+        Dimension::Domain
+            | Dimension::Executable
+            | Dimension::ParentExecutable
+            | Dimension::GrandparentExecutable
+    )
 }
 
 /// The number of a dimension's value, and what the user can type instead if there is none.

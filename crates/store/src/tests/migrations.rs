@@ -279,3 +279,30 @@ fn crash_while_migrating(path: &Path, crashed: &Path, version: usize) {
         }
     }
 }
+
+#[test]
+fn a_reader_finds_a_complete_log_or_none() {
+    for _ in 0..15 {
+        let (_directory, path) = new_log();
+        let reader = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut refusals = Vec::new();
+                loop {
+                    match Reader::open(&path) {
+                        Ok(reader) => break (reader.query(&Query::default()), refusals),
+                        Err(error) => refusals.push(error),
+                    }
+                }
+            }
+        });
+        let mut writer = Writer::open(&path).unwrap();
+        writer.write(&window(100, vec![record(b"/a", "192.0.2.1", 443, 1, 0)])).unwrap();
+        let (answer, refusals) = reader.join().unwrap();
+        assert_eq!(answer.unwrap().len(), 1);
+        for error in refusals {
+            assert!(matches!(error, StoreError::Missing(_) | StoreError::Empty(_)), "{error}");
+            assert!(error.to_string().contains(" yet"), "{error}");
+        }
+    }
+}

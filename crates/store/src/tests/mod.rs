@@ -26,6 +26,7 @@ mod failures;
 mod growth;
 mod identity;
 mod kills;
+mod many;
 mod migrations;
 mod older_versions;
 mod oracle;
@@ -33,6 +34,7 @@ mod queries;
 mod random;
 mod retention;
 mod rollups;
+mod salvage;
 mod size_limit;
 mod writer;
 

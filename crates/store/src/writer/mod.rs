@@ -1,6 +1,7 @@
 //! The only writer of the log.
 
 mod file;
+mod old_windows;
 mod records;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 use model::{Event, EventKind, Loss, Window, text::time};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
+pub(crate) use self::old_windows::{ContextDetail, OldWindow};
 use self::{
     file::{FileState, LogFile},
     records::{RecordWriter, Spent},
@@ -237,7 +239,8 @@ impl Writer {
     /// The errors of SQLite.
     pub fn begin_recording(&mut self, now: i64) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot read the last event");
-        let sql = "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY id DESC LIMIT 1";
+        let sql =
+            "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY time DESC, id DESC LIMIT 1";
         let last: Option<String> =
             self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(fail)?;
         let since = self.clock.last.time;

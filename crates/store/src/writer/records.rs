@@ -10,6 +10,7 @@ use model::{
 };
 use rusqlite::{CachedStatement, Connection, params};
 
+use super::old_windows::ContextDetail;
 use crate::{
     clock::ClockReading,
     growth_budget::{GrowthBudgets, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
@@ -182,6 +183,19 @@ impl<'a> RecordWriter<'a> {
             return Ok(ContextId::Known(id));
         }
         Ok(ContextId::Many)
+    }
+
+    /// Inserts a record of another log, whose context may stand for more than one.
+    pub fn insert_old(&mut self, record: &'a Record, detail: ContextDetail) -> rusqlite::Result<()> {
+        let (connection, context) = (self.connection, &record.context);
+        let id = match detail {
+            ContextDetail::Whole | ContextDetail::Incomplete => return self.insert_record(record),
+            ContextDetail::ManyCommandLines => {
+                self.interner.context(connection, context, CommandLines::Many)?
+            }
+            ContextDetail::ManyPrograms => self.interner.many_programs(connection, context.uid)?,
+        };
+        self.insert_row(id, record)
     }
 
     fn insert_record(&mut self, record: &'a Record) -> rusqlite::Result<()> {

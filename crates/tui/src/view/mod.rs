@@ -20,6 +20,7 @@ mod screen;
 mod state;
 mod tab;
 mod time_range;
+pub mod users;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,8 @@ pub struct ScreenRows {
     pub total: Counters,
     /// The losses in the period.
     pub losses: Vec<Loss>,
+    /// The time before which the log has sums of quarters of an hour only, if the period begins before it.
+    pub sums_before: Option<i64>,
     /// Ends of the first and the last recording window of the log; `None` if it is empty.
     pub extent: Option<(i64, i64)>,
 }
@@ -80,6 +82,9 @@ pub struct ChartSeries {
 pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreError> {
     let mut answer = ScreenRows {
         losses: reader.losses(query.period.range())?,
+        sums_before: reader
+            .detail_since()?
+            .filter(|since| query.period.start.is_none_or(|start| start < *since)),
         extent: reader.extent()?,
         ..ScreenRows::default()
     };

@@ -1,4 +1,4 @@
-//! The last line: search, notice or losses, and the extent of the log.
+//! The last line: search, notice or losses, the grain of old times, and the extent of the log.
 
 use crate::{
     term::{canvas::Canvas, widgets::StatusLine},
@@ -22,6 +22,10 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
     if !list.answer.losses.is_empty() {
         let losses = values::losses(&list.answer.losses);
         line.put(&format!("incomplete, lost here: {losses}"), theme.wrong());
+    }
+    if let Some(since) = list.answer.sums_before {
+        let since = point_text(since, &state.time.zone);
+        line.put(&format!("before {since} in quarters of an hour only"), theme.novel());
     }
     match list.answer.extent {
         Some((first, last)) => {

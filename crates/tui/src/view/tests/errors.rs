@@ -32,7 +32,7 @@ fn files_that_are_not_a_log_are_refused_with_advice() {
     fs::write(&database, "this is a letter, and no database at all".repeat(100)).unwrap();
     refused("not a database, or is damaged");
     fs::write(&database, "").unwrap();
-    refused("holds no log yet");
+    refused("nothing is recorded yet");
     fs::remove_file(&database).unwrap();
     symlink("/dev/null", &database).unwrap();
     refused("not a regular file");

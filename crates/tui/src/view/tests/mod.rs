@@ -2,6 +2,7 @@
 
 mod errors;
 mod keys;
+mod many;
 mod screens;
 
 use std::{

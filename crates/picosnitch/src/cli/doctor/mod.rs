@@ -1,18 +1,29 @@
-//! `picosnitch doctor`: what this machine supports, what stays unseen, and what to do about it.
-//! Exit codes: 0 when recording works, 1 when it cannot.
+//! `picosnitch doctor`: what this machine supports, what stays unseen, and what to do about it; or with `--salvage` what a
+//! damaged log still holds.
+//! Exit codes: 0 when recording works, 1 when it cannot; with `--salvage` 0 when all could be read, 1 when something is missing.
 
-use std::process::ExitCode;
+mod salvage;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 
 use super::{common::Common, output::print};
 use capture::{Capture, Settings};
+use config::layout::Layout;
 
 #[derive(clap::Args)]
 pub struct Options {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Bring over what can be read of this damaged log; picosnitch must be stopped meanwhile. It can run again: what is there
+    /// is not doubled
+    #[arg(long, value_name = "FILE")]
+    salvage: Option<PathBuf>,
+    /// Bring it into this log instead of that of this machine
+    #[arg(long, value_name = "LOG", requires = "salvage")]
+    into: Option<PathBuf>,
 }
 
 /// Traffic that picosnitch sees on no kernel.
@@ -24,7 +35,11 @@ const NEVER_SEEN: &[&str] = &[
     "traffic of virtual machines that have a network card of their own",
 ];
 
-pub fn run(_common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    if let Some(damaged) = &options.salvage {
+        let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
+        return salvage::run(&layout, damaged, options.into.as_deref(), options.json);
+    }
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("trying what this kernel supports needs root: run `sudo picosnitch doctor`");
     }

@@ -1,0 +1,126 @@
+//! Writing windows of another log: they say nothing about the clock of this one, and grow it as far as they grew the other.
+
+use model::{Event, ProcessContext, Record, Window};
+use rusqlite::{TransactionBehavior, params};
+
+use super::{Writer, records::RecordWriter};
+use crate::{
+    clock::ClockReading,
+    error::{StoreError, sql_error},
+    event::EventCount,
+    program_seen::{self, ProgramSeen},
+    rollup::{self, CatchUp},
+};
+
+/// How the context of a record is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContextDetail {
+    /// As it is.
+    Whole,
+    /// Its command lines, if it has any, are "many".
+    ManyCommandLines,
+    /// It stands for many programs of its user.
+    ManyPrograms,
+    /// Nothing, or not all of it, is known.
+    Incomplete,
+}
+
+/// The records of another log that were written in one second.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OldWindow {
+    /// The end of their windows, unix seconds UTC.
+    pub time: i64,
+    pub records: Vec<(Record, ContextDetail)>,
+}
+
+impl OldWindow {
+    /// Those of the records whose program is known, for the table `program_seen`.
+    fn with_programs(&self) -> Window {
+        let is_known = |detail| matches!(detail, ContextDetail::Whole | ContextDetail::ManyCommandLines);
+        let known = self.records.iter().filter(|(_, detail)| is_known(*detail));
+        let records = known.map(|(record, _)| record.clone()).collect();
+        Window { time: self.time, records, ..Window::default() }
+    }
+}
+
+impl Writer {
+    /// Writes windows of another log in one transaction, with new numbers, and events. Their rollups are missing then.
+    ///
+    /// # Errors
+    /// The errors of SQLite; nothing is written then.
+    pub(crate) fn write_old(&mut self, windows: &[OldWindow], events: &[Event]) -> Result<(), StoreError> {
+        let before = self.event_count;
+        match self.write_old_transaction(windows, events) {
+            Ok(last_window) => {
+                self.interner.commit();
+                self.seen.commit();
+                self.identity.last_window = last_window;
+                if let Some(file) = &self.identity_file {
+                    // As in `finish_write`.
+                    let _ = file.write(self.identity);
+                }
+                self.last_time = windows.iter().map(|window| window.time).chain(self.last_time).max();
+                self.catch_up = CatchUp::default();
+                self.file.note(&self.path);
+                Ok(())
+            }
+            Err(error) => {
+                self.event_count = before;
+                self.interner.roll_back();
+                self.seen.roll_back();
+                Err(sql_error(&self.path, "cannot write windows of another log")(error))
+            }
+        }
+    }
+
+    /// Returns the number of the last window.
+    fn write_old_transaction(&mut self, windows: &[OldWindow], events: &[Event]) -> rusqlite::Result<i64> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut number = self.identity.last_window;
+        for old in windows {
+            rollup::invalidate(&transaction, self.detail_since, old.time)?;
+            self.interner.set_time(old.time);
+            let window = old.with_programs();
+            let mut rows = RecordWriter::new(&transaction, &mut self.interner, &window)?;
+            for (record, detail) in &old.records {
+                rows.insert_old(record, *detail)?;
+            }
+            number += 1;
+            // Another log's boots are not those of this one.
+            rows.insert_window(number, ClockReading { time: old.time, boot: 0, uptime: 0 })?;
+            drop(rows);
+            for (table, id) in [("context", "context"), ("endpoint", "endpoint")] {
+                let sql = format!(
+                    "UPDATE {table} SET first = ?1 WHERE first > ?1 AND id IN (SELECT {id} FROM record WHERE time = ?1)"
+                );
+                transaction.prepare_cached(&sql)?.execute([old.time])?;
+            }
+            let contexts: Vec<&ProcessContext> =
+                window.records.iter().map(|record| &*record.context).collect();
+            self.seen.add(&transaction, old.time, &contexts)?;
+        }
+        self.event_count.insert(&transaction, events)?;
+        transaction.execute("UPDATE log SET last_window = ?1", params![number])?;
+        transaction.commit()?;
+        Ok(number)
+    }
+
+    /// Takes over when programs were seen in another log.
+    ///
+    /// # Errors
+    /// The errors of SQLite; nothing is written then.
+    pub(crate) fn merge_programs_seen(&mut self, programs: &[ProgramSeen]) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write when programs were seen");
+        let merged = self.connection.transaction().and_then(|transaction| {
+            program_seen::merge(&transaction, programs)?;
+            transaction.commit()
+        });
+        self.file.note(&self.path);
+        merged.map_err(fail)
+    }
+
+    /// The number of events of other logs for which there is room without deleting events of this one.
+    pub(crate) fn room_for_events(&self) -> usize {
+        EventCount::room(self.event_count)
+    }
+}

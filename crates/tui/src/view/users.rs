@@ -1,0 +1,37 @@
+//! Names of users.
+
+use std::{collections::HashMap, fs::File, io::Read};
+
+/// Bytes of `/etc/passwd` that are read.
+const MAX_PASSWD_BYTES: u64 = 1 << 20;
+
+/// The names of users by their ids. Another program may have chosen them: they are sanitised where they are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Users(HashMap<i64, String>);
+
+impl Users {
+    /// Reads `/etc/passwd`. The C library's lookup would load modules and could query the network.
+    pub fn load() -> Self {
+        let mut passwd = Vec::new();
+        if let Ok(file) = File::open("/etc/passwd") {
+            let _ = file.take(MAX_PASSWD_BYTES).read_to_end(&mut passwd);
+        }
+        Self::from_passwd(&String::from_utf8_lossy(&passwd))
+    }
+
+    /// Reads the text of a `passwd` file.
+    pub fn from_passwd(passwd: &str) -> Self {
+        let user = |line: &str| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
+        };
+        // The first of several names for one uid counts, as in getpwuid(3); in reverse order it is inserted last.
+        Self(passwd.lines().rev().filter_map(user).collect())
+    }
+
+    /// The name of a user; `None` if there is none.
+    pub fn name(&self, uid: i64) -> Option<&str> {
+        self.0.get(&uid).map(String::as_str)
+    }
+}
