@@ -41,6 +41,8 @@ pub(crate) struct TrustedClock {
     /// The trusted time at that window, unix seconds.
     pub trusted: i64,
     pub doubt: Option<Doubt>,
+    /// The boot in which a step of the clock soon after the start was believed: one for each boot.
+    pub stepped: i64,
 }
 
 /// The news about the clock.
@@ -62,13 +64,16 @@ impl TrustedClock {
         }
         let same_boot = now.boot != 0 && now.boot == last.boot && now.uptime >= last.uptime;
         // Restarts explain a bounded time only, and give little credit: each of them is a reading of the same clock.
-        let (explained, credit) = match same_boot {
-            true => (now.uptime - last.uptime, now.uptime - last.uptime),
-            false => {
-                let passed = now.time.saturating_sub(last.time);
-                let explained = if (0..=MAX_UNSEEN).contains(&passed) { passed } else { 0 };
-                (explained, passed.clamp(0, DAY))
+        let passed = now.time.saturating_sub(last.time);
+        let near = if (0..=MAX_UNSEEN).contains(&passed) { passed } else { 0 };
+        let (explained, credit, gap) = match same_boot {
+            // A machine without a clock of its own gets the time from the network soon after its start.
+            true if last.uptime < TOLERANCE && self.stepped != now.boot && near > TOLERANCE => {
+                self.stepped = now.boot;
+                (near, now.uptime - last.uptime, 0)
             }
+            true => (now.uptime - last.uptime, now.uptime - last.uptime, 0),
+            false => (near, passed.clamp(0, DAY), passed.max(0) - near),
         };
         self.trusted = self.trusted.saturating_add(explained);
         let seconds = now.time.saturating_sub(self.trusted);
@@ -77,7 +82,12 @@ impl TrustedClock {
             return self.doubt.take().map(|_| ClockChange::Believed);
         }
         match &mut self.doubt {
-            Some(doubt) if doubt.seconds.saturating_sub(seconds).saturating_abs() <= TOLERANCE => {
+            // A long time without the machine makes the difference larger, not the clock less consistent.
+            Some(doubt)
+                if doubt.seconds.saturating_add(gap).saturating_sub(seconds).saturating_abs()
+                    <= TOLERANCE =>
+            {
+                doubt.seconds = seconds;
                 doubt.credit = doubt.credit.saturating_add(credit);
                 if doubt.credit < GRACE {
                     return None;
@@ -161,13 +171,39 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_is_used_once_a_fortnight_is_believed_in_the_end() {
+        let mut clock = clock();
+        let mut time = START;
+        for boot in 2..40 {
+            time += 14 * DAY;
+            clock.observe(reading(time, boot, 100));
+            time += 3600;
+            clock.observe(reading(time, boot, 3700));
+        }
+        assert!(clock.now() > time - 8 * 14 * DAY, "{}", (time - clock.now()) / DAY);
+    }
+
+    #[test]
+    fn the_time_that_comes_from_the_network_after_a_start_is_believed() {
+        let mut clock = clock();
+        for day in 1..30 {
+            // The machine starts with the time at which it was switched off.
+            let off = clock.last.time;
+            assert_eq!(clock.observe(reading(off + 5, day + 1, 20)), None);
+            assert_eq!(clock.observe(reading(START + day * DAY, day + 1, 60)), None, "{day}");
+            assert_eq!(clock.now(), START + day * DAY);
+            clock.observe(reading(START + day * DAY + 8 * 3600, day + 1, 60 + 8 * 3600));
+        }
+    }
+
+    #[test]
     fn many_jumps_or_restarts_are_no_proof() {
         let mut jumping = clock();
         for jump in 1..50 {
             // Within one boot each jump of six days is doubted.
             jumping.observe(reading(START + jump * 6 * DAY, 1, 100 + jump));
         }
-        assert!(jumping.now() < START + DAY, "{}", jumping.now() - START);
+        assert!(jumping.now() < START + 7 * DAY, "{}", jumping.now() - START);
         let mut restarting = clock();
         restarting.observe(reading(START + 400 * DAY, 2, 1));
         for boot in 3..9 {

@@ -61,15 +61,20 @@ impl EventCount {
     }
 }
 
-/// Deletes the oldest events of the user who has most of them. Returns their number.
+/// Deletes the oldest events of the user who has most of them, and if those are few, the oldest of all. Losses are a group of
+/// their own. Returns the number.
 fn delete_oldest_of_most(connection: &Connection) -> rusqlite::Result<i64> {
-    let uid: Option<i64> = connection.query_row(
-        "SELECT uid FROM event GROUP BY uid ORDER BY count(*) DESC LIMIT 1",
-        [],
-        |row| row.get(0),
-    )?;
-    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE uid IS ?1 ORDER BY id LIMIT ?2)";
-    connection.execute(sql, params![uid, DELETED_AT_ONCE]).map(|deleted| deleted as i64)
+    let sql = "SELECT uid, kind = 'loss' FROM event GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1";
+    let (uid, is_loss): (Option<i64>, bool) =
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE uid IS ?1 AND (kind = 'loss') = ?2 \
+               ORDER BY id LIMIT ?3)";
+    let mut deleted = connection.execute(sql, params![uid, is_loss, DELETED_AT_ONCE])? as i64;
+    if deleted < DELETED_AT_ONCE / 2 {
+        let sql = "DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?1)";
+        deleted += connection.execute(sql, [DELETED_AT_ONCE - deleted])? as i64;
+    }
+    Ok(deleted)
 }
 
 /// The event of a loss in a window that ended at `time`. The sentence is that of its kind, so it is not stored.

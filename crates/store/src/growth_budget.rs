@@ -5,6 +5,10 @@ use std::collections::HashMap;
 
 use model::{Bytes, CgroupInfo, FlowTuple, GeoInfo, ProcessContext, Program};
 
+/// The first of the subordinate uids, which a user gets for containers by the tens of thousands (subuid(5), login.defs(5)):
+/// they are one principal.
+const FIRST_SUBORDINATE_UID: u32 = 100_000;
+
 /// Whose growth is limited together: a user; for root a service or container of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Principal {
@@ -16,7 +20,7 @@ pub(crate) struct Principal {
 impl Principal {
     pub fn of(context: &ProcessContext) -> Self {
         let cgroup = if context.uid == 0 { context.cgroup.path.clone() } else { Bytes::new() };
-        Self { uid: context.uid, cgroup }
+        Self { uid: context.uid.min(FIRST_SUBORDINATE_UID), cgroup }
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::Digest;
 
 use crate::text_or_blob::TextOrBlob;
 
-/// Rows of the table. Beyond it the programs that were not seen for the longest time are deleted.
+/// Rows of the table. Beyond it the user with most programs loses those that were not seen for the longest time.
 const MAX_PROGRAMS: i64 = 100_000;
 /// Rows that are deleted at once.
 const DELETED_AT_ONCE: i64 = 1000;
@@ -25,8 +25,11 @@ type ProgramDigest = [u8; 32];
 pub(crate) struct SeenPrograms {
     /// The stored time of the last sight, by a digest of the key.
     stored: HashMap<ProgramDigest, i64>,
+    /// Rows of the table, once they were counted.
+    count: Option<i64>,
     /// Those that the open transaction stores.
     pending: HashMap<ProgramDigest, i64>,
+    pending_count: i64,
 }
 
 impl SeenPrograms {
@@ -37,19 +40,23 @@ impl SeenPrograms {
         time: i64,
         contexts: &[&ProcessContext],
     ) -> rusqlite::Result<()> {
-        let mut is_new = false;
+        let mut count = match self.count {
+            Some(count) => count,
+            None => connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?,
+        };
         for context in contexts {
             let digest = digest(context);
             let known = self.pending.contains_key(&digest)
                 || self.stored.get(&digest).is_some_and(|stored| stored.abs_diff(time) < MAX_AGE as u64);
             if !known {
-                is_new |= store(connection, context, time)?;
+                count += i64::from(store(connection, context, time)?);
                 self.pending.insert(digest, time);
             }
         }
-        if is_new {
-            delete_oldest(connection)?;
+        if count > MAX_PROGRAMS {
+            count -= delete_oldest_of_most(connection)?;
         }
+        self.pending_count = count;
         Ok(())
     }
 
@@ -59,6 +66,7 @@ impl SeenPrograms {
             self.stored.clear();
         }
         self.stored.extend(self.pending.drain());
+        self.count = Some(self.pending_count);
     }
 
     /// Takes note that the transaction is rolled back.
@@ -106,17 +114,19 @@ pub(crate) fn merge(connection: &Connection, programs: &[ProgramSeen]) -> rusqli
             program.last
         ])?;
     }
-    delete_oldest(connection)
-}
-
-fn delete_oldest(connection: &Connection) -> rusqlite::Result<()> {
-    let count: i64 = connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?;
-    if count > MAX_PROGRAMS {
-        let sql = "DELETE FROM program_seen WHERE (path, sha256, uid) IN \
-                   (SELECT path, sha256, uid FROM program_seen ORDER BY last LIMIT ?1)";
-        connection.execute(sql, [DELETED_AT_ONCE])?;
+    let mut count: i64 = connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?;
+    while count > MAX_PROGRAMS {
+        count -= delete_oldest_of_most(connection)?.max(1);
     }
     Ok(())
+}
+
+/// Deletes the programs of the user with most of them that were not seen for the longest time. Returns their number.
+fn delete_oldest_of_most(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "DELETE FROM program_seen WHERE (path, sha256, uid) IN (SELECT path, sha256, uid FROM program_seen \
+               WHERE uid = (SELECT uid FROM program_seen GROUP BY uid ORDER BY count(*) DESC LIMIT 1) \
+               ORDER BY last LIMIT ?1)";
+    connection.execute(sql, [DELETED_AT_ONCE]).map(|deleted| deleted as i64)
 }
 
 /// When a program was seen.

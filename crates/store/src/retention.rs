@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     error::{StoreError, sql_error},
+    event::EventCount,
     rollup::{self, AcceptAll, Aggregation, CatchUp, KeyFields, LEVELS},
     writer::Writer,
 };
@@ -55,6 +56,7 @@ impl Writer {
         let deleted = delete_records(&mut self.connection, before);
         self.note_file();
         let mut purged = Purged { records: deleted.map_err(&fail)?, orphans: 0 };
+        self.event_count = EventCount::read(&self.connection).map_err(&fail)?;
         if purged.records > 0 {
             // The rollups of the buckets that were cut are missing now.
             self.catch_up = CatchUp::default();

@@ -78,6 +78,11 @@ impl Writer {
         Ok(any)
     }
 
+    /// The time of the last window, unless the log has windows of a later time: the clock was wrong then.
+    fn present(&self, last: i64) -> i64 {
+        last.min(self.clock.last.time)
+    }
+
     /// The end of the next quarters of an hour that can be cut; `None` if there are none.
     fn next_cut(&self) -> rusqlite::Result<Option<i64>> {
         let connection = &self.connection;
@@ -135,7 +140,7 @@ impl Writer {
         while self.used_bytes()? > goal {
             let Some((first, last)) = rollup::extent(&self.connection).map_err(&fail)? else { break };
             let end = rollup::day_start(first) + DAY;
-            if end > rollup::day_start(last) || self.purge(end.min(time::now()))?.records == 0 {
+            if end > rollup::day_start(self.present(last)) || self.purge(end.min(time::now()))?.records == 0 {
                 break;
             }
             any = true;

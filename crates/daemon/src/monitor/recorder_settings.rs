@@ -1,6 +1,10 @@
 //! The settings of the recorder, as they follow from the configuration and this machine.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+};
 
 use config::{Config, layout::Layout, log_rules::LogRules};
 use names::GeoFiles;
@@ -10,6 +14,8 @@ use crate::messages::{ReporterSettings, Settings};
 
 /// The largest log without `log.retention_megabytes`, bytes.
 const DEFAULT_MAX_LOG_BYTES: u64 = 4_000_000_000;
+/// The key of the rules about what is not logged.
+const IGNORE_KEY: &str = "log.ignore";
 /// Without `log.retention_megabytes` a log takes at most this part of its file system.
 const DEFAULT_SHARE: u64 = 10;
 
@@ -78,6 +84,12 @@ fn add_lines(key: &str, value: &Value, lines: &mut Vec<String>) {
                 add_lines(&key, value, lines);
             }
         }
+        // What is not to be in the log is not told there either.
+        Value::Array(rules) if key == IGNORE_KEY => {
+            let mut hasher = DefaultHasher::new();
+            value.to_string().hash(&mut hasher);
+            lines.push(format!("{key} = {} rules ({:016x})", rules.len(), hasher.finish()));
+        }
         value => lines.push(format!("{key} = {value}")),
     }
 }
@@ -102,5 +114,8 @@ mod tests {
         let lines = configuration_lines(&config);
         assert!(lines.contains("log.retention_days = 365"), "{lines}");
         assert!(!lines.contains("\"secret\""), "{lines}");
+        let config = Config::from_toml("[log]\nignore = [\"hidden.example\", 22]").unwrap();
+        let lines = configuration_lines(&config);
+        assert!(lines.contains("log.ignore = 2 rules (") && !lines.contains("hidden"), "{lines}");
     }
 }

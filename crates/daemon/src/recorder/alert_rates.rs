@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::text::time;
+use model::{Event, EventKind, text::time};
 
 /// Alerts of one user that are reported at once, as after the first start, and then in a minute.
 const USER_BURST: u32 = 600;
@@ -40,6 +40,14 @@ pub(super) struct FoldedAlerts {
 }
 
 impl FoldedAlerts {
+    /// Their event in the log.
+    pub(super) fn event(self) -> Event {
+        let text = format!("{} more alerts were not listed one by one.", self.count);
+        let mut event = Event::new(EventKind::Alert, time::now(), text);
+        (event.subject, event.uid, event.count) = ("folded".to_owned(), self.user, self.count);
+        event
+    }
+
     /// Their line of exe.log.
     pub(super) fn line(self) -> String {
         let user = self.user.map_or("several users".to_owned(), |user| format!("uid {user}"));

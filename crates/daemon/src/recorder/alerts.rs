@@ -17,6 +17,9 @@ const MAX_PATHS: usize = 64;
 /// Characters of a path in exe.log; a longer one is shortened in its middle.
 const MAX_PATH: usize = 4096;
 
+/// Bytes of a path in an event of the log; the rest of a longer one is cut.
+const MAX_EVENT_PATH: usize = 1024;
+
 /// The subject of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
@@ -113,7 +116,7 @@ impl Alert {
         Event {
             subject: self.tag.text().trim_matches(['(', ')']).to_owned(),
             uid: self.user,
-            path: self.path.clone(),
+            path: self.path[..self.path.len().min(MAX_EVENT_PATH)].to_vec(),
             name: self.name.clone(),
             sha256: self.sha256,
             ..Event::new(EventKind::Alert, self.time, self.event_text())

@@ -266,7 +266,6 @@ impl Reporter {
 
     fn report_alerts(&mut self, channel: &Channel, alerts: &[Alert]) {
         self.status.alerts += alerts.len() as u64;
-        alerts.iter().for_each(|alert| self.events.add(alert.event()));
         let now = Instant::now();
         let mut admitted = alerts.to_vec();
         admitted.retain(|alert| {
@@ -276,6 +275,7 @@ impl Reporter {
             self.send_notification(channel, notification);
         }
         for alert in admitted {
+            self.events.add(alert.event());
             if let Some(live) = &mut self.live {
                 live.publish(&alert.live_line());
             }
@@ -286,6 +286,7 @@ impl Reporter {
     /// Reports alerts that were not reported one by one.
     fn report_folded(&mut self, channel: &Channel, folded: FoldedAlerts) {
         self.send_notification(channel, notification_text::of_folded(folded));
+        self.events.add(folded.event());
         if let Some(live) = &mut self.live {
             let FoldedAlerts { user: uid, count } = folded;
             live.publish(&AlertsFoldedLine {

@@ -104,6 +104,8 @@ impl Recorder {
     pub(super) fn finish(mut self, stopped: &str) {
         self.contexts.digests().settle(LAST_DIGESTS);
         self.take_digests();
+        // What was reported until now is an event of the last window.
+        self.reporter.serve(&self.channel);
         self.reporter.add_event(Event::new(EventKind::Stop, time::now(), stopped));
         self.close_window(true);
         // The reporter writes its files before the database is written: they need no lock and little space.

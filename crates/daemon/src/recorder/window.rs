@@ -451,4 +451,18 @@ mod tests {
         let connections: u64 = closed.records.iter().map(|record| record.counters.connections).sum();
         assert_eq!((connections, closed.records.len()), (5000, 193));
     }
+
+    #[test]
+    fn a_program_with_very_many_protocols_has_few_sums() {
+        let (mut window, mut contexts) = open(all(), 10);
+        contexts.insert(1, context("x"), [None; 3]);
+        for protocol in 0..30_000 {
+            let tuple = FlowTuple { family: 17, protocol, ..FlowTuple::default() };
+            window.add(flow(1, tuple, counters(1)), false);
+        }
+        let closed = window.close(1000, &mut contexts, false);
+        let sum: u64 = closed.records.iter().map(|record| record.counters.connections).sum();
+        assert_eq!(sum, 30_000);
+        assert!(closed.records.len() <= 256, "{}", closed.records.len());
+    }
 }

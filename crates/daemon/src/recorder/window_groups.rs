@@ -7,6 +7,8 @@ use model::{Counters, FlowTuple};
 
 /// Groups that wait for the domain of their peer.
 const MAX_UNNAMED: usize = 1024;
+/// Sums by family, protocol and direction; the protocol of further ones is 0.
+const MAX_KINDS: usize = 16;
 /// An open window has this many times the groups that a closed one keeps.
 const OPEN_FACTOR: usize = 4;
 
@@ -157,11 +159,20 @@ impl ContextGroups {
         groups
     }
 
-    fn add_folded(&mut self, tuple: FlowTuple, group: Group) {
-        let known = self.folded.iter_mut().find(|folded| {
-            (folded.tuple.family, folded.tuple.protocol, folded.group.opened)
-                == (tuple.family, tuple.protocol, group.opened)
-        });
+    fn add_folded(&mut self, mut tuple: FlowTuple, group: Group) {
+        let position = |folded: &[Folded], tuple: &FlowTuple| {
+            folded.iter().position(|folded| {
+                (folded.tuple.family, folded.tuple.protocol, folded.group.opened)
+                    == (tuple.family, tuple.protocol, group.opened)
+            })
+        };
+        let mut found = position(&self.folded, &tuple);
+        if found.is_none() && self.folded.len() >= MAX_KINDS {
+            // A program chooses its protocols: of very many, the rest are summed together.
+            tuple.protocol = 0;
+            found = position(&self.folded, &tuple);
+        }
+        let known = found.and_then(|at| self.folded.get_mut(at));
         match known {
             Some(folded) => {
                 folded.tuple.fold(&tuple);

@@ -1,5 +1,5 @@
 -- Version 6: the log has an identity, windows and events; "many" is a value; when things were first seen. docs/schema.md
--- explains every column. migrations/windows.rs fills the tables and columns that follow from the records.
+-- explains every column. migrations/version_6.rs fills the tables and columns that follow from the records.
 CREATE TABLE log (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     uuid BLOB NOT NULL,

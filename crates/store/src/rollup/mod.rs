@@ -3,7 +3,9 @@
 //! The writer makes the rollup of a bucket when it goes on to the next one, in the transaction of the first window there
 //! ([`close_buckets`]). A window that falls into a bucket with a rollup (the clock was set back) deletes that rollup in its
 //! own transaction ([`invalidate`]), and the deletion of old records deletes those of the buckets that it cuts
-//! ([`delete_before`]). A rollup that exists is therefore the exact sum of its records. A missing one costs time only;
+//! ([`delete_before`]). A rollup that exists is therefore the exact sum of its records,
+//! or of those that it had when they were cut ([`cut_closed_day`]): records that come later for such a time are in none.
+//! A missing one costs time only;
 //! [`CatchUp`] makes it later.
 //!
 //! [`Aggregation`] adds up the records of any range: whole buckets from their rollups, the rest from the records.

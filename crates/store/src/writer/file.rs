@@ -56,8 +56,11 @@ pub(super) fn forget_write_ahead_log(connection: &Connection) {
 
 /// Device and inode of a file.
 type FileId = (u64, u64);
-/// Size, and the times of the last change of content and of metadata, in nanoseconds.
-type Stamp = (u64, i128, i128);
+/// Size, and the time of the last change of the content, in nanoseconds. The owner and the mode may change.
+type Stamp = (u64, i128);
+
+/// How often a file that another program changes is looked at again before it is given up.
+const MAX_LOOKS: u32 = 50;
 
 /// What is known of the file that is open.
 pub(super) struct LogFile {
@@ -69,6 +72,8 @@ pub(super) struct LogFile {
     content: Option<Identity>,
     /// The stamp that a program other than this one gave the file: it may still be at it.
     foreign: Option<Stamp>,
+    /// How often the file was found changing.
+    looks: u32,
 }
 
 /// What became of the file.
@@ -87,7 +92,7 @@ impl LogFile {
     pub fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
         let (id, stamp) = (id(&metadata), stamp(&metadata));
-        Ok(Self { id, wal: None, stamp, content: content(path), foreign: None })
+        Ok(Self { id, wal: None, stamp, content: content(path), foreign: None, looks: 0 })
     }
 
     /// Compares the file at `path` with the one that is open.
@@ -103,14 +108,17 @@ impl LogFile {
 
     /// The state of a file to which another program has written: SQLite's own tools may do that.
     fn foreign_state(&mut self, path: &Path, stamp: Stamp) -> FileState {
-        if self.foreign.replace(stamp) != Some(stamp) {
+        let may_look_again = self.may_look_again();
+        if self.foreign.replace(stamp) != Some(stamp) && may_look_again {
             return FileState::Changing;
         }
         let key = |identity: Identity| (identity.uuid, identity.epoch);
         let is_same = match (self.content, content(path)) {
             (Some(before), Some(now)) => key(before) == key(now) && before.last_window <= now.last_window,
-            (None, Some(_)) => true,
-            _ => false,
+            (None, _) => true,
+            // Not readable now: it may be half written.
+            (Some(_), None) if may_look_again => return FileState::Changing,
+            (Some(_), None) => false,
         };
         if !is_same {
             return FileState::Overwritten;
@@ -119,12 +127,19 @@ impl LogFile {
         FileState::Same
     }
 
+    /// Counts the looks at a file that is changing; false once there were too many.
+    pub fn may_look_again(&mut self) -> bool {
+        self.looks += 1;
+        self.looks <= MAX_LOOKS
+    }
+
     /// Takes note of the state of the file after a change of our own.
     pub fn note(&mut self, path: &Path) {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         if id(&metadata) != self.id {
             return;
         }
+        self.looks = 0;
         self.wal = fs::symlink_metadata(with_suffix(path, "-wal")).ok().map(|wal| id(&wal)).or(self.wal);
         if self.stamp != stamp(&metadata) {
             self.stamp = stamp(&metadata);
@@ -165,10 +180,6 @@ fn id(metadata: &fs::Metadata) -> FileId {
 }
 
 fn stamp(metadata: &fs::Metadata) -> Stamp {
-    let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    (
-        metadata.len(),
-        time(metadata.mtime(), metadata.mtime_nsec()),
-        time(metadata.ctime(), metadata.ctime_nsec()),
-    )
+    let time = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    (metadata.len(), time)
 }

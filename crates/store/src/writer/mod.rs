@@ -10,7 +10,7 @@ use std::{
 };
 
 use model::{Event, EventKind, Loss, Window, text::time};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehavior, params};
 
 pub(crate) use self::old_windows::{ContextDetail, OldWindow};
 use self::{
@@ -53,7 +53,7 @@ pub struct Writer {
     pub(crate) detail_since: Option<i64>,
     growth: Option<GrowthBudgets>,
     seen: SeenPrograms,
-    event_count: EventCount,
+    pub(crate) event_count: EventCount,
     /// Events of the writer itself, for the next window.
     events: Vec<Event>,
     /// Sentences about them that the user has not been told.
@@ -95,6 +95,10 @@ impl Writer {
             )
             .map_err(&fail)?;
         schema::migrate(&mut connection, path, version, MIGRATIONS)?;
+        if version == 0 {
+            // The file itself says which log it is, also before the first checkpoint of its own.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(&fail)?;
+        }
         Self::with_connection(path, connection, version == 0)
     }
 
@@ -122,29 +126,29 @@ impl Writer {
             notices: Vec::new(),
             connection,
         };
-        writer.take_identity(is_new);
-        writer.begin_epoch_if_due().map_err(fail)?;
+        let epoch_event = writer.take_identity(is_new);
+        writer.begin_epoch_if_due(epoch_event).map_err(fail)?;
         Ok(writer)
     }
 
-    /// Compares the log with the file that remembers its identity.
-    fn take_identity(&mut self, is_new: bool) {
+    /// Compares the log with the file that remembers its identity. Returns the event about what has become of the log.
+    fn take_identity(&mut self, is_new: bool) -> Option<Event> {
         match IdentityFile::open(&self.path) {
             Ok((file, remembered)) => {
                 self.identity_file = Some(file);
-                if let Some(remembered) = remembered {
-                    self.compare_identity(remembered, is_new);
-                }
+                self.compare_identity(remembered?, is_new)
             }
-            Err(error) => self.notices.push(format!(
-                "{}: {error}. A log that is removed or restored from a copy will not be noticed at the next start.",
-                self.path.with_extension("identity").display()
-            )),
+            Err(error) => {
+                self.notices.push(format!(
+                    "{}: {error}. A log that is removed or restored from a copy will not be noticed at the next start.",
+                    self.path.with_extension("identity").display()
+                ));
+                None
+            }
         }
     }
 
-    fn compare_identity(&mut self, remembered: Identity, is_new: bool) {
-        let now = time::now();
+    fn compare_identity(&mut self, remembered: Identity, is_new: bool) -> Option<Event> {
         let text = if is_new {
             "A new log was begun: the one before it was removed or moved away.".to_owned()
         } else if remembered.uuid != self.identity.uuid {
@@ -160,21 +164,36 @@ impl Writer {
                 remembered.last_window - self.identity.last_window
             )
         } else {
-            return;
+            return None;
         };
         if is_new {
             self.identity.uuid = remembered.uuid;
         }
         self.identity.epoch = self.identity.epoch.max(remembered.epoch) + 1;
-        self.add_notice(Event::new(EventKind::Log, now, text));
+        self.notices.push(text.clone());
+        Some(Event::new(EventKind::Log, time::now(), text))
     }
 
-    /// Stores the identity, if it is not that of the log.
-    fn begin_epoch_if_due(&mut self) -> rusqlite::Result<()> {
+    /// Stores the identity, if it is not that of the log, with its event.
+    fn begin_epoch_if_due(&mut self, event: Option<Event>) -> rusqlite::Result<()> {
+        let Some(event) = event else { return Ok(()) };
         let Identity { uuid, epoch, .. } = self.identity;
-        let sql = "UPDATE log SET uuid = ?1, epoch = ?2 WHERE uuid <> ?1 OR epoch <> ?2";
-        self.connection.execute(sql, params![uuid, epoch])?;
-        Ok(())
+        self.change_log("UPDATE log SET uuid = ?1, epoch = ?2", params![uuid, epoch], &[event])
+    }
+
+    /// Changes the row of the log, and stores the events about that, in one transaction.
+    fn change_log(&mut self, sql: &str, values: &[&dyn ToSql], events: &[Event]) -> rusqlite::Result<()> {
+        let before = self.event_count;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let changed = transaction
+            .execute(sql, values)
+            .and_then(|_| self.event_count.insert(&transaction, events))
+            .and_then(|()| transaction.commit());
+        if changed.is_err() {
+            self.event_count = before;
+        }
+        self.file.note(&self.path);
+        changed
     }
 
     /// Sets the id of the boot (`/proc/sys/kernel/random/boot_id`), by which windows of one boot are known.
@@ -223,14 +242,12 @@ impl Writer {
         if before == lines {
             return Ok(());
         }
-        self.connection.execute("UPDATE log SET configuration = ?1", [lines]).map_err(fail)?;
-        if !before.is_empty() {
-            let changed: Vec<&str> =
-                lines.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
-            let text = format!("The configuration has changed: {}", changed.join(", "));
-            self.events.push(Event::new(EventKind::Configuration, time::now(), text));
-        }
-        Ok(())
+        let changed: Vec<&str> =
+            lines.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
+        let text = format!("The configuration has changed: {}", changed.join(", "));
+        let event = (!before.is_empty()).then(|| Event::new(EventKind::Configuration, time::now(), text));
+        let sql = "UPDATE log SET configuration = ?1";
+        self.change_log(sql, params![lines], event.as_slice()).map_err(fail)
     }
 
     /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
@@ -242,7 +259,8 @@ impl Writer {
         let sql =
             "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY time DESC, id DESC LIMIT 1";
         let last: Option<String> =
-            self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(fail)?;
+            self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(&fail)?;
+        let mut events = Vec::new();
         let since = self.clock.last.time;
         if since != 0 {
             let text = match last.as_deref() {
@@ -254,10 +272,15 @@ impl Writer {
             };
             let mut event = Event::new(EventKind::Gap, now, text);
             event.begin = Some(since);
-            self.events.push(event);
+            events.push(event);
         }
-        self.events.push(Event::new(EventKind::Start, now, "Recording started."));
-        Ok(())
+        events.push(Event::new(EventKind::Start, now, "Recording started."));
+        self.change_log("UPDATE log SET id = id", &[], &events).map_err(fail)
+    }
+
+    /// Takes the events that wait for the next window: it will go to another file.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Adds an event of the log itself, and tells the user.
@@ -274,8 +297,13 @@ impl Writer {
         match self.file.state(&self.path) {
             FileState::Same => Ok(()),
             FileState::Gone => {
-                // The log that was moved away is complete.
-                let _ = self.checkpoint();
+                // The log that was moved away is complete, unless a reader holds the checkpoint up.
+                let is_busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, i64>(0).map(|busy| busy != 0)
+                });
+                if is_busy.unwrap_or(false) && self.file.may_look_again() {
+                    return Err(StoreError::Changing(self.path.clone()));
+                }
                 self.file.remove_leftovers(&self.path);
                 Err(StoreError::Replaced(self.path.clone()))
             }
@@ -298,7 +326,7 @@ impl Writer {
         if window.records.is_empty() && window.losses.is_empty() && window.events.is_empty() {
             return Ok(());
         }
-        let before = (self.clock, self.event_count);
+        let before = (self.clock, self.event_count, self.detail_since);
         match self.write_transaction(window) {
             Ok(written) => {
                 self.interner.commit();
@@ -307,7 +335,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                (self.clock, self.event_count) = before;
+                (self.clock, self.event_count, self.detail_since) = before;
                 self.interner.roll_back();
                 self.seen.roll_back();
                 Err(sql_error(&self.path, "cannot write the window")(error))
@@ -430,7 +458,7 @@ impl LogState {
             };
             Ok(Self {
                 identity,
-                clock: TrustedClock { last, trusted: row.get(3)?, doubt },
+                clock: TrustedClock { last, trusted: row.get(3)?, doubt, stepped: 0 },
                 detail_since: row.get(6)?,
             })
         })

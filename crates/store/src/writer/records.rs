@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::{
-    Counters, Event, EventKind, FlowTuple, GeoInfo, PORT_MANY, Port, ProcessContext, Record, Window,
+    Address, Counters, Event, EventKind, FlowTuple, GeoInfo, PORT_MANY, Port, ProcessContext, Record, Window,
 };
 use rusqlite::{CachedStatement, Connection, params};
 
@@ -30,8 +30,8 @@ pub(crate) struct Spent {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ContextId {
     Known(i64),
-    /// The principal's many programs.
-    Many,
+    /// The many programs of this user.
+    Many(u32),
 }
 
 /// Family, protocol and direction, which summed records share.
@@ -41,7 +41,9 @@ type FoldKey = (ContextId, FoldKind);
 
 /// Records that are summed to one.
 struct Folded {
+    uid: u32,
     tuple: FlowTuple,
+    geo: GeoInfo,
     counters: Counters,
     groups: u64,
 }
@@ -56,6 +58,8 @@ pub(super) struct RecordWriter<'a> {
     next_sequence: i64,
     /// Ids of the contexts of this window: records share them, and the content of each is hashed once.
     contexts: HashMap<*const ProcessContext, (i64, &'a ProcessContext)>,
+    /// Contexts of this window for which there is no room.
+    unaffordable: HashSet<*const ProcessContext>,
 }
 
 impl<'a> RecordWriter<'a> {
@@ -72,7 +76,6 @@ impl<'a> RecordWriter<'a> {
             "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, connections, sent, \
              received, folded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
-        let contexts = HashMap::new();
         Ok(Self {
             connection,
             interner,
@@ -80,7 +83,8 @@ impl<'a> RecordWriter<'a> {
             window,
             first_sequence: first,
             next_sequence: first,
-            contexts,
+            contexts: HashMap::new(),
+            unaffordable: HashSet::new(),
         })
     }
 
@@ -110,7 +114,7 @@ impl<'a> RecordWriter<'a> {
                 records.iter().try_for_each(|record| self.insert_record(record))?;
                 (records.len(), 0)
             } else {
-                self.insert_within(records, left, principal.uid)?
+                self.insert_within(records, left)?
             };
             let left = left - self.interner.take_grown() - RECORD_BYTES * records as i64;
             all.push(Spent { principal, left, folded });
@@ -120,17 +124,13 @@ impl<'a> RecordWriter<'a> {
 
     /// Inserts the largest records with all detail until `left` bytes are used, and sums the rest. Returns the number of
     /// rows, and that of the groups that were summed.
-    fn insert_within(
-        &mut self,
-        mut records: Vec<&'a Record>,
-        left: i64,
-        uid: u32,
-    ) -> rusqlite::Result<(usize, u64)> {
+    fn insert_within(&mut self, mut records: Vec<&'a Record>, left: i64) -> rusqlite::Result<(usize, u64)> {
         let bytes = |record: &Record| record.counters.sent.saturating_add(record.counters.received);
         records.sort_by_key(|record| std::cmp::Reverse((bytes(record), record.counters.connections)));
         // A part is kept for the sums, so that they have their own programs.
+        let mut kinds = FoldKinds::default();
         let keys: HashSet<_> =
-            records.iter().map(|record| (Arc::as_ptr(&record.context), fold_kind(record))).collect();
+            records.iter().map(|record| (Arc::as_ptr(&record.context), kinds.of(record))).collect();
         let reserve = (RECORD_BYTES * keys.len() as i64).min(left / 2).max(0);
         let (mut left, mut rows, mut groups) = (left - reserve, 0, 0);
         let mut folds: BTreeMap<FoldKey, Folded> = BTreeMap::new();
@@ -148,14 +148,14 @@ impl<'a> RecordWriter<'a> {
                 }
                 _ => {
                     groups += record.folded.max(1);
-                    add_to_fold(&mut folds, (context, fold_kind(record)), record);
+                    add_to_fold(&mut folds, (context, kinds.of(record)), record);
                 }
             }
         }
         for (key, folded) in merge_unaffordable(folds, left + reserve) {
             let id = match key.0 {
                 ContextId::Known(id) => id,
-                ContextId::Many => self.interner.many_programs(self.connection, uid)?,
+                ContextId::Many(uid) => self.interner.many_programs(self.connection, uid)?,
             };
             rows += 1;
             self.insert_folded(id, folded)?;
@@ -168,6 +168,10 @@ impl<'a> RecordWriter<'a> {
         let pointer = Arc::as_ptr(&record.context);
         if let Some((id, _)) = self.contexts.get(&pointer) {
             return Ok(ContextId::Known(*id));
+        }
+        // What is left does not grow.
+        if self.unaffordable.contains(&pointer) {
+            return Ok(ContextId::Many(record.context.uid));
         }
         for lines in [CommandLines::Kept, CommandLines::Many] {
             let id = match self.interner.known_context(self.connection, &record.context, lines)? {
@@ -182,7 +186,8 @@ impl<'a> RecordWriter<'a> {
             self.contexts.insert(pointer, (id, &record.context));
             return Ok(ContextId::Known(id));
         }
-        Ok(ContextId::Many)
+        self.unaffordable.insert(pointer);
+        Ok(ContextId::Many(record.context.uid))
     }
 
     /// Inserts a record of another log, whose context may stand for more than one.
@@ -228,15 +233,10 @@ impl<'a> RecordWriter<'a> {
     }
 
     fn insert_folded(&mut self, context: i64, folded: Folded) -> rusqlite::Result<()> {
-        let Folded { tuple, counters, groups } = folded;
-        let record = Record {
-            context: Arc::default(),
-            geo: GeoInfo::default(),
-            tuple,
-            counters,
-            opened: false,
-            folded: groups,
-        };
+        let Folded { tuple, geo, counters, groups, .. } = folded;
+        // Many addresses are in no one place.
+        let geo = if tuple.remote_address == Some(Address::Many) { GeoInfo::default() } else { geo };
+        let record = Record { context: Arc::default(), geo, tuple, counters, opened: false, folded: groups };
         self.insert_row(context, &record)
     }
 
@@ -271,8 +271,22 @@ fn at_most(records: &[&Record]) -> i64 {
     bytes
 }
 
-fn fold_kind(record: &Record) -> FoldKind {
-    (record.tuple.family, record.tuple.protocol, record.opened)
+/// The kinds of sums of one principal. A program chooses its protocols: of very many, the rest are summed together.
+#[derive(Default)]
+struct FoldKinds(HashSet<FoldKind>);
+
+impl FoldKinds {
+    const MAX: usize = 16;
+
+    /// The kind of the sum of a record: its protocol is 0 if there are too many.
+    fn of(&mut self, record: &Record) -> FoldKind {
+        let kind = (record.tuple.family, record.tuple.protocol, record.opened);
+        if self.0.contains(&kind) || self.0.len() < Self::MAX {
+            self.0.insert(kind);
+            return kind;
+        }
+        (record.tuple.family, 0, record.opened)
+    }
 }
 
 fn add_to_fold(folds: &mut BTreeMap<FoldKey, Folded>, key: FoldKey, record: &Record) {
@@ -284,8 +298,10 @@ fn add_to_fold(folds: &mut BTreeMap<FoldKey, Folded>, key: FoldKey, record: &Rec
             folded.groups += groups;
         }
         None => {
-            let (tuple, counters) = (record.tuple.clone(), record.counters);
-            folds.insert(key, Folded { tuple, counters, groups });
+            let (mut tuple, geo, counters) = (record.tuple.clone(), record.geo.clone(), record.counters);
+            tuple.protocol = key.1.1;
+            let uid = record.context.uid;
+            folds.insert(key, Folded { uid, tuple, geo, counters, groups });
         }
     }
 }
@@ -302,7 +318,7 @@ fn merge_unaffordable(folds: BTreeMap<FoldKey, Folded>, left: i64) -> BTreeMap<F
         std::cmp::Reverse(folded.counters.sent.saturating_add(folded.counters.received))
     });
     for (index, (key, folded)) in sums.into_iter().enumerate() {
-        let key = if index < rows { key } else { (ContextId::Many, key.1) };
+        let key = if index < rows { key } else { (ContextId::Many(folded.uid), key.1) };
         match merged.get_mut(&key) {
             Some(sum) => {
                 sum.tuple.fold(&folded.tuple);

@@ -8,7 +8,7 @@ use std::{
 use model::text::time;
 
 /// Moves a damaged log away, with its other files. Returns a sentence about it.
-pub(super) fn set_aside(path: &Path, damage: &dyn std::error::Error) -> io::Result<String> {
+pub(super) fn set_aside(path: &Path, damage: &str) -> io::Result<String> {
     let name = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -41,7 +41,7 @@ pub(super) fn set_aside(path: &Path, damage: &dyn std::error::Error) -> io::Resu
         "The log {} was damaged ({}) and is {} now; a new one was begun. `picosnitch doctor --salvage {}` brings over what \
          can be read of it.",
         path.display(),
-        model::error_chain(damage),
+        damage,
         to.display(),
         to.display()
     ))

@@ -24,6 +24,9 @@ pub(super) const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// Damaged logs that are set aside in one run: a disk that damages each of them needs other help.
 const MAX_DAMAGED: u32 = 3;
 
+/// How often the log may be found changing before the user is told.
+const MAX_UNTOLD_CHANGES: u32 = 10;
+
 /// Events of windows that could not be written, which wait for the next one. Further ones are counted as lost.
 const MAX_UNWRITTEN_EVENTS: usize = 1000;
 
@@ -61,7 +64,10 @@ pub(super) struct SqliteSink {
     problems: Arc<Problems>,
     /// When old records were last deleted because of their age.
     purged_by_age: Option<Instant>,
-    failing: bool,
+    /// The sentence about why the log cannot be written, if it cannot.
+    failing: Option<String>,
+    /// How often in a row it was found changing.
+    changing: u32,
     /// The size of the log cannot be kept below its limit.
     failing_size: bool,
     /// Losses that are in no window of the log yet: those of windows that were given up, and their records.
@@ -69,6 +75,8 @@ pub(super) struct SqliteSink {
     /// Events of those windows.
     unwritten_events: Vec<Event>,
     damaged: u32,
+    /// Why the log is set aside when it is opened next.
+    damage: Option<String>,
     /// The start of recording is in the log.
     has_begun: bool,
 }
@@ -94,29 +102,34 @@ impl SqliteSink {
             settings,
             problems,
             purged_by_age: None,
-            failing: false,
+            failing: None,
+            changing: 0,
             failing_size: false,
             unwritten: Vec::new(),
             unwritten_events: Vec::new(),
             damaged: 0,
+            damage: None,
             has_begun: false,
         }
     }
 
     /// Opens the log, or a new one if it is damaged.
     fn open(&mut self) -> Result<(), StoreError> {
-        let opened = match Writer::open(&self.settings.database) {
-            Err(StoreError::Damaged { path, source }) if self.damaged < MAX_DAMAGED => {
-                self.damaged += 1;
-                let text = set_aside(&path, &source)
-                    .map_err(|source| StoreError::File { path: path.clone(), source })?;
-                let mut writer = Writer::open(&path)?;
-                writer.add_notice(Event::new(EventKind::Log, time::now(), text));
-                writer
+        let path = self.settings.database.clone();
+        let mut notice = None;
+        if let Some(damage) = self.damage.take_if(|_| path.exists()) {
+            notice = Some(self.set_aside(&damage)?);
+        }
+        let mut writer = match Writer::open(&path) {
+            Err(StoreError::Damaged { source, .. }) if self.damaged < MAX_DAMAGED => {
+                notice = Some(self.set_aside(&model::error_chain(&source))?);
+                Writer::open(&path)?
             }
-            other => other?,
+            opened => opened?,
         };
-        let writer = self.writer.insert(opened);
+        if let Some(text) = notice {
+            writer.add_notice(Event::new(EventKind::Log, time::now(), text));
+        }
         writer.set_boot(&self.settings.boot_id)?;
         writer.set_configuration(&self.settings.configuration)?;
         writer.limit_growth(GrowthLimit::DEFAULT);
@@ -124,32 +137,67 @@ impl SqliteSink {
             writer.begin_recording(time::now())?;
             self.has_begun = true;
         }
+        self.writer = Some(writer);
         self.tell_notices();
         Ok(())
     }
 
+    /// Moves the damaged log away. Returns a sentence about it.
+    fn set_aside(&mut self, damage: &str) -> Result<String, StoreError> {
+        self.damaged += 1;
+        let path = &self.settings.database;
+        set_aside(path, damage).map_err(|source| StoreError::File { path: path.clone(), source })
+    }
+
+    /// Closes the log: the file is another one, or damaged. What it has not written goes to the next one.
+    fn close(&mut self) {
+        if let Some(mut writer) = self.writer.take() {
+            self.unwritten_events.extend(writer.take_events());
+        }
+    }
+
+    /// Takes note of an error: a damaged log is set aside when it is opened next.
+    fn take_damage(&mut self, error: StoreError) -> StoreError {
+        if let StoreError::Damaged { source, .. } = &error {
+            self.damage = (self.damaged < MAX_DAMAGED).then(|| model::error_chain(source));
+            self.close();
+        }
+        error
+    }
+
     fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
+        let mut replaced = None;
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.check_file()
         {
-            if matches!(error, StoreError::Replaced(_)) {
-                self.writer = None;
-                self.problems.report(&format!("{}. Recording goes on.", model::error_chain(&error)));
-            } else {
+            if !matches!(error, StoreError::Replaced(_)) {
                 return Err(error);
             }
+            self.close();
+            replaced = Some(error);
         }
         if self.writer.is_none() {
             self.open()?;
         }
+        if let Some(error) = replaced {
+            self.problems.report(&format!("{}. Recording goes on.", model::error_chain(&error)));
+        }
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let written = writer.write(window);
-        if matches!(written, Err(StoreError::Damaged { .. })) {
-            // It is opened again, found damaged, and set aside.
-            self.writer = None;
-        }
         self.tell_notices();
-        written
+        written.map_err(|error| self.take_damage(error))
+    }
+
+    /// Whether the window is kept and tried again: also if the file at the path is not usable now, since the user is told.
+    fn can_work_later(&self, error: &StoreError) -> bool {
+        match error {
+            StoreError::Damaged { .. } => self.damage.is_some(),
+            StoreError::Foreign { .. }
+            | StoreError::Newer { .. }
+            | StoreError::NotAFile(_)
+            | StoreError::File { .. } => true,
+            other => other.is_transient(),
+        }
     }
 
     /// Tells the user what happened to the log itself.
@@ -159,7 +207,7 @@ impl SqliteSink {
     }
 
     fn report_lost(&self, records: u64) {
-        self.problems.report(&format!("{records} records could not be written and are lost."));
+        self.problems.report(&format!("{records} records or events could not be written and are lost."));
     }
 
     fn purge_if_due(&mut self) {
@@ -175,6 +223,7 @@ impl SqliteSink {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.purge_by_age(self.settings.retention_days)
         {
+            let error = self.take_damage(error);
             self.problems
                 .report(&format!("{}. Old records are kept until tomorrow.", model::error_chain(&error)));
         }
@@ -185,6 +234,7 @@ impl SqliteSink {
         match writer.limit_size(max_bytes) {
             Ok(_) => self.failing_size = false,
             Err(error) => {
+                let error = self.take_damage(error);
                 if !std::mem::replace(&mut self.failing_size, true) {
                     self.problems.report(&format!(
                         "{}. The log is larger than its limit (log.retention_megabytes) until that works.",
@@ -227,20 +277,28 @@ impl Sink for SqliteSink {
 
     fn write(&mut self, window: &Window) -> Outcome {
         let Err(error) = self.try_write(window) else {
-            if std::mem::take(&mut self.failing) {
+            self.changing = 0;
+            if self.failing.take().is_some() {
                 self.problems.report("The log can be written again.");
             }
             self.purge_if_due();
             return Outcome::Done;
         };
-        if !std::mem::replace(&mut self.failing, true) {
-            let wait = match can_work_later(&error) {
-                true => " Windows wait in memory until it can be written.",
-                false => "",
-            };
-            self.problems.report(&format!("{}.{wait}", model::error_chain(&error)));
+        let can_work_later = self.can_work_later(&error);
+        // Another program may write to the file for a moment.
+        self.changing = if matches!(error, StoreError::Changing(_)) { self.changing + 1 } else { 0 };
+        let wait = match can_work_later {
+            true => " Windows wait in memory until it can be written.",
+            false => "",
+        };
+        let sentence = format!("{}.{wait}", model::error_chain(&error));
+        if (self.changing == 0 || self.changing > MAX_UNTOLD_CHANGES)
+            && self.failing.as_ref() != Some(&sentence)
+        {
+            self.problems.report(&sentence);
+            self.failing = Some(sentence);
         }
-        if can_work_later(&error) { Outcome::Retry } else { Outcome::Failed }
+        if can_work_later { Outcome::Retry } else { Outcome::Failed }
     }
 
     fn give_up(&mut self, windows: Vec<Window>) {
@@ -273,19 +331,6 @@ impl Sink for SqliteSink {
             self.problems.report(&model::error_chain(&error));
         }
     }
-}
-
-/// Whether the window is kept and tried again: also if the file at the path is not usable now, since the user is told.
-fn can_work_later(error: &StoreError) -> bool {
-    error.is_transient()
-        || matches!(
-            error,
-            StoreError::Damaged { .. }
-                | StoreError::Foreign { .. }
-                | StoreError::Newer { .. }
-                | StoreError::NotAFile(_)
-                | StoreError::File { .. }
-        )
 }
 
 /// Drops the oldest of too many events. Returns their number.
@@ -365,7 +410,8 @@ mod tests {
         assert!(later.losses.is_empty());
         sink.give_up(vec![window(3, Vec::new()), window(0, Vec::new()), window(4, Vec::new())]);
         let reported = sink.problems.take_written();
-        let expected = [5, 2, 7].map(|lost| format!("{lost} records could not be written and are lost."));
+        let expected =
+            [5, 2, 7].map(|lost| format!("{lost} records or events could not be written and are lost."));
         assert_eq!(reported, expected);
     }
 
@@ -394,6 +440,48 @@ mod tests {
         let problems = Arc::new(Problems::new(directory.path().join("error.log")));
         std::fs::create_dir(directory.path().join("snitch.db")).unwrap();
         assert!(SqliteSink::start(settings(directory.path()), problems).is_err());
+    }
+
+    #[test]
+    fn a_log_with_a_damaged_page_in_the_middle_is_set_aside_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("snitch.db");
+        let mut sink = sink(directory.path());
+        for time in 1..200 {
+            assert_eq!(sink.write(&Window { time, ..window(30, Vec::new()) }), Outcome::Done);
+        }
+        sink.finish();
+        drop(sink);
+        let mut content = std::fs::read(&database).unwrap();
+        let end = content.len();
+        content[end / 4..end].fill(0xa5);
+        std::fs::write(&database, &content).unwrap();
+        let mut sink = self::sink(directory.path());
+        let outcomes: Vec<Outcome> =
+            (0..5).map(|time| sink.write(&Window { time: 1000 + time, ..window(1, Vec::new()) })).collect();
+        assert!(outcomes[2..].iter().all(|outcome| *outcome == Outcome::Done), "{outcomes:?}");
+        let told = sink.problems.take_written();
+        assert!(told.iter().any(|text| text.contains("--salvage")), "{told:?}");
+    }
+
+    #[test]
+    fn a_change_of_owner_or_mode_is_no_replacement() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("snitch.db");
+        let mut sink = sink(directory.path());
+        assert_eq!(sink.write(&window(3, Vec::new())), Outcome::Done);
+        for mode in [0o600, 0o644] {
+            std::fs::set_permissions(&database, std::fs::Permissions::from_mode(mode)).unwrap();
+            let link = directory.path().join("link");
+            std::fs::hard_link(&database, &link).unwrap();
+            std::fs::remove_file(link).unwrap();
+            assert_eq!(sink.write(&window(1, Vec::new())), Outcome::Done);
+        }
+        assert!(sink.problems.take_written().is_empty());
+        let rows = store::Reader::open(&database).unwrap().query(&store::Query::default()).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(store::Reader::open(&database).unwrap().record_count().unwrap(), 5);
     }
 
     #[test]
