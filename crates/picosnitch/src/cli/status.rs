@@ -44,19 +44,10 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
                 state["stopped"] = is_stopped.into();
                 format!("{}\n", sanitize::json_document(&format!("{state:#}")))
             } else {
-                describe(client.status())
+                describe(client.status(), is_stopped)
             };
             print(&text)?;
-            if !is_stopped {
-                return Ok(ExitCode::SUCCESS);
-            }
-            if !options.json {
-                print(&format!(
-                    "  stopped       the monitor (process {monitor}) is stopped, so that nothing is recorded: let it go on with \
-                     `sudo kill -CONT {monitor}`\n"
-                ))?;
-            }
-            Ok(ExitCode::from(UNKNOWN))
+            Ok(if is_stopped { ExitCode::from(UNKNOWN) } else { ExitCode::SUCCESS })
         }
         Err(ClientError::NotRunning) => {
             let text = "Not recording: picosnitch is not running. It is started by its service, or with: sudo picosnitch \
@@ -78,9 +69,9 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
 }
 
 /// The status of the daemon as text.
-fn describe(status: &HelloLine) -> String {
+fn describe(status: &HelloLine, is_stopped: bool) -> String {
     let text = |text: &str| sanitize::shorten(&sanitize::terminal(text.as_bytes()), MAX_SENTENCE);
-    let mut lines = vec![verdict(status)];
+    let mut lines = vec![if is_stopped { stopped(status) } else { verdict(status) }];
     let mut add = |name: &str, what: String| lines.push(format!("  {name:<13} {what}"));
     for (name, missed) in missed(status) {
         add(name, text(&missed));
@@ -165,6 +156,14 @@ fn losses(status: &HelloLine) -> (Vec<Loss>, Vec<(&str, u64)>) {
     (known, other)
 }
 
+/// The verdict on a daemon whose monitor is stopped by a signal.
+fn stopped(status: &HelloLine) -> String {
+    let monitor = status.monitor;
+    format!(
+        "Not recording: the monitor (process {monitor}) is stopped. Let it go on with `sudo kill -CONT {monitor}`."
+    )
+}
+
 /// One sentence: whether it records, and what is missing.
 fn verdict(status: &HelloLine) -> String {
     let since = time::local(status.since);
@@ -218,19 +217,19 @@ mod tests {
             last_error: Some(live::protocol::LastError { time: 0, text: "\u{1b}".repeat(16 * 1024) }),
             ..HelloLine::default()
         };
-        let text = describe(&status);
+        let text = describe(&status, false);
         assert!(text.contains("and 30 more; ") && text.contains("and 30 more kinds"), "{text}");
         assert!(text.len() < (MAX_LISTED + 5) * (MAX_SENTENCE + 100), "{}", text.len());
         status.unseen.truncate(MAX_LISTED);
         status.losses.clear();
-        assert!(!describe(&status).contains(" more"));
+        assert!(!describe(&status, false).contains(" more"));
     }
 
     #[test]
     fn the_first_line_says_whether_anything_is_missing() {
         let verdict_of = |losses: &[(LossKind, u64)]| {
             let losses = losses.iter().map(|(kind, count)| (kind.name(), *count)).collect();
-            let text = describe(&HelloLine { losses, ..HelloLine::default() });
+            let text = describe(&HelloLine { losses, ..HelloLine::default() }, false);
             text.lines().next().unwrap().to_owned()
         };
         let nothing = verdict_of(&[]);
@@ -241,16 +240,20 @@ mod tests {
         assert!(text.starts_with("Recording since ") && text.ends_with(expected), "{text}");
         for kind in LossKind::ALL {
             let losses = [(kind.name(), 7)].into();
-            let text = describe(&HelloLine { losses, ..HelloLine::default() });
+            let text = describe(&HelloLine { losses, ..HelloLine::default() }, false);
             assert_eq!(text.contains("  missed        7 "), kind != LossKind::ReleaseEvents, "{text}");
             assert_eq!(text.contains("Nothing was missed"), kind == LossKind::ReleaseEvents, "{text}");
             let name = kind.name();
             assert!(!name.contains('_') || !text.contains(&name), "{text}");
         }
+        assert!(
+            describe(&HelloLine { monitor: 7, ..HelloLine::default() }, true)
+                .starts_with("Not recording: the monitor (process 7)")
+        );
         let other = HelloLine { losses: [("new_kind".to_owned(), 3)].into(), ..HelloLine::default() };
         assert!(
-            describe(&other).contains("some traffic is in no record.")
-                && describe(&other).contains("3 new_kind")
+            describe(&other, false).contains("some traffic is in no record.")
+                && describe(&other, false).contains("3 new_kind")
         );
     }
 }

@@ -34,12 +34,11 @@ pub(crate) struct OldWindow {
 }
 
 impl OldWindow {
-    /// Those of the records whose program is known, for the table `program_seen`.
-    fn with_programs(&self) -> Window {
+    /// The contexts whose program is known, for the table `program_seen`.
+    fn contexts(&self) -> Vec<&ProcessContext> {
         let is_known = |detail| matches!(detail, ContextDetail::Whole | ContextDetail::ManyCommandLines);
         let known = self.records.iter().filter(|(_, detail)| is_known(*detail));
-        let records = known.map(|(record, _)| record.clone()).collect();
-        Window { time: self.time, records, ..Window::default() }
+        known.map(|(record, _)| &*record.context).collect()
     }
 }
 
@@ -80,7 +79,7 @@ impl Writer {
         for old in windows {
             rollup::invalidate(&transaction, self.detail_since, old.time)?;
             self.interner.set_time(old.time);
-            let window = old.with_programs();
+            let window = Window { time: old.time, ..Window::default() };
             let mut rows = RecordWriter::new(&transaction, &mut self.interner, &window)?;
             for (record, detail) in &old.records {
                 rows.insert_old(record, *detail)?;
@@ -95,9 +94,7 @@ impl Writer {
                 );
                 transaction.prepare_cached(&sql)?.execute([old.time])?;
             }
-            let contexts: Vec<&ProcessContext> =
-                window.records.iter().map(|record| &*record.context).collect();
-            self.seen.add(&transaction, old.time, &contexts)?;
+            self.seen.add(&transaction, old.time, &old.contexts())?;
         }
         self.event_count.insert(&transaction, events)?;
         transaction.execute("UPDATE log SET last_window = ?1", params![number])?;

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::{common::Common, output::print};
 use capture::{Capture, Settings};
-use config::layout::Layout;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -37,8 +36,7 @@ const NEVER_SEEN: &[&str] = &[
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     if let Some(damaged) = &options.salvage {
-        let layout = Layout::new(common.base_dir.as_deref(), common.config.as_deref());
-        return salvage::run(&layout, damaged, options.into.as_deref(), options.json);
+        return salvage::run(&common.layout(), damaged, options.into.as_deref(), options.json);
     }
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("trying what this kernel supports needs root: run `sudo picosnitch doctor`");

@@ -32,10 +32,10 @@ pub(super) fn run(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let database = into.unwrap_or(&layout.database);
-    // The lock keeps the daemon from starting meanwhile.
-    let _lock = match is_same_file(database, &layout.database) || into.is_none() {
-        true => lock_pid_file(layout)?,
-        false => None,
+    // The locks keep the daemon from starting meanwhile.
+    let _locks = match is_same_file(database, &layout.database) || into.is_none() {
+        true => lock_files(layout)?,
+        false => Vec::new(),
     };
     ensure!(
         !is_same_file(damaged, database),
@@ -70,24 +70,28 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     id(a).is_some_and(|found| Some(found) == id(b))
 }
 
-/// Locks the pid file, if there is one.
-fn lock_pid_file(layout: &Layout) -> anyhow::Result<Option<File>> {
-    let path = layout.run_dir.join("picosnitch.pid");
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(anyhow::Error::new(error).context(format!("cannot open {}", path.display())));
+/// Takes the locks of the daemon: on the directories of the log, and on the pid file, if there is one.
+fn lock_files(layout: &Layout) -> anyhow::Result<Vec<File>> {
+    let pid_file = layout.run_dir.join("picosnitch.pid");
+    let mut locks = Vec::new();
+    for path in layout.log_directories().into_iter().chain([&*pid_file]) {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                return Err(anyhow::Error::new(error).context(format!("cannot open {}", path.display())));
+            }
+        };
+        match file.try_lock() {
+            Ok(()) => locks.push(file),
+            Err(TryLockError::WouldBlock) => bail!(
+                "picosnitch is recording: stop it first, since two processes must not write to the log, and start it again \
+                 afterwards; or write into another file with --into"
+            ),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-    };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => bail!(
-            "picosnitch is recording: stop it first, since two processes must not write to the log, and start it again \
-             afterwards; or write into another file with --into"
-        ),
-        Err(TryLockError::Error(error)) => Err(error.into()),
     }
+    Ok(locks)
 }
 
 /// Continues as the user who owns the log if this is root and others can write in the directory of the log: they could
