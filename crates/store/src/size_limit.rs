@@ -16,25 +16,42 @@ const ROWS_PER_STEP: u64 = 2000;
 /// Seconds of a quarter of an hour, and of a day.
 const QUARTER: i64 = 900;
 const DAY: i64 = 24 * 60 * 60;
+/// Transactions, and rollups, that one call makes at most.
+const MAX_STEPS: usize = 50;
 /// Windows of this many seconds before the last one stay, whatever they take.
 const KEPT: i64 = 60 * 60;
 
 impl Writer {
     /// Deletes the oldest detail until the rest takes at most nine tenths of `max_bytes`, if it takes more than `max_bytes`.
-    /// The windows of the last hour and the sums of the last day stay. Returns whether anything was deleted; the user is told
-    /// what.
+    /// The windows of the last hour and the sums of the last day stay. Each call does a part of the work: returns whether
+    /// there may be more; at the end the user is told what was deleted.
     ///
     /// # Errors
     /// [`StoreError::SizeLimit`] if there is nothing that may be deleted, and the errors of SQLite; what was deleted before is
     /// consistent.
     pub fn limit_size(&mut self, max_bytes: u64) -> Result<bool, StoreError> {
-        if self.used_bytes()? <= max_bytes {
-            return Ok(false);
+        let goal = match self.size_goal {
+            Some(goal) => goal,
+            None if self.used_bytes()? <= max_bytes => return Ok(false),
+            None => max_bytes / 10 * 9,
+        };
+        self.size_goal = Some(goal);
+        // Only what has its sums in a rollup may go. The next windows wait meanwhile, so the work is done in parts.
+        for _ in 0..MAX_STEPS {
+            if !self.catch_up()? {
+                break;
+            }
         }
-        let goal = max_bytes / 10 * 9;
-        // Only what has its sums in a rollup may go.
-        while self.catch_up()? {}
-        let cut = self.cut_detail(goal)?;
+        if self.catch_up()? {
+            return Ok(true);
+        }
+        self.has_cut |= self.cut_detail(goal)?;
+        let fail = sql_error(&self.path, "cannot look at the extent of the log");
+        if self.used_bytes()? > goal && self.next_cut().map_err(fail)?.is_some() {
+            return Ok(true);
+        }
+        self.size_goal = None;
+        let cut = std::mem::take(&mut self.has_cut);
         // Rollups refer to nearly all that the records referred to.
         let orphans = if cut { self.delete_orphans()? } else { 0 };
         let purged = if self.used_bytes()? > goal { self.purge_days(goal)? } else { false };
@@ -55,7 +72,7 @@ impl Writer {
             ),
         };
         self.add_notice(Event::new(EventKind::Retention, time::now(), text));
-        Ok(true)
+        Ok(false)
     }
 
     /// Bytes of the pages in use.
@@ -63,11 +80,14 @@ impl Writer {
         used_bytes(&self.connection).map_err(sql_error(&self.path, "cannot look at the size of the log"))
     }
 
-    /// Deletes records whose sums are in rollups, oldest first. Returns whether there were any.
+    /// Deletes records whose sums are in rollups, oldest first, as many as one call may. Returns whether there were any.
     pub(crate) fn cut_detail(&mut self, goal: u64) -> Result<bool, StoreError> {
         let fail = sql_error(&self.path, "cannot delete single windows");
         let mut any = false;
-        while self.used_bytes()? > goal {
+        for _ in 0..MAX_STEPS {
+            if self.used_bytes()? <= goal {
+                break;
+            }
             let Some(before) = self.next_cut().map_err(&fail)? else { break };
             let cut = cut_before(&mut self.connection, self.detail_since, before);
             self.note_file();
