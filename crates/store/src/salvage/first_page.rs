@@ -12,7 +12,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::source::remove;
+use super::files::remove;
 use crate::{
     error::{StoreError, sql_error},
     migrations::MIGRATIONS,

@@ -3,6 +3,7 @@
 //! Records are read by their key around damaged pages ([`scan`]), the rows they refer to one by one ([`rows`]), and written
 //! like new windows, but with their own time. What the other log has already is left out, so that it can be done again.
 
+mod files;
 mod first_page;
 mod layout;
 mod leaf_pages;

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{first_page, layout::Layout, leaf_pages::LeafPages};
+use super::{files::remove, first_page, layout::Layout, leaf_pages::LeafPages};
 use crate::{
     error::{StoreError, sql_error},
     schema,
@@ -151,13 +151,5 @@ impl Drop for Copy {
     fn drop(&mut self) {
         // A copy that stays is replaced by the next one.
         let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Removes a file that a killed run has left.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use model::{Event, EventKind, Loss, Window, text::time};
+use model::{Event, EventKind, Loss, Window};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-pub(crate) use self::old_windows::{ContextDetail, OldWindow};
 use self::{
     file::{FileState, LogFile},
     records::{RecordWriter, Spent},
 };
+pub(crate) use self::{old_windows::OldWindow, records::ContextDetail};
 use crate::{
     clock::{ClockChange, ClockReading, Doubt, TrustedClock},
     error::{StoreError, sql_error},

@@ -3,7 +3,10 @@
 use model::{Event, ProcessContext, Record, Window};
 use rusqlite::{TransactionBehavior, params};
 
-use super::{Writer, records::RecordWriter};
+use super::{
+    Writer,
+    records::{ContextDetail, RecordWriter},
+};
 use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
@@ -11,19 +14,6 @@ use crate::{
     program_seen::{self, ProgramSeen},
     rollup::{self, CatchUp},
 };
-
-/// How the context of a record is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContextDetail {
-    /// As it is.
-    Whole,
-    /// Its command lines, if it has any, are "many".
-    ManyCommandLines,
-    /// It stands for many programs of its user.
-    ManyPrograms,
-    /// Nothing, or not all of it, is known.
-    Incomplete,
-}
 
 /// The records of another log that were written in one second.
 #[derive(Clone, Debug, Default)]

@@ -10,12 +10,24 @@ use model::{
 };
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::old_windows::ContextDetail;
 use crate::{
     clock::ClockReading,
     growth_budget::{GrowthBudgets, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
     intern::{CommandLines, Interner, KnownContext},
 };
+
+/// How the context of a record is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContextDetail {
+    /// As it is.
+    Whole,
+    /// Its command lines, if it has any, are "many".
+    ManyCommandLines,
+    /// It stands for many programs of its user.
+    ManyPrograms,
+    /// Nothing, or not all of it, is known.
+    Incomplete,
+}
 
 /// What a principal's records of a window took.
 pub(crate) struct Spent {
