@@ -220,7 +220,7 @@ fn the_grain_of_old_times_is_told() {
     }
     writer.checkpoint().unwrap();
     let size = fs::metadata(&database).unwrap().len();
-    assert!(writer.limit_size(size / 10 * 9).unwrap());
+    while writer.limit_size(size / 10 * 9).unwrap() {}
     let told = |arguments: &[&str]| {
         let output = run(place.path(), "query", arguments);
         let message = String::from_utf8(output.stderr).unwrap();

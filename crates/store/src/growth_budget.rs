@@ -24,18 +24,66 @@ impl Principal {
     }
 }
 
-/// The limit of one principal's growth.
+/// The limit of one principal's growth. Programs have a part of their own, so that a flood of peers does not take it.
 #[derive(Clone, Copy, Debug)]
 pub struct GrowthLimit {
+    /// Records, peers, command lines and domains.
+    pub detail: Allowance,
+    /// Programs, and where they ran.
+    pub programs: Allowance,
+}
+
+/// Bytes that may be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
     /// Bytes for an hour, sustained.
     pub bytes_per_hour: u64,
     /// Bytes at once, after quiet times.
     pub burst: u64,
 }
 
+impl Allowance {
+    /// What is left after `seconds` more.
+    fn refill(self, left: i64, seconds: u64) -> i64 {
+        let full = i64::try_from(self.burst).unwrap_or(i64::MAX);
+        let more = seconds.saturating_mul(self.bytes_per_hour) / 3600;
+        left.saturating_add(i64::try_from(more).unwrap_or(i64::MAX)).min(full)
+    }
+}
+
 impl GrowthLimit {
     /// The limit of the daemon.
-    pub const DEFAULT: Self = Self { bytes_per_hour: 7_000_000, burst: 3_000_000 };
+    pub const DEFAULT: Self = Self {
+        detail: Allowance { bytes_per_hour: 4_500_000, burst: 512_000 },
+        programs: Allowance { bytes_per_hour: 2_500_000, burst: 3_000_000 },
+    };
+}
+
+/// Bytes of both parts: what is left, or what something takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GrowthBytes {
+    pub detail: i64,
+    pub programs: i64,
+}
+
+impl GrowthBytes {
+    pub fn fits(self, left: Self) -> bool {
+        self.detail <= left.detail && self.programs <= left.programs
+    }
+}
+
+impl std::ops::AddAssign for GrowthBytes {
+    fn add_assign(&mut self, other: Self) {
+        self.detail = self.detail.saturating_add(other.detail);
+        self.programs = self.programs.saturating_add(other.programs);
+    }
+}
+
+impl std::ops::SubAssign for GrowthBytes {
+    fn sub_assign(&mut self, other: Self) {
+        self.detail = self.detail.saturating_sub(other.detail);
+        self.programs = self.programs.saturating_sub(other.programs);
+    }
 }
 
 /// Principals whose budget is not full. Beyond it those with the most left are forgotten: they get a full one.
@@ -45,7 +93,7 @@ const EVENT_INTERVAL: i64 = 60 * 60;
 
 #[derive(Clone, Copy)]
 struct Budget {
-    left: i64,
+    left: GrowthBytes,
     /// Uptime of the last window, seconds.
     uptime: i64,
     /// Uptime of the last event.
@@ -73,13 +121,20 @@ impl GrowthBudgets {
     }
 
     /// The bytes that a principal has left at this uptime (seconds).
-    pub fn left(&self, principal: &Principal, uptime: i64) -> i64 {
-        let full = i64::try_from(self.limit.burst).unwrap_or(i64::MAX);
-        let Some(budget) = self.budgets.get(principal) else { return full };
+    pub fn left(&self, principal: &Principal, uptime: i64) -> GrowthBytes {
+        let GrowthLimit { detail, programs } = self.limit;
+        let Some(budget) = self.budgets.get(principal) else {
+            return GrowthBytes {
+                detail: detail.refill(i64::MAX, 0),
+                programs: programs.refill(i64::MAX, 0),
+            };
+        };
         // After a restart of the machine the uptime is smaller; the recorder is new then, too.
         let seconds = uptime.saturating_sub(budget.uptime).clamp(0, 24 * 3600) as u64;
-        let refill = seconds.saturating_mul(self.limit.bytes_per_hour) / 3600;
-        budget.left.saturating_add(i64::try_from(refill).unwrap_or(i64::MAX)).min(full)
+        GrowthBytes {
+            detail: detail.refill(budget.left.detail, seconds),
+            programs: programs.refill(budget.left.programs, seconds),
+        }
     }
 
     /// Takes note of what a principal has left after a window, and of the number of groups that were summed. Returns what an
@@ -88,11 +143,11 @@ impl GrowthBudgets {
         &mut self,
         principal: Principal,
         uptime: i64,
-        left: i64,
+        left: GrowthBytes,
         folded: u64,
     ) -> Option<FoldedGroups> {
         if self.budgets.len() >= MAX_PRINCIPALS && !self.budgets.contains_key(&principal) {
-            let most = self.budgets.iter().max_by_key(|(_, budget)| budget.left);
+            let most = self.budgets.iter().max_by_key(|(_, budget)| budget.left.detail);
             if let Some(most) = most.map(|(principal, _)| principal.clone()) {
                 self.budgets.remove(&most);
             }
@@ -118,26 +173,31 @@ const CGROUP_BYTES: i64 = 80;
 const ENDPOINT_BYTES: i64 = 260;
 
 /// Bytes that a new context takes at most.
-pub(crate) fn context_bytes(context: &ProcessContext) -> i64 {
-    let programs = [&context.program, &context.parent, &context.grandparent];
-    let programs: i64 = programs.iter().map(|program| program_bytes(program, true)).sum();
-    context_row_bytes(context) + cgroup_bytes(&context.cgroup) + programs
+pub(crate) fn context_bytes(context: &ProcessContext) -> GrowthBytes {
+    let mut bytes = context_row_bytes(context);
+    bytes += cgroup_bytes(&context.cgroup);
+    for program in [&context.program, &context.parent, &context.grandparent] {
+        bytes += program_bytes(program, true);
+    }
+    bytes
 }
 
 /// Bytes of the row of a context, and of the row that says when its program was seen.
-pub(crate) fn context_row_bytes(context: &ProcessContext) -> i64 {
-    CONTEXT_BYTES + SEEN_BYTES + 2 * context.program.path.len() as i64
+pub(crate) fn context_row_bytes(context: &ProcessContext) -> GrowthBytes {
+    let programs = CONTEXT_BYTES + SEEN_BYTES + 2 * context.program.path.len() as i64;
+    GrowthBytes { detail: 0, programs }
 }
 
 /// Bytes of a program, with or without its command line.
-pub(crate) fn program_bytes(program: &Program, with_command_line: bool) -> i64 {
-    let line = if with_command_line { program.command_line.len() } else { 0 };
-    PROGRAM_BYTES + (program.path.len() + program.name.len() + line) as i64
+pub(crate) fn program_bytes(program: &Program, with_command_line: bool) -> GrowthBytes {
+    let detail = if with_command_line { program.command_line.len() as i64 } else { 0 };
+    GrowthBytes { detail, programs: PROGRAM_BYTES + (program.path.len() + program.name.len()) as i64 }
 }
 
 /// Bytes of a cgroup.
-pub(crate) fn cgroup_bytes(cgroup: &CgroupInfo) -> i64 {
-    CGROUP_BYTES + (cgroup.path.len() + cgroup.unit.len() + cgroup.container.len() + cgroup.app.len()) as i64
+pub(crate) fn cgroup_bytes(cgroup: &CgroupInfo) -> GrowthBytes {
+    let text = cgroup.path.len() + cgroup.unit.len() + cgroup.container.len() + cgroup.app.len();
+    GrowthBytes { detail: 0, programs: CGROUP_BYTES + text as i64 }
 }
 
 /// Bytes that a new endpoint takes at most.

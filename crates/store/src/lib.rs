@@ -23,7 +23,7 @@ mod writer;
 mod tests;
 
 pub use error::StoreError;
-pub use growth_budget::GrowthLimit;
+pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Dimension, Filter, FilterError, Interrupter, Query, Range, Reader, Row, Sort, UnknownDimension, Value,

@@ -21,7 +21,7 @@ use self::{
         find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
     },
 };
-use crate::growth_budget::{cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
+use crate::growth_budget::{GrowthBytes, cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
 
 /// Whether the hash of a row of table `program` is that of its content; `None` stands for many programs.
 pub(crate) fn is_program_hash(hash: i64, program: Option<&Program>) -> bool {
@@ -45,7 +45,7 @@ pub(crate) struct Interner {
     contexts: IdCache,
     endpoints: IdCache,
     /// About the bytes of the rows that were inserted.
-    grown: i64,
+    grown: GrowthBytes,
     /// The time with which new rows are first seen, unix seconds.
     time: i64,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Interner {
 pub(crate) enum KnownContext {
     Id(i64),
     /// It is not there, and would take so many bytes.
-    Missing(i64),
+    Missing(GrowthBytes),
 }
 
 impl Interner {
@@ -79,7 +79,7 @@ impl Interner {
     }
 
     /// About the bytes that rows inserted since the last call take.
-    pub fn take_grown(&mut self) -> i64 {
+    pub fn take_grown(&mut self) -> GrowthBytes {
         std::mem::take(&mut self.grown)
     }
 
@@ -132,23 +132,26 @@ impl Interner {
         if let Some(id) = self.contexts.get(&digest) {
             return Ok(KnownContext::Id(id));
         }
-        let mut bytes = 0;
+        let mut missing = GrowthBytes::default();
         let mut programs = [0; 3];
         for (id, program) in
             programs.iter_mut().zip([&context.program, &context.parent, &context.grandparent])
         {
             match find_program(connection, program, lines)? {
                 Some(found) => *id = found,
-                None => bytes += program_bytes(program, lines == CommandLines::Kept),
+                None => missing += program_bytes(program, lines == CommandLines::Kept),
             }
         }
         let cgroup = find_cgroup(connection, &context.cgroup)?;
-        let missing = bytes + context_row_bytes(context);
-        let Some(cgroup) = cgroup.filter(|_| bytes == 0) else {
-            let cgroup = if cgroup.is_some() { 0 } else { cgroup_bytes(&context.cgroup) };
-            return Ok(KnownContext::Missing(missing + cgroup));
+        if cgroup.is_none() {
+            missing += cgroup_bytes(&context.cgroup);
+        }
+        let found = match cgroup.filter(|_| missing == GrowthBytes::default()) {
+            Some(cgroup) => find_context(connection, context, programs, cgroup)?,
+            None => None,
         };
-        let Some(id) = find_context(connection, context, programs, cgroup)? else {
+        let Some(id) = found else {
+            missing += context_row_bytes(context);
             return Ok(KnownContext::Missing(missing));
         };
         self.contexts.put(digest, id);
@@ -217,7 +220,7 @@ impl Interner {
         let id = match row.find(connection, tuple)? {
             Some(id) => id,
             None => {
-                self.grown += endpoint_bytes(tuple, geo);
+                self.grown.detail += endpoint_bytes(tuple, geo);
                 row.insert(connection, tuple, self.time)?
             }
         };

@@ -34,7 +34,7 @@ use crate::{
     event,
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
-    writer::{ContextDetail, OldWindow, Writer},
+    writer::{ContextDetail, Writer, old_windows::OldWindow},
 };
 
 /// Records of one transaction, at least, if there are as many.

@@ -5,9 +5,12 @@ use std::net::Ipv4Addr;
 use model::{DomainSource, PORT_MANY};
 
 use super::*;
-use crate::growth_budget::GrowthLimit;
+use crate::growth_budget::{Allowance, GrowthLimit};
 
-const LIMIT: GrowthLimit = GrowthLimit { bytes_per_hour: 3_600_000, burst: 200_000 };
+const LIMIT: GrowthLimit = GrowthLimit {
+    detail: Allowance { bytes_per_hour: 3_600_000, burst: 200_000 },
+    programs: Allowance { bytes_per_hour: 3_600_000, burst: 200_000 },
+};
 
 /// A record of a user to an address that follows from a number.
 fn of_user(uid: u32, path: &str, number: u32) -> Record {
@@ -81,7 +84,7 @@ fn long_command_lines_of_one_user_become_many() {
             })
             .collect()
     });
-    assert!(grown < 190 * 10_000 * 5 / 4, "{grown}");
+    assert!(grown < 190 * 20_000, "{grown}");
     let lines = rows(&path, &[Dimension::CommandLine], Vec::new());
     let many = lines.iter().find(|row| row.values[0] == Value::Many).unwrap();
     assert!(many.counters.connections > 15_000, "{many:?}");
@@ -97,7 +100,7 @@ fn new_programs_of_one_user_become_many() {
     let grown = grow(&path, 200, |window| {
         (0..500).map(|number| of_user(1000, &format!("/tmp/{window}/{number}"), number)).collect()
     });
-    assert!(grown < 190 * 10_000 * 5 / 4, "{grown}");
+    assert!(grown < 190 * 20_000, "{grown}");
     assert_eq!(total(&path).connections, 100_000);
     let programs = rows(&path, &[Dimension::Executable, Dimension::Uid], Vec::new());
     let many = programs.iter().find(|row| row.values[0] == Value::Many).unwrap();
@@ -129,7 +132,8 @@ fn a_quiet_time_gives_the_detail_back() {
 fn what_is_folded_keeps_what_all_have_in_common() {
     let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
-    writer.limit_growth(GrowthLimit { bytes_per_hour: 0, burst: 0 });
+    let nothing = Allowance { bytes_per_hour: 0, burst: 0 };
+    writer.limit_growth(GrowthLimit { detail: nothing, programs: nothing });
     let mut records: Vec<Record> = (0..50).map(|peer| of_user(1000, "/x", peer)).collect();
     for (number, record) in records.iter_mut().enumerate() {
         record.tuple.local_port = 40_000 + number as i64;

@@ -13,7 +13,7 @@ use super::{
     random::Random,
     *,
 };
-use crate::growth_budget::GrowthLimit;
+use crate::growth_budget::{Allowance, GrowthLimit};
 
 /// Set for the process that is killed: the path of the log.
 const PATH: &str = "PICOSNITCH_TEST_KILLED_LOG";
@@ -34,7 +34,8 @@ fn killed_process() {
     let Some(path) = std::env::var_os(PATH).map(PathBuf::from) else { return };
     let mut writer = Writer::open(&path).unwrap();
     writer.set_boot("boot").unwrap();
-    writer.limit_growth(GrowthLimit { bytes_per_hour: 100_000, burst: 20_000 });
+    let little = Allowance { bytes_per_hour: 100_000, burst: 20_000 };
+    writer.limit_growth(GrowthLimit { detail: little, programs: little });
     let begin = writer.identity.last_window;
     println!("opened {begin}");
     for number in begin + 1.. {

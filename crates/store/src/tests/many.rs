@@ -3,6 +3,7 @@
 use model::{DomainSource, PORT_MANY};
 
 use super::*;
+use crate::growth_budget::Allowance;
 
 /// Writes a folded record, one that only looks like it, and the sum of many programs, each with other bytes.
 fn write_many(writer: &mut Writer, time: i64) {
@@ -16,7 +17,8 @@ fn write_many(writer: &mut Writer, time: i64) {
     (program.name, program.command_line) = (b"many".to_vec(), b"many".to_vec());
     named.tuple.domain = b"many".to_vec();
     writer.write(&window(time, vec![folded, named])).unwrap();
-    writer.limit_growth(GrowthLimit { bytes_per_hour: 0, burst: 0 });
+    let nothing = Allowance { bytes_per_hour: 0, burst: 0 };
+    writer.limit_growth(GrowthLimit { detail: nothing, programs: nothing });
     writer.write(&window(time, vec![record(b"/poor", "192.0.2.3", 22, 4, 0)])).unwrap();
     writer.limit_growth(GrowthLimit::DEFAULT);
 }

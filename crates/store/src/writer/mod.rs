@@ -1,7 +1,7 @@
 //! The only writer of the log.
 
 mod file;
-mod old_windows;
+pub(crate) mod old_windows;
 mod records;
 mod start;
 
@@ -13,11 +13,11 @@ use std::{
 use model::{Event, EventKind, Loss, Window};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
+pub(crate) use self::records::ContextDetail;
 use self::{
     file::{FileState, LogFile},
     records::{RecordWriter, Spent},
 };
-pub(crate) use self::{old_windows::OldWindow, records::ContextDetail};
 use crate::{
     clock::{ClockChange, ClockReading, Doubt, TrustedClock},
     error::{StoreError, sql_error},

@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use crate::{
     clock::ClockReading,
-    growth_budget::{GrowthBudgets, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
+    growth_budget::{GrowthBudgets, GrowthBytes, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
     intern::{CommandLines, Interner, KnownContext},
 };
 
@@ -33,7 +33,7 @@ pub(crate) enum ContextDetail {
 pub(crate) struct Spent {
     pub principal: Principal,
     /// Bytes that the principal has left.
-    pub left: i64,
+    pub left: GrowthBytes,
     /// Groups that were summed.
     pub folded: u64,
 }
@@ -122,13 +122,15 @@ impl<'a> RecordWriter<'a> {
         for (principal, records) in by_principal {
             let left = budgets.left(&principal, self.window.uptime);
             self.interner.take_grown();
-            let (records, folded) = if at_most(&records) <= left {
+            let (records, folded) = if at_most(&records).fits(left) {
                 records.iter().try_for_each(|record| self.insert_record(record))?;
                 (records.len(), 0)
             } else {
                 self.insert_within(records, left)?
             };
-            let left = left - self.interner.take_grown() - RECORD_BYTES * records as i64;
+            let mut left = left;
+            left -= self.interner.take_grown();
+            left -= GrowthBytes { detail: RECORD_BYTES * records as i64, programs: 0 };
             all.push(Spent { principal, left, folded });
         }
         Ok(all)
@@ -136,15 +138,20 @@ impl<'a> RecordWriter<'a> {
 
     /// Inserts the largest records with all detail until `left` bytes are used, and sums the rest. Returns the number of
     /// rows, and that of the groups that were summed.
-    fn insert_within(&mut self, mut records: Vec<&'a Record>, left: i64) -> rusqlite::Result<(usize, u64)> {
+    fn insert_within(
+        &mut self,
+        mut records: Vec<&'a Record>,
+        left: GrowthBytes,
+    ) -> rusqlite::Result<(usize, u64)> {
         let bytes = |record: &Record| record.counters.sent.saturating_add(record.counters.received);
         records.sort_by_key(|record| std::cmp::Reverse((bytes(record), record.counters.connections)));
         // A part is kept for the sums, so that they have their own programs.
         let mut kinds = FoldKinds::default();
         let keys: HashSet<_> =
             records.iter().map(|record| (Arc::as_ptr(&record.context), kinds.of(record))).collect();
-        let reserve = (RECORD_BYTES * keys.len() as i64).min(left / 2).max(0);
-        let (mut left, mut rows, mut groups) = (left - reserve, 0, 0);
+        let reserve = (RECORD_BYTES * keys.len() as i64).min(left.detail / 2).max(0);
+        let (mut left, mut rows, mut groups) = (left, 0, 0);
+        left.detail -= reserve;
         let mut folds: BTreeMap<FoldKey, Folded> = BTreeMap::new();
         for record in records {
             let context = self.affordable_context(record, &mut left)?;
@@ -153,8 +160,8 @@ impl<'a> RecordWriter<'a> {
             let bytes =
                 RECORD_BYTES + if has_endpoint { 0 } else { endpoint_bytes(&record.tuple, &record.geo) };
             match context {
-                ContextId::Known(id) if bytes <= left => {
-                    left -= bytes;
+                ContextId::Known(id) if bytes <= left.detail => {
+                    left.detail -= bytes;
                     rows += 1;
                     self.insert_row(id, record)?;
                 }
@@ -164,7 +171,7 @@ impl<'a> RecordWriter<'a> {
                 }
             }
         }
-        for (key, folded) in merge_unaffordable(folds, left + reserve) {
+        for (key, folded) in merge_unaffordable(folds, left.detail + reserve + left.programs.max(0)) {
             let id = match key.0 {
                 ContextId::Known(id) => id,
                 ContextId::Many(uid) => self.interner.many_programs(self.connection, uid)?,
@@ -176,7 +183,11 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// The context with as much detail as `left` allows; what it takes is subtracted.
-    fn affordable_context(&mut self, record: &'a Record, left: &mut i64) -> rusqlite::Result<ContextId> {
+    fn affordable_context(
+        &mut self,
+        record: &'a Record,
+        left: &mut GrowthBytes,
+    ) -> rusqlite::Result<ContextId> {
         let pointer = Arc::as_ptr(&record.context);
         if let Some((id, _)) = self.contexts.get(&pointer) {
             return Ok(ContextId::Known(*id));
@@ -188,8 +199,7 @@ impl<'a> RecordWriter<'a> {
         for lines in [CommandLines::Kept, CommandLines::Many] {
             let id = match self.interner.known_context(self.connection, &record.context, lines)? {
                 KnownContext::Id(id) => id,
-                // What is left is for records as well.
-                KnownContext::Missing(bytes) if bytes + RECORD_BYTES <= *left => {
+                KnownContext::Missing(bytes) if bytes.fits(*left) => {
                     *left -= bytes;
                     self.interner.context(self.connection, &record.context, lines)?
                 }
@@ -269,16 +279,16 @@ impl<'a> RecordWriter<'a> {
 }
 
 /// Bytes that records take at most, if all that they refer to is new.
-fn at_most(records: &[&Record]) -> i64 {
+fn at_most(records: &[&Record]) -> GrowthBytes {
     let mut context: *const ProcessContext = std::ptr::null();
-    let mut bytes = 0;
+    let mut bytes = GrowthBytes::default();
     for record in records {
         // Records of one context are mostly neighbours; one that is counted twice makes the sum larger.
         if !std::ptr::eq(context, Arc::as_ptr(&record.context)) {
             context = Arc::as_ptr(&record.context);
             bytes += context_bytes(&record.context);
         }
-        bytes += RECORD_BYTES + endpoint_bytes(&record.tuple, &record.geo);
+        bytes.detail += RECORD_BYTES + endpoint_bytes(&record.tuple, &record.geo);
     }
     bytes
 }
