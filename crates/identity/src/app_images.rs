@@ -190,7 +190,7 @@ struct ServerSearch<'a> {
 }
 
 impl ServerSearch<'_> {
-    /// It runs as the same user, and started the program or was started by it; a server that has left its parent is still
+    /// It runs as the same user, and started the program or was started by it; a server that has left its parent may still be
     /// in the process group. Its file is opened to look at its header, which may take until a later call.
     fn run(
         &self,
