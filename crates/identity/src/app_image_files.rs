@@ -1,9 +1,9 @@
 //! Which executed files are AppImages: their header says so.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fs::File,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::{Mutex, PoisonError},
 };
 
@@ -16,7 +16,14 @@ const MAX_FILES: usize = 4096;
 
 /// The files that are AppImages, by the state of their content.
 #[derive(Debug, Default)]
-pub(crate) struct AppImageFiles(Mutex<HashSet<FileIdentity>>);
+pub(crate) struct AppImageFiles(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The owner of each file, and when it was added.
+    files: HashMap<FileIdentity, (u32, u64)>,
+    added: u64,
+}
 
 impl AppImageFiles {
     /// Looks at an executed file. Files of file systems that may not answer are not read.
@@ -24,17 +31,31 @@ impl AppImageFiles {
         if SLOW_FILE_SYSTEMS.contains(&info.magic) || !is_app_image(file) {
             return;
         }
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.len() >= MAX_FILES
-            && let Some(any) = files.iter().next().copied()
-        {
-            files.remove(&any);
-        }
-        files.insert(content_key(&info.file));
+        let Ok(metadata) = file.metadata() else { return };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(content_key(&info.file), metadata.uid());
     }
 
     pub(crate) fn contains(&self, file: &FileIdentity) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&content_key(file))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).files.contains_key(&content_key(file))
+    }
+}
+
+impl Known {
+    /// Adds a file. If there are too many, the oldest of the user who owns most of them goes.
+    fn add(&mut self, file: FileIdentity, owner: u32) {
+        if self.files.len() >= MAX_FILES && !self.files.contains_key(&file) {
+            let mut owned = HashMap::<u32, usize>::new();
+            for (owner, _) in self.files.values() {
+                *owned.entry(*owner).or_default() += 1;
+            }
+            let most = owned.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner);
+            let of_most = self.files.iter().filter(|(_, (owner, _))| Some(*owner) == most);
+            if let Some(oldest) = of_most.min_by_key(|(_, (_, added))| *added).map(|(file, _)| *file) {
+                self.files.remove(&oldest);
+            }
+        }
+        self.added += 1;
+        self.files.insert(file, (owner, self.added));
     }
 }
 
@@ -81,5 +102,18 @@ mod tests {
             files.look_at(&FdInfo { file: identity(8), magic: SLOW_FILE_SYSTEMS[0], links: 1 }, &file);
             assert!(!files.contains(&identity(8)));
         }
+    }
+
+    #[test]
+    fn the_files_of_one_user_do_not_displace_those_of_others() {
+        let mut known = Known::default();
+        known.add(identity(1), 0);
+        for inode in 2..=MAX_FILES as u64 + 9 {
+            known.add(identity(inode), 1000);
+        }
+        assert_eq!(known.files.len(), MAX_FILES);
+        assert!(known.files.contains_key(&identity(1)));
+        assert!(!known.files.contains_key(&identity(2)), "the oldest");
+        assert!(known.files.contains_key(&identity(MAX_FILES as u64 + 9)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::running_program::{Launch, RunningProgram};
+use crate::running_program::{InImage, Launch, RunningProgram};
 use model::Bytes;
 
 /// Where an AppImage is mounted.
@@ -14,12 +14,20 @@ pub(crate) struct ImageMount {
     pub(crate) uid: u32,
     /// The file itself.
     pub(crate) file: Rc<Launch>,
+    /// The process that serves the file system, and so runs the file itself.
+    pub(crate) server: Option<u32>,
+    /// Number among all mounts that were found.
+    pub(crate) serial: u64,
+    /// Living processes that run a program in it. While there is one, no other file system can get the device number.
+    pub(crate) living: usize,
 }
 
 impl ImageMount {
-    /// Whether a program lies in this mount.
+    /// Whether a program lies in this mount, and is run by its user.
     pub(crate) fn contains(&self, running: &RunningProgram) -> bool {
-        running.executable.device == self.device && is_below(&running.program.path, &self.point)
+        running.executable.device == self.device
+            && running.uid == self.uid
+            && is_below(&running.program.path, &self.point)
     }
 
     /// Makes a program the file itself. It keeps name and arguments.
@@ -27,6 +35,7 @@ impl ImageMount {
         running.program.path.clone_from(&self.file.path);
         running.executable = self.file.executable;
         running.executable_id = self.file.executable_id;
+        running.image = Some(InImage { device: self.device, serial: self.serial, server: self.server });
         running.app = [b"AppImage ".as_slice(), name_of(&self.file.path)].concat();
     }
 }
@@ -65,12 +74,16 @@ mod tests {
 
     #[test]
     fn a_program_in_a_mount_becomes_the_file() {
-        let file = Launch::of(&running("/home/u/Name-1.2.AppImage", 100));
-        let mount = ImageMount { device: 44, point: b"/tmp/.mount_NameAb".to_vec(), uid: 1000, file };
+        let file = Rc::new(Launch::new(&running("/home/u/Name-1.2.AppImage", 100)));
+        let point = b"/tmp/.mount_NameAb".to_vec();
+        let mount = ImageMount { device: 44, point, uid: 1000, file, server: None, serial: 1, living: 0 };
         let mut program = running("/tmp/.mount_NameAb/AppRun", 3);
         program.program.name = b"AppRun".to_vec();
+        assert!(!mount.contains(&program), "of another user");
+        program.uid = 1000;
         assert!(mount.contains(&program));
-        assert!(!mount.contains(&running("/tmp/.mount_NameAbc/AppRun", 3)));
+        let beside = RunningProgram { uid: 1000, ..running("/tmp/.mount_NameAbc/AppRun", 3) };
+        assert!(!mount.contains(&beside));
         mount.adopt(&mut program);
         assert_eq!(program.program.path, b"/home/u/Name-1.2.AppImage");
         assert_eq!((program.executable.inode, program.program.name.as_slice()), (100, &b"AppRun"[..]));

@@ -47,6 +47,10 @@ const MAX_WANTED: usize = 16_384;
 /// The reason why a digest is missing, as error.log has it.
 const GONE: &str = "its process ended before the file could be opened";
 
+/// The same for an AppImage, which is opened again when its digest is needed again.
+const NOT_SERVED: &str =
+    "no process that runs the file of the AppImage itself was found, through which it could be opened";
+
 /// A message to the hasher. The messages must arrive in their order.
 #[derive(Debug)]
 pub enum ExecutableUpdate {
@@ -187,10 +191,20 @@ impl Executables {
         if let Some(id) = id.filter(is_usable).or_else(|| self.cache.id(&running.executable)) {
             return Some(id);
         }
-        let key = self.want(running.id.tgid, &running.executable, false, now);
-        self.request(key, now);
-        self.existing.insert(running.id, key.id);
-        Some(key.id)
+        let id = match running.opened_through() {
+            Some(tgid) => {
+                let key = self.want(tgid, &running.executable, false, now);
+                self.request(key, now);
+                key.id
+            }
+            None => {
+                let key = WantedKey { tgid: running.id.tgid, id: self.cache.new_id() };
+                self.fail(key, NOT_SERVED.into(), now);
+                key.id
+            }
+        };
+        self.existing.insert(running.id, id);
+        Some(id)
     }
 
     /// Forgets the ids of processes whose programs are other files than was thought.

@@ -9,18 +9,19 @@ use std::{
 
 use crate::{
     app_image_mount::ImageMount,
-    running_program::{Launch, RunningProgram},
+    hash_cache::is_same_content,
+    running_program::{Launch, Origin, RunningProgram},
 };
 use capture::Event;
-use model::{Bytes, ProcessEvent, ProcessId, Program};
+use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
 /// Bytes of the arguments of a process that ran before the start, as many as the kernel half reads of new ones.
 const MAX_ARGUMENT_BYTES: u64 = capture::MAX_ARGUMENTS_BYTES as u64;
 
-/// Mounts of AppImages that are remembered; with more, they are searched again.
-const MAX_IMAGE_MOUNTS: usize = 1024;
+/// Mounts of AppImages of one user that are remembered.
+const MAX_IMAGE_MOUNTS: usize = 256;
 
 /// A process and the programs that started it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,8 +60,10 @@ pub struct Processes {
     /// The program that each living process runs now.
     current: HashMap<u32, ProcessId>,
     ended: Vec<ProcessId>,
-    /// Where AppImages are mounted, by device.
+    /// Where AppImages with living processes are mounted, by device.
     image_mounts: HashMap<u32, ImageMount>,
+    /// Number of mounts that were found.
+    mounts_found: u64,
 }
 
 impl Processes {
@@ -93,23 +96,62 @@ impl Processes {
         self.table.values().map(|process| &*process.ancestry.process)
     }
 
-    /// Adds a mount of an AppImage: all programs in it are that file from now on. Returns the processes that run one.
-    pub(crate) fn add_image_mount(&mut self, mount: ImageMount) -> Vec<ProcessId> {
+    /// The program of a process that has not ended, and has executed no other one.
+    pub(crate) fn living(&self, id: ProcessId) -> Option<&Rc<RunningProgram>> {
+        self.table.get(&id).filter(|process| process.ended.is_none()).map(|process| &process.ancestry.process)
+    }
+
+    /// Adds a mount of an AppImage: all programs in it are that file from now on, until the last of them has ended. Unless
+    /// it `is_in_use` still, only those that ran before the start: the device number may be another file system's by now.
+    /// Returns the processes that run one.
+    pub(crate) fn add_image_mount(&mut self, mut mount: ImageMount, is_in_use: bool) -> Vec<ProcessId> {
+        self.mounts_found += 1;
+        mount.serial = self.mounts_found;
+        mount.server = self.living_with(&mount.file.executable);
         let mut adopted = Vec::new();
         for process in self.table.values_mut() {
             let ancestry = &mut process.ancestry;
-            for running in [&mut ancestry.process, &mut ancestry.parent, &mut ancestry.grandparent] {
-                if mount.contains(running) {
+            let programs = [&mut ancestry.process, &mut ancestry.parent, &mut ancestry.grandparent];
+            for running in programs.into_iter().chain(&mut process.before_rename) {
+                let is_new = matches!(running.origin, Origin::Executed(_));
+                if mount.contains(running) && (is_in_use || !is_new) {
                     adopted.push(running.id);
                     mount.adopt(Rc::make_mut(running));
                 }
             }
+            let image = process.ancestry.process.image.as_ref();
+            if process.ended.is_none() && image.is_some_and(|image| image.serial == mount.serial) {
+                mount.living += 1;
+            }
         }
-        if self.image_mounts.len() >= MAX_IMAGE_MOUNTS {
-            self.image_mounts.clear();
+        let of_user = self.image_mounts.values().filter(|other| other.uid == mount.uid).count();
+        if mount.living > 0 && of_user < MAX_IMAGE_MOUNTS {
+            self.image_mounts.insert(mount.device, mount);
         }
-        self.image_mounts.insert(mount.device, mount);
         adopted
+    }
+
+    /// A living process whose own file is this one.
+    fn living_with(&self, file: &FileIdentity) -> Option<u32> {
+        let runs_it = |process: &&Process| {
+            let running = &process.ancestry.process;
+            process.ended.is_none() && running.image.is_none() && is_same_content(&running.executable, file)
+        };
+        self.table.values().find(runs_it).map(|process| process.ancestry.process.id.tgid)
+    }
+
+    /// Counts a process that begins or ends with this program. A mount is forgotten with its last process: its device number
+    /// may be that of any other file system from then on.
+    fn count_in_mount(&mut self, running: &RunningProgram, begins: bool) {
+        let Some(image) = &running.image else { return };
+        let Some(mount) = self.image_mounts.get_mut(&image.device) else { return };
+        if mount.serial != image.serial {
+            return;
+        }
+        mount.living = if begins { mount.living + 1 } else { mount.living.saturating_sub(1) };
+        if mount.living == 0 {
+            self.image_mounts.remove(&image.device);
+        }
     }
 
     /// Removes processes that ended long enough ago.
@@ -164,8 +206,14 @@ impl Processes {
     }
 
     fn insert(&mut self, id: ProcessId, ancestry: Ancestry) {
+        let running = Rc::clone(&ancestry.process);
         self.current.insert(id.tgid, id);
-        self.table.insert(id, Process { ancestry, before_rename: None, ended: None });
+        let replaced = self.table.insert(id, Process { ancestry, before_rename: None, ended: None });
+        // First the new one: a mount is forgotten with its last process.
+        self.count_in_mount(&running, true);
+        if let Some(replaced) = replaced.filter(|replaced| replaced.ended.is_none()) {
+            self.count_in_mount(&replaced.ancestry.process, false);
+        }
     }
 
     fn executed(&mut self, event: &ProcessEvent, now: Instant) {
@@ -181,18 +229,18 @@ impl Processes {
             }
             None => (self.program(event.parent), self.program(event.grandparent)),
         };
-        if let Some(before) = before.filter(|before| *before != event.id) {
-            self.end(before, now);
-        }
-        let before = before.and_then(|before| self.table.get(&before));
         let mut process = running_program(event, event.command_line.clone());
-        // A process that is not in the table was forked by its parent.
-        process.launch = Some(Launch::of(before.map_or(&*parent, |before| &*before.ancestry.process)));
+        let launch = before.and_then(|before| self.table.get(&before));
+        process.origin = Origin::Executed(launch.and_then(|launch| Launch::of(&launch.ancestry.process)));
         let mount = self.image_mounts.get(&event.executable.device);
-        if let Some(mount) = mount.filter(|mount| mount.uid == event.uid && mount.contains(&process)) {
+        if let Some(mount) = mount.filter(|mount| mount.contains(&process)) {
             mount.adopt(&mut process);
         }
         self.insert(event.id, Ancestry { process: Rc::new(process), parent, grandparent });
+        // Only now: the program before may be the last other one in the mount, and its file system is in use all the time.
+        if let Some(before) = before.filter(|before| *before != event.id) {
+            self.end(before, now);
+        }
     }
 
     fn forked(&mut self, event: &ProcessEvent) {
@@ -203,6 +251,7 @@ impl Processes {
             None => Default::default(),
         };
         process.id = event.id;
+        process.origin = Origin::Forked;
         process.program.name.clone_from(&event.name);
         let ancestry = Ancestry { process: Rc::new(process), parent, grandparent };
         self.insert(event.id, ancestry);
@@ -230,7 +279,9 @@ impl Processes {
             && process.ended.is_none()
         {
             process.ended = Some(now);
+            let running = Rc::clone(&process.ancestry.process);
             self.ended.push(id);
+            self.count_in_mount(&running, false);
         }
         if self.current.get(&id.tgid) == Some(&id) {
             self.current.remove(&id.tgid);
@@ -245,7 +296,9 @@ fn running_program(event: &ProcessEvent, command_line: Bytes) -> RunningProgram 
         executable: event.executable,
         executable_id: None,
         app: Bytes::new(),
-        launch: None,
+        image: None,
+        origin: Origin::Before,
+        uid: event.uid,
     }
 }
 
@@ -371,5 +424,56 @@ mod tests {
             Event::Existing(process(id(5, 1), ProcessId::default(), "/bin/parent", "parent")),
         ]);
         assert_eq!(processes.get(id(7, 3)).unwrap().ancestry.parent.program.path, b"/bin/parent");
+    }
+
+    fn in_mount(id: ProcessId) -> Event {
+        let executable = FileIdentity { inode: 3, device: 44, ..FileIdentity::default() };
+        let event = process(id, ProcessId::default(), "/tmp/.mount_x/app", "app");
+        Event::Executed(Box::new(ProcessEvent { executable, ..*event }))
+    }
+
+    fn image_mount() -> ImageMount {
+        let mut image = RunningProgram::default();
+        image.program.path = b"/opt/Trusted.AppImage".to_vec();
+        image.executable.inode = 100;
+        let (point, file) = (b"/tmp/.mount_x".to_vec(), Rc::new(Launch::new(&image)));
+        ImageMount { device: 44, point, uid: 0, file, server: None, serial: 0, living: 0 }
+    }
+
+    #[test]
+    fn a_mount_of_an_app_image_is_forgotten_with_its_last_process() {
+        let mut processes = Processes::default();
+        processes.apply(&in_mount(id(2, 1)), now());
+        assert_eq!(processes.add_image_mount(image_mount(), false), []);
+        assert_eq!(processes.add_image_mount(image_mount(), true), [id(2, 1)]);
+        // A process that another program of the mount starts, and that executes one in it, and a further one.
+        processes.apply(&Event::Forked(fork(id(3, 0), id(2, 1), "", "app")), now());
+        processes.apply(&Event::Renamed(id(3, 0), b"other".to_vec()), now());
+        processes.apply(&in_mount(id(3, 1)), now());
+        processes.apply(&Event::Exited(id(2, 1)), now());
+        processes.apply(&in_mount(id(3, 2)), now());
+        assert!(processes.is_in_app_image(id(3, 2)));
+        // It executes a program elsewhere: the file system may be unmounted from then on.
+        processes.apply(&Event::Executed(process(id(3, 3), id(1, 0), "/bin/sh", "sh")), now());
+        assert!(!processes.is_in_app_image(id(3, 3)));
+        processes.apply(&in_mount(id(4, 1)), now());
+        assert!(!processes.is_in_app_image(id(4, 1)), "the device number may be another file system's");
+        assert!(processes.image_mounts.is_empty());
+    }
+
+    #[test]
+    fn a_program_of_an_app_image_is_opened_through_the_server_of_the_mount() {
+        let mut processes = Processes::default();
+        processes.apply(&in_mount(id(2, 1)), now());
+        let executable = FileIdentity { inode: 100, ..FileIdentity::default() };
+        let server = process(id(7, 1), ProcessId::default(), "/opt/Trusted.AppImage", "Trusted");
+        processes.apply(&Event::Executed(Box::new(ProcessEvent { executable, ..*server })), now());
+        processes.add_image_mount(image_mount(), true);
+        assert_eq!(processes.living(id(2, 1)).unwrap().opened_through(), Some(7));
+        assert_eq!(processes.living(id(7, 1)).unwrap().opened_through(), Some(7));
+        processes.apply(&Event::Exited(id(7, 1)), now());
+        assert_eq!(processes.add_image_mount(image_mount(), true), [], "adopted already");
+        processes.apply(&in_mount(id(8, 1)), now());
+        assert_eq!(processes.living(id(8, 1)).unwrap().opened_through(), Some(7));
     }
 }

@@ -98,7 +98,7 @@ fn an_app_image_is_one_program_however_often_it_starts() {
         let _mount = FuseMount::mount(&point, "Tool-1.2.AppImage", program(to, number as u64), 0, 0).unwrap();
         let inner = point.join(PROGRAM);
         // The runtime executes the program itself, or AppRun is a script that does.
-        for script in ["exec \"$0\"", "sh -c '\"$0\"; true' \"$0\"; true"] {
+        for script in ["exec \"$0\"", "exec sh -c 'exec \"$0\"' \"$0\""] {
             assert!(Command::new(&image).arg("-c").arg(script).arg(&inner).status().unwrap().success());
         }
     }
@@ -112,6 +112,31 @@ fn an_app_image_is_one_program_however_often_it_starts() {
     assert_eq!(alerts.lines().filter(is_new).count(), 1, "{alerts}");
     let mounts = programs.path().join(".mount_");
     assert!(!alerts.contains(mounts.to_str().unwrap()), "{alerts}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_that_an_app_image_starts_in_its_mount_belong_to_it() {
+    let _root = root();
+    let base = base("");
+    let programs = place();
+    let image = image(programs.path());
+    let address = fresh_address();
+    let to = server(address);
+    let point = mount_point(programs.path(), 0);
+    let shell = fs::read(fs::canonicalize("/bin/bash").unwrap()).unwrap();
+    let _mount = FuseMount::mount(&point, "Tool-1.2.AppImage", shell, 0, 0).unwrap();
+    let connect = format!("exec 3<>/dev/tcp/{}/{}; sleep 1", to.ip(), to.port());
+    let daemon = Daemon::start(base.path());
+    // A shell in the mount starts another one there, and both connect.
+    let started = Command::new(&image)
+        .args(["-c", "exec \"$0\" -c '(\"$0\" -c \"$1\"); eval \"$1\"' \"$0\" \"$1\""])
+        .arg(point.join(PROGRAM))
+        .arg(connect)
+        .status();
+    assert!(started.unwrap().success());
+    daemon.stop(Signal::SIGTERM);
+    assert_eq!(rows(base.path(), address), expected(&image, 2));
 }
 
 #[test]
@@ -158,22 +183,33 @@ fn a_name_alone_makes_no_app_image() {
     let address = fresh_address();
     let to = server(address);
     let daemon = Daemon::start(base.path());
-    // An ordinary directory, and a mount of another user, both started by an AppImage; a mount started by another program.
+    // An ordinary directory that an AppImage starts; mounts of its name that another program starts, with the AppImage as
+    // a child, and that the AppImage starts in another process; a mount of another name that it starts itself.
     let ordinary = mount_point(programs.path(), 0);
     fs::write(ordinary.join(PROGRAM), program(to, 0)).unwrap();
     fs::set_permissions(ordinary.join(PROGRAM), fs::Permissions::from_mode(0o755)).unwrap();
-    let own = mount_point(programs.path(), 2);
-    let _own = FuseMount::mount(&own, "another", program(to, 2), 0, 0).unwrap();
-    let started = [(image.as_path(), &ordinary), (Path::new("/bin/sh"), &own)];
-    for (starter, point) in started {
+    let mounted = [1, 2, 3].map(|number| mount_point(programs.path(), number));
+    let names = ["Tool-1.2.AppImage", "Tool-1.2.AppImage", "another"];
+    let mount = |at: usize| FuseMount::mount(&mounted[at], names[at], program(to, at as u64), 0, 0).unwrap();
+    let _mounts = [0, 1, 2].map(mount);
+    let with_child = "\"$1\" -c 'sleep 3; true' & sleep 1; exec \"$0\"";
+    let started = [
+        (image.as_path(), "exec \"$0\"", &ordinary),
+        (Path::new("/bin/sh"), with_child, &mounted[0]),
+        (&image, "sh -c '\"$0\"; true' \"$0\"; true", &mounted[1]),
+        (&image, "exec \"$0\"", &mounted[2]),
+    ];
+    for (starter, script, point) in started {
         let inner = point.join(PROGRAM);
-        assert!(Command::new(starter).args(["-c", "exec \"$0\""]).arg(inner).status().unwrap().success());
+        assert!(
+            Command::new(starter).args(["-c", script]).arg(inner).arg(&image).status().unwrap().success()
+        );
     }
     daemon.stop(Signal::SIGTERM);
     let mut found: Vec<(PathBuf, String)> =
         rows(base.path(), address).into_iter().map(|(path, _, app, _)| (path, app)).collect();
     found.sort();
-    let mut expected: Vec<_> = started.map(|(_, point)| (point.join(PROGRAM), String::new())).into();
+    let mut expected: Vec<_> = started.map(|(.., point)| (point.join(PROGRAM), String::new())).into();
     expected.sort();
     assert_eq!(found, expected);
     assert!(found.iter().all(|(path, _)| path.as_os_str().as_bytes().ends_with(PROGRAM.as_bytes())));
