@@ -26,6 +26,9 @@ const MAX_SOCKET_PATH: usize = 107;
 /// Room for the name of a socket in the run directory.
 const SOCKET_NAME_BYTES: usize = "/live.sock".len();
 
+/// `nobody` and its group: the user that writes the log where there is no user picosnitch.
+const NOBODY: u32 = 65_534;
+
 const STICKY: u32 = 0o1000;
 const GROUP_WRITABLE: u32 = 0o020;
 const WORLD_WRITABLE: u32 = 0o002;
@@ -84,13 +87,15 @@ pub enum LayoutError {
     /// A group could replace the files in the directory.
     #[error(
         "group {group} may write to the directory {path} and replace the files in it; run `sudo chmod g-w '{path}'`, or, if \
-         it is the group of the user that writes the log, `sudo chmod +t '{path}'`", path = .path.display()
+         the log is in it, `sudo chown root:{log_group} '{path}' && sudo chmod 1770 '{path}'`", path = .path.display()
     )]
     GroupWritable {
         /// Path of the unusable directory.
         path: PathBuf,
         /// The id of its group.
         group: u32,
+        /// The id of the group of the user that writes the log.
+        log_group: u32,
     },
 }
 
@@ -160,8 +165,28 @@ impl Layout {
         Ok(())
     }
 
-    /// Gives the files of the log that root made to the user that writes it. Files that belong to another user stay as they
-    /// are.
+    /// Gives the directories of the log that an earlier start made for the group of nobody, because there was no user
+    /// picosnitch, to the group of the user that writes the log now. Others stay as they are.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn hand_over_directories(&self, group: Gid) -> Result<(), LayoutError> {
+        for path in self.log_directories() {
+            let fail = |source| LayoutError::Inspect { path: path.to_owned(), source };
+            let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
+            let directory = match File::options().read(true).custom_flags(flags).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(fail)?,
+            };
+            if is_of_nobody(&directory.metadata().map_err(fail)?) && group.as_raw() != NOBODY {
+                fchown(&directory, None, Some(group)).map_err(|error| fail(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the files of the log that root made, or nobody where there was no user picosnitch, to the user that writes it.
+    /// Files that belong to another user stay as they are.
     ///
     /// # Errors
     /// The errors of the file system.
@@ -190,7 +215,7 @@ impl Layout {
     }
 }
 
-/// Gives a file of root to a user; never one with a second hard link, which may belong to another directory.
+/// Gives a file of root or nobody to a user; never one with a second hard link, which may belong to another directory.
 fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match File::options().read(true).custom_flags(flags).open(path) {
@@ -203,11 +228,11 @@ fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
     if !found.is_file() || found.nlink() != 1 {
         return Ok(());
     }
-    if found.uid() == 0 {
+    if [0, NOBODY].contains(&found.uid()) && found.uid() != user.as_raw() {
         fchown(&file, Some(user), Some(group))?;
     }
     // An earlier daemon may have been started with a umask that left nothing.
-    if [0, user.as_raw()].contains(&found.uid()) && found.mode() & 0o600 != 0o600 {
+    if [0, NOBODY, user.as_raw()].contains(&found.uid()) && found.mode() & 0o600 != 0o600 {
         file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     }
     Ok(())
@@ -252,11 +277,16 @@ fn check(
     if mode & WORLD_WRITABLE != 0 {
         return Err(LayoutError::WorldWritable(path));
     }
-    let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group;
+    let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group || is_of_nobody(found);
     if mode & GROUP_WRITABLE != 0 && !(is_known && mode & STICKY != 0) {
-        return Err(LayoutError::GroupWritable { path, group: found.gid() });
+        return Err(LayoutError::GroupWritable { path, group: found.gid(), log_group: group.as_raw() });
     }
     Ok(())
+}
+
+/// Whether a directory is one that [`create`] has made when there was no user picosnitch.
+fn is_of_nobody(directory: &Metadata) -> bool {
+    (directory.uid(), directory.gid(), directory.mode() & 0o7777) == (0, NOBODY, LOG_MODE)
 }
 
 /// Makes a directory if it is missing.
@@ -392,6 +422,30 @@ mod tests {
         };
         layout.prepare(Uid::from_raw(4242), Gid::from_raw(4242)).unwrap();
         assert!(layout.prepare(Uid::from_raw(4343), Gid::from_raw(4242)).is_err());
+    }
+
+    #[test]
+    fn what_was_made_for_nobody_goes_to_the_user_that_writes_the_log() {
+        if !Uid::current().is_root() {
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(&temporary.path().join("base")), None);
+        let (nobody, user) = ((Uid::from_raw(NOBODY), Gid::from_raw(NOBODY)), (4242.into(), 4343.into()));
+        layout.prepare(nobody.0, nobody.1).unwrap();
+        fs::write(&layout.database, "").unwrap();
+        layout.hand_over(nobody.0, nobody.1).unwrap();
+        layout.check(user.0, user.1).unwrap();
+        layout.hand_over_directories(user.1).unwrap();
+        layout.hand_over(user.0, user.1).unwrap();
+        let owners = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let base = temporary.path().join("base");
+        assert_eq!((owners(&base), owners(&layout.database)), ((0, 4343), (4242, 4343)));
+        // A directory of another mode was not made by picosnitch.
+        std::os::unix::fs::chown(&base, None, Some(NOBODY)).unwrap();
+        set_mode(&base, 0o1775);
+        let error = layout.check(user.0, user.1).unwrap_err().to_string();
+        assert!(error.contains("chown root:4343") && error.contains("chmod 1770"), "{error}");
     }
 
     #[test]
