@@ -120,6 +120,8 @@ enum Purpose {
     Log,
     /// Only root makes files in it.
     Root,
+    /// The same, for the configuration. The daemon also works without it.
+    Configuration,
 }
 
 impl Layout {
@@ -129,7 +131,7 @@ impl Layout {
             self.log_directories().into_iter().map(|directory| (directory, Purpose::Log)).collect();
         // The directory of a file that the user has chosen was checked with the file.
         if let Some(directory) = self.config.parent().filter(|_| !self.config_given) {
-            directories.push((directory, Purpose::Root));
+            directories.push((directory, Purpose::Configuration));
         }
         directories.push((&self.run_dir, Purpose::Root));
         directories
@@ -153,14 +155,20 @@ impl Layout {
 
     /// Checks the directories, and makes those that are missing, whatever the umask is: those of the log for root and `group`
     /// with mode 1770, those of the configuration and for the run with mode 0755. Directories that are there stay as they
-    /// are.
+    /// are. A directory of the configuration that a read-only file system has no room for is left out.
     ///
     /// # Errors
     /// See [`LayoutError`]. Nothing was made if a directory that is there cannot be used.
     pub fn prepare(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
         self.check(user, group)?;
         for (directory, purpose) in self.directories() {
-            create(directory, purpose, group)?;
+            match create(directory, purpose, group) {
+                // There is no configuration then: the defaults are used.
+                Err(LayoutError::Create { source, .. })
+                    if purpose == Purpose::Configuration
+                        && source.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                created => created?,
+            }
         }
         Ok(())
     }
@@ -277,8 +285,10 @@ fn check(
     if mode & WORLD_WRITABLE != 0 {
         return Err(LayoutError::WorldWritable(path));
     }
+    // The group 0 is root's own, unless the user that writes the log is in it.
+    let is_root_only = found.gid() == 0 && group.as_raw() != 0;
     let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group || is_of_nobody(found);
-    if mode & GROUP_WRITABLE != 0 && !(is_known && mode & STICKY != 0) {
+    if mode & GROUP_WRITABLE != 0 && !is_root_only && !(is_known && mode & STICKY != 0) {
         return Err(LayoutError::GroupWritable { path, group: found.gid(), log_group: group.as_raw() });
     }
     Ok(())
@@ -308,7 +318,7 @@ fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutEr
             fchown(&made, None, Some(group)).map_err(|error| fail(error.into()))?;
             LOG_MODE
         }
-        Purpose::Root => PUBLIC_MODE,
+        Purpose::Root | Purpose::Configuration => PUBLIC_MODE,
     };
     made.set_permissions(fs::Permissions::from_mode(mode)).map_err(fail)
 }
@@ -446,6 +456,18 @@ mod tests {
         set_mode(&base, 0o1775);
         let error = layout.check(user.0, user.1).unwrap_err().to_string();
         assert!(error.contains("chown root:4343") && error.contains("chmod 1770"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_only_the_group_of_root_may_write_is_used() {
+        if !Uid::current().is_root() {
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o775);
+        let layout = Layout::new(Some(temporary.path()), None);
+        layout.check(4242.into(), 4343.into()).unwrap();
+        assert!(layout.check(4242.into(), 0.into()).is_err(), "the group of the user that writes the log");
     }
 
     #[test]

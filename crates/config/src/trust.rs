@@ -11,7 +11,8 @@ use std::{
 use nix::unistd::Uid;
 
 const STICKY: u32 = 0o1000;
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+const GROUP_WRITABLE: u32 = 0o020;
+const WORLD_WRITABLE: u32 = 0o002;
 
 /// Checks the owner and the mode of an open configuration file, of the symbolic link that leads to it, and of the directories
 /// of both. Returns the sentence that says what is wrong and what to do.
@@ -19,11 +20,11 @@ pub(crate) fn check(path: &Path, file: &Metadata) -> Result<(), String> {
     let name = path.display();
     check_owner("it", file)
         .map_err(|what| format!("{what}; if you trust its content, run `sudo chown root '{name}'`"))?;
-    if file.mode() & WRITABLE_BY_OTHERS != 0 {
+    if is_writable_by_others(file) {
         return Err(format!(
             "it can be written by {} (mode {:04o}), and picosnitch, which runs as root, would obey; if you trust its content, \
              run `sudo chmod go-w '{name}'`",
-            if file.mode() & 0o002 != 0 { "every user" } else { "its group" },
+            if file.mode() & WORLD_WRITABLE != 0 { "every user" } else { "its group" },
             file.mode() & 0o7777
         ));
     }
@@ -42,7 +43,7 @@ fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
     let name = directory.display();
     check_owner(&format!("its directory {name}"), found)
         .map_err(|what| format!("{what} and could replace the file; run `sudo chown root '{name}'`"))?;
-    if found.mode() & WRITABLE_BY_OTHERS != 0 && found.mode() & STICKY == 0 {
+    if is_writable_by_others(found) && found.mode() & STICKY == 0 {
         return Err(format!(
             "other users may write to its directory {name} (mode {:04o}) and could replace the file; run `sudo chmod go-w \
              '{name}'`",
@@ -50,6 +51,11 @@ fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether anybody but the owner and the group of root may write.
+fn is_writable_by_others(found: &Metadata) -> bool {
+    found.mode() & WORLD_WRITABLE != 0 || (found.mode() & GROUP_WRITABLE != 0 && found.gid() != 0)
 }
 
 /// The owner must be root, or the user who runs the command: `check-config` needs no root.
@@ -105,6 +111,14 @@ mod tests {
         for mode in [0o600, 0o644, 0o444] {
             place.mode(&file, mode);
             place.check(&file).unwrap();
+        }
+        if Uid::current().is_root() {
+            place.mode(&file, 0o664);
+            place.mode(place.0.path(), 0o775);
+            place.check(&file).unwrap();
+            for path in [&file, place.0.path()] {
+                chown(path, None, Some(4242)).unwrap();
+            }
         }
         place.mode(&file, 0o660);
         place.refuses(&file, "its group (mode 0660)");

@@ -76,8 +76,14 @@ fn lift_limits() {
     for resource in [RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA, RLIMIT_NPROC] {
         raise(resource, RLIM_INFINITY);
     }
-    if getrlimit(RLIMIT_NOFILE).is_ok_and(|(_, hard)| hard < WANTED_DESCRIPTORS) {
-        raise(RLIMIT_NOFILE, WANTED_DESCRIPTORS);
+    if let Ok((soft, hard)) = getrlimit(RLIMIT_NOFILE)
+        && soft < WANTED_DESCRIPTORS
+    {
+        // A limit that is there is raised up to the hard one without any right.
+        let _ = setrlimit(RLIMIT_NOFILE, WANTED_DESCRIPTORS.min(hard), hard);
+        if hard < WANTED_DESCRIPTORS {
+            raise(RLIMIT_NOFILE, WANTED_DESCRIPTORS);
+        }
     }
     let _ = setrlimit(RLIMIT_CORE, 0, 0);
 }
@@ -148,6 +154,7 @@ mod tests {
             // SAFETY: ignoring signals runs no code.
             let _ = ignored.map(|number| unsafe { signal(number, SigHandler::SigIgn) }.unwrap());
             setrlimit(Resource::RLIMIT_FSIZE, 4096, RLIM_INFINITY).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 128, getrlimit(Resource::RLIMIT_NOFILE).unwrap().1).unwrap();
             reset().unwrap();
             // SAFETY: default actions run no code of this process.
             let were = ignored.map(|number| unsafe { signal(number, SigHandler::SigDfl) }.unwrap());
