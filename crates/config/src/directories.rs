@@ -162,7 +162,7 @@ impl Layout {
     pub fn prepare(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
         self.check(user, group)?;
         for (directory, purpose) in self.directories() {
-            match create(directory, purpose, group) {
+            match create(directory, purpose, (user, group)) {
                 // There is no configuration then: the defaults are used.
                 Err(LayoutError::Create { source, .. })
                     if purpose == Purpose::Configuration
@@ -299,8 +299,8 @@ fn is_of_nobody(directory: &Metadata) -> bool {
     (directory.uid(), directory.gid(), directory.mode() & 0o7777) == (0, NOBODY, LOG_MODE)
 }
 
-/// Makes a directory if it is missing.
-fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutError> {
+/// Makes a directory if it is missing. One that somebody has made since the check is checked again.
+fn create(directory: &Path, purpose: Purpose, (user, group): (Uid, Gid)) -> Result<(), LayoutError> {
     let fail = |source| LayoutError::Create { path: directory.to_owned(), source };
     if let Some(parent) = directory.parent().filter(|parent| !parent.exists()) {
         create_public(parent).map_err(fail)?;
@@ -308,11 +308,13 @@ fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutEr
     // Made with fewer rights than it gets, so that it never has more than it should.
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = inspect(directory)?.ok_or_else(|| fail(error))?;
+            return check(directory, &found, purpose, (user, group));
+        }
         Err(error) => return Err(fail(error)),
     }
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let made = File::options().read(true).custom_flags(flags).open(directory).map_err(fail)?;
+    let made = open_made(directory).map_err(fail)?;
     let mode = match purpose {
         Purpose::Log => {
             fchown(&made, None, Some(group)).map_err(|error| fail(error.into()))?;
@@ -329,7 +331,17 @@ fn create_public(directory: &Path) -> io::Result<()> {
         create_public(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(PUBLIC_MODE))
+    open_made(directory)?.set_permissions(fs::Permissions::from_mode(PUBLIC_MODE))
+}
+
+/// Opens a directory that was made just now: never one that a symbolic link leads to, or that another user has put there.
+fn open_made(directory: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let made = File::options().read(true).custom_flags(flags).open(directory)?;
+    if made.metadata()?.uid() != Uid::effective().as_raw() {
+        return Err(io::Error::other("another user has replaced it"));
+    }
+    Ok(made)
 }
 
 #[cfg(test)]
