@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
     process::{Child, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -62,7 +61,8 @@ pub(super) struct RecorderLink {
     progress: Instant,
     /// It was reported that the recorder takes no messages.
     is_reported_stuck: bool,
-    error_log: PathBuf,
+    /// Opens error.log for the monitor itself.
+    layout: Layout,
     /// The thread that reports that the recorder is stuck, if there was one.
     reporting: Option<JoinHandle<()>>,
     /// Flows and observations dropped since the last [`RecorderLink::take_losses`].
@@ -93,7 +93,7 @@ impl RecorderLink {
             waiting_bytes: 0,
             progress: Instant::now(),
             is_reported_stuck: false,
-            error_log: layout.error_log.clone(),
+            layout: layout.clone(),
             reporting: None,
             lost_flows: 0,
             lost_observations: 0,
@@ -266,10 +266,10 @@ impl RecorderLink {
         if self.reporting.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        let problems = Problems::new(self.error_log.clone());
+        let layout = self.layout.clone();
         let report = move || {
             print_to_stderr(&text);
-            problems.log(&text);
+            Problems::of_monitor(&layout).log(&text);
         };
         self.reporting = thread::Builder::new().name("stuck-report".into()).spawn(report).ok();
     }
@@ -334,7 +334,7 @@ mod tests {
             waiting_bytes: 0,
             progress: Instant::now(),
             is_reported_stuck: false,
-            error_log: PathBuf::from("/dev/null"),
+            layout: Layout::new(Some("/dev/null".as_ref()), None),
             reporting: None,
             lost_flows: 0,
             lost_observations: 0,
