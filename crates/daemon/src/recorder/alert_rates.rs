@@ -18,15 +18,18 @@ const RATE: u32 = 240;
 const MIN_OF_A_USER: u32 = 10;
 /// Pause between two searches for users who are quiet.
 const FORGET_PERIOD: Duration = Duration::from_secs(1);
-/// Users that are told apart; further ones share one rate.
-const MAX_USERS: usize = 256;
+/// Rates at a time. Beyond that users that one user can take on share one.
+const MAX_SOURCES: usize = 256;
+/// The first of the ids that user namespaces give to users (`SUB_UID_MIN` of login.defs(5)): one user may have 65,536 of them.
+/// Users below it always have a rate of their own.
+const FIRST_SUBORDINATE: u32 = 100_000;
 /// How often the others are reported.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The subject of a rate. News about programs and changed contents are apart: those of one kind do not hide the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Source {
-    /// `None`: the users that are not told apart.
+    /// `None`: the users that are not told apart, all of them with subordinate ids.
     user: Option<u32>,
     is_about_digest: bool,
 }
@@ -82,6 +85,10 @@ impl Allowance {
     }
 }
 
+fn is_subordinate(user: u32) -> bool {
+    user >= FIRST_SUBORDINATE
+}
+
 impl AlertRates {
     pub(super) fn new(now: Instant) -> Self {
         let all = Allowance { left: BURST, since: now };
@@ -91,13 +98,16 @@ impl AlertRates {
     /// Counts an alert of a user; false if it is not to be reported on its own.
     pub(super) fn admit(&mut self, user: u32, is_about_digest: bool, now: Instant) -> bool {
         let mut source = Source { user: Some(user), is_about_digest };
-        if self.sources.len() >= MAX_USERS && !self.sources.contains_key(&source) {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
             if now >= self.forget_at {
                 self.forget_quiet(now);
                 self.forget_at = now + FORGET_PERIOD;
             }
-            if self.sources.len() >= MAX_USERS {
-                source.user = None;
+            if self.sources.len() >= MAX_SOURCES {
+                match is_subordinate(user) {
+                    true => source.user = None,
+                    false => self.make_room(now),
+                }
             }
         }
         let new = || (Allowance { left: USER_BURST, since: now }, 0);
@@ -112,6 +122,24 @@ impl AlertRates {
             self.due.get_or_insert(now + PERIOD);
         }
         is_admitted
+    }
+
+    /// Removes the source of one user. Its folded alerts are reported with those of several users. The first to go are those
+    /// of subordinate ids, then quiet ones, then those with the most folded alerts.
+    fn make_room(&mut self, now: Instant) {
+        let rank = |(source, (allowance, folded)): (&Source, &(Allowance, u64))| {
+            (source.user.is_some_and(is_subordinate), *folded == 0, *folded, allowance.left)
+        };
+        let removable = self.sources.iter().filter(|(source, _)| source.user.is_some());
+        let Some(source) = removable.max_by_key(|entry| rank(*entry)).map(|(source, _)| *source) else {
+            return;
+        };
+        let folded = self.sources.remove(&source).map_or(0, |(_, folded)| folded);
+        if folded > 0 {
+            let shared = Source { user: None, ..source };
+            let new = || (Allowance { left: USER_BURST, since: now }, 0);
+            self.sources.entry(shared).or_insert_with(new).1 += folded;
+        }
     }
 
     fn forget_quiet(&mut self, now: Instant) {
@@ -178,8 +206,18 @@ mod tests {
         for user in 100_000..110_000 {
             first += admitted(&mut rates, user, 20, now);
         }
-        assert!((BURST..BURST + MAX_USERS as u32 * MIN_OF_A_USER).contains(&first), "{first}");
-        assert!(rates.sources.len() <= MAX_USERS + 1);
+        assert!((BURST..BURST + MAX_SOURCES as u32 * MIN_OF_A_USER).contains(&first), "{first}");
+        assert!(rates.sources.len() <= MAX_SOURCES + 1);
+        // Root was quiet, and is not among those that share a rate.
+        assert_eq!(admitted(&mut rates, 0, MIN_OF_A_USER, now), MIN_OF_A_USER);
+        assert!(rates.admit(0, true, now));
+        for user in 0..2000 {
+            admitted(&mut rates, user, 1, now);
+        }
+        assert!(rates.sources.len() <= MAX_SOURCES + 2, "{}", rates.sources.len());
+        let folded: u64 = rates.take_folded(None).iter().map(|folded| folded.count).sum();
+        let total = 10_000 * 20 + u64::from(MIN_OF_A_USER) + 1 + 2000;
+        assert!(folded > total - u64::from(first) - 3000 && folded <= total - u64::from(first), "{folded}");
         // A user that came before them is not affected.
         let mut rates = AlertRates::new(now);
         assert!(rates.admit(1000, false, now));
