@@ -14,6 +14,9 @@ const USER_RATE: u32 = 60;
 /// The same for all users together.
 const BURST: u32 = 2400;
 const RATE: u32 = 240;
+/// The same for verdicts of VirusTotal, which are of no user: as many as it is asked for.
+const VERDICT_BURST: u32 = 60;
+const VERDICT_RATE: u32 = 6;
 /// Alerts that a user has whatever others do, before the rate of all users counts.
 const MIN_OF_A_USER: u32 = 10;
 /// Pause between two searches for users who are quiet.
@@ -26,18 +29,36 @@ const FIRST_SUBORDINATE: u32 = 100_000;
 /// How often the others are reported.
 const PERIOD: Duration = Duration::from_secs(60);
 
+/// Who causes alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Cause {
+    User(u32),
+    /// The users that are not told apart, all of them with subordinate ids.
+    Others,
+    /// The verdicts of VirusTotal.
+    Verdicts,
+}
+
 /// The subject of a rate. News about programs and changed contents are apart: those of one kind do not hide the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Source {
-    /// `None`: the users that are not told apart, all of them with subordinate ids.
-    user: Option<u32>,
+    cause: Cause,
     is_about_digest: bool,
+}
+
+impl Source {
+    fn user(&self) -> Option<u32> {
+        match self.cause {
+            Cause::User(user) => Some(user),
+            Cause::Others | Cause::Verdicts => None,
+        }
+    }
 }
 
 /// Alerts that were not reported one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FoldedAlerts {
-    /// Their user; `None` for several users.
+    /// Their user; `None` for several users, or none.
     pub(super) user: Option<u32>,
     pub(super) count: u64,
 }
@@ -97,7 +118,7 @@ impl AlertRates {
 
     /// Counts an alert of a user; false if it is not to be reported on its own.
     pub(super) fn admit(&mut self, user: u32, is_about_digest: bool, now: Instant) -> bool {
-        let mut source = Source { user: Some(user), is_about_digest };
+        let mut source = Source { cause: Cause::User(user), is_about_digest };
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
             if now >= self.forget_at {
                 self.forget_quiet(now);
@@ -105,7 +126,7 @@ impl AlertRates {
             }
             if self.sources.len() >= MAX_SOURCES {
                 match is_subordinate(user) {
-                    true => source.user = None,
+                    true => source.cause = Cause::Others,
                     false => self.make_room(now),
                 }
             }
@@ -124,26 +145,43 @@ impl AlertRates {
         is_admitted
     }
 
+    /// Counts an alert about a verdict of VirusTotal; false if it is not to be reported on its own.
+    pub(super) fn admit_verdict(&mut self, now: Instant) -> bool {
+        let source = Source { cause: Cause::Verdicts, is_about_digest: true };
+        let new = || (Allowance { left: VERDICT_BURST, since: now }, 0);
+        let (allowance, folded) = self.sources.entry(source).or_insert_with(new);
+        allowance.refill(VERDICT_BURST, VERDICT_RATE, now);
+        let is_admitted = allowance.take();
+        if !is_admitted {
+            *folded += 1;
+            self.due.get_or_insert(now + PERIOD);
+        }
+        is_admitted
+    }
+
     /// Removes the source of one user. Its folded alerts are reported with those of several users. The first to go are those
     /// of subordinate ids, then quiet ones, then those with the most folded alerts.
     fn make_room(&mut self, now: Instant) {
         let rank = |(source, (allowance, folded)): (&Source, &(Allowance, u64))| {
-            (source.user.is_some_and(is_subordinate), *folded == 0, *folded, allowance.left)
+            (source.user().is_some_and(is_subordinate), *folded == 0, *folded, allowance.left)
         };
-        let removable = self.sources.iter().filter(|(source, _)| source.user.is_some());
+        let removable = self.sources.iter().filter(|(source, _)| source.user().is_some());
         let Some(source) = removable.max_by_key(|entry| rank(*entry)).map(|(source, _)| *source) else {
             return;
         };
         let folded = self.sources.remove(&source).map_or(0, |(_, folded)| folded);
         if folded > 0 {
-            let shared = Source { user: None, ..source };
+            let shared = Source { cause: Cause::Others, ..source };
             let new = || (Allowance { left: USER_BURST, since: now }, 0);
             self.sources.entry(shared).or_insert_with(new).1 += folded;
         }
     }
 
     fn forget_quiet(&mut self, now: Instant) {
-        self.sources.retain(|_, (allowance, folded)| {
+        self.sources.retain(|source, (allowance, folded)| {
+            if source.cause == Cause::Verdicts {
+                return true;
+            }
             allowance.refill(USER_BURST, USER_RATE, now);
             *folded > 0 || allowance.left < USER_BURST
         });
@@ -162,7 +200,7 @@ impl AlertRates {
         self.due = None;
         let mut counts: HashMap<Option<u32>, u64> = HashMap::new();
         for (source, (_, folded)) in &mut self.sources {
-            *counts.entry(source.user).or_default() += std::mem::take(folded);
+            *counts.entry(source.user()).or_default() += std::mem::take(folded);
         }
         let mut all: Vec<_> = counts.into_iter().map(|(user, count)| FoldedAlerts { user, count }).collect();
         all.retain(|folded| folded.count > 0);
@@ -196,6 +234,18 @@ mod tests {
         assert_eq!(rates.take_folded(None).len(), 1);
         now += PERIOD * 60;
         assert_eq!(admitted(&mut rates, 1000, 10_000, now), USER_BURST);
+    }
+
+    #[test]
+    fn verdicts_have_a_rate_of_their_own() {
+        let mut now = Instant::now();
+        let mut rates = AlertRates::new(now);
+        let admitted = |rates: &mut AlertRates, now| (0..100).filter(|_| rates.admit_verdict(now)).count();
+        assert_eq!(admitted(&mut rates, now), 60);
+        now += PERIOD;
+        assert_eq!(rates.take_folded(Some(now)), [FoldedAlerts { user: None, count: 40 }]);
+        assert_eq!(admitted(&mut rates, now), 6);
+        assert!(rates.admit(0, true, now));
     }
 
     #[test]
