@@ -26,6 +26,9 @@ const MAX_SOCKET_PATH: usize = 107;
 /// Room for the name of a socket in the run directory.
 const SOCKET_NAME_BYTES: usize = "/live.sock".len();
 
+/// `nobody` and its group: the user that writes the log where there is no user picosnitch.
+const NOBODY: u32 = 65_534;
+
 const STICKY: u32 = 0o1000;
 const GROUP_WRITABLE: u32 = 0o020;
 const WORLD_WRITABLE: u32 = 0o002;
@@ -84,13 +87,15 @@ pub enum LayoutError {
     /// A group could replace the files in the directory.
     #[error(
         "group {group} may write to the directory {path} and replace the files in it; run `sudo chmod g-w '{path}'`, or, if \
-         it is the group of the user that writes the log, `sudo chmod +t '{path}'`", path = .path.display()
+         the log is in it, `sudo chown root:{log_group} '{path}' && sudo chmod 1770 '{path}'`", path = .path.display()
     )]
     GroupWritable {
         /// Path of the unusable directory.
         path: PathBuf,
         /// The id of its group.
         group: u32,
+        /// The id of the group of the user that writes the log.
+        log_group: u32,
     },
 }
 
@@ -115,6 +120,8 @@ enum Purpose {
     Log,
     /// Only root makes files in it.
     Root,
+    /// The same, for the configuration. The daemon also works without it.
+    Configuration,
 }
 
 impl Layout {
@@ -124,7 +131,7 @@ impl Layout {
             self.log_directories().into_iter().map(|directory| (directory, Purpose::Log)).collect();
         // The directory of a file that the user has chosen was checked with the file.
         if let Some(directory) = self.config.parent().filter(|_| !self.config_given) {
-            directories.push((directory, Purpose::Root));
+            directories.push((directory, Purpose::Configuration));
         }
         directories.push((&self.run_dir, Purpose::Root));
         directories
@@ -148,20 +155,46 @@ impl Layout {
 
     /// Checks the directories, and makes those that are missing, whatever the umask is: those of the log for root and `group`
     /// with mode 1770, those of the configuration and for the run with mode 0755. Directories that are there stay as they
-    /// are.
+    /// are. A directory of the configuration that a read-only file system has no room for is left out.
     ///
     /// # Errors
     /// See [`LayoutError`]. Nothing was made if a directory that is there cannot be used.
     pub fn prepare(&self, user: Uid, group: Gid) -> Result<(), LayoutError> {
         self.check(user, group)?;
         for (directory, purpose) in self.directories() {
-            create(directory, purpose, group)?;
+            match create(directory, purpose, (user, group)) {
+                // There is no configuration then: the defaults are used.
+                Err(LayoutError::Create { source, .. })
+                    if purpose == Purpose::Configuration
+                        && source.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                created => created?,
+            }
         }
         Ok(())
     }
 
-    /// Gives the files of the log that root made to the user that writes it. Files that belong to another user stay as they
-    /// are.
+    /// Gives the directories of the log that an earlier start made for the group of nobody, because there was no user
+    /// picosnitch, to the group of the user that writes the log now. Others stay as they are.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn hand_over_directories(&self, group: Gid) -> Result<(), LayoutError> {
+        for path in self.log_directories() {
+            let fail = |source| LayoutError::Inspect { path: path.to_owned(), source };
+            let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
+            let directory = match File::options().read(true).custom_flags(flags).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(fail)?,
+            };
+            if is_of_nobody(&directory.metadata().map_err(fail)?) && group.as_raw() != NOBODY {
+                fchown(&directory, None, Some(group)).map_err(|error| fail(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the files of the log that root made, or nobody where there was no user picosnitch, to the user that writes it.
+    /// Files that belong to another user stay as they are.
     ///
     /// # Errors
     /// The errors of the file system.
@@ -179,18 +212,23 @@ impl Layout {
         files.into_iter().chain(self.files_beside()).filter(is_file).collect()
     }
 
-    /// The files beside snitch.db and record.json: those that SQLite makes, the identity of the log, the journal.
-    fn files_beside(&self) -> [PathBuf; 4] {
-        let [wal, shm] = ["-wal", "-shm"].map(|suffix| {
-            let mut path = self.database.clone().into_os_string();
+    /// The files beside those of [`Layout::log_files`]: those that SQLite makes, the identity of the log, the journal, and
+    /// what is replaced when a file is. Nobody but the owner may replace a file in a sticky directory.
+    fn files_beside(&self) -> Vec<PathBuf> {
+        let with = |path: &Path, suffix: &str| {
+            let mut path = path.as_os_str().to_owned();
             path.push(suffix);
-            path.into()
-        });
-        [wal, shm, self.database.with_extension("identity"), self.record_json.with_extension("journal")]
+            PathBuf::from(path)
+        };
+        let mut files: Vec<PathBuf> = ["-wal", "-shm"].map(|suffix| with(&self.database, suffix)).into();
+        files.extend([&self.exe_log, &self.error_log, &self.conn_log].map(|log| with(log, ".1")));
+        files.push(with(&self.record_json, ".new"));
+        files.extend([self.database.with_extension("identity"), self.record_json.with_extension("journal")]);
+        files
     }
 }
 
-/// Gives a file of root to a user; never one with a second hard link, which may belong to another directory.
+/// Gives a file of root or nobody to a user; never one with a second hard link, which may belong to another directory.
 fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match File::options().read(true).custom_flags(flags).open(path) {
@@ -203,11 +241,11 @@ fn hand_over_file(path: &Path, user: Uid, group: Gid) -> io::Result<()> {
     if !found.is_file() || found.nlink() != 1 {
         return Ok(());
     }
-    if found.uid() == 0 {
+    if [0, NOBODY].contains(&found.uid()) && found.uid() != user.as_raw() {
         fchown(&file, Some(user), Some(group))?;
     }
     // An earlier daemon may have been started with a umask that left nothing.
-    if [0, user.as_raw()].contains(&found.uid()) && found.mode() & 0o600 != 0o600 {
+    if [0, NOBODY, user.as_raw()].contains(&found.uid()) && found.mode() & 0o600 != 0o600 {
         file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     }
     Ok(())
@@ -252,15 +290,22 @@ fn check(
     if mode & WORLD_WRITABLE != 0 {
         return Err(LayoutError::WorldWritable(path));
     }
-    let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group;
-    if mode & GROUP_WRITABLE != 0 && !(is_known && mode & STICKY != 0) {
-        return Err(LayoutError::GroupWritable { path, group: found.gid() });
+    // The group 0 is root's own, unless the user that writes the log is in it.
+    let is_root_only = found.gid() == 0 && group.as_raw() != 0;
+    let is_known = found.gid() == 0 || Gid::from_raw(found.gid()) == group || is_of_nobody(found);
+    if mode & GROUP_WRITABLE != 0 && !is_root_only && !(is_known && mode & STICKY != 0) {
+        return Err(LayoutError::GroupWritable { path, group: found.gid(), log_group: group.as_raw() });
     }
     Ok(())
 }
 
-/// Makes a directory if it is missing.
-fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutError> {
+/// Whether a directory is one that [`create`] has made when there was no user picosnitch.
+fn is_of_nobody(directory: &Metadata) -> bool {
+    (directory.uid(), directory.gid(), directory.mode() & 0o7777) == (0, NOBODY, LOG_MODE)
+}
+
+/// Makes a directory if it is missing. One that somebody has made since the check is checked again.
+fn create(directory: &Path, purpose: Purpose, (user, group): (Uid, Gid)) -> Result<(), LayoutError> {
     let fail = |source| LayoutError::Create { path: directory.to_owned(), source };
     if let Some(parent) = directory.parent().filter(|parent| !parent.exists()) {
         create_public(parent).map_err(fail)?;
@@ -268,17 +313,19 @@ fn create(directory: &Path, purpose: Purpose, group: Gid) -> Result<(), LayoutEr
     // Made with fewer rights than it gets, so that it never has more than it should.
     match fs::DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = inspect(directory)?.ok_or_else(|| fail(error))?;
+            return check(directory, &found, purpose, (user, group));
+        }
         Err(error) => return Err(fail(error)),
     }
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let made = File::options().read(true).custom_flags(flags).open(directory).map_err(fail)?;
+    let made = open_made(directory).map_err(fail)?;
     let mode = match purpose {
         Purpose::Log => {
             fchown(&made, None, Some(group)).map_err(|error| fail(error.into()))?;
             LOG_MODE
         }
-        Purpose::Root => PUBLIC_MODE,
+        Purpose::Root | Purpose::Configuration => PUBLIC_MODE,
     };
     made.set_permissions(fs::Permissions::from_mode(mode)).map_err(fail)
 }
@@ -289,7 +336,17 @@ fn create_public(directory: &Path) -> io::Result<()> {
         create_public(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(PUBLIC_MODE))
+    open_made(directory)?.set_permissions(fs::Permissions::from_mode(PUBLIC_MODE))
+}
+
+/// Opens a directory that was made just now: never one that a symbolic link leads to, or that another user has put there.
+fn open_made(directory: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let made = File::options().read(true).custom_flags(flags).open(directory)?;
+    if made.metadata()?.uid() != Uid::effective().as_raw() {
+        return Err(io::Error::other("another user has replaced it"));
+    }
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -392,6 +449,39 @@ mod tests {
         };
         layout.prepare(Uid::from_raw(4242), Gid::from_raw(4242)).unwrap();
         assert!(layout.prepare(Uid::from_raw(4343), Gid::from_raw(4242)).is_err());
+    }
+
+    #[test]
+    fn what_was_made_for_nobody_goes_to_the_user_that_writes_the_log() {
+        if !Uid::current().is_root() {
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(&temporary.path().join("base")), None);
+        let (nobody, user) = ((Uid::from_raw(NOBODY), Gid::from_raw(NOBODY)), (4242.into(), 4343.into()));
+        layout.prepare(nobody.0, nobody.1).unwrap();
+        fs::write(&layout.database, "").unwrap();
+        layout.hand_over(nobody.0, nobody.1).unwrap();
+        layout.check(user.0, user.1).unwrap();
+        layout.hand_over_directories(user.1).unwrap();
+        layout.hand_over(user.0, user.1).unwrap();
+        let owners = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let base = temporary.path().join("base");
+        assert_eq!((owners(&base), owners(&layout.database)), ((0, 4343), (4242, 4343)));
+        // A directory of another mode was not made by picosnitch.
+        std::os::unix::fs::chown(&base, None, Some(NOBODY)).unwrap();
+        set_mode(&base, 0o1775);
+        let error = layout.check(user.0, user.1).unwrap_err().to_string();
+        assert!(error.contains("chown root:4343") && error.contains("chmod 1770"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_only_the_group_of_root_may_write_is_used() {
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o775);
+        let layout = Layout::new(Some(temporary.path()), None);
+        let is_used = |group: u32| layout.check(4242.into(), group.into()).is_ok();
+        assert_eq!((is_used(4343), is_used(0)), (Uid::current().is_root(), false));
     }
 
     #[test]

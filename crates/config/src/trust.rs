@@ -2,47 +2,100 @@
 //! written it, or be able to replace it.
 
 use std::{
+    ffi::OsString,
     fs::{self, Metadata},
     io,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Component, Path, PathBuf},
 };
 
 use nix::unistd::Uid;
 
+/// As many as the kernel follows (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
 const STICKY: u32 = 0o1000;
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+const GROUP_WRITABLE: u32 = 0o020;
+const WORLD_WRITABLE: u32 = 0o002;
 
-/// Checks the owner and the mode of an open configuration file, of the symbolic link that leads to it, and of the directories
-/// of both. Returns the sentence that says what is wrong and what to do.
+/// Checks the owner and the mode of an open configuration file, and of every directory and symbolic link on the way to it.
+/// Returns the sentence that says what is wrong and what to do.
 pub(crate) fn check(path: &Path, file: &Metadata) -> Result<(), String> {
     let name = path.display();
     check_owner("it", file)
         .map_err(|what| format!("{what}; if you trust its content, run `sudo chown root '{name}'`"))?;
-    if file.mode() & WRITABLE_BY_OTHERS != 0 {
+    if is_writable_by_others(file) {
         return Err(format!(
             "it can be written by {} (mode {:04o}), and picosnitch, which runs as root, would obey; if you trust its content, \
              run `sudo chmod go-w '{name}'`",
-            if file.mode() & 0o002 != 0 { "every user" } else { "its group" },
+            if file.mode() & WORLD_WRITABLE != 0 { "every user" } else { "its group" },
             file.mode() & 0o7777
         ));
     }
-    let fail = |error: io::Error| format!("its owner and mode cannot be read: {error}");
-    let link = fs::symlink_metadata(path).map_err(fail)?;
-    check_owner("the symbolic link of that name", &link)
-        .map_err(|what| format!("{what}; remove it, or make it again as root"))?;
-    let target = fs::canonicalize(path).map_err(fail)?;
-    for directory in [path, &target].into_iter().filter_map(Path::parent) {
-        check_directory(directory, &fs::metadata(directory).map_err(fail)?)?;
+    let found = walk(path)?;
+    if (found.dev(), found.ino()) != (file.dev(), file.ino()) {
+        return Err("it was replaced while it was read; run the command again".to_owned());
     }
     Ok(())
+}
+
+/// Goes the way from the root to the file as the kernel does, and checks every directory and every symbolic link on it.
+/// Returns the properties of what is at its end.
+fn walk(path: &Path) -> Result<Metadata, String> {
+    let fail = |error: io::Error| format!("its owner and mode cannot be read: {error}");
+    let mut left = parts_of(&std::path::absolute(path).map_err(fail)?);
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut found = fs::symlink_metadata(&at).map_err(fail)?;
+    while let Some(part) = left.pop() {
+        check_directory(&at, &found)?;
+        match part {
+            Part::Root => at = PathBuf::from("/"),
+            Part::Up => _ = at.pop(),
+            Part::Name(name) => {
+                let next = at.join(name);
+                found = fs::symlink_metadata(&next).map_err(fail)?;
+                if !found.is_symlink() {
+                    at = next;
+                    continue;
+                }
+                let what =
+                    if next == path { "the symbolic link of that name" } else { "a symbolic link to it" };
+                check_owner(what, &found)
+                    .map_err(|what| format!("{what}; remove {}, or make it again as root", next.display()))?;
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err("there are too many symbolic links to it".to_owned());
+                }
+                left.extend(parts_of(&fs::read_link(&next).map_err(fail)?));
+            }
+        }
+        found = fs::symlink_metadata(&at).map_err(fail)?;
+    }
+    Ok(found)
+}
+
+/// A step on the way to a file.
+enum Part {
+    Root,
+    Up,
+    Name(OsString),
+}
+
+/// The steps of a path, the last one first.
+fn parts_of(path: &Path) -> Vec<Part> {
+    let part = |component| match component {
+        Component::RootDir => Some(Part::Root),
+        Component::ParentDir => Some(Part::Up),
+        Component::Normal(name) => Some(Part::Name(name.to_owned())),
+        Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(part).collect()
 }
 
 fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
     let name = directory.display();
     check_owner(&format!("its directory {name}"), found)
         .map_err(|what| format!("{what} and could replace the file; run `sudo chown root '{name}'`"))?;
-    if found.mode() & WRITABLE_BY_OTHERS != 0 && found.mode() & STICKY == 0 {
+    if is_writable_by_others(found) && found.mode() & STICKY == 0 {
         return Err(format!(
             "other users may write to its directory {name} (mode {:04o}) and could replace the file; run `sudo chmod go-w \
              '{name}'`",
@@ -50,6 +103,11 @@ fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether anybody but the owner and the group of root may write.
+fn is_writable_by_others(found: &Metadata) -> bool {
+    found.mode() & WORLD_WRITABLE != 0 || (found.mode() & GROUP_WRITABLE != 0 && found.gid() != 0)
 }
 
 /// The owner must be root, or the user who runs the command: `check-config` needs no root.
@@ -63,10 +121,7 @@ fn check_owner(what: &str, found: &Metadata) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        os::unix::fs::{PermissionsExt, chown, symlink},
-        path::PathBuf,
-    };
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
 
@@ -106,6 +161,14 @@ mod tests {
             place.mode(&file, mode);
             place.check(&file).unwrap();
         }
+        if Uid::current().is_root() {
+            place.mode(&file, 0o664);
+            place.mode(place.0.path(), 0o775);
+            place.check(&file).unwrap();
+            for path in [&file, place.0.path()] {
+                chown(path, None, Some(4242)).unwrap();
+            }
+        }
         place.mode(&file, 0o660);
         place.refuses(&file, "its group (mode 0660)");
         place.mode(&file, 0o646);
@@ -118,6 +181,33 @@ mod tests {
         for mode in [0o1770, 0o1777, 0o755] {
             place.mode(place.0.path(), mode);
             place.check(&file).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_directory_and_link_on_the_way_is_checked() {
+        let place = Place::new();
+        let (above, below) = (place.0.path().join("above"), place.0.path().join("above/below"));
+        fs::create_dir_all(&below).unwrap();
+        let (file, link) = (below.join("config.toml"), place.0.path().join("link"));
+        fs::write(&file, "").unwrap();
+        place.mode(&file, 0o640);
+        symlink("above/../above/./below", &link).unwrap();
+        let ways = [file.clone(), link.join("config.toml"), link.join("../below/config.toml")];
+        ways.iter().for_each(|way| place.check(way).unwrap());
+        place.mode(&above, 0o777);
+        ways.iter().for_each(|way| place.refuses(way, "above (mode 0777) and could replace"));
+        place.mode(&above, 0o755);
+        symlink("loop", place.0.path().join("loop")).unwrap();
+        assert!(walk(&place.0.path().join("loop")).unwrap_err().contains("too many"));
+        let other = fs::metadata(place.file()).unwrap();
+        assert!(check(&file, &other).unwrap_err().contains("replaced"));
+        if Uid::current().is_root() {
+            std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+            place.refuses(&ways[1], "a symbolic link to it belongs to user 4242");
+            std::os::unix::fs::lchown(&link, Some(0), None).unwrap();
+            chown(&above, Some(4242), None).unwrap();
+            ways.iter().for_each(|way| place.refuses(way, "belongs to user 4242, not to root and could"));
         }
     }
 

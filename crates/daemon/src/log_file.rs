@@ -8,6 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::fchown;
+
+use sandbox::User;
+
 /// Mode of every log. Not all users may read which programs run here, and when.
 const MODE: u32 = 0o640;
 /// Bytes at the end of a file in which the end of the last whole line is searched.
@@ -19,6 +23,8 @@ pub(crate) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
     file: Option<File>,
+    /// To whom a file that is made here belongs; `None`: to the user of the process.
+    owner: Option<User>,
     /// Whether the file was removed, not renamed, since the last call of [`LogFile::take_removed`].
     is_removed: bool,
 }
@@ -26,7 +32,12 @@ pub(crate) struct LogFile {
 impl LogFile {
     /// A log at `path`. Before it grows beyond `max_bytes` it is renamed to `path.1`, which replaces the one before it.
     pub(crate) fn new(path: PathBuf, max_bytes: u64) -> Self {
-        Self { path, max_bytes, file: None, is_removed: false }
+        Self { path, max_bytes, file: None, owner: None, is_removed: false }
+    }
+
+    /// The same log, for a process of root: files that it makes belong to `owner`, who writes the log otherwise.
+    pub(crate) fn owned_by(self, owner: User) -> Self {
+        Self { owner: Some(owner), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,12 +62,12 @@ impl LogFile {
         }
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => open(&self.path)?,
+            None => open(&self.path, self.owner)?,
         };
         let mut before = file.metadata()?.len();
         if before > 0 && before.saturating_add(lines.len() as u64) > self.max_bytes {
             fs::rename(&self.path, self.older()).map_err(|error| self.full_error(&error))?;
-            file = open(&self.path)?;
+            file = open(&self.path, self.owner)?;
             before = 0;
         }
         let written = loop {
@@ -111,15 +122,29 @@ fn is_at(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (named.dev(), named.ino())
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Opens the file at `path`, or makes it for `owner`. The two are apart: in a sticky directory the kernel denies even root to
+/// open a file of another user with `O_CREAT` (`fs.protected_regular` of proc_sys_fs(5)).
+fn open(path: &Path, owner: Option<User>) -> io::Result<File> {
+    let mut options = File::options();
     // An attacker may have put a link or a FIFO there.
-    let mut file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(path)?;
+    options.read(true).append(true).mode(MODE);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match options.create_new(true).open(path) {
+            Ok(file) => {
+                if let Some(owner) = owner {
+                    fchown(&file, Some(owner.uid), Some(owner.gid))?;
+                }
+                file
+            }
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                options.create_new(false).open(path)?
+            }
+            Err(error) => return Err(error),
+        },
+        opened => opened?,
+    };
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::other("it is not a regular file; move it away"));
@@ -228,6 +253,23 @@ mod tests {
         fs::create_dir(log.path()).unwrap();
         assert!(log.append(b"x\n").is_err());
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_file_that_root_makes_belongs_to_the_user_of_the_log() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let (directory, log) = log(1000);
+        let mut log = log.owned_by(User { uid: 4242.into(), gid: 4343.into() });
+        log.append(b"x\n").unwrap();
+        let found = fs::metadata(log.path()).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (4242, 4343, MODE));
+        // As in a directory of the log with fs.protected_regular=2.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1770)).unwrap();
+        log.reopen();
+        log.append(b"y\n").unwrap();
+        assert_eq!(fs::read_to_string(log.path()).unwrap(), "x\ny\n");
     }
 
     #[test]

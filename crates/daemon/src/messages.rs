@@ -101,6 +101,11 @@ pub(crate) enum ToRecorder {
     Losses(Vec<Loss>),
     /// A problem that the recorder writes to error.log.
     Problem(String),
+    /// The problem that a process of a user receives through an `AF_PACKET` ring. Its text has bytes of that user.
+    PacketRing {
+        user: u32,
+        text: String,
+    },
     /// The last message: write what is there, and end.
     End,
 }

@@ -17,7 +17,9 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::log_file::LogFile;
+use config::layout::Layout;
 use model::text::{sanitize, time};
+use sandbox::User;
 
 /// error.log becomes error.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -100,8 +102,22 @@ struct KindCount {
 impl Problems {
     /// Problems go to the file at `path`.
     pub(crate) fn new(path: PathBuf) -> Self {
+        Self::with(LogFile::new(path, MAX_BYTES))
+    }
+
+    /// Problems that the monitor, which runs as root, writes to error.log itself. A file that it makes belongs to the user who
+    /// writes the log.
+    pub(crate) fn of_monitor(layout: &Layout) -> Self {
+        let file = LogFile::new(layout.error_log.clone(), MAX_BYTES);
+        Self::with(match User::of_log(&layout.database) {
+            Ok(owner) => file.owned_by(owner),
+            Err(_) => file,
+        })
+    }
+
+    fn with(file: LogFile) -> Self {
         let log = ProblemLog {
-            file: LogFile::new(path, MAX_BYTES),
+            file,
             kinds: HashMap::new(),
             last: String::new(),
             periods: [0, 1].map(|_| Period { since: Instant::now(), written: 0 }),

@@ -23,8 +23,8 @@ pub(super) struct LoadedFile {
     pub(super) known: KnownPrograms,
     /// The checksum of the text of record.json; `None` without such a file.
     pub(super) content: Option<u64>,
-    /// Device and inode of record.json.
-    pub(super) identity: Option<(u64, u64)>,
+    /// The identity of record.json.
+    pub(super) identity: Option<ContentIdentity>,
     /// The length of record.json in bytes.
     pub(super) bytes: u64,
     /// Whether the journal had changes.
@@ -66,7 +66,7 @@ pub(super) fn load(path: &Path) -> LoadedFile {
             return loaded;
         }
     };
-    (loaded.identity, loaded.bytes) = (Some(identity(&found)), found.len());
+    (loaded.identity, loaded.bytes) = (Some(ContentIdentity::of(&found)), found.len());
     let mut text = Checksum::new(file.take(MAX_FILE_BYTES));
     let parsed = if found.len() > MAX_FILE_BYTES {
         Err("it is larger than 1 GiB".to_owned())
@@ -103,6 +103,21 @@ fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if found.is_file() { Ok((file, found)) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+/// What shows that a file is another one, or has another content. A program that copies onto a file keeps its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContentIdentity {
+    file: (u64, u64),
+    bytes: u64,
+    /// Seconds and nanoseconds of the last modification.
+    modified: (i64, i64),
+}
+
+impl ContentIdentity {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Self { file: identity(file), bytes: file.len(), modified: (file.mtime(), file.mtime_nsec()) }
+    }
 }
 
 /// Device and inode of a file.
@@ -157,7 +172,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) struct Written {
     pub(super) checksum: u64,
     pub(super) bytes: u64,
-    pub(super) identity: (u64, u64),
+    pub(super) identity: ContentIdentity,
+    /// The error of syncing the directory: after a crash of the machine, the old file may be there.
+    pub(super) sync_error: Option<io::Error>,
 }
 
 /// Replaces the file at `path` by one with what `write` writes. At any moment, and after a crash, `path` is either the old
@@ -179,14 +196,22 @@ pub(super) fn replace(
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let file = File::options().write(true).create_new(true).mode(MODE).custom_flags(flags).open(&new)?;
     let written = fill(file, write).and_then(|written| fs::rename(&new, path).map(|()| written));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-        return written;
+    let mut written = match written {
+        Ok(written) => written,
+        Err(error) => {
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
+    };
+    // Some file systems set the time only when the file is closed.
+    let named = fs::symlink_metadata(path).map(|found| ContentIdentity::of(&found));
+    if let Ok(named) = named
+        && (named.file, named.bytes) == (written.identity.file, written.identity.bytes)
+    {
+        written.identity = named;
     }
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    written
+    let directory = path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all());
+    Ok(Written { sync_error: directory.err(), ..written })
 }
 
 fn fill(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Written> {
@@ -195,7 +220,12 @@ fn fill(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io:
     let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     out.inner.sync_all()?;
     let found = out.inner.metadata()?;
-    Ok(Written { checksum: out.checksum, bytes: found.len(), identity: identity(&found) })
+    Ok(Written {
+        checksum: out.checksum,
+        bytes: found.len(),
+        identity: ContentIdentity::of(&found),
+        sync_error: None,
+    })
 }
 
 /// Reads or writes, and computes the checksum (FNV-1a, 64 bits) of what passes.

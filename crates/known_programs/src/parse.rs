@@ -1,5 +1,6 @@
-//! Reads the JSON text of record.json as a stream: the memory that it takes does not depend on the size of the file, and what
-//! comes before a damage is taken.
+//! Reads the JSON text of record.json as a stream: the memory that it takes does not depend on the number of programs in the
+//! file, and what comes before a damage is taken. The values of one program, and the value of a key that picosnitch does not
+//! use, are read whole before they are bounded.
 
 use std::{fmt, io::Read, sync::Arc};
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    file::{MODE, identity, journal_path, keep_beside, load, replace},
+    file::{ContentIdentity, MODE, identity, journal_path, keep_beside, load, replace},
     format::write_json,
     journal::{Changes, header},
     programs::KnownPrograms,
@@ -58,17 +58,20 @@ pub struct RecordFile {
     journal: Option<(File, u64)>,
     /// Checksum, identity and length of record.json as it was read or written; `None` without one.
     content: Option<u64>,
-    identity: Option<(u64, u64)>,
+    identity: Option<ContentIdentity>,
     bytes: u64,
     /// Whether only record.json itself can take the changes: the journal misses some.
     must_replace: bool,
+    /// The sentence about the directory that cannot be synced, until it was returned; and whether there was one.
+    sync_note: Option<String>,
+    is_sync_noted: bool,
     /// Whether record.json is damaged and has no second name yet: it is not replaced before it has.
     is_damaged: bool,
     /// The end and the duration of the last replacement.
     last: Option<(Instant, Duration)>,
 }
 
-/// The result of [`RecordFile::save`].
+/// The result of [`RecordFile::save`] and of [`RecordFile::finish`].
 #[derive(Debug)]
 pub struct Saved {
     /// When to save again, even if nothing changes.
@@ -93,6 +96,8 @@ impl RecordFile {
             identity: loaded.identity,
             bytes: loaded.bytes,
             must_replace: loaded.has_journal || loaded.error.is_some(),
+            sync_note: None,
+            is_sync_noted: false,
             is_damaged: loaded.error.is_some(),
             last: None,
         };
@@ -142,21 +147,27 @@ impl RecordFile {
         if result.is_err() || !self.unsaved.is_empty() {
             result = self.append().and(result);
         }
+        notes.extend(self.sync_note.take());
         let is_behind = self.must_replace || self.journal.is_some() || !self.unsaved.is_empty();
         let due = if is_behind { self.replace_due(now) } else { now + CHECK_PERIOD };
         Saved { due, notes, result }
     }
 
-    /// Writes everything into record.json, at the end.
-    ///
-    /// # Errors
-    /// The errors of the file system. The journal has the changes then, as far as it could be written.
-    pub fn finish(&mut self) -> io::Result<()> {
-        self.unsaved.append(self.known.lock().take_changes());
-        if !self.must_replace && self.journal.is_none() && self.unsaved.is_empty() {
-            return Ok(());
+    /// Writes everything into record.json, at the end. After an error the journal has the changes, as far as it could be
+    /// written.
+    pub fn finish(&mut self) -> Saved {
+        let mut notes = Vec::new();
+        if self.has_vanished() {
+            notes.push(self.keep_replaced());
         }
-        self.replace().or_else(|error| self.append().and(Err(error)))
+        self.unsaved.append(self.known.lock().take_changes());
+        let has_changes = self.must_replace || self.journal.is_some() || !self.unsaved.is_empty();
+        let mut result = Ok(());
+        if has_changes {
+            result = self.replace().or_else(|error| self.append().and(Err(error)));
+        }
+        notes.extend(self.sync_note.take());
+        Saved { due: Instant::now(), notes, result }
     }
 
     /// When record.json may be replaced next.
@@ -189,6 +200,15 @@ impl RecordFile {
         (self.content, self.bytes, self.identity) =
             (Some(written.checksum), written.bytes, Some(written.identity));
         (self.unsaved, self.journal, self.must_replace) = (Changes::default(), None, false);
+        if let Some(error) = written.sync_error
+            && !std::mem::replace(&mut self.is_sync_noted, true)
+        {
+            self.sync_note = Some(format!(
+                "{} is written, but its directory cannot be synced ({error}): after a crash of the machine an older one may \
+                 be there, and programs that came after it are reported as new again.",
+                self.path.display()
+            ));
+        }
         // A journal of another record.json is not read, so it does no harm if this fails.
         let _ = fs::remove_file(journal_path(&self.path));
         Ok(())
@@ -226,20 +246,21 @@ impl RecordFile {
         written
     }
 
-    /// Whether record.json, or the journal that was begun, is not the file any more that was written.
+    /// Whether record.json, or the journal that was begun, is not the file any more that was written, or record.json has
+    /// another content.
     fn has_vanished(&self) -> bool {
-        let is_at = |path: &Path, known: (u64, u64)| {
-            fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == known)
-        };
+        let found = |path: &Path| fs::symlink_metadata(path).ok();
+        let is_same = |known| found(&self.path).is_some_and(|found| ContentIdentity::of(&found) == known);
         let of_journal = self.journal.as_ref().and_then(|(file, _)| file.metadata().ok());
-        self.identity.is_some_and(|known| !is_at(&self.path, known))
-            || of_journal.is_some_and(|file| !is_at(&journal_path(&self.path), identity(&file)))
+        let at_journal = found(&journal_path(&self.path)).map(|found| identity(&found));
+        self.identity.is_some_and(|known| !is_same(known))
+            || of_journal.is_some_and(|file| at_journal != Some(identity(&file)))
     }
 
     /// Keeps the file that has replaced record.json, and makes the next replacement complete. Returns the sentence about it.
     fn keep_replaced(&mut self) -> String {
         let is_other = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| self.identity.is_some_and(|known| identity(&found) != known));
+            .is_ok_and(|found| self.identity.is_some_and(|known| ContentIdentity::of(&found) != known));
         let kept = is_other.then(|| keep_beside(&self.path, "replaced"));
         (self.identity, self.content, self.journal, self.must_replace) = (None, None, None, true);
         let path = self.path.display();

@@ -205,10 +205,21 @@ impl Tables {
         while let Some((table, class)) = self.table_above_bound()
             && let Some(key) = self.oldest(table, class)
         {
-            self.remove(table, &key);
-            removed.push((table, key));
+            removed.extend(self.forget(table, key));
         }
         removed
+    }
+
+    /// Removes an entry for which there is no room. A path whose digests go is no known program any more: it could have
+    /// another content when it is seen again. Returns what was removed.
+    fn forget(&mut self, table: TableId, key: Arc<str>) -> Vec<(TableId, Arc<str>)> {
+        let mut tables = vec![table];
+        if table == TableId::Digests {
+            let of_path = Rank::ALL.into_iter().map(Rank::executables);
+            tables.extend(of_path.filter(|table| self.get(*table, &key).is_some()));
+        }
+        tables.iter().for_each(|table| self.remove(*table, &key));
+        tables.into_iter().map(|table| (table, Arc::clone(&key))).collect()
     }
 
     /// The table of which an entry must go, and the size class of that entry, if it matters.
@@ -241,7 +252,7 @@ impl Tables {
                 None => table,
             };
             let Some(key) = self.oldest(table, class) else { break };
-            self.remove(table, &key);
+            self.forget(table, key);
         }
     }
 

@@ -261,7 +261,7 @@ fn a_file_of_an_older_version_above_the_bounds_is_read() {
     let [paths, names] = [TableId::Executables, TableId::Names].map(|table| known.lock().tables.len(table));
     assert!(paths > 50 && paths.abs_diff(names) < 3, "{paths}, {names}");
     known.lock().observe(Rank::Program, b"/bin/new", b"new");
-    file.finish().unwrap();
+    file.finish().result.unwrap();
     assert!(fs::metadata(&path).unwrap().len() <= MAX_BYTES.iter().sum::<usize>() as u64);
 }
 
@@ -346,7 +346,7 @@ fn a_journal_of_another_record_is_ignored() {
     let (mut file, _) = RecordFile::open(&path);
     assert_eq!(file.known().lock().count(), 0);
     file.known().lock().observe(Rank::Program, b"/bin/c", b"c");
-    file.finish().unwrap();
+    file.finish().result.unwrap();
     assert_eq!(KnownPrograms::load(&path).unwrap().count(), 1);
     // After a damage it is better than nothing.
     let another = tempfile::tempdir().unwrap();
@@ -421,4 +421,21 @@ fn a_file_that_is_removed_or_replaced_while_picosnitch_runs_is_written_again() {
     assert_eq!(fs::read_to_string(&beside(&path)[0]).unwrap(), "{}");
     assert_eq!(KnownPrograms::load(&path).unwrap().count(), 1);
     assert!(file.save(now).notes.is_empty());
+    // A copy onto it keeps its inode. At the end it is noticed, too.
+    fs::write(&path, "{\"Names\": {}}").unwrap();
+    let finished = file.finish();
+    assert!(finished.result.is_ok() && finished.notes[0].contains("was replaced"), "{finished:?}");
+    assert_eq!((beside(&path).len(), KnownPrograms::load(&path).unwrap().count()), (2, 1));
+}
+
+#[test]
+fn a_program_whose_digests_found_no_room_is_new_again() {
+    let mut known = KnownPrograms::default();
+    known.observe(Rank::Program, b"/bin/a", b"a");
+    known.observe_digest(b"/bin/a", DIGEST);
+    for number in 0..MAX_ENTRIES {
+        known.observe_digest(format!("/{number}").as_bytes(), DIGEST);
+    }
+    assert!(known.tables.get(TableId::Digests, "/bin/a").is_none());
+    assert_eq!(known.observe(Rank::Program, b"/bin/a", b"a"), Novelty::Executable);
 }

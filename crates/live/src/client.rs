@@ -73,11 +73,19 @@ impl LiveClient {
     /// # Errors
     /// See [`ClientError`].
     pub fn subscribe(path: &Path) -> Result<Self, ClientError> {
-        let mut client = Self::open(path)?;
+        Self::open(path)?.send_subscription()
+    }
+
+    fn send_subscription(mut self) -> Result<Self, ClientError> {
         let request = serde_json::to_string(&SubscribeRequest { traffic: true }).unwrap_or_default() + "\n";
-        let written = client.lines.get_mut().write_all(request.as_bytes());
-        written.map_err(|error| client.connect_error(error))?;
-        client.read_hello()
+        let written = self.lines.get_mut().write_all(request.as_bytes());
+        match written {
+            // The daemon has turned this client away already; it has written the reason before.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            written => written.map_err(|error| self.connect_error(error))?,
+        }
+        self.read_hello()
     }
 
     /// The daemon's first line, with its line feed.
@@ -223,6 +231,17 @@ mod tests {
         assert_eq!((variant(&error), line.as_slice()), ("ended", &b""[..]), "half a line counts as none");
         drop(listener);
         assert_eq!(variant(&LiveClient::subscribe(&path).unwrap_err()), "not running");
+    }
+
+    #[test]
+    fn the_reason_is_read_if_the_daemon_has_closed_the_connection_at_once() {
+        let (daemon, client) = UnixStream::pair().unwrap();
+        (&daemon).write_all(b"{\"event\": \"error\", \"text\": \"too many\"}\n").unwrap();
+        drop(daemon);
+        let lines = BufReader::new(client);
+        let client =
+            LiveClient { path: PathBuf::new(), lines, hello: Vec::new(), status: HelloLine::default() };
+        assert_eq!(variant(&client.send_subscription().unwrap_err()), "refused");
     }
 
     #[test]

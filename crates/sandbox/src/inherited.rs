@@ -18,6 +18,8 @@ const FIRST_OTHER: libc::c_uint = 3;
 const OWN_SIGNALS: std::ops::Range<libc::c_int> = 32..34;
 /// The last signal (`_NSIG` of the kernel).
 const LAST_SIGNAL: libc::c_int = 64;
+/// Size of the stack, as on most machines.
+const STACK_BYTES: libc::rlim_t = 8 << 20;
 /// Descriptors that a monitor gets, if it may have as many.
 const WANTED_DESCRIPTORS: libc::rlim_t = 4096;
 /// Descriptors without which a monitor cannot start.
@@ -71,13 +73,24 @@ fn reset_signals() -> io::Result<()> {
 /// would hold what all users of the machine do.
 fn lift_limits() {
     use Resource::{
-        RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_NPROC,
+        RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_MEMLOCK, RLIMIT_NOFILE,
+        RLIMIT_NPROC, RLIMIT_STACK,
     };
-    for resource in [RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA, RLIMIT_NPROC] {
+    for resource in [RLIMIT_FSIZE, RLIMIT_CPU, RLIMIT_AS, RLIMIT_DATA, RLIMIT_NPROC, RLIMIT_MEMLOCK] {
         raise(resource, RLIM_INFINITY);
     }
-    if getrlimit(RLIMIT_NOFILE).is_ok_and(|(_, hard)| hard < WANTED_DESCRIPTORS) {
-        raise(RLIMIT_NOFILE, WANTED_DESCRIPTORS);
+    // The usual limit, and not none, with which the kernel would lay out the memory in another way.
+    if getrlimit(RLIMIT_STACK).is_ok_and(|(soft, _)| soft != STACK_BYTES) {
+        raise(RLIMIT_STACK, STACK_BYTES);
+    }
+    if let Ok((soft, hard)) = getrlimit(RLIMIT_NOFILE)
+        && soft < WANTED_DESCRIPTORS
+    {
+        // A limit that is there is raised up to the hard one without any right.
+        let _ = setrlimit(RLIMIT_NOFILE, WANTED_DESCRIPTORS.min(hard), hard);
+        if hard < WANTED_DESCRIPTORS {
+            raise(RLIMIT_NOFILE, WANTED_DESCRIPTORS);
+        }
     }
     let _ = setrlimit(RLIMIT_CORE, 0, 0);
 }
@@ -148,6 +161,7 @@ mod tests {
             // SAFETY: ignoring signals runs no code.
             let _ = ignored.map(|number| unsafe { signal(number, SigHandler::SigIgn) }.unwrap());
             setrlimit(Resource::RLIMIT_FSIZE, 4096, RLIM_INFINITY).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 128, getrlimit(Resource::RLIMIT_NOFILE).unwrap().1).unwrap();
             reset().unwrap();
             // SAFETY: default actions run no code of this process.
             let were = ignored.map(|number| unsafe { signal(number, SigHandler::SigDfl) }.unwrap());

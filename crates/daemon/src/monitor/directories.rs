@@ -1,6 +1,10 @@
 //! The directories of the daemon: makes those that are missing, and refuses those in which the recorder could not work.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use crate::error::{MonitorError, io_error};
 use config::layout::Layout;
@@ -21,6 +25,7 @@ pub fn prepare(layout: &Layout) -> Result<(), MonitorError> {
     let user =
         User::of_log(&layout.database).map_err(io_error("the directory of the log cannot be examined"))?;
     layout.check(user.uid, user.gid)?;
+    layout.hand_over_directories(user.gid)?;
     for directory in layout.log_directories() {
         let wanted = if directory.exists() { AccessWanted::Directory } else { AccessWanted::Pass };
         let there = directory.ancestors().find(|prefix| prefix.exists()).unwrap_or(Path::new("/"));
@@ -34,15 +39,43 @@ pub fn prepare(layout: &Layout) -> Result<(), MonitorError> {
 /// Gives the files of the log that root made to the user who writes it, and checks that this user may write to all of them.
 pub(super) fn hand_over_files(layout: &Layout, user: &User) -> Result<(), MonitorError> {
     layout.hand_over(user.uid, user.gid).map_err(io_error("the files of the log cannot be handed over"))?;
+    let mut refused = Vec::new();
     for file in layout.existing_log_files() {
         if let Some(denied) = user.find_denied(&file, AccessWanted::File).map_err(io_error(CANNOT_TRY))? {
-            return Err(MonitorError::Unusable(explain(user, &denied, &file)));
+            if denied.is_on_the_way || denied.errno != libc::EACCES {
+                return Err(MonitorError::Unusable(explain(user, &denied, &file)));
+            }
+            refused.push(denied.path);
         }
     }
-    Ok(())
+    if refused.is_empty() { Ok(()) } else { Err(MonitorError::Unusable(explain_files(user, &refused))) }
 }
 
-/// Says which directory or file stops the user, and what to do.
+/// Says which files the user may not write to, and the command that changes that for all of them.
+fn explain_files(user: &User, files: &[PathBuf]) -> String {
+    let (name, group) = user.names();
+    let described = files.iter().map(|path| format!("{}{}", path.display(), state_of(path)));
+    let quoted: Vec<String> = files.iter().map(|path| format!("'{}'", path.display())).collect();
+    let quoted = quoted.join(" ");
+    format!(
+        "the user {name}, who writes the log, may not write to {}: run `sudo chown {name}:{group} {quoted} && sudo chmod 640 \
+         {quoted}`, or move {} away",
+        described.collect::<Vec<_>>().join(", "),
+        if files.len() == 1 { "the file" } else { "the files" }
+    )
+}
+
+/// Owner, group and mode of a file, in brackets, as far as they can be read.
+fn state_of(path: &Path) -> String {
+    fs::metadata(path).map_or_else(
+        |_| String::new(),
+        |found| {
+            format!(" (owner {}, group {}, mode {:04o})", found.uid(), found.gid(), found.mode() & 0o7777)
+        },
+    )
+}
+
+/// Says which directory stops the user, and what to do.
 fn explain(user: &User, denied: &Denied, target: &Path) -> String {
     let (name, group) = user.names();
     let (path, target) = (denied.path.display(), target.display());
@@ -56,24 +89,11 @@ fn explain(user: &User, denied: &Denied, target: &Path) -> String {
         let error = io::Error::from_raw_os_error(denied.errno);
         return format!("the user {name}, who writes the log, cannot use {path}: {error}; {elsewhere}");
     }
-    let found = fs::metadata(&denied.path);
-    let is_file = found.as_ref().is_ok_and(fs::Metadata::is_file);
-    let state = found.map_or_else(
-        |_| String::new(),
-        |found| {
-            format!(" (owner {}, group {}, mode {:04o})", found.uid(), found.gid(), found.mode() & 0o7777)
-        },
-    );
+    let state = state_of(&denied.path);
     if denied.is_on_the_way {
         return format!(
             "the user {name}, who writes the log, may not pass through the directory {path}{state}, and so cannot write to \
              {target}: let it pass with `sudo chmod o+x '{path}'`, {elsewhere}"
-        );
-    }
-    if is_file {
-        return format!(
-            "the user {name}, who writes the log, may not write to {path}{state}: run `sudo chown {name}:{group} '{path}' && \
-             sudo chmod 640 '{path}'`, or move the file away"
         );
     }
     format!(
@@ -98,8 +118,12 @@ mod tests {
         assert!(text.contains("/root/x/base") && text.contains("chmod o+x '/'"), "{text}");
         let text = explain("/", false, libc::EACCES);
         assert!(text.contains("may not make files in") && text.contains("chmod 1770 '/'"), "{text}");
-        let text = explain("/proc/self/comm", false, libc::EACCES);
-        assert!(text.contains("may not write to /proc/self/comm") && text.contains("sudo chown"), "{text}");
+        let text = explain_files(&user, &["/proc/self/comm".into(), "/x/y".into()]);
+        assert!(
+            text.contains("may not write to /proc/self/comm (owner") && text.contains(", /x/y: run"),
+            "{text}"
+        );
+        assert!(text.contains("chmod 640 '/proc/self/comm' '/x/y'`, or move the files away"), "{text}");
         assert!(explain("/", false, libc::EROFS).contains("read-only"));
         assert!(explain("/", false, libc::ELOOP).contains("--base-dir"));
     }

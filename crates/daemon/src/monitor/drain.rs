@@ -9,6 +9,7 @@ use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
 use capture::{DrainMode, DrainOutput, Event, FlowDelta};
 use model::{Counters, FlowId, FlowTuple, Loss, LossKind, PORT_EXECUTION, ProcessEvent, ProcessId};
+use sandbox::User;
 
 /// Drains that may fail one after the other.
 const MAX_FAILED_DRAINS: u32 = 20;
@@ -191,11 +192,14 @@ impl Monitor {
         }
         let program = self.processes.get(id).map(|process| &process.ancestry.process.program);
         let path = program.map(|program| String::from_utf8_lossy(&program.path)).unwrap_or_default();
-        self.recorder.report(format!(
+        // A process that has ended shares its rate with all others that have.
+        let user = User::of_process(id.tgid).map_or(u32::MAX, |user| user.uid.as_raw());
+        let text = format!(
             "{path} (process {}) receives through an AF_PACKET ring: the kernel shows no byte of what it takes from \
              there, so its received bytes are not in the log.",
             id.tgid
-        ))?;
+        );
+        self.recorder.send(&ToRecorder::PacketRing { user, text }, None)?;
         let loss = Loss { kind: LossKind::UncountableSocket, count: 1 };
         self.recorder.send(&ToRecorder::Losses(vec![loss]), None)
     }

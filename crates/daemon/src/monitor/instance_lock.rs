@@ -1,9 +1,9 @@
-//! The locks that keep a second monitor from starting on the same files: on the pid file, and on the directories of the log,
-//! whatever path leads there and whatever was removed from them.
+//! The locks that keep a second monitor from starting on the same files: on the pid file, and on a file in each directory of
+//! the log, whatever path leads there.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    fs::{self, File, Metadata, TryLockError},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -12,10 +12,16 @@ use nix::unistd::Uid;
 
 use crate::error::MonitorError;
 use config::layout::Layout;
-use sandbox::User;
 
 /// Mode of the pid file, which every user may read.
 const PID_FILE_MODE: u32 = 0o644;
+
+/// Name of the lock file in each directory of the log, and its mode: only root may open it, so that no other user can hold
+/// the lock.
+const LOCK_FILE: &str = ".picosnitch.lock";
+const LOCK_FILE_MODE: u32 = 0o600;
+/// How often a lock file is made again that is not root's, or was replaced meanwhile.
+const TRIES: u32 = 16;
 
 /// The locks of this monitor. They last as long as the files are open, so that nothing that a crash leaves behind keeps the
 /// next monitor from starting.
@@ -24,7 +30,7 @@ pub(super) struct InstanceLock {
     _directories: Vec<File>,
 }
 
-/// Takes the locks, and writes the id of this process to the pid file.
+/// Takes the locks, and writes the id of this process to the files.
 pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorError> {
     let mut directories = Vec::new();
     for path in layout.log_directories() {
@@ -33,46 +39,74 @@ pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorErro
     Ok(InstanceLock { _directories: directories, _pid_file: lock_pid_file(layout)? })
 }
 
-/// Locks a directory of the log with flock(2). Anybody who may list the directory could lock it, too: such a lock does not
-/// count.
-fn lock_directory(path: &Path) -> Result<File, MonitorError> {
-    let fail = |source| MonitorError::Lock { path: path.display().to_string(), source };
-    let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let directory = File::options().read(true).custom_flags(flags).open(path).map_err(fail)?;
-    match directory.try_lock() {
-        Ok(()) => Ok(directory),
-        Err(TryLockError::WouldBlock) => {
-            let inode = directory.metadata().map_err(fail)?.ino();
-            let holders = lock_holders(&fs::read_to_string("/proc/locks").unwrap_or_default(), inode);
-            let is_strangers = |pid: &u32| {
-                User::of_process(*pid).is_ok_and(|user| !user.uid.is_root() && user.uid != Uid::effective())
-            };
-            match holders.iter().find(|pid| !is_strangers(pid)) {
-                None if !holders.is_empty() => Ok(directory),
-                holder => Err(MonitorError::AlreadyRunning(holder.map_or("unknown".into(), u32::to_string))),
+/// Locks a directory of the log: the lock file in it. A file that a member of the directory's group has put there is removed.
+fn lock_directory(directory: &Path) -> Result<File, MonitorError> {
+    let path = directory.join(LOCK_FILE);
+    let fail = |source| MonitorError::Lock { path: directory.display().to_string(), source };
+    for _ in 0..TRIES {
+        let Some(file) = open_lock_file(&path).map_err(fail)? else { continue };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(MonitorError::AlreadyRunning(pid_in(file).map_err(fail)?));
             }
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
-        Err(TryLockError::Error(error)) => Err(fail(error)),
+        let (ours, named) = (file.metadata().map_err(fail)?, fs::symlink_metadata(&path));
+        if !named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            continue;
+        }
+        // Another name of it may be that of a file with a content. No other monitor holds this one.
+        if ours.nlink() != 1 {
+            fs::remove_file(&path).map_err(fail)?;
+            continue;
+        }
+        file.set_permissions(fs::Permissions::from_mode(LOCK_FILE_MODE)).map_err(fail)?;
+        write_pid(&file).map_err(fail)?;
+        return Ok(file);
+    }
+    Err(fail(io::Error::other(format!("other processes replace {LOCK_FILE} in it all the time"))))
+}
+
+/// Opens the lock file, or makes it. `None` if it has to be tried again, because it was another user's, or no file.
+fn open_lock_file(path: &Path) -> io::Result<Option<File>> {
+    let mut options = File::options();
+    options.read(true).write(true).mode(LOCK_FILE_MODE);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match options.create_new(true).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+                made => made.map(Some),
+            };
+        }
+        Err(error) => return Err(error),
+        Ok(found) if found.is_dir() => {
+            return Err(io::Error::other(format!("{} is a directory; remove it", path.display())));
+        }
+        Ok(found) if !is_own_file(&found) => return fs::remove_file(path).map(|()| None),
+        Ok(_) => {}
+    }
+    match options.open(path) {
+        Ok(file) if is_own_file(&file.metadata()?) => Ok(Some(file)),
+        Err(error)
+            if error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ELOOP) =>
+        {
+            Err(error)
+        }
+        _ => Ok(None),
     }
 }
 
-/// The processes that hold a lock of flock(2) on an inode, from /proc/locks (proc_locks(5)). The device is not compared: on
-/// some file systems it is another one than that of stat(2).
-fn lock_holders(locks: &str, inode: u64) -> Vec<u32> {
-    let holder = |line: &str| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, file, ..] = fields[..] else { return None };
-        let (_, number) = file.rsplit_once(':')?;
-        (number.parse() == Ok(inode)).then(|| pid.parse().ok())?
-    };
-    locks.lines().filter_map(holder).collect()
+fn is_own_file(found: &Metadata) -> bool {
+    found.is_file() && found.uid() == Uid::effective().as_raw()
 }
 
 /// Locks the pid file and writes the id of this process to it.
 fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
     let path = layout.run_dir.join("picosnitch.pid");
     let fail = |source| MonitorError::PidFile { path: path.display().to_string(), source };
-    let mut file = File::options()
+    let file = File::options()
         .read(true)
         .write(true)
         .create(true)
@@ -84,23 +118,30 @@ fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut pid = Vec::new();
-            file.take(16).read_to_end(&mut pid).map_err(fail)?;
-            let digits: String =
-                pid.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
-            return Err(MonitorError::AlreadyRunning(if digits.is_empty() {
-                "unknown".into()
-            } else {
-                digits
-            }));
+            return Err(MonitorError::AlreadyRunning(pid_in(file).map_err(fail)?));
         }
         Err(TryLockError::Error(error)) => return Err(fail(error)),
     }
     // Whatever the umask was when the file was made.
     file.set_permissions(fs::Permissions::from_mode(PID_FILE_MODE)).map_err(fail)?;
-    file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
-    writeln!(file, "{}", std::process::id()).map_err(fail)?;
+    write_pid(&file).map_err(fail)?;
     Ok(file)
+}
+
+/// The id of the process that holds the lock on a file, as it stands there.
+fn pid_in(file: File) -> io::Result<String> {
+    let mut text = Vec::new();
+    file.take(16).read_to_end(&mut text)?;
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte));
+    let digits: String = digits.collect();
+    Ok(if digits.is_empty() { "unknown".into() } else { digits })
+}
+
+/// Writes the id of this process to a locked file.
+fn write_pid(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
 }
 
 #[cfg(test)]
@@ -108,15 +149,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holders_are_those_of_the_inode() {
-        let locks = "1: POSIX  ADVISORY  WRITE 7 08:01:42 0 EOF\n\
-                     2: FLOCK  ADVISORY  WRITE 8 08:01:42 0 EOF\n\
-                     2: -> FLOCK  ADVISORY  WRITE 9 08:01:42 0 EOF\n\
-                     3: FLOCK  ADVISORY  READ 10 00:2d:42 0 EOF\n\
-                     4: FLOCK  ADVISORY  WRITE 11 08:01:421 0 EOF\n\
-                     garbage\n\n";
-        assert_eq!(lock_holders(locks, 42), [8, 10]);
-        assert!(lock_holders(locks, 2).is_empty());
+    fn what_a_stranger_has_put_in_the_place_of_the_lock_file_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, target) = (place.path().join(LOCK_FILE), place.path().join("target"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let _ = lock_directory(place.path()).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(&target, &path).unwrap();
+        let _ = lock_directory(place.path()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        if Uid::current().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
+            let strangers = File::open(&path).unwrap();
+            strangers.lock().unwrap();
+            let _ = lock_directory(place.path()).unwrap();
+        }
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o777), (Uid::current().as_raw(), LOCK_FILE_MODE));
     }
 
     #[test]

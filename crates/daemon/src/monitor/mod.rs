@@ -38,7 +38,7 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller writes it to standard error.
-        Problems::new(layout.error_log.clone()).log(&model::error_chain(error));
+        Problems::of_monitor(layout).log(&model::error_chain(error));
     }
     ended
 }

@@ -4,8 +4,8 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
     process::{Child, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -61,7 +61,10 @@ pub(super) struct RecorderLink {
     progress: Instant,
     /// It was reported that the recorder takes no messages.
     is_reported_stuck: bool,
-    error_log: PathBuf,
+    /// Opens error.log for the monitor itself.
+    layout: Layout,
+    /// The thread that reports that the recorder is stuck, if there was one.
+    reporting: Option<JoinHandle<()>>,
     /// Flows and observations dropped since the last [`RecorderLink::take_losses`].
     lost_flows: u64,
     lost_observations: u64,
@@ -90,7 +93,8 @@ impl RecorderLink {
             waiting_bytes: 0,
             progress: Instant::now(),
             is_reported_stuck: false,
-            error_log: layout.error_log.clone(),
+            layout: layout.clone(),
+            reporting: None,
             lost_flows: 0,
             lost_observations: 0,
         };
@@ -157,7 +161,7 @@ impl RecorderLink {
     fn wait_until(&mut self, until: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
             match self.child.try_wait()? {
-                None if Instant::now() < until => std::thread::sleep(CHECK_INTERVAL),
+                None if Instant::now() < until => thread::sleep(CHECK_INTERVAL),
                 ended => return Ok(ended),
             }
         }
@@ -237,7 +241,7 @@ impl RecorderLink {
     }
 
     /// Reports, once, that the recorder takes no messages: on standard error and in error.log, which the monitor writes
-    /// itself here.
+    /// itself here, without waiting for it.
     pub(super) fn report_if_stuck(&mut self) {
         if !self.has_waiting() {
             self.progress = Instant::now();
@@ -251,10 +255,23 @@ impl RecorderLink {
                 STUCK.as_secs(),
                 MAX_WAITING_BYTES >> 20
             );
-            print_to_stderr(&text);
-            Problems::new(self.error_log.clone()).log(&text);
+            self.report_apart(text);
         }
         self.is_reported_stuck = is_stuck;
+    }
+
+    /// Reports a problem on standard error and in error.log, in a thread of its own: the disk may be the one that does not
+    /// answer. Nothing waits for the thread, and while it waits for the disk there is no other one.
+    fn report_apart(&mut self, text: String) {
+        if self.reporting.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let layout = self.layout.clone();
+        let report = move || {
+            print_to_stderr(&text);
+            Problems::of_monitor(&layout).log(&text);
+        };
+        self.reporting = thread::Builder::new().name("stuck-report".into()).spawn(report).ok();
     }
 
     /// Returns the losses since the last call.
@@ -317,7 +334,8 @@ mod tests {
             waiting_bytes: 0,
             progress: Instant::now(),
             is_reported_stuck: false,
-            error_log: PathBuf::from("/dev/null"),
+            layout: Layout::new(Some("/dev/null".as_ref()), None),
+            reporting: None,
             lost_flows: 0,
             lost_observations: 0,
         };

@@ -14,27 +14,51 @@ const USER_RATE: u32 = 60;
 /// The same for all users together.
 const BURST: u32 = 2400;
 const RATE: u32 = 240;
+/// The same for verdicts of VirusTotal, which are of no user: as many as it is asked for.
+const VERDICT_BURST: u32 = 60;
+const VERDICT_RATE: u32 = 6;
 /// Alerts that a user has whatever others do, before the rate of all users counts.
 const MIN_OF_A_USER: u32 = 10;
 /// Pause between two searches for users who are quiet.
 const FORGET_PERIOD: Duration = Duration::from_secs(1);
-/// Users that are told apart; further ones share one rate.
-const MAX_USERS: usize = 256;
+/// Rates at a time. Beyond that users that one user can take on share one.
+const MAX_SOURCES: usize = 256;
+/// The first of the ids that user namespaces give to users (`SUB_UID_MIN` of login.defs(5)): one user may have 65,536 of them.
+/// Users below it always have a rate of their own.
+const FIRST_SUBORDINATE: u32 = 100_000;
 /// How often the others are reported.
 const PERIOD: Duration = Duration::from_secs(60);
+
+/// Who causes alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Cause {
+    User(u32),
+    /// The users that are not told apart, all of them with subordinate ids.
+    Others,
+    /// The verdicts of VirusTotal.
+    Verdicts,
+}
 
 /// The subject of a rate. News about programs and changed contents are apart: those of one kind do not hide the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Source {
-    /// `None`: the users that are not told apart.
-    user: Option<u32>,
+    cause: Cause,
     is_about_digest: bool,
+}
+
+impl Source {
+    fn user(&self) -> Option<u32> {
+        match self.cause {
+            Cause::User(user) => Some(user),
+            Cause::Others | Cause::Verdicts => None,
+        }
+    }
 }
 
 /// Alerts that were not reported one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FoldedAlerts {
-    /// Their user; `None` for several users.
+    /// Their user; `None` for several users, or none.
     pub(super) user: Option<u32>,
     pub(super) count: u64,
 }
@@ -90,6 +114,10 @@ impl Allowance {
     }
 }
 
+fn is_subordinate(user: u32) -> bool {
+    user >= FIRST_SUBORDINATE
+}
+
 impl AlertRates {
     pub(super) fn new(now: Instant) -> Self {
         let all = Allowance { left: BURST, since: now };
@@ -98,14 +126,17 @@ impl AlertRates {
 
     /// Counts an alert of a user; false if it is not to be reported on its own.
     pub(super) fn admit(&mut self, user: u32, is_about_digest: bool, now: Instant) -> bool {
-        let mut source = Source { user: Some(user), is_about_digest };
-        if self.sources.len() >= MAX_USERS && !self.sources.contains_key(&source) {
+        let mut source = Source { cause: Cause::User(user), is_about_digest };
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
             if now >= self.forget_at {
                 self.forget_quiet(now);
                 self.forget_at = now + FORGET_PERIOD;
             }
-            if self.sources.len() >= MAX_USERS {
-                source.user = None;
+            if self.sources.len() >= MAX_SOURCES {
+                match is_subordinate(user) {
+                    true => source.cause = Cause::Others,
+                    false => self.make_room(now),
+                }
             }
         }
         let new = || (Allowance { left: USER_BURST, since: now }, 0);
@@ -122,8 +153,43 @@ impl AlertRates {
         is_admitted
     }
 
+    /// Counts an alert about a verdict of VirusTotal; false if it is not to be reported on its own.
+    pub(super) fn admit_verdict(&mut self, now: Instant) -> bool {
+        let source = Source { cause: Cause::Verdicts, is_about_digest: true };
+        let new = || (Allowance { left: VERDICT_BURST, since: now }, 0);
+        let (allowance, folded) = self.sources.entry(source).or_insert_with(new);
+        allowance.refill(VERDICT_BURST, VERDICT_RATE, now);
+        let is_admitted = allowance.take();
+        if !is_admitted {
+            *folded += 1;
+            self.due.get_or_insert(now + PERIOD);
+        }
+        is_admitted
+    }
+
+    /// Removes the source of one user. Its folded alerts are reported with those of several users. The first to go are those
+    /// of subordinate ids, then quiet ones, then those with the most folded alerts.
+    fn make_room(&mut self, now: Instant) {
+        let rank = |(source, (allowance, folded)): (&Source, &(Allowance, u64))| {
+            (source.user().is_some_and(is_subordinate), *folded == 0, *folded, allowance.left)
+        };
+        let removable = self.sources.iter().filter(|(source, _)| source.user().is_some());
+        let Some(source) = removable.max_by_key(|entry| rank(*entry)).map(|(source, _)| *source) else {
+            return;
+        };
+        let folded = self.sources.remove(&source).map_or(0, |(_, folded)| folded);
+        if folded > 0 {
+            let shared = Source { cause: Cause::Others, ..source };
+            let new = || (Allowance { left: USER_BURST, since: now }, 0);
+            self.sources.entry(shared).or_insert_with(new).1 += folded;
+        }
+    }
+
     fn forget_quiet(&mut self, now: Instant) {
-        self.sources.retain(|_, (allowance, folded)| {
+        self.sources.retain(|source, (allowance, folded)| {
+            if source.cause == Cause::Verdicts {
+                return true;
+            }
             allowance.refill(USER_BURST, USER_RATE, now);
             *folded > 0 || allowance.left < USER_BURST
         });
@@ -142,7 +208,7 @@ impl AlertRates {
         self.due = None;
         let mut counts: HashMap<Option<u32>, u64> = HashMap::new();
         for (source, (_, folded)) in &mut self.sources {
-            *counts.entry(source.user).or_default() += std::mem::take(folded);
+            *counts.entry(source.user()).or_default() += std::mem::take(folded);
         }
         let mut all: Vec<_> = counts.into_iter().map(|(user, count)| FoldedAlerts { user, count }).collect();
         all.retain(|folded| folded.count > 0);
@@ -179,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn verdicts_have_a_rate_of_their_own() {
+        let mut now = Instant::now();
+        let mut rates = AlertRates::new(now);
+        let admitted = |rates: &mut AlertRates, now| (0..100).filter(|_| rates.admit_verdict(now)).count();
+        assert_eq!(admitted(&mut rates, now), 60);
+        now += PERIOD;
+        assert_eq!(rates.take_folded(Some(now)), [FoldedAlerts { user: None, count: 40 }]);
+        assert_eq!(admitted(&mut rates, now), 6);
+        assert!(rates.admit(0, true, now));
+    }
+
+    #[test]
     fn many_users_of_one_attacker_are_bounded_together() {
         let mut now = Instant::now();
         let mut rates = AlertRates::new(now);
@@ -186,8 +264,18 @@ mod tests {
         for user in 100_000..110_000 {
             first += admitted(&mut rates, user, 20, now);
         }
-        assert!((BURST..BURST + MAX_USERS as u32 * MIN_OF_A_USER).contains(&first), "{first}");
-        assert!(rates.sources.len() <= MAX_USERS + 1);
+        assert!((BURST..BURST + MAX_SOURCES as u32 * MIN_OF_A_USER).contains(&first), "{first}");
+        assert!(rates.sources.len() <= MAX_SOURCES + 1);
+        // Root was quiet, and is not among those that share a rate.
+        assert_eq!(admitted(&mut rates, 0, MIN_OF_A_USER, now), MIN_OF_A_USER);
+        assert!(rates.admit(0, true, now));
+        for user in 0..2000 {
+            admitted(&mut rates, user, 1, now);
+        }
+        assert!(rates.sources.len() <= MAX_SOURCES + 2, "{}", rates.sources.len());
+        let folded: u64 = rates.take_folded(None).iter().map(|folded| folded.count).sum();
+        let total = 10_000 * 20 + u64::from(MIN_OF_A_USER) + 1 + 2000;
+        assert!(folded > total - u64::from(first) - 3000 && folded <= total - u64::from(first), "{folded}");
         // A user that came before them is not affected.
         let mut rates = AlertRates::new(now);
         assert!(rates.admit(1000, false, now));

@@ -45,6 +45,9 @@ impl Recorder {
                 self.sinks.reopen();
             }
             ToRecorder::Problem(text) => self.problems.report(&text),
+            ToRecorder::PacketRing { user, text } => {
+                self.problems.report_of_user(user, "AF_PACKET ring", &text);
+            }
             ToRecorder::Settings(_) | ToRecorder::End => {}
         }
     }

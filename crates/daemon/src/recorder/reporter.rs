@@ -268,8 +268,9 @@ impl Reporter {
         self.status.alerts += alerts.len() as u64;
         let now = Instant::now();
         let mut admitted = alerts.to_vec();
-        admitted.retain(|alert| {
-            alert.user.is_none_or(|user| self.alert_rates.admit(user, alert.sha256.is_some(), now))
+        admitted.retain(|alert| match alert.user {
+            Some(user) => self.alert_rates.admit(user, alert.sha256.is_some(), now),
+            None => self.alert_rates.admit_verdict(now),
         });
         for notification in notification_text::of_alerts(&admitted) {
             self.send_notification(channel, notification);

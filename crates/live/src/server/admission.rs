@@ -14,7 +14,10 @@ use super::{listener::MAX_SUBSCRIBERS, rate_limit::RateLimit};
 /// Connections that are accepted at once and then in a second, from all users.
 const BURST: u32 = 128;
 const INTERVAL: Duration = Duration::from_millis(20);
-/// The same for one user.
+/// Connections that are turned away at once and then in a second. They are cheap, and take none of the others.
+const REFUSED_BURST: u32 = 512;
+const REFUSED_INTERVAL: Duration = Duration::from_millis(1);
+/// The same for the connections of one user that are accepted.
 const USER_BURST: u32 = 64;
 const USER_INTERVAL: Duration = Duration::from_millis(50);
 /// Subscriptions of one user that begin at once and then in a second: each new one is sent all that is open.
@@ -26,6 +29,7 @@ const NO_USER: u32 = u32::MAX;
 /// Limits the connections that are accepted, and the subscriptions that begin.
 pub(super) struct Admission {
     all: RateLimit,
+    refused: RateLimit,
     /// By user id. Users with nothing to limit are removed; `all` bounds the number of the others.
     users: HashMap<u32, RateLimit>,
     /// The same for subscriptions.
@@ -35,17 +39,13 @@ pub(super) struct Admission {
 impl Admission {
     pub(super) fn new(now: Instant) -> Self {
         let all = RateLimit::new(BURST, INTERVAL, now);
-        Self { all, users: HashMap::new(), subscriptions: HashMap::new() }
+        let refused = RateLimit::new(REFUSED_BURST, REFUSED_INTERVAL, now);
+        Self { all, refused, users: HashMap::new(), subscriptions: HashMap::new() }
     }
 
     /// When the next connection may be accepted.
     pub(super) fn due(&self) -> Instant {
-        self.all.due()
-    }
-
-    /// Counts a connection that is about to be accepted; false if there were too many of them.
-    pub(super) fn count(&mut self, now: Instant) -> bool {
-        self.all.take(now)
+        self.all.due().max(self.refused.due())
     }
 
     /// Counts a subscription of a user that is about to begin; false if there were too many of them.
@@ -55,11 +55,25 @@ impl Admission {
         self.subscriptions.entry(user).or_insert_with(new).take(now)
     }
 
-    /// Decides about the connection of a user; `connected` are the users of the other clients.
+    /// Decides about the connection of a user, and counts it; `connected` are the users of the other clients.
     ///
     /// # Errors
     /// The reason why it is turned away.
     pub(super) fn admit(
+        &mut self,
+        user: u32,
+        connected: impl Iterator<Item = u32>,
+        now: Instant,
+    ) -> Result<(), &'static str> {
+        let decision = self.decide(user, connected, now);
+        match decision {
+            Ok(()) => self.all.take(now),
+            Err(_) => self.refused.take(now),
+        };
+        decision
+    }
+
+    fn decide(
         &mut self,
         user: u32,
         connected: impl Iterator<Item = u32>,
@@ -123,7 +137,21 @@ mod tests {
         now += Duration::from_secs(100);
         assert_eq!(admit(1, now), 64);
         assert_eq!(admission.users.len(), 1);
-        assert_eq!((0..1000).filter(|_| admission.count(now)).count(), 128);
-        assert!(admission.due() > now);
+        now += Duration::from_secs(100);
+        // Those that are turned away take none of the others'.
+        let mut admission = Admission::new(now);
+        let mut admit =
+            |user, now| (0..200).filter(|_| admission.admit(user, [].into_iter(), now).is_ok()).count();
+        assert_eq!(admit(1, now), 64);
+        assert!(admission.due() <= now);
+        while admission.due() <= now {
+            let _ = admission.admit(1, [].into_iter(), now);
+        }
+        assert_eq!(admission.due(), now + REFUSED_INTERVAL);
+        let mut admission = Admission::new(now);
+        for user in 0..BURST {
+            admission.admit(user, [].into_iter(), now).unwrap();
+        }
+        assert_eq!(admission.due(), now + INTERVAL);
     }
 }

@@ -84,7 +84,6 @@ impl LiveServer {
                 break;
             }
             let Ok((stream, _)) = self.listener.accept() else { break };
-            self.admission.count(now);
             self.add_client(stream, &hello, now);
         }
         let admission = &mut self.admission;

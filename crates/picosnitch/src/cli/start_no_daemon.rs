@@ -1,7 +1,7 @@
 //! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again.
 //! Exit codes: 0 after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 when nothing can be recorded.
 
-use std::process::ExitCode;
+use std::{io::ErrorKind, process::ExitCode};
 
 use anyhow::Context;
 
@@ -30,7 +30,8 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     monitor::prepare(&layout)?;
     if let Source::Defaults(path) = &loaded.source {
         match Config::write_default(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            // Without its directory, which could not be made.
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::NotFound) => {
                 print_to_stderr(&format!(
                     "{} cannot be written, because its file system is read-only; the defaults are used.",
                     path.display()

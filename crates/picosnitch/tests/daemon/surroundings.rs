@@ -205,11 +205,13 @@ fn a_configuration_that_root_did_not_write_is_refused() {
         "{text}"
     );
     fs::remove_file(&toml).unwrap();
+    chown(&json, None, Some(4242)).unwrap();
     for (mode, expected) in [(0o664, "its group"), (0o646, "every user")] {
         set_mode(&json, mode);
         let text = refuse(start(base.path()), 78);
         assert!(text.contains(expected) && text.contains("chmod go-w"), "{text}");
     }
+    chown(&json, None, Some(0)).unwrap();
     set_mode(&json, 0o644);
     // A link of the service user to a file of root.
     symlink("/etc/hostname", &toml).unwrap();

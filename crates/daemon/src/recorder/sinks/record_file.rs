@@ -103,7 +103,9 @@ impl Sink for RecordFileSink {
     }
 
     fn finish(&mut self) {
-        match self.file.finish() {
+        let finished = self.file.finish();
+        finished.notes.iter().for_each(|note| self.problems.report(note));
+        match finished.result {
             Ok(()) if std::mem::take(&mut self.failing) => {
                 self.problems.report(&format!("{} can be written again.", self.path.display()));
             }
