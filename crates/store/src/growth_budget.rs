@@ -54,7 +54,7 @@ impl Allowance {
 impl GrowthLimit {
     /// The limit of the daemon.
     pub const DEFAULT: Self = Self {
-        detail: Allowance { bytes_per_hour: 4_500_000, burst: 512_000 },
+        detail: Allowance { bytes_per_hour: 4_500_000, burst: 1_000_000 },
         programs: Allowance { bytes_per_hour: 2_500_000, burst: 3_000_000 },
     };
 }
