@@ -81,8 +81,7 @@ fn a_log_that_is_moved_removed_or_replaced_is_noticed_and_recording_goes_on() {
     let daemon = Daemon::start(base.path());
     // A drain may come in the middle of a connection: its rest is in the next window.
     let is_recorded = |address: Ipv4Addr| {
-        let has =
-            || super::harness::recorded(base.path(), store::Dimension::Address, address).received > 0;
+        let has = || super::harness::recorded(base.path(), store::Dimension::Address, address).received > 0;
         wait_until("the record", || database.exists() && store::Reader::open(&database).is_ok() && has());
     };
     let first = fresh_address();
