@@ -294,7 +294,8 @@ fn a_pid_file_without_rights_gets_them() {
 #[test]
 #[ignore = "needs root"]
 fn traffic_until_the_end_is_recorded() {
-    let _root = root();
+    // What other tests do would take the time that is measured here.
+    let _root = root_alone();
     let base = base("");
     let daemon = Daemon::start(base.path());
     let address = fresh_address();
@@ -318,8 +319,7 @@ fn traffic_until_the_end_is_recorded() {
     let connections = recorded(base.path(), Dimension::Address, address).connections as usize;
     assert!(connections < made.len());
     let unrecorded = ended - made[connections.saturating_sub(1)];
-    // A busy machine takes its time.
-    assert!(unrecorded < Duration::from_millis(1500), "nothing was recorded in the last {unrecorded:?}");
+    assert!(unrecorded < Duration::from_millis(500), "nothing was recorded in the last {unrecorded:?}");
 }
 
 #[test]
