@@ -108,15 +108,20 @@ impl<'a> RecordWriter<'a> {
             records.iter().try_for_each(|record| self.insert_record(record))?;
             return Ok(Vec::new());
         };
-        let mut by_principal: BTreeMap<Principal, Vec<&Record>> = BTreeMap::new();
-        let mut latest: Option<(*const ProcessContext, Principal)> = None;
+        // Records share contexts: the principal of each context is made once.
+        let mut by_context: Vec<Vec<&Record>> = Vec::new();
+        let mut indexes: HashMap<*const ProcessContext, usize> = HashMap::new();
         for record in records {
-            let context = Arc::as_ptr(&record.context);
-            let principal = match &latest {
-                Some((known, principal)) if *known == context => principal.clone(),
-                _ => latest.insert((context, Principal::of(&record.context))).1.clone(),
-            };
-            by_principal.entry(principal).or_default().push(record);
+            let index = *indexes.entry(Arc::as_ptr(&record.context)).or_insert(by_context.len());
+            match by_context.get_mut(index) {
+                Some(records) => records.push(record),
+                None => by_context.push(vec![record]),
+            }
+        }
+        let mut by_principal: BTreeMap<Principal, Vec<&Record>> = BTreeMap::new();
+        for mut records in by_context {
+            let principal = Principal::of(&records[0].context);
+            by_principal.entry(principal).or_default().append(&mut records);
         }
         let mut all = Vec::with_capacity(by_principal.len());
         for (principal, records) in by_principal {
