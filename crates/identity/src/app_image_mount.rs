@@ -63,26 +63,18 @@ pub(crate) fn file_name(path: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::FileIdentity;
-
-    fn running(path: &str, inode: u64) -> RunningProgram {
-        let mut running = RunningProgram::default();
-        running.program.path = path.into();
-        running.executable = FileIdentity { inode, device: 44, ..FileIdentity::default() };
-        running
-    }
 
     #[test]
     fn a_program_in_a_mount_becomes_the_file() {
-        let file = Rc::new(Launch::new(&running("/home/u/Name-1.2.AppImage", 100)));
+        let file = Rc::new(Launch::new(&RunningProgram::sample("/home/u/Name-1.2.AppImage", 100)));
         let point = b"/tmp/.mount_NameAb".to_vec();
         let mount = ImageMount { device: 44, point, uid: 1000, file, server: None, serial: 1, living: 0 };
-        let mut program = running("/tmp/.mount_NameAb/AppRun", 3);
+        let mut program = RunningProgram::sample("/tmp/.mount_NameAb/AppRun", 3);
         program.program.name = b"AppRun".to_vec();
         assert!(!mount.contains(&program), "of another user");
         program.uid = 1000;
         assert!(mount.contains(&program));
-        let beside = RunningProgram { uid: 1000, ..running("/tmp/.mount_NameAbc/AppRun", 3) };
+        let beside = RunningProgram { uid: 1000, ..RunningProgram::sample("/tmp/.mount_NameAbc/AppRun", 3) };
         assert!(!mount.contains(&beside));
         mount.adopt(&mut program);
         assert_eq!(program.program.path, b"/home/u/Name-1.2.AppImage");

@@ -284,24 +284,17 @@ mod tests {
     use super::*;
     use capture::Event;
 
-    fn running(path: &str, inode: u64) -> RunningProgram {
-        let mut running = RunningProgram::default();
-        running.program.path = path.into();
-        running.executable = FileIdentity { inode, device: 44, ..FileIdentity::default() };
-        running
-    }
-
     #[test]
     fn the_mount_has_to_be_one_of_the_user() {
         let mountinfo = b"24 22 0:44 / /tmp/.mount_NameAb ro,nosuid - fuse.Name.AppImage Name.AppImage ro,user_id=1000,group_id=7\n\
                           25 22 0:45 / /tmp/.mount_Other ro - ext4 /dev/sda1 rw,user_id=1000\n";
-        let program = running("/tmp/.mount_NameAb/usr/bin/app", 3);
+        let program = RunningProgram::sample("/tmp/.mount_NameAb/usr/bin/app", 3);
         let found = mount_in(mountinfo, &program, 1000).unwrap();
         let point = b"/tmp/.mount_NameAb".to_vec();
         assert_eq!(found, FoundMount { point, source: b"Name.AppImage".to_vec() });
         assert_eq!(mount_in(mountinfo, &program, 100), None, "of another user");
-        assert_eq!(mount_in(mountinfo, &running("/tmp/.mount_NameAbc/app", 3), 1000), None);
-        let mut elsewhere = running("/tmp/.mount_Other/app", 3);
+        assert_eq!(mount_in(mountinfo, &RunningProgram::sample("/tmp/.mount_NameAbc/app", 3), 1000), None);
+        let mut elsewhere = RunningProgram::sample("/tmp/.mount_Other/app", 3);
         elsewhere.executable.device = 45;
         assert_eq!(mount_in(mountinfo, &elsewhere, 1000), None, "not FUSE");
     }
@@ -328,7 +321,7 @@ mod tests {
 
     #[test]
     fn only_a_program_that_ran_before_the_start_is_found_by_a_name() {
-        assert_eq!(search(&running("/tmp/.mount_x/evil", 3), |_| true), Search::Server);
+        assert_eq!(search(&RunningProgram::sample("/tmp/.mount_x/evil", 3), |_| true), Search::Server);
         assert_eq!(after(&[("/tmp/.mount_x/evil", 44)]), Search::Never);
         assert_eq!(after(&[("/bin/sh", 1), ("/tmp/.mount_x/evil", 44)]), Search::Later);
     }

@@ -110,22 +110,28 @@ impl Launch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn running(path: &str, inode: u64) -> RunningProgram {
-        let mut running = RunningProgram::default();
+impl RunningProgram {
+    /// A program of this path and inode number, for tests.
+    pub(crate) fn sample(path: &str, inode: u64) -> Self {
+        let mut running = Self::default();
         running.program.path = path.into();
         running.executable = FileIdentity { inode, device: 44, ..FileIdentity::default() };
         running
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn chain(count: u64, path: &str) -> Vec<u64> {
-        let mut program =
-            RunningProgram { origin: Origin::Executed(None), ..running("/home/u/Name.AppImage", 100) };
+        let mut program = RunningProgram {
+            origin: Origin::Executed(None),
+            ..RunningProgram::sample("/home/u/Name.AppImage", 100)
+        };
         for number in 0..count {
             let origin = Origin::Executed(Launch::of(&program));
-            program = RunningProgram { origin, ..running(path, number) };
+            program = RunningProgram { origin, ..RunningProgram::sample(path, number) };
         }
         let Origin::Executed(launch) = &program.origin else { return Vec::new() };
         assert!(launch.iter().all(|launch| launch.bytes <= MAX_LAUNCH_BYTES));
@@ -142,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_chain_begins_with_the_first_program_that_the_process_executes() {
-        let forked = RunningProgram { origin: Origin::Forked, ..running("/bin/sh", 1) };
+        let forked = RunningProgram { origin: Origin::Forked, ..RunningProgram::sample("/bin/sh", 1) };
         assert_eq!(Launch::of(&forked), None);
-        assert_eq!(Launch::of(&running("/bin/sh", 1)), None, "ran before the start");
+        assert_eq!(Launch::of(&RunningProgram::sample("/bin/sh", 1)), None, "ran before the start");
     }
 }
