@@ -10,7 +10,6 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use store::{Dimension, Filter, Query, Reader, Sort, Writer};
 use tui::view::{
-    calendar,
     period::{LENGTHS, PeriodLength},
     query::{self, ScreenQuery},
 };

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::{calendar, tab::Tab, users::Users};
+use super::{tab::Tab, users::Users};
 use crate::term::text;
 use store::{Dimension, Value, values};
 

@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::calendar::{self, DAY, Step};
+use calendar::Step;
+
+const DAY: i64 = 86_400;
 
 /// A length of time to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use jiff::tz::TimeZone;
 
-use super::{calendar, period::Period};
+use super::period::Period;
 use model::{Counters, Loss};
 use store::{Dimension, Filter, Query, Reader, Row, Sort, StoreError, Value};
 

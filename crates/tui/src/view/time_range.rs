@@ -2,10 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::{
-    calendar,
-    period::{DEFAULT_LENGTH, LENGTHS, Period, PeriodLength},
-};
+use super::period::{DEFAULT_LENGTH, LENGTHS, Period, PeriodLength};
 use crate::term::cycle::cycle;
 
 /// The time that the user has chosen.

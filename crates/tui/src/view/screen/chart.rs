@@ -9,8 +9,9 @@ use crate::{
         text::width,
         widgets::{Sample, draw_sparkline},
     },
-    view::{calendar::point_text, state::ViewState},
+    view::state::ViewState,
 };
+use calendar::point_text;
 use model::Counters;
 
 /// Draws the chart. A part of the period takes several columns if there are fewer parts than columns.

@@ -9,11 +9,11 @@ use crate::{
         theme::Theme,
     },
     view::{
-        calendar::point_text,
         detail::{Detail, DetailList, ProgramHash},
         state::ViewState,
     },
 };
+use calendar::point_text;
 use model::text::units::grouped;
 use store::{Dimension, Value};
 

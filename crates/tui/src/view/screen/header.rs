@@ -4,8 +4,9 @@ use ratatui::style::Style;
 
 use crate::{
     term::{canvas::Canvas, text::shorten},
-    view::{calendar::point_text, filters::AppliedFilter, state::ViewState},
+    view::{filters::AppliedFilter, state::ViewState},
 };
+use calendar::point_text;
 use store::Sort;
 
 /// A filter in words, such as `exe=/usr/bin/curl` or `not port=443`.

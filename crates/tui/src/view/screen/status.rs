@@ -2,8 +2,9 @@
 
 use crate::{
     term::{canvas::Canvas, widgets::StatusLine},
-    view::{calendar::point_text, state::ViewState},
+    view::state::ViewState,
 };
+use calendar::point_text;
 use store::values;
 
 /// Draws the line. A notice replaces everything after the search.

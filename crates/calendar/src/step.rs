@@ -1,4 +1,4 @@
-//! The calendar in local time: hours, days, weeks, months and years, and points in time as text.
+//! Parts of the calendar in local time: hours, days, weeks, months and years.
 
 use jiff::{
     Timestamp,
@@ -8,23 +8,26 @@ use jiff::{
 
 /// A division of the calendar into parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// Parts of this many seconds, at most an hour.
     Seconds(i64),
     /// Parts of this many hours, from midnight on.
     Hours(i8),
+    /// Days from midnight to midnight.
     Days,
     /// Three days, counted from 1970-01-01 on.
     ThreeDays,
     /// Weeks, which begin on Monday.
     Weeks,
+    /// Months.
     Months,
+    /// Years.
     Years,
     /// One part without beginning and end.
     All,
 }
 
-pub(super) const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 
 /// The time zone of the system.
 pub fn zone() -> TimeZone {
@@ -32,21 +35,21 @@ pub fn zone() -> TimeZone {
 }
 
 /// The local date and time of a point, unless it is out of the calendar's range.
-fn civil(point: i64, zone: &TimeZone) -> Option<DateTime> {
+pub(crate) fn civil(point: i64, zone: &TimeZone) -> Option<DateTime> {
     Timestamp::from_second(point).ok().map(|point| zone.to_datetime(point))
 }
 
 /// When a local date and time begins. One that a clock change skips begins at the clock change.
-fn instant(local: DateTime, zone: &TimeZone) -> Option<i64> {
+pub(crate) fn instant(local: DateTime, zone: &TimeZone) -> Option<i64> {
     zone.to_timestamp(local).ok().map(Timestamp::as_second)
 }
 
-fn offset(point: i64, zone: &TimeZone) -> i64 {
+pub(crate) fn offset(point: i64, zone: &TimeZone) -> i64 {
     Timestamp::from_second(point).map_or(0, |point| zone.to_offset(point).seconds().into())
 }
 
 /// The first second after `start`, up to `end`, with another UTC offset than at `start`.
-fn clock_change(start: i64, end: i64, zone: &TimeZone) -> Option<i64> {
+pub(crate) fn clock_change(start: i64, end: i64, zone: &TimeZone) -> Option<i64> {
     let before = offset(start, zone);
     if offset(end, zone) == before {
         return None;
@@ -71,7 +74,7 @@ fn floor_seconds(seconds: i64, point: i64, zone: &TimeZone) -> i64 {
 }
 
 /// The start of the part that contains `point`.
-pub(super) fn floor(step: Step, point: i64, zone: &TimeZone) -> i64 {
+pub fn floor(step: Step, point: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
         return floor_seconds(seconds, point, zone);
     }
@@ -103,7 +106,7 @@ fn floor_local(step: Step, local: DateTime) -> Option<DateTime> {
 }
 
 /// The start of the part after the one that begins at `start`.
-pub(super) fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
+pub fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
         let offset = offset(start, zone);
         let end = (start + offset).div_euclid(seconds) * seconds + seconds - offset;
@@ -153,7 +156,7 @@ const CHART_STEPS: [(Step, i64); 18] = [
 
 /// Divides a period into at most `max_parts` parts of the calendar and returns the points where they begin and end. The
 /// first and the last part may be shorter.
-pub(super) fn divide(start: i64, end: i64, max_parts: usize, zone: &TimeZone) -> Vec<i64> {
+pub fn divide(start: i64, end: i64, max_parts: usize, zone: &TimeZone) -> Vec<i64> {
     let max_parts = max_parts.max(1);
     let fits = |(_, seconds): &&(Step, i64)| (end - start) / seconds + 2 <= max_parts as i64;
     let step = CHART_STEPS.iter().find(fits).map_or(Step::Years, |(step, _)| *step);
@@ -165,22 +168,6 @@ pub(super) fn divide(start: i64, end: i64, max_parts: usize, zone: &TimeZone) ->
     }
     edges.push(end.max(start + 1));
     edges
-}
-
-/// A point in local time as text, with seconds only if they are not zero.
-pub(super) fn point_text(seconds: i64, zone: &TimeZone) -> String {
-    match civil(seconds, zone) {
-        None => seconds.to_string(),
-        Some(local) if local.second() != 0 => local.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Some(local) => local.strftime("%Y-%m-%d %H:%M").to_string(),
-    }
-}
-
-/// The abbreviation of the time zone at a point, such as `CET` or `+0545`.
-pub(super) fn zone_name(seconds: i64, zone: &TimeZone) -> String {
-    Timestamp::from_second(seconds)
-        .map(|point| zone.to_offset_info(point).abbreviation().to_owned())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

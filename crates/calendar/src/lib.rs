@@ -1,0 +1,14 @@
+//! Local time: parts of the calendar, and points and ranges of time as people write and read them.
+//!
+//! Points are unix seconds UTC. Every function takes the time zone, so that none depends on the machine it runs on.
+
+mod parse;
+mod range;
+mod step;
+mod text;
+
+pub use jiff::tz::TimeZone;
+pub use parse::{Part, TimeError, parse_part, parse_span};
+pub use range::{Range, RangeError, parse_range};
+pub use step::{Step, after, divide, floor, zone};
+pub use text::{Offsets, day_text, month_text, point_text, rfc3339, weekday_name, zone_name};
