@@ -175,7 +175,8 @@ fn measure(
                 let begin = if seconds > 0 { (end - seconds).max(first) } else { first } / HOUR * HOUR;
                 let edges: Vec<i64> =
                     (0..=(end - begin) / HOUR + 1).map(|hour| begin + hour * HOUR).collect();
-                reader.series(filters, &edges)?.len()
+                let query = Query { filters: filters.to_vec(), ..Query::default() };
+                reader.series(&query, &edges)?.len()
             }
         };
         times.push(begin.elapsed());

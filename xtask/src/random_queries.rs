@@ -4,6 +4,7 @@
 //! itself, and everything is printed by numbers and bytes, so that a renamed value or type changes no line.
 
 use anyhow::Context;
+use calendar::TimeZone;
 use model::{Counters, Sha256};
 use sha2::Digest;
 use store::{Dimension, Filter, Query, Range, Reader, Sort, Value};
@@ -85,7 +86,7 @@ impl<'a> RandomQueries<'a> {
             _ => Sort::Dimension(*self.random.pick(&Dimension::ALL)),
         };
         let limit = *self.random.pick(&[None, Some(0), Some(1), Some(10), Some(1000)]);
-        let query = Query { range: self.range(), group_by, filters, sort, limit };
+        let query = Query { range: self.range(), group_by, filters, sort, limit, ..Query::default() };
         let (rows, total) = self.reader.query_with_total(&query)?;
         let row = |row: &store::Row| {
             let values: Vec<String> = row.values.iter().map(value_text).collect();
@@ -100,7 +101,8 @@ impl<'a> RandomQueries<'a> {
         let begin = (self.second() + zone).div_euclid(step) * step - zone;
         let edges: Vec<i64> =
             (0..2 + self.random.below(100) as i64).map(|number| begin + number * step).collect();
-        let sums = self.reader.series(filters, &edges)?;
+        let query = Query { filters: filters.to_vec(), ..Query::default() };
+        let sums = self.reader.series(&query, &edges)?;
         let lossy = self.reader.lossy(&edges)?;
         let rows = sums.iter().zip(lossy).map(|(sum, lossy)| format!("{} {lossy}", counters_text(*sum)));
         let filters: String = filters.iter().map(|filter| format!(" {}", filter_text(filter))).collect();
@@ -144,7 +146,8 @@ impl<'a> RandomQueries<'a> {
             && self.random.below(2) == 0
         {
             let network = format!("{address}/{}", self.random.below(33));
-            if let Ok(filter) = Filter::parse(dimension, network.as_bytes(), exclude) {
+            let parsed = Filter::parse(dimension, network.as_bytes(), exclude, &TimeZone::UTC);
+            if let Some(filter) = parsed.ok().and_then(|mut filters| filters.pop()) {
                 return filter;
             }
         }

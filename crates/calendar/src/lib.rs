@@ -10,5 +10,5 @@ mod text;
 pub use jiff::tz::TimeZone;
 pub use parse::{Part, TimeError, parse_part, parse_span};
 pub use range::{Range, RangeError, parse_range};
-pub use step::{Step, after, divide, floor, zone};
+pub use step::{Step, after, divide, floor, hour_of_day, weekday, zone};
 pub use text::{Offsets, day_text, month_text, point_text, rfc3339, weekday_name, zone_name};

@@ -132,6 +132,16 @@ pub fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
     next.filter(|next| *next > start).unwrap_or(start + DAY)
 }
 
+/// The day of the week of a point in local time: 1 is Monday, 7 is Sunday (ISO 8601).
+pub fn weekday(point: i64, zone: &TimeZone) -> i64 {
+    civil(point, zone).map_or(1, |local| local.weekday().to_monday_one_offset().into())
+}
+
+/// The hour of the day of a point in local time, 0 to 23.
+pub fn hour_of_day(point: i64, zone: &TimeZone) -> i64 {
+    civil(point, zone).map_or(0, |local| local.hour().into())
+}
+
 /// Steps of a chart and about how many seconds each is, from the shortest.
 const CHART_STEPS: [(Step, i64); 18] = [
     (Step::Seconds(10), 10),

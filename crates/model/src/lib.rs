@@ -16,6 +16,7 @@ mod many;
 mod mount;
 mod observation;
 mod process_event;
+mod scope;
 pub mod text;
 
 pub use address::{Address, AddressError};
@@ -33,3 +34,4 @@ pub use many::MANY;
 pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};
+pub use scope::Scope;

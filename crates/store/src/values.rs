@@ -32,6 +32,7 @@ fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),
         Dimension::DomainSource => domain_source_name(number),
+        Dimension::Weekday => calendar::weekday_name(number),
         Dimension::Port | Dimension::LocalPort if number == PORT_MANY => Some(MANY),
         _ => None,
     }

@@ -92,7 +92,7 @@ fn a_full_flow_table_is_reported_and_what_is_recorded_and_lost_add_up() {
     let query = Query {
         // So many peers are summed in one record, whose port is the one that all have.
         filters: vec![
-            Filter::parse(Dimension::Protocol, b"udp", false).unwrap(),
+            Filter::equal(Dimension::Protocol, Value::Integer(17), false),
             Filter::equal(Dimension::Port, Value::Integer(9), false),
         ],
         ..Query::default()

@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
+use calendar::TimeZone;
+
 use super::{
     dimension::{Dimension, UnknownDimension},
-    filter::Filter,
+    filter::{Filter, Find},
 };
 
 /// A span of time, unix seconds UTC, both ends included. It selects windows by their end.
@@ -62,8 +64,19 @@ pub struct Query {
     /// A record matches if, for each dimension with filters, it matches one of the including filters and none of the
     /// excluding ones.
     pub filters: Vec<Filter>,
+    /// A further condition on one dimension, whatever the filters say about it.
+    pub find: Option<Find>,
+    /// The time zone of the calendar's dimensions; `None`: UTC.
+    pub zone: Option<TimeZone>,
     /// Order of the rows; rows with equal counters come in the order of their values.
     pub sort: Sort,
     /// Maximum number of rows; `None`: all.
     pub limit: Option<u64>,
+}
+
+impl Query {
+    /// The time zone of the calendar's dimensions.
+    pub(crate) fn zone(&self) -> TimeZone {
+        self.zone.clone().unwrap_or(TimeZone::UTC)
+    }
 }

@@ -65,8 +65,24 @@ pub enum Dimension {
     Asn,
     /// Name of the remote address's autonomous system.
     Network,
+    /// Whether the remote address is on the internet ([`model::Scope`]); none without an address.
+    Scope,
     /// End of the window, unix seconds UTC.
     Time,
+    /// Start of the hour of local time, unix seconds UTC.
+    Hour,
+    /// Start of the day of local time, unix seconds UTC.
+    Day,
+    /// Start of the week of local time (a Monday), unix seconds UTC.
+    Week,
+    /// Start of the month of local time, unix seconds UTC.
+    Month,
+    /// Start of the year of local time, unix seconds UTC.
+    Year,
+    /// Day of the week in local time: 1 is Monday, 7 is Sunday (ISO 8601).
+    Weekday,
+    /// Hour of the day in local time, 0 to 23.
+    HourOfDay,
 }
 
 /// The type of a dimension's values.
@@ -76,11 +92,13 @@ pub(super) enum ValueType {
     Integer,
     Address,
     Sha256,
+    /// The name of the scope of the address that is stored.
+    Scope,
 }
 
 impl Dimension {
     /// Every dimension, in the order of lists for the user.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 38] = [
         Self::Executable,
         Self::Name,
         Self::CommandLine,
@@ -110,8 +128,29 @@ impl Dimension {
         Self::Country,
         Self::Asn,
         Self::Network,
+        Self::Scope,
         Self::Time,
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Year,
+        Self::Weekday,
+        Self::HourOfDay,
     ];
+
+    /// Whether the values are parts of the calendar in local time, which depend on the time zone of the query.
+    pub fn is_calendar(self) -> bool {
+        matches!(
+            self,
+            Self::Hour | Self::Day | Self::Week | Self::Month | Self::Year | Self::Weekday | Self::HourOfDay
+        )
+    }
+
+    /// Whether the values are points of time, unix seconds UTC.
+    pub fn is_time(self) -> bool {
+        self == Self::Time || self.is_calendar() && !matches!(self, Self::Weekday | Self::HourOfDay)
+    }
 
     /// The name that the user types and reads.
     pub fn name(self) -> &'static str {
@@ -145,7 +184,15 @@ impl Dimension {
             Self::Country => "country",
             Self::Asn => "asn",
             Self::Network => "network",
+            Self::Scope => "scope",
             Self::Time => "time",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+            Self::Weekday => "weekday",
+            Self::HourOfDay => "hour-of-day",
         }
     }
 
@@ -161,7 +208,15 @@ impl Dimension {
             | Self::DomainSource
             | Self::NetworkNamespace
             | Self::Asn
-            | Self::Time => ValueType::Integer,
+            | Self::Time
+            | Self::Hour
+            | Self::Day
+            | Self::Week
+            | Self::Month
+            | Self::Year
+            | Self::Weekday
+            | Self::HourOfDay => ValueType::Integer,
+            Self::Scope => ValueType::Scope,
             _ => ValueType::Bytes,
         }
     }

@@ -84,17 +84,26 @@ impl DimensionColumn {
             Dimension::DomainSource => direct(KeyField::Endpoint, "domain_source"),
             Dimension::Address => endpoint("remote_address", "address", "bytes"),
             Dimension::LocalAddress => endpoint("local_address", "address", "bytes"),
+            // The scope is that of the address.
+            Dimension::Scope => endpoint("remote_address", "address", "bytes"),
             Dimension::Port => direct(KeyField::RemotePort, ""),
             Dimension::LocalPort => direct(KeyField::LocalPort, ""),
-            Dimension::Time => direct(KeyField::Time, ""),
+            Dimension::Time
+            | Dimension::Hour
+            | Dimension::Day
+            | Dimension::Week
+            | Dimension::Month
+            | Dimension::Year
+            | Dimension::Weekday
+            | Dimension::HourOfDay => direct(KeyField::Time, ""),
         }
     }
 }
 
-/// The fields that the values of these dimensions depend on.
+/// The fields that the values of these dimensions depend on, without those of the calendar.
 pub(super) fn key_fields(dimensions: impl Iterator<Item = Dimension>) -> KeyFields {
     let mut fields = KeyFields::default();
-    for dimension in dimensions {
+    for dimension in dimensions.filter(|dimension| !dimension.is_calendar()) {
         *match DimensionColumn::of(dimension).field {
             KeyField::Context => &mut fields.context,
             KeyField::Endpoint => &mut fields.endpoint,

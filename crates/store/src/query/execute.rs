@@ -7,17 +7,29 @@ use model::Counters;
 use rusqlite::Connection;
 
 use super::{
+    calendar_parts::{CalendarParts, passes},
     definition::{Query, Sort},
+    dimension::Dimension,
     dimension_column::key_fields,
     filter::Filter,
     filter_set::FilterSet,
     result_column::ResultColumn,
     row::Row,
 };
-use crate::rollup::{self, Aggregation, KeyFields, LEVELS, QUARTER_HOUR};
+use crate::rollup::{self, Aggregation, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
 
 /// A row whose values are the codes of its columns.
 type EncodedRow = (Vec<i64>, Counters);
+
+/// A range longer than this is not divided into the calendar's parts, of which there would be millions.
+const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
+
+/// The sums of a query by ids, and what the time of their keys means for the calendar's dimensions.
+struct Sums {
+    groups: Vec<(GroupKey, Counters)>,
+    /// `None`: the time of a key is that of the records.
+    parts: Option<CalendarParts>,
+}
 
 /// Returns the rows of a query, and the sum of all rows including those beyond the limit. The caller opens a transaction,
 /// since the query takes several statements.
@@ -26,26 +38,17 @@ pub(super) fn execute(
     query: &Query,
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<(Vec<Row>, Counters)> {
-    let filters = FilterSet::new(connection, &query.filters)?;
-    let by = key_fields(query.group_by.iter().copied());
-    let (since, until) = query.range.bounds();
-    let edges = snap(connection, &[since, until.saturating_add(1)])?;
-    let sums = Aggregation::new(connection, &edges, by, &filters, interrupted).run(LEVELS.len())?;
+    let sums = sums(connection, query, interrupted)?;
     let mut total = Counters::default();
-    sums.iter().for_each(|(_, counters)| total += *counters);
+    sums.groups.iter().for_each(|(_, counters)| total += *counters);
     if query.group_by.is_empty() {
         let row = Row { values: Vec::new(), counters: total };
         return Ok((if query.limit == Some(0) { Vec::new() } else { vec![row] }, total));
     }
-    let keys = sums.iter().map(|(key, _)| key);
-    let columns: Vec<ResultColumn> = query
-        .group_by
-        .iter()
-        .map(|dimension| ResultColumn::read(connection, *dimension, keys.clone()))
-        .collect::<Result<_, _>>()?;
+    let columns = columns(connection, query, &sums)?;
     let mut groups: HashMap<Vec<i64>, Counters, FixedState> = HashMap::default();
     let mut codes = Vec::with_capacity(columns.len());
-    for (key, counters) in &sums {
+    for (key, counters) in &sums.groups {
         codes.clear();
         codes.extend(columns.iter().map(|column| column.code(key)));
         match groups.get_mut(&codes) {
@@ -65,24 +68,97 @@ pub(super) fn execute(
     Ok((rows.into_iter().map(decode).collect(), total))
 }
 
+/// Adds up the records of a query by the ids behind its dimensions.
+fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rusqlite::Result<Sums> {
+    let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
+    let by = key_fields(query.group_by.iter().copied());
+    let (since, until) = query.range.bounds();
+    let edges = snap(connection, &[since, until.saturating_add(1)])?;
+    let filtered = query.filters.iter().map(Filter::dimension);
+    let uses_calendar = query.group_by.iter().copied().chain(filtered).any(Dimension::is_calendar);
+    let add =
+        |edges: &[i64]| Aggregation::new(connection, edges, by, &filters, interrupted).run(LEVELS.len());
+    if !uses_calendar {
+        return Ok(Sums { groups: add(&edges)?, parts: None });
+    }
+    let Some((first, last)) = rollup::extent(connection)? else {
+        return Ok(Sums { groups: Vec::new(), parts: None });
+    };
+    let (start, end) = (first.max(edges[0]), edges[1].min(last.saturating_add(1)));
+    let zone = query.zone();
+    let uses_time = by.time || Predicate::fields(&&filters).time;
+    if uses_time || end.saturating_sub(start) > MAX_DIVIDED_SECONDS {
+        let by = KeyFields { time: true, ..by };
+        let mut groups = Aggregation::new(connection, &edges, by, &filters, interrupted).run(LEVELS.len())?;
+        groups.retain(|(key, _)| passes(&query.filters, key.time, &zone));
+        return Ok(Sums { groups, parts: None });
+    }
+    let mut parts = CalendarParts::new((start, end.max(start)), &query.group_by, &query.filters, &zone);
+    parts.edges = snap(connection, &parts.edges)?;
+    let aggregation = Aggregation::new(connection, &parts.edges, by, &filters, interrupted);
+    let aggregation = if parts.is_grouped() { aggregation.by_interval() } else { aggregation };
+    let groups = aggregation.slots(&parts.slots).run(LEVELS.len())?;
+    Ok(Sums { groups, parts: Some(parts) })
+}
+
+/// The values of each dimension of a query.
+fn columns(connection: &Connection, query: &Query, sums: &Sums) -> rusqlite::Result<Vec<ResultColumn>> {
+    let keys = sums.groups.iter().map(|(key, _)| key);
+    let column = |dimension: &Dimension| match (&sums.parts, dimension.is_calendar()) {
+        (Some(parts), true) => Ok(ResultColumn::of_slots(parts.values_of(*dimension))),
+        (None, true) => Ok(ResultColumn::of_times(*dimension, &query.zone(), keys.clone())),
+        (_, false) => ResultColumn::read(connection, *dimension, keys.clone()),
+    };
+    query.group_by.iter().map(column).collect()
+}
+
 /// Returns the sums between each two neighbours of `edges`, which are ascending: from an edge to the second before the
 /// next one.
 pub(super) fn execute_series(
     connection: &Connection,
-    filters: &[Filter],
+    query: &Query,
     edges: &[i64],
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Vec<Counters>> {
-    let filters = FilterSet::new(connection, filters)?;
-    let edges = snap(connection, edges)?;
-    let aggregation = Aggregation::new(connection, &edges, KeyFields::default(), &filters, interrupted);
+    let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
     let mut series = vec![Counters::default(); edges.len().saturating_sub(1)];
-    for (key, counters) in aggregation.by_interval().run(LEVELS.len())? {
+    let edges = snap(connection, edges)?;
+    let (edges, slots) = match rollup::extent(connection)? {
+        Some((first, last)) if query.filters.iter().any(|filter| filter.dimension().is_calendar()) => {
+            let (edges, slots) = divide_by_filters(query, &edges, (first, last.saturating_add(1)));
+            (snap(connection, &edges)?, Some(slots))
+        }
+        _ => (edges, None),
+    };
+    let aggregation =
+        Aggregation::new(connection, &edges, KeyFields::default(), &filters, interrupted).by_interval();
+    let aggregation = match &slots {
+        Some(slots) => aggregation.slots(slots),
+        None => aggregation,
+    };
+    for (key, counters) in aggregation.run(LEVELS.len())? {
         if let Some(sum) = usize::try_from(key.time).ok().and_then(|interval| series.get_mut(interval)) {
-            *sum = counters;
+            *sum += counters;
         }
     }
     Ok(series)
+}
+
+/// Divides the intervals between `edges` further, where the filters on the calendar begin and end to match. Returns the new
+/// edges, and for each interval the index of the old one; `None` if the filters exclude it.
+fn divide_by_filters(query: &Query, edges: &[i64], (first, end): (i64, i64)) -> (Vec<i64>, Vec<Option<i64>>) {
+    let zone = query.zone();
+    let [begin, .., last] = edges else { return (edges.to_vec(), Vec::new()) };
+    let parts = CalendarParts::new((first.max(*begin), end.min(*last)), &[], &query.filters, &zone);
+    let mut divided: Vec<i64> = edges.iter().copied().chain(parts.edges).collect();
+    divided.sort_unstable();
+    divided.dedup();
+    let slot = |begin: &i64| {
+        let interval = edges.partition_point(|edge| edge <= begin) as i64 - 1;
+        passes(&query.filters, *begin, &zone).then_some(interval)
+    };
+    let slots = divided.iter().map(slot).collect();
+    (divided, slots)
 }
 
 /// Moves edges to whole quarters of an hour where the log has nothing finer: the last one to the end of its quarter, so that

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, types::Value as SqlValue};
+use rusqlite::{Connection, functions::FunctionFlags, types::Value as SqlValue};
 
 use super::{
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField, key_fields},
-    filter::{Filter, FilterOperand},
+    filter::{Filter, FilterOperand, Find},
+    pattern::Pattern,
     sql_value::value_to_sql,
     value::Value,
 };
@@ -27,15 +28,21 @@ pub(super) struct FilterSet {
 }
 
 impl FilterSet {
-    pub fn new(connection: &Connection, filters: &[Filter]) -> rusqlite::Result<Self> {
+    /// Reads what the filters select. Those on the calendar's dimensions are not part of the set: they select intervals of
+    /// time (`CalendarParts`).
+    pub fn new(connection: &Connection, filters: &[Filter], find: Option<&Find>) -> rusqlite::Result<Self> {
         // The including filters of one dimension are alternatives.
         let mut by_dimension: BTreeMap<Dimension, Vec<&Filter>> = BTreeMap::new();
-        for filter in filters {
+        for filter in filters.iter().filter(|filter| !filter.dimension.is_calendar()) {
             by_dimension.entry(filter.dimension).or_default().push(filter);
+        }
+        let mut groups: Vec<(Dimension, Vec<&Filter>)> = by_dimension.into_iter().collect();
+        if let Some((find, first)) = find.and_then(|find| Some((find, find.alternatives.first()?))) {
+            groups.push((first.dimension, find.alternatives.iter().collect()));
         }
         let mut numbers = Vec::new();
         let (mut contexts, mut endpoints) = (TableCondition::default(), TableCondition::default());
-        for (dimension, filters) in &by_dimension {
+        for (dimension, filters) in &groups {
             let column = DimensionColumn::of(*dimension);
             match column.field {
                 KeyField::Context => contexts.add(&column, filters),
@@ -44,7 +51,7 @@ impl FilterSet {
             }
         }
         Ok(Self {
-            fields: key_fields(by_dimension.into_keys()),
+            fields: key_fields(groups.iter().map(|(dimension, _)| *dimension)),
             contexts: contexts.matching_ids(connection, "context")?,
             endpoints: endpoints.matching_ids(connection, "endpoint")?,
             numbers,
@@ -76,29 +83,26 @@ impl Predicate for &FilterSet {
 /// The filters of a dimension whose value is a number in the record: a port or a time.
 struct NumberFilter {
     field: KeyField,
-    excluded: Vec<i64>,
+    excluded: Vec<Filter>,
     /// `None` if there is no including filter.
-    included: Option<Vec<i64>>,
+    included: Option<Vec<Filter>>,
 }
 
 impl NumberFilter {
     fn new(field: KeyField, filters: &[&Filter]) -> Self {
-        let (excluding, including): (Vec<&Filter>, Vec<&Filter>) =
-            filters.iter().partition(|filter| filter.exclude);
-        let numbers = |filters: &[&Filter]| {
-            let number = |filter: &&Filter| match &filter.operand {
-                FilterOperand::Value(Value::Integer(number)) => Some(*number),
-                _ => None,
-            };
-            filters.iter().filter_map(number).collect()
-        };
-        let included = (!including.is_empty()).then(|| numbers(&including));
-        Self { field, excluded: numbers(&excluding), included }
+        let (excluded, included): (Vec<Filter>, Vec<Filter>) =
+            filters.iter().map(|filter| (*filter).clone()).partition(Filter::is_exclude);
+        Self { field, excluded, included: (!included.is_empty()).then_some(included) }
     }
 
     fn accepts(&self, number: i64) -> bool {
-        !self.excluded.contains(&number)
-            && self.included.as_ref().is_none_or(|included| included.contains(&number))
+        let matches = |filter: &Filter| match &filter.operand {
+            FilterOperand::Value(value) => *value == Value::Integer(number),
+            FilterOperand::Pattern(pattern) => pattern.matches(filter.dimension, &Value::Integer(number)),
+            FilterOperand::Network(..) => false,
+        };
+        !self.excluded.iter().any(matches)
+            && self.included.as_ref().is_none_or(|included| included.iter().any(matches))
     }
 }
 
@@ -128,7 +132,12 @@ struct TableCondition {
     /// A row passes if every condition holds.
     conditions: Vec<String>,
     parameters: Vec<SqlValue>,
+    /// The patterns of [`MATCHES`], by their number.
+    patterns: Vec<(Dimension, Pattern)>,
 }
+
+/// The SQL function that tells whether a value (second argument) matches the pattern with a number (first argument).
+const MATCHES: &str = "picosnitch_matches";
 
 impl TableCondition {
     /// Adds the filters of one dimension.
@@ -138,11 +147,11 @@ impl TableCondition {
         let value_column = column.referenced.map_or(column.column, |(_, column)| column);
         let mut all = Vec::new();
         for filter in &excluding {
-            all.push(format!("NOT {}", self.comparison(value_column, &filter.operand)));
+            all.push(format!("NOT {}", self.comparison(value_column, filter)));
         }
         if !including.is_empty() {
             let alternatives: Vec<String> =
-                including.iter().map(|filter| self.comparison(value_column, &filter.operand)).collect();
+                including.iter().map(|filter| self.comparison(value_column, filter)).collect();
             all.push(format!("({})", alternatives.join(" OR ")));
         }
         let all = all.join(" AND ");
@@ -163,12 +172,16 @@ impl TableCondition {
     }
 
     /// A comparison that is 0 or 1, never NULL, so that NOT can negate it.
-    fn comparison(&mut self, column: &str, operand: &FilterOperand) -> String {
+    fn comparison(&mut self, column: &str, filter: &Filter) -> String {
         let mut bind = |value: SqlValue| {
             self.parameters.push(value);
             self.parameters.len()
         };
-        match operand {
+        match &filter.operand {
+            FilterOperand::Pattern(pattern) => {
+                self.patterns.push((filter.dimension, pattern.clone()));
+                format!("{MATCHES}({}, {column})", self.patterns.len() - 1)
+            }
             FilterOperand::Value(value) => format!("({column} IS ?{})", bind(value_to_sql(value))),
             FilterOperand::Network(first, last) => {
                 let (first, last) = (address_to_bytes((*first).into()), address_to_bytes((*last).into()));
@@ -183,6 +196,17 @@ impl TableCondition {
     fn matching_ids(&self, connection: &Connection, table: &str) -> rusqlite::Result<Option<IdSet>> {
         if self.conditions.is_empty() {
             return Ok(None);
+        }
+        if !self.patterns.is_empty() {
+            let patterns = self.patterns.clone();
+            let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+            connection.create_scalar_function(MATCHES, 2, flags, move |context| {
+                let number = usize::try_from(context.get::<i64>(0)?).unwrap_or(usize::MAX);
+                let matches = |(dimension, pattern): &(Dimension, Pattern)| {
+                    pattern.matches_stored(*dimension, context.get_raw(1))
+                };
+                Ok(patterns.get(number).is_some_and(matches))
+            })?;
         }
         let sql = format!("SELECT id FROM {table} WHERE {}", self.conditions.join(" AND "));
         let mut statement = connection.prepare(&sql)?;

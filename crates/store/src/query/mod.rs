@@ -1,11 +1,13 @@
 //! Queries: what `query`, `view` and all other readers of the log use, so that they cannot disagree.
 
+mod calendar_parts;
 mod definition;
 mod dimension;
 mod dimension_column;
 mod execute;
 mod filter;
 mod filter_set;
+mod pattern;
 mod reader;
 mod result_column;
 mod row;
@@ -17,7 +19,7 @@ pub use definition::{Query, Range, Sort};
 pub use dimension::{Dimension, UnknownDimension};
 #[cfg(test)]
 pub(crate) use filter::FilterOperand;
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};
 pub use row::Row;
 #[cfg(test)]

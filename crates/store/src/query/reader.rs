@@ -16,7 +16,6 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use super::{
     definition::{Query, Range},
     execute::{execute, execute_series},
-    filter::Filter,
     row::Row,
 };
 use crate::{
@@ -121,12 +120,13 @@ impl Reader {
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
-    /// to the second before the other one. Quick if the edges are whole quarters of an hour, or few.
+    /// to the second before the other one. Of the query the conditions count. Quick if the edges are whole quarters of an
+    /// hour, or few.
     ///
     /// # Errors
     /// As [`Reader::query`].
-    pub fn series(&self, filters: &[Filter], edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
-        self.read(|connection| execute_series(connection, filters, edges, &self.interrupted))
+    pub fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
+        self.read(|connection| execute_series(connection, query, edges, &self.interrupted))
     }
 
     /// Returns the times of the first and the last window with a record; `None` for a log without records.

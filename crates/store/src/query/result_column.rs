@@ -1,11 +1,13 @@
 //! The values of one dimension in an answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use calendar::TimeZone;
 use foldhash::fast::FixedState;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
+    calendar_parts::{Slot, value_at},
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
     sql_value::value_from_sql,
@@ -18,7 +20,7 @@ pub(super) struct ResultColumn {
     field: KeyField,
     /// By the value of the field the index in `values`; `None` if the field itself is the value and its own code.
     codes: Option<HashMap<i64, i64, FixedState>>,
-    /// The values, sorted and without duplicates.
+    /// The values, sorted and without duplicates; empty if the codes are the values.
     values: Vec<Value>,
 }
 
@@ -64,6 +66,21 @@ impl ResultColumn {
         Ok(Self { field, codes: Some(codes.collect()), values })
     }
 
+    /// The values of a dimension of the calendar, by slot.
+    pub fn of_slots(values: BTreeMap<Slot, i64>) -> Self {
+        Self { field: KeyField::Time, codes: Some(values.into_iter().collect()), values: Vec::new() }
+    }
+
+    /// The values of a dimension of the calendar for groups by time.
+    pub fn of_times<'a>(
+        dimension: Dimension,
+        zone: &TimeZone,
+        keys: impl Iterator<Item = &'a GroupKey>,
+    ) -> Self {
+        let times: HashSet<i64, FixedState> = keys.map(|key| key.time).collect();
+        Self::of_slots(times.into_iter().map(|time| (time, value_at(dimension, time, zone))).collect())
+    }
+
     /// The code of a group's value.
     pub fn code(&self, key: &GroupKey) -> i64 {
         let field = self.field.of(key);
@@ -75,7 +92,7 @@ impl ResultColumn {
 
     /// The value with a code.
     pub fn value(&self, code: i64) -> Value {
-        if self.codes.is_none() {
+        if self.values.is_empty() {
             return Value::Integer(code);
         }
         usize::try_from(code).ok().and_then(|index| self.values.get(index).cloned()).unwrap_or(Value::None)

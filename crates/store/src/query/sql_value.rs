@@ -1,6 +1,6 @@
 //! Values of dimensions as SQLite stores them.
 
-use model::{MANY, Sha256};
+use model::{MANY, Scope, Sha256};
 use rusqlite::types::{Value as SqlValue, ValueRef};
 
 use super::{
@@ -22,6 +22,10 @@ pub(crate) fn value_from_sql(dimension: Dimension, stored: ValueRef<'_>) -> Valu
         (ValueType::Address, ValueRef::Blob(bytes)) => {
             address_from_bytes(bytes).map_or_else(|| Value::Bytes(bytes.to_vec()), Value::Address)
         }
+        (ValueType::Scope, ValueRef::Blob(bytes)) => match address_from_bytes(bytes) {
+            Some(address) => Value::Bytes(Scope::of(address).name().into()),
+            None => Value::None,
+        },
         (ValueType::Sha256, ValueRef::Blob(bytes)) => match bytes.try_into() {
             Ok(digest) => Value::Sha256(Sha256(digest)),
             Err(_) => Value::Bytes(bytes.to_vec()),

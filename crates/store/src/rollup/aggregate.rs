@@ -106,8 +106,11 @@ pub(crate) struct Aggregation<'a, P> {
     predicate: P,
     /// Unix seconds, ascending. Interval `n` is from edge `n` to the second before edge `n + 1`.
     edges: &'a [i64],
-    /// Whether the time of a key is the index of its interval.
+    /// Whether the time of a key is the index of its interval, or its slot.
     by_interval: bool,
+    /// By interval the number that stands for it in keys; `None` for an interval that does not count. Without the vector
+    /// every interval counts and has its index.
+    slots: Option<&'a [Option<i64>]>,
     /// Whether records of windows that came after their time was cut count: no rollup has them.
     with_late_records: bool,
     /// Whether the time of a key is the start of a quarter of an hour.
@@ -143,6 +146,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             predicate,
             edges,
             by_interval: false,
+            slots: None,
             with_late_records: true,
             by_quarter: false,
             detail_since: i64::MIN,
@@ -157,6 +161,23 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         self.by_interval = true;
         self.sums.fields.time = true;
         self
+    }
+
+    /// Replaces the indexes of intervals by these numbers; intervals without one do not count.
+    pub fn slots(mut self, slots: &'a [Option<i64>]) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// The number that stands for an interval in keys; `None` if it does not count.
+    #[inline]
+    fn slot(&self, interval: i64) -> Option<i64> {
+        match self.slots {
+            None => Some(interval),
+            Some(slots) => {
+                usize::try_from(interval).ok().and_then(|interval| slots.get(interval).copied()?)
+            }
+        }
     }
 
     /// Leaves out the records that no rollup has: those of windows that came after their time was cut.
@@ -240,9 +261,9 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             let intervals = BucketIntervals { whole: whole.is_some(), by_unit };
             let is_added = match whole {
                 Some(interval) if self.detail == Detail::Total => {
-                    let time = if self.by_quarter { start } else { interval };
-                    let key = GroupKey { time, ..GroupKey::default() };
-                    if self.predicate.accepts_numbers(&key) {
+                    let time = if self.by_quarter { Some(start) } else { self.slot(interval) };
+                    let key = GroupKey { time: time.unwrap_or(0), ..GroupKey::default() };
+                    if time.is_some() && self.predicate.accepts_numbers(&key) {
                         self.sums.add(key, counters(row, 1)?);
                     }
                     true
@@ -283,6 +304,11 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         if by_unit.iter().all(Option::is_none) {
             return Ok(false);
         }
+        let slots: Vec<Option<i64>> =
+            by_unit.iter().map(|interval| interval.and_then(|interval| self.slot(interval))).collect();
+        if self.slots.is_some() && slots.iter().all(Option::is_none) {
+            return Ok(true);
+        }
         let Some(table) = self.detail.table(level, *whole) else { return Ok(false) };
         let sql = format!("SELECT packed_rows FROM {table} WHERE start = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -297,13 +323,13 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         let mut is_sound = true;
         let add = |key: PackedKey, counters| {
             let PackedKey { context, endpoint, remote_port, local_port, quarter } = key;
-            let Some(interval) = by_unit.get(usize::from(quarter)) else { return is_sound = false };
+            let Some(slot) = slots.get(usize::from(quarter)) else { return is_sound = false };
             let time = match by_quarter {
                 true => start + level.unit() * i64::from(quarter),
-                false => interval.unwrap_or(0),
+                false => slot.unwrap_or(0),
             };
             let key = GroupKey { context, endpoint, time, remote_port, local_port };
-            if interval.is_some() && predicate.accepts_numbers(&key) {
+            if slot.is_some() && predicate.accepts_numbers(&key) {
                 sums.add(key, counters);
             }
         };
@@ -332,10 +358,14 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
                 && self.predicate.accepts_endpoint(key.endpoint)
                 && self.predicate.accepts_numbers(&key)
             {
-                if self.by_interval {
-                    key.time = self.interval(key.time, 1).unwrap_or(-1);
+                let slot = match self.by_interval || self.slots.is_some() {
+                    true => self.interval(key.time, 1).and_then(|interval| self.slot(interval)),
+                    false => Some(key.time),
+                };
+                if let Some(slot) = slot {
+                    key.time = slot;
+                    self.sums.add(key, counters(row, 5)?);
                 }
-                self.sums.add(key, counters(row, 5)?);
             }
             count = count.wrapping_add(1);
             if count.is_multiple_of(1024) {

@@ -51,7 +51,7 @@ fn new_peers_of_one_user_are_summed_and_another_user_keeps_the_detail() {
     });
     // 190 windows of 10 seconds at 1 kB a second; the other user takes some 400 bytes a window.
     assert!(grown < 190 * (10_000 + 500) * 5 / 4, "{grown}");
-    let exe = |path: &str| Filter::parse(Dimension::Executable, path.as_bytes(), false).unwrap();
+    let exe = |path: &str| typed(Dimension::Executable, path.as_bytes(), false).remove(0);
     let sum = |filters: Vec<Filter>| rows(&path, &[], filters)[0].counters;
     assert_eq!(sum(vec![exe("/flood")]).connections, 200 * 194);
     assert_eq!(sum(vec![exe("/flood")]).sent, 200 * (193 * 10 + 1_000_000));
@@ -60,10 +60,10 @@ fn new_peers_of_one_user_are_summed_and_another_user_keeps_the_detail() {
         200,
         "every peer of the other user"
     );
-    let many = Filter::parse(Dimension::Address, b"many", false).unwrap();
+    let many = typed(Dimension::Address, b"many", false).remove(0);
     let folded = sum(vec![exe("/flood"), many.clone()]);
     assert!(folded.connections > 100 * 193, "{folded:?}");
-    let upload = Filter::parse(Dimension::Address, b"10.0.0.77", false).unwrap();
+    let upload = typed(Dimension::Address, b"10.0.0.77", false).remove(0);
     assert!(sum(vec![upload]).sent >= 199 * 1_000_000, "the largest keep their detail");
     assert_eq!(rows(&path, &[Dimension::Address], vec![many]).len(), 1);
     let events = Reader::open(&path).unwrap().events(Range::default(), &[EventKind::Fold], 10).unwrap();
@@ -90,7 +90,7 @@ fn long_command_lines_of_one_user_become_many() {
     assert!(many.counters.connections > 15_000, "{many:?}");
     assert_eq!(total(&path).connections, 20_000);
     // The program itself is known.
-    let exe = Filter::parse(Dimension::Executable, b"/bin/x", false).unwrap();
+    let exe = typed(Dimension::Executable, b"/bin/x", false).remove(0);
     assert_eq!(rows(&path, &[], vec![exe])[0].counters.connections, 20_000);
 }
 

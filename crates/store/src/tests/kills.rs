@@ -112,7 +112,7 @@ fn a_kill_at_any_moment_does_no_harm() {
         let written: i64 = connection.query_row("SELECT last_window FROM log", [], |row| row.get(0)).unwrap();
         assert!((last..=last + 1).contains(&written), "kill {kill}: {last} said, {written} written");
         last = written;
-        let counted = Filter::parse(Dimension::Uid, b"9", false).unwrap();
+        let counted = typed(Dimension::Uid, b"9", false).remove(0);
         let sum = rows(&path, &[], vec![counted])[0].counters;
         let windows = (written - written / OLD) as u64;
         assert_eq!((sum.sent, sum.connections), (SENT * windows, windows), "kill {kill}");
@@ -146,7 +146,7 @@ fn a_kill_during_the_migration_leaves_a_whole_log() {
         assert!((4..=6).contains(&version), "{version}");
         migrated += i64::from(version == 6);
         drop(Writer::open(&path).unwrap());
-        let counted = Filter::parse(Dimension::Uid, b"9", true).unwrap();
+        let counted = typed(Dimension::Uid, b"9", true).remove(0);
         assert!(rows(&path, &[], vec![counted])[0].counters.sent >= before.sent, "{kill}");
         let connection = Connection::open(&path).unwrap();
         let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

@@ -51,7 +51,7 @@ fn many_can_be_filtered_and_shown() {
         ("exe", "/folded", 3),
     ] {
         let dimension: Dimension = name.parse().unwrap();
-        let filter = |exclude| Filter::parse(dimension, value.as_bytes(), exclude).unwrap();
+        let filter = |exclude| typed(dimension, value.as_bytes(), exclude).remove(0);
         assert_eq!(sent(dimension, filter(false)), expected, "{name}={value}");
         assert_eq!(sent(Dimension::Time, filter(false)), expected, "{name}={value}");
         assert_eq!(sent(dimension, filter(true)), 21 - expected, "not {name}={value}");

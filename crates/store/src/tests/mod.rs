@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use calendar::TimeZone;
 use model::{
     Address, CgroupInfo, Counters, Event, EventKind, FlowTuple, GeoInfo, Loss, LossKind, Port,
     ProcessContext, Program, Record, Sha256, Window,
@@ -97,6 +98,11 @@ fn window(time: i64, records: Vec<Record>) -> Window {
 fn rows(path: &Path, group_by: &[Dimension], filters: Vec<Filter>) -> Vec<Row> {
     let query = Query { group_by: group_by.to_vec(), filters, ..Query::default() };
     Reader::open(path).unwrap().query(&query).unwrap()
+}
+
+/// The filters that a typed value stands for, in UTC.
+fn typed(dimension: Dimension, value: &[u8], exclude: bool) -> Vec<Filter> {
+    Filter::parse(dimension, value, exclude, &TimeZone::UTC).unwrap()
 }
 
 fn total(path: &Path) -> Counters {

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, types::Value as Sql};
+use jiff::{Timestamp, ToSpan};
+use model::Scope;
+use rusqlite::{
+    Connection,
+    functions::{Context, FunctionFlags},
+    types::{Value as Sql, ValueRef},
+};
 
 use super::*;
 use crate::{
@@ -12,6 +18,7 @@ use crate::{
 
 /// The answer of the records alone.
 pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
+    add_functions(connection, query);
     let compiled = compile(query);
     let mut statement = connection.prepare_cached(&compiled.sql).unwrap();
     let dimensions = &query.group_by;
@@ -27,6 +34,66 @@ pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
         })
     });
     rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Adds the functions that SQLite lacks: parts of the calendar, scopes, and the patterns of the query.
+fn add_functions(connection: &Connection, query: &Query) {
+    let zone = query.zone();
+    let add = |name, arguments, function: Function| {
+        connection.create_scalar_function(name, arguments, FunctionFlags::SQLITE_UTF8, move |context| {
+            Ok(function(context))
+        })
+    };
+    let calendar: Function = Box::new(move |context| {
+        let (dimension, time): (String, i64) = (context.get(0).unwrap(), context.get(1).unwrap());
+        Sql::Integer(calendar_value(&dimension, time, &zone))
+    });
+    add("calendar_value", 2, calendar).unwrap();
+    let scope: Function = Box::new(|context| match context.get_raw(0) {
+        ValueRef::Blob(bytes) => {
+            let address = crate::address_bytes::address_from_bytes(bytes).unwrap();
+            Sql::Text(Scope::of(address).name().to_owned())
+        }
+        _ => Sql::Null,
+    });
+    add("scope_of", 1, scope).unwrap();
+    let find = query.find.iter().flat_map(|find| &find.alternatives);
+    let filters: Vec<Filter> = query.filters.iter().chain(find).cloned().collect();
+    let matches: Function = Box::new(move |context| {
+        let filter = &filters[context.get::<i64>(0).unwrap() as usize];
+        let FilterOperand::Pattern(pattern) = &filter.operand else { panic!("{filter:?} is no pattern") };
+        Sql::Integer(pattern.matches_stored(filter.dimension, context.get_raw(1)).into())
+    });
+    add("matches", 2, matches).unwrap();
+}
+
+type Function = Box<dyn Fn(&Context<'_>) -> Sql + Send>;
+
+/// The value of a dimension of the calendar, by the calendar alone.
+fn calendar_value(dimension: &str, time: i64, zone: &TimeZone) -> i64 {
+    let local = zone.to_datetime(Timestamp::from_second(time).unwrap());
+    let date = local.date();
+    let midnight = |date: jiff::civil::Date| zone.to_timestamp(date.at(0, 0, 0, 0)).unwrap().as_second();
+    match dimension {
+        "weekday" => local.weekday().to_monday_one_offset().into(),
+        "hour-of-day" => local.hour().into(),
+        "day" => midnight(date),
+        "week" => {
+            midnight(date.checked_sub(i64::from(local.weekday().to_monday_zero_offset()).days()).unwrap())
+        }
+        "month" => midnight(date.first_of_month()),
+        "year" => midnight(date.first_of_year()),
+        // The seconds since the hour began; after a change of half an hour it began with the change.
+        _ => {
+            let seconds = i64::from(local.minute()) * 60 + i64::from(local.second());
+            let start = time - seconds;
+            let offset = |point| zone.to_offset(Timestamp::from_second(point).unwrap()).seconds();
+            match (start..=time).find(|point| offset(*point) != offset(start)) {
+                Some(change) if (offset(start) - offset(time)) % 3600 != 0 => change,
+                _ => start,
+            }
+        }
+    }
 }
 
 /// An SQL statement with its parameters.
@@ -75,9 +142,11 @@ impl Stored for Dimension {
             Self::Asn | Self::Network => Table::Network,
             Self::Protocol | Self::Family | Self::DomainSource => Table::Endpoint,
             Self::Domain => Table::Domain,
-            Self::Address => Table::RemoteAddress,
+            Self::Address | Self::Scope => Table::RemoteAddress,
             Self::LocalAddress => Table::LocalAddress,
             Self::Port | Self::LocalPort | Self::Time => Table::Record,
+            // Derived from the time of each record.
+            _ => Table::Record,
         }
     }
 
@@ -113,7 +182,15 @@ impl Stored for Dimension {
             Self::LocalAddress => "local.bytes",
             Self::Port => "record.remote_port",
             Self::LocalPort => "record.local_port",
+            Self::Scope => "scope_of(remote.bytes)",
             Self::Time => "record.time",
+            Self::Hour => "calendar_value('hour', record.time)",
+            Self::Day => "calendar_value('day', record.time)",
+            Self::Week => "calendar_value('week', record.time)",
+            Self::Month => "calendar_value('month', record.time)",
+            Self::Year => "calendar_value('year', record.time)",
+            Self::Weekday => "calendar_value('weekday', record.time)",
+            Self::HourOfDay => "calendar_value('hour-of-day', record.time)",
         }
     }
 }
@@ -170,13 +247,18 @@ fn compile(query: &Query) -> Compiled {
     let mut conditions = Vec::new();
     let mut dimensions = query.group_by.clone();
     // The including filters of one dimension are alternatives.
-    let mut by_dimension: BTreeMap<Dimension, Vec<&Filter>> = BTreeMap::new();
-    for filter in &query.filters {
-        by_dimension.entry(filter.dimension).or_default().push(filter);
+    let mut by_dimension: BTreeMap<Dimension, Vec<(usize, &Filter)>> = BTreeMap::new();
+    for (number, filter) in query.filters.iter().enumerate() {
+        by_dimension.entry(filter.dimension).or_default().push((number, filter));
     }
-    for (dimension, filters) in by_dimension {
-        let (excluded, included): (Vec<_>, Vec<_>) = filters.into_iter().partition(|filter| filter.exclude);
-        let mut compare = |filter: &&Filter| condition(filter, &mut parameters);
+    let found = query.find.iter().map(|find| {
+        let numbers = query.filters.len()..;
+        (find.alternatives[0].dimension, numbers.zip(&find.alternatives).collect())
+    });
+    for (dimension, filters) in by_dimension.into_iter().chain(found) {
+        let (excluded, included): (Vec<_>, Vec<_>) =
+            filters.into_iter().partition(|(_, filter)| filter.exclude);
+        let mut compare = |(number, filter): &(usize, &Filter)| condition(*number, filter, &mut parameters);
         let mut both: Vec<String> =
             excluded.iter().map(|filter| format!("NOT {}", compare(filter))).collect();
         if !included.is_empty() {
@@ -195,7 +277,10 @@ fn compile(query: &Query) -> Compiled {
     let mut joins: Vec<&str> = Vec::new();
     for dimension in dimensions {
         let key = dimension.table().key();
-        let key = key.unwrap_or_else(|| dimension.expression().trim_start_matches("record."));
+        let key = key.unwrap_or_else(|| match dimension.is_calendar() {
+            true => "time",
+            false => dimension.expression().trim_start_matches("record."),
+        });
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -248,13 +333,18 @@ fn clause(keyword: &str, content: &str) -> String {
 }
 
 /// A condition that is 0 or 1, never NULL, so that NOT can negate it.
-fn condition(filter: &Filter, parameters: &mut Vec<Sql>) -> String {
+fn condition(number: usize, filter: &Filter, parameters: &mut Vec<Sql>) -> String {
     let expression = filter.dimension.expression();
     let mut bind = |value: Sql| {
         parameters.push(value);
         parameters.len()
     };
     match &filter.operand {
+        FilterOperand::Pattern(_) => {
+            // The scope is a function of the address.
+            let stored = if filter.dimension == Dimension::Scope { "remote.bytes" } else { expression };
+            format!("matches({number}, {stored})")
+        }
         FilterOperand::Value(value) => format!("({expression} IS ?{})", bind(value_to_sql(value))),
         FilterOperand::Network(first, last) => {
             let (first, last) = (address_to_bytes((*first).into()), address_to_bytes((*last).into()));

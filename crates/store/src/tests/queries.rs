@@ -43,7 +43,7 @@ fn written_values_are_read_back_in_every_dimension() {
     assert_eq!(value(Dimension::Time), Value::Integer(1_700_000_000));
     // A filter matches the same bytes only, not other bytes that look alike.
     let found = |bytes: &[u8]| {
-        let filter = Filter::parse(Dimension::Executable, bytes, false).unwrap();
+        let filter = typed(Dimension::Executable, bytes, false).remove(0);
         rows(&path, &[Dimension::Executable], vec![filter]).len()
     };
     assert_eq!(found(odd), 1);
@@ -65,9 +65,9 @@ fn filters_include_exclude_and_accept_networks_and_names() {
     writer.write(&window(100, records)).unwrap();
     let sent = |filters: &[(&str, &str, bool)]| {
         let parse = |(name, value, exclude): &(&str, &str, bool)| {
-            Filter::parse(name.parse().unwrap(), value.as_bytes(), *exclude).unwrap()
+            typed(name.parse().unwrap(), value.as_bytes(), *exclude)
         };
-        rows(&path, &[], filters.iter().map(parse).collect())[0].counters.sent
+        rows(&path, &[], filters.iter().flat_map(parse).collect())[0].counters.sent
     };
     assert_eq!(sent(&[]), 1111);
     assert_eq!(sent(&[("exe", "/a", false)]), 11);
@@ -92,7 +92,8 @@ fn filters_include_exclude_and_accept_networks_and_names() {
     assert_eq!(sent(&[("exe", "' OR 1=1 --", false)]), 0);
     for (name, value) in [("address", "10.0.0.0/33"), ("uid", "root"), ("sha256", "abc"), ("protocol", "tpc")]
     {
-        let error = Filter::parse(name.parse().unwrap(), value.as_bytes(), false).unwrap_err().to_string();
+        let parsed = Filter::parse(name.parse().unwrap(), value.as_bytes(), false, &TimeZone::UTC);
+        let error = parsed.unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(value), "{error}");
     }
 }
@@ -207,7 +208,7 @@ fn vsock_addresses_and_ports_of_32_bits_are_read_back_from_records_and_rollups()
                 assert_eq!(found, expected, "{group_by:?}");
             }
             for (_, stored) in ports {
-                let filter = Filter::parse(dimension, stored.to_string().as_bytes(), false).unwrap();
+                let filter = Filter::equal(dimension, Value::Integer(stored), false);
                 let sent = if stored == 0 { 2 } else { 1 };
                 assert_eq!(rows(&path, &[], vec![filter])[0].counters.sent, sent, "{dimension}={stored}");
             }
@@ -218,11 +219,11 @@ fn vsock_addresses_and_ports_of_32_bits_are_read_back_from_records_and_rollups()
         let local = Value::Address(Address::Vsock(2));
         assert_eq!(found[0].values, [Value::Address(address), local, Value::Integer(40)]);
         for (filter, sent) in [("vsock:3", 10), ("vsock:2", 0), ("0.0.0.0/0", 0), ("::/0", 0), ("", 0)] {
-            let filter = Filter::parse(Dimension::Address, filter.as_bytes(), false).unwrap();
+            let filter = typed(Dimension::Address, filter.as_bytes(), false).remove(0);
             assert_eq!(rows(&path, &[Dimension::Name], vec![filter.clone()]).len(), usize::from(sent > 0));
             assert_eq!(rows(&path, &[], vec![filter])[0].counters.sent, sent);
         }
-        let family = Filter::parse(Dimension::Family, b"vsock", false).unwrap();
+        let family = typed(Dimension::Family, b"vsock", false).remove(0);
         assert_eq!(rows(&path, &[Dimension::Port], vec![family]).len(), 9);
     };
     check();

@@ -90,12 +90,43 @@ impl Random {
         let mut group_by: Vec<Dimension> = group_by.collect();
         group_by.sort();
         group_by.dedup();
-        let filters = (0..self.below(4)).map(|_| self.filter()).collect();
+        let filters = (0..self.below(4)).flat_map(|_| self.filter()).collect();
         let sorts = [Sort::Total, Sort::Connections, Sort::Sent, Sort::Received];
-        Query { range: Range { since, until }, group_by, filters, sort: self.pick(&sorts), limit: None }
+        Query {
+            range: Range { since, until },
+            group_by,
+            filters,
+            find: self.find(),
+            zone: self.zone(),
+            sort: self.pick(&sorts),
+            limit: None,
+        }
     }
 
-    fn filter(&mut self) -> Filter {
+    /// Zones with clock changes of an hour and half an hour, and of quarters of an hour.
+    fn zone(&mut self) -> Option<TimeZone> {
+        let name =
+            self.pick(&["", "CET-1CEST,M3.5.0,M10.5.0/3", "LHST-10:30LHDT-11,M10.1.0,M4.1.0", "NPT-5:45"]);
+        (!name.is_empty()).then(|| TimeZone::posix(name).unwrap())
+    }
+
+    fn find(&mut self) -> Option<Find> {
+        let (dimension, text) = self.pick(&[
+            ("exe", b"A".as_slice()),
+            ("exe", b"\\xff"),
+            ("domain", b"EXAMPLE"),
+            ("cmdline", b" -x"),
+            ("address", b"192.0"),
+            ("port", b"4"),
+            ("sha256", b"02"),
+            ("protocol", b"c"),
+            ("scope", b"e"),
+        ]);
+        let others = if self.below(2) == 0 { vec![Value::None] } else { Vec::new() };
+        (self.below(4) == 0).then(|| Find::new(dimension.parse().unwrap(), text, others))
+    }
+
+    fn filter(&mut self) -> Vec<Filter> {
         let (dimension, value) = self.pick(&[
             ("exe", b"/a".as_slice()),
             ("exe", b"/c/\xff"),
@@ -117,8 +148,24 @@ impl Random {
             ("laddress", b"192.0.2.9"),
             ("port", b"443"),
             ("port", b"-1"),
-            ("port", b"4000000000"),
-            ("port", b"4294967294"),
+            ("port", b"65535"),
+            ("exe", b"a"),
+            ("exe", b"/*"),
+            ("domain", b".example"),
+            ("domain", b"*.example"),
+            ("container", b"web-1"),
+            ("sha256", b"0202"),
+            ("scope", b"internet"),
+            ("scope", b"local"),
+            ("scope", b"unknown"),
+            ("scope", b""),
+            ("address", b"::ffff:192.0.2.1"),
+            ("weekday", b"mon"),
+            ("weekday", b"sunday"),
+            ("hour-of-day", b"2"),
+            ("hour-of-day", b"23"),
+            ("day", b"1700000000"),
+            ("month", b"2023-11"),
             ("port", b"many"),
             ("lport", b"many"),
             ("address", b"many"),
@@ -130,6 +177,6 @@ impl Random {
             ("protocol", b"tcp"),
             ("netns", b"7"),
         ]);
-        Filter::parse(dimension.parse().unwrap(), value, self.below(3) == 0).unwrap()
+        typed(dimension.parse().unwrap(), value, self.below(3) == 0)
     }
 }

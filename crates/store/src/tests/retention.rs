@@ -24,7 +24,7 @@ fn a_purge_deletes_old_windows_and_the_rows_that_only_they_needed() {
     assert_eq!(writer.purge(1020).unwrap(), Purged::default());
     // SQLite assigns ids again; they must refer to the right rows.
     writer.write(&window(1030, vec![record(b"/old/1", "192.0.2.77", 443, 7, 0)])).unwrap();
-    let filter = Filter::parse(Dimension::Executable, b"/old/1", false).unwrap();
+    let filter = typed(Dimension::Executable, b"/old/1", false).remove(0);
     let found = rows(&path, &[Dimension::Address], vec![filter]);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].values, [Value::Address("192.0.2.77".parse().unwrap())]);

@@ -181,7 +181,8 @@ fn find_edge(
         if edges.len() == 2 {
             continue;
         }
-        let sums = reader.series(filters, &edges)?;
+        let query = Query { filters: filters.to_vec(), ..Query::default() };
+        let sums = reader.series(&query, &edges)?;
         let mut parts = sums.iter().enumerate().filter(|(_, sum)| **sum != Counters::default());
         let part = if edge == Edge::First { parts.next() } else { parts.next_back() };
         let Some((index, _)) = part else { return Ok(None) };
@@ -192,7 +193,7 @@ fn find_edge(
         group_by: vec![Dimension::Time],
         filters: filters.to_vec(),
         sort: Sort::Dimension(Dimension::Time),
-        limit: None,
+        ..Query::default()
     };
     let rows = reader.query(&windows)?;
     let row = if edge == Edge::First { rows.first() } else { rows.last() };

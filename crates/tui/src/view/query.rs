@@ -39,8 +39,9 @@ impl ScreenQuery {
             range: self.period.range(),
             group_by: vec![self.dimension],
             filters: self.filters.clone(),
+            zone: Some(self.zone.clone()),
             sort: self.sort,
-            limit: None,
+            ..Query::default()
         }
     }
 }
@@ -112,7 +113,7 @@ pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<
     let start = query.period.start.unwrap_or(first);
     let end = query.period.end.unwrap_or(last.max(query.now) + 1);
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
-    let sums = reader.series(&query.filters, &edges)?;
+    let sums = reader.series(&query.rows_query(), &edges)?;
     let lossy = reader.lossy(&edges)?;
     Ok(ChartSeries { edges, sums, lossy })
 }

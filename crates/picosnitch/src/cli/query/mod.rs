@@ -174,9 +174,9 @@ fn filters(options: &Options) -> anyhow::Result<Vec<Filter>> {
     let mut filters = Vec::new();
     for (texts, exclude, name) in [(&options.wanted, false, "where"), (&options.exclude, true, "exclude")] {
         for text in texts {
-            let filter = filter(text.as_bytes(), exclude);
+            let typed = filter(text.as_bytes(), exclude);
             filters
-                .push(filter.with_context(|| format!("--{name} {}", sanitize::terminal(text.as_bytes())))?);
+                .extend(typed.with_context(|| format!("--{name} {}", sanitize::terminal(text.as_bytes())))?);
         }
     }
     Ok(filters)
@@ -209,16 +209,16 @@ fn query(options: &Options, range: Range, filters: Vec<Filter>) -> anyhow::Resul
     if let Sort::Dimension(dimension) = options.sort {
         ensure!(group_by.contains(&dimension), "--sort {dimension} needs --group-by {dimension}");
     }
-    Ok(Query { range, group_by, filters, sort: options.sort, limit: options.limit })
+    Ok(Query { range, group_by, filters, sort: options.sort, limit: options.limit, ..Query::default() })
 }
 
 /// Reads `DIMENSION=VALUE`. The value stays bytes, because paths are bytes.
-fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Filter> {
+fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Vec<Filter>> {
     let Some(equal) = text.iter().position(|byte| *byte == b'=') else {
         bail!("write DIMENSION=VALUE");
     };
     let dimension: Dimension = String::from_utf8_lossy(&text[..equal]).parse()?;
-    Ok(Filter::parse(dimension, &text[equal + 1..], exclude)?)
+    Ok(Filter::parse(dimension, &text[equal + 1..], exclude, &calendar::zone())?)
 }
 
 /// Adds to an error about missing rights which user or group has them.
