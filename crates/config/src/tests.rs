@@ -247,6 +247,53 @@ fn all_problems_of_a_json_file_are_reported_at_once() {
 }
 
 #[test]
+fn what_looks_like_an_address_and_is_none_is_refused_with_a_hint() {
+    for (text, hint) in [
+        ("192.168.1", "write 192.168.1.0/24 for the network"),
+        ("192.168.1.", "write 192.168.1.0/24 for the network"),
+        ("10.0.0.*", "write 10.0.0.0/24 for the network"),
+        ("10.x.x.x", "write 10.0.0.0/8 for the network"),
+        ("192.168/16", "write 192.168.0.0/16 for the network"),
+        ("10.0.0.256", "at most 255"),
+        ("10.0.0.256/24", "at most 255"),
+        ("010.0.0.1", "without zeros at the front"),
+        ("10.0.0.1-10.0.0.9", "there are no ranges"),
+        ("10.0.0.1-9", "there are no ranges"),
+        ("10.0.0-9.1", "there are no ranges"),
+        ("1.2.3.4/33", "the length of the network is a number from 0 to 32"),
+        ("1.2.3.0/255.255.255.0", "the length of the network is a number from 0 to 32"),
+        ("1.2.3.4.5", "four numbers"),
+        ("1.2.3.4.", "four numbers"),
+        ("0x7f.0.0.1", "four numbers"),
+        ("0x7f000001", "four numbers"),
+        ("10.0.0.1:80", "a port is a rule of its own"),
+        ("[::1]:80", "without brackets"),
+        ("fe80::1%eth0", "without its interface"),
+        ("2001:db8::*", "there are no ranges"),
+        ("2001:db8::1-2001:db8::9", "there are no ranges"),
+        ("2001:db8", "colon"),
+        ("2001:db8:0:0:1", "not an IPv6 address"),
+        ("2001:db8::12345", "not an IPv6 address"),
+        ("2001:db8::g", "not an IPv6 address"),
+        ("2001:db8:/32", "not an IPv6 address"),
+        ("2001:db8::/129", "the length of the network is a number from 0 to 128"),
+    ] {
+        let found = problems(&format!("[log]\nignore = [\"{text}\"]"), false);
+        assert!(found.len() == 1 && found[0].contains(hint), "{text}: {found:?}");
+        let found = problems(&format!("{{\"Log ignore\": [\"{text}\"]}}"), true);
+        assert!(found.len() == 1 && found[0].contains(hint), "{text}: {found:?}");
+    }
+    for domain in
+        ["1.example.com", "3com.com", "10.0.0.1.nip.io", "4.in-addr.arpa", "1-2.example", "localhost", "x"]
+    {
+        Config::from_toml(&format!("[log]\nignore = [\"{domain}\"]")).unwrap();
+    }
+    for domain in ["com.example.1", "arpa.in-addr.10", "net.", "com.exa"] {
+        Config::from_json(&format!("{{\"Log ignore\": [\"{domain}\"]}}")).unwrap();
+    }
+}
+
+#[test]
 fn config_toml_comes_before_config_json() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(Some(directory.path()), None);
