@@ -53,6 +53,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     top.boolean("Every exe (not just conns)", &mut config.monitor.every_exe);
     top.boolean("Log addresses", &mut config.log.addresses);
     top.boolean("Log commands", &mut config.log.commands);
+    top.boolean("Log ports", &mut config.log.ports);
     config.log.ignore = ignore::read_rules(&mut top, "Log ignore", DomainOrder::Reversed);
     if let Some(pages) = ranges::ring_buffer_pages(&mut top, "Perf ring buffer (pages)") {
         config.monitor.ring_buffer_pages = pages;

@@ -59,6 +59,8 @@ pub struct Log {
     pub addresses: bool,
     /// Store the command lines of programs.
     pub commands: bool,
+    /// Store local and remote ports.
+    pub ports: bool,
     /// Records that match one of these are not logged.
     #[serde(serialize_with = "serialize_as_text")]
     pub ignore: Vec<IgnoreRule>,
@@ -114,6 +116,7 @@ impl Default for Log {
             fold_above: 256,
             addresses: true,
             commands: true,
+            ports: true,
             ignore: Vec::new(),
             server: None,
         }

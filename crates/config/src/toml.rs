@@ -67,6 +67,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     }
     table.boolean("addresses", &mut config.log.addresses);
     table.boolean("commands", &mut config.log.commands);
+    table.boolean("ports", &mut config.log.ports);
     config.log.ignore = ignore::read_rules(&mut table, "ignore", DomainOrder::Forward);
     if let Some(node) = table.take("server") {
         config.log.server = server::read_toml(&mut table, node);

@@ -17,7 +17,7 @@ use model::{Counters, DomainSource, Flow, FlowId, FlowTuple, ProcessContext, Pro
 
 /// The rules of the default configuration.
 fn all() -> LogRules {
-    LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
+    LogRules { bandwidth: true, addresses: true, commands: true, ports: true, ignore: Vec::new() }
 }
 
 /// Contexts by their ids, and whether they have all of their digests.
