@@ -12,6 +12,7 @@ pub mod layout;
 mod load;
 pub mod log_rules;
 mod node;
+mod original;
 mod problem;
 mod ranges;
 mod secret;

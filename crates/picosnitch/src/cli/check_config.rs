@@ -23,7 +23,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = common.layout();
     match Config::load(&layout) {
         Ok(loaded) => {
-            let notes = [loaded.config.not_yet_built(), loaded.config.missing_files()].concat();
+            let notes = [loaded.config.without_effect(), loaded.config.missing_files()].concat();
             let config = serde_json::to_value(&loaded.config)?;
             let ignored: Vec<(String, String)> =
                 loaded.config.log.ignore.iter().map(|rule| (rule.to_string(), rule.explanation())).collect();
