@@ -185,7 +185,7 @@ fn process(bytes: &[u8]) -> Option<(ProcessEvent, usize)> {
         mount_namespace: number(offset_of!(Raw, mntns))?,
         name: until_zero(bytes.get(comm..comm + COMM_BYTES)?).to_vec(),
         path: join_path(components, flags),
-        command_line: join_arguments(arguments),
+        command_line: command_line(arguments).to_vec(),
         kernel: flags & KERNEL_THREAD != 0,
         watched: flags & WATCHED != 0,
     };
@@ -206,10 +206,10 @@ fn join_path(components: &[u8], flags: u32) -> Bytes {
     path
 }
 
-/// Joins arguments with blanks. Each ends in a zero byte, unless the program has overwritten them.
-pub fn join_arguments(arguments: &[u8]) -> Bytes {
-    let end = arguments.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    arguments[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
+/// The command line of the arguments of an execve, each of which ends in a zero byte: the last one separates nothing. Arguments
+/// that were truncated end in none.
+fn command_line(arguments: &[u8]) -> &[u8] {
+    arguments.strip_suffix(&[0]).unwrap_or(arguments)
 }
 
 #[cfg(test)]
@@ -225,9 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn arguments_become_one_line() {
-        assert_eq!(join_arguments(b"curl\0-s\0\0x\0\0\0"), b"curl -s  x");
-        assert_eq!(join_arguments(b"\0\0"), b"");
+    fn arguments_keep_their_boundaries() {
+        assert_eq!(command_line(b"bash\0-c\0S\0A\0\0"), b"bash\0-c\0S\0A\0");
+        assert_eq!(command_line(b"bash\0-c\0S\0A B\0"), b"bash\0-c\0S\0A B");
+        assert_eq!(command_line(b"curl\0"), b"curl");
+        assert_eq!(command_line(b"curl\0--trunc"), b"curl\0--trunc");
+        assert_eq!(command_line(b""), b"");
     }
 
     #[test]

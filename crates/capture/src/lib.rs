@@ -36,7 +36,7 @@ pub use abi::MAX_ARGUMENTS_BYTES;
 pub use capture::Capture;
 pub use drain::{DrainMode, DrainOutput};
 pub use error::CaptureError;
-pub use event::{Event, join_arguments};
+pub use event::Event;
 pub use features::Features;
 pub use file_probe::{FdInfo, FileProbe};
 pub use flow::FlowDelta;

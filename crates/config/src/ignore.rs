@@ -6,6 +6,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
 
 use super::{
+    addresses,
     node::{Node, NodeValue, quoted},
     table_reader::TableReader,
 };
@@ -138,6 +139,9 @@ fn parse_rule(item: &Node, order: DomainOrder) -> Result<IgnoreRule, String> {
     if let Some(network) = network(text) {
         return network.or_else(|why| reject(&why));
     }
+    if let Some(hint) = addresses::hint(text, order) {
+        return reject(&hint);
+    }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -162,7 +166,8 @@ fn network(text: &str) -> Option<Result<IgnoreRule, String>> {
     let (address, length) =
         text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {
-        return length.map(|_| Err("not a network: ADDRESS/LENGTH".to_owned()));
+        let hint = || addresses::hint(text, DomainOrder::Forward);
+        return length.map(|_| Err(hint().unwrap_or_else(|| "not a network: ADDRESS/LENGTH".to_owned())));
     };
     let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
     let length = length.map_or(Some(bits), |length| length.parse().ok());

@@ -1,11 +1,17 @@
-//! Parses `config.json` of the original picosnitch: JSON with comments (`#`, `//`) and, tolerated, commas before a closing
-//! bracket.
+//! Parses `config.json` of the original picosnitch: JSON with comments (`#`, `//`, `/* */`) and, tolerated, a byte-order mark and
+//! commas before a closing bracket.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
 
 use super::{
     ignore::{self, DomainOrder},
-    node::{Node, NodeValue},
+    node::{BYTE_ORDER_MARK, Node, NodeValue},
+    original,
     problem::Problem,
     ranges,
     secret::Secret,
@@ -16,8 +22,9 @@ use super::{
 
 /// Reads the text of a `config.json`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-    let plain = without_comments(text);
-    let value = serde_json::from_str(&plain).map_err(|error| {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let plain = without_comments(text)?;
+    let value: Value = serde_json::from_str(&plain).map_err(|error| {
         // serde_json appends the position, and the problem has the line already.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message);
@@ -26,7 +33,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         vec![Problem { line: Some(line), message: format!("not valid JSON: {message}") }]
     })?;
     let mut problems = Vec::new();
-    let config = from_tree(&mut problems, convert(&plain, value, None));
+    let root = convert(&plain, value, None, &mut problems);
+    let config = from_tree(&mut problems, root);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -53,6 +61,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     top.boolean("Every exe (not just conns)", &mut config.monitor.every_exe);
     top.boolean("Log addresses", &mut config.log.addresses);
     top.boolean("Log commands", &mut config.log.commands);
+    top.boolean("Log ports", &mut config.log.ports);
     config.log.ignore = ignore::read_rules(&mut top, "Log ignore", DomainOrder::Reversed);
     if let Some(pages) = ranges::ring_buffer_pages(&mut top, "Perf ring buffer (pages)") {
         config.monitor.ring_buffer_pages = pages;
@@ -65,45 +74,120 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     if let Some(seconds) = top.integer("VT request limit (seconds)", ranges::REQUEST_LIMIT_SECONDS) {
         config.virustotal.request_limit_seconds = seconds;
     }
+    config.without_effect = original::take_keys_without_effect(&mut top);
     top.finish();
     config
 }
 
-fn convert(text: &str, value: Value, line: Option<usize>) -> Node {
+/// A JSON value whose objects keep every entry, also one with the key of another.
+enum Value {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    /// A number that is no 64-bit integer.
+    Number(String),
+    Text(String),
+    Array(Vec<Value>),
+    Object(Vec<(String, Value)>),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Boolean(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or_else(|_| Value::Number(value.to_string()), Value::Integer))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(format!("{value:?}")))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Value::Object(entries))
+    }
+}
+
+fn convert(text: &str, value: Value, line: Option<usize>, problems: &mut Vec<Problem>) -> Node {
     let value = match value {
         Value::Null => NodeValue::Null,
-        Value::Bool(value) => NodeValue::Boolean(value),
-        Value::Number(number) => match number.as_i64() {
-            Some(value) => NodeValue::Integer(value),
-            None => NodeValue::Unsupported("number", number.to_string()),
-        },
-        Value::String(value) => NodeValue::Text(value),
+        Value::Boolean(value) => NodeValue::Boolean(value),
+        Value::Integer(value) => NodeValue::Integer(value),
+        Value::Number(text) => NodeValue::Unsupported("number", text),
+        Value::Text(value) => NodeValue::Text(value),
         Value::Array(items) => {
-            NodeValue::Array(items.into_iter().map(|item| convert(text, item, line)).collect())
+            NodeValue::Array(items.into_iter().map(|item| convert(text, item, line, problems)).collect())
         }
-        Value::Object(entries) => NodeValue::Table(
-            entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let line = line_of(text, &key).or(line);
-                    (key, convert(text, value, line))
-                })
-                .collect(),
-        ),
+        Value::Object(entries) => {
+            let mut table: Vec<(String, Node)> = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                // Which of two values holds would depend on the reader.
+                if table.iter().any(|(other, _)| *other == key) {
+                    let lines: Vec<usize> = lines_of(text, &key).collect();
+                    let message = format!("{}: the key is there twice; remove one", key.escape_debug());
+                    problems.push(Problem { line: lines.get(1).copied().or(line), message });
+                    continue;
+                }
+                let line = lines_of(text, &key).next().or(line);
+                let node = convert(text, value, line, problems);
+                table.push((key, node));
+            }
+            NodeValue::Table(table)
+        }
     };
     Node { line, value }
 }
 
-/// The first line, from 1, that has `key` as a key without escapes.
-fn line_of(text: &str, key: &str) -> Option<usize> {
+/// The lines, from 1, that have `key` as a key without escapes.
+fn lines_of<'a>(text: &'a str, key: &str) -> impl Iterator<Item = usize> + 'a {
     let quoted = format!("\"{key}\"");
-    text.match_indices(&quoted)
-        .find(|(at, _)| text[at + quoted.len()..].trim_start().starts_with(':'))
-        .map(|(at, _)| 1 + text[..at].bytes().filter(|byte| *byte == b'\n').count())
+    let is_key = |end: usize| text[end..].trim_start().starts_with(':');
+    let found: Vec<usize> =
+        text.match_indices(&quoted).map(|(at, _)| at).filter(|at| is_key(at + quoted.len())).collect();
+    found.into_iter().map(|at| 1 + text[..at].bytes().filter(|byte| *byte == b'\n').count())
 }
 
 /// Replaces comments and trailing commas by spaces, so that lines and columns stay the same.
-fn without_comments(text: &str) -> String {
+fn without_comments(text: &str) -> Result<String, Vec<Problem>> {
     let mut out = text.as_bytes().to_vec();
     let mut comma = None;
     let mut at = 0;
@@ -118,6 +202,16 @@ fn without_comments(text: &str) -> String {
             }
             b'#' => at = blank_line(&mut out, at),
             b'/' if out.get(at + 1) == Some(&b'/') => at = blank_line(&mut out, at),
+            b'/' if out.get(at + 1) == Some(&b'*') => {
+                let Some(length) = text[at + 2..].find("*/") else {
+                    let line = Some(1 + out[..at].iter().filter(|byte| **byte == b'\n').count());
+                    let message = "not valid JSON: the comment that begins here has no end".to_owned();
+                    return Err(vec![Problem { line, message }]);
+                };
+                let end = at + 2 + length + 2;
+                out[at..end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+                at = end - 1;
+            }
             b',' => comma = Some(at),
             b']' | b'}' => {
                 if let Some(comma) = comma.take() {
@@ -130,7 +224,7 @@ fn without_comments(text: &str) -> String {
         at += 1;
     }
     // Only whole comments and commas became spaces, so this is still UTF-8.
-    String::from_utf8_lossy(&out).into_owned()
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// Replaces the rest of the line by spaces; returns the last position that was replaced.

@@ -4,6 +4,7 @@
 //! Both formats become one tree (`node`), from which `table_reader` takes typed values. All problems of a file are collected
 //! before it is rejected, so that the user can correct them at once.
 
+mod addresses;
 mod directories;
 mod ignore;
 mod json;
@@ -11,6 +12,7 @@ pub mod layout;
 mod load;
 pub mod log_rules;
 mod node;
+mod original;
 mod problem;
 mod ranges;
 mod secret;

@@ -1,4 +1,4 @@
-//! The rules about what is logged: `log.ignore`, `log.addresses`, `log.commands`, `monitor.bandwidth`.
+//! The rules about what is logged: `log.ignore`, `log.addresses`, `log.commands`, `log.ports`, `monitor.bandwidth`.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct LogRules {
     pub addresses: bool,
     /// Store the command lines of programs.
     pub commands: bool,
+    /// Store local and remote ports.
+    pub ports: bool,
     /// Records that match one of these are not logged.
     pub ignore: Vec<IgnoreRule>,
 }
@@ -29,6 +31,7 @@ impl LogRules {
             bandwidth: config.monitor.bandwidth,
             addresses: config.log.addresses,
             commands: config.log.commands,
+            ports: config.log.ports,
             ignore: config.log.ignore.clone(),
         }
     }
@@ -65,7 +68,7 @@ impl LogRules {
 
     /// Whether different records may become equal when they are blanked.
     pub fn blanks_anything(&self) -> bool {
-        !self.addresses || !self.commands
+        !self.addresses || !self.commands || !self.ports
     }
 
     /// Blanks the fields of a context that are not stored.
@@ -83,6 +86,12 @@ impl LogRules {
             (tuple.local_address, tuple.remote_address) = (None, None);
             tuple.domain.clear();
             tuple.domain_source = Default::default();
+        }
+        if !self.ports {
+            // Negative numbers stand for no port of a connection.
+            for port in [&mut tuple.local_port, &mut tuple.remote_port] {
+                *port = (*port).min(0);
+            }
         }
     }
 
@@ -141,6 +150,19 @@ mod tests {
         let executed = FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() };
         assert!(rules("-1").ignores_tuple(&executed));
         assert!(!rules("0").ignores_tuple(&executed));
+    }
+
+    #[test]
+    fn ports_are_left_out_and_rules_about_them_still_hold() {
+        let rules = LogRules { ports: false, ..rules("443") };
+        let mut tuple = to("192.0.2.1", "");
+        assert!(rules.blanks_anything() && rules.ignores_tuple(&tuple));
+        rules.blank_tuple(&mut tuple);
+        assert_eq!((tuple.local_port, tuple.remote_port), (0, 0));
+        assert!(tuple.remote_address.is_some());
+        let mut executed = FlowTuple { local_port: -1, remote_port: -1, ..FlowTuple::default() };
+        rules.blank_tuple(&mut executed);
+        assert_eq!((executed.local_port, executed.remote_port), (-1, -1));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! A parsed file as a tree with line numbers.
 
+/// Some editors write it at the beginning of a file.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A value of the file. Both formats are converted to this type, so that the same code checks both.
 pub(super) enum NodeValue {
     Boolean(bool),

@@ -23,6 +23,9 @@ pub struct Config {
     pub virustotal: VirusTotal,
     /// Section `[names]`: names of addresses.
     pub names: Names,
+    /// A sentence for every group of keys of the original picosnitch that the file has and that have no effect here.
+    #[serde(skip)]
+    pub(super) without_effect: Vec<String>,
 }
 
 /// Section `[monitor]`: what is recorded.
@@ -59,6 +62,8 @@ pub struct Log {
     pub addresses: bool,
     /// Store the command lines of programs.
     pub commands: bool,
+    /// Store local and remote ports.
+    pub ports: bool,
     /// Records that match one of these are not logged.
     #[serde(serialize_with = "serialize_as_text")]
     pub ignore: Vec<IgnoreRule>,
@@ -114,6 +119,7 @@ impl Default for Log {
             fold_above: 256,
             addresses: true,
             commands: true,
+            ports: true,
             ignore: Vec::new(),
             server: None,
         }
@@ -139,8 +145,8 @@ impl Default for VirusTotal {
 
 impl Config {
     /// A sentence for every key that is set and has no effect in this version; the daemon prints them at its start.
-    pub fn not_yet_built(&self) -> Vec<String> {
-        let mut sentences = Vec::new();
+    pub fn without_effect(&self) -> Vec<String> {
+        let mut sentences = self.without_effect.clone();
         let mut add = |set: bool, key: &str, what: &str| {
             if set {
                 sentences.push(format!("{key} has no effect yet: {what}"));

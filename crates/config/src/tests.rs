@@ -94,7 +94,7 @@ fn every_key_of_toml_arrives() {
     assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
     assert_eq!(config.virustotal.request_limit_seconds, 0);
     assert!(config.names.reverse_dns);
-    assert_eq!(config.not_yet_built().len(), 1);
+    assert_eq!(config.without_effect().len(), 1);
 }
 
 #[test]
@@ -243,6 +243,137 @@ fn all_problems_of_a_json_file_are_reported_at_once() {
     assert!(found[0].starts_with("3: not valid JSON"), "{found:?}");
     for broken in ["", "{", "{\"a", "{\"a\\", "/", "{\"a\":1,,}", "{} x"] {
         Config::from_json(broken).unwrap_err();
+    }
+}
+
+#[test]
+fn json_may_have_a_byte_order_mark_and_comments_of_several_lines() {
+    let text = "\u{feff}/* one\n \"two\" */ {\n/**/ \"DB text log\": /* ä */ true, // }\n\"VT API key\": \"a/*b*/\"\n}";
+    assert_eq!(problems(text, true).len(), 1, "no letter of a text is a comment");
+    let config = Config::from_json(&text.replace("a/*b*/", "a")).unwrap();
+    assert!(config.log.text && config.virustotal.api_key.0 == "a");
+    assert!(Config::from_toml("\u{feff}[log]\ntext = true\n").unwrap().log.text);
+    let found = problems("{\n\"DB text log\": true, /* no end }\n", true);
+    assert_eq!(found, ["2: not valid JSON: the comment that begins here has no end"]);
+    let found = problems("/* a\n b */ {\n\"DB text log\": 1}", true);
+    assert!(found[0].starts_with("3: DB text log: the integer 1"), "{found:?}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_a_problem() {
+    let text = "{\n\"DB text log\": true,\n\"DB sql server\": {\"host\": \"a\",\n\"host\": \"b\"},\n\"DB text log\": false}";
+    let found = problems(text, true);
+    let twice = |line| {
+        move |problem: &String| problem.starts_with(line) && problem.ends_with("there twice; remove one")
+    };
+    assert!(found.iter().any(twice("4: host:")) && found.iter().any(twice("5: DB text log:")), "{found:?}");
+    let found = problems("[log]\ntext = true\ntext = false\n", false);
+    assert!(found[0].starts_with("3: not valid TOML"), "{found:?}");
+}
+
+#[test]
+fn every_key_that_the_original_ever_wrote_is_known() {
+    let text = r#"{
+  "Bandwidth monitor": true, "DB retention (days)": 30, "DB sql log": true, "DB sql server": {}, "DB text log": false,
+  "DB write limit (seconds)": 10, "Dash scroll zoom": true, "Dash theme": "", "Data group": null, "Data mode": "600",
+  "Data owner": 0, "Desktop notifications": true, "Desktop user": "", "Every exe (not just conns)": false,
+  "GeoIP lookup": true, "Log addresses": true, "Log commands": true, "Log ignore": [], "Log ports": false,
+  "Perf ring buffer (pages)": 256, "Set RLIMIT_NOFILE": null, "Set st_dev mask": null, "VT API key": "",
+  "VT file upload": false, "VT request limit (seconds)": 15
+}"#;
+    let config = Config::from_json(text).unwrap();
+    assert!(!config.log.ports);
+    let sentences = config.without_effect();
+    assert_eq!(sentences.len(), 5, "{sentences:?}");
+    for key in [
+        "Dash scroll zoom",
+        "Dash theme",
+        "Data owner",
+        "Data group",
+        "Data mode",
+        "Desktop user",
+        "GeoIP lookup",
+        "Set st_dev mask",
+    ] {
+        assert!(sentences.iter().any(|sentence| sentence.contains(key)), "{key}: {sentences:?}");
+    }
+    assert_eq!(sentences[0].split(':').next(), Some("\"Dash scroll zoom\", \"Dash theme\" have no effect"));
+    assert!(Config::from_json("{}").unwrap().without_effect().is_empty());
+    assert!(!Config::from_toml("[log]\nports = false").unwrap().log.ports);
+}
+
+#[test]
+fn a_toml_file_of_the_original_is_explained_in_one_problem() {
+    let text = "[database]\nenabled = true\nretention_days = 30\n[database.remote]\nclient = \"psycopg\"\n[data]\nowner = 0\n\
+                [log]\naddresses = true\nignore_domains = []\n[desktop]\nuser = \"\"\n[monitoring]\nevery_exe = true\n\
+                [virustotal]\napi_key = \"secret\"\n";
+    let found = problems(text, false);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let expected = [
+        "of the original picosnitch",
+        "move it away",
+        "`picosnitch import` of a later release",
+        "database.enabled is log.sqlite here",
+        "database.remote.client is log.server.client here",
+        "log.addresses,",
+        "log.ignore_domains is log.ignore here",
+        "monitoring.every_exe is monitor.every_exe here",
+        "Without effect here: data.owner, desktop.user",
+    ];
+    for expected in expected {
+        assert!(found[0].contains(expected), "{expected}: {}", found[0]);
+    }
+    assert!(!found[0].contains("text_log") && !found[0].contains("secret"), "{}", found[0]);
+    assert_eq!(problems("[log]\nignore_ports = [1]", false).len(), 1);
+    // A file of this picosnitch with one wrong table stays one.
+    let found = problems("[monitor]\n[database]\n", false);
+    assert!(found[0].starts_with("2: database: unknown key"), "{found:?}");
+}
+
+#[test]
+fn what_looks_like_an_address_and_is_none_is_refused_with_a_hint() {
+    for (text, hint) in [
+        ("192.168.1", "write 192.168.1.0/24 for the network"),
+        ("192.168.1.", "write 192.168.1.0/24 for the network"),
+        ("10.0.0.*", "write 10.0.0.0/24 for the network"),
+        ("10.x.x.x", "write 10.0.0.0/8 for the network"),
+        ("192.168/16", "write 192.168.0.0/16 for the network"),
+        ("10.0.0.256", "at most 255"),
+        ("10.0.0.256/24", "at most 255"),
+        ("010.0.0.1", "without zeros at the front"),
+        ("10.0.0.1-10.0.0.9", "there are no ranges"),
+        ("10.0.0.1-9", "there are no ranges"),
+        ("10.0.0-9.1", "there are no ranges"),
+        ("1.2.3.4/33", "the length of the network is a number from 0 to 32"),
+        ("1.2.3.0/255.255.255.0", "the length of the network is a number from 0 to 32"),
+        ("1.2.3.4.5", "four numbers"),
+        ("1.2.3.4.", "four numbers"),
+        ("0x7f.0.0.1", "four numbers"),
+        ("0x7f000001", "four numbers"),
+        ("10.0.0.1:80", "a port is a rule of its own"),
+        ("[::1]:80", "without brackets"),
+        ("fe80::1%eth0", "without its interface"),
+        ("2001:db8::*", "there are no ranges"),
+        ("2001:db8::1-2001:db8::9", "there are no ranges"),
+        ("2001:db8", "colon"),
+        ("2001:db8:0:0:1", "not an IPv6 address"),
+        ("2001:db8::12345", "not an IPv6 address"),
+        ("2001:db8::g", "not an IPv6 address"),
+        ("2001:db8:/32", "not an IPv6 address"),
+        ("2001:db8::/129", "the length of the network is a number from 0 to 128"),
+    ] {
+        let found = problems(&format!("[log]\nignore = [\"{text}\"]"), false);
+        assert!(found.len() == 1 && found[0].contains(hint), "{text}: {found:?}");
+        let found = problems(&format!("{{\"Log ignore\": [\"{text}\"]}}"), true);
+        assert!(found.len() == 1 && found[0].contains(hint), "{text}: {found:?}");
+    }
+    for domain in
+        ["1.example.com", "3com.com", "10.0.0.1.nip.io", "4.in-addr.arpa", "1-2.example", "localhost", "x"]
+    {
+        Config::from_toml(&format!("[log]\nignore = [\"{domain}\"]")).unwrap();
+    }
+    for domain in ["com.example.1", "arpa.in-addr.10", "net.", "com.exa"] {
+        Config::from_json(&format!("{{\"Log ignore\": [\"{domain}\"]}}")).unwrap();
     }
 }
 

@@ -6,7 +6,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     ignore::{self, DomainOrder},
-    node::{Node, NodeValue},
+    node::{BYTE_ORDER_MARK, Node, NodeValue},
+    original,
     problem::Problem,
     ranges,
     secret::Secret,
@@ -17,6 +18,7 @@ use super::{
 
 /// Reads the text of a `config.toml`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // Problems of the values that could be recovered from a broken file would only mislead.
@@ -29,7 +31,11 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
             .collect());
     }
     let mut problems = Vec::new();
-    let config = from_tree(&mut problems, Node { line: None, value: convert_table(text, table.get_ref()) });
+    let root = Node { line: None, value: convert_table(text, table.get_ref()) };
+    if let Some(problem) = original::toml_problem(&root) {
+        return Err(vec![problem]);
+    }
+    let config = from_tree(&mut problems, root);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -67,6 +73,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     }
     table.boolean("addresses", &mut config.log.addresses);
     table.boolean("commands", &mut config.log.commands);
+    table.boolean("ports", &mut config.log.ports);
     config.log.ignore = ignore::read_rules(&mut table, "ignore", DomainOrder::Forward);
     if let Some(node) = table.take("server") {
         config.log.server = server::read_toml(&mut table, node);

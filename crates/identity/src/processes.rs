@@ -13,7 +13,7 @@ use crate::{
     running_program::{Launch, Origin, RunningProgram},
 };
 use capture::Event;
-use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
+use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program, text::command_line};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -302,7 +302,7 @@ fn running_program(event: &ProcessEvent, command_line: Bytes) -> RunningProgram 
     }
 }
 
-/// The arguments of a process that ran before the start; empty when it is gone.
+/// The command line of a process that ran before the start; empty when it is gone.
 fn arguments(tgid: u32) -> Bytes {
     use std::io::Read;
 
@@ -311,7 +311,7 @@ fn arguments(tgid: u32) -> Bytes {
         // A process that ends meanwhile gives an error or nothing, and then its arguments are unknown.
         let _ = file.take(MAX_ARGUMENT_BYTES).read_to_end(&mut bytes);
     }
-    capture::join_arguments(&bytes)
+    command_line::from_proc(&bytes).to_vec()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! file, and what comes before a damage is taken. The values of one program, and the value of a key that picosnitch does not
 //! use, are read whole before they are bounded.
 
-use std::{fmt, io::Read, sync::Arc};
+use std::{borrow::Cow, fmt, io::Read, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
@@ -28,6 +28,25 @@ pub(super) fn parse(text: impl Read, known: &mut KnownPrograms) -> Result<(), St
     parsed.map_err(|error| error.to_string())
 }
 
+/// Replaces each lone surrogate from U+DC80 to U+DCFF, which the JSON parser encodes as if it were a character, by the byte that it
+/// stands for where the original picosnitch wrote the file (PEP 383, surrogateescape).
+fn without_surrogates(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let byte = |at: usize| match bytes[at..] {
+        [0xed, high @ 0xb2..=0xb3, low @ 0x80..=0xbf, ..] => Some(high << 6 | low & 0x3f),
+        _ => None,
+    };
+    if (0..bytes.len()).all(|at| byte(at).is_none()) {
+        return Cow::Borrowed(bytes);
+    }
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let escaped = byte(at);
+        out.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    Cow::Owned(out)
+}
+
 /// A string of the file. Bytes that are not valid UTF-8, which picosnitch does not write, stand for themselves.
 struct Text(String);
 
@@ -43,7 +62,7 @@ impl<'de> Deserialize<'de> for Text {
 
             fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
                 // There is one text for each sequence of bytes.
-                Ok(Text(to_text(&from_text(bytes))))
+                Ok(Text(to_text(&from_text(without_surrogates(bytes)))))
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {

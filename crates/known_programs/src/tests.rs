@@ -48,6 +48,30 @@ fn digest(number: usize) -> Sha256 {
 }
 
 #[test]
+fn names_that_are_no_utf_8_are_read_as_the_original_writes_them() {
+    // Raw bytes; the surrogates by which Python stands for them (PEP 383), and two that make one character.
+    for (path, name) in [
+        (&b"/bin/\xc3\xa4\xff"[..], &b"n\xc3"[..]),
+        (br"/bin/\u00e4\udcff", br"n\udcc3"),
+        (br"/bin/\udcc3\uDCA4\udcFF", br"n\\xc3"),
+        (b"/bin/\xc3\xa4\\udcff", b"n\xc3"),
+    ] {
+        let parts =
+            [b"{\"Executables\": {\"", path, b"\": [\"", name, b"\"]}, \"SHA256\": {\"", path, b"\": {\""];
+        let digest = DIGEST.to_hex();
+        let text = [&parts.concat()[..], digest.as_bytes(), b"\": \"\xfe\\udcfd\\ud800\"}}}"].concat();
+        let mut known = from_json(text);
+        let (path, name) = ("/bin/ä".as_bytes().iter().chain(b"\xff").copied().collect::<Vec<_>>(), b"n\xc3");
+        assert_eq!(known.observe(Rank::Program, &path, name), Novelty::Nothing);
+        assert!(!known.observe_digest(&path, DIGEST) && known.has_digest(DIGEST));
+        let (text, _) = to_json(known);
+        assert!(text.contains(r#""/bin/ä\\xff""#) && text.contains(r#""n\\xc3""#), "{text}");
+        // A surrogate that stands for no byte stays as it is.
+        assert!(text.contains(r"\\xfe\\xfd\\xed\\xa0\\x80"), "{text}");
+    }
+}
+
+#[test]
 fn a_program_is_new_once() {
     let mut known = KnownPrograms::default();
     assert_eq!(known.observe(Rank::Program, b"/bin/a", b"a"), Novelty::Both);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use model::{
     Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256,
     text::{
+        command_line,
         lossless::{from_text, to_text},
         sanitize,
     },
@@ -172,7 +173,7 @@ pub struct ProgramLine {
     pub path: Text,
     /// `comm` of the thread-group leader.
     pub name: Text,
-    /// Arguments, separated by single spaces; empty with `log.commands = false`.
+    /// Arguments with the quotes of a shell ([`command_line::quote`]); empty with `log.commands = false`.
     pub command_line: Text,
     /// Digest of the executable, 64 hexadecimal digits; `None` while it is not known.
     pub sha256: Option<String>,
@@ -183,7 +184,7 @@ impl From<&Program> for ProgramLine {
         Self {
             path: Text(program.path.clone()),
             name: Text(program.name.clone()),
-            command_line: Text(program.command_line.clone()),
+            command_line: Text(command_line::quote(&program.command_line).into_owned()),
             sha256: program.sha256.map(Sha256::to_hex),
         }
     }

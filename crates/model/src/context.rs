@@ -11,7 +11,7 @@ pub struct Program {
     pub path: Bytes,
     /// `comm` of the thread-group leader, at most 15 bytes.
     pub name: Bytes,
-    /// The command line: argv, separated by single spaces.
+    /// The command line: argv, joined by NUL ([`crate::text::command_line`]).
     pub command_line: Bytes,
     /// Digest of the executable file; `None` when it could not be read, or not yet.
     pub sha256: Option<Sha256>,

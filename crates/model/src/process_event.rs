@@ -41,7 +41,7 @@ pub struct ProcessEvent {
     pub name: Bytes,
     /// Path of the executable from the root of its mount namespace; empty if unknown.
     pub path: Bytes,
-    /// Arguments (argv), separated by single spaces.
+    /// Arguments (argv), joined by NUL ([`crate::text::command_line`]).
     pub command_line: Bytes,
     /// Whether the process is a kernel thread.
     pub kernel: bool,

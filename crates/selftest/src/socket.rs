@@ -17,6 +17,7 @@ use crate::{
     socket_address::{from_kernel, to_kernel},
     system_error::{SystemError, check},
 };
+use model::text::{command_line, lossless};
 
 #[derive(Clone, Copy, Default)]
 struct SocketCounters {
@@ -297,9 +298,8 @@ impl Socket {
         };
         let exe = std::fs::read_link("/proc/self/exe")?;
         let name = std::fs::read("/proc/self/comm")?;
-        let mut arguments = std::fs::read("/proc/self/cmdline")?;
-        arguments.pop_if(|last| *last == 0);
-        let command_line = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        let arguments = std::fs::read("/proc/self/cmdline")?;
+        let command_line = lossless::to_text(&command_line::quote(command_line::from_proc(&arguments)));
         Ok(ExpectedFlow {
             exe: self
                 .path_part

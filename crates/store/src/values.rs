@@ -1,15 +1,17 @@
 //! Values of the log as bytes and names, the same in every output.
 
-use model::{Loss, LossKind, MANY, PORT_MANY};
+use model::{Loss, LossKind, MANY, PORT_MANY, text::command_line};
 
 use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
 
-/// A value as bytes: bytes as they are, names and numbers as text, nothing for an unknown value. Another program may have
+/// A value as bytes: bytes as they are, command lines with the quotes of a shell ([`command_line::quote`]), names and numbers as
+/// text, nothing for an unknown value. Another program may have
 /// chosen these bytes: [`model::text::sanitize`] makes them safe for an output.
 pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     match value {
         Value::None => Vec::new(),
         Value::Many => MANY.into(),
+        Value::Bytes(bytes) if is_command_line(dimension) => command_line::quote(bytes).into_owned(),
         Value::Bytes(bytes) => bytes.clone(),
         Value::Address(address) => address.to_string().into_bytes(),
         Value::Sha256(digest) => digest.to_hex().into_bytes(),
@@ -17,6 +19,13 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
             named(dimension, *number).map_or_else(|| number.to_string(), str::to_owned).into_bytes()
         }
     }
+}
+
+fn is_command_line(dimension: Dimension) -> bool {
+    matches!(
+        dimension,
+        Dimension::CommandLine | Dimension::ParentCommandLine | Dimension::GrandparentCommandLine
+    )
 }
 
 /// Whether an output shows the number as text: its dimension has names (also if this number has none), or it is the port
@@ -55,4 +64,19 @@ pub fn losses(losses: &[Loss]) -> String {
         format!("{} {what}", loss.count)
     };
     losses.iter().map(describe).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_show_where_arguments_end() {
+        let shown = |line: &[u8]| bytes(Dimension::CommandLine, &Value::Bytes(line.to_vec()));
+        assert_eq!(shown(b"bash\0-c\0S\0A\0B"), b"bash -c S A B");
+        assert_eq!(shown(b"bash\0-c\0S\0A B"), b"bash -c S 'A B'");
+        assert_eq!(shown(b"bash\0-c\0S\0A\0"), b"bash -c S A ''");
+        assert_eq!(shown(b"a line of an older version"), b"a line of an older version");
+        assert_eq!(bytes(Dimension::Executable, &Value::Bytes(b"/a b".to_vec())), b"/a b");
+    }
 }

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use crate::log_file::LogFile;
-use model::{DomainSource, MANY, PORT_MANY, Program, Record, Window, text::sanitize::conn_log_field};
+use model::{
+    DomainSource, MANY, PORT_MANY, Program, Record, Window,
+    text::{command_line, sanitize::conn_log_field},
+};
 
 /// conn.log becomes conn.log.1 before it grows beyond this.
 const MAX_BYTES: u64 = 1 << 30;
@@ -67,7 +70,9 @@ impl ConnLog {
 fn line(time: i64, record: &Record) -> String {
     let (context, tuple, counters) = (&record.context, &record.tuple, &record.counters);
     let program = |program: &Program| {
-        [&program.path, &program.name, &program.command_line].map(|bytes| conn_log_field(bytes)).join(",")
+        [&program.path, &program.name, &*command_line::quote(&program.command_line)]
+            .map(conn_log_field)
+            .join(",")
             + ","
             + &program.sha256.map(|digest| digest.to_hex()).unwrap_or_default()
     };
@@ -103,7 +108,7 @@ mod tests {
         let program = |path: &[u8]| Program {
             path: path.to_vec(),
             name: name.to_vec(),
-            command_line: b"a,b\nc".to_vec(),
+            command_line: b"a,b\nc\0d e".to_vec(),
             sha256: Some(Sha256([0xab; 32])),
         };
         let context = ProcessContext {
@@ -133,7 +138,8 @@ mod tests {
     fn a_line_has_the_columns_of_the_original() {
         let digest = "ab".repeat(32);
         let expected = format!(
-            "/bin/x,evil\\xff,abc,{digest},1700000000,example.com,2001:db8::1,443,7,/bin/p,evil\\xff,abc,{digest},1,2,3\n"
+            "/bin/x,evil\\xff,'abc' 'd e',{digest},1700000000,example.com,2001:db8::1,443,7,/bin/p,evil\\xff,'abc' 'd e',{digest},\
+             1,2,3\n"
         );
         assert_eq!(line(1_700_000_000, &record(b"ev,i\r\n\0l\x1b\xff")), expected);
     }

@@ -194,7 +194,7 @@ mod tests {
     use model::{DomainSource, FlowId};
 
     fn all() -> LogRules {
-        LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
+        LogRules { bandwidth: true, addresses: true, commands: true, ports: true, ignore: Vec::new() }
     }
 
     /// A window of `seconds`, and its contexts.

@@ -17,7 +17,7 @@ use model::{Counters, DomainSource, Flow, FlowId, FlowTuple, ProcessContext, Pro
 
 /// The rules of the default configuration.
 fn all() -> LogRules {
-    LogRules { bandwidth: true, addresses: true, commands: true, ignore: Vec::new() }
+    LogRules { bandwidth: true, addresses: true, commands: true, ports: true, ignore: Vec::new() }
 }
 
 /// Contexts by their ids, and whether they have all of their digests.
@@ -51,7 +51,7 @@ impl Bench {
         for id in 1..=3_u32 {
             let program = Program {
                 path: format!("/bin/{id}").into(),
-                command_line: b"secret".to_vec(),
+                command_line: b"secret\0A B".to_vec(),
                 sha256: (id == 2).then_some(Sha256([7; 32])),
                 ..Program::default()
             };
@@ -139,7 +139,7 @@ fn a_connection_is_described_once_then_its_counters_then_its_end() {
     bench.add(&flow(1, 9, 10, 20));
     let lines = bench.round(&mut position);
     assert_eq!(kinds(&lines), ["context", "connection", "tick"]);
-    assert_eq!((&lines[0]["path"], &lines[0]["command_line"]), (&"/bin/1".into(), &"secret".into()));
+    assert_eq!((&lines[0]["path"], &lines[0]["command_line"]), (&"/bin/1".into(), &"secret 'A B'".into()));
     assert_eq!((&lines[1]["sent"], &lines[1]["received"]), (&10.into(), &20.into()));
     assert_eq!(lines[1]["process"], 101);
     let began = lines[1]["began"].as_f64().unwrap();

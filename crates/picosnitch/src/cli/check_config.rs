@@ -23,7 +23,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = common.layout();
     match Config::load(&layout) {
         Ok(loaded) => {
-            let notes = [loaded.config.not_yet_built(), loaded.config.missing_files()].concat();
+            let notes = [loaded.config.without_effect(), loaded.config.missing_files()].concat();
             let config = serde_json::to_value(&loaded.config)?;
             let ignored: Vec<(String, String)> =
                 loaded.config.log.ignore.iter().map(|rule| (rule.to_string(), rule.explanation())).collect();
@@ -71,7 +71,7 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 
 /// Makes text safe for a terminal and keeps its line ends.
 fn lines(text: &str) -> String {
-    text.lines().map(|line| sanitize::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
+    text.lines().map(sanitize::message).collect::<Vec<_>>().join("\n")
 }
 
 /// Adds one line for each key, for example `log.retention_days = 365`.

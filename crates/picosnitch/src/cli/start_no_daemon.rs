@@ -40,7 +40,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
             written => written.with_context(|| format!("cannot write {}", path.display()))?,
         }
     }
-    for sentence in loaded.config.not_yet_built() {
+    for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);
     }
     monitor::run(&layout, &loaded.config, report_start)?;

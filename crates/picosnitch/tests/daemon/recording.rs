@@ -206,3 +206,29 @@ fn names_of_any_bytes_are_recorded_and_printed_without_control_characters() {
     let found = query(base.path(), &["--csv".into(), "--where".into(), filter]);
     assert!(String::from_utf8(found).unwrap().contains("ird"), "the path as it is does not match");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn command_lines_keep_the_boundaries_of_their_arguments() {
+    let _root = root();
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let listener = TcpListener::bind((fresh_address(), 0)).unwrap();
+    let here = listener.local_addr().unwrap();
+    let script = format!("exec 3<>/dev/tcp/{}/{}; read -r answer <&3; exit 0", here.ip(), here.port());
+    for arguments in [&["A", "B"][..], &["A B"], &["A"], &["A", ""], &["A", "", ""]] {
+        let mut child = Command::new("/bin/bash").args(["-c", &script, "S"]).args(arguments).spawn().unwrap();
+        drop(listener.accept().unwrap());
+        child.wait().unwrap();
+    }
+    daemon.stop(Signal::SIGTERM);
+
+    let filter = format!("address={}", here.ip());
+    let arguments = ["--json", "-g", "cmdline", "--where", &filter].map(OsString::from);
+    let rows: serde_json::Value = serde_json::from_slice(&query(base.path(), &arguments)).unwrap();
+    let mut shown: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| row["cmdline"].as_str().unwrap()).collect();
+    shown.sort_unstable();
+    let expected = ["'A B'", "A", "A ''", "A '' ''", "A B"];
+    assert_eq!(shown, expected.map(|arguments| format!("/bin/bash -c '{script}' S {arguments}")));
+}
