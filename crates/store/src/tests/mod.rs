@@ -35,6 +35,7 @@ mod random;
 mod retention;
 mod rollups;
 mod salvage;
+mod seen_times;
 mod size_limit;
 mod writer;
 
