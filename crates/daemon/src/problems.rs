@@ -129,7 +129,7 @@ impl Problems {
         Self { log: Mutex::new(log), event }
     }
 
-    /// Reports a problem: one sentence or more, which may contain any bytes.
+    /// Reports a problem: one sentence or more, which may contain any characters.
     pub(crate) fn report(&self, text: &str) {
         let text = bounded(text);
         self.report_at(Kind::Own(kind_of(&text)), text, Instant::now());
@@ -288,10 +288,15 @@ impl ProblemLog {
 
 /// A text as it is written: safe for a terminal, and of a bounded length.
 fn bounded(text: &str) -> String {
-    let mut text = sanitize::terminal(&text.as_bytes()[..text.len().min(MAX_TEXT)]);
-    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or(0));
+    let mut text = sanitize::message(beginning(text));
+    text.truncate(beginning(&text).len());
     text
+}
+
+/// The first [`MAX_TEXT`] bytes of a text, without a half character at the end.
+fn beginning(text: &str) -> &str {
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// The kind of a problem: its text without numbers (hexadecimal ones too) and paths.

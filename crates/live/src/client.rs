@@ -133,7 +133,7 @@ impl LiveClient {
             Ok(status) if status.event == "hello" => self.status = status,
             Ok(status) if status.event == "error" => {
                 let line: ErrorLine = serde_json::from_slice(&hello).unwrap_or_default();
-                return Err(ClientError::Refused(sanitize::terminal(line.text.as_bytes())));
+                return Err(ClientError::Refused(sanitize::message(&line.text)));
             }
             _ => return Err(ClientError::NotUnderstood(self.path)),
         }

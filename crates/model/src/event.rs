@@ -75,6 +75,19 @@ impl EventKind {
     }
 }
 
+/// The process that changed a file, as it was when it did. What is not known is empty or `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Process id, in the process-id namespace of picosnitch.
+    pub pid: u32,
+    /// Path of its executable.
+    pub path: Bytes,
+    /// Name of its program (`comm`).
+    pub name: Bytes,
+    /// Its real user id.
+    pub uid: Option<u32>,
+}
+
 /// Something that happened. Fields that do not apply are `None`, empty or 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -94,6 +107,8 @@ pub struct Event {
     pub name: Bytes,
     /// Digest of the executable that it is about.
     pub sha256: Option<Sha256>,
+    /// The process that changed the executable that it is about.
+    pub writer: Option<Writer>,
     /// How many things it stands for; `kind` and `subject` determine the unit.
     pub count: u64,
     /// A sentence for the user.
@@ -112,6 +127,7 @@ impl Event {
             path: Bytes::new(),
             name: Bytes::new(),
             sha256: None,
+            writer: None,
             count: 1,
             text: text.into(),
         }

@@ -24,7 +24,7 @@ pub use clock::boot_time;
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
 pub use error_chain::error_chain;
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Writer};
 pub use flow::{
     Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY, Port, Record, Window,
 };

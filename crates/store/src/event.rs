@@ -106,6 +106,7 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
         path: bytes(5),
         name: bytes(6),
         sha256: digest.and_then(|digest| digest.try_into().ok()).map(Sha256),
+        writer: None,
         count: row.get::<_, i64>(8)?.max(0) as u64,
         text: row.get(9)?,
     };

@@ -8,7 +8,7 @@ use live::{
 };
 use model::{
     Loss,
-    text::{sanitize, time},
+    text::{lossless, sanitize, time},
 };
 use virustotal::LookupSchedule;
 
@@ -38,7 +38,7 @@ pub(super) struct ProgramCounts {
 
 impl LiveStatus {
     pub(super) fn new(settings: &Settings) -> Self {
-        let path = |path: &std::path::Path| sanitize::json_text(path.as_os_str().as_encoded_bytes());
+        let path = |path: &std::path::Path| lossless::to_text(path.as_os_str().as_encoded_bytes());
         let reporter = &settings.reporter;
         let files = FilePaths {
             database: settings.database.as_deref().map(path),

@@ -41,7 +41,7 @@ fn of_alert(alert: &Alert) -> Option<Notification> {
         (None, _) => sanitize::terminal(&alert.name),
         (Some(digest), "") => format!("SHA-256 {}", digest.to_hex()),
         (Some(digest), verdict) => {
-            format!("VirusTotal: {}\nSHA-256 {}", sanitize::terminal(verdict.as_bytes()), digest.to_hex())
+            format!("VirusTotal: {}\nSHA-256 {}", sanitize::message(verdict), digest.to_hex())
         }
     };
     Some(Notification {

@@ -1,21 +1,33 @@
-//! Makes text that is safe for a given output (terminal, JSON, CSV, conn.log) from untrusted bytes.
+//! Makes text that is safe for a given output (terminal, CSV, conn.log) from untrusted bytes. Text for JSON is made by
+//! [`lossless::to_text`].
 //!
 //! *Hostile* characters are those on which a terminal may act or that a reader cannot see: control characters (C0, DEL, C1),
 //! characters that change the direction or order of text, and invisible ones.
 
 use std::fmt::Write;
 
+use super::lossless;
+
 /// Text for a terminal: hostile characters become `\x1b` if they are ASCII, else `\u{202e}`; bytes that are not valid UTF-8
-/// become `\xff`. A backslash stays as it is, so that paths are readable; the bytes cannot be restored from the result.
+/// become `\xff`. [`lossless::from_text`] restores the bytes.
 pub fn terminal(bytes: &[u8]) -> String {
-    escape(bytes, |character, out| {
-        let code = u32::from(character);
-        if code < 0x80 {
-            let _ = write!(out, "\\x{code:02x}");
+    lossless::escape(bytes, is_hostile)
+}
+
+/// A sentence for a terminal, in which paths and other values are already escaped by [`terminal`]: hostile characters are escaped,
+/// backslashes stay, so that nothing is escaped twice.
+pub fn message(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if !is_hostile(character) {
+            out.push(character);
+        } else if character.is_ascii() {
+            lossless::push_bytes(&[character as u8], &mut out);
         } else {
-            let _ = write!(out, "\\u{{{code:x}}}");
+            lossless::push_character(character, &mut out);
         }
-    })
+    }
+    out
 }
 
 /// Text for a terminal whose locale is not UTF-8, made from the result of [`terminal`]: characters that are not ASCII become
@@ -26,19 +38,8 @@ pub fn ascii(text: &str) -> String {
         if character.is_ascii() {
             out.push(character);
         } else {
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
+            lossless::push_character(character, &mut out);
         }
-    }
-    out
-}
-
-/// Text for a JSON string: valid UTF-8 stays as it is, other bytes become `\xff`. The caller serialises the text as JSON and
-/// passes the whole document to [`json_document`].
-pub fn json_text(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        out.push_str(chunk.valid());
-        push_invalid(chunk.invalid(), &mut out);
     }
     out
 }
@@ -67,10 +68,18 @@ pub fn json_document(document: &str) -> String {
 
 /// A field of `query --csv` (RFC 4180): the text of [`terminal`], quoted where necessary. If a spreadsheet would read the field
 /// as a formula, since it begins with `=`, `+`, `-` or `@`, it gets an apostrophe at the front, the mark of spreadsheets for
-/// text. A field that begins with an apostrophe gets one more, so that the value is always the field without its first
-/// apostrophe. Numbers do not pass through this function and keep their sign.
+/// text. A field that begins with an apostrophe gets one more. So a reader that removes one apostrophe from the front and then
+/// calls [`lossless::from_text`] has the bytes. Numbers do not pass through this function and keep their sign.
 pub fn csv_field(bytes: &[u8]) -> String {
-    let mut text = terminal(bytes);
+    quote_csv(terminal(bytes))
+}
+
+/// The same of a sentence in which values are already escaped ([`message`]).
+pub fn csv_message(text: &str) -> String {
+    quote_csv(message(text))
+}
+
+fn quote_csv(mut text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\'']) {
         text.insert(0, '\'');
     }
@@ -82,29 +91,12 @@ pub fn csv_field(bytes: &[u8]) -> String {
 
 /// A field of `conn.log`: commas and hostile characters are removed, bytes that are not valid UTF-8 become `\xff`.
 pub fn conn_log_field(bytes: &[u8]) -> String {
-    escape(bytes, |_, _| {}).replace(',', "")
-}
-
-/// Converts bytes to text; `hostile` writes each hostile character, and invalid bytes become `\xff`.
-fn escape(bytes: &[u8], hostile: impl Fn(char, &mut String)) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_hostile(character) {
-                hostile(character, &mut out);
-            } else {
-                out.push(character);
-            }
-        }
-        push_invalid(chunk.invalid(), &mut out);
+        out.extend(chunk.valid().chars().filter(|character| *character != ',' && !is_hostile(*character)));
+        lossless::push_bytes(chunk.invalid(), &mut out);
     }
     out
-}
-
-fn push_invalid(bytes: &[u8], out: &mut String) {
-    for byte in bytes {
-        let _ = write!(out, "\\x{byte:02x}");
-    }
 }
 
 /// Whether a character is hostile: a control character, or one of the format characters (Cf), the line and paragraph
@@ -155,9 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_valid_text_and_is_safe_for_a_terminal() {
-        assert_eq!(json_text("ä\n\u{202e}".as_bytes()), "ä\n\u{202e}");
-        assert_eq!(json_text(b"a\xff\xfeb"), "a\\xff\\xfeb");
+    fn values_in_messages_are_escaped_once() {
+        let text = format!("{} is gone\n", terminal(b"/tmp/\\x41\xff"));
+        assert_eq!(message(&text), "/tmp/\\x5cx41\\xff is gone\\x0a");
+        assert_eq!(message("\u{202e}\u{9b}"), "\\u{202e}\\u{9b}");
+        assert_eq!(csv_message("-\\xff, \n"), "\"'-\\xff, \\x0a\"");
+    }
+
+    #[test]
+    fn json_documents_are_safe_for_a_terminal() {
         let text = "a\n\"\\\u{7f}\u{9b}\u{202e}\u{e0041}ä";
         let document = json_document(&serde_json::to_string_pretty(&[text]).unwrap());
         assert!(document.chars().all(|character| character == '\n' || !is_hostile(character)), "{document}");

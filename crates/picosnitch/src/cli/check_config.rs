@@ -71,7 +71,7 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 
 /// Makes text safe for a terminal and keeps its line ends.
 fn lines(text: &str) -> String {
-    text.lines().map(|line| sanitize::terminal(line.as_bytes())).collect::<Vec<_>>().join("\n")
+    text.lines().map(sanitize::message).collect::<Vec<_>>().join("\n")
 }
 
 /// Adds one line for each key, for example `log.retention_days = 365`.

@@ -70,7 +70,7 @@ fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Res
 
 /// The status of the daemon as text.
 fn describe(status: &HelloLine, is_stopped: bool) -> String {
-    let text = |text: &str| sanitize::shorten(&sanitize::terminal(text.as_bytes()), MAX_SENTENCE);
+    let text = |text: &str| sanitize::shorten(&sanitize::message(text), MAX_SENTENCE);
     let mut lines = vec![if is_stopped { stopped(status) } else { verdict(status) }];
     let mut add = |name: &str, what: String| lines.push(format!("  {name:<13} {what}"));
     for (name, missed) in missed(status) {

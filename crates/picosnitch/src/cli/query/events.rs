@@ -6,7 +6,7 @@ use super::{Options, csv, ensure_dimensions, json, user, widest_cell};
 use crate::cli::table::{self, Column};
 use model::{
     Event, EventKind, Sha256,
-    text::{sanitize, time},
+    text::{lossless, sanitize, time},
 };
 use store::{Dimension, Filter, Range, Reader, Value};
 use tui::view::users::Users;
@@ -62,12 +62,12 @@ fn value(event: &Event, dimension: Dimension) -> Value {
 }
 
 fn as_json(event: &Event) -> Json {
-    let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| sanitize::json_text(bytes));
+    let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossless::to_text(bytes));
     json!({
         "time": event.time,
         "begin": event.begin,
         "kind": event.kind.name(),
-        "subject": text(event.subject.as_bytes()),
+        "subject": (!event.subject.is_empty()).then_some(&event.subject),
         "uid": event.uid,
         "exe": text(&event.path),
         "name": text(&event.name),
@@ -83,13 +83,13 @@ fn as_csv(event: &Event) -> Vec<String> {
         event.time.to_string(),
         number(event.begin),
         event.kind.name().to_owned(),
-        sanitize::csv_field(event.subject.as_bytes()),
+        sanitize::csv_message(&event.subject),
         number(event.uid.map(i64::from)),
         sanitize::csv_field(&event.path),
         sanitize::csv_field(&event.name),
         event.sha256.map(Sha256::to_hex).unwrap_or_default(),
         event.count.to_string(),
-        sanitize::csv_field(event.text.as_bytes()),
+        sanitize::csv_message(&event.text),
     ]
 }
 
@@ -133,9 +133,9 @@ fn program(event: &Event) -> String {
 
 /// The sentence, the tag of an alert, and since when.
 fn text(event: &Event) -> String {
-    let mut text = sanitize::terminal(event.text.as_bytes());
+    let mut text = sanitize::message(&event.text);
     if text.is_empty() {
-        text = sanitize::terminal(event.subject.as_bytes());
+        text = sanitize::message(&event.subject);
     }
     if let Some(begin) = event.begin {
         text += &format!(" (since {})", time::local(begin));

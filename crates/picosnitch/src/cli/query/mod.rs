@@ -18,7 +18,7 @@ use super::{common::Common, output::print};
 use crate::cli::table::{self, Column};
 use model::{
     EventKind,
-    text::{sanitize, time, units},
+    text::{lossless, sanitize, time, units},
 };
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
 use tui::view::users::Users;
@@ -256,7 +256,7 @@ fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
             let value = match value {
                 Value::None => Json::Null,
                 Value::Integer(number) if !values::is_text(*dimension, *number) => Json::from(*number),
-                _ => Json::from(sanitize::json_text(&values::bytes(*dimension, value))),
+                _ => Json::from(lossless::to_text(&values::bytes(*dimension, value))),
             };
             object.insert(dimension.name().to_owned(), value);
         }

@@ -6,7 +6,7 @@ use super::{Options, csv, ensure_dimensions, json, user, widest_cell};
 use crate::cli::table::{self, Column};
 use model::{
     Sha256,
-    text::{sanitize, time},
+    text::{lossless, sanitize, time},
 };
 use store::{Dimension, Filter, ProgramSeen, Range, Reader, Value};
 use tui::view::users::Users;
@@ -54,7 +54,7 @@ fn value(program: &ProgramSeen, dimension: Dimension) -> Value {
 
 fn as_json(program: &ProgramSeen) -> Json {
     json!({
-        "exe": sanitize::json_text(&program.path),
+        "exe": lossless::to_text(&program.path),
         "sha256": program.sha256.map(Sha256::to_hex),
         "uid": program.uid,
         "first": program.first,
