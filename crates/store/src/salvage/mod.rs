@@ -286,18 +286,23 @@ fn last_id(connection: &Connection, table: &str) -> i64 {
 /// The statement of the events, without a condition; losses of older versions are events.
 fn event_columns(layout: Layout) -> String {
     if layout.has_windows() {
-        return format!("SELECT {}, id FROM event", event::COLUMNS);
+        let columns = event::COLUMNS;
+        let columns = match layout.has_writers() {
+            true => columns.to_owned(),
+            false => columns.replace("writer_", "NULL AS writer_"),
+        };
+        return format!("SELECT {columns}, id FROM event");
     }
     "SELECT time, NULL, 'loss', CASE kind WHEN 1 THEN 'process_events' WHEN 2 THEN 'flow_table_full' WHEN 3 THEN 'channel' \
      WHEN 4 THEN 'log' WHEN 5 THEN 'uncountable_socket' WHEN 6 THEN 'flow_table_bytes' WHEN 7 THEN 'release_events' \
-     WHEN 8 THEN 'skipped_calls' WHEN 9 THEN 'names' ELSE CAST(kind AS TEXT) END, NULL, '', '', NULL, count, '', rowid \
-     FROM loss"
+     WHEN 8 THEN 'skipped_calls' WHEN 9 THEN 'names' ELSE CAST(kind AS TEXT) END, NULL, '', '', NULL, count, '', NULL, NULL, NULL, \
+     NULL, rowid FROM loss"
         .to_owned()
 }
 
 fn read_event(row: &Row<'_>) -> Option<(Key, Event)> {
     let event = event::from_row(row).ok()??;
-    let id = number(row, 10)?;
+    let id = number(row, 14)?;
     (0..MAX_TIME).contains(&event.time).then_some(((id, 0), event))
 }
 

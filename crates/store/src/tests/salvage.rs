@@ -58,6 +58,11 @@ fn healthy(path: &Path, windows: usize) {
         };
         writer.write(&Window { losses, ..window(time, records) }).unwrap();
     }
+    let alert = Event {
+        writer: Some(model::Writer { pid: 7, path: b"/w".to_vec(), ..model::Writer::default() }),
+        ..Event::new(EventKind::Alert, time, "changed")
+    };
+    writer.write(&Window { events: vec![alert], ..window(time, vec![]) }).unwrap();
     while writer.catch_up().unwrap() {}
     writer.checkpoint().unwrap();
     drop(writer);
