@@ -20,6 +20,7 @@ use super::{
     *,
 };
 
+mod backup;
 mod checks;
 mod events;
 mod failures;
