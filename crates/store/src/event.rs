@@ -1,6 +1,6 @@
 //! Events in the log: what happened besides traffic. Their number is bounded.
 
-use model::{Event, EventKind, Loss, LossKind, Sha256};
+use model::{Event, EventKind, Loss, LossKind, Sha256, Writer};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use crate::text_or_blob::TextOrBlob;
@@ -32,10 +32,11 @@ impl EventCount {
         events: impl IntoIterator<Item = &'a Event>,
     ) -> rusqlite::Result<()> {
         let mut insert = connection.prepare_cached(
-            "INSERT INTO event (time, \"begin\", kind, subject, uid, path, name, sha256, count, text) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO event (time, \"begin\", kind, subject, uid, path, name, sha256, count, text, writer_pid, \
+             writer_path, writer_name, writer_uid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         for event in events {
+            let writer = event.writer.as_ref();
             insert.execute(params![
                 event.time,
                 event.begin,
@@ -47,6 +48,10 @@ impl EventCount {
                 event.sha256.as_ref().map(|digest| &digest.0[..]),
                 i64::try_from(event.count).unwrap_or(i64::MAX),
                 event.text,
+                writer.map(|writer| writer.pid),
+                writer.map(|writer| TextOrBlob(&writer.path)),
+                writer.map(|writer| TextOrBlob(&writer.name)),
+                writer.and_then(|writer| writer.uid),
             ])?;
             self.0 += 1;
         }
@@ -86,7 +91,8 @@ pub(crate) fn of_loss(loss: &Loss, time: i64) -> Event {
 }
 
 /// The columns that [`from_row`] reads.
-pub(crate) const COLUMNS: &str = "time, \"begin\", kind, subject, uid, path, name, sha256, count, text";
+pub(crate) const COLUMNS: &str = "time, \"begin\", kind, subject, uid, path, name, sha256, count, text, writer_pid, \
+                                  writer_path, writer_name, writer_uid";
 
 /// Reads a row with the columns [`COLUMNS`]; `None` for a kind that this version does not know.
 pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
@@ -106,7 +112,10 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
         path: bytes(5),
         name: bytes(6),
         sha256: digest.and_then(|digest| digest.try_into().ok()).map(Sha256),
-        writer: None,
+        writer: match row.get(10)? {
+            Some(pid) => Some(Writer { pid, path: bytes(11), name: bytes(12), uid: row.get(13)? }),
+            None => None,
+        },
         count: row.get::<_, i64>(8)?.max(0) as u64,
         text: row.get(9)?,
     };

@@ -1,6 +1,7 @@
 //! The connection log in SQLite: schema, writer, retention, rollups and queries. All SQL of the log is in this crate.
 
 mod address_bytes;
+mod backup;
 mod clock;
 mod error;
 mod event;
@@ -8,12 +9,14 @@ mod growth_budget;
 mod identity;
 mod intern;
 mod migrations;
+mod port_seen;
 mod program_seen;
 mod query;
 mod retention;
 mod rollup;
 mod salvage;
 mod schema;
+mod seen_times;
 mod size_limit;
 mod text_or_blob;
 pub mod values;
@@ -22,6 +25,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackedUp, BackupError, BackupProgress, back_up};
 pub use error::StoreError;
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
@@ -32,3 +36,11 @@ pub use query::{
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use writer::Writer;
+
+/// The schema version of the logs that this build writes and reads.
+pub const SCHEMA_VERSION: usize = migrations::MIGRATIONS.len();
+
+/// The version of the SQLite that is built in.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}

@@ -6,15 +6,12 @@ use model::{Bytes, ProcessContext, Sha256};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 use sha2::Digest;
 
-use crate::text_or_blob::TextOrBlob;
+use crate::{seen_times::MAX_AGE, text_or_blob::TextOrBlob};
 
 /// Rows of the table. Beyond it the user with most programs loses those that were not seen for the longest time.
 const MAX_PROGRAMS: i64 = 100_000;
 /// Rows that are deleted at once.
 const DELETED_AT_ONCE: i64 = 1000;
-/// How old the stored time may be while a program goes on, seconds: writing it with each window would write as much as the
-/// records. A reader takes the rest from the records.
-pub(crate) const MAX_AGE: i64 = 900;
 /// Programs whose stored time is known. A full cache is emptied.
 const MAX_CACHED: usize = 8192;
 

@@ -6,14 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::{
     error::{StoreError, sql_error},
-    migrations::{MIGRATIONS, version_6},
+    migrations::{self, MIGRATIONS},
 };
 
 /// `PRAGMA application_id` of a log: "psnl", picosnitch log.
 pub(crate) const APPLICATION_ID: i64 = i64::from_be_bytes([0, 0, 0, 0, b'p', b's', b'n', b'l']);
-
-/// The index of the migration to version 6.
-const VERSION_6: usize = 5;
 
 /// Returns the schema version of a file, 0 if it is empty.
 ///
@@ -51,25 +48,23 @@ pub(crate) fn version(connection: &Connection, path: &Path) -> Result<i64, Store
     Err(foreign(format!("tables {}", tables.join(", "))))
 }
 
-/// Migrates a file from `version` (0: empty) to the last version of `migrations`. Each migration is one transaction, so
+/// Migrates a file from `version` (0: empty) to the last version of `steps`. Each migration is one transaction, so
 /// that a crash leaves the file at a whole version. In an empty file all are one: a reader finds a complete log or none.
 pub(crate) fn migrate(
     connection: &mut Connection,
     path: &Path,
     version: i64,
-    migrations: &[&str],
+    steps: &[&str],
 ) -> Result<(), StoreError> {
     let fail = sql_error(path, "cannot bring the schema up to date");
     let from = usize::try_from(version).unwrap_or(0);
-    let at_once = if from == 0 { migrations.len().max(1) } else { 1 };
-    for first in (from..migrations.len()).step_by(at_once) {
+    let at_once = if from == 0 { steps.len().max(1) } else { 1 };
+    for first in (from..steps.len()).step_by(at_once) {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
-        for (index, sql) in migrations.iter().enumerate().skip(first).take(at_once) {
+        for (index, sql) in steps.iter().enumerate().skip(first).take(at_once) {
             transaction.execute_batch(sql).map_err(&fail)?;
-            if index == VERSION_6 {
-                version_6::fill(&transaction).map_err(&fail)?;
-            }
+            migrations::fill(&transaction, index + 1).map_err(&fail)?;
             transaction.pragma_update(None, "user_version", index as i64 + 1).map_err(&fail)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(&fail)?;

@@ -13,6 +13,7 @@ use capture::return_probe;
 use common::Common;
 use daemon::{file_opener, notifier, recorder};
 
+mod backup;
 mod check_config;
 mod common;
 mod daemon_state;
@@ -24,6 +25,7 @@ mod start_no_daemon;
 mod status;
 mod table;
 mod top;
+mod version;
 mod view;
 
 #[derive(Parser)]
@@ -49,6 +51,10 @@ enum Command {
     Top(top::Options),
     /// Check the configuration file and print everything that is wrong with it
     CheckConfig(check_config::Options),
+    /// Copy the log into a file, also while picosnitch records
+    Backup(backup::Options),
+    /// Print the version of picosnitch, of its log and of the kernel
+    Version(version::Options),
     /// Make known traffic of every kind and compare it with what was recorded
     Selftest(selftest::Options),
     /// Print what this machine supports, what stays unseen, and what to do about it
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::View(options) => view::run(&cli.common, &options),
         Command::Top(options) => top::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
+        Command::Backup(options) => backup::run(&cli.common, &options),
+        Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
         Command::Role { name, arguments } => role(&name, &arguments),

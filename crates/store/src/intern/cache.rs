@@ -1,31 +1,35 @@
-//! The cache of ids of recent content.
+//! The cache of ids of recent content, and of when it was seen.
 
 use std::collections::HashMap;
 
 use super::content_digest::ContentDigest;
 
-/// Entries of one cache, of about 56 bytes each. A full cache is emptied.
+/// Entries of one cache, of about 72 bytes each. A full cache is emptied.
 const MAX_CACHE_ENTRIES: usize = 8192;
 
-/// Ids by the digest of their content.
-#[derive(Default)]
-pub(super) struct IdCache {
-    ids: HashMap<ContentDigest, i64>,
-    /// Entries that were added in the open transaction.
+/// Rows by the digest of their content: `T` is their id, or has it.
+pub(super) struct RowCache<T> {
+    rows: HashMap<ContentDigest, T>,
+    /// Entries that were added or changed in the open transaction.
     pending: Vec<ContentDigest>,
 }
 
-impl IdCache {
-    pub fn get(&self, digest: &ContentDigest) -> Option<i64> {
-        self.ids.get(digest).copied()
+impl<T> Default for RowCache<T> {
+    fn default() -> Self {
+        Self { rows: HashMap::new(), pending: Vec::new() }
+    }
+}
+
+impl<T: Copy> RowCache<T> {
+    pub fn get(&self, digest: &ContentDigest) -> Option<T> {
+        self.rows.get(digest).copied()
     }
 
-    pub fn put(&mut self, digest: ContentDigest, id: i64) {
-        if self.ids.len() >= MAX_CACHE_ENTRIES {
-            self.ids.clear();
-            self.pending.clear();
+    pub fn put(&mut self, digest: ContentDigest, row: T) {
+        if self.rows.len() >= MAX_CACHE_ENTRIES {
+            self.clear();
         }
-        self.ids.insert(digest, id);
+        self.rows.insert(digest, row);
         self.pending.push(digest);
     }
 
@@ -35,7 +39,12 @@ impl IdCache {
 
     pub fn roll_back(&mut self) {
         for digest in self.pending.drain(..) {
-            self.ids.remove(&digest);
+            self.rows.remove(&digest);
         }
+    }
+
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.pending.clear();
     }
 }

@@ -14,11 +14,14 @@ use sha2::Digest;
 
 pub(crate) use self::content_digest::CommandLines;
 use self::{
-    cache::IdCache,
-    content_digest::{ContentHasher, content_hash, context_digest, endpoint_digest, program_digest},
+    cache::RowCache,
+    content_digest::{
+        ContentDigest, ContentHasher, content_hash, context_digest, endpoint_digest, program_digest,
+    },
     rows::{
-        EndpointRow, FIND_COUNTRY, FIND_NETWORK, address, cgroup, country, domain, find, find_address,
-        find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
+        EndpointRow, FIND_COUNTRY, FIND_NETWORK, SeenRow, address, cgroup, country, domain, find,
+        find_address, find_cgroup, find_context, find_domain, find_program, insert_context, insert_program,
+        network,
     },
 };
 use crate::growth_budget::{GrowthBytes, cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
@@ -41,18 +44,36 @@ pub(crate) fn bytes_hash(bytes: &[u8]) -> i64 {
 /// Finds or inserts the rows that records refer to.
 #[derive(Default)]
 pub(crate) struct Interner {
-    programs: IdCache,
-    contexts: IdCache,
-    endpoints: IdCache,
+    programs: RowCache<i64>,
+    contexts: RowCache<SeenRow>,
+    endpoints: RowCache<SeenRow>,
     /// About the bytes of the rows that were inserted.
     grown: GrowthBytes,
-    /// The time with which new rows are first seen, unix seconds.
+    /// The time at which rows are seen, unix seconds.
     time: i64,
+}
+
+const SEE_CONTEXT: &str = "UPDATE context SET first = ?2, last = ?3 WHERE id = ?1";
+const SEE_ENDPOINT: &str = "UPDATE endpoint SET first = ?2, last = ?3 WHERE id = ?1";
+
+/// Takes note that a row was seen at `time`, with the statement `sql` if what the table says is too old. Returns its id.
+fn see(
+    connection: &Connection,
+    cache: &mut RowCache<SeenRow>,
+    sql: &str,
+    (digest, row): (ContentDigest, SeenRow),
+    time: i64,
+) -> rusqlite::Result<i64> {
+    if let Some(seen) = row.seen.extended(time) {
+        connection.prepare_cached(sql)?.execute([row.id, seen.first, seen.last])?;
+        cache.put(digest, SeenRow { seen, ..row });
+    }
+    Ok(row.id)
 }
 
 /// A context in the table.
 pub(crate) enum KnownContext {
-    Id(i64),
+    There,
     /// It is not there, and would take so many bytes.
     Missing(GrowthBytes),
 }
@@ -60,20 +81,26 @@ pub(crate) enum KnownContext {
 impl Interner {
     /// Keeps the ids of the transaction, which is committed.
     pub fn commit(&mut self) {
-        self.for_each_cache(IdCache::commit);
+        self.programs.commit();
+        self.contexts.commit();
+        self.endpoints.commit();
     }
 
     /// Forgets the ids of the transaction, which is rolled back: their rows do not exist.
     pub fn roll_back(&mut self) {
-        self.for_each_cache(IdCache::roll_back);
+        self.programs.roll_back();
+        self.contexts.roll_back();
+        self.endpoints.roll_back();
     }
 
     /// Forgets the ids of all rows.
     pub fn clear(&mut self) {
-        self.for_each_cache(|cache| *cache = IdCache::default());
+        self.programs.clear();
+        self.contexts.clear();
+        self.endpoints.clear();
     }
 
-    /// Sets the time with which new rows are first seen, unix seconds.
+    /// Sets the time at which rows are seen, unix seconds.
     pub fn set_time(&mut self, time: i64) {
         self.time = time;
     }
@@ -83,13 +110,27 @@ impl Interner {
         std::mem::take(&mut self.grown)
     }
 
-    fn for_each_cache(&mut self, act: impl Fn(&mut IdCache)) {
-        act(&mut self.programs);
-        act(&mut self.contexts);
-        act(&mut self.endpoints);
+    /// Takes note of a sight of a context. Returns its id.
+    fn see_context(
+        &mut self,
+        connection: &Connection,
+        digest: ContentDigest,
+        row: SeenRow,
+    ) -> rusqlite::Result<i64> {
+        see(connection, &mut self.contexts, SEE_CONTEXT, (digest, row), self.time)
     }
 
-    /// The id of a context in table `context`, which gets it if it is new.
+    /// Takes note of a sight of an endpoint. Returns its id.
+    fn see_endpoint(
+        &mut self,
+        connection: &Connection,
+        digest: ContentDigest,
+        row: SeenRow,
+    ) -> rusqlite::Result<i64> {
+        see(connection, &mut self.endpoints, SEE_ENDPOINT, (digest, row), self.time)
+    }
+
+    /// The id of a context in table `context`, which gets it if it is new. It is seen now.
     pub fn context(
         &mut self,
         connection: &Connection,
@@ -97,8 +138,8 @@ impl Interner {
         lines: CommandLines,
     ) -> rusqlite::Result<i64> {
         let digest = context_digest(context, lines);
-        if let Some(id) = self.contexts.get(&digest) {
-            return Ok(id);
+        if let Some(row) = self.contexts.get(&digest) {
+            return self.see_context(connection, digest, row);
         }
         let mut program = |program| self.program(connection, program, lines);
         let programs =
@@ -110,18 +151,18 @@ impl Interner {
                 cgroup(connection, &context.cgroup)?
             }
         };
-        let id = match find_context(connection, context, programs, cgroup)? {
-            Some(id) => id,
+        let row = match find_context(connection, context, programs, cgroup)? {
+            Some(row) => row,
             None => {
                 self.grown += context_row_bytes(context);
                 insert_context(connection, context, programs, cgroup, self.time)?
             }
         };
-        self.contexts.put(digest, id);
-        Ok(id)
+        self.contexts.put(digest, row);
+        self.see_context(connection, digest, row)
     }
 
-    /// The id of a context if the table has it, otherwise about the bytes that it would take.
+    /// Whether the table has a context, otherwise about the bytes that it would take.
     pub fn known_context(
         &mut self,
         connection: &Connection,
@@ -129,8 +170,8 @@ impl Interner {
         lines: CommandLines,
     ) -> rusqlite::Result<KnownContext> {
         let digest = context_digest(context, lines);
-        if let Some(id) = self.contexts.get(&digest) {
-            return Ok(KnownContext::Id(id));
+        if self.contexts.get(&digest).is_some() {
+            return Ok(KnownContext::There);
         }
         let mut missing = GrowthBytes::default();
         let mut programs = [0; 3];
@@ -150,12 +191,12 @@ impl Interner {
             Some(cgroup) => find_context(connection, context, programs, cgroup)?,
             None => None,
         };
-        let Some(id) = found else {
+        let Some(row) = found else {
             missing += context_row_bytes(context);
             return Ok(KnownContext::Missing(missing));
         };
-        self.contexts.put(digest, id);
-        Ok(KnownContext::Id(id))
+        self.contexts.put(digest, row);
+        Ok(KnownContext::There)
     }
 
     /// The id of the context that stands for many programs of a user.
@@ -163,19 +204,19 @@ impl Interner {
         let mut hasher = ContentHasher::default();
         hasher.bytes(b"many programs").number(uid.into());
         let digest = hasher.finish();
-        if let Some(id) = self.contexts.get(&digest) {
-            return Ok(id);
+        if let Some(row) = self.contexts.get(&digest) {
+            return self.see_context(connection, digest, row);
         }
         let program = rows::many_programs(connection)?;
         let cgroup = cgroup(connection, &CgroupInfo::default())?;
         let context = ProcessContext { uid, ..ProcessContext::default() };
         let programs = [program; 3];
-        let id = match find_context(connection, &context, programs, cgroup)? {
-            Some(id) => id,
+        let row = match find_context(connection, &context, programs, cgroup)? {
+            Some(row) => row,
             None => insert_context(connection, &context, programs, cgroup, self.time)?,
         };
-        self.contexts.put(digest, id);
-        Ok(id)
+        self.contexts.put(digest, row);
+        self.see_context(connection, digest, row)
     }
 
     fn program(
@@ -199,7 +240,7 @@ impl Interner {
         Ok(id)
     }
 
-    /// The id in table `endpoint` of a tuple without its ports; the table gets it if it is new.
+    /// The id in table `endpoint` of a tuple without its ports; the table gets it if it is new. It is seen now.
     pub fn endpoint(
         &mut self,
         connection: &Connection,
@@ -207,25 +248,25 @@ impl Interner {
         geo: &GeoInfo,
     ) -> rusqlite::Result<i64> {
         let digest = endpoint_digest(tuple, geo);
-        if let Some(id) = self.endpoints.get(&digest) {
-            return Ok(id);
+        if let Some(row) = self.endpoints.get(&digest) {
+            return self.see_endpoint(connection, digest, row);
         }
-        let row = EndpointRow {
+        let endpoint = EndpointRow {
             remote: address(connection, tuple.remote_address)?,
             local: address(connection, tuple.local_address)?,
             domain: domain(connection, tuple)?,
             country: country(connection, geo)?,
             network: network(connection, geo)?,
         };
-        let id = match row.find(connection, tuple)? {
-            Some(id) => id,
+        let row = match endpoint.find(connection, tuple)? {
+            Some(row) => row,
             None => {
                 self.grown.detail += endpoint_bytes(tuple, geo);
-                row.insert(connection, tuple, self.time)?
+                endpoint.insert(connection, tuple, self.time)?
             }
         };
-        self.endpoints.put(digest, id);
-        Ok(id)
+        self.endpoints.put(digest, row);
+        self.see_endpoint(connection, digest, row)
     }
 
     /// Whether table `endpoint` has the tuple.
@@ -249,8 +290,8 @@ impl Interner {
             return Ok(false);
         };
         let found = EndpointRow { remote, local, domain, country, network }.find(connection, tuple)?;
-        if let Some(id) = found {
-            self.endpoints.put(digest, id);
+        if let Some(row) = found {
+            self.endpoints.put(digest, row);
         }
         Ok(found.is_some())
     }

@@ -13,6 +13,7 @@
 mod aggregate;
 mod bucket;
 mod catch_up;
+mod cut_rows;
 mod group_sums;
 mod level;
 mod packed;
@@ -20,6 +21,7 @@ mod packed;
 pub(crate) use aggregate::{AcceptAll, Aggregation, Predicate, detail_since, extent, interruption};
 pub(crate) use bucket::{close_buckets, cut_closed_day, delete_before, invalidate, is_summed};
 pub(crate) use catch_up::CatchUp;
+pub(crate) use cut_rows::for_each_cut_row;
 pub(crate) use group_sums::{GroupKey, KeyFields};
 pub(crate) use level::{LEVELS, MAX_ROLLUP_ROWS, QUARTER_HOUR, day_start, quarter_start};
 #[cfg(test)]

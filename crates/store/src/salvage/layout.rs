@@ -27,6 +27,16 @@ impl Layout {
         self.0 >= 6
     }
 
+    /// Whether events name the process that changed a file.
+    pub fn has_writers(self) -> bool {
+        self.0 >= 7
+    }
+
+    /// Whether there are the times of ports.
+    pub fn has_ports_seen(self) -> bool {
+        self.0 >= 7
+    }
+
     /// The number of groups that are summed in a record.
     pub fn folded_column(self) -> &'static str {
         if self.has_windows() { "folded" } else { "0" }

@@ -33,7 +33,7 @@ use crate::{
     error::{StoreError, sql_error},
     event,
     migrations::MIGRATIONS,
-    program_seen::{self, ProgramSeen},
+    port_seen, program_seen,
     writer::{ContextDetail, Writer, old_windows::OldWindow},
 };
 
@@ -123,7 +123,7 @@ pub fn salvage(damaged: &Path, into: &mut Writer) -> Result<Salvaged, StoreError
         result.missing = Some(written.saturating_sub(result.records + result.known_records));
     }
     bring_events(&source, &target, into, &mut result)?;
-    bring_programs_seen(&source, into, &mut result)?;
+    bring_seen(&source, into, &mut result)?;
     if result.records > 0 {
         let text = format!(
             "{} records of {} windows were brought over from the damaged log {}.",
@@ -286,18 +286,23 @@ fn last_id(connection: &Connection, table: &str) -> i64 {
 /// The statement of the events, without a condition; losses of older versions are events.
 fn event_columns(layout: Layout) -> String {
     if layout.has_windows() {
-        return format!("SELECT {}, id FROM event", event::COLUMNS);
+        let columns = event::COLUMNS;
+        let columns = match layout.has_writers() {
+            true => columns.to_owned(),
+            false => columns.replace("writer_", "NULL AS writer_"),
+        };
+        return format!("SELECT {columns}, id FROM event");
     }
     "SELECT time, NULL, 'loss', CASE kind WHEN 1 THEN 'process_events' WHEN 2 THEN 'flow_table_full' WHEN 3 THEN 'channel' \
      WHEN 4 THEN 'log' WHEN 5 THEN 'uncountable_socket' WHEN 6 THEN 'flow_table_bytes' WHEN 7 THEN 'release_events' \
-     WHEN 8 THEN 'skipped_calls' WHEN 9 THEN 'names' ELSE CAST(kind AS TEXT) END, NULL, '', '', NULL, count, '', rowid \
-     FROM loss"
+     WHEN 8 THEN 'skipped_calls' WHEN 9 THEN 'names' ELSE CAST(kind AS TEXT) END, NULL, '', '', NULL, count, '', NULL, NULL, NULL, \
+     NULL, rowid FROM loss"
         .to_owned()
 }
 
 fn read_event(row: &Row<'_>) -> Option<(Key, Event)> {
     let event = event::from_row(row).ok()??;
-    let id = number(row, 10)?;
+    let id = number(row, 14)?;
     (0..MAX_TIME).contains(&event.time).then_some(((id, 0), event))
 }
 
@@ -347,47 +352,66 @@ fn bring_events(
     Ok(())
 }
 
-fn bring_programs_seen(
-    source: &Source,
-    writer: &mut Writer,
-    result: &mut Salvaged,
-) -> Result<(), StoreError> {
+fn bring_seen(source: &Source, writer: &mut Writer, result: &mut Salvaged) -> Result<(), StoreError> {
     if !source.layout.has_windows() {
         return Ok(());
     }
-    let (programs, is_complete) = readable_programs_seen(&source.connection);
-    writer.merge_programs_seen(&programs)?;
+    let connection = &source.connection;
+    let is_valid = |first, last| (0..=last).contains(&first) && last < MAX_TIME;
+    let (programs, mut is_complete) = readable_rows(
+        |order| {
+            format!(
+                "SELECT path, sha256, uid, first, last FROM program_seen \
+                 ORDER BY path {order}, sha256 {order}, uid {order}"
+            )
+        },
+        connection,
+        |row| program_seen::from_row(row).ok().filter(|program| is_valid(program.first, program.last)),
+    );
+    let mut ports = Vec::new();
+    if source.layout.has_ports_seen() {
+        let all;
+        (ports, all) = readable_rows(
+            |order| format!("SELECT port, first, last FROM port_seen ORDER BY port {order}"),
+            connection,
+            |row| {
+                let seen = port_seen::from_row(row).ok()?;
+                let is_port = record::is_port(seen.port) && port_seen::is_port(seen.port);
+                (is_port && is_valid(seen.times.first, seen.times.last)).then_some(seen)
+            },
+        );
+        is_complete &= all;
+    }
+    writer.merge_seen(&programs, &ports)?;
     result.programs = programs.len() as u64;
     result.unreadable_events |= !is_complete;
     Ok(())
 }
 
-/// The readable rows from both ends of the table, and whether these are all.
-fn readable_programs_seen(connection: &Connection) -> (Vec<ProgramSeen>, bool) {
-    let mut programs = Vec::new();
+/// The readable rows from both ends of a table, and whether these are all.
+fn readable_rows<T>(
+    sql: impl Fn(&str) -> String,
+    connection: &Connection,
+    read: impl Fn(&Row<'_>) -> Option<T>,
+) -> (Vec<T>, bool) {
+    let mut found = Vec::new();
     for order in ["ASC", "DESC"] {
-        let before = programs.len();
-        let sql = format!(
-            "SELECT path, sha256, uid, first, last FROM program_seen ORDER BY path {order}, sha256 {order}, uid {order}"
-        );
-        let mut read = || -> rusqlite::Result<()> {
-            let mut statement = connection.prepare(&sql)?;
-            for program in statement.query_map([], program_seen::from_row)? {
-                let program = program?;
-                if !(0..=program.last).contains(&program.first) || program.last >= MAX_TIME {
-                    return Err(rusqlite::Error::InvalidQuery);
-                }
-                programs.push(program);
+        let before = found.len();
+        let mut read_all = || -> rusqlite::Result<()> {
+            let mut statement = connection.prepare(&sql(order))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                found.push(read(row).ok_or(rusqlite::Error::InvalidQuery)?);
             }
             Ok(())
         };
-        if read().is_ok() {
-            return (programs, true);
+        if read_all().is_ok() {
+            return (found, true);
         }
-        if programs.len() > before {
+        if found.len() > before {
             // The row beside a damaged one may be damaged in part.
-            programs.pop();
+            found.pop();
         }
     }
-    (programs, false)
+    (found, false)
 }

@@ -34,6 +34,11 @@ pub(super) fn record_columns(layout: Layout) -> String {
     )
 }
 
+/// Whether a writer can have written this port.
+pub(super) fn is_port(port: i64) -> bool {
+    (-2..i64::from(u32::MAX)).contains(&port)
+}
+
 /// Reads a record; `None` if no writer can have written it.
 pub(super) fn read_record(row: &Row<'_>) -> Option<(Key, RecordRow)> {
     record_of(numbers(row)?)
@@ -43,7 +48,6 @@ pub(super) fn read_record(row: &Row<'_>) -> Option<(Key, RecordRow)> {
 pub(super) fn record_of(columns: [i64; 10]) -> Option<(Key, RecordRow)> {
     let [time, sequence, context, endpoint, local_port, remote_port, connections, sent, received, folded] =
         columns;
-    let is_port = |port: i64| (-2..i64::from(u32::MAX)).contains(&port);
     let is_counter = |counter: i64| (0..=MAX_COUNTER).contains(&counter);
     let is_valid = (0..MAX_TIME).contains(&time)
         && sequence >= 0

@@ -103,17 +103,29 @@ fn open_file(path: &Path, opened: Opened) -> Result<(Connection, Layout), StoreE
 fn open_repaired(path: &Path, copy: &Path) -> Result<Source, StoreError> {
     let fail = |source| StoreError::File { path: copy.to_owned(), source };
     let file = Copy::new(path, copy).map_err(fail)?;
-    for version in [6, 5] {
+    for version in [7, 6, 5] {
         let first_page = first_page::of_version(copy, version)?;
         first_page.write_to(&file.path).map_err(fail)?;
         if let Ok((connection, layout)) = open_file(&file.path, Opened::WithNewFirstPage)
-            && if version == 6 { has_version_6(&connection) } else { has_tables(&connection) }
+            && match version {
+                7 => has_version_7(&connection),
+                6 => has_version_6(&connection),
+                _ => has_tables(&connection),
+            }
         {
             let (opened, path) = (Opened::WithNewFirstPage, path.to_owned());
             return Ok(Source { connection, layout, opened, path, _copy: Some(file) });
         }
     }
     Err(StoreError::NothingReadable(path.to_owned()))
+}
+
+/// Whether what is new in version 7 has what belongs there. Rows of version 6 have no last time.
+fn has_version_7(connection: &Connection) -> bool {
+    let is_found = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).unwrap_or(false);
+    let is_seen = "typeof(last) = 'integer' AND typeof(first) = 'integer' AND first > 0 AND last >= first";
+    is_found(&format!("SELECT {is_seen} FROM context ORDER BY id LIMIT 1"))
+        || is_found(&format!("SELECT {is_seen} FROM endpoint ORDER BY id LIMIT 1"))
 }
 
 /// Whether tables that are new in version 6 have what belongs there.

@@ -17,9 +17,12 @@ fn events_are_read_back_by_time_and_kind() {
         name: b"x\x1b[31m".to_vec(),
         sha256: Some(Sha256([7; 32])),
         count: 3,
+        writer: Some(model::Writer { pid: 7, path: b"/w\xff".to_vec(), name: b"w".to_vec(), uid: Some(5) }),
         ..event(EventKind::Alert, 100, Some(1000))
     };
-    let events = vec![alert.clone(), event(EventKind::Error, 101, None)];
+    let unknown = model::Writer { pid: u32::MAX, ..model::Writer::default() };
+    let error = Event { writer: Some(unknown), ..event(EventKind::Error, 101, None) };
+    let events = vec![alert.clone(), error.clone()];
     let losses = vec![Loss { kind: LossKind::Channel, count: 5 }];
     // A window with nothing but events is written, too.
     writer.write(&Window { time: 110, events, ..Window::default() }).unwrap();
@@ -30,7 +33,7 @@ fn events_are_read_back_by_time_and_kind() {
         all.iter().map(|event| event.kind).collect::<Vec<_>>(),
         [EventKind::Loss, EventKind::Error, EventKind::Alert]
     );
-    assert_eq!(all[2], alert);
+    assert_eq!(all[1..], [error, alert]);
     assert_eq!((all[0].subject.as_str(), all[0].count), ("channel", 5));
     assert_eq!(all[0].text, Loss { kind: LossKind::Channel, count: 5 }.sentence());
     let range = Range { since: Some(101), until: Some(110) };

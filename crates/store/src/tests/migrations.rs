@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::Value as SqlValue;
+use rusqlite::types::{Value as SqlValue, ValueRef};
 
 use super::{
     checks::{check_quarters, check_totals, compare, rollup_counts, write_randomly, write_records},
@@ -10,7 +10,7 @@ use super::{
     random::Random,
     *,
 };
-use crate::{migrations::version_6, rollup::MAX_ROLLUP_ROWS};
+use crate::{migrations, rollup::MAX_ROLLUP_ROWS};
 
 #[test]
 fn migrations_run_one_by_one_from_the_version_of_the_file() {
@@ -97,13 +97,25 @@ fn dump(connection: &Connection) -> BTreeMap<String, Vec<Vec<SqlValue>>> {
     tables(connection, "main").into_iter().map(table).collect()
 }
 
+/// The columns of the view that all versions have. Arguments of command lines are separated by spaces from version 7 on.
 fn connection_log(connection: &Connection) -> Vec<Vec<SqlValue>> {
-    let mut statement = connection
-        .prepare("SELECT * FROM connection_log ORDER BY 5, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 14, 15, 16")
-        .unwrap();
-    let columns = statement.column_count();
-    let rows = statement.query_map([], |row| (0..columns).map(|index| row.get(index)).collect());
-    rows.unwrap().map(Result::unwrap).collect()
+    let sql = "SELECT executable, name, cmdline, sha256, time, domain, ip, port, uid, parent_exe, parent_name, parent_cmdline, \
+               parent_sha256, conns, sent, received FROM connection_log";
+    let mut statement = connection.prepare(sql).unwrap();
+    let value = |row: &rusqlite::Row<'_>, index: usize| {
+        let mut bytes = match row.get_ref(index).unwrap() {
+            ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
+            other => return other.try_into().unwrap(),
+        };
+        if index == 2 || index == 11 {
+            bytes.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+        }
+        String::from_utf8(bytes).map_or_else(|error| SqlValue::Blob(error.into_bytes()), SqlValue::Text)
+    };
+    let rows = statement.query_map([], |row| Ok((0..16).map(|index| value(row, index)).collect::<Vec<_>>()));
+    let mut rows: Vec<Vec<SqlValue>> = rows.unwrap().map(Result::unwrap).collect();
+    rows.sort_by_cached_key(|row| format!("{row:?}"));
+    rows
 }
 
 /// Makes a log of version 4 with rows in each table, and a copy of it with the current version. Returns the directory, the
@@ -165,7 +177,7 @@ fn a_log_of_version_4_has_the_same_answers_as_a_current_one() {
     // A reader changes nothing and says what to do.
     let bytes = fs::read(&path).unwrap();
     let error = Reader::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Older { found: 4, known: 6, .. }), "{error}");
+    assert!(matches!(error, StoreError::Older { found: 4, known: 7, .. }), "{error}");
     assert!(error.to_string().contains("the daemon"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 
@@ -230,7 +242,7 @@ fn a_log_of_version_4_has_the_same_answers_as_a_current_one() {
 #[test]
 fn a_crash_during_a_migration_leaves_the_version_before() {
     let (directory, path, _) = log_of_version_4();
-    for version in [4, 5] {
+    for version in [4, 5, 6] {
         let mut connection = Connection::open(&path).unwrap();
         schema::migrate(&mut connection, &path, version as i64, &MIGRATIONS[..version]).unwrap();
         drop(connection);
@@ -253,8 +265,8 @@ fn crash_while_migrating(path: &Path, crashed: &Path, version: usize) {
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA cache_size = 1").unwrap();
         let transaction = connection.transaction().unwrap();
         transaction.execute_batch(&statements[..executed].concat()).unwrap();
-        if executed == statements.len() && version == 5 {
-            version_6::fill(&transaction).unwrap();
+        if executed == statements.len() {
+            migrations::fill(&transaction, version + 1).unwrap();
         }
         transaction.pragma_update(None, "user_version", version as i64 + 1).unwrap();
         // The files as a killed process leaves them.

@@ -21,6 +21,7 @@ use super::{
     *,
 };
 
+mod backup;
 mod checks;
 mod events;
 mod failures;
@@ -36,6 +37,7 @@ mod random;
 mod retention;
 mod rollups;
 mod salvage;
+mod seen_times;
 mod size_limit;
 mod writer;
 

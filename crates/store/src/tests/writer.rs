@@ -46,7 +46,7 @@ fn two_windows_of_the_same_second_are_both_kept() {
 }
 
 #[test]
-fn the_view_has_the_columns_of_conn_log() {
+fn the_view_has_the_columns_of_conn_log_and_all_others() {
     let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();
     let mut first = record(b"/a", "2001:db8::1", 443, 5, 6);
@@ -56,7 +56,8 @@ fn the_view_has_the_columns_of_conn_log() {
     assert_eq!(
         statement.column_names().collect::<Vec<_>>().join(","),
         "executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,\
-         parent_sha256,conns,sent,received"
+         parent_sha256,conns,sent,received,gpexe,gpname,gpcmdline,gpsha256,domain_source,laddress,lport,protocol,\
+         family,netns,cgroup,unit,container,app,country,asn,network,folded"
     );
     let line: String = statement
         .query_row([], |row| {
@@ -67,14 +68,69 @@ fn the_view_has_the_columns_of_conn_log() {
                     other => format!("{other:?}"),
                 })
             };
-            (0..16).map(cell).collect::<Result<Vec<_>, _>>().map(|cells| cells.join(","))
+            (0..34).map(cell).collect::<Result<Vec<_>, _>>().map(|cells| cells.join(","))
         })
         .unwrap();
     let digest = "02".repeat(32);
     let expected = format!(
-        "/a,tool,/a -x,{digest},100,example.com,2001:db8::1,443,4294967294,/bin/sh,sh,/bin/sh -x,,1,5,6"
+        "/a,tool,/a -x,{digest},100,example.com,2001:db8::1,443,4294967294,/bin/sh,sh,/bin/sh -x,,1,5,6,,,,,unknown,\
+         192.0.2.9,50000,6,10,4026531840,/system.slice/tool.service,tool.service,docker web-1,Snap tool,NL,64496,Example,0"
     );
     assert_eq!(line, expected);
+}
+
+#[test]
+fn the_view_shows_arguments_with_spaces_and_many_as_text() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let lines: [(&[u8], &[u8]); 9] = [
+        (b"", b""),
+        (b"a", b"a"),
+        (b"a b", b"a b"),
+        (b"a\0b", b"a b"),
+        (b"curl\0-H\0X: y\0\0https://example.com", b"curl -H X: y  https://example.com"),
+        (b"\0", b" "),
+        (b"\0a\0", b" a "),
+        (b"caf\xc3\xa9\0\xff", b"caf\xc3\xa9 \xff"),
+        (b"\xff", b"\xff"),
+    ];
+    for (index, (line, _)) in (0..).zip(lines) {
+        let mut record = record(b"/a", "192.0.2.1", 443, 5, 6);
+        let context = Arc::make_mut(&mut record.context);
+        for program in [&mut context.program, &mut context.parent, &mut context.grandparent] {
+            program.command_line = line.to_vec();
+        }
+        writer.write(&window(100 + index, vec![record])).unwrap();
+    }
+    let mut statement = writer
+        .connection
+        .prepare("SELECT cmdline, parent_cmdline, gpcmdline FROM connection_log ORDER BY time")
+        .unwrap();
+    let mut rows = statement.query([]).unwrap();
+    for (_, expected) in lines {
+        let row = rows.next().unwrap().unwrap();
+        for column in 0..3 {
+            let value = row.get_ref(column).unwrap();
+            assert_eq!(value.as_bytes().unwrap(), expected);
+            // Only what has no argument is left as it is stored.
+            assert!(expected == b"\xff" || value.data_type() == rusqlite::types::Type::Text, "{expected:?}");
+        }
+    }
+    // "Many" is a BLOB in the tables.
+    let many = ["executable", "name", "cmdline", "domain", "ip", "port", "lport", "domain_source"];
+    writer
+        .connection
+        .execute_batch(
+            "UPDATE program SET path = x'6d616e79', name = x'6d616e79', command_line = x'6d616e79'; \
+             UPDATE domain SET name = x'6d616e79'; UPDATE address SET text = 'many'; \
+             UPDATE endpoint SET domain_source = 8; UPDATE record SET remote_port = -2, local_port = -2",
+        )
+        .unwrap();
+    for column in many {
+        let sql = format!("SELECT DISTINCT {column} FROM connection_log");
+        let value: String = writer.connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(value, "many", "{column}");
+    }
 }
 
 #[test]

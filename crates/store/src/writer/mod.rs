@@ -26,6 +26,7 @@ use crate::{
     identity::{Identity, IdentityFile},
     intern::Interner,
     migrations::MIGRATIONS,
+    port_seen::SeenPorts,
     program_seen::SeenPrograms,
     rollup::{self, CatchUp, MAX_ROLLUP_ROWS},
     schema,
@@ -57,7 +58,8 @@ pub struct Writer {
     /// Something was cut since then.
     pub(crate) has_cut: bool,
     growth: Option<GrowthBudgets>,
-    seen: SeenPrograms,
+    seen_programs: SeenPrograms,
+    seen_ports: SeenPorts,
     pub(crate) event_count: EventCount,
     /// Events of the writer itself, for the next window.
     events: Vec<Event>,
@@ -127,7 +129,8 @@ impl Writer {
             size_goal: None,
             has_cut: false,
             growth: None,
-            seen: SeenPrograms::default(),
+            seen_programs: SeenPrograms::default(),
+            seen_ports: SeenPorts::default(),
             event_count: EventCount::read(&connection).map_err(&fail)?,
             events: Vec::new(),
             notices: Vec::new(),
@@ -199,18 +202,30 @@ impl Writer {
         let before = (self.clock, self.event_count, self.detail_since);
         match self.write_transaction(window) {
             Ok(written) => {
-                self.interner.commit();
-                self.seen.commit();
+                self.commit_caches();
                 self.finish_write(window, written);
                 Ok(())
             }
             Err(error) => {
                 (self.clock, self.event_count, self.detail_since) = before;
-                self.interner.roll_back();
-                self.seen.roll_back();
+                self.roll_back_caches();
                 Err(sql_error(&self.path, "cannot write the window")(error))
             }
         }
+    }
+
+    /// Keeps what is known of the rows of the transaction, which is committed.
+    fn commit_caches(&mut self) {
+        self.interner.commit();
+        self.seen_programs.commit();
+        self.seen_ports.commit();
+    }
+
+    /// Forgets what is known of the rows of the transaction, which is rolled back.
+    fn roll_back_caches(&mut self) {
+        self.interner.roll_back();
+        self.seen_programs.roll_back();
+        self.seen_ports.roll_back();
     }
 
     /// Takes note of a window that is committed.
@@ -257,8 +272,9 @@ impl Writer {
         let mut records = RecordWriter::new(&transaction, &mut self.interner, window)?;
         written.growth = records.insert(self.growth.as_ref())?;
         records.insert_window(written.window, reading)?;
+        self.seen_ports.add(&transaction, window.time, records.take_remote_ports())?;
         let contexts = records.into_contexts();
-        self.seen.add(&transaction, window.time, &contexts)?;
+        self.seen_programs.add(&transaction, window.time, &contexts)?;
         let losses: Vec<Event> =
             window.losses.iter().map(|loss: &Loss| event::of_loss(loss, window.time)).collect();
         let events = losses.iter().chain(&self.events).chain(&window.events).chain(&written.events);

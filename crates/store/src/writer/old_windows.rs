@@ -11,7 +11,8 @@ use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
     event::EventCount,
-    program_seen::{self, ProgramSeen},
+    port_seen::{self, PortSeen, SeenPorts},
+    program_seen::{self, ProgramSeen, SeenPrograms},
     rollup::{self, CatchUp},
 };
 
@@ -41,8 +42,7 @@ impl Writer {
         let before = self.event_count;
         match self.write_old_transaction(windows, events) {
             Ok(last_window) => {
-                self.interner.commit();
-                self.seen.commit();
+                self.commit_caches();
                 self.identity.last_window = last_window;
                 if let Some(file) = &self.identity_file {
                     // As in `finish_write`.
@@ -55,8 +55,7 @@ impl Writer {
             }
             Err(error) => {
                 self.event_count = before;
-                self.interner.roll_back();
-                self.seen.roll_back();
+                self.roll_back_caches();
                 Err(sql_error(&self.path, "cannot write windows of another log")(error))
             }
         }
@@ -77,14 +76,9 @@ impl Writer {
             number += 1;
             // Another log's boots are not those of this one.
             rows.insert_window(number, ClockReading { time: old.time, boot: 0, uptime: 0 })?;
+            self.seen_ports.add(&transaction, old.time, rows.take_remote_ports())?;
             drop(rows);
-            for (table, id) in [("context", "context"), ("endpoint", "endpoint")] {
-                let sql = format!(
-                    "UPDATE {table} SET first = ?1 WHERE first > ?1 AND id IN (SELECT {id} FROM record WHERE time = ?1)"
-                );
-                transaction.prepare_cached(&sql)?.execute([old.time])?;
-            }
-            self.seen.add(&transaction, old.time, &old.contexts())?;
+            self.seen_programs.add(&transaction, old.time, &old.contexts())?;
         }
         self.event_count.insert(&transaction, events)?;
         transaction.execute("UPDATE log SET last_window = ?1", params![number])?;
@@ -92,16 +86,24 @@ impl Writer {
         Ok(number)
     }
 
-    /// Takes over when programs were seen in another log.
+    /// Takes over when programs and ports were seen in another log.
     ///
     /// # Errors
     /// The errors of SQLite; nothing is written then.
-    pub(crate) fn merge_programs_seen(&mut self, programs: &[ProgramSeen]) -> Result<(), StoreError> {
-        let fail = sql_error(&self.path, "cannot write when programs were seen");
+    pub(crate) fn merge_seen(
+        &mut self,
+        programs: &[ProgramSeen],
+        ports: &[PortSeen],
+    ) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write when programs and ports were seen");
         let merged = self.connection.transaction().and_then(|transaction| {
             program_seen::merge(&transaction, programs)?;
+            port_seen::merge(&transaction, ports)?;
             transaction.commit()
         });
+        // They do not know what the tables have now.
+        self.seen_programs = SeenPrograms::default();
+        self.seen_ports = SeenPorts::default();
         self.file.note(&self.path);
         merged.map_err(fail)
     }

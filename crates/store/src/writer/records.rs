@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::FixedState;
 use model::{
     Address, Counters, Event, EventKind, FlowTuple, GeoInfo, PORT_MANY, Port, ProcessContext, Record, Window,
 };
@@ -72,6 +73,8 @@ pub(super) struct RecordWriter<'a> {
     contexts: HashMap<*const ProcessContext, (i64, &'a ProcessContext)>,
     /// Contexts of this window for which there is no room.
     unaffordable: HashSet<*const ProcessContext>,
+    /// The remote ports of the rows.
+    remote_ports: HashSet<Port, FixedState>,
 }
 
 impl<'a> RecordWriter<'a> {
@@ -97,6 +100,7 @@ impl<'a> RecordWriter<'a> {
             next_sequence: first,
             contexts: HashMap::new(),
             unaffordable: HashSet::new(),
+            remote_ports: HashSet::default(),
         })
     }
 
@@ -202,14 +206,12 @@ impl<'a> RecordWriter<'a> {
             return Ok(ContextId::Many(record.context.uid));
         }
         for lines in [CommandLines::Kept, CommandLines::Many] {
-            let id = match self.interner.known_context(self.connection, &record.context, lines)? {
-                KnownContext::Id(id) => id,
-                KnownContext::Missing(bytes) if bytes.fits(*left) => {
-                    *left -= bytes;
-                    self.interner.context(self.connection, &record.context, lines)?
-                }
+            match self.interner.known_context(self.connection, &record.context, lines)? {
+                KnownContext::There => {}
+                KnownContext::Missing(bytes) if bytes.fits(*left) => *left -= bytes,
                 KnownContext::Missing(_) => continue,
-            };
+            }
+            let id = self.interner.context(self.connection, &record.context, lines)?;
             self.contexts.insert(pointer, (id, &record.context));
             return Ok(ContextId::Known(id));
         }
@@ -243,18 +245,20 @@ impl<'a> RecordWriter<'a> {
 
     fn insert_row(&mut self, context: i64, record: &Record) -> rusqlite::Result<()> {
         let endpoint = self.interner.endpoint(self.connection, &record.tuple, &record.geo)?;
+        let remote_port = stored_port(record.tuple.remote_port);
         self.insert.execute(params![
             self.window.time,
             self.next_sequence,
             context,
             endpoint,
             stored_port(record.tuple.local_port),
-            stored_port(record.tuple.remote_port),
+            remote_port,
             stored_counter(record.counters.connections),
             stored_counter(record.counters.sent),
             stored_counter(record.counters.received),
             i64::try_from(record.folded).unwrap_or(i64::MAX),
         ])?;
+        self.remote_ports.insert(remote_port);
         self.next_sequence += 1;
         Ok(())
     }
@@ -265,6 +269,11 @@ impl<'a> RecordWriter<'a> {
         let geo = if tuple.remote_address == Some(Address::Many) { GeoInfo::default() } else { geo };
         let record = Record { context: Arc::default(), geo, tuple, counters, opened: false, folded: groups };
         self.insert_row(context, &record)
+    }
+
+    /// The remote ports of the rows.
+    pub fn take_remote_ports(&mut self) -> HashSet<Port, FixedState> {
+        std::mem::take(&mut self.remote_ports)
     }
 
     /// The contexts of which there are rows with their own program.
