@@ -2,6 +2,7 @@
 
 use std::{env, ffi::OsString};
 
+use model::Consequence;
 use ratatui::style::{Color, Modifier, Style};
 
 /// Number of colours of the terminal.
@@ -123,7 +124,7 @@ impl Theme {
         }
     }
 
-    /// Amber, reserved for what is new.
+    /// Amber, reserved for what is new or not known.
     pub fn novel(self) -> Style {
         self.pick(Color::Yellow, (0xe6, 0xa0, 0x1e), (0x8f, 0x5b, 0x00)).add_modifier(Modifier::BOLD)
     }
@@ -131,6 +132,15 @@ impl Theme {
     /// Red, reserved for what is wrong, suspicious or lost.
     pub fn wrong(self) -> Style {
         self.pick(Color::Red, (0xff, 0x6b, 0x5e), (0xb8, 0x1f, 0x12)).add_modifier(Modifier::BOLD)
+    }
+
+    /// A loss: red if traffic is missing, amber if programs or domains are. The text says it, too.
+    pub fn loss(self, consequence: Consequence) -> Style {
+        match consequence {
+            Consequence::TrafficMissing => self.wrong(),
+            Consequence::ProgramUnknown | Consequence::DomainUnknown => self.novel(),
+            Consequence::NothingMissing => self.dim(),
+        }
     }
 
     /// Bars of rows that are not programs.
