@@ -23,6 +23,7 @@ mod selftest;
 mod start_no_daemon;
 mod status;
 mod table;
+mod theme;
 mod top;
 mod view;
 

@@ -48,7 +48,7 @@ pub fn draw_sparkline(mut canvas: Canvas<'_>, samples: &[Sample], style: Style) 
     for (x, sample) in (area.x..area.right()).zip(samples) {
         let lost = sample.lost.filter(|lost| *lost != Consequence::NothingMissing);
         let style = match (lost, sample.open) {
-            (Some(lost), _) => theme.loss(lost),
+            (Some(lost), _) => theme.loss_bar(lost),
             (None, true) => theme.dim(),
             (None, false) => style,
         };
@@ -71,7 +71,7 @@ pub fn draw_sparkline(mut canvas: Canvas<'_>, samples: &[Sample], style: Style) 
         if let Some(lost) = lost
             && sample.received == 0
         {
-            canvas.put_symbol(x, area.y + above - 1, "!", theme.loss(lost));
+            canvas.put_symbol(x, area.y + above - 1, "!", theme.loss_bar(lost));
         }
     }
 }
