@@ -29,7 +29,7 @@ pub use event::{Event, EventKind, Writer};
 pub use flow::{
     Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY, Port, Record, Window,
 };
-pub use loss::{Loss, LossKind};
+pub use loss::{Consequence, Loss, LossKind, Losses};
 pub use many::MANY;
 pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};

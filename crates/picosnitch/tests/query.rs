@@ -203,7 +203,11 @@ fn losses_in_the_range_are_told() {
     let place = log();
     let output = run(place.path(), "query", &["--range", "5m"]);
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && message.contains("lost: 7 flows"), "{message}");
+    assert!(
+        output.status.success()
+            && message.contains("in this range: some traffic is in no record (7 flows)\n"),
+        "{message}"
+    );
     assert_eq!(message.lines().count(), 1);
     let output = run(place.path(), "query", &["--since", "1h", "--until", "5m"]);
     assert!(output.stderr.is_empty());
@@ -279,7 +283,7 @@ fn events_are_listed_like_a_log_the_latest_last() {
     let expected = "\
 time                 kind   user        program                               count  text
 2023-11-14 23:13:20  alert  root        /bin/name                                    new exe
-2023-11-14 23:13:30  loss                                                        12  12 DNS answers or connection handshakes came too fast: connections may lack their domain.
+2023-11-14 23:13:30  loss                                                        12  12 DNS answers or connection handshakes came too fast: some connections may lack their domain.
 2023-11-14 23:13:40  error  4000000000  /tmp/\\x1b]0;x\\x07\\x0a\\xff,\"=1 (name)         =cannot hash \\x1b[31m
 2023-11-14 23:13:50  gap                                                             Nothing was recorded. (since 2023-11-14 23:13:10)
 ";

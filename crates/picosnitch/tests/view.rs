@@ -181,3 +181,78 @@ fn a_terminal_that_answers_nothing_is_enough() {
         assert!(terminal.end(b"q").success());
     }
 }
+
+/// The background of the selected row on light and dark backgrounds, in all colours.
+const LIGHT_ROW: &str = "48;2;214;226;244";
+const DARK_ROW: &str = "48;2;44;56;74";
+
+/// `view` in a terminal with all colours, for a user with this home directory.
+fn colourful_view(log: &Path, home: &Path, arguments: &[&str]) -> MuteTerminal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_picosnitch"));
+    command.arg("--base-dir").arg(log).arg("view").args(arguments);
+    command.env("COLORTERM", "truecolor").env("HOME", home);
+    for variable in ["NO_COLOR", "COLORFGBG", "PICOSNITCH_BACKGROUND", "XDG_STATE_HOME"] {
+        command.env_remove(variable);
+    }
+    MuteTerminal::run(command, [24, 80])
+}
+
+#[test]
+fn the_terminal_is_asked_for_its_background_and_its_answer_is_no_key() {
+    let (log, home) = (log(), tempfile::tempdir().unwrap());
+    for (answer, row) in
+        [("\x1b]11;rgb:ffff/ffff/dddd\x1b\\", LIGHT_ROW), ("\x1b]11;rgb:1d1d/1f1f/2121\x07", DARK_ROW)]
+    {
+        let mut terminal = colourful_view(log.path(), home.path(), &[]);
+        terminal.type_and_expect(b"", "/usr/bin/example");
+        let output = terminal.output();
+        assert!(output.contains("\x1b]11;?\x1b\\") && !output.contains("48;2;"), "{output:?}");
+        // An answer that comes late, over a slow line: byte by byte.
+        let (last, first) = answer.as_bytes().split_last().unwrap();
+        for byte in first {
+            terminal.type_and_expect(&[*byte], "");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        terminal.type_and_expect(&[*last], row);
+        // Its slashes have begun no search, its letters have done nothing.
+        terminal.type_and_expect(b"?", "Keys");
+        assert!(!terminal.output().contains("find:"), "{:?}", terminal.output());
+        assert!(terminal.end(b"qq").success());
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nobody has chosen a theme");
+}
+
+#[test]
+fn a_chosen_theme_is_remembered() {
+    let (log, home) = (log(), tempfile::tempdir().unwrap());
+    for arguments in [&["--theme", "light"][..], &[]] {
+        let mut terminal = colourful_view(log.path(), home.path(), arguments);
+        terminal.type_and_expect(b"", LIGHT_ROW);
+        assert!(!terminal.output().contains("\x1b]11;?"), "there is nothing to ask");
+        assert!(terminal.end(b"q").success());
+    }
+    // The key goes on to no colours, and back to what the terminal says.
+    let mut terminal = colourful_view(log.path(), home.path(), &[]);
+    terminal.type_and_expect(b"", "/usr/bin/example");
+    terminal.type_and_expect(b"c", "no colours");
+    assert!(terminal.end(b"q").success());
+    let mut terminal = colourful_view(log.path(), home.path(), &[]);
+    terminal.type_and_expect(b"", "/usr/bin/example");
+    assert!(!terminal.output().contains("48;2;"));
+    terminal.type_and_expect(b"c", "\x1b]11;?\x1b\\");
+    assert!(terminal.end(b"q").success());
+}
+
+#[test]
+fn an_answer_after_the_end_is_not_typed_into_the_shell() {
+    let (log, home) = (log(), tempfile::tempdir().unwrap());
+    let mut command = Command::new("sh");
+    let view = picosnitch(log.path(), "view");
+    command.args(["-c", &format!("{view}; echo ready; read -r line; echo \"got=$line.\"")]);
+    command.env("HOME", home.path()).env("COLORTERM", "truecolor").env_remove("NO_COLOR");
+    let mut terminal = MuteTerminal::run(command, [24, 80]);
+    terminal.type_and_expect(b"", "/usr/bin/example");
+    terminal.type_and_expect(b"q", "\x1b[?1049l");
+    terminal.type_and_expect(b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "ready");
+    terminal.type_and_expect(b"end\n", "got=end.");
+}

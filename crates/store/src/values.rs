@@ -1,6 +1,6 @@
 //! Values of the log as bytes and names, the same in every output.
 
-use model::{Loss, LossKind, MANY, PORT_MANY, text::command_line};
+use model::{MANY, PORT_MANY, text::command_line};
 
 use crate::query::{Dimension, Value, domain_source_name, family_name, protocol_name};
 
@@ -45,25 +45,6 @@ fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
         Dimension::Port | Dimension::LocalPort if number == PORT_MANY => Some(MANY),
         _ => None,
     }
-}
-
-/// A list of losses in a few words, for one line of an output.
-pub fn losses(losses: &[Loss]) -> String {
-    let describe = |loss: &Loss| {
-        let what = match loss.kind {
-            LossKind::ProcessEvents => "process events",
-            LossKind::FlowTableFull => "sends, receives or connects (flow table full)",
-            LossKind::SkippedCalls => "events (skipped by the kernel)",
-            LossKind::FlowTableBytes => "bytes (flow table full)",
-            LossKind::ReleaseEvents => "events of closed sockets (their traffic is recorded)",
-            LossKind::Channel => "flows (recorder too slow)",
-            LossKind::Names => "DNS answers or handshakes of connections (too fast)",
-            LossKind::Log => "records (log not writable)",
-            LossKind::UncountableSocket => "sockets whose bytes this kernel does not show",
-        };
-        format!("{} {what}", loss.count)
-    };
-    losses.iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -3,3 +3,5 @@
 mod term;
 pub mod top;
 pub mod view;
+
+pub use term::theme_choice::ThemeChoice;

@@ -8,7 +8,9 @@ use std::{
 use super::state::Monitor;
 use crate::{error::MonitorError, messages::ToRecorder};
 use capture::{DrainMode, DrainOutput, Event, FlowDelta};
-use model::{Counters, FlowId, FlowTuple, Loss, LossKind, PORT_EXECUTION, ProcessEvent, ProcessId};
+use model::{
+    Consequence, Counters, FlowId, FlowTuple, Loss, LossKind, Losses, PORT_EXECUTION, ProcessEvent, ProcessId,
+};
 use sandbox::User;
 
 /// Drains that may fail one after the other.
@@ -177,8 +179,10 @@ impl Monitor {
             return Ok(());
         }
         // A release that was noticed late loses no bytes: the log mentions it, but it is no problem for the user.
-        for loss in losses.iter().filter(|loss| loss.kind != LossKind::ReleaseEvents) {
-            self.recorder.report(loss.sentence())?;
+        for (consequence, sentence) in Losses::new(&losses).sentences() {
+            if consequence != Consequence::NothingMissing {
+                self.recorder.report(sentence)?;
+            }
         }
         self.recorder.send(&ToRecorder::Losses(losses), None)
     }

@@ -24,6 +24,7 @@ mod selftest;
 mod start_no_daemon;
 mod status;
 mod table;
+mod theme;
 mod top;
 mod version;
 mod view;

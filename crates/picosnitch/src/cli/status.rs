@@ -13,7 +13,7 @@ use live::{
     protocol::HelloLine,
 };
 use model::{
-    Loss, LossKind,
+    Consequence, Losses,
     text::{sanitize, time},
 };
 
@@ -116,44 +116,9 @@ fn describe(status: &HelloLine, is_stopped: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What the losses mean for the log.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Consequence {
-    /// Traffic is in no record.
-    Traffic,
-    /// Records lack their program.
-    Program,
-    /// Records lack their domain.
-    Domain,
-    /// Nothing is missing.
-    None,
-}
-
-fn consequence(kind: LossKind) -> Consequence {
-    match kind {
-        LossKind::FlowTableFull
-        | LossKind::FlowTableBytes
-        | LossKind::SkippedCalls
-        | LossKind::Channel
-        | LossKind::Log
-        | LossKind::UncountableSocket => Consequence::Traffic,
-        LossKind::ProcessEvents => Consequence::Program,
-        LossKind::Names => Consequence::Domain,
-        LossKind::ReleaseEvents => Consequence::None,
-    }
-}
-
-/// The losses whose kind is known, and the names and counts of others: those of a newer daemon.
-fn losses(status: &HelloLine) -> (Vec<Loss>, Vec<(&str, u64)>) {
-    let (mut known, mut other) = (Vec::new(), Vec::new());
-    for (name, count) in status.losses.iter().filter(|(_, count)| **count > 0) {
-        match LossKind::ALL.into_iter().find(|kind| kind.name() == *name) {
-            Some(kind) => known.push(Loss { kind, count: *count }),
-            None => other.push((name.as_str(), *count)),
-        }
-    }
-    known.sort_by_key(|loss| LossKind::ALL.iter().position(|kind| *kind == loss.kind));
-    (known, other)
+/// What the daemon has lost since its start. A newer daemon may have kinds that this version does not know.
+fn losses(status: &HelloLine) -> Losses {
+    Losses::from_names(status.losses.iter().map(|(name, count)| (name.as_str(), *count)))
 }
 
 /// The verdict on a daemon whose monitor is stopped by a signal.
@@ -167,47 +132,40 @@ fn stopped(status: &HelloLine) -> String {
 /// One sentence: whether it records, and what is missing.
 fn verdict(status: &HelloLine) -> String {
     let since = time::local(status.since);
-    let (known, other) = losses(status);
-    let has = |wanted| known.iter().any(|loss| consequence(loss.kind) == wanted);
-    let mut missing = Vec::new();
-    if has(Consequence::Traffic) || !other.is_empty() {
-        missing.push("some traffic is in no record");
-    }
-    if has(Consequence::Program) {
-        missing.push("some traffic may lack the name of its program");
-    }
-    if has(Consequence::Domain) {
-        missing.push("some connections may lack their domain");
-    }
-    match missing.is_empty() {
-        true => format!("Recording. Nothing was missed since {since}."),
-        false => format!("Recording since {since}, but not everything: {}.", missing.join(", ")),
+    let losses = losses(status);
+    match losses.is_anything_missing() {
+        false => format!("Recording. Nothing was missed since {since}."),
+        true => {
+            let summary = sanitize::shorten(&sanitize::terminal(losses.summary().as_bytes()), MAX_SENTENCE);
+            format!("Recording since {since}, but not everything: {summary}.")
+        }
     }
 }
 
-/// A sentence for each loss since the start, and how to find out when.
+/// A sentence for each loss since the start, the worst first, and how to find out when.
 fn missed(status: &HelloLine) -> Vec<(&'static str, String)> {
-    let (known, other) = losses(status);
-    let heading = |loss: &Loss| match consequence(loss.kind) {
-        Consequence::None => "late",
+    let heading = |consequence| match consequence {
+        Consequence::NothingMissing => "late",
         _ => "missed",
     };
-    let mut sentences: Vec<_> = known.iter().map(|loss| (heading(loss), loss.sentence())).collect();
-    sentences.extend(other.iter().map(|(name, count)| ("missed", format!("{count} {name}"))));
-    let more = sentences.len().saturating_sub(MAX_LISTED);
-    sentences.truncate(MAX_LISTED);
+    let sentences = losses(status).sentences();
+    let mut lines: Vec<_> =
+        sentences.into_iter().map(|(consequence, sentence)| (heading(consequence), sentence)).collect();
+    let more = lines.len().saturating_sub(MAX_LISTED);
+    lines.truncate(MAX_LISTED);
     if more > 0 {
-        sentences.push(("missed", format!("and {more} more kinds")));
+        lines.push(("missed", format!("and {more} more kinds")));
     }
-    if !sentences.is_empty() {
-        sentences.push(("when", "picosnitch query --events --kind loss --range all".to_owned()));
+    if !lines.is_empty() {
+        lines.push(("when", "picosnitch query --events --kind loss --range all".to_owned()));
     }
-    sentences
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::LossKind;
 
     #[test]
     fn the_text_is_bounded_and_says_what_is_left_out() {
@@ -236,7 +194,8 @@ mod tests {
         assert!(nothing.starts_with("Recording. Nothing was missed since "), "{nothing}");
         assert_eq!(verdict_of(&[(LossKind::ReleaseEvents, 5), (LossKind::Channel, 0)]), nothing);
         let text = verdict_of(&[(LossKind::ProcessEvents, 12), (LossKind::Names, 1)]);
-        let expected = ", but not everything: some traffic may lack the name of its program, some connections may lack their domain.";
+        let expected = ", but not everything: some traffic may lack its program (12 process events), some connections may \
+                        lack their domain (1 DNS answer or connection handshake).";
         assert!(text.starts_with("Recording since ") && text.ends_with(expected), "{text}");
         for kind in LossKind::ALL {
             let losses = [(kind.name(), 7)].into();
@@ -252,8 +211,8 @@ mod tests {
         );
         let other = HelloLine { losses: [("new_kind".to_owned(), 3)].into(), ..HelloLine::default() };
         assert!(
-            describe(&other, false).contains("some traffic is in no record.")
-                && describe(&other, false).contains("3 new_kind")
+            describe(&other, false).contains("some traffic is in no record (3 new_kind).")
+                && describe(&other, false).contains("  missed        3 new_kind: ")
         );
     }
 }

@@ -11,15 +11,18 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::{common::Common, daemon_state, output::print_more};
+use super::{common::Common, daemon_state, output::print_more, theme};
 use config::layout::Layout;
 use live::client::LiveClient;
-use tui::top::{self, TopError};
+use tui::{
+    ThemeChoice,
+    top::{self, TopError},
+};
 
 #[derive(clap::Args)]
 #[command(
     after_help = "Keys: Tab goes to the connections of the selected program and back, arrows move, s sort, t tree by \
-    parents, / find, space hold still, u units, x dismiss alerts, ? all keys, q quit.\n\
+    parents, / find, space hold still, u units, c colours, x dismiss alerts, ? all keys, q quit.\n\
     It asks the running picosnitch (root, or the group picosnitch). NO_COLOR switches colours off, \
     PICOSNITCH_BACKGROUND=light or dark says what the background is, COLORTERM=truecolor that the terminal has all \
     colours."
@@ -28,6 +31,9 @@ pub struct Options {
     /// Print what happens as it happens, one JSON object a line (docs/live.md)
     #[arg(long)]
     json: bool,
+    /// Colours for this background, or none; auto asks the terminal. The choice is remembered
+    #[arg(long, value_name = "THEME", value_parser = theme::parser())]
+    theme: Option<ThemeChoice>,
     /// Write to this file at the end how many frames were drawn, and how many milliseconds the longest took, as JSON
     #[arg(long, hide = true, value_name = "FILE")]
     figures: Option<PathBuf>,
@@ -39,7 +45,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     if options.json {
         return print_lines(&socket, &layout);
     }
-    let figures = top::run(&socket).map_err(|error| match error {
+    let figures = top::run(&socket, options.theme).map_err(|error| match error {
         TopError::Feed(error) => daemon_state::explain(error, &layout),
         error => error.into(),
     })?;

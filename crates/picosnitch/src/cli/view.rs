@@ -2,21 +2,28 @@
 
 use std::process::ExitCode;
 
-use super::{common::Common, query::explain};
-use tui::view::{self, ViewError};
+use super::{common::Common, query::explain, theme};
+use tui::{
+    ThemeChoice,
+    view::{self, ViewError},
+};
 
 #[derive(clap::Args)]
 #[command(
     after_help = "Keys: space or Enter shows only what has the value of the row, Backspace goes back, Tab and \
-    arrows move, t/T longer and shorter, h/H earlier and later, s sort, u units, / find, ? all keys, q quit.\n\
+    arrows move, t/T longer and shorter, h/H earlier and later, s sort, u units, c colours, / find, ? all keys, q quit.\n\
     It only reads, and works while picosnitch records. NO_COLOR switches colours off, PICOSNITCH_BACKGROUND=light or \
     dark says what the background is, COLORTERM=truecolor that the terminal has all colours."
 )]
-pub struct Options {}
+pub struct Options {
+    /// Colours for this background, or none; auto asks the terminal. The choice is remembered
+    #[arg(long, value_name = "THEME", value_parser = theme::parser())]
+    theme: Option<ThemeChoice>,
+}
 
-pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = common.layout();
-    match view::run(&layout.database, &layout.record_json) {
+    match view::run(&layout.database, &layout.record_json, options.theme) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ViewError::Store(error)) => Err(explain(error, &layout.database, "view")),
         Err(error) => Err(error.into()),

@@ -15,7 +15,7 @@ use nix::pty::{Winsize, openpty};
 use super::TIMEOUT;
 
 /// The question where the cursor is (DSR 6, ECMA-48).
-const CURSOR_QUESTION: &[u8] = b"\x1b[6n";
+const CURSOR_QUESTION: &str = "\x1b[6n";
 
 /// The terminal, and the program in it, which is killed when this is dropped.
 pub struct MuteTerminal {
@@ -73,12 +73,16 @@ impl MuteTerminal {
         }
     }
 
+    /// Everything that the program has written.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+
     /// Types keys that end the program. Returns its exit status; it must not have asked anything.
     pub fn end(mut self, keys: &[u8]) -> ExitStatus {
         self.keyboard.write_all(keys).unwrap();
         let status = self.child.wait().unwrap();
-        let output = self.output.lock().unwrap();
-        let asked = output.windows(CURSOR_QUESTION.len()).any(|window| window == CURSOR_QUESTION);
+        let asked = self.output().contains(CURSOR_QUESTION);
         assert!(!asked, "it has asked where the cursor is");
         status
     }

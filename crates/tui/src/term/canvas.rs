@@ -3,7 +3,7 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::Style,
+    style::{Color, Style},
     widgets::{Clear, Widget},
 };
 
@@ -56,10 +56,20 @@ impl<'a> Canvas<'a> {
         self.within(inside).put(1, 0, &format!(" {title} "), style);
     }
 
-    /// Adds a style to the first `columns` columns of the rectangle.
-    pub fn restyle(&mut self, columns: u16, style: Style) {
+    /// Marks the first `columns` columns of the rectangle as selected. Texts keep their colours if the mark has colours of
+    /// its own.
+    pub fn select(&mut self, columns: u16) {
         let area = Rect { width: columns.min(self.area.width), ..self.area };
-        self.buffer.set_style(area, style);
+        let style = self.theme.selected();
+        for position in area.positions() {
+            let Some(cell) = self.buffer.cell_mut(position) else { continue };
+            let colour = cell.fg;
+            cell.bg = Color::Reset;
+            cell.set_style(style);
+            if self.theme.selected_keeps_colours() && colour != Color::Reset {
+                cell.set_fg(colour);
+            }
+        }
     }
 
     pub fn clear(&mut self) {

@@ -23,7 +23,10 @@ use nix::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 
-use super::terminal;
+use super::{
+    background::{AnswerFilter, Background},
+    terminal,
+};
 
 /// Signals that end a screen.
 const END_SIGNALS: [i32; 4] = [SIGTERM, SIGHUP, SIGINT, SIGQUIT];
@@ -39,6 +42,8 @@ const CHECK_MILLISECONDS: u16 = 500;
 pub enum Event<M> {
     Key(KeyEvent),
     Mouse(MouseEvent),
+    /// The terminal has said what its background is.
+    Background(Background),
     /// The terminal has another size now.
     Resize,
     /// SIGTSTP arrived: the screen has to call [`terminal::Screen::suspend`].
@@ -78,7 +83,14 @@ impl<M: Send + 'static> Events<M> {
             flags.push((signal, flag));
         }
         woken.set_nonblocking(true)?;
-        let thread = InputThread { sender: sender.clone(), woken, resized, flags, ending: None };
+        let thread = InputThread {
+            sender: sender.clone(),
+            woken,
+            resized,
+            flags,
+            ending: None,
+            answers: AnswerFilter::default(),
+        };
         thread::Builder::new().name("input".to_owned()).spawn(move || thread.run())?;
         Ok(Self { sender, receiver })
     }
@@ -115,6 +127,7 @@ struct InputThread<M> {
     flags: Vec<(i32, Arc<AtomicBool>)>,
     /// The first signal that ends the screen, and when it arrived.
     ending: Option<(i32, Instant)>,
+    answers: AnswerFilter,
 }
 
 impl<M> InputThread<M> {
@@ -180,7 +193,7 @@ impl<M> InputThread<M> {
     }
 
     /// Reads what was typed. Returns false if the terminal is gone.
-    fn read_input(&self) -> bool {
+    fn read_input(&mut self) -> bool {
         loop {
             match event::poll(Duration::ZERO) {
                 Ok(true) => {}
@@ -188,12 +201,22 @@ impl<M> InputThread<M> {
                 Err(_) => return false,
             }
             match event::read() {
-                Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => self.send(Event::Key(key)),
+                Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => self.take_key(key),
                 Ok(event::Event::Mouse(mouse)) => self.send(Event::Mouse(mouse)),
                 Ok(event::Event::Resize(..)) => self.send(Event::Resize),
                 Ok(_) => {}
                 Err(_) => return false,
             }
+        }
+    }
+
+    /// Sends a key, unless it is part of an answer of the terminal.
+    fn take_key(&mut self, key: KeyEvent) {
+        let filtered = self.answers.take(key, Instant::now());
+        filtered.keys.into_iter().for_each(|key| self.send(Event::Key(key)));
+        if let Some(background) = filtered.background {
+            terminal::answered();
+            self.send(Event::Background(background));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Modules that both screens share: the terminal, its events, keys, colours, text of a known width, and widgets.
 
 mod backend;
+pub mod background;
 pub mod canvas;
 pub mod cycle;
 pub mod events;
@@ -12,4 +13,6 @@ pub mod terminal;
 pub mod testing;
 pub mod text;
 pub mod theme;
+pub mod theme_choice;
+pub mod theme_source;
 pub mod widgets;

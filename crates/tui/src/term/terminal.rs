@@ -4,9 +4,11 @@ use std::{
     io::{self, IsTerminal, Write},
     os::fd::AsFd,
     sync::{
-        Mutex, Once, PoisonError,
+        Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use crossterm::{clipboard::CopyToClipboard, execute, terminal};
@@ -17,7 +19,7 @@ use nix::{
 use ratatui::{Frame, Terminal};
 use thiserror::Error;
 
-use super::backend::QuietBackend;
+use super::{backend::QuietBackend, background};
 
 /// Switches to the alternate screen, hides the cursor, enables mouse buttons in SGR notation, clears the screen.
 /// crossterm's own command would also enable mouse movements, which are not used.
@@ -26,11 +28,17 @@ const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[2J";
 const LEAVE: &[u8] = b"\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
 /// How long the terminal may take to accept [`LEAVE`] before its output is restarted (after Ctrl-S), in milliseconds.
 const WRITE_TIMEOUT_MILLISECONDS: u16 = 300;
+/// How long an answer that is missing at the end is waited for: it would be typed into the shell.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
+/// A terminal that has not answered for so long does not answer.
+const MAX_ANSWER_AGE: Duration = Duration::from_secs(2);
 /// Characters that are copied to the clipboard; terminals have limits of their own.
 const MAX_COPIED_CHARACTERS: usize = 4096;
 
 /// Whether a screen has the terminal. Static, because the panic hook and the input thread need it.
 static ENTERED: AtomicBool = AtomicBool::new(false);
+/// When the terminal was asked for its background, if it has not answered yet.
+static ASKED: Mutex<Option<Instant>> = Mutex::new(None);
 /// Held while the terminal is restored.
 static LEAVING: Mutex<()> = Mutex::new(());
 
@@ -105,6 +113,16 @@ impl Screen {
         self.0.clear()
     }
 
+    /// Asks the terminal for its background. The answer, if there is one, comes as an event.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn ask_background(&mut self) -> io::Result<()> {
+        *asked() = Some(Instant::now());
+        let mut out = io::stdout().lock();
+        out.write_all(background::QUESTION).and_then(|()| out.flush())
+    }
+
     /// Copies a text to the terminal's clipboard (OSC 52); terminals without that feature ignore it. The text is sent in
     /// base64, so no character of it can act on the terminal.
     ///
@@ -139,6 +157,31 @@ fn stop() -> nix::Result<()> {
     }
 }
 
+fn asked() -> MutexGuard<'static, Option<Instant>> {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes note that the terminal has answered.
+pub(super) fn answered() {
+    *asked() = None;
+}
+
+/// Waits a moment for an answer that is still under way, and drops what the terminal has sent until then.
+fn drop_answer() {
+    let is_under_way = || asked().is_some_and(|asked| asked.elapsed() < MAX_ANSWER_AGE);
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    if !is_under_way() {
+        return;
+    }
+    // The input thread reads it, unless that thread is the one that waits here.
+    while is_under_way() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if is_under_way() {
+        let _ = termios::tcflush(io::stdin(), termios::FlushArg::TCIFLUSH);
+    }
+}
+
 fn enter_full_screen() -> io::Result<()> {
     terminal::enable_raw_mode()?;
     ENTERED.store(true, Ordering::SeqCst);
@@ -164,6 +207,7 @@ pub fn leave() {
         let _ = termios::tcflush(&out, termios::FlushArg::TCOFLUSH);
     }
     let _ = nix::unistd::write(&out, LEAVE);
+    drop_answer();
     let _ = terminal::disable_raw_mode();
 }
 

@@ -1,8 +1,12 @@
 //! Colours and styles for what the terminal can show.
 
-use std::{env, ffi::OsString};
-
 use ratatui::style::{Color, Modifier, Style};
+
+use super::background::Background;
+use model::Consequence;
+
+/// Red, green and blue.
+type Rgb = (u8, u8, u8);
 
 /// Number of colours of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +18,18 @@ pub enum Depth {
     True,
 }
 
-/// The abilities of the terminal: its colours and characters.
+/// What can be drawn: the colours and characters of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     pub depth: Depth,
-    /// Whether the background is light.
-    pub light: bool,
+    pub background: Background,
     /// Whether only ASCII may be written, because the locale is not UTF-8.
     pub ascii: bool,
 }
 
 /// Colours of programs on a dark background: safe for the colour-blind (after Okabe-Ito and Paul Tol), with a contrast of
 /// at least 4.5 to 1, and without amber and red, which have a meaning.
-const DARK: [(u8, u8, u8); 8] = [
+const DARK: [Rgb; 8] = [
     (0x56, 0xb4, 0xe9),
     (0x2f, 0xc4, 0x94),
     (0xe0, 0x8f, 0xc0),
@@ -37,7 +40,7 @@ const DARK: [(u8, u8, u8); 8] = [
     (0x7f, 0x9c, 0xf0),
 ];
 /// The same for a light background.
-const LIGHT: [(u8, u8, u8); 8] = [
+const LIGHT: [Rgb; 8] = [
     (0x00, 0x6a, 0xa8),
     (0x00, 0x75, 0x56),
     (0xa0, 0x3c, 0x7c),
@@ -47,6 +50,9 @@ const LIGHT: [(u8, u8, u8); 8] = [
     (0x7d, 0x4a, 0xa0),
     (0x2f, 0x55, 0xc4),
 ];
+/// Secondary text.
+const DIM_ON_DARK: Rgb = (0xa2, 0xa9, 0xb4);
+const DIM_ON_LIGHT: Rgb = (0x55, 0x5a, 0x62);
 /// Colours of programs out of the 16. Only the first four are readable on a light background.
 const SIXTEEN: [Color; 8] = [
     Color::Cyan,
@@ -60,50 +66,35 @@ const SIXTEEN: [Color; 8] = [
 ];
 
 impl Theme {
-    /// Reads from the environment what the terminal of this process can show.
-    pub fn detect() -> Self {
-        Self::from_environment(|name| env::var_os(name).filter(|value| !value.is_empty()))
+    /// The colours that can be used. Those of [`Depth::True`] are made for one background, so that a terminal of an
+    /// unknown one gets the 16 colours, which its user has chosen to fit.
+    fn usable_depth(self) -> Depth {
+        match (self.depth, self.background) {
+            (Depth::True, Background::Unknown) => Depth::Sixteen,
+            (depth, _) => depth,
+        }
     }
 
-    fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        let text = |name| get(name).map(|value| value.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let (terminal, deep) = (text("TERM"), text("COLORTERM"));
-        let depth = if get("NO_COLOR").is_some() || ["", "dumb", "vt100", "vt220"].contains(&&*terminal) {
-            Depth::None
-        } else if deep.contains("truecolor") || deep.contains("24bit") || terminal.contains("direct") {
-            Depth::True
-        } else {
-            Depth::Sixteen
-        };
-        // COLORFGBG is "foreground;background" in the 16 colours; 7 and 15 are white.
-        let background = text("COLORFGBG").rsplit(';').next().and_then(|number| number.parse::<u8>().ok());
-        let light = match &*text("PICOSNITCH_BACKGROUND") {
-            "light" => true,
-            "dark" => false,
-            _ => matches!(background, Some(7 | 15)),
-        };
-        // The first variable that is set decides, as in setlocale(3).
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().map(text).find(|value| !value.is_empty());
-        let ascii = !locale.is_some_and(|locale| locale.contains("utf-8") || locale.contains("utf8"));
-        Self { depth, light, ascii }
+    fn is_light(self) -> bool {
+        self.background == Background::Light
     }
 
-    fn pick(self, sixteen: Color, dark: (u8, u8, u8), light: (u8, u8, u8)) -> Style {
-        match self.depth {
+    fn pick(self, sixteen: Color, dark: Rgb, light: Rgb) -> Style {
+        match self.usable_depth() {
             Depth::None => Style::new(),
             Depth::Sixteen => Style::new().fg(sixteen),
-            Depth::True => Style::new().fg(rgb(if self.light { light } else { dark })),
+            Depth::True => Style::new().fg(rgb(if self.is_light() { light } else { dark })),
         }
     }
 
     /// Secondary text: units, directories, axes.
     pub fn dim(self) -> Style {
-        match self.depth {
+        match self.usable_depth() {
             Depth::None => Style::new(),
             // Bright black is invisible in some dark colour schemes but readable on light ones; DIM is readable on dark.
-            Depth::Sixteen if self.light => Style::new().fg(Color::DarkGray),
+            Depth::Sixteen if self.is_light() => Style::new().fg(Color::DarkGray),
             Depth::Sixteen => Style::new().add_modifier(Modifier::DIM),
-            Depth::True => self.pick(Color::Reset, (0x8c, 0x92, 0x9c), (0x66, 0x6b, 0x73)),
+            Depth::True => self.pick(Color::Reset, DIM_ON_DARK, DIM_ON_LIGHT),
         }
     }
 
@@ -112,25 +103,70 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// The selected row or tab.
+    /// The selected row or tab: over the styles of its texts, which keep their colours if they have their own background.
     pub fn selected(self) -> Style {
-        match self.depth {
-            Depth::None | Depth::Sixteen => Style::new().add_modifier(Modifier::REVERSED),
-            Depth::True if self.light => {
-                Style::new().bg(rgb((0xdd, 0xe4, 0xee))).add_modifier(Modifier::BOLD)
+        match self.usable_depth() {
+            // Reversed alone: reversed colours of single texts would be a patchwork.
+            Depth::None | Depth::Sixteen => {
+                Style::new().fg(Color::Reset).remove_modifier(Modifier::DIM).add_modifier(Modifier::REVERSED)
             }
-            Depth::True => Style::new().bg(rgb((0x2c, 0x34, 0x40))).add_modifier(Modifier::BOLD),
+            Depth::True => {
+                let (text, background) = self.selected_colours();
+                Style::new().fg(rgb(text)).bg(rgb(background)).add_modifier(Modifier::BOLD)
+            }
         }
     }
 
-    /// Amber, reserved for what is new.
+    /// Text and background of the selected row.
+    fn selected_colours(self) -> (Rgb, Rgb) {
+        if self.is_light() {
+            ((0x10, 0x14, 0x1a), (0xd6, 0xe2, 0xf4))
+        } else {
+            ((0xf4, 0xf6, 0xf9), (0x2c, 0x38, 0x4a))
+        }
+    }
+
+    /// Whether texts in the selected row keep their colours.
+    pub fn selected_keeps_colours(self) -> bool {
+        self.usable_depth() == Depth::True
+    }
+
+    /// Amber, reserved for what is new or not known.
     pub fn novel(self) -> Style {
+        match self.usable_depth() {
+            // Yellow is hardly readable on white, but black is readable on every yellow.
+            Depth::Sixteen if self.background != Background::Dark => {
+                Style::new().fg(Color::Black).bg(Color::Yellow)
+            }
+            _ => self.amber(),
+        }
+    }
+
+    /// Amber as a text or a drawing on the terminal's own background.
+    fn amber(self) -> Style {
         self.pick(Color::Yellow, (0xe6, 0xa0, 0x1e), (0x8f, 0x5b, 0x00)).add_modifier(Modifier::BOLD)
     }
 
     /// Red, reserved for what is wrong, suspicious or lost.
     pub fn wrong(self) -> Style {
         self.pick(Color::Red, (0xff, 0x6b, 0x5e), (0xb8, 0x1f, 0x12)).add_modifier(Modifier::BOLD)
+    }
+
+    /// A loss: red if traffic is missing, amber if programs or domains are. The text says it, too.
+    pub fn loss(self, consequence: Consequence) -> Style {
+        match consequence {
+            Consequence::TrafficMissing => self.wrong(),
+            Consequence::ProgramUnknown | Consequence::DomainUnknown => self.novel(),
+            Consequence::NothingMissing => self.dim(),
+        }
+    }
+
+    /// The same for a bar of a chart.
+    pub fn loss_bar(self, consequence: Consequence) -> Style {
+        match consequence {
+            Consequence::ProgramUnknown | Consequence::DomainUnknown => self.amber(),
+            _ => self.loss(consequence),
+        }
     }
 
     /// Bars of rows that are not programs.
@@ -141,12 +177,12 @@ impl Theme {
     /// The colour of a program. It depends on the path only, so it is the same on every screen and day.
     pub fn program(self, path: &[u8]) -> Style {
         let index = (stable_hash(path) % DARK.len() as u64) as usize;
-        let sixteen = if self.light { SIXTEEN[index % 4] } else { SIXTEEN[index] };
+        let sixteen = if self.background == Background::Dark { SIXTEEN[index] } else { SIXTEEN[index % 4] };
         self.pick(sixteen, DARK[index], LIGHT[index])
     }
 }
 
-fn rgb((red, green, blue): (u8, u8, u8)) -> Color {
+fn rgb((red, green, blue): Rgb) -> Color {
     Color::Rgb(red, green, blue)
 }
 
@@ -161,45 +197,63 @@ fn stable_hash(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn theme(variables: &[(&str, &str)]) -> Theme {
-        Theme::from_environment(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
-        })
-    }
+    const DEEP: Theme = Theme { depth: Depth::True, background: Background::Dark, ascii: false };
 
-    #[test]
-    fn the_environment_decides_the_theme() {
-        let tmux = theme(&[("TERM", "tmux-256color"), ("LANG", "C.UTF-8")]);
-        assert_eq!(tmux, Theme { depth: Depth::Sixteen, light: false, ascii: false });
-        let deep =
-            theme(&[("TERM", "xterm"), ("COLORTERM", "truecolor"), ("COLORFGBG", "0;15"), ("LANG", "de_DE")]);
-        assert_eq!(deep, Theme { depth: Depth::True, light: true, ascii: true });
-        let plain = theme(&[("TERM", "xterm"), ("NO_COLOR", "1"), ("LC_ALL", "C"), ("LANG", "C.UTF-8")]);
-        assert_eq!(plain, Theme { depth: Depth::None, light: false, ascii: true });
-        assert_eq!(theme(&[("LC_CTYPE", "de_DE.utf8")]).depth, Depth::None);
-    }
-
-    #[test]
-    fn colours_are_readable() {
-        // Relative luminance and contrast as in the Web Content Accessibility Guidelines.
-        let luminance = |(red, green, blue): (u8, u8, u8)| {
-            let part = |value: u8| {
-                let value = f64::from(value) / 255.0;
-                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
-            };
-            0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue)
+    fn contrast(one: Rgb, other: Rgb) -> f64 {
+        let luminance = |(red, green, blue): Rgb| {
+            let [red, green, blue] = [red, green, blue].map(|part| f64::from(part) / 255.0);
+            crate::term::background::luminance(red, green, blue) + 0.05
         };
-        for colour in DARK {
-            assert!(
-                (luminance(colour) + 0.05) / (luminance((0x1e, 0x1e, 0x1e)) + 0.05) >= 4.5,
-                "{colour:x?}"
-            );
+        let (one, other) = (luminance(one), luminance(other));
+        one.max(other) / one.min(other)
+    }
+
+    fn colour(style: Style) -> Rgb {
+        let Some(Color::Rgb(red, green, blue)) = style.fg else { panic!("{style:?}") };
+        (red, green, blue)
+    }
+
+    #[test]
+    fn colours_are_readable_also_in_the_selected_row() {
+        for (background, screen) in
+            [(Background::Dark, (0x1e, 0x1e, 0x1e)), (Background::Light, (0xff, 0xff, 0xff))]
+        {
+            let theme = Theme { background, ..DEEP };
+            let (text, selected) = theme.selected_colours();
+            assert!(contrast(text, selected) >= 7.0, "{background:?}");
+            // The row must stand out, too.
+            assert!(contrast(screen, selected) >= 1.25, "{}", contrast(screen, selected));
+            let programs = (0..100).map(|n| theme.program(format!("/usr/bin/{n}").as_bytes()));
+            for style in
+                [theme.dim(), theme.novel(), theme.wrong(), theme.plain_bar()].into_iter().chain(programs)
+            {
+                for (place, least) in [(screen, 4.5), (selected, 3.0)] {
+                    let contrast = contrast(colour(style), place);
+                    assert!(contrast >= least, "{style:?} on {place:x?}: {contrast}");
+                }
+            }
+            assert!(contrast(colour(theme.dim()), selected) >= 4.5, "{background:?}");
         }
-        for colour in LIGHT {
-            assert!(
-                (luminance((0xff, 0xff, 0xff)) + 0.05) / (luminance(colour) + 0.05) >= 4.5,
-                "{colour:x?}"
-            );
+    }
+
+    #[test]
+    fn nothing_needs_a_background_that_is_not_known() {
+        let unknown = Theme { background: Background::Unknown, ..DEEP };
+        for style in [
+            unknown.dim(),
+            unknown.novel(),
+            unknown.wrong(),
+            unknown.plain_bar(),
+            unknown.selected(),
+            unknown.program(b"/usr/bin/curl"),
+        ] {
+            assert!(!format!("{style:?}").contains("Rgb"), "{style:?}");
+        }
+        assert!(unknown.selected().add_modifier.contains(Modifier::REVERSED));
+        // Bright colours are for dark backgrounds only.
+        for number in 0..100 {
+            let style = unknown.program(format!("/usr/bin/{number}").as_bytes());
+            assert!(!format!("{style:?}").contains("Light"), "{style:?}");
         }
     }
 
@@ -208,7 +262,7 @@ mod tests {
         // Published test vectors of FNV-1a.
         assert_eq!(stable_hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(stable_hash(b"a"), 0xaf63_dc4c_8601_ec8c);
-        let theme = theme(&[("TERM", "xterm")]);
+        let theme = Theme { depth: Depth::Sixteen, ..DEEP };
         assert_eq!(theme.program(b"/usr/bin/curl"), theme.program(b"/usr/bin/curl"));
         let colours: std::collections::HashSet<_> =
             (0..100).map(|n| format!("{:?}", theme.program(format!("/usr/bin/{n}").as_bytes()))).collect();

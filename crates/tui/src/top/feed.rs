@@ -108,7 +108,7 @@ pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
         "error" => serde_json::from_slice::<ErrorLine>(line)
             .map(|line| live.add_alert(Alert::from_error(&line, live.ascii))),
         // A loss that matters is reported as an error, too.
-        "loss" => serde_json::from_slice::<LossLine>(line).map(|_| live.add_loss()),
+        "loss" => serde_json::from_slice::<LossLine>(line).map(|line| live.add_loss(line)),
         // An event of a later version.
         _ => return false,
     };

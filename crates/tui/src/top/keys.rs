@@ -24,6 +24,7 @@ pub enum Action {
     PreviousUnit,
     Dismiss,
     Copy,
+    Theme,
     Help,
     Quit,
 }
@@ -39,7 +40,7 @@ const fn key(
 }
 
 /// All keys, in the order of the footer and the help.
-pub const BINDINGS: [Binding<Action>; 19] = [
+pub const BINDINGS: [Binding<Action>; 20] = [
     key(
         &[K::Tab, K::BackTab, K::Enter, K::Left, K::Right],
         Action::OtherPane,
@@ -63,6 +64,7 @@ pub const BINDINGS: [Binding<Action>; 19] = [
         "copy",
         "copy the row to the clipboard (if the terminal lets it)",
     ),
+    key(&[K::Char('c')], Action::Theme, "c", "", "colours: auto, dark, light, none"),
     key(&[K::Up, K::Char('k')], Action::Up, "up k", "", "row above (mouse: wheel)"),
     key(&[K::Down, K::Char('j')], Action::Down, "down j", "", "row below (mouse: wheel)"),
     key(&[K::PageUp], Action::PageUp, "PgUp", "", "page above"),

@@ -11,7 +11,8 @@ use super::{
     lineage::{self, Chain, Lineage},
     rates::{ByteCounts, MINUTE_SLOTS, SlotClock},
 };
-use live::protocol::{ConnectionLine, ContextLine, TickLine, TrafficLine};
+use live::protocol::{ConnectionLine, ContextLine, LossLine, TickLine, TrafficLine};
+use model::Losses;
 
 /// A slot is at least this long, so that an early drain does not make a slot of its own.
 const MIN_SLOT: Duration = Duration::from_millis(400);
@@ -24,6 +25,8 @@ const MAX_LINEAGES: usize = 10_000;
 const MAX_CONTEXTS: usize = 100_000;
 const MAX_ALERTS: usize = 100;
 const MAX_HIGHLIGHTS: usize = 1000;
+/// Kinds of loss of one slot that are kept.
+const MAX_SLOT_LOSSES: usize = 32;
 /// The daemon sends lines at each of its drains, several in this time.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
@@ -40,12 +43,12 @@ pub enum FeedStatus {
 }
 
 /// All traffic of one slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MinuteSlot {
     /// Bytes per second during the slot.
     pub rate: ByteCounts,
-    /// Whether the daemon lost something during the slot.
-    pub lost: bool,
+    /// Names and counts of what the daemon lost during the slot.
+    pub lost: Vec<(String, u64)>,
 }
 
 /// The state that the lines of the daemon describe.
@@ -74,8 +77,8 @@ pub struct LiveState {
     pub minute: VecDeque<MinuteSlot>,
     /// Traffic of the open slot.
     slot_bytes: ByteCounts,
-    /// Whether something was lost in the open slot.
-    slot_lost: bool,
+    /// Names and counts of what was lost in the open slot.
+    slot_lost: Vec<(String, u64)>,
     /// When the open slot began; `None` before the first tick, because earlier traffic belongs to no slot.
     slot_start: Option<Instant>,
     /// The daemon's clock at the last tick, in unix seconds.
@@ -125,7 +128,8 @@ impl LiveState {
             lineage.total = ByteCounts::default();
             lineage.rates.open = ByteCounts::default();
         }
-        (self.slot_start, self.slot_bytes, self.slot_lost) = (None, ByteCounts::default(), false);
+        (self.slot_start, self.slot_bytes) = (None, ByteCounts::default());
+        self.slot_lost.clear();
         self.omitted_here = 0;
     }
 
@@ -263,8 +267,18 @@ impl LiveState {
     }
 
     /// Notes that something was lost in the open slot.
-    pub fn add_loss(&mut self) {
-        self.slot_lost = true;
+    pub fn add_loss(&mut self, line: LossLine) {
+        if let Some((_, count)) = self.slot_lost.iter_mut().find(|(kind, _)| *kind == line.kind) {
+            *count = count.saturating_add(line.count);
+        } else if self.slot_lost.len() < MAX_SLOT_LOSSES {
+            self.slot_lost.push((line.kind, line.count));
+        }
+    }
+
+    /// The losses of the last minute.
+    pub fn losses(&self) -> Losses {
+        let slots = self.minute.iter().map(|slot| &slot.lost).chain([&self.slot_lost]);
+        Losses::from_names(slots.flatten().map(|(kind, count)| (kind.as_str(), *count)))
     }
 
     /// Highlights a program; its context may arrive later.

@@ -43,7 +43,8 @@ use crate::term::{
     events::{self, Event, Events},
     keys as common_keys,
     terminal::{Screen, TerminalError},
-    theme::Theme,
+    theme_choice::ThemeChoice,
+    theme_source::ThemeSource,
 };
 use live::client::{ClientError, LiveClient};
 
@@ -79,18 +80,19 @@ pub struct FrameStats {
 ///
 /// # Errors
 /// There is no terminal, or the daemon does not answer. Later errors of the daemon are shown on the screen.
-pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
+pub fn run(socket: &Path, theme: Option<ThemeChoice>) -> Result<FrameStats, TopError> {
     // An error of the daemon is more useful than that of the terminal.
     let client = LiveClient::subscribe(socket)?;
     Screen::check("top --json")?;
-    let theme = Theme::detect();
+    let mut themes = ThemeSource::new(theme);
     let events = Events::start()?;
-    let live = Arc::new(Mutex::new(LiveState::new(theme.ascii)));
+    let live = Arc::new(Mutex::new(LiveState::new(themes.theme().ascii)));
     feed::start(socket, client, Arc::clone(&live), events.sender())?;
     let mut screen = Screen::enter()?;
+    let mut early = themes.ask(&mut screen, &events)?.into_iter();
     let mut top = Top {
         state: TopState::default(),
-        theme,
+        themes,
         zone: TimeZone::system(),
         live,
         frozen: None,
@@ -102,7 +104,7 @@ pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
     let mut stale = true;
     loop {
         let timeout = if stale { MIN_FRAME_INTERVAL.saturating_sub(drawn.elapsed()) } else { IDLE_TIMEOUT };
-        let mut event = events.next(timeout);
+        let mut event = early.next().or_else(|| events.next(timeout));
         let mut handled = false;
         // Handles all events that have arrived before the next frame: a wheel turns faster than a terminal draws.
         while let Some(current) = event {
@@ -119,7 +121,7 @@ pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
                     handled = true;
                 }
             }
-            event = events.next(Duration::ZERO);
+            event = early.next().or_else(|| events.next(Duration::ZERO));
         }
         stale |= lock(&top.live).note_silence(Instant::now());
         let due = stale && drawn.elapsed() >= MIN_FRAME_INTERVAL;
@@ -132,7 +134,7 @@ pub fn run(socket: &Path) -> Result<FrameStats, TopError> {
 
 struct Top {
     state: TopState,
-    theme: Theme,
+    themes: ThemeSource,
     zone: TimeZone,
     live: SharedLiveState,
     /// The copy that is shown while the screen is paused.
@@ -145,7 +147,7 @@ impl Top {
     /// Draws a frame; with `refresh`, the rows are built again first. Returns when it began.
     fn draw(&mut self, screen: &mut Screen, refresh: bool) -> io::Result<Instant> {
         let begin = Instant::now();
-        let (state, theme, zone) = (&mut self.state, self.theme, &self.zone);
+        let (state, theme, zone) = (&mut self.state, self.themes.theme(), &self.zone);
         let (live, frozen) = (&self.live, &self.frozen);
         let mut areas = HitAreas::default();
         screen.draw(|frame| {
@@ -181,6 +183,10 @@ impl Top {
             }
             Event::Key(key) => input::on_key(&mut self.state, key),
             Event::Mouse(mouse) => input::on_mouse(&mut self.state, &self.areas, mouse),
+            Event::Background(background) => {
+                self.themes.take_answer(background);
+                Effect::None
+            }
             Event::Resize | Event::Message(Changed) => Effect::None,
             Event::End(signal) => return Ok(ControlFlow::Break(Some(signal))),
         };
@@ -201,6 +207,12 @@ impl Top {
                 if let Some(text) = self.with_live(|state, live| state.row_text(live)) {
                     screen.copy(&text)?;
                     self.state.notice = Some("handed to the terminal's clipboard".to_owned());
+                }
+            }
+            Effect::Theme => {
+                self.state.notice = Some(self.themes.choose_next());
+                if self.themes.needs_answer() {
+                    screen.ask_background()?;
                 }
             }
             Effect::Quit => return Ok(ControlFlow::Break(None)),

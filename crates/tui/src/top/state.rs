@@ -31,6 +31,8 @@ pub enum Effect {
     Dismiss,
     /// Copy the selected row to the clipboard.
     Copy,
+    /// Go on to the next theme.
+    Theme,
     Quit,
 }
 
@@ -215,6 +217,7 @@ impl TopState {
             }
             Action::Dismiss => Effect::Dismiss,
             Action::Copy => Effect::Copy,
+            Action::Theme => Effect::Theme,
             Action::Help => {
                 self.help = true;
                 Effect::None

@@ -30,6 +30,7 @@ pub enum Action {
     Escape,
     Detail,
     Copy,
+    Theme,
     Refresh,
     Help,
     Quit,
@@ -46,7 +47,7 @@ const fn key(
 }
 
 /// All keys, in the order of the footer and the help.
-pub const BINDINGS: [Binding<Action>; 26] = [
+pub const BINDINGS: [Binding<Action>; 27] = [
     key(&[K::Char(' '), K::Enter], Action::Filter, "space Enter", "filter", "show only what has this value"),
     key(&[K::Char('e')], Action::Exclude, "e", "exclude", "show only what does not have this value"),
     key(&[K::Backspace], Action::Unfilter, "Backspace", "back", "remove the last filter"),
@@ -71,6 +72,7 @@ pub const BINDINGS: [Binding<Action>; 26] = [
         "copy the row to the clipboard (if the terminal lets it)",
     ),
     key(&[K::Char('r')], Action::Refresh, "r", "refresh", "ask the log again"),
+    key(&[K::Char('c')], Action::Theme, "c", "", "colours: auto, dark, light, none"),
     key(&[K::Up, K::Char('k')], Action::Up, "up k", "", "row above (mouse: wheel)"),
     key(&[K::Down, K::Char('j')], Action::Down, "down j", "", "row below (mouse: wheel)"),
     key(&[K::PageUp], Action::PageUp, "PgUp", "", "page above"),

@@ -45,7 +45,8 @@ use crate::term::{
     events::{self, Event, Events},
     keys as common_keys,
     terminal::{Screen, TerminalError},
-    theme::Theme,
+    theme_choice::ThemeChoice,
+    theme_source::ThemeSource,
 };
 use model::text::time;
 use store::{Reader, StoreError};
@@ -77,15 +78,15 @@ pub enum ViewError {
 ///
 /// # Errors
 /// There is no terminal, or the log cannot be opened. Later errors of the log are shown on the screen.
-pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
+pub fn run(database: &Path, record_json: &Path, theme: Option<ThemeChoice>) -> Result<(), ViewError> {
     if let Err(error) = Screen::check("query") {
         // An error of the log is more useful than that of the terminal.
         Reader::open(database)?;
         return Err(error.into());
     }
-    let theme = Theme::detect();
+    let themes = ThemeSource::new(theme);
     let events = Events::start()?;
-    let mut view = View::start(database, record_json, &events, theme)?;
+    let mut view = View::start(database, record_json, &events, themes)?;
     let mut early = Vec::new();
     let started = Instant::now();
     while let Some(left) = OPEN_TIMEOUT.checked_sub(started.elapsed()) {
@@ -97,6 +98,7 @@ pub fn run(database: &Path, record_json: &Path) -> Result<(), ViewError> {
         }
     }
     let mut screen = Screen::enter()?;
+    early.extend(view.themes.ask(&mut screen, &events)?);
     for event in early {
         if let ControlFlow::Break(signal) = view.handle(event, &mut screen)? {
             return end(screen, signal);
@@ -127,7 +129,7 @@ fn end(screen: Screen, signal: Option<i32>) -> Result<(), ViewError> {
 
 struct View {
     state: ViewState,
-    theme: Theme,
+    themes: ThemeSource,
     queries: QueryThread,
     areas: HitAreas,
     /// Columns of the chart in the last query.
@@ -144,13 +146,13 @@ impl View {
         database: &Path,
         record_json: &Path,
         events: &Events<Response>,
-        theme: Theme,
+        themes: ThemeSource,
     ) -> Result<Self, ViewError> {
         let queries = QueryThread::start(database, record_json, events.sender())?;
         let (columns, _) = crossterm::terminal::size().unwrap_or((80, 24));
         let mut view = Self {
-            state: ViewState::new(calendar::zone(), time::now(), Labels::load(theme.ascii)),
-            theme,
+            state: ViewState::new(calendar::zone(), time::now(), Labels::load(themes.theme().ascii)),
+            themes,
             queries,
             areas: HitAreas::default(),
             chart_columns: screen::chart_columns(columns),
@@ -162,7 +164,7 @@ impl View {
     }
 
     fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
-        let (state, theme) = (&mut self.state, self.theme);
+        let (state, theme) = (&mut self.state, self.themes.theme());
         let mut areas = HitAreas::default();
         let mut columns = self.chart_columns;
         screen.draw(|frame| {
@@ -231,6 +233,10 @@ impl View {
             }
             Event::Key(key) => input::on_key(&mut self.state, key),
             Event::Mouse(mouse) => input::on_mouse(&mut self.state, &self.areas, mouse),
+            Event::Background(background) => {
+                self.themes.take_answer(background);
+                Effect::None
+            }
             Event::Resize => Effect::None,
             Event::End(signal) => return Ok(ControlFlow::Break(Some(signal))),
             Event::Message(response) => {
@@ -246,6 +252,12 @@ impl View {
                 if let Some(text) = self.state.row_text() {
                     screen.copy(&text)?;
                     self.state.notice = Some("handed to the terminal's clipboard".to_owned());
+                }
+            }
+            Effect::Theme => {
+                self.state.notice = Some(self.themes.choose_next());
+                if self.themes.needs_answer() {
+                    screen.ask_background()?;
                 }
             }
             Effect::Quit => return Ok(ControlFlow::Break(None)),

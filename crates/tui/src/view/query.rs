@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use jiff::tz::TimeZone;
 
 use super::period::Period;
-use model::{Counters, Loss};
-use store::{Dimension, Filter, Query, Reader, Row, Sort, StoreError, Value};
+use model::{Consequence, Counters, Losses};
+use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
@@ -58,7 +58,7 @@ pub struct ScreenRows {
     /// Sum of all records that pass the filters.
     pub total: Counters,
     /// The losses in the period.
-    pub losses: Vec<Loss>,
+    pub losses: Losses,
     /// The time before which the log has sums of quarters of an hour only, if the period begins before it.
     pub sums_before: Option<i64>,
     /// Ends of the first and the last recording window of the log; `None` if it is empty.
@@ -72,8 +72,8 @@ pub struct ChartSeries {
     pub edges: Vec<i64>,
     /// The sum of each part.
     pub sums: Vec<Counters>,
-    /// Whether something was lost, for each part.
-    pub lossy: Vec<bool>,
+    /// What the losses of each part mean; `None` for a part without one.
+    pub losses: Vec<Option<Consequence>>,
 }
 
 /// Reads the rows of a screen.
@@ -82,7 +82,7 @@ pub struct ChartSeries {
 /// The log cannot be read, or the query was interrupted.
 pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreError> {
     let mut answer = ScreenRows {
-        losses: reader.losses(query.period.range())?,
+        losses: Losses::new(&reader.losses(query.period.range())?),
         sums_before: reader
             .detail_since()?
             .filter(|since| query.period.start.is_none_or(|start| start < *since)),
@@ -114,8 +114,14 @@ pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<
     let end = query.period.end.unwrap_or(last.max(query.now) + 1);
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
     let sums = reader.series(&query.rows_query(), &edges)?;
-    let lossy = reader.lossy(&edges)?;
-    Ok(ChartSeries { edges, sums, lossy })
+    let mut losses = vec![None; edges.len() - 1];
+    for (part, lossy) in reader.lossy(&edges)?.into_iter().enumerate() {
+        if lossy {
+            let range = Range { since: Some(edges[part]), until: Some(edges[part + 1] - 1) };
+            losses[part] = Losses::new(&reader.losses(range)?).worst();
+        }
+    }
+    Ok(ChartSeries { edges, sums, losses })
 }
 
 /// The parts with traffic as rows, whose value is the start of the part. The latest comes first if the rows are sorted by

@@ -29,6 +29,8 @@ pub enum Effect {
     QueryDetail,
     /// Copy the selected row to the clipboard.
     Copy,
+    /// Go on to the next theme.
+    Theme,
     Quit,
 }
 
@@ -288,6 +290,7 @@ impl ViewState {
             Action::Copy if self.list.selected().is_some() => Effect::Copy,
             Action::Copy => Effect::None,
             Action::Refresh => Effect::Query,
+            Action::Theme => Effect::Theme,
             Action::Help => {
                 self.help = true;
                 Effect::None

@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json};
 use super::{common::Common, output::print};
 use crate::cli::table::{self, Column};
 use model::{
-    EventKind,
+    EventKind, Losses,
     text::{lossless, sanitize, time, units},
 };
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
@@ -111,9 +111,9 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 /// The answer to a query about records.
 fn records_output(reader: &Reader, options: &Options, query: &Query) -> anyhow::Result<String> {
     let rows = reader.query(query)?;
-    let losses = reader.losses(query.range)?;
-    if !losses.is_empty() {
-        eprintln!("picosnitch: the log is incomplete in this range, lost: {}", values::losses(&losses));
+    let losses = Losses::new(&reader.losses(query.range)?);
+    if losses.is_anything_missing() {
+        eprintln!("picosnitch: the log is incomplete in this range: {}", losses.summary());
     }
     if let Some(since) = reader.detail_since()?
         && !rows.is_empty()

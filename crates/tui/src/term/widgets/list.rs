@@ -142,7 +142,7 @@ fn draw_mark(mut canvas: Canvas<'_>, mark: SelectionMark, bar: Option<u16>) {
         SelectionMark::Row => {
             // Parts of the bar are reversed: reversed again they would be wrong.
             let columns = bar.map_or(canvas.area.width, |bar| bar.saturating_sub(1));
-            canvas.restyle(columns, theme.selected());
+            canvas.select(columns);
         }
         SelectionMark::Sign => {
             canvas.put(0, 0, ">", theme.strong());

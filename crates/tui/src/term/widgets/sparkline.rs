@@ -3,6 +3,7 @@
 use ratatui::style::{Modifier, Style};
 
 use crate::term::canvas::Canvas;
+use model::Consequence;
 
 /// Characters of which 0 to 8 eighths are filled, from below.
 const EIGHTHS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
@@ -14,8 +15,8 @@ const STEPS: [&str; 4] = [" ", ".", ":", "#"];
 pub struct Sample {
     pub received: u64,
     pub sent: u64,
-    /// Whether something was lost in this time; drawn red.
-    pub lost: bool,
+    /// What the losses of this time mean; drawn in their colour.
+    pub lost: Option<Consequence>,
     /// Whether this time is not over yet; drawn dimmed.
     pub open: bool,
 }
@@ -45,10 +46,11 @@ pub fn draw_sparkline(mut canvas: Canvas<'_>, samples: &[Sample], style: Style) 
         .max()
         .unwrap_or(0);
     for (x, sample) in (area.x..area.right()).zip(samples) {
-        let style = match sample {
-            Sample { lost: true, .. } => theme.wrong(),
-            Sample { open: true, .. } => theme.dim(),
-            _ => style,
+        let lost = sample.lost.filter(|lost| *lost != Consequence::NothingMissing);
+        let style = match (lost, sample.open) {
+            (Some(lost), _) => theme.loss_bar(lost),
+            (None, true) => theme.dim(),
+            (None, false) => style,
         };
         let up = Column {
             x,
@@ -66,8 +68,10 @@ pub fn draw_sparkline(mut canvas: Canvas<'_>, samples: &[Sample], style: Style) 
         };
         draw_column(&mut canvas, &up, style);
         draw_column(&mut canvas, &down, style);
-        if sample.lost && sample.received == 0 {
-            canvas.put_symbol(x, area.y + above - 1, "!", theme.wrong());
+        if let Some(lost) = lost
+            && sample.received == 0
+        {
+            canvas.put_symbol(x, area.y + above - 1, "!", theme.loss_bar(lost));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         rates::{ByteCounts, MINUTE_SLOTS},
     },
 };
-use model::text::units::ByteUnit;
+use model::{Losses, text::units::ByteUnit};
 
 /// Width from which there is a chart.
 const MIN_WIDTH: u16 = 4;
@@ -71,7 +71,8 @@ fn samples(live: &LiveState, columns: usize) -> Vec<Sample> {
         if let Some(group) = groups.last_mut() {
             group.sum.received = group.sum.received.saturating_add(slot.rate.received);
             group.sum.sent = group.sum.sent.saturating_add(slot.rate.sent);
-            group.sum.lost |= slot.lost;
+            let lost = Losses::from_names(slot.lost.iter().map(|(kind, count)| (kind.as_str(), *count)));
+            group.sum.lost = group.sum.lost.into_iter().chain(lost.worst()).min();
             group.slots += 1;
         }
     }

@@ -30,6 +30,11 @@ pub fn draw(canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
     if let Some(notice) = &state.notice {
         return line.put(notice, theme.novel());
     }
+    let losses = live.losses();
+    if let Some(worst) = losses.worst() {
+        let summary = safe(losses.summary().as_bytes(), theme.ascii);
+        line.put(&format!("in the last minute {summary}"), theme.loss(worst));
+    }
     let omitted = live.omitted + live.omitted_here;
     if omitted > 0 {
         let text = format!("{omitted} {} not shown: too many", plural(omitted, "connection"));

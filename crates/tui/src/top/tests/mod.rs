@@ -21,6 +21,7 @@ use super::{
     state::{Effect, TopState},
 };
 use crate::term::{
+    background::Background,
     canvas::Canvas,
     testing::{styled, text},
     theme::{Depth, Theme},
@@ -28,7 +29,7 @@ use crate::term::{
 
 /// The present of all tests: 2026-03-01 14:20:05 in Berlin.
 const NOW: f64 = 1_772_371_205.0;
-const PLAIN: Theme = Theme { depth: Depth::None, light: false, ascii: false };
+const PLAIN: Theme = Theme { depth: Depth::None, background: Background::Dark, ascii: false };
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (300, 90);
 

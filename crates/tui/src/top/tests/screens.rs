@@ -66,9 +66,10 @@ fn empty_and_incomplete_screens() {
 fn colours() {
     for (name, theme) in [
         ("sixteen", Theme { depth: Depth::Sixteen, ..PLAIN }),
-        ("sixteen_light", Theme { depth: Depth::Sixteen, light: true, ..PLAIN }),
+        ("sixteen_light", Theme { depth: Depth::Sixteen, background: Background::Light, ..PLAIN }),
         ("true_dark", Theme { depth: Depth::True, ..PLAIN }),
-        ("true_light", Theme { depth: Depth::True, light: true, ..PLAIN }),
+        ("true_light", Theme { depth: Depth::True, background: Background::Light, ..PLAIN }),
+        ("unknown", Theme { depth: Depth::True, background: Background::Unknown, ..PLAIN }),
         ("no_color", PLAIN),
     ] {
         let mut screen = TestScreen::with_alerts(SMALL, theme);
@@ -133,4 +134,35 @@ fn untrusted_text_cannot_act_on_the_terminal_or_move_columns() {
             screen.press("↓");
         }
     }
+}
+
+#[test]
+fn losses_have_the_colour_of_what_they_mean() {
+    let theme = Theme { depth: Depth::True, ..PLAIN };
+    let lost = |kinds: &[&str]| {
+        let mut screen = TestScreen::empty((200, 24), theme);
+        screen.tick();
+        for kind in kinds {
+            screen.line(json!({"event": "loss", "kind": kind, "count": 2, "text": ""}));
+        }
+        screen.tick();
+        let (buffer, _) = screen.draw();
+        let lines: Vec<_> = text(&buffer).lines().map(str::to_owned).collect();
+        let mark = buffer.content.iter().find(|cell| cell.symbol() == "!").map(|cell| cell.fg);
+        (lines.last().unwrap().clone(), buffer[(0, 23)].fg, mark)
+    };
+    let (amber, red) = (theme.novel().fg.unwrap(), theme.wrong().fg.unwrap());
+    let program = lost(&["names", "process_events", "release_events"]);
+    let (line, colour, mark) = &program;
+    assert!(
+        line.starts_with("in the last minute some traffic may lack its program (2 process events), "),
+        "{line}"
+    );
+    assert_eq!((*colour, *mark), (amber, Some(amber)));
+    let (line, colour, mark) = lost(&["names", "flow_table_full", "a_new_kind", "a_new_kind"]);
+    assert!(line.contains("no record (2 sends, receives or connects, 4 a_new_kind)"), "{line}");
+    assert_eq!((colour, mark), (red, Some(red)));
+    let (line, colour, mark) = lost(&["release_events"]);
+    assert!(line.contains("nothing is missing"), "{line}");
+    assert_eq!((colour, mark), (theme.dim().fg.unwrap(), None));
 }

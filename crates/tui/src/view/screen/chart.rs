@@ -29,7 +29,7 @@ pub fn draw_chart(mut canvas: Canvas<'_>, state: &ViewState) {
         Sample {
             received: sum.received,
             sent: sum.sent,
-            lost: series.lossy.get(part).copied().unwrap_or(false),
+            lost: series.losses.get(part).copied().flatten(),
             open: series.edges.get(part + 1).is_some_and(|edge| *edge > state.time.now),
         }
     };

@@ -1,11 +1,11 @@
 //! The last line: search, notice or losses, the grain of old times, and the extent of the log.
 
+use calendar::point_text;
+
 use crate::{
     term::{canvas::Canvas, widgets::StatusLine},
     view::state::ViewState,
 };
-use calendar::point_text;
-use store::values;
 
 /// Draws the line. A notice replaces everything after the search.
 pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
@@ -20,9 +20,9 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
     if let Some(notice) = &state.notice {
         return line.put(notice, theme.novel());
     }
-    if !list.answer.losses.is_empty() {
-        let losses = values::losses(&list.answer.losses);
-        line.put(&format!("incomplete, lost here: {losses}"), theme.wrong());
+    if let Some(worst) = list.answer.losses.worst() {
+        let label = if list.answer.losses.is_anything_missing() { "incomplete: " } else { "" };
+        line.put(&format!("{label}{}", list.answer.losses.summary()), theme.loss(worst));
     }
     if let Some(since) = list.answer.sums_before {
         let since = point_text(since, &state.time.zone);

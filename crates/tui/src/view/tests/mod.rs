@@ -28,6 +28,7 @@ use super::{
     tab::Tab,
 };
 use crate::term::{
+    background::Background,
     canvas::Canvas,
     events::Event,
     testing::{styled, text},
@@ -44,7 +45,7 @@ const HOUR: i64 = 3600;
 /// Longer than any query takes.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-const PLAIN: Theme = Theme { depth: Depth::None, light: false, ascii: false };
+const PLAIN: Theme = Theme { depth: Depth::None, background: Background::Dark, ascii: false };
 
 fn berlin() -> TimeZone {
     TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()

@@ -62,9 +62,10 @@ fn screens_after_keys() {
 fn colours() {
     for (name, theme) in [
         ("sixteen", Theme { depth: Depth::Sixteen, ..PLAIN }),
-        ("sixteen_light", Theme { depth: Depth::Sixteen, light: true, ..PLAIN }),
+        ("sixteen_light", Theme { depth: Depth::Sixteen, background: Background::Light, ..PLAIN }),
         ("true_dark", Theme { depth: Depth::True, ..PLAIN }),
-        ("true_light", Theme { depth: Depth::True, light: true, ..PLAIN }),
+        ("true_light", Theme { depth: Depth::True, background: Background::Light, ..PLAIN }),
+        ("unknown", Theme { depth: Depth::True, background: Background::Unknown, ..PLAIN }),
         ("no_color", PLAIN),
     ] {
         let mut screen = TestScreen::new(SMALL, theme);
