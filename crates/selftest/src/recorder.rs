@@ -209,9 +209,11 @@ pub(crate) fn read_log(directory: &Path) -> Result<Vec<LogRow>, RecorderError> {
     if !output.status.success() {
         return Err(RecorderError::Query(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    let rows: Vec<serde_json::Value> =
+    let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(|error| RecorderError::Query(error.to_string()))?;
-    rows.iter()
+    let rows = answer["rows"].as_array();
+    rows.into_iter()
+        .flatten()
         .map(|row| parse_row(row).ok_or_else(|| RecorderError::Query(format!("unexpected row {row}"))))
         .collect()
 }

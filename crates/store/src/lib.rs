@@ -30,8 +30,8 @@ pub use error::StoreError;
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
-    Dimension, Filter, FilterError, Find, Interrupter, Query, Range, Reader, Row, Sort, UnknownDimension,
-    Value, protocol_name,
+    Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range, Reader,
+    Row, Seen, SeenFilter, Sort, UnknownDimension, Value, protocol_name,
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};

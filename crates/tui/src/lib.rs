@@ -4,4 +4,4 @@ mod term;
 pub mod top;
 pub mod view;
 
-pub use term::theme_choice::ThemeChoice;
+pub use term::{text, theme_choice::ThemeChoice};

@@ -45,7 +45,7 @@ enum Command {
     /// Print whether picosnitch is running, what it does and what it could not see
     Status(status::Options),
     /// Ask the log: which program talked to whom, how much, when
-    Query(query::Options),
+    Query(Box<query::Options>),
     /// Show the history in the terminal
     View(view::Options),
     /// Show what happens now in the terminal

@@ -36,8 +36,21 @@ pub enum Sort {
     Sent,
     /// By the bytes that were received.
     Received,
+    /// By the first sight, the latest first. Needs [`Query::seen`], as the next two.
+    FirstSeen,
+    /// By the last sight, the latest first.
+    LastSeen,
+    /// By the number of digests.
+    Digests,
     /// By the value of a dimension of `group_by`; for any other dimension as [`Sort::Total`].
     Dimension(Dimension),
+}
+
+impl Sort {
+    /// Whether the order is by what [`Query::seen`] tells.
+    pub fn is_by_seen(self) -> bool {
+        matches!(self, Self::FirstSeen | Self::LastSeen | Self::Digests)
+    }
 }
 
 impl FromStr for Sort {
@@ -49,9 +62,21 @@ impl FromStr for Sort {
             "conns" => Ok(Self::Connections),
             "sent" => Ok(Self::Sent),
             "received" => Ok(Self::Received),
+            "first-seen" => Ok(Self::FirstSeen),
+            "last-seen" => Ok(Self::LastSeen),
+            "digests" => Ok(Self::Digests),
             _ => text.parse().map(Self::Dimension),
         }
     }
+}
+
+/// Selects rows by when their value was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenFilter {
+    /// Only values that were never seen before this time, unix seconds UTC.
+    pub new_since: Option<i64>,
+    /// Only executables that have had another digest since this time, unix seconds UTC.
+    pub changed_since: Option<i64>,
 }
 
 /// A query to the log: sums of the records that match, by group.
@@ -68,6 +93,9 @@ pub struct Query {
     pub find: Option<Find>,
     /// The time zone of the calendar's dimensions; `None`: UTC.
     pub zone: Option<TimeZone>,
+    /// Tells for each row when its value was seen, and leaves out others than these. The rows must be grouped by one
+    /// dimension for which [`Dimension::is_seen`] holds; otherwise nothing is told, and nothing left out.
+    pub seen: Option<SeenFilter>,
     /// Order of the rows; rows with equal counters come in the order of their values.
     pub sort: Sort,
     /// Maximum number of rows; `None`: all.

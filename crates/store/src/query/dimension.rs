@@ -147,6 +147,11 @@ impl Dimension {
         )
     }
 
+    /// Whether the log knows when each value was first and last seen.
+    pub fn is_seen(self) -> bool {
+        self != Self::Time && self != Self::LocalPort && !self.is_calendar()
+    }
+
     /// Whether the values are points of time, unix seconds UTC.
     pub fn is_time(self) -> bool {
         self == Self::Time || self.is_calendar() && !matches!(self, Self::Weekday | Self::HourOfDay)

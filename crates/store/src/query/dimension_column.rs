@@ -23,6 +23,19 @@ impl KeyField {
         }
     }
 
+    /// The key with this value of the field alone.
+    pub fn key(self, value: i64) -> GroupKey {
+        let mut key = GroupKey::default();
+        *match self {
+            Self::Context => &mut key.context,
+            Self::Endpoint => &mut key.endpoint,
+            Self::Time => &mut key.time,
+            Self::RemotePort => &mut key.remote_port,
+            Self::LocalPort => &mut key.local_port,
+        } = value;
+        key
+    }
+
     pub fn of(self, key: &GroupKey) -> i64 {
         match self {
             Self::Context => key.context,

@@ -15,11 +15,16 @@ use super::{
     filter_set::FilterSet,
     result_column::ResultColumn,
     row::Row,
+    seen::{Seen, SeenValues},
 };
 use crate::rollup::{self, Aggregation, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
 
 /// A row whose values are the codes of its columns.
-type EncodedRow = (Vec<i64>, Counters);
+struct EncodedRow {
+    codes: Vec<i64>,
+    counters: Counters,
+    seen: Option<Seen>,
+}
 
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
 const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
@@ -42,13 +47,46 @@ pub(super) fn execute(
     let mut total = Counters::default();
     sums.groups.iter().for_each(|(_, counters)| total += *counters);
     if query.group_by.is_empty() {
-        let row = Row { values: Vec::new(), counters: total };
+        let row = Row { counters: total, ..Row::default() };
         return Ok((if query.limit == Some(0) { Vec::new() } else { vec![row] }, total));
     }
-    let columns = columns(connection, query, &sums)?;
+    let seen = match (query.seen, &query.group_by[..]) {
+        (Some(filter), [dimension]) if dimension.is_seen() => {
+            Some((filter, SeenValues::read(connection, *dimension)?))
+        }
+        _ => None,
+    };
+    let read;
+    let columns = match &seen {
+        Some((_, seen)) => std::slice::from_ref(&seen.column),
+        None => {
+            read = columns(connection, query, &sums)?;
+            &read[..]
+        }
+    };
+    let mut rows = group(&sums.groups, columns);
+    drop(sums);
+    if let Some((filter, seen)) = &seen {
+        rows.iter_mut().for_each(|row| row.seen = seen.of(row.codes[0]));
+        rows.retain(|row| row.seen.is_none_or(|seen| seen.passes(*filter)));
+        total = Counters::default();
+        rows.iter().for_each(|row| total += row.counters);
+    }
+    sort(query, &mut rows);
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    rows.truncate(limit);
+    let decode = |EncodedRow { codes, counters, seen }| {
+        let values = codes.into_iter().zip(columns).map(|(code, column)| column.value(code)).collect();
+        Row { values, counters, seen }
+    };
+    Ok((rows.into_iter().map(decode).collect(), total))
+}
+
+/// Adds up the sums of equal values.
+fn group(sums: &[(GroupKey, Counters)], columns: &[ResultColumn]) -> Vec<EncodedRow> {
     let mut groups: HashMap<Vec<i64>, Counters, FixedState> = HashMap::default();
     let mut codes = Vec::with_capacity(columns.len());
-    for (key, counters) in &sums.groups {
+    for (key, counters) in sums {
         codes.clear();
         codes.extend(columns.iter().map(|column| column.code(key)));
         match groups.get_mut(&codes) {
@@ -56,16 +94,7 @@ pub(super) fn execute(
             None => drop(groups.insert(codes.clone(), *counters)),
         }
     }
-    drop(sums);
-    let mut rows: Vec<EncodedRow> = groups.into_iter().collect();
-    sort(query, &mut rows);
-    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    rows.truncate(limit);
-    let decode = |(codes, counters): EncodedRow| {
-        let values = codes.into_iter().zip(&columns).map(|(code, column)| column.value(code)).collect();
-        Row { values, counters }
-    };
-    Ok((rows.into_iter().map(decode).collect(), total))
+    groups.into_iter().map(|(codes, counters)| EncodedRow { codes, counters, seen: None }).collect()
 }
 
 /// Adds up the records of a query by the ids behind its dimensions.
@@ -177,22 +206,24 @@ fn snap(connection: &Connection, edges: &[i64]) -> rusqlite::Result<Vec<i64>> {
 
 /// Sorts the rows of a query. Codes sort like their values, so rows with equal counters come in the order of their values.
 fn sort(query: &Query, rows: &mut [EncodedRow]) {
-    let bytes = |counters: &Counters| counters.sent.saturating_add(counters.received);
+    fn by<K: Ord>(rows: &mut [EncodedRow], key: impl Fn(&EncodedRow) -> K) {
+        rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.codes.cmp(&b.codes)));
+    }
+    let bytes = |row: &EncodedRow| row.counters.sent.saturating_add(row.counters.received);
     match query.sort {
-        Sort::Connections => rows
-            .sort_unstable_by(|a, b| (Reverse(a.1.connections), &a.0).cmp(&(Reverse(b.1.connections), &b.0))),
-        Sort::Sent => rows.sort_unstable_by(|a, b| (Reverse(a.1.sent), &a.0).cmp(&(Reverse(b.1.sent), &b.0))),
-        Sort::Received => {
-            rows.sort_unstable_by(|a, b| (Reverse(a.1.received), &a.0).cmp(&(Reverse(b.1.received), &b.0)));
-        }
+        Sort::Connections => by(rows, |row| Reverse(row.counters.connections)),
+        Sort::Sent => by(rows, |row| Reverse(row.counters.sent)),
+        Sort::Received => by(rows, |row| Reverse(row.counters.received)),
+        Sort::FirstSeen => by(rows, |row| Reverse(row.seen.map(|seen| seen.first))),
+        Sort::LastSeen => by(rows, |row| Reverse(row.seen.map(|seen| seen.last))),
+        Sort::Digests => by(rows, |row| Reverse(row.seen.map(|seen| seen.digests))),
         Sort::Dimension(dimension) if query.group_by.contains(&dimension) => {
             let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
-            rows.sort_unstable_by(|a, b| (a.0[at], &a.0).cmp(&(b.0[at], &b.0)));
+            by(rows, |row| row.codes[at]);
         }
         // Sorting by a dimension that is not grouped by would sort by an arbitrary record of each group.
-        Sort::Total | Sort::Dimension(_) => rows.sort_unstable_by(|a, b| {
-            let key = |row: &EncodedRow| (Reverse(bytes(&row.1)), Reverse(row.1.connections));
-            key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
-        }),
+        Sort::Total | Sort::Dimension(_) => {
+            by(rows, |row| (Reverse(bytes(row)), Reverse(row.counters.connections)));
+        }
     }
 }

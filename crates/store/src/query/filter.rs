@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use calendar::TimeZone;
 use ipnetwork::IpNetwork;
-use model::{Address, MANY, PORT_MANY, Scope, Sha256, text::lossless::from_text};
+use model::{Address, MANY, PORT_MANY, Scope, Sha256, text::{command_line, lossless::from_text}};
 use thiserror::Error;
 
 use super::{
@@ -210,7 +210,7 @@ fn text_operands(dimension: Dimension, value: &[u8]) -> Vec<FilterOperand> {
 
 /// The bytes of command lines that a typed text may mean.
 fn command_line_values(text: &[u8]) -> Vec<FilterOperand> {
-    vec![Value::Bytes(from_text(text)).into()]
+    command_line::candidates(text).into_iter().map(|line| Value::Bytes(line).into()).collect()
 }
 
 fn scope_operand(text: &str) -> Vec<FilterOperand> {

@@ -1,6 +1,7 @@
 //! Queries: what `query`, `view` and all other readers of the log use, so that they cannot disagree.
 
 mod calendar_parts;
+mod compare;
 mod definition;
 mod dimension;
 mod dimension_column;
@@ -11,17 +12,20 @@ mod pattern;
 mod reader;
 mod result_column;
 mod row;
+mod seen;
 mod sql_value;
 mod value;
 mod value_names;
 
-pub use definition::{Query, Range, Sort};
+pub use compare::{Change, ComparedRow, Comparison};
+pub use definition::{Query, Range, SeenFilter, Sort};
 pub use dimension::{Dimension, UnknownDimension};
 #[cfg(test)]
 pub(crate) use filter::FilterOperand;
 pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};
 pub use row::Row;
+pub use seen::Seen;
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;

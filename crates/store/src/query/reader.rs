@@ -14,6 +14,7 @@ use model::{Counters, Event, EventKind, Loss};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::{
+    compare::{Comparison, compare},
     definition::{Query, Range},
     execute::{execute, execute_series},
     row::Row,
@@ -117,6 +118,25 @@ impl Reader {
     /// As [`Reader::query`].
     pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Counters), StoreError> {
         self.read(|connection| execute(connection, query, &self.interrupted))
+    }
+
+    /// Puts the answers to a query for its range and for another one side by side. The order is by the difference of what the
+    /// query sorts by.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn compare(&self, query: &Query, before: Range) -> Result<Comparison, StoreError> {
+        let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let query = Query { limit: None, ..query.clone() };
+        let earlier = Query { range: before, ..query.clone() };
+        let answers = self.read(|connection| {
+            let now = execute(connection, &query, &self.interrupted)?;
+            Ok((now, execute(connection, &earlier, &self.interrupted)?))
+        })?;
+        let ((now, now_total), (before, before_total)) = answers;
+        let mut rows = compare(now, before, query.sort);
+        rows.truncate(limit);
+        Ok(Comparison { rows, now: now_total, before: before_total })
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first

@@ -90,6 +90,14 @@ impl ResultColumn {
         }
     }
 
+    /// The code of a value; `None` if no group has it.
+    pub fn code_of(&self, value: &Value) -> Option<i64> {
+        match value {
+            Value::Integer(number) if self.values.is_empty() => Some(*number),
+            value => self.values.binary_search(value).ok().map(|index| index as i64),
+        }
+    }
+
     /// The value with a code.
     pub fn value(&self, code: i64) -> Value {
         if self.values.is_empty() {

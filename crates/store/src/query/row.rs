@@ -2,7 +2,7 @@
 
 use model::Counters;
 
-use super::value::Value;
+use super::{seen::Seen, value::Value};
 
 /// One row of the answer to a query: a group of records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,4 +11,6 @@ pub struct Row {
     pub values: Vec<Value>,
     /// The sum of the records of the group.
     pub counters: Counters,
+    /// When the value was seen, if the query wants to know.
+    pub seen: Option<Seen>,
 }

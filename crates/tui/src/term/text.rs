@@ -57,6 +57,31 @@ pub fn shorten(text: &str, columns: usize, ascii: bool) -> String {
     head.chain([gap.to_owned()]).chain(graphemes[tail..].iter().copied().map(bounded)).collect()
 }
 
+/// Shortens a path to at most `columns` by replacing a part of its directories with an ellipsis: the name of the file stays as
+/// long as it fits.
+pub fn shorten_path(text: &str, columns: usize, ascii: bool) -> String {
+    let Some((directories, name)) = text.rsplit_once('/').filter(|_| width(text) > columns) else {
+        return shorten(text, columns, ascii);
+    };
+    // The ellipsis stands for directories, so a slash follows it.
+    match columns.checked_sub(width(name) + 1) {
+        Some(left) if left > 0 => format!("{}/{name}", shorten_end(directories, left, ascii)),
+        _ => shorten(name, columns, ascii),
+    }
+}
+
+/// Shortens a text to at most `columns` by replacing its end with an ellipsis.
+fn shorten_end(text: &str, columns: usize, ascii: bool) -> String {
+    let mut out = String::new();
+    let mut left = columns.saturating_sub(1);
+    for grapheme in text.graphemes(true) {
+        let Some(rest) = left.checked_sub(grapheme.width()) else { break };
+        left = rest;
+        out.push_str(&bounded(grapheme));
+    }
+    out + if ascii { "~" } else { "…" }
+}
+
 /// Shortens a text, or pads it with blanks, to exactly `columns`; with `right` the blanks come first.
 pub fn fit(text: &str, columns: usize, right: bool, ascii: bool) -> String {
     let text = shorten(text, columns, ascii);
@@ -76,6 +101,25 @@ fn bounded(grapheme: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_keeps_the_name_of_its_file() {
+        let path = "/usr/lib/chromium/chrome";
+        for (columns, expected) in [
+            (24, path),
+            (20, "/usr/lib/chr…/chrome"),
+            (9, "/…/chrome"),
+            (8, "…/chrome"),
+            (7, "chrome"),
+            (6, "chrome"),
+            (5, "ch…me"),
+        ] {
+            let text = shorten_path(path, columns, false);
+            assert!(width(&text) <= columns, "{columns}: {text}");
+            assert!(text == expected, "{columns}: {text}");
+        }
+        assert_eq!(shorten_path("no slash", 5, false), "no…sh");
+    }
 
     #[test]
     fn every_text_takes_the_columns_it_is_given() {

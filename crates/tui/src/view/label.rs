@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::{tab::Tab, users::Users};
+use system_names::Users;
+
+use super::tab::Tab;
 use crate::term::text;
 use store::{Dimension, Value, values};
 

@@ -19,7 +19,6 @@ mod screen;
 mod state;
 mod tab;
 mod time_range;
-pub mod users;
 
 #[cfg(test)]
 mod tests;

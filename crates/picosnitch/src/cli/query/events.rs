@@ -1,15 +1,21 @@
 //! `picosnitch query --events`: what happened besides traffic, the latest last as in a log.
 
+use calendar::{Offsets, rfc3339};
 use serde_json::{Value as Json, json};
 
-use super::{Options, csv, ensure_dimensions, json, user, widest_cell};
-use crate::cli::table::{self, Column};
+use super::{
+    Options, Output, csv,
+    filters::ensure_dimensions,
+    json_text,
+    labels::Labels,
+    time_range::{self, Now},
+};
+use crate::cli::table::{self, Column, Kind};
 use model::{
     Event, EventKind, Sha256,
-    text::{lossless, sanitize, time},
+    text::{lossless, sanitize, units},
 };
-use store::{Dimension, Filter, Range, Reader, Value};
-use tui::view::users::Users;
+use store::{Dimension, Filter, Reader, Value};
 
 /// The dimensions that events can be filtered by.
 pub(super) const DIMENSIONS: &[Dimension] =
@@ -31,25 +37,27 @@ pub(super) fn kind(text: &str) -> Result<EventKind, String> {
 pub(super) fn output(
     open: &impl Fn() -> anyhow::Result<Reader>,
     options: &Options,
-    range: Range,
-    filters: &[Filter],
-) -> anyhow::Result<String> {
+    (range, filters): (calendar::Range, &[Filter]),
+    now: &Now,
+) -> anyhow::Result<Output> {
     ensure_dimensions(filters, DIMENSIONS, "events")?;
     let limit = options.limit.unwrap_or(u64::MAX);
     // A limit holds for the events that pass the filters.
     let read = if filters.is_empty() { limit } else { u64::MAX };
-    let mut events = open()?.events(range, &options.kind, read)?;
+    let mut events = open()?.events(time_range::for_log(range), &options.kind, read)?;
     events.retain(|event| Filter::pass(filters, |dimension| value(event, dimension)));
     events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     events.reverse();
-    match (options.json, options.csv) {
-        (true, _) => json(&events.iter().map(as_json).collect::<Vec<_>>()),
-        (_, true) => {
-            Ok(csv("time,begin,kind,subject,uid,exe,name,sha256,count,text", events.iter().map(as_csv)))
-        }
-        _ => Ok(as_table(&events)),
-    }
+    let text = match (options.json, options.csv) {
+        (true, _) => json_text(&events.iter().map(|event| as_json(event, now)).collect())?,
+        (_, true) => csv(CSV_HEADING, events.iter().map(|event| as_csv(event, now))),
+        _ => as_text(&events, table::output_width(options.full), now),
+    };
+    Ok(text.into())
 }
+
+const CSV_HEADING: &str = "time,time_iso,begin,begin_iso,kind,subject,uid,exe,name,sha256,count,text,writer_pid,\
+                           writer_exe,writer_name,writer_uid";
 
 fn value(event: &Event, dimension: Dimension) -> Value {
     match dimension {
@@ -61,11 +69,21 @@ fn value(event: &Event, dimension: Dimension) -> Value {
     }
 }
 
-fn as_json(event: &Event) -> Json {
+fn as_json(event: &Event, now: &Now) -> Json {
     let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossless::to_text(bytes));
+    let writer = event.writer.as_ref().map(|writer| {
+        json!({
+            "pid": writer.pid,
+            "exe": text(&writer.path),
+            "name": text(&writer.name),
+            "uid": writer.uid,
+        })
+    });
     json!({
         "time": event.time,
+        "time_iso": rfc3339(event.time, &now.zone),
         "begin": event.begin,
+        "begin_iso": event.begin.map(|begin| rfc3339(begin, &now.zone)),
         "kind": event.kind.name(),
         "subject": (!event.subject.is_empty()).then_some(&event.subject),
         "uid": event.uid,
@@ -74,14 +92,18 @@ fn as_json(event: &Event) -> Json {
         "sha256": event.sha256.map(Sha256::to_hex),
         "count": event.count,
         "text": event.text,
+        "writer": writer,
     })
 }
 
-fn as_csv(event: &Event) -> Vec<String> {
+fn as_csv(event: &Event, now: &Now) -> Vec<String> {
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let writer = event.writer.as_ref();
     vec![
         event.time.to_string(),
+        rfc3339(event.time, &now.zone),
         number(event.begin),
+        event.begin.map(|begin| rfc3339(begin, &now.zone)).unwrap_or_default(),
         event.kind.name().to_owned(),
         sanitize::csv_message(&event.subject),
         number(event.uid.map(i64::from)),
@@ -90,33 +112,50 @@ fn as_csv(event: &Event) -> Vec<String> {
         event.sha256.map(Sha256::to_hex).unwrap_or_default(),
         event.count.to_string(),
         sanitize::csv_message(&event.text),
+        number(writer.map(|writer| writer.pid.into())),
+        writer.map(|writer| sanitize::csv_field(&writer.path)).unwrap_or_default(),
+        writer.map(|writer| sanitize::csv_field(&writer.name)).unwrap_or_default(),
+        number(writer.and_then(|writer| writer.uid).map(i64::from)),
     ]
 }
 
-fn as_table(events: &[Event]) -> String {
-    let users = Users::load();
-    let columns = [
-        ("time", false),
-        ("kind", false),
-        ("user", false),
-        ("program", false),
-        ("count", true),
-        ("text", false),
+/// One line an event for a pipe; on a terminal the sentence stands below the rest, on as many lines as it needs.
+fn as_text(events: &[Event], width: Option<usize>, now: &Now) -> String {
+    let labels = Labels::new(std::iter::empty(), &[], &now.zone);
+    let offsets = Offsets::new(events.iter().map(|event| event.time), &now.zone);
+    let mut columns = vec![
+        Column::new("time", Kind::Word),
+        Column::new("kind", Kind::Word),
+        Column::new("user", Kind::Text),
+        Column::new("program", Kind::Path),
+        Column::new("count", Kind::Number),
     ];
-    let columns = columns.map(|(name, right)| Column { name: name.to_owned(), right });
+    if width.is_none() {
+        columns.push(Column::new("text", Kind::Text));
+    }
     let row = |event: &Event| {
-        vec![
-            time::local(event.time),
+        let mut cells = vec![
+            offsets.text(event.time),
             event.kind.name().to_owned(),
-            event.uid.map(|uid| user(&users, uid)).unwrap_or_default(),
+            event.uid.map(|uid| labels.user(uid.into())).unwrap_or_default(),
             program(event),
             // One thing is the usual case, and says nothing.
-            if event.count == 1 { String::new() } else { event.count.to_string() },
-            text(event),
-        ]
+            if event.count == 1 { String::new() } else { units::grouped(event.count) },
+        ];
+        if width.is_none() {
+            cells.push(text(event, now));
+        }
+        cells
     };
     let rows: Vec<_> = events.iter().map(row).collect();
-    table::render(&columns, &rows, widest_cell())
+    let table = table::render(&columns, &rows, None, width);
+    let Some(width) = width else { return table };
+    let mut lines = table.lines();
+    let mut out = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, event) in lines.zip(events) {
+        out += &format!("{line}\n{}", table::wrap(&text(event, now), width, "    "));
+    }
+    out
 }
 
 /// The path, and the name where the path does not end in it.
@@ -132,13 +171,13 @@ fn program(event: &Event) -> String {
 }
 
 /// The sentence, the tag of an alert, and since when.
-fn text(event: &Event) -> String {
+fn text(event: &Event, now: &Now) -> String {
     let mut text = sanitize::message(&event.text);
     if text.is_empty() {
         text = sanitize::message(&event.subject);
     }
     if let Some(begin) = event.begin {
-        text += &format!(" (since {})", time::local(begin));
+        text += &format!(" (since {})", now.text(begin));
     }
     text.trim_start().to_owned()
 }

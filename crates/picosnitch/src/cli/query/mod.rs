@@ -1,41 +1,42 @@
 //! `picosnitch query`: asks the log. Exit codes: 0, 1 for an error, 2 for a wrong command line.
 
+mod comparison;
 mod events;
+mod filters;
+mod hints;
+mod labels;
 mod programs_seen;
+mod records;
+mod time_range;
+mod zeros;
 
 use std::{
     ffi::OsString,
-    io::IsTerminal,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
-use serde_json::{Map, Value as Json};
+use anyhow::{Context, bail, ensure};
+use serde_json::Value as Json;
 
+use self::{records::Setting, time_range::Now};
 use super::{common::Common, output::print};
-use crate::cli::table::{self, Column};
-use model::{
-    EventKind, Losses,
-    text::{lossless, sanitize, time, units},
-};
-use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value, values};
-use tui::view::users::Users;
-
-/// Columns that a cell of a table takes on a terminal at most.
-const MAX_CELL_WIDTH: usize = 60;
+use model::{EventKind, text::sanitize};
+use store::{Dimension, Filter, Query, Range, Reader, SeenFilter, Sort, StoreError};
 
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 pub struct Options {
-    /// Length of time before --until to look at: 5m, 1h, 30d, 365d, or all [default: 1d; with --seen: all]
-    #[arg(long, value_name = "SPAN", conflicts_with = "since")]
+    /// Which time: a length up to now or to --until (5m, 1h, 30d, 1w), today, yesterday, this-week, last-month, a date
+    /// (2026-11-28), a month (2026-11), a year, FROM..TO, or all [default: 1d; with --seen: all]
+    #[arg(long, value_name = "RANGE", conflicts_with = "since")]
     range: Option<String>,
-    /// Only windows or events from this time on: unix seconds, local time `YYYY-MM-DD[ HH:MM[:SS]]`, or a span ago (5m)
+    /// Only from this time on: 2026-11-28, "2026-11-28 14:30" (local time, or with +01:00 or Z), 14:30, yesterday, 5m (ago), or
+    /// unix seconds
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
-    /// Only windows or events up to this time, written as for --since
+    /// Only up to this time, written as for --since; a date or a word includes all of it
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
     /// One row for each value of this dimension; may be repeated [default: exe]
@@ -47,12 +48,37 @@ pub struct Options {
     /// No records with this value; may be repeated
     #[arg(long, short = 'x', value_name = "DIMENSION=VALUE")]
     exclude: Vec<OsString>,
+    /// Only rows whose value (of the first --group-by) contains this text, in upper or lower case
+    #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["events", "seen"])]
+    find: Option<OsString>,
+    /// Only traffic with the internet: no loopback, private, link-local, multicast and shared (carrier NAT) addresses
+    #[arg(long, conflicts_with_all = ["local", "events", "seen"])]
+    internet: bool,
+    /// Only traffic with such local addresses
+    #[arg(long, conflicts_with_all = ["events", "seen"])]
+    local: bool,
+    /// Only values that were never seen before this time, written as for --since
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["events", "seen"])]
+    new_since: Option<String>,
+    /// Only programs that have had another digest (SHA-256) since this time
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["events", "seen"])]
+    changed_since: Option<String>,
+    /// Add when each value was first and last seen, and how many digests a program has had
+    #[arg(long, conflicts_with_all = ["events", "seen"])]
+    with_seen: bool,
+    /// Put another range beside this one: previous (the time before, as long), or written as for --range
+    #[arg(long, value_name = "RANGE", conflicts_with_all = ["events", "seen"])]
+    compare: Option<String>,
+    /// Add rows for hours, days and the like without traffic
+    #[arg(long, conflicts_with_all = ["events", "seen"])]
+    zeros: bool,
     /// At most this many rows; of events and of --seen the latest
     #[arg(long, short, value_name = "ROWS")]
     limit: Option<u64>,
-    /// total, conns, sent, received (largest first), or a dimension that is grouped by
-    #[arg(long, short, default_value = "total", value_name = "KEY")]
-    sort: Sort,
+    /// total, conns, received, sent (largest first), first-seen, last-seen, digests, or a dimension that is grouped by
+    /// [default: total; time for hours, days and the like]
+    #[arg(long, short, value_name = "KEY")]
+    sort: Option<Sort>,
     /// List the events of the range instead: alerts, errors, losses, starts and the like, the latest last
     #[arg(long, conflicts_with_all = ["group_by", "sort", "seen"])]
     events: bool,
@@ -63,21 +89,27 @@ pub struct Options {
     /// of the first time, and the newest program comes last
     #[arg(long, conflicts_with_all = ["group_by", "sort"])]
     seen: bool,
-    /// Print one JSON array of objects
+    /// Print one JSON object: the rows, and the range, the total, what was lost
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print comma-separated values with a heading (RFC 4180)
     #[arg(long)]
     csv: bool,
+    /// Shorten nothing to fit the terminal
+    #[arg(long)]
+    full: bool,
 }
 
 fn after_help() -> String {
     let names = Dimension::ALL.map(Dimension::name).join(", ");
     let kinds = EventKind::ALL.map(EventKind::name).join(", ");
     format!(
-        "Dimensions: {names}.\nA value is compared as it is; port, uid and the like are numbers, address may \
-         be a network (10.0.0.0/8), protocol and family may be names (tcp, ipv6). An empty value finds what \
-         is unknown, many finds the sums of a program with very many peers (of address, port, domain and exe).\n\
+        "Dimensions: {names}.\n\
+         Values: exe=firefox is every program file of this name, exe=/usr/bin/curl one path; domain=github.com is this name, \
+         domain=.github.com with its sub-domains, * stands for anything (domain=*.github.com); uid=alice, port=https, \
+         container=web-1, address=10.0.0.0/8, sha256= with the first digits, weekday=sunday, day=yesterday. What an answer shows \
+         can be typed as it is shown. An empty value finds what is unknown, many finds the sums of a program with very many \
+         peers (of address, port, domain and exe).\n\
          Kinds of events: {kinds}. Events can be filtered by {}, programs of --seen by {}.",
         list(events::DIMENSIONS),
         list(programs_seen::DIMENSIONS)
@@ -90,115 +122,75 @@ fn list(dimensions: &[Dimension]) -> String {
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
-    let now = time::now();
-    let default = if options.seen { "all" } else { "1d" };
-    let range = range(options, default, now)?;
-    let filters = filters(options)?;
+    let now = Now::read();
+    let range = time_range::range(options, default_range(options), &now)?;
+    let filters = filters::filters(options, &now.zone)?;
     let layout = common.layout();
     let open = || Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"));
     let output = if options.events {
-        events::output(&open, options, range, &filters)?
+        events::output(&open, options, (range, &filters), &now)?
     } else if options.seen {
-        programs_seen::output(&open, options, range, &filters)?
+        programs_seen::output(&open, options, (time_range::for_log(range), &filters), &now)?.into()
     } else {
-        let query = query(options, range, filters)?;
-        records_output(&open()?, options, &query)?
+        records_output(&open()?, options, (range, filters), &now)?
     };
-    print(&output)?;
+    for note in &output.notes {
+        eprintln!("picosnitch: {note}");
+    }
+    print(&output.text)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The text of an answer, and sentences about it for standard error.
+struct Output {
+    text: String,
+    notes: Vec<String>,
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        Self { text, notes: Vec::new() }
+    }
+}
+
 /// The answer to a query about records.
-fn records_output(reader: &Reader, options: &Options, query: &Query) -> anyhow::Result<String> {
-    let rows = reader.query(query)?;
-    let losses = Losses::new(&reader.losses(query.range)?);
-    if losses.is_anything_missing() {
-        eprintln!("picosnitch: the log is incomplete in this range: {}", losses.summary());
-    }
-    if let Some(since) = reader.detail_since()?
-        && !rows.is_empty()
-        && query.range.since.is_none_or(|from| from < since)
-    {
-        eprintln!(
-            "picosnitch: before {} the log has sums of quarters of an hour only: times are rounded to them",
-            time::local(since)
-        );
-    }
-    match (options.json, options.csv) {
-        (true, _) => as_json(&query.group_by, &rows),
-        (_, true) => Ok(as_csv(&query.group_by, &rows)),
-        _ => Ok(as_table(&query.group_by, &rows)),
-    }
-}
-
-/// The range of the options.
-///
-/// # Errors
-/// A sentence that names the option and what is allowed.
-fn range(options: &Options, default: &str, now: i64) -> anyhow::Result<Range> {
-    let point = |name: &str, text: &Option<String>| {
-        let parse = |text: &String| {
-            time::parse_point(text, now).ok_or_else(|| {
-                anyhow!(
-                    "--{name} {text:?} is no time; write unix seconds, \"YYYY-MM-DD[ HH:MM[:SS]]\" or a span ago \
-                     such as 5m, 2h, 30d"
-                )
-            })
-        };
-        text.as_ref().map(parse).transpose()
-    };
-    let until = point("until", &options.until)?;
-    let range = options.range.as_deref().unwrap_or(default);
-    let since = match point("since", &options.since)? {
-        Some(since) => Some(since),
-        None if range == "all" => None,
-        None => {
-            let span = time::parse_span(range).filter(|span| *span > 0);
-            let span =
-                span.ok_or_else(|| anyhow!("--range {range:?} is no span; write 5m, 1h, 30d, 365d or all"))?;
-            Some(until.unwrap_or(now).saturating_sub(span))
+fn records_output(
+    reader: &Reader,
+    options: &Options,
+    (range, filters): (calendar::Range, Vec<Filter>),
+    now: &Now,
+) -> anyhow::Result<Output> {
+    let query = query(options, time_range::for_log(range), filters, now)?;
+    let setting = Setting { options, range, now };
+    match &options.compare {
+        Some(text) => {
+            ensure!(
+                query.seen.is_none(),
+                "--compare does not go with --new-since, --changed-since and --with-seen"
+            );
+            ensure!(!options.zeros, "--compare does not go with --zeros");
+            let before = comparison::other_range(text, range, now)?;
+            comparison::output(reader, &setting, &query, before)
         }
-    };
-    if let (Some(since), Some(until)) = (since, until) {
-        let (from, to) = (time::local(since), time::local(until));
-        ensure!(since <= until, "--since ({from}) is later than --until ({to})");
+        None => records::output(reader, &setting, &query),
     }
-    Ok(Range { since, until })
 }
 
-/// The filters of the options.
-///
-/// # Errors
-/// A sentence that names the option and what is allowed.
-fn filters(options: &Options) -> anyhow::Result<Vec<Filter>> {
-    let mut filters = Vec::new();
-    for (texts, exclude, name) in [(&options.wanted, false, "where"), (&options.exclude, true, "exclude")] {
-        for text in texts {
-            let typed = filter(text.as_bytes(), exclude);
-            filters
-                .extend(typed.with_context(|| format!("--{name} {}", sanitize::terminal(text.as_bytes())))?);
-        }
+/// The default of --range.
+fn default_range(options: &Options) -> &str {
+    match (&options.new_since, &options.changed_since) {
+        _ if options.seen => "all",
+        // What is new has its traffic since then, also where that is longer ago than a day.
+        (Some(since), _) | (None, Some(since)) => since,
+        _ => "1d",
     }
-    Ok(filters)
-}
-
-/// Refuses filters on dimensions that `what` does not have.
-fn ensure_dimensions(filters: &[Filter], known: &[Dimension], what: &str) -> anyhow::Result<()> {
-    for dimension in filters.iter().map(Filter::dimension) {
-        ensure!(
-            known.contains(&dimension),
-            "{what} have no {dimension}: they can be filtered by {}",
-            list(known)
-        );
-    }
-    Ok(())
 }
 
 /// Turns the options into a query.
 ///
 /// # Errors
 /// A sentence that names the option and what is allowed.
-fn query(options: &Options, range: Range, filters: Vec<Filter>) -> anyhow::Result<Query> {
+fn query(options: &Options, range: Range, filters: Vec<Filter>, now: &Now) -> anyhow::Result<Query> {
     let group_by =
         if options.group_by.is_empty() { vec![Dimension::Executable] } else { options.group_by.clone() };
     let mut seen = Vec::new();
@@ -206,19 +198,76 @@ fn query(options: &Options, range: Range, filters: Vec<Filter>) -> anyhow::Resul
         ensure!(!seen.contains(dimension), "--group-by {dimension} is there twice");
         seen.push(*dimension);
     }
-    if let Sort::Dimension(dimension) = options.sort {
+    // Times are read in their order.
+    let in_order = group_by[0] == Dimension::Time || group_by[0].is_calendar();
+    let sort = match options.sort {
+        Some(sort) => sort,
+        None if in_order => Sort::Dimension(group_by[0]),
+        None => Sort::Total,
+    };
+    if let Sort::Dimension(dimension) = sort {
         ensure!(group_by.contains(&dimension), "--sort {dimension} needs --group-by {dimension}");
     }
-    Ok(Query { range, group_by, filters, sort: options.sort, limit: options.limit, ..Query::default() })
+    let find = options.find.as_ref().map(|text| {
+        ensure!(
+            !group_by[0].is_calendar() && group_by[0] != Dimension::Time,
+            "--find finds texts: group by another dimension than {}",
+            group_by[0]
+        );
+        Ok(filters::find(group_by[0], text.as_bytes()))
+    });
+    Ok(Query {
+        range,
+        seen: seen_filter(options, &group_by, sort, now)?,
+        group_by,
+        filters,
+        find: find.transpose()?,
+        zone: Some(now.zone.clone()),
+        sort,
+        limit: options.limit,
+    })
 }
 
-/// Reads `DIMENSION=VALUE`. The value stays bytes, because paths are bytes.
-fn filter(text: &[u8], exclude: bool) -> anyhow::Result<Vec<Filter>> {
-    let Some(equal) = text.iter().position(|byte| *byte == b'=') else {
-        bail!("write DIMENSION=VALUE");
+/// Whether the rows say when their values were seen, and which of them are wanted.
+fn seen_filter(
+    options: &Options,
+    group_by: &[Dimension],
+    sort: Sort,
+    now: &Now,
+) -> anyhow::Result<Option<SeenFilter>> {
+    let point = |name: &str, text: &Option<String>| {
+        let parse = |text: &String| {
+            let range =
+                calendar::parse_range(text, now.seconds, &now.zone).ok().and_then(|range| range.start);
+            let point = range.map_or_else(
+                || calendar::parse_part(text, now.seconds, &now.zone).map(|part| part.start),
+                Ok,
+            );
+            point.with_context(|| format!("--{name}"))
+        };
+        text.as_ref().map(parse).transpose()
     };
-    let dimension: Dimension = String::from_utf8_lossy(&text[..equal]).parse()?;
-    Ok(Filter::parse(dimension, &text[equal + 1..], exclude, &calendar::zone())?)
+    let filter = SeenFilter {
+        new_since: point("new-since", &options.new_since)?,
+        changed_since: point("changed-since", &options.changed_since)?,
+    };
+    if filter == SeenFilter::default() && !options.with_seen && !sort.is_by_seen() {
+        return Ok(None);
+    }
+    let [dimension] = group_by else {
+        bail!(
+            "when something was seen is known of single values: use one --group-by with --new-since, --with-seen and the like"
+        );
+    };
+    ensure!(
+        dimension.is_seen(),
+        "the log does not know when a {dimension} was first seen; group by another dimension"
+    );
+    ensure!(
+        *dimension == Dimension::Executable || options.changed_since.is_none() && sort != Sort::Digests,
+        "only programs change and have digests: use --group-by exe"
+    );
+    Ok(Some(filter))
 }
 
 /// Adds to an error about missing rights which user or group has them.
@@ -248,75 +297,6 @@ fn group_name(gid: u32) -> Option<String> {
     })
 }
 
-fn as_json(dimensions: &[Dimension], rows: &[Row]) -> anyhow::Result<String> {
-    let mut array = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut object = Map::new();
-        for (dimension, value) in dimensions.iter().zip(&row.values) {
-            let value = match value {
-                Value::None => Json::Null,
-                Value::Integer(number) if !values::is_text(*dimension, *number) => Json::from(*number),
-                _ => Json::from(lossless::to_text(&values::bytes(*dimension, value))),
-            };
-            object.insert(dimension.name().to_owned(), value);
-        }
-        object.insert("conns".to_owned(), row.counters.connections.into());
-        object.insert("sent".to_owned(), row.counters.sent.into());
-        object.insert("received".to_owned(), row.counters.received.into());
-        array.push(Json::Object(object));
-    }
-    json(&array)
-}
-
-fn as_csv(dimensions: &[Dimension], rows: &[Row]) -> String {
-    let names = dimensions.iter().map(|dimension| dimension.name());
-    let heading = names.chain(["conns", "sent", "received"]).collect::<Vec<_>>().join(",");
-    let rows = rows.iter().map(|row| {
-        let cell = |(dimension, value): (&Dimension, &Value)| match value {
-            Value::Integer(number) if !values::is_text(*dimension, *number) => number.to_string(),
-            _ => sanitize::csv_field(&values::bytes(*dimension, value)),
-        };
-        let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
-        let counters = row.counters;
-        cells.extend(
-            [counters.connections, counters.sent, counters.received].map(|amount| amount.to_string()),
-        );
-        cells
-    });
-    csv(&heading, rows)
-}
-
-fn as_table(dimensions: &[Dimension], rows: &[Row]) -> String {
-    let column = |name: &str, right| Column { name: name.to_owned(), right };
-    let is_number = |dimension: &Dimension| {
-        matches!(
-            dimension,
-            Dimension::Uid | Dimension::Port | Dimension::LocalPort | Dimension::NetworkNamespace
-        )
-    };
-    let mut columns: Vec<_> =
-        dimensions.iter().map(|dimension| column(dimension.name(), is_number(dimension))).collect();
-    columns.extend(["conns", "sent", "received"].map(|name| column(name, true)));
-    let cells = |row: &Row| {
-        let cell = |(dimension, value): (&Dimension, &Value)| match (dimension, value) {
-            (Dimension::Time, Value::Integer(seconds)) => time::local(*seconds),
-            _ => sanitize::terminal(&values::bytes(*dimension, value)),
-        };
-        let mut cells: Vec<_> = dimensions.iter().zip(&row.values).map(cell).collect();
-        cells.push(units::count_cell(row.counters.connections));
-        cells.push(units::byte_cell(row.counters.sent));
-        cells.push(units::byte_cell(row.counters.received));
-        cells
-    };
-    let rows: Vec<_> = rows.iter().map(cells).collect();
-    table::render(&columns, &rows, widest_cell())
-}
-
-/// Columns that a cell of a table takes at most: a file has any width.
-fn widest_cell() -> usize {
-    if std::io::stdout().is_terminal() { MAX_CELL_WIDTH } else { usize::MAX }
-}
-
 /// Lines of comma-separated values: `heading` has the names of the columns.
 fn csv(heading: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut out = heading.to_owned() + "\r\n";
@@ -326,15 +306,7 @@ fn csv(heading: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
     out
 }
 
-/// An array as text that is safe for a terminal.
-fn json(array: &[Json]) -> anyhow::Result<String> {
-    Ok(sanitize::json_document(&serde_json::to_string_pretty(array)?) + "\n")
-}
-
-/// A user by name, if `/etc/passwd` has one.
-fn user(users: &Users, uid: u32) -> String {
-    match users.name(uid.into()) {
-        Some(name) => sanitize::terminal(name.as_bytes()),
-        None => uid.to_string(),
-    }
+/// JSON as text that is safe for a terminal.
+fn json_text(json: &Json) -> anyhow::Result<String> {
+    Ok(sanitize::json_document(&serde_json::to_string_pretty(json)?) + "\n")
 }

@@ -1,15 +1,16 @@
 //! `picosnitch query --seen`: when each program was first and last seen, the newest program last.
 
+use calendar::Offsets;
+use calendar::rfc3339;
 use serde_json::{Value as Json, json};
 
-use super::{Options, csv, ensure_dimensions, json, user, widest_cell};
-use crate::cli::table::{self, Column};
+use super::{Options, csv, filters::ensure_dimensions, json_text, labels::Labels, time_range::Now};
+use crate::cli::table::{self, Column, Kind};
 use model::{
     Sha256,
-    text::{lossless, sanitize, time},
+    text::{lossless, sanitize},
 };
 use store::{Dimension, Filter, ProgramSeen, Range, Reader, Value};
-use tui::view::users::Users;
 
 /// The dimensions that programs can be filtered by.
 pub(super) const DIMENSIONS: &[Dimension] = &[Dimension::Executable, Dimension::Uid, Dimension::Sha256];
@@ -23,8 +24,8 @@ const SHORT_DIGEST: usize = 16;
 pub(super) fn output(
     open: &impl Fn() -> anyhow::Result<Reader>,
     options: &Options,
-    range: Range,
-    filters: &[Filter],
+    (range, filters): (Range, &[Filter]),
+    now: &Now,
 ) -> anyhow::Result<String> {
     ensure_dimensions(filters, DIMENSIONS, "programs of --seen")?;
     let mut programs = open()?.programs_seen()?;
@@ -37,9 +38,12 @@ pub(super) fn output(
     let limit = options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     programs.drain(..programs.len().saturating_sub(limit));
     match (options.json, options.csv) {
-        (true, _) => json(&programs.iter().map(as_json).collect::<Vec<_>>()),
-        (_, true) => Ok(csv("exe,sha256,uid,first,last", programs.iter().map(as_csv))),
-        _ => Ok(as_table(&programs)),
+        (true, _) => json_text(&programs.iter().map(|program| as_json(program, now)).collect()),
+        (_, true) => {
+            let heading = "exe,sha256,uid,first,first_iso,last,last_iso";
+            Ok(csv(heading, programs.iter().map(|program| as_csv(program, now))))
+        }
+        _ => Ok(as_table(&programs, table::output_width(options.full), now)),
     }
 }
 
@@ -52,40 +56,51 @@ fn value(program: &ProgramSeen, dimension: Dimension) -> Value {
     }
 }
 
-fn as_json(program: &ProgramSeen) -> Json {
+fn as_json(program: &ProgramSeen, now: &Now) -> Json {
     json!({
         "exe": lossless::to_text(&program.path),
         "sha256": program.sha256.map(Sha256::to_hex),
         "uid": program.uid,
         "first": program.first,
+        "first_iso": rfc3339(program.first, &now.zone),
         "last": program.last,
+        "last_iso": rfc3339(program.last, &now.zone),
     })
 }
 
-fn as_csv(program: &ProgramSeen) -> Vec<String> {
+fn as_csv(program: &ProgramSeen, now: &Now) -> Vec<String> {
     vec![
         sanitize::csv_field(&program.path),
         program.sha256.map(Sha256::to_hex).unwrap_or_default(),
         program.uid.to_string(),
         program.first.to_string(),
+        rfc3339(program.first, &now.zone),
         program.last.to_string(),
+        rfc3339(program.last, &now.zone),
     ]
 }
 
-fn as_table(programs: &[ProgramSeen]) -> String {
-    let users = Users::load();
-    let columns = ["first seen", "last seen", "user", "sha256", "exe"]
-        .map(|name| Column { name: name.to_owned(), right: false });
+fn as_table(programs: &[ProgramSeen], width: Option<usize>, now: &Now) -> String {
+    let labels = Labels::new(std::iter::empty(), &[], &now.zone);
+    let times = programs.iter().flat_map(|program| [program.first, program.last]);
+    let offsets = Offsets::new(times, &now.zone);
+    let columns = [
+        Column::new("first seen", Kind::Word),
+        Column::new("last seen", Kind::Word),
+        Column::new("user", Kind::Text),
+        Column::new("sha256", Kind::Text),
+        Column::new("exe", Kind::Path),
+    ];
     let row = |program: &ProgramSeen| {
         let digest = program.sha256.map(Sha256::to_hex).unwrap_or_default();
         vec![
-            time::local(program.first),
-            time::local(program.last),
-            user(&users, program.uid),
+            offsets.minute_text(program.first),
+            offsets.minute_text(program.last),
+            labels.user(program.uid.into()),
             digest.chars().take(SHORT_DIGEST).collect(),
             sanitize::terminal(&program.path),
         ]
     };
     let rows: Vec<_> = programs.iter().map(row).collect();
-    table::render(&columns, &rows, widest_cell())
+    table::render(&columns, &rows, None, width)
 }

@@ -50,6 +50,9 @@ pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
         Sort::Connections => "connections",
         Sort::Sent => "bytes sent",
         Sort::Received => "bytes received",
+        Sort::FirstSeen => "first seen",
+        Sort::LastSeen => "last seen",
+        Sort::Digests => "digests",
         Sort::Dimension(_) => "value",
     };
     let more = if answer.more { "+" } else { "" };

@@ -30,6 +30,24 @@ impl Users {
         Self(passwd.lines().rev().filter_map(user).collect())
     }
 
+    /// The id of the user with a name; `None` if there is none.
+    pub fn id(&self, name: &str) -> Option<i64> {
+        self.0.iter().find(|(_, known)| *known == name).map(|(uid, _)| *uid)
+    }
+
+    /// The ids of the users whose names contain a text, whatever the case of its letters.
+    pub fn containing(&self, text: &str) -> Vec<i64> {
+        let text = text.to_lowercase();
+        let mut ids: Vec<i64> = self
+            .0
+            .iter()
+            .filter(|(_, name)| name.to_lowercase().contains(&text))
+            .map(|(uid, _)| *uid)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// The name of a user; `None` if there is none.
     pub fn name(&self, uid: i64) -> Option<&str> {
         self.0.get(&uid).map(String::as_str)

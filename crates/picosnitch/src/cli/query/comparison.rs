@@ -1,0 +1,172 @@
+//! Two ranges side by side.
+
+use std::cmp::Ordering;
+
+use anyhow::{Context, bail};
+use calendar::rfc3339;
+use model::{Counters, text::units};
+use serde_json::{Map, Value as Json, json};
+use store::{Change, ComparedRow, Comparison, Query, Reader};
+
+use super::{
+    Output, csv, hints, json_text,
+    labels::{Labels, csv_names, kind},
+    records::{Setting, counters_json, with_total_name},
+    time_range::{self, Now},
+};
+use crate::cli::table::{self, Column, Kind};
+
+/// The range that the range of the query is compared with: `previous`, or any range.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub(super) fn other_range(text: &str, range: calendar::Range, now: &Now) -> anyhow::Result<calendar::Range> {
+    if text != "previous" {
+        return calendar::parse_range(text, now.seconds, &now.zone).context("--compare");
+    }
+    match range.previous(now.seconds, &now.zone) {
+        Some(previous) => Ok(previous),
+        None => bail!("--compare previous needs a range with a beginning: --range all has nothing before it"),
+    }
+}
+
+/// Compares the range of the query with another one.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn output(
+    reader: &Reader,
+    setting: &Setting<'_>,
+    query: &Query,
+    before: calendar::Range,
+) -> anyhow::Result<Output> {
+    let comparison = reader.compare(query, time_range::for_log(before))?;
+    let mut notes = hints::notes(reader, setting, query, comparison.rows.is_empty())?;
+    notes.extend(hints::grain(reader, setting)?);
+    let values = comparison.rows.iter().map(|row| &row.values[..]);
+    let labels = Labels::new(values, &query.group_by, &setting.now.zone);
+    let text = match (setting.options.json, setting.options.csv) {
+        (true, _) => as_json(reader, setting, (query, before), (&comparison, &labels))?,
+        (_, true) => as_csv(query, &comparison, &labels),
+        _ => as_table(setting, query, (&comparison, &labels), before),
+    };
+    Ok(Output { text, notes })
+}
+
+fn as_json(
+    reader: &Reader,
+    setting: &Setting<'_>,
+    (query, before): (&Query, calendar::Range),
+    (comparison, labels): (&Comparison, &Labels),
+) -> anyhow::Result<String> {
+    let zone = &setting.now.zone;
+    let mut object = setting.json(reader)?;
+    let range = time_range::for_log(before);
+    let iso = |seconds: Option<i64>| seconds.map(|seconds| rfc3339(seconds, zone));
+    let bounds = json!({
+        "since": range.since, "since_iso": iso(range.since),
+        "until": range.until, "until_iso": iso(range.until),
+    });
+    object.insert("compared_with".to_owned(), bounds);
+    let both = |now: Option<Counters>, before: Option<Counters>| {
+        let counters =
+            |counters: Option<Counters>| counters.map(counters_json).map_or(Json::Null, Json::Object);
+        [("now".to_owned(), counters(now)), ("before".to_owned(), counters(before))]
+    };
+    let total: Map<String, Json> = both(Some(comparison.now), Some(comparison.before)).into_iter().collect();
+    object.insert("total".to_owned(), total.into());
+    let row = |row: &ComparedRow| {
+        let mut object = Map::new();
+        for (dimension, value) in query.group_by.iter().zip(&row.values) {
+            labels.add_json(&mut object, *dimension, value);
+        }
+        object.insert("change".to_owned(), row.change().name().into());
+        object.extend(both(row.now, row.before));
+        Json::Object(object)
+    };
+    object.insert("rows".to_owned(), comparison.rows.iter().map(row).collect());
+    json_text(&Json::Object(object))
+}
+
+fn as_csv(query: &Query, comparison: &Comparison, labels: &Labels) -> String {
+    let mut names = csv_names(&query.group_by);
+    let counters = ["change", "conns", "received", "sent", "conns_before", "received_before", "sent_before"];
+    names.extend(counters.map(str::to_owned));
+    let rows = comparison.rows.iter().map(|row| {
+        let mut cells = Vec::new();
+        for (dimension, value) in query.group_by.iter().zip(&row.values) {
+            labels.add_csv(&mut cells, *dimension, value);
+        }
+        cells.push(row.change().name().to_owned());
+        for counters in [row.now, row.before].map(Option::unwrap_or_default) {
+            let amounts = [counters.connections, counters.received, counters.sent];
+            cells.extend(amounts.map(|amount| amount.to_string()));
+        }
+        cells
+    });
+    csv(&names.join(","), rows)
+}
+
+fn as_table(
+    setting: &Setting<'_>,
+    query: &Query,
+    (comparison, labels): (&Comparison, &Labels),
+    before: calendar::Range,
+) -> String {
+    let mut columns: Vec<Column> =
+        query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
+    columns.push(Column::new("change", Kind::Word));
+    columns.extend(["received", "before", "sent", "before"].map(|name| Column::new(name, Kind::Number)));
+    let amounts = |now: Counters, before: Counters| {
+        [now.received, before.received, now.sent, before.sent].map(units::byte_cell)
+    };
+    let cells = |row: &ComparedRow| {
+        let values = query.group_by.iter().zip(&row.values);
+        let mut cells: Vec<String> =
+            values.map(|(dimension, value)| labels.cell(*dimension, value)).collect();
+        cells.push(change(row));
+        cells.extend(amounts(row.now.unwrap_or_default(), row.before.unwrap_or_default()));
+        cells
+    };
+    let rows: Vec<Vec<String>> = comparison.rows.iter().map(cells).collect();
+    let mut foot = vec![String::new(); query.group_by.len()];
+    foot.push(percent(comparison.now, comparison.before));
+    foot.extend(amounts(comparison.now, comparison.before));
+    let width = table::output_width(setting.options.full);
+    let table = table::render(&columns, &rows, Some(&foot), width);
+    let name = setting.total_name(comparison.rows.len(), comparison.rows.len());
+    let ranges = format!(
+        "now: {}; before: {}",
+        time_range::describe(setting.range, setting.now),
+        time_range::describe(before, setting.now)
+    );
+    format!("{}{ranges}\n", with_total_name(&table, &name))
+}
+
+/// How a row changed, in a word, or by how much.
+fn change(row: &ComparedRow) -> String {
+    match (row.change(), row.now, row.before) {
+        (Change::Grown | Change::Shrunk, Some(now), Some(before)) => percent(now, before),
+        (change, ..) => change.name().to_owned(),
+    }
+}
+
+/// The difference of the bytes in percent of those before, or without bytes that of the connections.
+fn percent(now: Counters, before: Counters) -> String {
+    let bytes = |counters: Counters| counters.sent.saturating_add(counters.received);
+    let (now, before) = match (bytes(now), bytes(before)) {
+        (0, 0) => (now.connections, before.connections),
+        both => both,
+    };
+    match now.cmp(&before) {
+        Ordering::Equal => "same".to_owned(),
+        _ if before == 0 => "new".to_owned(),
+        _ => {
+            let percent = (now as f64 / before as f64 - 1.0) * 100.0;
+            match percent.abs() >= 1000.0 {
+                true => format!("\u{d7}{:.0}", now as f64 / before as f64),
+                false => format!("{percent:+.0} %"),
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What an answer does not say by itself: what was lost, why there are no rows, what was left out.
+
+use model::Losses;
+use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
+
+use super::{
+    records::{Setting, value_text},
+    time_range,
+};
+
+/// Values that are named because they resemble what was asked for.
+const MAX_NEAREST: usize = 3;
+/// How much a value must resemble it, from 0 to 1 (Jaro-Winkler).
+const MIN_SIMILARITY: f64 = 0.8;
+/// Values that are looked at for that.
+const MAX_COMPARED: u64 = 100_000;
+
+/// Sentences about an answer.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn notes(
+    reader: &Reader,
+    setting: &Setting<'_>,
+    query: &Query,
+    is_empty: bool,
+) -> anyhow::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let losses = Losses::new(&reader.losses(time_range::for_log(setting.range))?);
+    if losses.is_anything_missing() {
+        notes.push(format!("the log is incomplete in this range: {}", losses.summary()));
+    }
+    if let Some(start) = setting.range.start.filter(|start| *start > setting.now.seconds) {
+        notes.push(format!(
+            "the range begins in the future ({}): nothing is recorded for it yet",
+            setting.now.text(start)
+        ));
+    } else if is_empty {
+        notes.push(why_empty(reader, setting, query)?);
+    } else {
+        notes.extend(sub_domains(reader, query)?);
+    }
+    Ok(notes)
+}
+
+/// A sentence about the time for which the log has sums only, if the range touches it.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn grain(reader: &Reader, setting: &Setting<'_>) -> anyhow::Result<Option<String>> {
+    let since = reader.detail_since()?.filter(|since| setting.range.start.is_none_or(|from| from < *since));
+    Ok(since.map(|since| {
+        format!(
+            "before {} the log has sums of quarters of an hour only: times are rounded to them",
+            setting.now.text(since)
+        )
+    }))
+}
+
+/// Why there are no rows.
+fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<String> {
+    let Some((first, last)) = reader.extent()? else {
+        return Ok("no rows: the log is empty, nothing has been recorded yet".to_owned());
+    };
+    let range = query.range;
+    if range.since.is_some_and(|since| since > last) || range.until.is_some_and(|until| until < first) {
+        return Ok(format!(
+            "no rows: nothing was recorded in this range; the log has records from {} to {}",
+            setting.now.text(first),
+            setting.now.text(last)
+        ));
+    }
+    if let Some(filter) = query.seen {
+        return Ok(match filter.changed_since {
+            Some(_) => {
+                "no rows: no program with traffic in this range has another digest since then".to_owned()
+            }
+            None => "no rows: nothing with traffic in this range is new since then".to_owned(),
+        });
+    }
+    let mut seen = Vec::new();
+    for filter in query.filters.iter().filter(|filter| !filter.is_exclude()) {
+        let dimension = filter.dimension();
+        let filters: Vec<Filter> = query
+            .filters
+            .iter()
+            .filter(|other| !other.is_exclude() && other.dimension() == dimension)
+            .cloned()
+            .collect();
+        let rows = all_of(reader, dimension, filters, query)?;
+        if rows.is_empty() {
+            return unknown(reader, filter);
+        }
+        let last = rows.iter().filter_map(|row| Some(row.seen?.last)).max();
+        seen.extend(
+            last.filter(|last| range.since.is_some_and(|since| *last < since)).map(|last| (dimension, last)),
+        );
+    }
+    if let Some((dimension, last)) = seen.first() {
+        return Ok(format!(
+            "no rows: that {dimension} was last seen at {}; choose an earlier range, or --range all",
+            setting.now.text(*last)
+        ));
+    }
+    let what = match (query.find.is_some(), query.filters.is_empty()) {
+        (true, _) => "no value has this text",
+        (false, true) => "nothing was recorded",
+        (false, false) => "no record passes all of these conditions",
+    };
+    Ok(format!("no rows: {what} in this range"))
+}
+
+/// The values of a dimension that pass these filters in the whole log.
+fn all_of(
+    reader: &Reader,
+    dimension: Dimension,
+    filters: Vec<Filter>,
+    query: &Query,
+) -> anyhow::Result<Vec<Row>> {
+    Ok(reader.query(&Query {
+        group_by: vec![dimension],
+        filters,
+        zone: query.zone.clone(),
+        seen: Some(SeenFilter::default()),
+        sort: Sort::LastSeen,
+        ..Query::default()
+    })?)
+}
+
+/// Says that the log does not know a value, and which it has that resemble it.
+fn unknown(reader: &Reader, filter: &Filter) -> anyhow::Result<String> {
+    let dimension = filter.dimension();
+    let Some(value) = filter.single_value() else {
+        return Ok(format!("no rows: no record in the whole log has such a {dimension}"));
+    };
+    let text = value_text(dimension, value);
+    let nearest = nearest(reader, dimension, &text)?;
+    let hint = match nearest.is_empty() {
+        true => String::new(),
+        false => format!("; the nearest are: {}", nearest.join(", ")),
+    };
+    Ok(format!("no rows: no record in the whole log has {dimension}={text}{hint}"))
+}
+
+/// The values of a dimension that resemble a text most.
+fn nearest(reader: &Reader, dimension: Dimension, text: &str) -> anyhow::Result<Vec<String>> {
+    let has_names = matches!(
+        dimension,
+        Dimension::Executable
+            | Dimension::Name
+            | Dimension::ParentExecutable
+            | Dimension::ParentName
+            | Dimension::GrandparentExecutable
+            | Dimension::GrandparentName
+            | Dimension::Domain
+            | Dimension::Unit
+            | Dimension::Container
+            | Dimension::App
+            | Dimension::Country
+            | Dimension::Network
+    );
+    if !has_names {
+        return Ok(Vec::new());
+    }
+    let query = Query { group_by: vec![dimension], limit: Some(MAX_COMPARED), ..Query::default() };
+    let wanted = text.to_lowercase();
+    let mut found: Vec<(f64, String)> = Vec::new();
+    for row in reader.query(&query)? {
+        let Some(value) = row.values.first() else { continue };
+        let text = value_text(dimension, value);
+        let lower = text.to_lowercase();
+        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        let similarity =
+            strsim::jaro_winkler(&lower, &wanted).max(strsim::jaro_winkler(&last(&lower), &last(&wanted)));
+        if similarity >= MIN_SIMILARITY && !text.is_empty() {
+            found.push((similarity, text));
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    Ok(found.into_iter().take(MAX_NEAREST).map(|(_, text)| text).collect())
+}
+
+/// Says that a filter on a domain leaves out its sub-domains, if there are some in the range.
+fn sub_domains(reader: &Reader, query: &Query) -> anyhow::Result<Option<String>> {
+    let domains: Vec<&Filter> = query
+        .filters
+        .iter()
+        .filter(|filter| filter.dimension() == Dimension::Domain && !filter.is_exclude())
+        .collect();
+    let [filter] = domains[..] else { return Ok(None) };
+    let Some(Value::Bytes(domain)) = filter.single_value() else { return Ok(None) };
+    let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
+    let text = model::text::lossless::to_text(domain);
+    let below = Filter::parse(Dimension::Domain, format!("*.{text}").as_bytes(), false, &zone)?;
+    let mut filters: Vec<Filter> =
+        query.filters.iter().filter(|other| other.dimension() != Dimension::Domain).cloned().collect();
+    filters.extend(below);
+    let query = Query {
+        group_by: vec![Dimension::Domain],
+        filters,
+        range: query.range,
+        find: None,
+        seen: None,
+        ..query.clone()
+    };
+    let count = reader.query(&query)?.len();
+    Ok((count > 0 && !domain.is_empty()).then(|| {
+        let (noun, verb) = if count == 1 { ("sub-domain", "is") } else { ("sub-domains", "are") };
+        let shown = value_text(Dimension::Domain, &Value::Bytes(domain.clone()));
+        format!("{count} {noun} of {shown} {verb} not included: domain=.{shown} includes them")
+    }))
+}

@@ -1,0 +1,125 @@
+//! Values of the log as text for tables, JSON and CSV.
+
+use calendar::{Offsets, TimeZone, day_text, month_text, rfc3339};
+use model::text::{lossless, sanitize};
+use serde_json::{Map, Value as Json};
+use store::{Dimension, Row, Value, values};
+use system_names::Users;
+
+use crate::cli::table::Kind;
+
+/// What the text of values depends on.
+pub(super) struct Labels {
+    users: Users,
+    zone: TimeZone,
+    offsets: Offsets,
+}
+
+impl Labels {
+    /// For a table with these rows of values.
+    pub fn new<'a>(
+        rows: impl Iterator<Item = &'a [Value]>,
+        dimensions: &[Dimension],
+        zone: &TimeZone,
+    ) -> Self {
+        let mut times = Vec::new();
+        for values in rows {
+            for (dimension, value) in dimensions.iter().zip(values) {
+                if let (Dimension::Time | Dimension::Hour, Value::Integer(seconds)) = (dimension, value) {
+                    times.push(*seconds);
+                }
+            }
+        }
+        Self { users: Users::load(), zone: zone.clone(), offsets: Offsets::new(times, zone) }
+    }
+
+    /// For the rows of a query.
+    pub fn of_rows(rows: &[Row], dimensions: &[Dimension], zone: &TimeZone) -> Self {
+        Self::new(rows.iter().map(|row| &row.values[..]), dimensions, zone)
+    }
+
+    /// A value for a table.
+    pub fn cell(&self, dimension: Dimension, value: &Value) -> String {
+        match (dimension, value) {
+            (Dimension::Time, Value::Integer(seconds)) => self.offsets.text(*seconds),
+            (Dimension::Hour, Value::Integer(seconds)) => self.offsets.minute_text(*seconds),
+            (Dimension::Day | Dimension::Week, Value::Integer(seconds)) => day_text(*seconds, &self.zone),
+            (Dimension::Month, Value::Integer(seconds)) => month_text(*seconds, &self.zone),
+            (Dimension::Year, Value::Integer(seconds)) => {
+                month_text(*seconds, &self.zone).split('-').next().unwrap_or_default().to_owned()
+            }
+            (Dimension::HourOfDay, Value::Integer(hour)) => format!("{hour:02}"),
+            (Dimension::Uid, Value::Integer(uid)) => self.user(*uid),
+            _ => sanitize::terminal(&values::bytes(dimension, value)),
+        }
+    }
+
+    /// A user by name, if `/etc/passwd` has one.
+    pub fn user(&self, uid: i64) -> String {
+        match self.users.name(uid) {
+            Some(name) => sanitize::terminal(name.as_bytes()),
+            None => uid.to_string(),
+        }
+    }
+
+    /// Adds a value to an object of JSON. A time has its text (RFC 3339) beside it.
+    pub fn add_json(&self, object: &mut Map<String, Json>, dimension: Dimension, value: &Value) {
+        let json = match value {
+            Value::None => Json::Null,
+            Value::Integer(number) if !values::is_text(dimension, *number) => Json::from(*number),
+            _ => Json::from(lossless::to_text(&values::bytes(dimension, value))),
+        };
+        object.insert(dimension.name().to_owned(), json);
+        if dimension.is_time() {
+            let text = match value {
+                Value::Integer(seconds) => Json::from(rfc3339(*seconds, &self.zone)),
+                _ => Json::Null,
+            };
+            object.insert(format!("{dimension}_iso"), text);
+        }
+    }
+
+    /// Adds a value to a row of CSV. A time has its text (RFC 3339) behind it.
+    pub fn add_csv(&self, cells: &mut Vec<String>, dimension: Dimension, value: &Value) {
+        cells.push(match value {
+            Value::Integer(number) if !values::is_text(dimension, *number) => number.to_string(),
+            _ => sanitize::csv_field(&values::bytes(dimension, value)),
+        });
+        if dimension.is_time() {
+            cells.push(match value {
+                Value::Integer(seconds) => rfc3339(*seconds, &self.zone),
+                _ => String::new(),
+            });
+        }
+    }
+}
+
+/// The headings of the dimensions in CSV.
+pub(super) fn csv_names(dimensions: &[Dimension]) -> Vec<String> {
+    let mut names = Vec::new();
+    for dimension in dimensions {
+        names.push(dimension.name().to_owned());
+        if dimension.is_time() {
+            names.push(format!("{dimension}_iso"));
+        }
+    }
+    names
+}
+
+/// What the column of a dimension holds.
+pub(super) fn kind(dimension: Dimension) -> Kind {
+    match dimension {
+        Dimension::Executable
+        | Dimension::ParentExecutable
+        | Dimension::GrandparentExecutable
+        | Dimension::Cgroup => Kind::Path,
+        Dimension::Port
+        | Dimension::LocalPort
+        | Dimension::NetworkNamespace
+        | Dimension::Asn
+        | Dimension::HourOfDay => Kind::Number,
+        _ if dimension.is_time() => Kind::Word,
+        Dimension::Weekday | Dimension::Scope | Dimension::Protocol | Dimension::Family => Kind::Word,
+        _ => Kind::Text,
+    }
+}

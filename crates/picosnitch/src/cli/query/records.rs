@@ -1,0 +1,222 @@
+//! The answer to a query about records as a table, JSON or CSV.
+
+use calendar::rfc3339;
+use model::{Counters, Loss, text::units};
+use serde_json::{Map, Value as Json, json};
+use store::{Query, Reader, Row, values};
+
+use super::{
+    Options, Output, csv, filters, hints, json_text,
+    labels::{Labels, csv_names, kind},
+    time_range::{self, Now},
+    zeros,
+};
+use crate::cli::table::{self, Column, Kind};
+
+/// What belongs to an answer besides its rows.
+pub(super) struct Setting<'a> {
+    pub options: &'a Options,
+    pub range: calendar::Range,
+    pub now: &'a Now,
+}
+
+impl Setting<'_> {
+    /// The scope in the words of a total.
+    fn scope(&self) -> &'static str {
+        match filters::scope(self.options) {
+            Some(model::Scope::Internet) => ", internet only",
+            Some(_) => ", local networks only",
+            None => "",
+        }
+    }
+
+    /// The line below a table: the number of rows, and what they count.
+    pub fn total_name(&self, rows: usize, shown: usize) -> String {
+        let rows_text = match rows {
+            1 => "1 row".to_owned(),
+            rows => format!("{} rows", units::grouped(rows as u64)),
+        };
+        match rows > shown {
+            true => format!("total of {rows_text}{}; {shown} shown", self.scope()),
+            false => format!("total of {rows_text}{}", self.scope()),
+        }
+    }
+
+    /// The fields of a JSON answer about the range: what it was, what was lost in it, and how fine the log is.
+    pub fn json(&self, reader: &Reader) -> anyhow::Result<Map<String, Json>> {
+        let iso = |seconds: Option<i64>| seconds.map(|seconds| rfc3339(seconds, &self.now.zone));
+        let range = time_range::for_log(self.range);
+        let mut object = Map::new();
+        let bounds = json!({
+            "since": range.since, "since_iso": iso(range.since),
+            "until": range.until, "until_iso": iso(range.until),
+        });
+        object.insert("range".to_owned(), bounds);
+        object.insert("scope".to_owned(), filters::scope(self.options).map(model::Scope::name).into());
+        let losses = reader.losses(range)?;
+        object.insert("losses".to_owned(), losses.iter().map(loss).collect());
+        let quarters = reader.detail_since()?.filter(|since| range.since.is_none_or(|from| from < *since));
+        object.insert("sums_of_quarter_hours_before".to_owned(), quarters.into());
+        Ok(object)
+    }
+}
+
+fn loss(loss: &Loss) -> Json {
+    json!({
+        "kind": loss.kind.name(),
+        "count": loss.count,
+        "consequence": loss.kind.consequence(),
+        "text": loss.sentence(),
+    })
+}
+
+/// The counters of a row of JSON.
+pub(super) fn counters_json(counters: Counters) -> Map<String, Json> {
+    let fields = [("conns", counters.connections), ("received", counters.received), ("sent", counters.sent)];
+    fields.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
+}
+
+/// The counters of a row of a table.
+pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
+    [
+        units::count_cell(counters.connections),
+        units::byte_cell(counters.received),
+        units::byte_cell(counters.sent),
+    ]
+}
+
+/// Answers a query.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let (mut rows, total) = reader.query_with_total(&Query { limit: None, ..query.clone() })?;
+    let mut notes = hints::notes(reader, setting, query, rows.is_empty())?;
+    if setting.options.zeros {
+        zeros::fill(reader, query, &mut rows)?;
+    }
+    let count = rows.len();
+    rows.truncate(limit);
+    if !rows.is_empty() {
+        notes.extend(hints::grain(reader, setting)?);
+    }
+    let labels = Labels::of_rows(&rows, &query.group_by, &setting.now.zone);
+    let text = match (setting.options.json, setting.options.csv) {
+        (true, _) => {
+            let mut object = setting.json(reader)?;
+            object.insert("row_count".to_owned(), count.into());
+            object.insert("total".to_owned(), counters_json(total).into());
+            object.insert("notes".to_owned(), notes.clone().into());
+            let rows = rows.iter().map(|row| as_json(query, row, &labels, setting.now)).collect();
+            object.insert("rows".to_owned(), Json::Array(rows));
+            json_text(&Json::Object(object))?
+        }
+        (_, true) => as_csv(query, &rows, &labels, setting.now),
+        _ => {
+            let name = setting.total_name(count, rows.len());
+            as_table(query, &rows, &labels, (setting, &name, total))
+        }
+    };
+    Ok(Output { text, notes })
+}
+
+fn as_json(query: &Query, row: &Row, labels: &Labels, now: &Now) -> Json {
+    let mut object = Map::new();
+    for (dimension, value) in query.group_by.iter().zip(&row.values) {
+        labels.add_json(&mut object, *dimension, value);
+    }
+    if let Some(seen) = row.seen {
+        for (name, time) in [("first_seen", seen.first), ("last_seen", seen.last)] {
+            object.insert(name.to_owned(), time.into());
+            object.insert(format!("{name}_iso"), rfc3339(time, &now.zone).into());
+        }
+        if query.group_by == [store::Dimension::Executable] {
+            object.insert("digests".to_owned(), seen.digests.into());
+            object.insert("changed".to_owned(), seen.changed.into());
+        }
+    }
+    object.extend(counters_json(row.counters));
+    Json::Object(object)
+}
+
+fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
+    let mut names = csv_names(&query.group_by);
+    if query.seen.is_some() {
+        names.extend(
+            ["first_seen", "first_seen_iso", "last_seen", "last_seen_iso", "digests"].map(str::to_owned),
+        );
+    }
+    names.extend(["conns", "received", "sent"].map(str::to_owned));
+    let rows = rows.iter().map(|row| {
+        let mut cells = Vec::new();
+        for (dimension, value) in query.group_by.iter().zip(&row.values) {
+            labels.add_csv(&mut cells, *dimension, value);
+        }
+        if query.seen.is_some() {
+            let times = row.seen.map(|seen| [seen.first, seen.last]);
+            for time in times.map_or([None; 2], |times| times.map(Some)) {
+                cells.push(time.map(|time| time.to_string()).unwrap_or_default());
+                cells.push(time.map(|time| rfc3339(time, &now.zone)).unwrap_or_default());
+            }
+            cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
+        }
+        let counters = row.counters;
+        cells.extend(
+            [counters.connections, counters.received, counters.sent].map(|amount| amount.to_string()),
+        );
+        cells
+    });
+    csv(&names.join(","), rows)
+}
+
+fn as_table(
+    query: &Query,
+    rows: &[Row],
+    labels: &Labels,
+    (setting, name, total): (&Setting<'_>, &str, Counters),
+) -> String {
+    let mut columns: Vec<Column> =
+        query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
+    let has_digests = query.group_by == [store::Dimension::Executable];
+    if query.seen.is_some() {
+        columns.extend(["first seen", "last seen"].map(|name| Column::new(name, Kind::Word)));
+        columns.extend(has_digests.then(|| Column::new("digests", Kind::Number)));
+    }
+    columns.extend(["conns", "received", "sent"].map(|name| Column::new(name, Kind::Number)));
+    let time = |seconds| calendar::point_text(seconds, &setting.now.zone);
+    let cells = |row: &Row| {
+        let values = query.group_by.iter().zip(&row.values);
+        let mut cells: Vec<String> =
+            values.map(|(dimension, value)| labels.cell(*dimension, value)).collect();
+        if query.seen.is_some() {
+            cells.push(row.seen.map(|seen| time(seen.first)).unwrap_or_default());
+            cells.push(row.seen.map(|seen| time(seen.last)).unwrap_or_default());
+            cells.extend(has_digests.then(|| row.seen.map_or(0, |seen| seen.digests)).map(units::count_cell));
+        }
+        cells.extend(counter_cells(row.counters));
+        cells
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let before_counters = columns.len() - 3;
+    let mut foot = vec![String::new(); before_counters];
+    foot.extend(counter_cells(total));
+    let table = table::render(&columns, &rows, Some(&foot), table::output_width(setting.options.full));
+    with_total_name(&table, name)
+}
+
+/// Writes what the last line of a table counts into the blanks at its beginning, or above it where they are too few.
+pub(super) fn with_total_name(table: &str, name: &str) -> String {
+    let Some((body, last)) = table.trim_end_matches('\n').rsplit_once('\n') else { return table.to_owned() };
+    let blanks = last.len() - last.trim_start_matches(' ').len();
+    let taken = tui::text::width(name);
+    match taken + 2 <= blanks {
+        true => format!("{body}\n{name}{}\n", &last[taken..]),
+        false => format!("{body}\n{last}  {name}\n"),
+    }
+}
+
+/// A value of a query as text, for a sentence.
+pub(super) fn value_text(dimension: store::Dimension, value: &store::Value) -> String {
+    model::text::sanitize::terminal(&values::bytes(dimension, value))
+}

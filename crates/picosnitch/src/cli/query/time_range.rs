@@ -1,0 +1,72 @@
+//! The range of time of a query, from its options.
+
+use anyhow::{Context, bail, ensure};
+use calendar::TimeZone;
+use store::Range;
+
+use super::Options;
+
+/// The present, and the time zone of the user.
+#[derive(Clone, Debug)]
+pub(super) struct Now {
+    /// Unix seconds.
+    pub seconds: i64,
+    pub zone: TimeZone,
+}
+
+impl Now {
+    pub fn read() -> Self {
+        Self { seconds: model::text::time::now(), zone: calendar::zone() }
+    }
+
+    /// A point in local time with its offset.
+    pub fn text(&self, seconds: i64) -> String {
+        calendar::Offsets::new([seconds], &self.zone).text(seconds)
+    }
+}
+
+/// Reads the range of the options; without one it is `default`.
+///
+/// # Errors
+/// A sentence that names the option and what is allowed.
+pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Result<calendar::Range> {
+    let point = |name: &str, text: &Option<String>| {
+        let parse = |text: &String| {
+            calendar::parse_part(text, now.seconds, &now.zone).with_context(|| format!("--{name}"))
+        };
+        text.as_ref().map(parse).transpose()
+    };
+    let (since, until) = (point("since", &options.since)?, point("until", &options.until)?);
+    let (start, end) = (since.map(|part| part.start), until.map(|part| part.end));
+    if let (Some(start), Some(end)) = (start, end) {
+        let (from, to) = (now.text(start), now.text(end - 1));
+        ensure!(start < end, "--since ({from}) is later than --until ({to})");
+    }
+    if since.is_some() {
+        return Ok(calendar::Range { start, end, step: None });
+    }
+    let text = options.range.as_deref().unwrap_or(default);
+    // A length is that of the time before --until.
+    let until = end.map_or(now.seconds, |end| end - 1);
+    let range = calendar::parse_range(text, until, &now.zone).context("--range")?;
+    match (end, range.end) {
+        (Some(_), Some(_)) => bail!("--range {text} has an end of its own: leave --until out"),
+        (Some(end), None) => Ok(calendar::Range { end: Some(end), ..range }),
+        (None, _) => Ok(range),
+    }
+}
+
+/// The range as the log takes it.
+pub(super) fn for_log(range: calendar::Range) -> Range {
+    Range { since: range.start, until: range.end.map(|end| end - 1) }
+}
+
+/// A range in words: both ends in local time.
+pub(super) fn describe(range: calendar::Range, now: &Now) -> String {
+    match (range.start, range.end) {
+        (Some(start), Some(end)) => format!("{} to {}", now.text(start), now.text(end - 1)),
+        (Some(start), None) => format!("since {}", now.text(start)),
+        (None, Some(end)) => format!("until {}", now.text(end - 1)),
+        (None, None) => "all of the log".to_owned(),
+    }
+}
