@@ -94,8 +94,9 @@ const OUR_TABLES: [&str; 3] = ["monitor", "notifications", "names"];
 pub(super) fn toml_problem(root: &Node) -> Option<Problem> {
     let is_its_rule = |name: &str| name.starts_with("ignore_");
     let log = entry(root, "log").map(entries).unwrap_or_default();
-    let mut marks = entries(root).iter().filter(|(name, _)| ITS_TABLES.contains(&name.as_str()));
-    let mark = marks.next().or_else(|| log.iter().find(|(name, _)| is_its_rule(name)));
+    let marks = entries(root).iter().filter(|(name, _)| ITS_TABLES.contains(&name.as_str()));
+    let mark =
+        marks.min_by_key(|(_, node)| node.line).or_else(|| log.iter().find(|(name, _)| is_its_rule(name)));
     let has_ours = entries(root).iter().any(|(name, _)| OUR_TABLES.contains(&name.as_str()));
     let (_, mark) = mark.filter(|_| !has_ours)?;
     let (mut mapped, mut dropped) = (Vec::new(), Vec::new());

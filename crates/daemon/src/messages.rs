@@ -9,7 +9,7 @@ use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
 use live::connections::ListKind;
-use model::{Flow, Loss, NameObservation, ProcessContext};
+use model::{Flow, Loss, NameObservation, ProcessContext, Writer};
 use names::GeoFiles;
 use notify::Notification;
 
@@ -66,7 +66,12 @@ pub(crate) enum ToRecorder {
     Executable {
         id: u32,
         file_is: FileState,
+        /// Device, number and generation of its inode.
+        inode: (u32, u64, u32),
     },
+    /// The content of an executable was written into a file that had been executed, by this process if it is known. It comes
+    /// before its digest is known and a context with that executable has come.
+    Written(u32, Option<Writer>),
     /// An executable that cannot be hashed, and why.
     Unhashed(u32, String),
     /// The traffic that stays unseen on this kernel, a sentence for each blind spot.

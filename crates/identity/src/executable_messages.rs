@@ -13,6 +13,7 @@ use std::{
 
 use nix::sys::eventfd::EventFd;
 
+use crate::file_writers::WriteReport;
 use capture::FdInfo;
 use model::FileIdentity;
 
@@ -42,6 +43,8 @@ pub(crate) struct ExecutedFile {
 #[derive(Debug)]
 pub(crate) enum FileReport {
     Executed(ExecutedFile),
+    /// A process wrote to a file that was executed.
+    Written(WriteReport),
     /// The outcome of a request that was not urgent.
     Opened(WantedKey, io::Result<(FdInfo, File)>),
     /// The queue of fanotify overflowed, so that modifications of known files may have been missed.

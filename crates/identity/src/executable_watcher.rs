@@ -20,6 +20,7 @@ use crate::{
     executable_messages::{ExecutedFile, FileReport, ReportSender, UrgentRequests},
     executable_opener::open_executable,
     fanotify::{FanotifyGroup, FileEvent},
+    file_writers::{WriteReport, writer_in_proc},
     hash_cache::{HashCache, is_same_content},
     mounts::Mounts,
 };
@@ -143,6 +144,10 @@ impl ExecutableWatcher {
             self.cache.remove(&info.file);
             // The first modification is enough, and further events would slow down a program that writes much.
             let _ = self.group.watch_modifications(file.as_fd(), false);
+            let writer = writer_in_proc(tgid);
+            if !self.sender.send(FileReport::Written(WriteReport { file: info.file, tgid, writer })) {
+                return false;
+            }
         }
         if !executed || self.cache.id(&info.file).is_some() {
             return true;

@@ -25,11 +25,13 @@ use crate::{
     executable_opener::{ExecutableOpener, OpenAsUser},
     executable_watcher::ExecutableWatcher,
     fanotify::FanotifyGroup,
+    file_writers::FileWriters,
     hash_cache::{HashCache, is_same_content},
+    processes::Processes,
     running_program::RunningProgram,
 };
 use capture::{FdInfo, FileProbe, UnwatchedRing};
-use model::{FileIdentity, ProcessEvent, ProcessId};
+use model::{FileIdentity, ProcessEvent, ProcessId, Writer};
 
 /// Ids that are in use at a time; with more, all are forgotten.
 const MAX_IDS: u32 = 32_768;
@@ -63,6 +65,8 @@ pub enum ExecutableUpdate {
         /// Its identity when it was opened.
         info: FdInfo,
     },
+    /// The content with this id was written into an executed file by this process; `None` if it is not known which.
+    Written(u32, Option<Writer>),
     /// There will be no digest with this id, for this reason.
     Unhashed(u32, String),
     /// No id before this one is used any more.
@@ -102,6 +106,7 @@ pub struct Executables {
     existing: HashMap<ProcessId, u32>,
     /// Ids without a digest, and since when.
     failed: HashMap<u32, Instant>,
+    writers: FileWriters,
     /// The first id that is in use.
     first_id: u32,
     updates: Vec<ExecutableUpdate>,
@@ -149,6 +154,7 @@ impl Executables {
             wanted: BTreeMap::new(),
             existing: HashMap::new(),
             failed: HashMap::new(),
+            writers: FileWriters::default(),
             first_id: 0,
             updates: Vec::new(),
         })
@@ -231,6 +237,7 @@ impl Executables {
             let Ok(report) = self.reports.try_recv() else { return };
             match report {
                 FileReport::Executed(executed) => self.take_executed(executed, now),
+                FileReport::Written(report) => self.writers.add(report, now),
                 FileReport::Opened(key, opened) => self.take_opened(key, opened, now),
                 FileReport::Overflow => self.updates.push(ExecutableUpdate::Problem(
                     "The kernel's queue of executed files overflowed: every known SHA-256 is computed again. Programs \
@@ -272,6 +279,13 @@ impl Executables {
         self.forget_if_too_many();
     }
 
+    /// Finds the writers of changed files that were executed. The caller calls this when it has applied the events of processes,
+    /// before it sends the traffic of programs that run the changed files.
+    pub fn find_writers(&mut self, processes: &Processes) {
+        let written = self.writers.take_executed(processes);
+        self.updates.extend(written.into_iter().map(|(id, writer)| ExecutableUpdate::Written(id, writer)));
+    }
+
     /// Whether a program has no descriptor yet.
     pub fn is_waiting(&self) -> bool {
         !self.wanted.is_empty()
@@ -293,10 +307,10 @@ impl Executables {
             // Hashed twice, once under each id: the event of the process came before the file.
             if let Ok(file) = file.try_clone() {
                 self.wanted.remove(&key);
-                self.updates.push(ExecutableUpdate::Hash { id: key.id, file, info });
+                self.hash(key.id, file, info);
             }
         }
-        self.updates.push(ExecutableUpdate::Hash { id, file, info });
+        self.hash(id, file, info);
         self.recent.entry(tgid).or_default().push(RecentFile { id, file: info.file, since: now });
     }
 
@@ -305,13 +319,20 @@ impl Executables {
         match opened {
             Ok((info, file)) => {
                 self.wanted.remove(&key);
-                self.updates.push(ExecutableUpdate::Hash { id: key.id, file, info });
+                self.hash(key.id, file, info);
             }
             // The process is gone. fanotify may still deliver the file, until it is given up.
             Err(error) if is_gone(&error) && wanted.is_watched => {}
             Err(error) if is_gone(&error) => self.fail(key, GONE.into(), now),
             Err(error) => self.fail(key, error.to_string(), now),
         }
+    }
+
+    fn hash(&mut self, id: u32, file: File, info: FdInfo) {
+        if let Some(writer) = self.writers.add_executed(id, &info.file) {
+            self.updates.push(ExecutableUpdate::Written(id, Some(writer)));
+        }
+        self.updates.push(ExecutableUpdate::Hash { id, file, info });
     }
 
     fn want(&mut self, tgid: u32, executable: &FileIdentity, is_watched: bool, now: Instant) -> WantedKey {
@@ -348,6 +369,7 @@ impl Executables {
         self.recent.clear();
         self.existing.clear();
         self.failed.clear();
+        self.writers.forget_executed();
         // The ids of files that are still waited for are too old: they are requested again with the next traffic.
         self.wanted.clear();
         self.first_id = next;

@@ -18,6 +18,7 @@ mod executable_opener;
 mod executable_watcher;
 mod executables;
 mod fanotify;
+mod file_writers;
 mod hash_cache;
 mod mounts;
 mod processes;

@@ -101,6 +101,12 @@ impl Processes {
         self.table.get(&id).filter(|process| process.ended.is_none()).map(|process| &process.ancestry.process)
     }
 
+    /// The newest program of the process with this number, which may have ended a moment ago.
+    pub(crate) fn newest_of(&self, tgid: u32) -> Option<&Rc<RunningProgram>> {
+        let id = self.current.get(&tgid).or_else(|| self.ended.iter().rev().find(|id| id.tgid == tgid))?;
+        self.table.get(id).filter(|_| tgid != 0).map(|process| &process.ancestry.process)
+    }
+
     /// Adds a mount of an AppImage: all programs in it are that file from now on, until the last of them has ended. Unless
     /// it `is_in_use` still, only those that ran before the start: the device number may be another file system's by now.
     /// Returns the processes that run one.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use model::{
-    Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256,
+    Address, Bytes, DomainSource, FlowId, FlowTuple, Port, ProcessContext, Program, Sha256, Writer,
     text::{
         command_line,
         lossless::{from_text, to_text},
@@ -121,6 +121,29 @@ pub struct AlertLine {
     pub sha256: Option<String>,
     /// VirusTotal's verdict; empty without one.
     pub virustotal: String,
+    /// The process that changed the executable; `None` where it is not known, or nothing was changed.
+    pub writer: Option<WriterLine>,
+}
+
+/// The process that changed the executable of an [`AlertLine`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WriterLine {
+    /// Process id.
+    pub process: u32,
+    /// Path of its executable.
+    pub path: Text,
+    /// Name of its program (`comm`).
+    pub name: Text,
+    /// Its real user id.
+    pub uid: Option<u32>,
+}
+
+impl From<&Writer> for WriterLine {
+    fn from(writer: &Writer) -> Self {
+        let Writer { pid, path, name, uid } = writer;
+        Self { process: *pid, path: Text(path.clone()), name: Text(name.clone()), uid: *uid }
+    }
 }
 
 /// `alerts_folded`: alerts above the rate of a user, which have no line of their own.

@@ -71,7 +71,9 @@ impl Monitor {
         self.resync_if_needed(&drained)?;
         if let Some(executables) = &mut self.executables {
             self.app_images.resolve(&mut self.processes, executables, now);
+            executables.find_writers(&self.processes);
         }
+        self.send_executables()?;
         self.send_flows(&executions, ToRecorder::Flows)?;
         self.send_flows(&drained.flows, ToRecorder::Flows)?;
         self.send_losses(drained.losses)?;

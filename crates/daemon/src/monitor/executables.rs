@@ -71,8 +71,10 @@ impl Monitor {
                 ExecutableUpdate::Hash { id, file, info } => {
                     let (size, modified) = (info.file.size, info.file.modified);
                     let file_is = FileState { size, modified, magic: info.magic };
-                    (ToRecorder::Executable { id, file_is }, Some(file.into()))
+                    let inode = (info.file.device, info.file.inode, info.file.generation);
+                    (ToRecorder::Executable { id, file_is, inode }, Some(file.into()))
                 }
+                ExecutableUpdate::Written(id, writer) => (ToRecorder::Written(id, writer), None),
                 ExecutableUpdate::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
                 ExecutableUpdate::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
                 ExecutableUpdate::Problem(text) => (ToRecorder::Problem(text), None),

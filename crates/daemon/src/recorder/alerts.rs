@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::MutexGuard};
 
+use super::file_changes::{FileChange, FileChanges};
 use identity::digests::DigestState;
 use known_programs::{KnownPrograms, Novelty, Rank, SharedKnownPrograms};
-use live::protocol::{AlertLine, Text};
+use live::protocol::{AlertLine, Text, WriterLine};
 use model::{
     Bytes, Event, EventKind, ProcessContext, Sha256,
     text::{sanitize, time},
@@ -68,16 +69,18 @@ pub(super) struct Alert {
     pub(super) sha256: Option<Sha256>,
     /// The verdict of VirusTotal; empty if the alert is not about it.
     pub(super) verdict: String,
+    /// How the content came about, if the alert is about a changed executable.
+    pub(super) change: Option<FileChange>,
 }
 
 impl Alert {
-    /// An alert with the current time, without user, name, digest and verdict.
+    /// An alert with the current time, without user, name, digest, verdict and change.
     pub(super) fn new(tag: Tag, rank: Rank, path: &[u8]) -> Self {
         let (path, name, verdict) = (path.to_owned(), Bytes::new(), String::new());
-        Self { time: time::now(), tag, rank, path, user: None, name, sha256: None, verdict }
+        Self { time: time::now(), tag, rank, path, user: None, name, sha256: None, verdict, change: None }
     }
 
-    /// The line of exe.log: `YYYY-MM-DD HH:MM:SS `, 16 characters of name or digest, path, tag.
+    /// The line of exe.log: `YYYY-MM-DD HH:MM:SS `, 16 characters of name or digest, path, tag, who changed it.
     pub(super) fn line(&self) -> String {
         format!("{} {}\n", time::local(self.time), self.text())
     }
@@ -89,7 +92,8 @@ impl Alert {
             None => sanitize::terminal(&self.name),
         };
         let path = sanitize::shorten(&sanitize::terminal(&self.path), MAX_PATH);
-        format!("{field:<16.16} {path} {}{}", self.tag.text(), self.rank_text())
+        let change = self.change.as_ref().map(|change| format!(", {}", change.words(MAX_PATH)));
+        format!("{field:<16.16} {path} {}{}{}", self.tag.text(), self.rank_text(), change.unwrap_or_default())
     }
 
     /// The event on the live socket (docs/live.md).
@@ -108,6 +112,7 @@ impl Alert {
             name: Text(self.name.clone()),
             sha256: self.sha256.map(Sha256::to_hex),
             virustotal: self.verdict.clone(),
+            writer: self.change.as_ref().and_then(FileChange::writer).map(WriterLine::from),
         }
     }
 
@@ -119,6 +124,7 @@ impl Alert {
             path: self.path[..self.path.len().min(MAX_EVENT_PATH)].to_vec(),
             name: self.name.clone(),
             sha256: self.sha256,
+            writer: self.change.as_ref().and_then(FileChange::writer).cloned(),
             ..Event::new(EventKind::Alert, self.time, self.event_text())
         }
     }
@@ -138,9 +144,10 @@ impl Alert {
             Tag::Suspicious => "is suspicious",
             Tag::Clean => "is not suspected by any scanner",
         };
-        match self.verdict.is_empty() {
-            true => format!("A {whose} on the network {what}."),
-            false => format!("A {whose} on the network {what}: {}.", self.verdict),
+        let change = self.change.as_ref().map(|change| change.words(MAX_PATH));
+        match change.as_ref().or(Some(&self.verdict)).filter(|detail| !detail.is_empty()) {
+            None => format!("A {whose} on the network {what}."),
+            Some(detail) => format!("A {whose} on the network {what}: {detail}."),
         }
     }
 
@@ -175,13 +182,19 @@ pub(super) struct AlertGenerator {
     known: SharedKnownPrograms,
     /// Executables whose digest is not known yet, with the programs that run them.
     awaited: HashMap<u32, Vec<AwaitedPath>>,
+    changes: FileChanges,
     /// The text of the last alert.
     last: String,
 }
 
 impl AlertGenerator {
     pub(super) fn new(known: SharedKnownPrograms) -> Self {
-        Self { known, awaited: HashMap::new(), last: String::new() }
+        Self { known, awaited: HashMap::new(), changes: FileChanges::default(), last: String::new() }
+    }
+
+    /// The files of executables, of which the generator has to know before their digests.
+    pub(super) fn changes(&mut self) -> &mut FileChanges {
+        &mut self.changes
     }
 
     /// The known programs, locked: the thread that writes record.json waits for the end of the lock.
@@ -220,7 +233,7 @@ impl AlertGenerator {
             match state(executable) {
                 DigestState::Known(digest) => {
                     let program = AwaitedPath { rank, path: program.path.clone(), user: context.uid };
-                    alerts.extend(self.learn_digest(&program, digest));
+                    alerts.extend(self.learn_digest(&program, executable, digest));
                 }
                 _ if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&executable) => {
                     let paths = self.awaited.entry(executable).or_default();
@@ -244,7 +257,8 @@ impl AlertGenerator {
         let Some(paths) = self.awaited.remove(&executable) else { return (Vec::new(), None) };
         match state {
             DigestState::Known(digest) => {
-                let alerts = paths.iter().filter_map(|program| self.learn_digest(program, *digest));
+                let alerts =
+                    paths.iter().filter_map(|program| self.learn_digest(program, executable, *digest));
                 (alerts.collect(), None)
             }
             DigestState::Pending => (Vec::new(), None),
@@ -270,6 +284,7 @@ impl AlertGenerator {
     /// Forgets the executables before this one, except those that still wait to be hashed.
     pub(super) fn forget_before(&mut self, executable: u32, state: impl Fn(u32) -> DigestState) {
         self.awaited.retain(|id, _| *id >= executable || state(*id) == DigestState::Pending);
+        self.changes.forget_before(executable, |id| self.awaited.contains_key(&id));
     }
 
     /// Remembers the verdict of VirusTotal on a digest. Returns an alert for each of its programs, unless `tag` is `None`.
@@ -284,12 +299,13 @@ impl AlertGenerator {
         paths.into_iter().filter_map(|path| self.unless_repeated(alert(path))).collect()
     }
 
-    fn learn_digest(&mut self, program: &AwaitedPath, digest: Sha256) -> Option<Alert> {
+    fn learn_digest(&mut self, program: &AwaitedPath, executable: u32, digest: Sha256) -> Option<Alert> {
+        let change = Some(self.changes.observe(&program.path, executable));
         if !self.known().observe_digest(&program.path, digest) {
             return None;
         }
         let alert = Alert::new(Tag::NewHash, program.rank, &program.path);
-        self.unless_repeated(Alert { sha256: Some(digest), user: Some(program.user), ..alert })
+        self.unless_repeated(Alert { sha256: Some(digest), user: Some(program.user), change, ..alert })
     }
 
     /// Returns the alert, unless the last one had the same text.
@@ -305,7 +321,7 @@ impl AlertGenerator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Program;
+    use model::{Program, Writer};
 
     const DIGEST: Sha256 = Sha256([0xab; 32]);
 
@@ -345,7 +361,7 @@ mod tests {
         alerts.known().observe_digest(b"/bin/x", Sha256([1; 32]));
         alerts.add_context(&context(b"x"), [Some(1), Some(2), None], |_| DigestState::Pending);
         let (new, problem) = alerts.add_digest(1, &DigestState::Known(DIGEST));
-        assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash)".to_owned()], None));
+        assert_eq!((texts(&new), problem), (vec!["abababababababab /bin/x (new hash), changed while it was not watched, not known who wrote it".to_owned()], None));
         let (new, problem) = alerts.add_digest(2, &DigestState::Unreadable("it is gone".into()));
         assert!(new.is_empty() && problem.unwrap().text.starts_with("/bin/sh has no SHA-256: it is gone."));
         assert_eq!(alerts.add_digest(1, &DigestState::Known(DIGEST)), (Vec::new(), None));
@@ -360,6 +376,26 @@ mod tests {
         assert_eq!(changed.len(), 1);
         let suspicious = alerts.add_verdict(DIGEST, "suspicious", Some(Tag::Suspicious));
         assert_eq!(texts(&suspicious), ["abababababababab /bin/x (suspicious)"]);
+    }
+
+    #[test]
+    fn an_alert_about_a_changed_executable_says_who_changed_it() {
+        let mut alerts = AlertGenerator::new(SharedKnownPrograms::default());
+        let state = |id: u32| DigestState::Known(Sha256([id as u8; 32]));
+        for id in [1, 2] {
+            alerts.changes().add_inode(id, (0, 7, 0));
+        }
+        assert_eq!(alerts.add_context(&context(b"x"), [Some(1), None, None], state).len(), 2);
+        let writer = Writer { pid: 9, path: b"/bin/cp".into(), name: b"cp".into(), uid: Some(1000) };
+        alerts.changes().add_writer(2, Some(writer.clone()));
+        let changed = alerts.add_context(&context(b"x"), [Some(2), None, None], state);
+        assert_eq!(
+            texts(&changed),
+            ["0202020202020202 /bin/x (new hash), changed by /bin/cp (process 9, uid 1000)"]
+        );
+        let event = changed[0].event();
+        assert_eq!(event.writer, Some(writer));
+        assert!(event.text.ends_with("has changed on disk: changed by /bin/cp (process 9, uid 1000)."));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::fd::OwnedFd};
 
-use super::state::Recorder;
+use super::{file_changes::Inode, state::Recorder};
 use crate::messages::{ToMonitor, ToRecorder};
 use capture::ResolverFunction;
 use identity::digests::FileState;
@@ -18,7 +18,10 @@ impl Recorder {
             ToRecorder::OpenSocketsEnd(listed) => self.connections.end_list(listed),
             ToRecorder::DrainEnd => self.connections.end_drain(&mut self.contexts),
             ToRecorder::Context { id, context, executables } => self.add_context(id, *context, executables),
-            ToRecorder::Executable { id, file_is } => self.add_executable(id, file_is, descriptor),
+            ToRecorder::Executable { id, file_is, inode } => {
+                self.add_executable(id, file_is, inode, descriptor)
+            }
+            ToRecorder::Written(id, writer) => self.reporter.add_writer(id, writer),
             ToRecorder::Unhashed(id, why) => self.contexts.digests().fail(id, why),
             ToRecorder::ForgetContexts(id) => {
                 self.connections.forget_before(id);
@@ -65,12 +68,12 @@ impl Recorder {
         self.contexts.insert(id, context, executables);
     }
 
-    fn add_executable(&mut self, id: u32, file_is: FileState, descriptor: Option<OwnedFd>) {
+    fn add_executable(&mut self, id: u32, file_is: FileState, inode: Inode, descriptor: Option<OwnedFd>) {
         let digests = self.contexts.digests();
         match descriptor {
             Some(descriptor) => {
                 let file = File::from(descriptor);
-                self.reporter.add_executable(id, &file);
+                self.reporter.add_executable(id, &file, inode);
                 digests.add(id, file, file_is);
             }
             None => digests.fail(id, "its descriptor did not arrive: out of descriptors".into()),

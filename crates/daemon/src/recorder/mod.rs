@@ -27,6 +27,7 @@ mod domains;
 mod error;
 mod event_loop;
 mod event_queue;
+mod file_changes;
 mod late_digests;
 mod live_connections;
 mod live_status;

@@ -39,7 +39,10 @@ fn of_alert(alert: &Alert) -> Option<Notification> {
     let path = sanitize::shorten(&sanitize::terminal(&alert.path), MAX_PATH);
     let detail = match (&alert.sha256, alert.verdict.as_str()) {
         (None, _) => sanitize::terminal(&alert.name),
-        (Some(digest), "") => format!("SHA-256 {}", digest.to_hex()),
+        (Some(digest), "") => {
+            let change = alert.change.as_ref().map(|change| format!("{}\n", change.words(MAX_PATH)));
+            format!("{}SHA-256 {}", change.unwrap_or_default(), digest.to_hex())
+        }
         (Some(digest), verdict) => {
             format!("VirusTotal: {}\nSHA-256 {}", sanitize::message(verdict), digest.to_hex())
         }
@@ -70,7 +73,23 @@ pub(super) fn of_problem(text: &str) -> Notification {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::file_changes::FileChange;
     use known_programs::Rank;
+    use model::{Sha256, Writer};
+
+    #[test]
+    fn the_notification_of_a_changed_program_says_who_changed_it() {
+        let writer = Writer { pid: 9, path: b"/bin/cp".into(), name: b"cp".into(), uid: Some(0) };
+        let alert = Alert {
+            sha256: Some(Sha256([1; 32])),
+            change: Some(FileChange::Written(writer)),
+            ..Alert::new(Tag::NewHash, Rank::Program, b"/bin/x")
+        };
+        let notification = of_alert(&alert).unwrap();
+        assert_eq!(notification.title, "Changed program");
+        let expected = "/bin/x\nchanged by /bin/cp (process 9, user root)\nSHA-256 0101";
+        assert!(notification.body.starts_with(expected), "{}", notification.body);
+    }
 
     #[test]
     fn alerts_of_one_kind_are_one_notice() {

@@ -14,6 +14,7 @@ use super::{
     alerts::{Alert, AlertGenerator, Tag},
     contexts::ContextTable,
     event_queue::EventQueue,
+    file_changes::Inode,
     live_status::{LiveStatus, ProgramCounts},
     notification_text,
     sinks::{exe_log::ExeLogSink, record_file::RecordFileWriter, worker::Worker},
@@ -29,7 +30,7 @@ use live::{
     protocol::{AlertsFoldedLine, ErrorLine, LossLine},
     server::LiveServer,
 };
-use model::{Event, EventKind, Loss, ProcessContext, text::time};
+use model::{Event, EventKind, Loss, ProcessContext, Writer, text::time};
 use nix::poll::{PollFd, PollFlags};
 use notify::Notification;
 use virustotal::{LookupSchedule, Verdict};
@@ -127,11 +128,18 @@ impl Reporter {
         }
     }
 
-    /// Takes note that an executable is hashed now. Its file may have to be uploaded to VirusTotal later.
-    pub(super) fn add_executable(&mut self, executable: u32, file: &File) {
+    /// Takes note that an executable, which is the file with this inode, is hashed now. It may have to be uploaded to VirusTotal
+    /// later.
+    pub(super) fn add_executable(&mut self, executable: u32, file: &File, inode: Inode) {
+        self.alerts.changes().add_inode(executable, inode);
         if let Some(lookups) = &mut self.lookups {
             lookups.add_candidate(executable, file);
         }
+    }
+
+    /// Takes note of the process that wrote the content of an executable, `None` if it is not known.
+    pub(super) fn add_writer(&mut self, executable: u32, writer: Option<Writer>) {
+        self.alerts.changes().add_writer(executable, writer);
     }
 
     /// Forgets the executables before this one, of which no context comes any more.

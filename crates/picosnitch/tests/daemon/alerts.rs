@@ -55,9 +55,16 @@ fn a_new_program_is_alerted_once_also_after_a_restart() {
     File::options().append(true).open(path).unwrap().write_all(b"changed").unwrap();
     run(Path::new(path), fresh_address());
     daemon.stop(Signal::SIGTERM);
-    let changed: Vec<_> =
-        lines(base.path(), "exe.log").into_iter().filter(|line| line.ends_with("(new hash)")).collect();
+    let changed: Vec<_> = lines(base.path(), "exe.log")
+        .into_iter()
+        .filter(|line| line.contains("/stranger (new hash), "))
+        .collect();
     assert_eq!(changed.len(), 1, "{changed:?}");
+    // It had not been executed since the start, so nothing watched it.
+    assert!(
+        changed[0].ends_with(", changed while it was not watched, not known who wrote it"),
+        "{changed:?}"
+    );
 }
 
 #[test]

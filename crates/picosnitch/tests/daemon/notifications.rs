@@ -2,7 +2,9 @@
 
 use std::{
     fs::{self, File},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
+    process::Command,
     thread,
     time::Duration,
 };
@@ -129,6 +131,49 @@ fn notifications_find_sessions_that_come_late_go_and_come_back() {
         service.wait_for("/both");
     }
     service.wait_for("/nobody-there");
+    daemon.stop(Signal::SIGTERM);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_process_that_changed_a_program_is_named() {
+    // It runs alone: programs of other tests would be folded into the same notification.
+    let _root = root_alone();
+    let run_user = RunUser::new();
+    let base = base("");
+    let session = run_user.log_in(USER);
+    let service = session.service();
+    let daemon = with_desktop(&run_user, base.path());
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (victim, writer) = (program(place.path(), b"victim"), program(place.path(), b"scribbler"));
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o777)).unwrap();
+    run(&victim, fresh_address());
+    wait_until("its first alert", || {
+        lines(base.path(), "exe.log").iter().any(|line| line.contains("/victim (new name, exe)"))
+    });
+    // Notifications that follow sooner are folded.
+    thread::sleep(Duration::from_secs(2));
+    // A builtin of the shell: the process that writes is this one, and it ends at once.
+    let mut child = Command::new(&writer)
+        .args(["-c", "printf changed >> \"$1\"", "scribbler"])
+        .arg(&victim)
+        .uid(OTHER_USER)
+        .gid(OTHER_USER)
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    run(&victim, fresh_address());
+    let words = format!("changed by {} (process {pid}, uid {OTHER_USER})", writer.display());
+    wait_until("the alert about the change", || {
+        let is_changed = |line: &String| line.contains("/victim (new hash), ");
+        lines(base.path(), "exe.log").iter().find(|line| is_changed(line)).is_some_and(|line| {
+            assert!(line.ends_with(&words), "{line}");
+            true
+        })
+    });
+    service.wait_for(&words);
     daemon.stop(Signal::SIGTERM);
 }
 
