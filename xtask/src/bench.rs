@@ -304,7 +304,10 @@ fn traffic_to_row(binary: &Path, directory: &Path) -> anyhow::Result<f64> {
             .arg("--base-dir")
             .arg(directory)
             .output()?;
-        if serde_json::from_slice::<Value>(&output.stdout)?["rows"].as_array().is_some_and(|rows| !rows.is_empty()) {
+        if serde_json::from_slice::<Value>(&output.stdout)?["rows"]
+            .as_array()
+            .is_some_and(|rows| !rows.is_empty())
+        {
             return Ok(begin.elapsed().as_secs_f64());
         }
         thread::sleep(Duration::from_millis(50));

@@ -47,8 +47,7 @@ fn query(base: &Path, arguments: &[impl AsRef<OsStr>]) -> String {
 }
 
 fn json_query(base: &Path, arguments: &[&str]) -> Value {
-    let mut answer: Value =
-        serde_json::from_str(&query(base, &[&["--json"], arguments].concat())).unwrap();
+    let mut answer: Value = serde_json::from_str(&query(base, &[&["--json"], arguments].concat())).unwrap();
     // Events and programs are an array; the answer about records has its rows beside other things.
     if answer.is_array() { answer } else { answer["rows"].take() }
 }

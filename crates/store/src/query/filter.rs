@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use calendar::TimeZone;
 use ipnetwork::IpNetwork;
-use model::{Address, MANY, PORT_MANY, Scope, Sha256, text::{command_line, lossless::from_text}};
+use model::{
+    Address, MANY, PORT_MANY, Scope, Sha256,
+    text::{command_line, lossless::from_text},
+};
 use thiserror::Error;
 
 use super::{

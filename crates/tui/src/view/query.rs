@@ -128,8 +128,9 @@ pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<
 /// value.
 fn time_rows(series: &ChartSeries, sort: Sort) -> Vec<Row> {
     let parts = series.edges.iter().zip(&series.sums).filter(|(_, sum)| **sum != Counters::default());
-    let mut rows: Vec<Row> =
-        parts.map(|(start, sum)| Row { values: vec![Value::Integer(*start)], counters: *sum, seen: None }).collect();
+    let mut rows: Vec<Row> = parts
+        .map(|(start, sum)| Row { values: vec![Value::Integer(*start)], counters: *sum, seen: None })
+        .collect();
     let key = |row: &Row| match sort {
         Sort::Connections => row.counters.connections,
         Sort::Sent => row.counters.sent,
