@@ -162,6 +162,9 @@ fn query_text(query: &Query) -> String {
         Sort::Connections => "conns",
         Sort::Sent => "sent",
         Sort::Received => "received",
+        Sort::FirstSeen => "first-seen",
+        Sort::LastSeen => "last-seen",
+        Sort::Digests => "digests",
         Sort::Dimension(dimension) => dimension.name(),
     };
     let limit = query.limit.map_or("none".to_owned(), |limit| limit.to_string());

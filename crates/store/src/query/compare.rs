@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
+use foldhash::fast::FixedState;
 use model::Counters;
 
 use super::{definition::Sort, row::Row, value::Value};
@@ -78,7 +79,7 @@ fn bytes(counters: Counters) -> u64 {
 
 /// Puts the rows of two answers side by side, those that changed most first.
 pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, sort: Sort) -> Vec<ComparedRow> {
-    let mut rows: HashMap<Vec<Value>, (Option<Counters>, Option<Counters>)> = HashMap::new();
+    let mut rows: HashMap<Vec<Value>, (Option<Counters>, Option<Counters>), FixedState> = HashMap::default();
     for row in now {
         rows.entry(row.values).or_default().0 = Some(row.counters);
     }

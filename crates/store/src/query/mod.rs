@@ -8,6 +8,7 @@ mod dimension_column;
 mod execute;
 mod filter;
 mod filter_set;
+mod id_map;
 mod pattern;
 mod reader;
 mod result_column;

@@ -1,15 +1,15 @@
 //! The values of one dimension in an answer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use calendar::TimeZone;
-use foldhash::fast::FixedState;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
     calendar_parts::{Slot, value_at},
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
+    id_map::IdMap,
     sql_value::value_from_sql,
     value::Value,
 };
@@ -19,7 +19,7 @@ use crate::rollup::GroupKey;
 pub(super) struct ResultColumn {
     field: KeyField,
     /// By the value of the field the index in `values`; `None` if the field itself is the value and its own code.
-    codes: Option<HashMap<i64, i64, FixedState>>,
+    codes: Option<IdMap>,
     /// The values, sorted and without duplicates; empty if the codes are the values.
     values: Vec<Value>,
 }
@@ -35,34 +35,33 @@ impl ResultColumn {
         let Some(table) = field.table() else {
             return Ok(Self { field, codes: None, values: Vec::new() });
         };
-        let ids: HashSet<i64, FixedState> = keys.map(|key| field.of(key)).collect();
-        let mut references = Vec::with_capacity(ids.len());
+        let ids: IdMap = keys.map(|key| (field.of(key), 0)).collect();
+        let mut references = IdMap::default();
         read_column(connection, table, column, &ids, |id, found| {
             if let ValueRef::Integer(reference) = found {
-                references.push((id, reference));
+                references.insert(id, reference);
             }
         })?;
-        let mut values_by_reference: HashMap<i64, Value, FixedState> = HashMap::default();
+        let wanted: IdMap = references.iter().map(|(_, reference)| (reference, 0)).collect();
+        let mut found: Vec<(Value, i64)> = Vec::with_capacity(wanted.len());
         match referenced {
-            None => values_by_reference
-                .extend(references.iter().map(|(_, number)| (*number, Value::Integer(*number)))),
-            Some((table, column)) => {
-                let ids = references.iter().map(|(_, reference)| *reference).collect();
-                read_column(connection, table, column, &ids, |reference, found| {
-                    values_by_reference.insert(reference, value_from_sql(dimension, found));
-                })?;
-            }
+            None => found.extend(wanted.iter().map(|(number, _)| (Value::Integer(number), number))),
+            Some((table, column)) => read_column(connection, table, column, &wanted, |reference, stored| {
+                found.push((value_from_sql(dimension, stored), reference));
+            })?,
         }
-        let mut values: Vec<Value> = values_by_reference.values().cloned().chain([Value::None]).collect();
-        values.sort_unstable();
-        values.dedup();
-        let code = |value: &Value| values.binary_search(value).map_or(-1, |index| index as i64);
-        let codes_by_reference: HashMap<i64, i64, FixedState> =
-            values_by_reference.iter().map(|(reference, value)| (*reference, code(value))).collect();
-        let none = code(&Value::None);
-        let codes = references
-            .into_iter()
-            .map(|(id, reference)| (id, codes_by_reference.get(&reference).copied().unwrap_or(none)));
+        found.sort_unstable();
+        // The smallest value is that of ids without a value.
+        let mut values = vec![Value::None];
+        let mut codes_by_reference = IdMap::default();
+        for (value, reference) in found {
+            if values.last() != Some(&value) {
+                values.push(value);
+            }
+            codes_by_reference.insert(reference, values.len() as i64 - 1);
+        }
+        let codes =
+            references.iter().map(|(id, reference)| (id, codes_by_reference.get(reference).unwrap_or(0)));
         Ok(Self { field, codes: Some(codes.collect()), values })
     }
 
@@ -77,7 +76,7 @@ impl ResultColumn {
         zone: &TimeZone,
         keys: impl Iterator<Item = &'a GroupKey>,
     ) -> Self {
-        let times: HashSet<i64, FixedState> = keys.map(|key| key.time).collect();
+        let times: BTreeSet<i64> = keys.map(|key| key.time).collect();
         Self::of_slots(times.into_iter().map(|time| (time, value_at(dimension, time, zone))).collect())
     }
 
@@ -85,7 +84,7 @@ impl ResultColumn {
     pub fn code(&self, key: &GroupKey) -> i64 {
         let field = self.field.of(key);
         match &self.codes {
-            Some(codes) => codes.get(&field).copied().unwrap_or(-1),
+            Some(codes) => codes.get(field).unwrap_or(-1),
             None => field,
         }
     }
@@ -112,7 +111,7 @@ fn read_column(
     connection: &Connection,
     table: &str,
     column: &str,
-    ids: &HashSet<i64, FixedState>,
+    ids: &IdMap,
     mut found: impl FnMut(i64, ValueRef<'_>),
 ) -> rusqlite::Result<()> {
     /// Finding a row by its id takes about as long as reading this number of rows in order.
@@ -124,17 +123,17 @@ fn read_column(
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
-            if ids.contains(&id) {
+            if ids.get(id).is_some() {
                 found(id, row.get_ref(1)?);
             }
         }
         return Ok(());
     }
     let mut statement = connection.prepare_cached(&format!("SELECT {column} FROM {table} WHERE id = ?1"))?;
-    for id in ids {
+    for (id, _) in ids.iter() {
         let mut rows = statement.query([id])?;
         if let Some(row) = rows.next()? {
-            found(*id, row.get_ref(0)?);
+            found(id, row.get_ref(0)?);
         }
     }
     Ok(())

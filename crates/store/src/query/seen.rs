@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
-use rusqlite::Connection;
+use rusqlite::{Connection, Params};
 
 use super::{
     definition::SeenFilter,
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
+    id_map::IdMap,
     result_column::ResultColumn,
     value::Value,
 };
@@ -55,23 +56,25 @@ impl SeenValues {
     /// Reads when all values of a dimension were seen.
     pub fn read(connection: &Connection, dimension: Dimension) -> rusqlite::Result<Self> {
         let field = DimensionColumn::of(dimension).field;
-        let mut times = match field {
-            KeyField::RemotePort => stored_times(connection, "SELECT port, first, last FROM port_seen")?,
-            KeyField::Context => stored_times(connection, "SELECT id, first, last FROM context")?,
-            _ => stored_times(connection, "SELECT id, first, last FROM endpoint")?,
+        let mut times = Times::default();
+        let (stored, recent) = match field {
+            KeyField::RemotePort => ("SELECT port, first, last FROM port_seen", "remote_port"),
+            KeyField::Context => ("SELECT id, first, last FROM context", "context"),
+            _ => ("SELECT id, first, last FROM endpoint", "endpoint"),
         };
-        for (id, last) in recent(connection, field)? {
-            times.entry(id).and_modify(|seen| seen.add(last, last)).or_insert(Seen::at(last, last));
-        }
-        let keys: Vec<GroupKey> = times.keys().map(|id| field.key(*id)).collect();
+        times.add_rows(connection, stored, [])?;
+        // The stored times may be late.
+        let recent = format!(
+            "SELECT {recent}, time, time FROM record WHERE time > (SELECT max(time) FROM record) - ?1"
+        );
+        times.add_rows(connection, &recent, [2 * MAX_AGE])?;
+        let keys: Vec<GroupKey> = times.first.iter().map(|(id, _)| field.key(id)).collect();
         let column = ResultColumn::read(connection, dimension, keys.iter())?;
         let mut by_code: HashMap<i64, Seen, FixedState> = HashMap::default();
-        for (id, seen) in &times {
-            let code = column.code(&field.key(*id));
-            by_code
-                .entry(code)
-                .and_modify(|all| all.add(seen.first, seen.last))
-                .or_insert(Seen::at(seen.first, seen.last));
+        for (id, first) in times.first.iter() {
+            let last = times.last.get(id).unwrap_or(first);
+            let seen = by_code.entry(column.code(&field.key(id))).or_insert(Seen::at(first, last));
+            seen.add(first, last);
         }
         let mut values = Self { column, by_code };
         if matches!(dimension, Dimension::Executable | Dimension::Sha256) {
@@ -112,24 +115,32 @@ impl SeenValues {
     }
 }
 
-/// The stored times, by id.
-fn stored_times(connection: &Connection, sql: &str) -> rusqlite::Result<HashMap<i64, Seen, FixedState>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, Seen::at(row.get(1)?, row.get(2)?))))?;
-    rows.collect()
+/// First and last times, by id.
+#[derive(Default)]
+struct Times {
+    first: IdMap,
+    last: IdMap,
 }
 
-/// The last times of what was seen lately: the stored times may be late.
-fn recent(connection: &Connection, field: KeyField) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let column = match field {
-        KeyField::RemotePort => "remote_port",
-        KeyField::Context => "context",
-        _ => "endpoint",
-    };
-    let sql = format!(
-        "SELECT {column}, max(time) FROM record WHERE time > (SELECT max(time) FROM record) - ?1 GROUP BY 1"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([2 * MAX_AGE], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    rows.collect()
+impl Times {
+    /// Adds rows of an id, a first and a last time.
+    fn add_rows(
+        &mut self,
+        connection: &Connection,
+        sql: &str,
+        parameters: impl Params,
+    ) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        while let Some(row) = rows.next()? {
+            let (id, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if self.first.get(id).is_none_or(|known| first < known) {
+                self.first.insert(id, first);
+            }
+            if self.last.get(id).is_none_or(|known| last > known) {
+                self.last.insert(id, last);
+            }
+        }
+        Ok(())
+    }
 }

@@ -37,6 +37,7 @@ mod random;
 mod retention;
 mod rollups;
 mod salvage;
+mod seen;
 mod seen_times;
 mod size_limit;
 mod writer;

@@ -31,6 +31,7 @@ pub(super) fn answer(connection: &Connection, query: &Query) -> Vec<Row> {
         Ok(Row {
             values,
             counters: Counters { connections: counter(0)?, sent: counter(1)?, received: counter(2)? },
+            seen: None,
         })
     });
     rows.unwrap().map(Result::unwrap).collect()
@@ -322,7 +323,7 @@ fn order(query: &Query, groups: &[&str]) -> String {
         Sort::Received => "sum(record.received) DESC",
         // Sorting by a dimension that is not grouped by would sort by an arbitrary record of each group.
         Sort::Dimension(dimension) if query.group_by.contains(&dimension) => dimension.expression(),
-        Sort::Dimension(_) => TOTAL,
+        _ => TOTAL,
     };
     // The groups make the order unambiguous.
     [&[first], groups].concat().join(", ")

@@ -98,6 +98,7 @@ impl Random {
             filters,
             find: self.find(),
             zone: self.zone(),
+            seen: None,
             sort: self.pick(&sorts),
             limit: None,
         }

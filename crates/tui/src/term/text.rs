@@ -12,6 +12,10 @@ const MAX_END_BYTES: usize = 16 * 1024;
 
 /// Number of columns that a text takes on the screen.
 pub fn width(text: &str) -> usize {
+    // The usual case: no character of ASCII is wide, and control characters are escaped.
+    if text.is_ascii() {
+        return text.len();
+    }
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 
