@@ -15,7 +15,6 @@ mod value_names;
 
 pub use definition::{Query, Range, Sort};
 pub use dimension::{Dimension, UnknownDimension};
-#[cfg(test)]
 pub(crate) use filter::FilterOperand;
 pub use filter::{Filter, FilterError};
 pub use reader::{Interrupter, Reader};
