@@ -72,6 +72,35 @@ impl Forget {
         (is_bounded && since <= until).then_some(Self(Target::Time(since, until)))
     }
 
+    /// The request as bytes, for a file.
+    pub fn to_bytes(&self) -> Bytes {
+        let value = match &self.0 {
+            Target::Program(path) => hex::encode(path),
+            Target::Domain(name) => hex::encode(name),
+            Target::Address(Value::Address(address)) => address.to_string(),
+            Target::Address(_) => String::new(),
+            Target::Network(first, last) => format!("{first} {last}"),
+            Target::Time(first, last) => format!("{first} {last}"),
+        };
+        format!("picosnitch forget\n{} {value}\nend\n", self.kind()).into_bytes()
+    }
+
+    /// Reads what [`Forget::to_bytes`] makes; `None` for anything else, such as the beginning of it.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(bytes).ok()?;
+        let line = text.strip_prefix("picosnitch forget\n")?.strip_suffix("\nend\n")?;
+        let (kind, value) = line.split_once(' ')?;
+        let pair = || value.split_once(' ');
+        Some(Self(match kind {
+            "program" => Target::Program(hex::decode(value).ok()?),
+            "domain" => Target::Domain(hex::decode(value).ok()?),
+            "address" => Target::Address(Value::Address(value.parse().ok()?)),
+            "network" => pair().and_then(|(a, b)| Some(Target::Network(a.parse().ok()?, b.parse().ok()?)))?,
+            "time" => pair().and_then(|(a, b)| Some(Target::Time(a.parse().ok()?, b.parse().ok()?)))?,
+            _ => return None,
+        }))
+    }
+
     /// What kind of thing it is: `program`, `domain`, `address`, `network` or `time`.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
