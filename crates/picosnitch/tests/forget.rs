@@ -148,8 +148,15 @@ fn nothing_of_it_stays_in_any_file() {
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
         assert!(err.contains("deleted for ever: 300 records, ") && err.contains("--yes"), "{err}");
         assert_eq!(sent(base), 900);
+        for name in ["exe.log.2.gz", "snitch.db.damaged-1"] {
+            fs::write(base.join(name), "?").unwrap();
+        }
         let (code, out, err) = run(base, &[&what, "--yes"]);
         assert_eq!(code, Some(0), "{err}");
+        assert!(
+            err.contains("exe.log.2.gz was not looked at") && err.contains("snitch.db.damaged-1 was"),
+            "{err}"
+        );
         assert!(out.starts_with("Deleted: 300 records, ") && !out.contains("secret"), "{out}");
         for secret in &secrets {
             assert_eq!(files_with(base, secret), [""; 0].map(PathBuf::from), "{what}");

@@ -66,3 +66,26 @@ fn refuse_half_forgotten(layout: &Layout) -> Result<(), MonitorError> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_recorded_before_a_forget_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(directory.path()), None);
+        refuse_half_forgotten(&layout).unwrap();
+        for make in [
+            |path: &Path| std::fs::write(path, "").unwrap(),
+            |path: &Path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        ] {
+            make(&forget_request(&layout));
+            let refused = refuse_half_forgotten(&layout).unwrap_err().to_string();
+            assert!(refused.contains("run `picosnitch forget` without arguments"), "{refused}");
+            std::fs::remove_file(forget_request(&layout)).unwrap();
+        }
+    }
+}

@@ -26,8 +26,8 @@ pub(super) struct TextFiles {
     records: Vec<PathBuf>,
     /// Half files of a process that was killed.
     unfinished: Vec<PathBuf>,
-    /// Logs that cannot be read.
-    pub compressed: Vec<PathBuf>,
+    /// Files that are not looked at: compressed logs, and older copies of the log that lie beside it.
+    pub others: Vec<PathBuf>,
 }
 
 impl TextFiles {
@@ -43,13 +43,16 @@ impl TextFiles {
             [&layout.conn_log, &layout.exe_log, &layout.error_log, &layout.record_json]
                 .map(|path| find(path));
         let (conn, exe, error, record) = (conn?, exe?, error?, record?);
+        let own = ["", "-wal", "-shm"].map(|end| beside(&layout.database, end));
+        let mut others = [conn.compressed, exe.compressed, error.compressed].concat();
+        others.extend(find(&layout.database)?.readable.into_iter().filter(|path| !own.contains(path)));
         Ok(Self {
             record_json: layout.record_json.clone(),
             conn_logs: conn.readable,
             other_logs: [exe.readable, error.readable].concat(),
             records: record.readable.into_iter().filter(|path| *path != layout.record_json).collect(),
             unfinished: [conn.unfinished, exe.unfinished, error.unfinished, record.unfinished].concat(),
-            compressed: [conn.compressed, exe.compressed, error.compressed].concat(),
+            others,
         })
     }
 
@@ -84,6 +87,12 @@ impl TextFiles {
         }
         Ok(count)
     }
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 fn lines(path: &Path, is_removed: &dyn Fn(&[u8]) -> bool, only_count: bool) -> anyhow::Result<u64> {

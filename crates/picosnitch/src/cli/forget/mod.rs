@@ -108,9 +108,9 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     drop(writer);
     request.remove()?;
     print(&report(&done, pending))?;
-    for file in &files.compressed {
+    for file in &files.others {
         eprintln!(
-            "picosnitch: {} is compressed and was not looked at; remove it if what is forgotten may be in it",
+            "picosnitch: {} was not looked at; remove it if what is forgotten may be in it",
             sanitize::terminal(file.as_os_str().as_bytes())
         );
     }
