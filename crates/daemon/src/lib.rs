@@ -8,6 +8,7 @@ mod error;
 pub mod file_opener;
 mod heap;
 mod log_file;
+pub mod log_lines;
 mod messages;
 pub mod monitor;
 mod notification_queue;

@@ -24,4 +24,12 @@ pub enum KnownProgramsError {
         /// The fault in the content.
         what: String,
     },
+    /// The file cannot be replaced.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the file system.
+        source: io::Error,
+    },
 }

@@ -6,6 +6,7 @@
 mod bounds;
 mod error;
 mod file;
+mod forget;
 mod format;
 mod journal;
 mod parse;
@@ -20,6 +21,7 @@ mod table_id;
 mod tests;
 
 pub use error::KnownProgramsError;
+pub use forget::forget;
 pub use programs::{KnownPrograms, Novelty};
 pub use rank::Rank;
 pub use record_file::{RecordFile, Saved, SharedKnownPrograms};

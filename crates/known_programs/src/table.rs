@@ -199,6 +199,34 @@ impl Tables {
         self.tables[table as usize].remove(key);
     }
 
+    /// Removes all keys and values for which `is_removed` holds, and names that have no path left. Returns their number.
+    pub(super) fn remove_texts(&mut self, is_removed: &dyn Fn(&str) -> bool) -> usize {
+        let mut removed = 0;
+        for table in &mut self.tables {
+            let keys: Vec<_> = table.entries.keys().filter(|key| is_removed(key)).cloned().collect();
+            removed += keys.len();
+            keys.iter().for_each(|key| table.remove(key));
+            let has_any = |entry: &Entry| entry.values.iter().any(|value| is_removed(&value.text));
+            let changed = table.entries.iter().filter(|(_, entry)| has_any(entry));
+            let changed: Vec<_> = changed.map(|(key, entry)| (Arc::clone(key), entry.last)).collect();
+            for (key, last) in changed {
+                let is_empty = table.change(&key, last, |entry| {
+                    let (gone, kept) = std::mem::take(&mut entry.values)
+                        .into_iter()
+                        .partition::<Vec<_>, _>(|value| is_removed(&value.text));
+                    removed += gone.len();
+                    entry.bytes -= gone.iter().map(value_bytes).sum::<usize>();
+                    entry.values = kept;
+                    entry.values.is_empty()
+                });
+                if is_empty {
+                    table.remove(&key);
+                }
+            }
+        }
+        removed
+    }
+
     /// Removes the entries that were not seen for the longest time until the bounds hold, and returns them.
     pub(super) fn trim(&mut self) -> Vec<(TableId, Arc<str>)> {
         let mut removed = Vec::new();

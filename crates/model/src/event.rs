@@ -30,13 +30,15 @@ pub enum EventKind {
     Retention,
     /// Groups of a user were summed, because there were too many.
     Fold,
+    /// History was deleted at the user's wish. The subject is the kind of thing, the count the number of records.
+    Forget,
     /// Something happened to the file of the log: it is new, another one, or damaged.
     Log,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Alert,
         Self::Error,
         Self::Loss,
@@ -48,6 +50,7 @@ impl EventKind {
         Self::Clock,
         Self::Retention,
         Self::Fold,
+        Self::Forget,
         Self::Log,
     ];
 
@@ -65,6 +68,7 @@ impl EventKind {
             Self::Clock => "clock",
             Self::Retention => "retention",
             Self::Fold => "fold",
+            Self::Forget => "forget",
             Self::Log => "log",
         }
     }

@@ -5,6 +5,7 @@ mod backup;
 mod clock;
 mod error;
 mod event;
+mod forget;
 mod growth_budget;
 mod identity;
 mod intern;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use backup::{BackedUp, BackupError, BackupProgress, back_up};
 pub use error::StoreError;
+pub use forget::{FORGOTTEN, Forget, Forgotten, TextMatcher};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{

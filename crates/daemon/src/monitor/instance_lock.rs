@@ -25,18 +25,29 @@ const TRIES: u32 = 16;
 
 /// The locks of this monitor. They last as long as the files are open, so that nothing that a crash leaves behind keeps the
 /// next monitor from starting.
-pub(super) struct InstanceLock {
-    _pid_file: File,
+pub struct InstanceLock {
+    _pid_file: Option<File>,
     _directories: Vec<File>,
 }
 
 /// Takes the locks, and writes the id of this process to the files.
 pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorError> {
-    let mut directories = Vec::new();
-    for path in layout.log_directories() {
-        directories.push(lock_directory(path)?);
-    }
-    Ok(InstanceLock { _directories: directories, _pid_file: lock_pid_file(layout)? })
+    Ok(InstanceLock { _directories: lock_directories(layout)?, _pid_file: Some(lock_pid_file(layout)?) })
+}
+
+/// Takes the locks for a command that changes the log while picosnitch is stopped, and does not make the directory of the pid
+/// file.
+///
+/// # Errors
+/// [`MonitorError::AlreadyRunning`] while picosnitch records, and the errors of opening and locking.
+pub fn lock_stopped(layout: &Layout) -> Result<InstanceLock, MonitorError> {
+    let directories = lock_directories(layout)?;
+    let pid_file = if layout.run_dir.is_dir() { Some(lock_pid_file(layout)?) } else { None };
+    Ok(InstanceLock { _directories: directories, _pid_file: pid_file })
+}
+
+fn lock_directories(layout: &Layout) -> Result<Vec<File>, MonitorError> {
+    layout.log_directories().into_iter().map(lock_directory).collect()
 }
 
 /// Locks a directory of the log: the lock file in it. A file that a member of the directory's group has put there is removed.

@@ -1,9 +1,14 @@
 //! The monitor: loads the BPF programs, knows the process behind each flow, and sends both to the recorder.
 
+use std::path::PathBuf;
+
 use capture::Capture;
 use config::{Config, layout::Layout};
 
-pub use self::directories::prepare;
+pub use self::{
+    directories::prepare,
+    instance_lock::{InstanceLock, lock_stopped},
+};
 use self::{instance_lock::lock_instance, state::Monitor};
 use crate::{error::MonitorError, problems::Problems};
 
@@ -33,6 +38,7 @@ mod state;
 /// See [`MonitorError`].
 pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
+    refuse_half_forgotten(layout)?;
     let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
@@ -41,4 +47,45 @@ pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> 
         Problems::of_monitor(layout).log(&model::error_chain(error));
     }
     ended
+}
+
+/// The file with the request of a `picosnitch forget` that has begun.
+pub fn forget_request(layout: &Layout) -> PathBuf {
+    layout.database.with_extension("forget")
+}
+
+/// Refuses to record while a `picosnitch forget` has not ended: it works on files that the recorder would write.
+fn refuse_half_forgotten(layout: &Layout) -> Result<(), MonitorError> {
+    let request = forget_request(layout);
+    match std::fs::symlink_metadata(&request) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(MonitorError::Unusable(format!(
+            "a `picosnitch forget` was interrupted ({} is there): run `picosnitch forget` without arguments, which ends it, and \
+             start picosnitch again",
+            request.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_recorded_before_a_forget_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(directory.path()), None);
+        refuse_half_forgotten(&layout).unwrap();
+        for make in [
+            |path: &Path| std::fs::write(path, "").unwrap(),
+            |path: &Path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        ] {
+            make(&forget_request(&layout));
+            let refused = refuse_half_forgotten(&layout).unwrap_err().to_string();
+            assert!(refused.contains("run `picosnitch forget` without arguments"), "{refused}");
+            std::fs::remove_file(forget_request(&layout)).unwrap();
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod check_config;
 mod common;
 mod daemon_state;
 mod doctor;
+mod forget;
 mod output;
 mod query;
 mod selftest;
@@ -54,6 +55,8 @@ enum Command {
     CheckConfig(check_config::Options),
     /// Copy the log into a file, also while picosnitch records
     Backup(backup::Options),
+    /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
+    Forget(forget::Options),
     /// Print the version of picosnitch, of its log and of the kernel
     Version(version::Options),
     /// Make known traffic of every kind and compare it with what was recorded
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Top(options) => top::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
+        Command::Forget(options) => forget::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),

@@ -36,6 +36,12 @@ pub(crate) fn is_program_hash(hash: i64, program: Option<&Program>) -> bool {
     }
 }
 
+/// The hash of a row of table `program`; with `has_many_lines` its command line is "many".
+pub(crate) fn program_hash(program: &Program, has_many_lines: bool) -> i64 {
+    let lines = if has_many_lines { CommandLines::Many } else { CommandLines::Kept };
+    content_hash(&program_digest(program, lines))
+}
+
 /// The hash of a row of table `cgroup` by its path, or of table `domain` by its name.
 pub(crate) fn bytes_hash(bytes: &[u8]) -> i64 {
     content_hash(&sha2::Sha256::digest(bytes).into())

@@ -21,7 +21,6 @@ mod value_names;
 pub use compare::{Change, ComparedRow, Comparison};
 pub use definition::{Query, Range, SeenFilter, Sort};
 pub use dimension::{Dimension, UnknownDimension};
-#[cfg(test)]
 pub(crate) use filter::FilterOperand;
 pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};

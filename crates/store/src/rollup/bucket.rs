@@ -184,7 +184,7 @@ impl Bucket {
 }
 
 /// The fields of sums by a single key: of their group keys, and of their packed rows.
-fn single_key_fields(key: RollupKey) -> (KeyFields, PackedFields) {
+pub(super) fn single_key_fields(key: RollupKey) -> (KeyFields, PackedFields) {
     let (by, fields) = (KeyFields::default(), PackedFields::default());
     match key {
         RollupKey::QuarterHour => (by, PackedFields { quarter: true, ..fields }),

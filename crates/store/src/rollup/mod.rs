@@ -17,6 +17,7 @@ mod cut_rows;
 mod group_sums;
 mod level;
 mod packed;
+mod rewrite;
 
 pub(crate) use aggregate::{AcceptAll, Aggregation, Predicate, detail_since, extent, interruption};
 pub(crate) use bucket::{close_buckets, cut_closed_day, delete_before, invalidate, is_summed};
@@ -26,3 +27,4 @@ pub(crate) use group_sums::{GroupKey, KeyFields};
 pub(crate) use level::{LEVELS, MAX_ROLLUP_ROWS, QUARTER_HOUR, day_start, quarter_start};
 #[cfg(test)]
 pub(crate) use packed::PackedFields;
+pub(crate) use rewrite::{RowFate, delete_between, make_four_weeks, rewrite};

@@ -36,26 +36,30 @@ pub(super) struct FirstPage {
     template: Vec<u8>,
 }
 
-/// Makes the pages of an empty log of a version; `scratch` is a path for a file beside it.
-pub(super) fn of_version(scratch: &Path, version: usize) -> Result<FirstPage, StoreError> {
+/// Makes the pages of an empty log of a version, or those after a `VACUUM`; `scratch` is a path for a file beside it.
+pub(super) fn of_version(scratch: &Path, version: usize, is_vacuumed: bool) -> Result<FirstPage, StoreError> {
     let mut path = scratch.as_os_str().to_owned();
     path.push("-empty");
     let path = Path::new(&path);
     let fail = |source| StoreError::File { path: path.to_owned(), source };
     remove(path).map_err(fail)?;
-    let made = make(path, version);
+    let made = make(path, version, is_vacuumed);
     let template = fs::read(path);
     remove(path).map_err(fail)?;
     made?;
     Ok(FirstPage { template: template.map_err(fail)? })
 }
 
-fn make(path: &Path, version: usize) -> Result<(), StoreError> {
+fn make(path: &Path, version: usize, is_vacuumed: bool) -> Result<(), StoreError> {
     let sql_fail = sql_error(path, "cannot make an empty log");
     let mut connection = Connection::open(path).map_err(&sql_fail)?;
     let settings = format!("PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL");
     connection.execute_batch(&settings).map_err(&sql_fail)?;
-    schema::migrate(&mut connection, path, 0, &MIGRATIONS[..version])
+    schema::migrate(&mut connection, path, 0, &MIGRATIONS[..version])?;
+    match is_vacuumed {
+        true => connection.execute_batch("VACUUM").map_err(sql_fail),
+        false => Ok(()),
+    }
 }
 
 impl FirstPage {

@@ -103,8 +103,9 @@ fn open_file(path: &Path, opened: Opened) -> Result<(Connection, Layout), StoreE
 fn open_repaired(path: &Path, copy: &Path) -> Result<Source, StoreError> {
     let fail = |source| StoreError::File { path: copy.to_owned(), source };
     let file = Copy::new(path, copy).map_err(fail)?;
-    for version in [7, 6, 5] {
-        let first_page = first_page::of_version(copy, version)?;
+    // `picosnitch forget` makes the file anew, which moves the tables.
+    for (version, is_vacuumed) in [(7, false), (7, true), (6, false), (5, false)] {
+        let first_page = first_page::of_version(copy, version, is_vacuumed)?;
         first_page.write_to(&file.path).map_err(fail)?;
         if let Ok((connection, layout)) = open_file(&file.path, Opened::WithNewFirstPage)
             && match version {

@@ -25,6 +25,7 @@ mod backup;
 mod checks;
 mod events;
 mod failures;
+mod forget;
 mod growth;
 mod identity;
 mod kills;

@@ -33,7 +33,7 @@ fn in_quarters(rows: Vec<Row>, query: &Query, since: i64) -> BTreeMap<Vec<Value>
 }
 
 /// Compares answers of a log whose detail before `since` is gone with those of the records of a complete copy.
-fn compare(path: &Path, complete: &Path, random: &mut Random, count: usize) {
+pub(super) fn compare(path: &Path, complete: &Path, random: &mut Random, count: usize) {
     let reader = Reader::open(path).unwrap();
     let since = reader.detail_since().unwrap().unwrap();
     let connection = Connection::open(complete).unwrap();

@@ -228,6 +228,13 @@ impl Writer {
         self.seen_ports.roll_back();
     }
 
+    /// Forgets what is known of all rows: others have changed them.
+    pub(crate) fn clear_caches(&mut self) {
+        self.interner.clear();
+        self.seen_programs = SeenPrograms::default();
+        self.seen_ports = SeenPorts::default();
+    }
+
     /// Takes note of a window that is committed.
     fn finish_write(&mut self, window: &Window, written: Written) {
         self.events.clear();

@@ -11,8 +11,8 @@ use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
     event::EventCount,
-    port_seen::{self, PortSeen, SeenPorts},
-    program_seen::{self, ProgramSeen, SeenPrograms},
+    port_seen::{self, PortSeen},
+    program_seen::{self, ProgramSeen},
     rollup::{self, CatchUp},
 };
 
@@ -101,9 +101,7 @@ impl Writer {
             port_seen::merge(&transaction, ports)?;
             transaction.commit()
         });
-        // They do not know what the tables have now.
-        self.seen_programs = SeenPrograms::default();
-        self.seen_ports = SeenPorts::default();
+        self.clear_caches();
         self.file.note(&self.path);
         merged.map_err(fail)
     }

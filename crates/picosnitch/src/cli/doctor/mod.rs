@@ -4,6 +4,7 @@
 
 mod salvage;
 
+pub(super) use self::salvage::become_owner;
 use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::json;

@@ -96,7 +96,7 @@ fn lock_files(layout: &Layout) -> anyhow::Result<Vec<File>> {
 
 /// Continues as the user who owns the log if this is root and others can write in the directory of the log: they could
 /// replace the files that are opened there. The daemon can write to the files that are made then, too. Returns the user.
-fn become_owner(database: &Path) -> anyhow::Result<Option<User>> {
+pub(in crate::cli) fn become_owner(database: &Path) -> anyhow::Result<Option<User>> {
     const WRITABLE_BY_OTHERS: u32 = 0o022;
     let directory = database.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = fs::metadata(directory)

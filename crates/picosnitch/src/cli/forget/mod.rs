@@ -1,0 +1,234 @@
+//! `picosnitch forget`: deletes the history of a program, a domain, an address or a span of time.
+//! Exit codes: 0, 1 for an error and if there is nothing to forget, 2 for a wrong command line.
+
+mod files;
+mod request;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, BufRead, IsTerminal, Write},
+    os::unix::ffi::OsStrExt,
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use self::{files::TextFiles, request::Request};
+use super::{
+    common::{Common, EXIT_NO_PERMISSION},
+    doctor::become_owner,
+    output::print,
+};
+use config::layout::Layout;
+use daemon::{MonitorError, monitor};
+use model::text::{sanitize, time, units};
+use store::{Dimension, Filter, Forget, Forgotten, Range, Writer};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "picosnitch must be stopped meanwhile. The log, record.json, exe.log, conn.log and error.log are changed; \
+                  backups, copies and the configuration are not. Without arguments, a forget that was interrupted is ended."
+)]
+pub struct Options {
+    /// exe=PATH, domain=NAME, address=ADDRESS or address=NETWORK/LENGTH
+    #[arg(value_name = "DIMENSION=VALUE", conflicts_with_all = ["since", "until"])]
+    what: Option<OsString>,
+    /// All history from this time on: unix seconds, local time `YYYY-MM-DD[ HH:MM[:SS]]`, or a span ago (5m)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// All history up to this time, written as for --since
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Forgets, or ends what was interrupted.
+///
+/// # Errors
+/// picosnitch is running, or a file cannot be read or written. Running the command again goes on.
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let what = parse(options)?;
+    let layout = common.layout();
+    let _lock = match monitor::lock_stopped(&layout) {
+        Ok(lock) => lock,
+        Err(MonitorError::AlreadyRunning(pid)) => bail!(
+            "picosnitch is recording (process {pid}): stop it (sudo systemctl stop picosnitch), forget, and start it again"
+        ),
+        Err(MonitorError::Lock { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            eprintln!("picosnitch: only root may forget: run `sudo picosnitch forget`");
+            return Ok(ExitCode::from(EXIT_NO_PERMISSION));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    ensure!(
+        layout.database.exists(),
+        "there is no log at {}: there is nothing to forget",
+        layout.database.display()
+    );
+    become_owner(&layout.database)?;
+    let request = Request::of(&layout);
+    let pending = request.read()?;
+    let (what, pending) = match (what, pending) {
+        (None, Some(Some(pending))) => (pending, true),
+        (None, Some(None)) => {
+            request.remove()?;
+            print(
+                "A forget was interrupted before it began, or after it had ended: there is nothing left to do.\n",
+            )?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        (None, None) => bail!(
+            "name what to forget: exe=PATH, domain=NAME, address=ADDRESS, or a span of time with --since and --until"
+        ),
+        (Some(_), Some(_)) => {
+            bail!("a forget was interrupted: run `picosnitch forget` without arguments first, which ends it")
+        }
+        (Some(what), None) => (what, false),
+    };
+    let mut writer = Writer::open(&layout.database)?;
+    let files = TextFiles::find(&layout)?;
+    if !pending {
+        let found = Found { log: writer.preview_forget(&what)?, lines: files.forget(&what, true)? };
+        if found.is_nothing() {
+            eprintln!("picosnitch: there is nothing to forget");
+            return Ok(ExitCode::FAILURE);
+        }
+        if !confirm(&layout, &what, &found, options.yes)? {
+            eprintln!("picosnitch: nothing was deleted");
+            return Ok(ExitCode::FAILURE);
+        }
+        request.write(&what)?;
+    }
+    let done = carry_out(&mut writer, &files, &what).context(
+        "forgetting was begun and has not ended: remove the cause, and run `picosnitch forget` without arguments; picosnitch \
+         does not start before",
+    )?;
+    drop(writer);
+    request.remove()?;
+    print(&report(&done, pending))?;
+    for file in &files.others {
+        eprintln!(
+            "picosnitch: {} was not looked at; remove it if what is forgotten may be in it",
+            sanitize::terminal(file.as_os_str().as_bytes())
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is to forget.
+struct Found {
+    log: Forgotten,
+    /// Lines of text logs, and entries of record.json.
+    lines: u64,
+}
+
+impl Found {
+    fn is_nothing(&self) -> bool {
+        self.log.is_nothing() && self.lines == 0
+    }
+}
+
+/// Deletes everything. All of it can be done again.
+fn carry_out(writer: &mut Writer, files: &TextFiles, what: &Forget) -> anyhow::Result<Found> {
+    let log = writer.forget(what)?;
+    let lines = files.forget(what, false)?;
+    writer.erase_deleted()?;
+    Ok(Found { log, lines })
+}
+
+/// What to forget by the command line; `None` if it says nothing.
+fn parse(options: &Options) -> anyhow::Result<Option<Forget>> {
+    let now = time::now();
+    let point = |text: &Option<String>, option: &str| {
+        match text {
+        Some(text) => time::parse_point(text, now).map(Some).ok_or_else(|| {
+            anyhow!("--{option} {text:?} is no time; write unix seconds, YYYY-MM-DD HH:MM:SS or a span ago such as 5m")
+        }),
+        None => Ok(None),
+    }
+    };
+    let range = Range { since: point(&options.since, "since")?, until: point(&options.until, "until")? };
+    if range.since.is_some() || range.until.is_some() {
+        return Forget::of_time(range).map(Some).context("--since is later than --until");
+    }
+    let Some(what) = &options.what else { return Ok(None) };
+    let filter = parse_filter(what)?;
+    let what = Forget::of_filter(&filter).with_context(|| {
+        format!(
+            "{} cannot be forgotten: name one exe, domain, address or network",
+            sanitize::terminal(what.as_bytes())
+        )
+    })?;
+    Ok(Some(what))
+}
+
+fn parse_filter(text: &OsStr) -> anyhow::Result<Filter> {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=').with_context(|| {
+        format!("{} is not DIMENSION=VALUE, for example domain=example.com", sanitize::terminal(bytes))
+    })?;
+    let (name, value) = (&bytes[..at], &bytes[at + 1..]);
+    let dimension: Dimension = String::from_utf8_lossy(name).parse()?;
+    Ok(Filter::parse(dimension, value, false)?)
+}
+
+/// Says what will go, and asks.
+fn confirm(layout: &Layout, what: &Forget, found: &Found, yes: bool) -> anyhow::Result<bool> {
+    let mut err = io::stderr().lock();
+    writeln!(err, "This will be deleted for ever: {}.", summary(found))?;
+    if let Some((from, to)) = found.log.widened {
+        writeln!(
+            err,
+            "Before its size limit the log has sums of quarters of an hour only: there it is {} to {}.",
+            time::local(from),
+            time::local(to)
+        )?;
+    }
+    let names_it = std::fs::read(&layout.config).is_ok_and(|text| what.matcher().matches(&text));
+    if names_it {
+        writeln!(
+            err,
+            "{} names it, too, and is not changed: the next start writes the configuration into the log.",
+            layout.config.display()
+        )?;
+    }
+    if yes {
+        return Ok(true);
+    }
+    ensure!(
+        io::stdin().is_terminal() && io::stderr().is_terminal(),
+        "there is no terminal to ask for a confirmation; repeat the command with --yes"
+    );
+    write!(err, "Type yes to delete it: ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+fn summary(found: &Found) -> String {
+    let Forgotten { records, sums, span, events, values, .. } = found.log;
+    let mut parts = vec![format!("{} records", units::grouped(records))];
+    for (number, what) in [
+        (sums, "sums of a time without records"),
+        (events, "events"),
+        (values, "other values in the log"),
+        (found.lines, "lines and entries in record.json and the text logs"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{} {what}", units::grouped(number)));
+        }
+    }
+    let text = parts.join(", ");
+    match span {
+        Some((first, last)) => format!("{text}, from {} to {}", time::local(first), time::local(last)),
+        None => text,
+    }
+}
+
+fn report(done: &Found, was_pending: bool) -> String {
+    let end = if was_pending { "The forget that was interrupted is ended. " } else { "" };
+    format!("{end}Deleted: {}. Backups and copies of the log still have it.\n", summary(done))
+}
