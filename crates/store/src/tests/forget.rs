@@ -9,7 +9,7 @@ use super::{
 };
 
 fn of(dimension: Dimension, value: &[u8]) -> Forget {
-    Forget::of_filter(&Filter::parse(dimension, value, false).unwrap()).unwrap()
+    Forget::of_filter(&typed(dimension, value, false)[0]).unwrap()
 }
 
 fn of_span(since: i64, until: i64) -> Forget {
@@ -367,9 +367,9 @@ fn only_one_thing_is_forgotten_and_only_if_it_is_there() {
         (Dimension::Address, b""),
         (Dimension::Port, b"443"),
     ] {
-        assert_eq!(Forget::of_filter(&Filter::parse(dimension, value, false).unwrap()), None, "{dimension}");
+        assert_eq!(Forget::of_filter(&typed(dimension, value, false)[0]), None, "{dimension}");
     }
-    let excluding = Filter::parse(Dimension::Executable, b"/a", true).unwrap();
+    let excluding = typed(Dimension::Executable, b"/a", true).remove(0);
     assert_eq!(Forget::of_filter(&excluding), None);
     assert_eq!(Forget::of_time(Range::default()), None);
     assert_eq!(Forget::of_time(Range { since: Some(2), until: Some(1) }), None);

@@ -11,7 +11,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 
 use self::{files::TextFiles, request::Request};
 use super::{
@@ -140,16 +140,14 @@ fn carry_out(writer: &mut Writer, files: &TextFiles, what: &Forget) -> anyhow::R
 
 /// What to forget by the command line; `None` if it says nothing.
 fn parse(options: &Options) -> anyhow::Result<Option<Forget>> {
-    let now = time::now();
-    let point = |text: &Option<String>, option: &str| {
-        match text {
-        Some(text) => time::parse_point(text, now).map(Some).ok_or_else(|| {
-            anyhow!("--{option} {text:?} is no time; write unix seconds, YYYY-MM-DD HH:MM:SS or a span ago such as 5m")
-        }),
-        None => Ok(None),
-    }
+    let (now, zone) = (time::now(), calendar::zone());
+    let point = |text: &Option<String>, name: &str| {
+        let parse =
+            |text: &String| calendar::parse_part(text, now, &zone).with_context(|| format!("--{name}"));
+        text.as_ref().map(parse).transpose()
     };
-    let range = Range { since: point(&options.since, "since")?, until: point(&options.until, "until")? };
+    let (since, until) = (point(&options.since, "since")?, point(&options.until, "until")?);
+    let range = Range { since: since.map(|part| part.start), until: until.map(|part| part.end - 1) };
     if range.since.is_some() || range.until.is_some() {
         return Forget::of_time(range).map(Some).context("--since is later than --until");
     }
@@ -171,7 +169,15 @@ fn parse_filter(text: &OsStr) -> anyhow::Result<Filter> {
     })?;
     let (name, value) = (&bytes[..at], &bytes[at + 1..]);
     let dimension: Dimension = String::from_utf8_lossy(name).parse()?;
-    Ok(Filter::parse(dimension, value, false)?)
+    let mut filters = Filter::parse(dimension, value, false, &calendar::zone())?;
+    // A name of a file or a `*` may stand for more than the user thinks of.
+    match (filters.pop(), filters.is_empty()) {
+        (Some(filter), true) => Ok(filter),
+        _ => bail!(
+            "{} may stand for several values; name one, as picosnitch query shows it (exe=/usr/bin/curl, domain=example.com)",
+            sanitize::terminal(bytes)
+        ),
+    }
 }
 
 /// Says what will go, and asks.

@@ -98,7 +98,8 @@ mod tests {
         let request = Request::of(&layout);
         assert_eq!(request.read().unwrap(), None);
         let of = |dimension, value: &[u8]| {
-            Forget::of_filter(&Filter::parse(dimension, value, false).unwrap()).unwrap()
+            let filters = Filter::parse(dimension, value, false, &calendar::TimeZone::UTC).unwrap();
+            Forget::of_filter(&filters[0]).unwrap()
         };
         for what in [
             of(Dimension::Executable, b"/bin/x \xff\n"),
