@@ -1,18 +1,18 @@
 //! When each program was seen first and last. It outlives the records.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use model::{Bytes, ProcessContext, Sha256};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 use sha2::Digest;
 
-use crate::{seen_times::MAX_AGE, text_or_blob::TextOrBlob};
+use crate::{seen_times::UNSETTLED, text_or_blob::TextOrBlob};
 
 /// Rows of the table. Beyond it the user with most programs loses those that were not seen for the longest time.
 const MAX_PROGRAMS: i64 = 100_000;
 /// Rows that are deleted at once.
 const DELETED_AT_ONCE: i64 = 1000;
-/// Programs whose stored time is known. A full cache is emptied.
+/// Programs that are known to have a row. A full cache is emptied.
 const MAX_CACHED: usize = 8192;
 
 type ProgramDigest = [u8; 32];
@@ -20,17 +20,17 @@ type ProgramDigest = [u8; 32];
 /// Keeps the table `program_seen`.
 #[derive(Default)]
 pub(crate) struct SeenPrograms {
-    /// The stored time of the last sight, by a digest of the key.
-    stored: HashMap<ProgramDigest, i64>,
+    /// Digests of the keys of rows that are there.
+    stored: HashSet<ProgramDigest>,
     /// Rows of the table, once they were counted.
     count: Option<i64>,
     /// Those that the open transaction stores.
-    pending: HashMap<ProgramDigest, i64>,
+    pending: HashSet<ProgramDigest>,
     pending_count: i64,
 }
 
 impl SeenPrograms {
-    /// Stores the programs of the contexts of a window that ended at `time`, unix seconds UTC.
+    /// Stores the new programs of the contexts of a window that ended at `time`, unix seconds UTC.
     pub fn add(
         &mut self,
         connection: &Connection,
@@ -43,11 +43,8 @@ impl SeenPrograms {
         };
         for context in contexts {
             let digest = digest(context);
-            let known = self.pending.contains_key(&digest)
-                || self.stored.get(&digest).is_some_and(|stored| stored.abs_diff(time) < MAX_AGE as u64);
-            if !known {
-                count += i64::from(store(connection, context, time)?);
-                self.pending.insert(digest, time);
+            if !self.stored.contains(&digest) && self.pending.insert(digest) {
+                count += i64::from(insert(connection, context, time)?);
             }
         }
         if count > MAX_PROGRAMS {
@@ -81,18 +78,34 @@ fn digest(context: &ProcessContext) -> ProgramDigest {
     hasher.finalize().into()
 }
 
-/// Stores that a program was seen. Returns whether it is new.
-fn store(connection: &Connection, context: &ProcessContext, time: i64) -> rusqlite::Result<bool> {
+/// Stores that a program was seen, if it is new. Returns whether it is.
+fn insert(connection: &Connection, context: &ProcessContext, time: i64) -> rusqlite::Result<bool> {
     let digest: &[u8] = context.program.sha256.as_ref().map_or(&[], |digest| &digest.0);
-    let key = params![TextOrBlob(&context.program.path), digest, context.uid, time];
-    let sql = "UPDATE program_seen SET first = min(first, ?4), last = max(last, ?4) \
-               WHERE path = ?1 AND sha256 = ?2 AND uid = ?3";
-    if connection.prepare_cached(sql)?.execute(key)? > 0 {
-        return Ok(false);
-    }
-    let sql = "INSERT INTO program_seen (path, sha256, uid, first, last) VALUES (?1, ?2, ?3, ?4, ?4)";
-    connection.prepare_cached(sql)?.execute(key)?;
-    Ok(true)
+    let row = params![TextOrBlob(&context.program.path), digest, context.uid, time];
+    let sql = "INSERT INTO program_seen (path, sha256, uid, first, last) VALUES (?1, ?2, ?3, ?4, ?4) \
+               ON CONFLICT DO NOTHING";
+    Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
+}
+
+/// The programs of the records that a condition selects, with their first and last times.
+fn programs_of_records(condition: &str) -> String {
+    format!(
+        "SELECT program.path AS path, coalesce(program.sha256, x'') AS sha256, context.uid AS uid, min(r.first) AS first, \
+         max(r.last) AS last FROM (SELECT context, min(time) AS first, max(time) AS last FROM record WHERE {condition} \
+         GROUP BY context) AS r JOIN context ON context.id = r.context JOIN program ON program.id = context.program \
+         GROUP BY 1, 2, 3"
+    )
+}
+
+/// Brings the table up to date with the records of a span of time, both ends included.
+pub(crate) fn settle(connection: &Connection, span: [i64; 2]) -> rusqlite::Result<()> {
+    let sql = format!(
+        "UPDATE program_seen SET first = min(program_seen.first, r.first), last = max(program_seen.last, r.last) FROM ({}) \
+         AS r WHERE program_seen.path = r.path AND program_seen.sha256 = r.sha256 AND program_seen.uid = r.uid",
+        programs_of_records("time BETWEEN ?1 AND ?2")
+    );
+    connection.prepare_cached(&sql)?.execute(span)?;
+    Ok(())
 }
 
 /// Stores when programs were seen in another log.
@@ -141,17 +154,16 @@ pub struct ProgramSeen {
     pub last: i64,
 }
 
-/// Reads the table, the latest first. The last sight of a program that goes on comes from the records.
+/// Reads the table, the latest first. What it does not know yet comes from the records.
 pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<ProgramSeen>> {
-    let mut statement = connection.prepare(
-        "SELECT path, sha256, uid, first, max(last, coalesce(recent, last)) AS latest FROM program_seen \
-         LEFT JOIN (SELECT program.path AS p, coalesce(program.sha256, x'') AS s, context.uid AS u, max(r.latest) AS recent \
-         FROM (SELECT context, max(time) AS latest FROM record \
-         WHERE time > (SELECT max(last) FROM program_seen) - ?1 GROUP BY context) AS r \
-         JOIN context ON context.id = r.context JOIN program ON program.id = context.program GROUP BY 1, 2, 3) \
-         ON p = path AND s = sha256 AND u = uid ORDER BY latest DESC, path, sha256, uid",
-    )?;
-    let rows = statement.query_map([2 * MAX_AGE], from_row)?;
+    let sql = format!(
+        "SELECT s.path, s.sha256, s.uid, min(s.first, coalesce(r.first, s.first)), max(s.last, coalesce(r.last, s.last)) AS \
+         latest FROM program_seen AS s LEFT JOIN ({}) AS r ON r.path = s.path AND r.sha256 = s.sha256 AND r.uid = s.uid \
+         ORDER BY latest DESC, s.path, s.sha256, s.uid",
+        programs_of_records(UNSETTLED)
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], from_row)?;
     rows.collect()
 }
 

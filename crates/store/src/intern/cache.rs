@@ -1,4 +1,4 @@
-//! The cache of ids of recent content, and of when it was seen.
+//! The cache of ids of recent content.
 
 use std::collections::HashMap;
 

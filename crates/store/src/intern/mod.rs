@@ -15,13 +15,10 @@ use sha2::Digest;
 pub(crate) use self::content_digest::CommandLines;
 use self::{
     cache::RowCache,
-    content_digest::{
-        ContentDigest, ContentHasher, content_hash, context_digest, endpoint_digest, program_digest,
-    },
+    content_digest::{ContentHasher, content_hash, context_digest, endpoint_digest, program_digest},
     rows::{
-        EndpointRow, FIND_COUNTRY, FIND_NETWORK, SeenRow, address, cgroup, country, domain, find,
-        find_address, find_cgroup, find_context, find_domain, find_program, insert_context, insert_program,
-        network,
+        EndpointRow, FIND_COUNTRY, FIND_NETWORK, address, cgroup, country, domain, find, find_address,
+        find_cgroup, find_context, find_domain, find_program, insert_context, insert_program, network,
     },
 };
 use crate::growth_budget::{GrowthBytes, cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
@@ -51,30 +48,12 @@ pub(crate) fn bytes_hash(bytes: &[u8]) -> i64 {
 #[derive(Default)]
 pub(crate) struct Interner {
     programs: RowCache<i64>,
-    contexts: RowCache<SeenRow>,
-    endpoints: RowCache<SeenRow>,
+    contexts: RowCache<i64>,
+    endpoints: RowCache<i64>,
     /// About the bytes of the rows that were inserted.
     grown: GrowthBytes,
-    /// The time at which rows are seen, unix seconds.
+    /// The time at which new rows are seen, unix seconds.
     time: i64,
-}
-
-const SEE_CONTEXT: &str = "UPDATE context SET first = ?2, last = ?3 WHERE id = ?1";
-const SEE_ENDPOINT: &str = "UPDATE endpoint SET first = ?2, last = ?3 WHERE id = ?1";
-
-/// Takes note that a row was seen at `time`, with the statement `sql` if what the table says is too old. Returns its id.
-fn see(
-    connection: &Connection,
-    cache: &mut RowCache<SeenRow>,
-    sql: &str,
-    (digest, row): (ContentDigest, SeenRow),
-    time: i64,
-) -> rusqlite::Result<i64> {
-    if let Some(seen) = row.seen.extended(time) {
-        connection.prepare_cached(sql)?.execute([row.id, seen.first, seen.last])?;
-        cache.put(digest, SeenRow { seen, ..row });
-    }
-    Ok(row.id)
 }
 
 /// A context in the table.
@@ -106,7 +85,7 @@ impl Interner {
         self.endpoints.clear();
     }
 
-    /// Sets the time at which rows are seen, unix seconds.
+    /// Sets the time at which new rows are seen, unix seconds.
     pub fn set_time(&mut self, time: i64) {
         self.time = time;
     }
@@ -116,27 +95,7 @@ impl Interner {
         std::mem::take(&mut self.grown)
     }
 
-    /// Takes note of a sight of a context. Returns its id.
-    fn see_context(
-        &mut self,
-        connection: &Connection,
-        digest: ContentDigest,
-        row: SeenRow,
-    ) -> rusqlite::Result<i64> {
-        see(connection, &mut self.contexts, SEE_CONTEXT, (digest, row), self.time)
-    }
-
-    /// Takes note of a sight of an endpoint. Returns its id.
-    fn see_endpoint(
-        &mut self,
-        connection: &Connection,
-        digest: ContentDigest,
-        row: SeenRow,
-    ) -> rusqlite::Result<i64> {
-        see(connection, &mut self.endpoints, SEE_ENDPOINT, (digest, row), self.time)
-    }
-
-    /// The id of a context in table `context`, which gets it if it is new. It is seen now.
+    /// The id of a context in table `context`, which gets it if it is new.
     pub fn context(
         &mut self,
         connection: &Connection,
@@ -144,8 +103,8 @@ impl Interner {
         lines: CommandLines,
     ) -> rusqlite::Result<i64> {
         let digest = context_digest(context, lines);
-        if let Some(row) = self.contexts.get(&digest) {
-            return self.see_context(connection, digest, row);
+        if let Some(id) = self.contexts.get(&digest) {
+            return Ok(id);
         }
         let mut program = |program| self.program(connection, program, lines);
         let programs =
@@ -157,15 +116,15 @@ impl Interner {
                 cgroup(connection, &context.cgroup)?
             }
         };
-        let row = match find_context(connection, context, programs, cgroup)? {
-            Some(row) => row,
+        let id = match find_context(connection, context, programs, cgroup)? {
+            Some(id) => id,
             None => {
                 self.grown += context_row_bytes(context);
                 insert_context(connection, context, programs, cgroup, self.time)?
             }
         };
-        self.contexts.put(digest, row);
-        self.see_context(connection, digest, row)
+        self.contexts.put(digest, id);
+        Ok(id)
     }
 
     /// Whether the table has a context, otherwise about the bytes that it would take.
@@ -197,11 +156,11 @@ impl Interner {
             Some(cgroup) => find_context(connection, context, programs, cgroup)?,
             None => None,
         };
-        let Some(row) = found else {
+        let Some(id) = found else {
             missing += context_row_bytes(context);
             return Ok(KnownContext::Missing(missing));
         };
-        self.contexts.put(digest, row);
+        self.contexts.put(digest, id);
         Ok(KnownContext::There)
     }
 
@@ -210,19 +169,19 @@ impl Interner {
         let mut hasher = ContentHasher::default();
         hasher.bytes(b"many programs").number(uid.into());
         let digest = hasher.finish();
-        if let Some(row) = self.contexts.get(&digest) {
-            return self.see_context(connection, digest, row);
+        if let Some(id) = self.contexts.get(&digest) {
+            return Ok(id);
         }
         let program = rows::many_programs(connection)?;
         let cgroup = cgroup(connection, &CgroupInfo::default())?;
         let context = ProcessContext { uid, ..ProcessContext::default() };
         let programs = [program; 3];
-        let row = match find_context(connection, &context, programs, cgroup)? {
-            Some(row) => row,
+        let id = match find_context(connection, &context, programs, cgroup)? {
+            Some(id) => id,
             None => insert_context(connection, &context, programs, cgroup, self.time)?,
         };
-        self.contexts.put(digest, row);
-        self.see_context(connection, digest, row)
+        self.contexts.put(digest, id);
+        Ok(id)
     }
 
     fn program(
@@ -246,7 +205,7 @@ impl Interner {
         Ok(id)
     }
 
-    /// The id in table `endpoint` of a tuple without its ports; the table gets it if it is new. It is seen now.
+    /// The id in table `endpoint` of a tuple without its ports; the table gets it if it is new.
     pub fn endpoint(
         &mut self,
         connection: &Connection,
@@ -254,8 +213,8 @@ impl Interner {
         geo: &GeoInfo,
     ) -> rusqlite::Result<i64> {
         let digest = endpoint_digest(tuple, geo);
-        if let Some(row) = self.endpoints.get(&digest) {
-            return self.see_endpoint(connection, digest, row);
+        if let Some(id) = self.endpoints.get(&digest) {
+            return Ok(id);
         }
         let endpoint = EndpointRow {
             remote: address(connection, tuple.remote_address)?,
@@ -264,15 +223,15 @@ impl Interner {
             country: country(connection, geo)?,
             network: network(connection, geo)?,
         };
-        let row = match endpoint.find(connection, tuple)? {
-            Some(row) => row,
+        let id = match endpoint.find(connection, tuple)? {
+            Some(id) => id,
             None => {
                 self.grown.detail += endpoint_bytes(tuple, geo);
                 endpoint.insert(connection, tuple, self.time)?
             }
         };
-        self.endpoints.put(digest, row);
-        self.see_endpoint(connection, digest, row)
+        self.endpoints.put(digest, id);
+        Ok(id)
     }
 
     /// Whether table `endpoint` has the tuple.

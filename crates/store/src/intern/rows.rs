@@ -1,33 +1,24 @@
 //! The rows of the tables to which records refer: found by their content, or inserted.
 
 use model::{Address, CgroupInfo, DomainSource, FlowTuple, GeoInfo, ProcessContext, Program};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use sha2::Digest;
 
 use super::content_digest::{CommandLines, content_hash, program_digest};
 use crate::{
     address_bytes::address_to_bytes,
-    seen_times::SeenTimes,
     text_or_blob::{ManyText, TextOrBlob},
 };
-
-/// A row of table `context` or `endpoint`.
-#[derive(Clone, Copy)]
-pub(super) struct SeenRow {
-    pub id: i64,
-    /// The times that the table has.
-    pub seen: SeenTimes,
-}
 
 pub(super) fn find_context(
     connection: &Connection,
     context: &ProcessContext,
     [program, parent, grandparent]: [i64; 3],
     cgroup: i64,
-) -> rusqlite::Result<Option<SeenRow>> {
-    find_seen(
+) -> rusqlite::Result<Option<i64>> {
+    find(
         connection,
-        "SELECT id, first, last FROM context WHERE program = ?1 AND parent = ?2 AND grandparent = ?3 AND uid = ?4 AND \
+        "SELECT id FROM context WHERE program = ?1 AND parent = ?2 AND grandparent = ?3 AND uid = ?4 AND \
          network_namespace = ?5 AND cgroup = ?6",
         params![program, parent, grandparent, context.uid, context.network_namespace, cgroup],
     )
@@ -39,12 +30,11 @@ pub(super) fn insert_context(
     [program, parent, grandparent]: [i64; 3],
     cgroup: i64,
     time: i64,
-) -> rusqlite::Result<SeenRow> {
+) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO context (program, parent, grandparent, uid, network_namespace, cgroup, first, last) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)";
     let row = params![program, parent, grandparent, context.uid, context.network_namespace, cgroup, time];
-    let id = connection.prepare_cached(sql)?.insert(row)?;
-    Ok(SeenRow { id, seen: SeenTimes::at(time) })
+    connection.prepare_cached(sql)?.insert(row)
 }
 
 pub(super) fn find_program(
@@ -93,26 +83,25 @@ pub(super) struct EndpointRow {
 }
 
 impl EndpointRow {
-    pub fn find(&self, connection: &Connection, tuple: &FlowTuple) -> rusqlite::Result<Option<SeenRow>> {
+    pub fn find(&self, connection: &Connection, tuple: &FlowTuple) -> rusqlite::Result<Option<i64>> {
         let Self { remote, local, domain, country, network } = self;
         let source = tuple.domain_source as u8;
-        find_seen(
+        find(
             connection,
-            "SELECT id, first, last FROM endpoint WHERE remote_address = ?1 AND local_address = ?2 AND domain = ?3 AND \
+            "SELECT id FROM endpoint WHERE remote_address = ?1 AND local_address = ?2 AND domain = ?3 AND \
              domain_source = ?4 AND family = ?5 AND protocol = ?6 AND country = ?7 AND network = ?8",
             params![remote, local, domain, source, tuple.family, tuple.protocol, country, network],
         )
     }
 
-    pub fn insert(&self, connection: &Connection, tuple: &FlowTuple, time: i64) -> rusqlite::Result<SeenRow> {
+    pub fn insert(&self, connection: &Connection, tuple: &FlowTuple, time: i64) -> rusqlite::Result<i64> {
         let Self { remote, local, domain, country, network } = self;
         let source = tuple.domain_source as u8;
         let sql = "INSERT INTO endpoint (remote_address, local_address, domain, domain_source, family, protocol, \
                    country, network, first, last) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
         let row =
             params![remote, local, domain, source, tuple.family, tuple.protocol, country, network, time];
-        let id = connection.prepare_cached(sql)?.insert(row)?;
-        Ok(SeenRow { id, seen: SeenTimes::at(time) })
+        connection.prepare_cached(sql)?.insert(row)
     }
 }
 
@@ -190,15 +179,6 @@ pub(super) fn address(connection: &Connection, address: Option<Address>) -> rusq
 
 pub(super) fn find(connection: &Connection, sql: &str, row: &[&dyn ToSql]) -> rusqlite::Result<Option<i64>> {
     connection.prepare_cached(sql)?.query_row(row, |found| found.get(0)).optional()
-}
-
-/// The row of a statement with the columns id, first, last.
-fn find_seen(connection: &Connection, sql: &str, row: &[&dyn ToSql]) -> rusqlite::Result<Option<SeenRow>> {
-    let seen_row = |row: &Row<'_>| {
-        let seen = SeenTimes { first: row.get(1)?, last: row.get(2)? };
-        Ok(SeenRow { id: row.get(0)?, seen })
-    };
-    connection.prepare_cached(sql)?.query_row(row, seen_row).optional()
 }
 
 pub(super) fn find_or_insert(

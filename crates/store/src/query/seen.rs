@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
-use rusqlite::{Connection, Params};
+use rusqlite::Connection;
 
 use super::{
     definition::SeenFilter,
@@ -13,7 +13,7 @@ use super::{
     result_column::ResultColumn,
     value::Value,
 };
-use crate::{program_seen, rollup::GroupKey, seen_times::MAX_AGE};
+use crate::{program_seen, rollup::GroupKey, seen_times::UNSETTLED};
 
 /// When a value was seen in the whole log, whatever the range and the filters of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +62,9 @@ impl SeenValues {
             KeyField::Context => ("SELECT id, first, last FROM context", "context"),
             _ => ("SELECT id, first, last FROM endpoint", "endpoint"),
         };
-        times.add_rows(connection, stored, [])?;
-        // The stored times may be late.
-        let recent = format!(
-            "SELECT {recent}, time, time FROM record WHERE time > (SELECT max(time) FROM record) - ?1"
-        );
-        times.add_rows(connection, &recent, [2 * MAX_AGE])?;
+        times.add_rows(connection, stored)?;
+        let recent = format!("SELECT {recent}, time, time FROM record WHERE {UNSETTLED}");
+        times.add_rows(connection, &recent)?;
         let keys: Vec<GroupKey> = times.first.iter().map(|(id, _)| field.key(id)).collect();
         let column = ResultColumn::read(connection, dimension, keys.iter())?;
         let mut by_code: HashMap<i64, Seen, FixedState> = HashMap::default();
@@ -124,14 +121,9 @@ struct Times {
 
 impl Times {
     /// Adds rows of an id, a first and a last time.
-    fn add_rows(
-        &mut self,
-        connection: &Connection,
-        sql: &str,
-        parameters: impl Params,
-    ) -> rusqlite::Result<()> {
+    fn add_rows(&mut self, connection: &Connection, sql: &str) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(parameters)?;
+        let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (id, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if self.first.get(id).is_none_or(|known| first < known) {

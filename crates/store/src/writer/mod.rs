@@ -26,10 +26,9 @@ use crate::{
     identity::{Identity, IdentityFile},
     intern::Interner,
     migrations::MIGRATIONS,
-    port_seen::SeenPorts,
     program_seen::SeenPrograms,
     rollup::{self, CatchUp, MAX_ROLLUP_ROWS},
-    schema,
+    schema, seen_times,
 };
 
 /// How long SQLite itself waits for a lock; after that the caller keeps the window and tries again.
@@ -59,7 +58,6 @@ pub struct Writer {
     pub(crate) has_cut: bool,
     growth: Option<GrowthBudgets>,
     seen_programs: SeenPrograms,
-    seen_ports: SeenPorts,
     pub(crate) event_count: EventCount,
     /// Events of the writer itself, for the next window.
     events: Vec<Event>,
@@ -130,7 +128,6 @@ impl Writer {
             has_cut: false,
             growth: None,
             seen_programs: SeenPrograms::default(),
-            seen_ports: SeenPorts::default(),
             event_count: EventCount::read(&connection).map_err(&fail)?,
             events: Vec::new(),
             notices: Vec::new(),
@@ -218,21 +215,18 @@ impl Writer {
     fn commit_caches(&mut self) {
         self.interner.commit();
         self.seen_programs.commit();
-        self.seen_ports.commit();
     }
 
     /// Forgets what is known of the rows of the transaction, which is rolled back.
     fn roll_back_caches(&mut self) {
         self.interner.roll_back();
         self.seen_programs.roll_back();
-        self.seen_ports.roll_back();
     }
 
     /// Forgets what is known of all rows: others have changed them.
     pub(crate) fn clear_caches(&mut self) {
         self.interner.clear();
         self.seen_programs = SeenPrograms::default();
-        self.seen_ports = SeenPorts::default();
     }
 
     /// Takes note of a window that is committed.
@@ -275,11 +269,11 @@ impl Writer {
             self.detail_since = rollup::cut_closed_day(&transaction, self.detail_since, window.time)?;
             rollup::invalidate(&transaction, self.detail_since, window.time)?;
         }
+        settle_before(&transaction, window.time)?;
         self.interner.set_time(window.time);
         let mut records = RecordWriter::new(&transaction, &mut self.interner, window)?;
         written.growth = records.insert(self.growth.as_ref())?;
         records.insert_window(written.window, reading)?;
-        self.seen_ports.add(&transaction, window.time, records.take_remote_ports())?;
         let contexts = records.into_contexts();
         self.seen_programs.add(&transaction, window.time, &contexts)?;
         let losses: Vec<Event> =
@@ -355,6 +349,16 @@ impl LogState {
                 detail_since: row.get(6)?,
             })
         })
+    }
+}
+
+/// Brings the times of the tables up to date, if the last window was in another quarter of an hour than one at `time`.
+fn settle_before(connection: &Connection, time: i64) -> rusqlite::Result<()> {
+    let mut last = connection.prepare_cached("SELECT time FROM log")?;
+    let last: Option<i64> = last.query_row([], |row| row.get(0))?;
+    match last.filter(|last| rollup::quarter_start(*last) != rollup::quarter_start(time)) {
+        Some(last) => seen_times::settle(connection, last),
+        None => Ok(()),
     }
 }
 

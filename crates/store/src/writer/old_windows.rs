@@ -1,5 +1,7 @@
 //! Writing windows of another log: they say nothing about the clock of this one, and grow it as far as they grew the other.
 
+use std::collections::BTreeSet;
+
 use model::{Event, ProcessContext, Record, Window};
 use rusqlite::{TransactionBehavior, params};
 
@@ -14,6 +16,7 @@ use crate::{
     port_seen::{self, PortSeen},
     program_seen::{self, ProgramSeen},
     rollup::{self, CatchUp},
+    seen_times,
 };
 
 /// The records of another log that were written in one second.
@@ -76,9 +79,12 @@ impl Writer {
             number += 1;
             // Another log's boots are not those of this one.
             rows.insert_window(number, ClockReading { time: old.time, boot: 0, uptime: 0 })?;
-            self.seen_ports.add(&transaction, old.time, rows.take_remote_ports())?;
             drop(rows);
             self.seen_programs.add(&transaction, old.time, &old.contexts())?;
+        }
+        let quarters: BTreeSet<i64> = windows.iter().map(|old| rollup::quarter_start(old.time)).collect();
+        for quarter in quarters {
+            seen_times::settle(&transaction, quarter)?;
         }
         self.event_count.insert(&transaction, events)?;
         transaction.execute("UPDATE log SET last_window = ?1", params![number])?;
@@ -98,7 +104,7 @@ impl Writer {
         let fail = sql_error(&self.path, "cannot write when programs and ports were seen");
         let merged = self.connection.transaction().and_then(|transaction| {
             program_seen::merge(&transaction, programs)?;
-            port_seen::merge(&transaction, ports)?;
+            port_seen::add(&transaction, ports.iter().map(|port| (port.port, port.times)))?;
             transaction.commit()
         });
         self.clear_caches();

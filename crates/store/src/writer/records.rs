@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use foldhash::fast::FixedState;
 use model::{
     Address, Counters, Event, EventKind, FlowTuple, GeoInfo, PORT_MANY, Port, ProcessContext, Record, Window,
 };
@@ -73,8 +72,6 @@ pub(super) struct RecordWriter<'a> {
     contexts: HashMap<*const ProcessContext, (i64, &'a ProcessContext)>,
     /// Contexts of this window for which there is no room.
     unaffordable: HashSet<*const ProcessContext>,
-    /// The remote ports of the rows.
-    remote_ports: HashSet<Port, FixedState>,
 }
 
 impl<'a> RecordWriter<'a> {
@@ -100,7 +97,6 @@ impl<'a> RecordWriter<'a> {
             next_sequence: first,
             contexts: HashMap::new(),
             unaffordable: HashSet::new(),
-            remote_ports: HashSet::default(),
         })
     }
 
@@ -258,7 +254,6 @@ impl<'a> RecordWriter<'a> {
             stored_counter(record.counters.received),
             i64::try_from(record.folded).unwrap_or(i64::MAX),
         ])?;
-        self.remote_ports.insert(remote_port);
         self.next_sequence += 1;
         Ok(())
     }
@@ -269,11 +264,6 @@ impl<'a> RecordWriter<'a> {
         let geo = if tuple.remote_address == Some(Address::Many) { GeoInfo::default() } else { geo };
         let record = Record { context: Arc::default(), geo, tuple, counters, opened: false, folded: groups };
         self.insert_row(context, &record)
-    }
-
-    /// The remote ports of the rows.
-    pub fn take_remote_ports(&mut self) -> HashSet<Port, FixedState> {
-        std::mem::take(&mut self.remote_ports)
     }
 
     /// The contexts of which there are rows with their own program.
