@@ -9,7 +9,7 @@ use super::{
     sort_column::SortColumn,
     sticky_selection::StickySelection,
 };
-use crate::term::{cycle::cycle, find_text::FindText};
+use crate::term::{cycle::cycle, find_text::FindText, widgets::Help};
 use model::text::units::ByteUnit;
 
 /// One of the two lists.
@@ -63,8 +63,7 @@ pub struct TopState {
     pub unit: ByteUnit,
     /// Whether the user is typing the text of a search.
     pub finding: bool,
-    /// Whether the help is shown.
-    pub help: bool,
+    pub help: Help,
     pub paused: bool,
     /// A message for the last line, until the next key.
     pub notice: Option<String>,
@@ -80,7 +79,7 @@ impl Default for TopState {
             tree: false,
             unit: ByteUnit::Decimal,
             finding: false,
-            help: false,
+            help: Help::default(),
             paused: false,
             notice: None,
         }
@@ -167,6 +166,11 @@ impl TopState {
         Effect::Refresh
     }
 
+    pub fn scroll_help(&mut self, lines: isize) -> Effect {
+        self.help.scroll(lines);
+        Effect::None
+    }
+
     pub fn act(&mut self, action: Action) -> Effect {
         self.notice = None;
         let page = match self.focus {
@@ -219,7 +223,7 @@ impl TopState {
             Action::Copy => Effect::Copy,
             Action::Theme => Effect::Theme,
             Action::Help => {
-                self.help = true;
+                self.help.show();
                 Effect::None
             }
             Action::Quit => Effect::Quit,

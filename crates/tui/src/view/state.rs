@@ -16,7 +16,7 @@ use super::{
     tab::Tab,
     time_range::TimeRange,
 };
-use crate::term::cycle::cycle;
+use crate::term::{cycle::cycle, widgets::Help};
 use store::{Dimension, Value};
 
 /// The action that a change of the state requires.
@@ -52,8 +52,7 @@ pub struct ViewState {
     pub detail: DetailState,
     pub queries: QueryStatus,
     pub display: DisplaySettings,
-    /// Whether the help is shown.
-    pub help: bool,
+    pub help: Help,
     /// A message for the last line, until the next key.
     pub notice: Option<String>,
 }
@@ -69,7 +68,7 @@ impl ViewState {
             detail: DetailState { shown: true, loaded: None },
             queries: QueryStatus::default(),
             display: DisplaySettings::new(labels),
-            help: false,
+            help: Help::default(),
             notice: None,
         }
     }
@@ -195,6 +194,11 @@ impl ViewState {
         Effect::QueryDetail
     }
 
+    pub fn scroll_help(&mut self, lines: isize) -> Effect {
+        self.help.scroll(lines);
+        Effect::None
+    }
+
     fn notify(&mut self, notice: impl Into<String>) -> Effect {
         self.notice = Some(notice.into());
         Effect::None
@@ -292,7 +296,7 @@ impl ViewState {
             Action::Refresh => Effect::Query,
             Action::Theme => Effect::Theme,
             Action::Help => {
-                self.help = true;
+                self.help.show();
                 Effect::None
             }
             Action::Quit => Effect::Quit,

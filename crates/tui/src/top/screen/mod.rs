@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 pub use self::layout::HitAreas;
 use self::layout::Layout;
 use super::{
-    keys::BINDINGS,
+    keys::{Action, BINDINGS},
     live_state::{FeedStatus, LiveState},
     state::TopState,
 };
@@ -35,7 +35,8 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut TopState, live: &LiveState, zone
         connections: connections::draw(canvas.within(layout.connections), state, live, zone),
     };
     alerts::draw(canvas.within(layout.alerts), live, zone);
-    draw_footer(canvas.within(layout.keys), &BINDINGS, |action| state.offers(*action, live));
+    let last = [Action::Help, Action::Quit];
+    draw_footer(canvas.within(layout.keys), &BINDINGS, &last, |action| state.offers(*action, live));
     status::draw(canvas.within(layout.status), state, live);
     if let FeedStatus::Lost(reason) = &live.status {
         draw_error(canvas.within(area), &format!("{reason}; it is tried again"));
@@ -43,8 +44,8 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut TopState, live: &LiveState, zone
         let text = format!("picosnitch has sent nothing for {seconds} s; `picosnitch status` may say why");
         draw_error(canvas.within(area), &text);
     }
-    if state.help {
-        draw_help(canvas.within(area), &BINDINGS);
+    if state.help.shown {
+        draw_help(canvas.within(area), &BINDINGS, &mut state.help);
     }
     canvas.finish();
     areas
