@@ -174,6 +174,10 @@ impl LiveState {
                 connection.total = earlier.total;
                 connection.rate = earlier.rate;
                 connection.ended = earlier.ended;
+                // Another program, or a socket that does not only listen any more: it is open there now.
+                let has_ended = earlier.ended.is_some();
+                self.lineages[earlier.lineage].count(earlier.is_listening, has_ended, false);
+                self.lineages[lineage].count(connection.is_listening, has_ended, true);
             }
             None if self.connections.len() >= MAX_CONNECTIONS => {
                 self.omitted_here += 1;
@@ -181,8 +185,7 @@ impl LiveState {
             }
             None => {
                 let lineage = &mut self.lineages[lineage];
-                let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
-                *open += 1;
+                lineage.count(connection.is_listening, false, true);
                 if line.began.is_none_or(|began| began < self.time - MAX_NEW_AGE) {
                     lineage.total.add(total);
                     connection.total = total;
@@ -223,9 +226,8 @@ impl LiveState {
         };
         connection.ended = Some(now);
         let lineage = &mut self.lineages[connection.lineage];
-        let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
-        *open = open.saturating_sub(1);
-        lineage.ended += 1;
+        lineage.count(connection.is_listening, false, false);
+        lineage.count(connection.is_listening, true, true);
         self.ended.push_back((now, id));
     }
 
@@ -255,8 +257,7 @@ impl LiveState {
         {
             self.ended.pop_front();
             if let Some(connection) = self.connections.remove(&id) {
-                let lineage = &mut self.lineages[connection.lineage];
-                lineage.ended = lineage.ended.saturating_sub(1);
+                self.lineages[connection.lineage].count(connection.is_listening, true, false);
             }
         }
     }
