@@ -3,7 +3,7 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::{Color, Style},
+    style::{Color, Modifier, Style},
     widgets::{Clear, Widget},
 };
 
@@ -69,6 +69,17 @@ impl<'a> Canvas<'a> {
             if self.theme.selected_keeps_colours() && colour != Color::Reset {
                 cell.set_fg(colour);
             }
+        }
+    }
+
+    /// Dims everything in the rectangle: it is not current any more.
+    pub fn fade(&mut self) {
+        let dim = self.theme.dim();
+        for position in self.area.intersection(self.buffer.area).positions() {
+            let Some(cell) = self.buffer.cell_mut(position) else { continue };
+            cell.modifier.remove(Modifier::BOLD);
+            cell.modifier.insert(dim.add_modifier);
+            cell.set_fg(dim.fg.unwrap_or(Color::Reset));
         }
     }
 

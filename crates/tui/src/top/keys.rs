@@ -14,6 +14,7 @@ pub enum Action {
     First,
     Last,
     OtherPane,
+    Follow,
     Pause,
     NextSort,
     PreviousSort,
@@ -41,7 +42,7 @@ const fn key(
 
 /// All keys: first those of the footer, the most important first, then the rest of the help. A key without a sentence is in
 /// that of the one before it.
-pub const BINDINGS: [Binding<Action>; 20] = [
+pub const BINDINGS: [Binding<Action>; 21] = [
     key(
         &[K::Tab, K::BackTab, K::Enter, K::Left, K::Right],
         Action::OtherPane,
@@ -49,6 +50,7 @@ pub const BINDINGS: [Binding<Action>; 20] = [
         "pane",
         "to the connections, and back",
     ),
+    key(&[K::Char('f')], Action::Follow, "f", "follow", "follow the busiest program again"),
     key(&[K::Char('s')], Action::NextSort, "s S", "sort", "sort by the next column, the one before"),
     key(&[K::Char('S')], Action::PreviousSort, "S", "", ""),
     key(&[K::Char('/')], Action::Find, "/ Esc", "find", "only rows with this text in them; leave"),

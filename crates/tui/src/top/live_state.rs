@@ -28,7 +28,7 @@ const MAX_HIGHLIGHTS: usize = 1000;
 /// Kinds of loss of one slot that are kept.
 const MAX_SLOT_LOSSES: usize = 32;
 /// The daemon sends lines at each of its drains, several in this time.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+const MAX_SILENCE: Duration = Duration::from_secs(3);
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
 const MAX_NEW_AGE: f64 = 5.0;
 
@@ -89,9 +89,9 @@ pub struct LiveState {
     pub omitted_here: u64,
     /// Lines that could not be parsed.
     pub unreadable: u64,
-    /// When the last line came.
+    /// When the last line about traffic came.
     last_line: Option<Instant>,
-    /// How long no line has come, in seconds, once that is too long.
+    /// How long no such line has come, in seconds, once that is too long.
     pub silent: Option<u64>,
 }
 
@@ -101,7 +101,7 @@ impl LiveState {
         Self { ascii, ..Self::default() }
     }
 
-    /// Takes note that a line has come.
+    /// Takes note that a line about traffic has come.
     pub fn heard(&mut self, now: Instant) {
         self.last_line = Some(now);
         self.silent = None;

@@ -38,12 +38,14 @@ impl<'a> StatusLine<'a> {
     }
 }
 
-/// Draws an error over the last lines of the canvas, as many as it needs. `text` is safe text.
-pub fn draw_error(mut canvas: Canvas<'_>, text: &str) {
+/// Draws an error over the last line of the canvas, or, if it needs more lines, over those above the line of the `keys`,
+/// which stays. `text` is safe text.
+pub fn draw_error(mut canvas: Canvas<'_>, keys: Rect, text: &str) {
     let (area, theme) = (canvas.area, canvas.theme);
     let lines = wrap(text, area.width.saturating_sub(2).into());
-    let height = (lines.len() as u16).min(area.height);
-    let mut canvas = canvas.within(Rect { y: area.bottom() - height, height, ..area });
+    let bottom = if lines.len() > 1 && keys.y > area.y && !keys.is_empty() { keys.y } else { area.bottom() };
+    let height = (lines.len() as u16).min(bottom - area.y);
+    let mut canvas = canvas.within(Rect { y: bottom - height, height, ..area });
     canvas.clear();
     for (y, line) in (0..height).zip(&lines) {
         canvas.put(1, y, line, theme.wrong());

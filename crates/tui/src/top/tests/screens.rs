@@ -74,6 +74,8 @@ fn colours() {
     ] {
         let mut screen = TestScreen::with_alerts(SMALL, theme);
         assert_snapshot!(format!("colours_{name}"), styled(&screen.draw().0));
+        screen.live.note_silence(screen.clock + Duration::from_secs(4));
+        assert_snapshot!(format!("stale_{name}"), styled(&screen.draw().0));
     }
 }
 
