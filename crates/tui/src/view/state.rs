@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{
+    calendar::point_text,
     detail::{Detail, DetailSubject},
     display_settings::DisplaySettings,
     filters::{AppliedFilter, FilterLayer, FilterStack, MAX_FILTERS},
@@ -85,6 +86,24 @@ impl ViewState {
     /// Whether new records can appear in the period.
     pub fn is_current(&self) -> bool {
         self.period().end.is_none_or(|end| end > self.time.now)
+    }
+
+    /// Since when nothing was recorded, if the period ends now; the longest text first.
+    pub fn stale_texts(&self) -> Option<[String; 2]> {
+        let answer = &self.list.answer;
+        let silent = answer.silent_since.filter(|_| self.is_current());
+        let stopped = answer.stopped.filter(|stopped| answer.extent.is_none_or(|(_, last)| *stopped >= last));
+        let point = |time| point_text(time, &self.time.zone);
+        match (silent?, stopped) {
+            (_, Some(stopped)) => Some([
+                format!("recording was stopped at {}", point(stopped)),
+                "recording was stopped".to_owned(),
+            ]),
+            (last, None) => Some([
+                format!("nothing was recorded since {}", point(last)),
+                format!("nothing since {}", point(last)),
+            ]),
+        }
     }
 
     /// The query for the rows and a chart of this many columns.
