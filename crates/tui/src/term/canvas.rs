@@ -47,13 +47,18 @@ impl<'a> Canvas<'a> {
         self.buffer.set_string(x, y, symbol, style);
     }
 
+    /// Writes a text over what is drawn there, without its style.
+    pub fn put_over(&mut self, x: u16, y: u16, text: &str, style: Style) -> u16 {
+        self.put(x, y, text, Style::reset().patch(style))
+    }
+
     /// Draws a horizontal rule with a title in it.
     pub fn rule(&mut self, title: &str) {
         let line = if self.theme.ascii { "-" } else { "─" };
         self.put(0, 0, &line.repeat(self.area.width.into()), self.theme.dim());
         let inside = Rect { width: self.area.width.saturating_sub(2), ..self.area };
         let style = self.theme.strong();
-        self.within(inside).put(1, 0, &format!(" {title} "), style);
+        self.within(inside).put_over(1, 0, &format!(" {title} "), style);
     }
 
     /// Marks the first `columns` columns of the rectangle as selected. Texts keep their colours if the mark has colours of

@@ -91,18 +91,18 @@ impl ViewState {
     /// Since when nothing was recorded, if the period ends now; the longest text first.
     pub fn stale_texts(&self) -> Option<[String; 2]> {
         let answer = &self.list.answer;
-        let silent = answer.silent_since.filter(|_| self.is_current());
-        let stopped = answer.stopped.filter(|stopped| answer.extent.is_none_or(|(_, last)| *stopped >= last));
+        let (_, last) = answer.extent.filter(|_| self.is_current())?;
         let point = |time| point_text(time, &self.time.zone);
-        match (silent?, stopped) {
-            (_, Some(stopped)) => Some([
+        match (answer.stopped.filter(|stopped| *stopped >= last), answer.silent_since) {
+            (Some(stopped), _) => Some([
                 format!("recording was stopped at {}", point(stopped)),
                 "recording was stopped".to_owned(),
             ]),
-            (last, None) => Some([
+            (None, Some(last)) => Some([
                 format!("nothing was recorded since {}", point(last)),
                 format!("nothing since {}", point(last)),
             ]),
+            (None, None) => None,
         }
     }
 

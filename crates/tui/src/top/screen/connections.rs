@@ -85,7 +85,7 @@ fn draw_title(canvas: &mut Canvas<'_>, state: &TopState, live: &LiveState, zone:
     let name = title(&program.label, peer, available, canvas.theme.ascii);
     canvas.rule(&name);
     let inside = Rect { width: canvas.area.width - 1, ..canvas.area };
-    canvas.within(inside).put(width(&name) as u16 + 5, 0, &format!(" {facts} "), Style::new());
+    canvas.within(inside).put_over(width(&name) as u16 + 5, 0, &format!(" {facts} "), Style::new());
 }
 
 /// The name of a program, and the peer of its selected connection.

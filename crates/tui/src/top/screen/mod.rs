@@ -56,7 +56,7 @@ fn stale_text(live: &LiveState, zone: &TimeZone) -> Option<String> {
     let why = match (&live.status, live.silent) {
         (FeedStatus::Lost(reason), _) => format!("{reason}; it is tried again"),
         (_, Some(seconds)) => {
-            format!("nothing was sent for {seconds} s; `picosnitch status` may say why")
+            format!("nothing was sent for {seconds} s; see `picosnitch status`")
         }
         _ => return None,
     };

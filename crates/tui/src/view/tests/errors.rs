@@ -141,6 +141,8 @@ fn it_says_since_when_nothing_was_recorded() {
     }
     let stopped = silent_log(10, 100, &[(EventKind::Start, 500), (EventKind::Stop, 90)]).text();
     assert!(stopped.contains("recording was stopped at 2026-03-01 14:18:35"), "{stopped}");
+    let just_now = silent_log(10, 5, &[(EventKind::Stop, 2)]).text();
+    assert!(just_now.contains("recording was stopped at 2026-03-01 14:20:03"), "{just_now}");
     let again = silent_log(10, 100, &[(EventKind::Stop, 90), (EventKind::Start, 80)]).text();
     assert!(again.contains("nothing was recorded since 2026-03-01 14:18:25"), "{again}");
     // What is over is not expected to go on.
