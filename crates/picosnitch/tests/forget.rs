@@ -304,7 +304,7 @@ fn a_kill_at_any_moment_leaves_all_or_what_is_ended_later() {
             1,
             "kill {kill}"
         );
-        let exe = Filter::equal(Dimension::Executable, Value::Bytes(b"/bin/curl".to_vec()), false);
+        let exe = Filter::equal(Dimension::Executable, store::Value::Bytes(b"/bin/curl".to_vec()), false);
         let curl = reader.query(&Query { filters: vec![exe], ..Query::default() }).unwrap()[0].counters.sent;
         assert_eq!(curl, sum / 3);
     }

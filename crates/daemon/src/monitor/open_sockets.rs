@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 /// Time between two lists of idle sockets: for each the open files of all processes are read.
 const IDLE_PAUSE: Duration = Duration::from_secs(3);
+/// Every so many lists, the active flows are listed, too: a connection that the kernel does not have any more ends then,
+/// whatever was lost.
+const LISTS_UNTIL_ACTIVE: u32 = 10;
 
 /// Which lists of open sockets are due.
 pub(super) struct OpenSocketLists {
-    /// Whether the list of active flows was sent: the recorder needs it once.
-    sent_active: bool,
+    /// Lists of idle sockets until the next list of active flows. The first one comes at once.
+    until_active: u32,
     /// When the idle sockets are listed next.
     idle_at: Instant,
 }
@@ -20,7 +23,7 @@ pub(super) struct DueLists {
 
 impl OpenSocketLists {
     pub(super) fn new() -> Self {
-        Self { sent_active: false, idle_at: Instant::now() }
+        Self { until_active: 0, idle_at: Instant::now() }
     }
 
     /// Returns the lists that are due, which the caller sends now.
@@ -29,7 +32,9 @@ impl OpenSocketLists {
             return None;
         }
         self.idle_at = now + IDLE_PAUSE;
-        Some(DueLists { active: !std::mem::replace(&mut self.sent_active, true) })
+        let active = self.until_active == 0;
+        self.until_active = if active { LISTS_UNTIL_ACTIVE } else { self.until_active } - 1;
+        Some(DueLists { active })
     }
 }
 
@@ -38,11 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn active_flows_are_listed_once_and_idle_sockets_again_and_again() {
+    fn idle_sockets_are_listed_again_and_again_and_active_flows_now_and_then() {
         let mut lists = OpenSocketLists::new();
         let start = Instant::now();
         assert!(lists.take_due(start).unwrap().active);
         assert!(lists.take_due(start + IDLE_PAUSE / 2).is_none());
-        assert!(!lists.take_due(start + IDLE_PAUSE).unwrap().active);
+        let later = |number| start + IDLE_PAUSE * number;
+        let active: Vec<u32> =
+            (1..=25).filter(|number| lists.take_due(later(*number)).unwrap().active).collect();
+        assert_eq!(active, [10, 20]);
     }
 }

@@ -36,8 +36,8 @@ pub(super) struct Connection {
     pub(super) described_in: u64,
     /// The round of the last change of anything.
     pub(super) changed_in: u64,
-    /// Number of the last list of the monitor that had the connection.
-    pub(super) list: u32,
+    /// Number of the last list of the monitor that had the connection; `None` before the first one.
+    pub(super) list: Option<u32>,
 }
 
 impl Connection {

@@ -1,6 +1,6 @@
 //! The table of open connections.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub(super) const MAX_CONNECTIONS: usize = 2 * 65_536;
 /// Upper bound for the ended connections among them that slow subscribers may hold back.
 const MAX_ENDED: usize = 65_536;
 
+/// IP protocols of stream sockets: TCP, MPTCP.
+const STREAM_PROTOCOLS: [u16; 2] = [6, 262];
+
 /// The content of a list of the monitor. A list replaces the one of the same kind before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListKind {
@@ -33,6 +36,8 @@ pub enum ListKind {
 pub struct OpenConnections {
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) ids: HashMap<ConnectionKey, u64>,
+    /// The ids of the connections of each socket, by its inode number.
+    pub(super) sockets: HashMap<u64, Vec<u64>>,
     pub(super) contexts: HashMap<u32, ContextState>,
     /// Connections that have ended, with the round of the last change, oldest first.
     pub(super) ended: VecDeque<(u64, u64)>,
@@ -59,6 +64,7 @@ impl OpenConnections {
         Self {
             connections: BTreeMap::new(),
             ids: HashMap::new(),
+            sockets: HashMap::new(),
             contexts: HashMap::new(),
             ended: VecDeque::new(),
             last_id,
@@ -91,6 +97,7 @@ impl OpenConnections {
             });
             if flow.id.ended {
                 self.end(id);
+                self.end_socket(flow);
             }
         }
     }
@@ -101,6 +108,11 @@ impl OpenConnections {
             self.update(id, flow, awaits_domain, |connection, counters| {
                 (connection.sent, connection.received) = (counters.sent, counters.received);
             });
+            // Only a list says what it has: flows that came since the last one may be those of a connection that has ended
+            // meanwhile, and whose end was lost.
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.list = Some(self.list);
+            }
         }
     }
 
@@ -109,7 +121,7 @@ impl OpenConnections {
         self.has_list = true;
         let is_missing = |connection: &Connection| {
             (connection.flow_id.began == 0) == (kind == ListKind::IdleSockets)
-                && connection.list != self.list
+                && connection.list != Some(self.list)
                 && !connection.flow_id.ended
         };
         let missing: Vec<u64> = self
@@ -252,9 +264,10 @@ impl OpenConnections {
             received: 0,
             described_in: self.round,
             changed_in: self.round,
-            list: self.list,
+            list: None,
         };
         self.connections.insert(id, connection);
+        self.sockets.entry(key.socket).or_default().push(id);
         Some(id)
     }
 
@@ -266,7 +279,6 @@ impl OpenConnections {
         update: impl FnOnce(&mut Connection, Counters),
     ) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.list = self.list;
         let mut counters = flow.counters;
         self.rules.blank_counters(&mut counters);
         let awaits_domain = awaits_domain && self.rules.has_domain_rules();
@@ -291,11 +303,33 @@ impl OpenConnections {
         }
     }
 
+    /// Ends all connections of a stream socket one of whose flows has ended: it is closed then. Bytes that passed no hook
+    /// may be charged to a process that has no flow of its own on the socket, so that no end of its own comes.
+    fn end_socket(&mut self, flow: &Flow) {
+        if !STREAM_PROTOCOLS.contains(&flow.tuple.protocol) {
+            return;
+        }
+        let ids = self.sockets.get(&flow.id.socket).cloned().unwrap_or_default();
+        for id in ids {
+            // A socket that is new may have got the inode number.
+            let is_older = |connection: &Connection| connection.flow_id.began <= flow.id.began;
+            if self.connections.get(&id).is_some_and(is_older) {
+                self.end(id);
+            }
+        }
+    }
+
     fn remove(&mut self, id: u64) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let key = ConnectionKey::of(&connection.flow_id);
         if self.ids.get(&key) == Some(&id) {
             self.ids.remove(&key);
+        }
+        if let Entry::Occupied(mut ids) = self.sockets.entry(key.socket) {
+            ids.get_mut().retain(|other| *other != id);
+            if ids.get().is_empty() {
+                ids.remove();
+            }
         }
         if let Some(state) = self.contexts.get_mut(&connection.context) {
             state.connections = state.connections.saturating_sub(1);

@@ -157,6 +157,7 @@ fn a_connection_is_described_once_then_its_counters_then_its_end() {
     assert_eq!(lines[0]["ended"], serde_json::json!([1]));
     bench.table.remove_delivered(position.delivered());
     assert!(bench.table.connections.is_empty() && bench.table.ids.is_empty() && bench.table.ended.is_empty());
+    assert!(bench.table.sockets.is_empty());
     // The subscriber has this context, and the end of an unknown connection makes no line.
     bench.add(&ended(flow(1, 8, 0, 0)));
     bench.add(&flow(1, 10, 1, 1));
@@ -373,4 +374,48 @@ fn a_connection_that_a_domain_rule_may_ignore_is_withheld_until_the_domain_is_kn
     bench.table.set_domains(&HashMap::new(), &HashSet::new());
     let lines = bench.round(&mut position);
     assert_eq!((lines.len(), &lines[0]["id"]), (2, &4.into()));
+}
+
+#[test]
+fn a_connection_whose_end_was_lost_ends_with_the_next_list() {
+    let mut bench = Bench::new(all());
+    let mut position = SubscriberPosition::default();
+    bench.list(&[flow(1, 1, 100, 100), flow(1, 2, 5, 5)], ListKind::ActiveFlows);
+    bench.list(&[], ListKind::IdleSockets);
+    // Both move bytes after the last list, and one more begins. Then the ends of two of them are lost.
+    for socket in 1..=3 {
+        bench.add(&flow(1, socket, 1, 1));
+    }
+    bench.round(&mut position);
+    bench.list(&[flow(1, 2, 6, 6)], ListKind::ActiveFlows);
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([1, 3]), "{lines:?}");
+}
+
+#[test]
+fn a_stream_socket_ends_for_all_processes_that_bytes_were_charged_to() {
+    let mut bench = Bench::new(all());
+    let mut position = SubscriberPosition::default();
+    bench.add(&flow(1, 9, 10, 10));
+    // Spliced bytes, charged to a process without a flow on the socket, and a datagram socket of several peers.
+    bench.add(&flow(2, 9, 0, 500));
+    let datagrams = |port, began| {
+        let mut datagrams = flow(1, 8, 1, 1);
+        (datagrams.tuple.protocol, datagrams.tuple.remote_port, datagrams.id.began) = (17, port, began);
+        datagrams
+    };
+    bench.add(&datagrams(53, 7));
+    bench.add(&datagrams(54, 8));
+    bench.round(&mut position);
+    bench.add(&ended(flow(1, 9, 0, 0)));
+    bench.add(&ended(datagrams(54, 8)));
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([1, 2, 4]), "the other datagrams may go on: {lines:?}");
+    // The inode number is used again, and the end of the old socket comes again.
+    let mut newer = flow(1, 9, 3, 3);
+    newer.id.began += 1_000_000;
+    bench.add(&newer);
+    bench.add(&ended(flow(1, 9, 0, 7)));
+    let lines = bench.round(&mut position);
+    assert!(!lines.iter().any(|line| line["ended"] == serde_json::json!([5])), "{lines:?}");
 }

@@ -3,7 +3,7 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::{Color, Style},
+    style::{Color, Modifier, Style},
     widgets::{Clear, Widget},
 };
 
@@ -47,13 +47,18 @@ impl<'a> Canvas<'a> {
         self.buffer.set_string(x, y, symbol, style);
     }
 
+    /// Writes a text over what is drawn there, without its style.
+    pub fn put_over(&mut self, x: u16, y: u16, text: &str, style: Style) -> u16 {
+        self.put(x, y, text, Style::reset().patch(style))
+    }
+
     /// Draws a horizontal rule with a title in it.
     pub fn rule(&mut self, title: &str) {
         let line = if self.theme.ascii { "-" } else { "─" };
         self.put(0, 0, &line.repeat(self.area.width.into()), self.theme.dim());
         let inside = Rect { width: self.area.width.saturating_sub(2), ..self.area };
         let style = self.theme.strong();
-        self.within(inside).put(1, 0, &format!(" {title} "), style);
+        self.within(inside).put_over(1, 0, &format!(" {title} "), style);
     }
 
     /// Marks the first `columns` columns of the rectangle as selected. Texts keep their colours if the mark has colours of
@@ -69,6 +74,17 @@ impl<'a> Canvas<'a> {
             if self.theme.selected_keeps_colours() && colour != Color::Reset {
                 cell.set_fg(colour);
             }
+        }
+    }
+
+    /// Dims everything in the rectangle: it is not current any more.
+    pub fn fade(&mut self) {
+        let dim = self.theme.dim();
+        for position in self.area.intersection(self.buffer.area).positions() {
+            let Some(cell) = self.buffer.cell_mut(position) else { continue };
+            cell.modifier.remove(Modifier::BOLD);
+            cell.modifier.insert(dim.add_modifier);
+            cell.set_fg(dim.fg.unwrap_or(Color::Reset));
         }
     }
 

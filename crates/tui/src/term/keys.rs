@@ -8,11 +8,11 @@ pub struct Binding<A: 'static> {
     /// Each of these keys triggers the action.
     pub keys: &'static [KeyCode],
     pub action: A,
-    /// The keys as the help names them.
+    /// The keys as the help names them; the footer takes the first.
     pub name: &'static str,
     /// One or two words for the footer; empty if the action is only in the help.
     pub short: &'static str,
-    /// A sentence for the help.
+    /// A sentence for the help; empty if that of another key says it.
     pub help: &'static str,
 }
 

@@ -92,11 +92,14 @@ fn read_lines(client: &mut LiveClient, live: &SharedLiveState, notify: impl Fn()
 
 /// Applies a line to the live state. Returns whether there is something new to draw.
 pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
-    live.heard(now);
     let Ok(kind) = serde_json::from_slice::<LineKind>(line) else {
         live.unreadable += 1;
         return false;
     };
+    // Alerts, errors and losses also come from a recorder whose monitor is stopped.
+    if !matches!(&*kind.event, "alert" | "alerts_folded" | "error" | "loss") {
+        live.heard(now);
+    }
     let result = match &*kind.event {
         "context" => serde_json::from_slice::<ContextLine>(line).map(|line| live.context(&line)),
         "connection" | "listening" => {

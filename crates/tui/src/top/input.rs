@@ -14,8 +14,8 @@ const WHEEL_ROWS: isize = 3;
 
 /// Applies a key to the state.
 pub fn on_key(state: &mut TopState, key: KeyEvent) -> Effect {
-    if state.help {
-        state.help = false;
+    if state.help.shown {
+        state.help.on_key(key);
         return Effect::None;
     }
     if state.finding {
@@ -36,11 +36,14 @@ pub fn on_key(state: &mut TopState, key: KeyEvent) -> Effect {
 pub fn on_mouse(state: &mut TopState, areas: &HitAreas, mouse: MouseEvent) -> Effect {
     let at = (mouse.column, mouse.row).into();
     let pane = if areas.connections.contains(at) { Pane::Connections } else { Pane::Programs };
+    let help = state.help.shown;
     match mouse.kind {
+        MouseEventKind::ScrollUp if help => state.scroll_help(-WHEEL_ROWS),
+        MouseEventKind::ScrollDown if help => state.scroll_help(WHEEL_ROWS),
         MouseEventKind::ScrollUp => state.step(pane, -WHEEL_ROWS),
         MouseEventKind::ScrollDown => state.step(pane, WHEEL_ROWS),
-        MouseEventKind::Down(MouseButton::Left) if state.help => {
-            state.help = false;
+        MouseEventKind::Down(MouseButton::Left) if help => {
+            state.help.shown = false;
             Effect::None
         }
         MouseEventKind::Down(MouseButton::Left) => {

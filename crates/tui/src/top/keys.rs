@@ -14,6 +14,7 @@ pub enum Action {
     First,
     Last,
     OtherPane,
+    Follow,
     Pause,
     NextSort,
     PreviousSort,
@@ -39,8 +40,9 @@ const fn key(
     Binding { keys, action, name, short, help }
 }
 
-/// All keys, in the order of the footer and the help.
-pub const BINDINGS: [Binding<Action>; 20] = [
+/// All keys: first those of the footer, the most important first, then the rest of the help. A key without a sentence is in
+/// that of the one before it.
+pub const BINDINGS: [Binding<Action>; 21] = [
     key(
         &[K::Tab, K::BackTab, K::Enter, K::Left, K::Right],
         Action::OtherPane,
@@ -48,30 +50,25 @@ pub const BINDINGS: [Binding<Action>; 20] = [
         "pane",
         "to the connections, and back",
     ),
-    key(&[K::Char('s')], Action::NextSort, "s", "sort", "sort by the next column"),
-    key(&[K::Char('S')], Action::PreviousSort, "S", "", "sort by the column before"),
-    key(&[K::Char('/')], Action::Find, "/", "find", "only rows with this text in them"),
-    key(&[K::Esc], Action::Escape, "Esc", "", "leave the search"),
+    key(&[K::Char('f')], Action::Follow, "f", "follow", "follow the busiest program again"),
+    key(&[K::Char('s')], Action::NextSort, "s S", "sort", "sort by the next column, the one before"),
+    key(&[K::Char('S')], Action::PreviousSort, "S", "", ""),
+    key(&[K::Char('/')], Action::Find, "/ Esc", "find", "only rows with this text in them; leave"),
+    key(&[K::Esc], Action::Escape, "Esc", "", ""),
     key(&[K::Char('t')], Action::Tree, "t", "tree", "programs below those who started them"),
     key(&[K::Char(' '), K::Char('p')], Action::Pause, "space p", "pause", "hold the screen still, or go on"),
     key(&[K::Char('x')], Action::Dismiss, "x", "dismiss", "take the alerts off the screen"),
-    key(&[K::Char('u')], Action::NextUnit, "u", "units", "next unit of bytes"),
-    key(&[K::Char('U')], Action::PreviousUnit, "U", "", "unit of bytes before"),
-    key(
-        &[K::Char('y')],
-        Action::Copy,
-        "y",
-        "copy",
-        "copy the row to the clipboard (if the terminal lets it)",
-    ),
-    key(&[K::Char('c')], Action::Theme, "c", "", "colours: auto, dark, light, none"),
-    key(&[K::Up, K::Char('k')], Action::Up, "up k", "", "row above (mouse: wheel)"),
-    key(&[K::Down, K::Char('j')], Action::Down, "down j", "", "row below (mouse: wheel)"),
-    key(&[K::PageUp], Action::PageUp, "PgUp", "", "page above"),
-    key(&[K::PageDown], Action::PageDown, "PgDn", "", "page below"),
-    key(&[K::Home, K::Char('g')], Action::First, "Home g", "", "first row"),
-    key(&[K::End, K::Char('G')], Action::Last, "End G", "", "last row"),
-    key(&[K::Char('?'), K::F(1)], Action::Help, "?", "help", "all keys"),
+    key(&[K::Char('u')], Action::NextUnit, "u U", "units", "next unit of bytes, the one before"),
+    key(&[K::Char('U')], Action::PreviousUnit, "U", "", ""),
+    key(&[K::Char('y')], Action::Copy, "y", "copy", "copy the row, if the terminal lets it"),
+    key(&[K::Char('c')], Action::Theme, "c", "colours", "theme: auto, dark, light, none"),
+    key(&[K::Up, K::Char('k')], Action::Up, "up down", "", "row above, below (or k j, wheel)"),
+    key(&[K::Down, K::Char('j')], Action::Down, "down j", "", ""),
+    key(&[K::PageUp], Action::PageUp, "PgUp PgDn", "", "page above, below"),
+    key(&[K::PageDown], Action::PageDown, "PgDn", "", ""),
+    key(&[K::Home, K::Char('g')], Action::First, "Home End", "", "first, last row (or g G)"),
+    key(&[K::End, K::Char('G')], Action::Last, "End G", "", ""),
+    key(&[K::Char('?'), K::F(1)], Action::Help, "? F1", "help", "all keys"),
     key(&[K::Char('q')], Action::Quit, "q", "quit", "quit (Ctrl-C always does)"),
 ];
 

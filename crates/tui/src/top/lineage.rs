@@ -25,6 +25,16 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// Counts a connection, or with `is_more` false counts it no more.
+    pub fn count(&mut self, is_listening: bool, has_ended: bool, is_more: bool) {
+        let number = match (has_ended, is_listening) {
+            (true, _) => &mut self.ended,
+            (false, true) => &mut self.listening,
+            (false, false) => &mut self.open,
+        };
+        *number = if is_more { number.saturating_add(1) } else { number.saturating_sub(1) };
+    }
+
     /// Whether there is nothing to show.
     pub fn is_empty(&self) -> bool {
         self.open + self.listening + self.ended == 0 && self.total == ByteCounts::default()

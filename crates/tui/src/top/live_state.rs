@@ -28,7 +28,7 @@ const MAX_HIGHLIGHTS: usize = 1000;
 /// Kinds of loss of one slot that are kept.
 const MAX_SLOT_LOSSES: usize = 32;
 /// The daemon sends lines at each of its drains, several in this time.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+const MAX_SILENCE: Duration = Duration::from_secs(3);
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
 const MAX_NEW_AGE: f64 = 5.0;
 
@@ -89,9 +89,9 @@ pub struct LiveState {
     pub omitted_here: u64,
     /// Lines that could not be parsed.
     pub unreadable: u64,
-    /// When the last line came.
+    /// When the last line about traffic came.
     last_line: Option<Instant>,
-    /// How long no line has come, in seconds, once that is too long.
+    /// How long no such line has come, in seconds, once that is too long.
     pub silent: Option<u64>,
 }
 
@@ -101,7 +101,7 @@ impl LiveState {
         Self { ascii, ..Self::default() }
     }
 
-    /// Takes note that a line has come.
+    /// Takes note that a line about traffic has come.
     pub fn heard(&mut self, now: Instant) {
         self.last_line = Some(now);
         self.silent = None;
@@ -174,6 +174,10 @@ impl LiveState {
                 connection.total = earlier.total;
                 connection.rate = earlier.rate;
                 connection.ended = earlier.ended;
+                // Another program, or a socket that does not only listen any more: it is open there now.
+                let has_ended = earlier.ended.is_some();
+                self.lineages[earlier.lineage].count(earlier.is_listening, has_ended, false);
+                self.lineages[lineage].count(connection.is_listening, has_ended, true);
             }
             None if self.connections.len() >= MAX_CONNECTIONS => {
                 self.omitted_here += 1;
@@ -181,8 +185,7 @@ impl LiveState {
             }
             None => {
                 let lineage = &mut self.lineages[lineage];
-                let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
-                *open += 1;
+                lineage.count(connection.is_listening, false, true);
                 if line.began.is_none_or(|began| began < self.time - MAX_NEW_AGE) {
                     lineage.total.add(total);
                     connection.total = total;
@@ -223,9 +226,8 @@ impl LiveState {
         };
         connection.ended = Some(now);
         let lineage = &mut self.lineages[connection.lineage];
-        let open = if connection.is_listening { &mut lineage.listening } else { &mut lineage.open };
-        *open = open.saturating_sub(1);
-        lineage.ended += 1;
+        lineage.count(connection.is_listening, false, false);
+        lineage.count(connection.is_listening, true, true);
         self.ended.push_back((now, id));
     }
 
@@ -255,8 +257,7 @@ impl LiveState {
         {
             self.ended.pop_front();
             if let Some(connection) = self.connections.remove(&id) {
-                let lineage = &mut self.lineages[connection.lineage];
-                lineage.ended = lineage.ended.saturating_sub(1);
+                self.lineages[connection.lineage].count(connection.is_listening, true, false);
             }
         }
     }

@@ -50,8 +50,8 @@ use live::client::{ClientError, LiveClient};
 
 /// Time between two frames that are drawn because of new data, at least. Keys are answered at once.
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(250);
-/// How long to wait for an event if there is nothing to draw.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for an event if there is nothing to draw: then the daemon may be silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The errors that end `top`.
 #[derive(Debug, Error)]

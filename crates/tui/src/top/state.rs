@@ -9,7 +9,7 @@ use super::{
     sort_column::SortColumn,
     sticky_selection::StickySelection,
 };
-use crate::term::{cycle::cycle, find_text::FindText};
+use crate::term::{cycle::cycle, find_text::FindText, widgets::Help};
 use model::text::units::ByteUnit;
 
 /// One of the two lists.
@@ -63,9 +63,10 @@ pub struct TopState {
     pub unit: ByteUnit,
     /// Whether the user is typing the text of a search.
     pub finding: bool,
-    /// Whether the help is shown.
-    pub help: bool,
+    pub help: Help,
     pub paused: bool,
+    /// The path of the program to select when the rows are built next: they have other keys in the tree.
+    sought: Option<Vec<u8>>,
     /// A message for the last line, until the next key.
     pub notice: Option<String>,
 }
@@ -80,8 +81,9 @@ impl Default for TopState {
             tree: false,
             unit: ByteUnit::Decimal,
             finding: false,
-            help: false,
+            help: Help::default(),
             paused: false,
+            sought: None,
             notice: None,
         }
     }
@@ -92,7 +94,12 @@ impl TopState {
     pub fn refresh(&mut self, live: &LiveState) {
         let find = self.programs.find.to_lowercase();
         self.programs.rows = program_rows::programs(live, self.sort, self.tree, &find);
-        self.programs.selection.follow(self.programs.rows.iter().map(|row| &row.key));
+        let keys = self.programs.rows.iter().map(|row| &row.key);
+        self.programs.selection.follow(keys.clone());
+        let sought = self.sought.take();
+        if let Some(row) = self.programs.rows.iter().position(|row| sought.as_deref() == Some(row.path())) {
+            self.programs.selection.select(row, keys);
+        }
         let find = self.connections.find.to_lowercase();
         self.connections.rows = match self.program() {
             Some(program) => connection_rows::connections(live, program, self.sort, &find),
@@ -130,9 +137,26 @@ impl TopState {
                 }
             }
             Pane::Connections => {
+                // Otherwise another program could become the first, with other connections.
+                self.pin_program();
                 self.connections.selection.select(row, self.connections.rows.ids.iter());
             }
         }
+        Effect::Refresh
+    }
+
+    /// Stays with the selected program.
+    fn pin_program(&mut self) {
+        let keys = self.programs.rows.iter().map(|row| &row.key);
+        self.programs.selection.select(self.programs.selection.index(), keys);
+    }
+
+    /// Shows the programs below those that started them, or no more. A program that was selected by the user stays it.
+    fn toggle_tree(&mut self) -> Effect {
+        let selection = &self.programs.selection;
+        self.sought = self.program().filter(|_| !selection.is_following()).map(|row| row.path().to_vec());
+        self.tree = !self.tree;
+        self.programs.selection.reset();
         Effect::Refresh
     }
 
@@ -167,6 +191,11 @@ impl TopState {
         Effect::Refresh
     }
 
+    pub fn scroll_help(&mut self, lines: isize) -> Effect {
+        self.help.scroll(lines);
+        Effect::None
+    }
+
     pub fn act(&mut self, action: Action) -> Effect {
         self.notice = None;
         let page = match self.focus {
@@ -187,7 +216,14 @@ impl TopState {
                     Pane::Connections => Pane::Programs,
                 };
                 self.finding = false;
+                self.pin_program();
                 Effect::None
+            }
+            Action::Follow => {
+                self.programs.selection.reset();
+                self.connections.selection.reset();
+                self.focus = Pane::Programs;
+                Effect::Refresh
             }
             Action::Pause => {
                 self.paused = !self.paused;
@@ -197,11 +233,7 @@ impl TopState {
                 self.sort = cycle(&SortColumn::ALL, self.sort, action == Action::NextSort);
                 Effect::Refresh
             }
-            Action::Tree => {
-                self.tree = !self.tree;
-                // The rows have other keys in the tree, so the selection cannot follow its row.
-                self.select(Pane::Programs, 0)
-            }
+            Action::Tree => self.toggle_tree(),
             Action::Find => {
                 self.finding = true;
                 Effect::None
@@ -219,7 +251,7 @@ impl TopState {
             Action::Copy => Effect::Copy,
             Action::Theme => Effect::Theme,
             Action::Help => {
-                self.help = true;
+                self.help.show();
                 Effect::None
             }
             Action::Quit => Effect::Quit,
@@ -230,6 +262,7 @@ impl TopState {
     pub fn offers(&self, action: Action, live: &LiveState) -> bool {
         match action {
             Action::Copy => self.program().is_some(),
+            Action::Follow => !self.programs.selection.is_following(),
             Action::Dismiss => !live.alerts.is_empty(),
             _ => true,
         }

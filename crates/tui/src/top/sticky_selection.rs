@@ -6,7 +6,7 @@ use crate::term::widgets::ListState;
 #[derive(Clone, Debug)]
 pub struct StickySelection<K> {
     pub position: ListState,
-    /// Key of the selected row; `None`: the first row is selected, whichever it is.
+    /// Key of the selected row; `None`: the selection follows the first row, whichever it is.
     key: Option<K>,
 }
 
@@ -22,19 +22,24 @@ impl<K: Clone + PartialEq> StickySelection<K> {
         self.position.selected
     }
 
-    /// Selects the first row again.
+    /// Follows the first row again.
     pub fn reset(&mut self) {
         self.position.reset();
         self.key = None;
     }
 
-    /// Selects a row of the list with these keys. Returns whether the index of the selected row has changed.
+    /// Whether the selection follows the first row.
+    pub fn is_following(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Selects a row of the list with these keys, and stays with it. Returns whether the index of the selected row has changed.
     pub fn select<'a>(&mut self, row: usize, mut keys: impl ExactSizeIterator<Item = &'a K>) -> bool
     where
         K: 'a,
     {
         let changed = self.position.select(row, keys.len());
-        self.key = keys.nth(self.index()).filter(|_| self.index() > 0).cloned();
+        self.key = keys.nth(self.index()).cloned();
         changed
     }
 

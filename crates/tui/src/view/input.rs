@@ -12,11 +12,12 @@ use crate::term::keys;
 
 /// Rows that the wheel moves.
 const WHEEL_ROWS: usize = 3;
+const HELP_ROWS: isize = 3;
 
 /// Applies a key to the state.
 pub fn on_key(state: &mut ViewState, key: KeyEvent) -> Effect {
-    if state.help {
-        state.help = false;
+    if state.help.shown {
+        state.help.on_key(key);
         return Effect::None;
     }
     if state.list.finding {
@@ -37,6 +38,8 @@ pub fn on_key(state: &mut ViewState, key: KeyEvent) -> Effect {
 pub fn on_mouse(state: &mut ViewState, areas: &HitAreas, mouse: MouseEvent) -> Effect {
     let selected = state.list.position.selected;
     match mouse.kind {
+        MouseEventKind::ScrollUp if state.help.shown => state.scroll_help(-HELP_ROWS),
+        MouseEventKind::ScrollDown if state.help.shown => state.scroll_help(HELP_ROWS),
         MouseEventKind::ScrollUp => state.select(selected.saturating_sub(WHEEL_ROWS)),
         MouseEventKind::ScrollDown => state.select(selected.saturating_add(WHEEL_ROWS)),
         MouseEventKind::Down(MouseButton::Left) => click(state, areas, mouse),
@@ -46,8 +49,8 @@ pub fn on_mouse(state: &mut ViewState, areas: &HitAreas, mouse: MouseEvent) -> E
 }
 
 fn click(state: &mut ViewState, areas: &HitAreas, mouse: MouseEvent) -> Effect {
-    if state.help {
-        state.help = false;
+    if state.help.shown {
+        state.help.shown = false;
         return Effect::None;
     }
     if let Some(index) = areas.tabs.at(mouse.column, mouse.row) {

@@ -5,13 +5,18 @@ use std::cmp::Reverse;
 use jiff::tz::TimeZone;
 
 use super::period::Period;
-use model::{Consequence, Counters, Losses};
+use model::{Consequence, Counters, EventKind, Losses};
 use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
 /// Rows of the tab on time.
 const MAX_TIME_ROWS: usize = 400;
+/// The usual and the largest length of recording windows, in seconds (`log.write_limit_seconds`).
+const USUAL_WINDOW: i64 = 10;
+const MAX_WINDOW: i64 = 3600;
+/// Windows that may be missing before the screen says that nothing is recorded.
+const MAX_SILENT_WINDOWS: i64 = 3;
 
 /// The query of a screen.
 #[derive(Clone, Debug)]
@@ -63,6 +68,10 @@ pub struct ScreenRows {
     pub sums_before: Option<i64>,
     /// Ends of the first and the last recording window of the log; `None` if it is empty.
     pub extent: Option<(i64, i64)>,
+    /// The end of the last recording window, if later ones should have been written by now.
+    pub silent_since: Option<i64>,
+    /// When recording was stopped, if it was not started again.
+    pub stopped: Option<i64>,
 }
 
 /// Counters over time, for the chart.
@@ -87,6 +96,8 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
             .detail_since()?
             .filter(|since| query.period.start.is_none_or(|start| start < *since)),
         extent: reader.extent()?,
+        silent_since: silent_since(reader, query.now)?,
+        stopped: stopped(reader)?,
         ..ScreenRows::default()
     };
     if query.dimension == Dimension::Time {
@@ -102,6 +113,46 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
         answer.rows.truncate(MAX_ROWS);
     }
     Ok(answer)
+}
+
+/// The end of the last recording window, if it is more than three windows ago. On a machine that is used there is hardly a
+/// window without traffic.
+fn silent_since(reader: &Reader, now: i64) -> Result<Option<i64>, StoreError> {
+    let Some((_, last)) = reader.extent()? else { return Ok(None) };
+    if now - last <= MAX_SILENT_WINDOWS * USUAL_WINDOW {
+        return Ok(None);
+    }
+    Ok((now - last > MAX_SILENT_WINDOWS * window_length(reader, last)?).then_some(last))
+}
+
+/// How long recording windows are, about, in seconds: the log does not have it, but its last windows show it.
+fn window_length(reader: &Reader, last: i64) -> Result<i64, StoreError> {
+    for since in [last - 12 * USUAL_WINDOW, last - 3 * MAX_WINDOW] {
+        let query = Query {
+            range: Range { since: Some(since), until: Some(last) },
+            group_by: vec![Dimension::Time],
+            ..Query::default()
+        };
+        let mut times: Vec<i64> = reader
+            .query(&query)?
+            .iter()
+            .filter_map(|row| match row.values.first() {
+                Some(Value::Integer(time)) => Some(*time),
+                _ => None,
+            })
+            .collect();
+        times.sort_unstable();
+        if let Some(length) = times.windows(2).map(|pair| pair[1] - pair[0]).min() {
+            return Ok(length.max(USUAL_WINDOW));
+        }
+    }
+    Ok(USUAL_WINDOW)
+}
+
+/// When recording was stopped, unless it was started again.
+fn stopped(reader: &Reader) -> Result<Option<i64>, StoreError> {
+    let events = reader.events(Range::default(), &[EventKind::Start, EventKind::Stop], 1)?;
+    Ok(events.first().filter(|event| event.kind == EventKind::Stop).map(|event| event.time))
 }
 
 /// Reads the chart of a screen, in at most `max_parts` parts.

@@ -1,5 +1,6 @@
 //! The state of `view`, and how keys and responses of the log change it. No input or output happens here.
 
+use calendar::point_text;
 use jiff::tz::TimeZone;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     tab::Tab,
     time_range::TimeRange,
 };
-use crate::term::cycle::cycle;
+use crate::term::{cycle::cycle, widgets::Help};
 use store::{Dimension, Value};
 
 /// The action that a change of the state requires.
@@ -52,8 +53,7 @@ pub struct ViewState {
     pub detail: DetailState,
     pub queries: QueryStatus,
     pub display: DisplaySettings,
-    /// Whether the help is shown.
-    pub help: bool,
+    pub help: Help,
     /// A message for the last line, until the next key.
     pub notice: Option<String>,
 }
@@ -69,7 +69,7 @@ impl ViewState {
             detail: DetailState { shown: true, loaded: None },
             queries: QueryStatus::default(),
             display: DisplaySettings::new(labels),
-            help: false,
+            help: Help::default(),
             notice: None,
         }
     }
@@ -86,6 +86,24 @@ impl ViewState {
     /// Whether new records can appear in the period.
     pub fn is_current(&self) -> bool {
         self.period().end.is_none_or(|end| end > self.time.now)
+    }
+
+    /// Since when nothing was recorded, if the period ends now; the longest text first.
+    pub fn stale_texts(&self) -> Option<[String; 2]> {
+        let answer = &self.list.answer;
+        let (_, last) = answer.extent.filter(|_| self.is_current())?;
+        let point = |time| point_text(time, &self.time.zone);
+        match (answer.stopped.filter(|stopped| *stopped >= last), answer.silent_since) {
+            (Some(stopped), _) => Some([
+                format!("recording was stopped at {}", point(stopped)),
+                "recording was stopped".to_owned(),
+            ]),
+            (None, Some(last)) => Some([
+                format!("nothing was recorded since {}", point(last)),
+                format!("nothing since {}", point(last)),
+            ]),
+            (None, None) => None,
+        }
     }
 
     /// The query for the rows and a chart of this many columns.
@@ -195,6 +213,11 @@ impl ViewState {
         Effect::QueryDetail
     }
 
+    pub fn scroll_help(&mut self, lines: isize) -> Effect {
+        self.help.scroll(lines);
+        Effect::None
+    }
+
     fn notify(&mut self, notice: impl Into<String>) -> Effect {
         self.notice = Some(notice.into());
         Effect::None
@@ -292,7 +315,7 @@ impl ViewState {
             Action::Refresh => Effect::Query,
             Action::Theme => Effect::Theme,
             Action::Help => {
-                self.help = true;
+                self.help.show();
                 Effect::None
             }
             Action::Quit => Effect::Quit,

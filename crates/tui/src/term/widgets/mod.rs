@@ -3,6 +3,7 @@
 mod bars;
 mod cells;
 mod columns;
+mod help;
 mod lines;
 mod list;
 mod list_state;
@@ -12,7 +13,8 @@ mod tabs;
 pub use bars::Bar;
 pub use cells::draw_program;
 pub use columns::{Column, ColumnFit, amount_width};
-pub use lines::{StatusLine, draw_error, draw_footer, draw_help};
+pub use help::{Help, draw_footer, draw_help};
+pub use lines::{StatusLine, draw_error};
 pub use list::{Cell, ListLayout, ListSource, SelectionMark, draw_list};
 pub use list_state::ListState;
 pub use sparkline::{Sample, draw_sparkline};

@@ -23,6 +23,8 @@ use model::text::units::grouped;
 
 /// Columns of the name in the title, at least.
 const MIN_NAME_WIDTH: usize = 16;
+/// Between a program and the peer of its connection.
+const SEPARATOR: &str = " with ";
 const PROCESS_WIDTH: u16 = 8;
 const AGE_WIDTH: u16 = 6;
 const LOCAL_WIDTH: u16 = 24;
@@ -51,9 +53,10 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut TopState, live: &LiveState, zone
     rows
 }
 
-/// Draws a rule with the selected connection, or else the program, and its exact bytes.
+/// Draws a rule with the program, the selected connection if there is one, and their exact bytes.
 fn draw_title(canvas: &mut Canvas<'_>, state: &TopState, live: &LiveState, zone: &TimeZone) {
-    let (name, total, details) = match state.connection().and_then(|id| live.connections.get(&id)) {
+    let Some(program) = state.program() else { return canvas.rule("Connections") };
+    let (peer, total, details) = match state.connection().and_then(|id| live.connections.get(&id)) {
         Some(connection) => {
             let mut details = vec![format!("process {}", connection.process)];
             if !connection.domain_source.is_empty() {
@@ -61,26 +64,40 @@ fn draw_title(canvas: &mut Canvas<'_>, state: &TopState, live: &LiveState, zone:
             }
             details
                 .extend(connection.began.map(|began| format!("since {}", time_of_day(began as i64, zone))));
-            (connection.peer.as_str(), connection.total, details)
+            (Some(connection.peer.as_str()), connection.total, details)
         }
-        None => match state.program() {
-            Some(program) => (program.label.as_str(), program.total, Vec::new()),
-            None => return canvas.rule("Connections"),
-        },
+        None => (None, program.total, Vec::new()),
     };
     let columns = usize::from(canvas.area.width);
     let mut facts = format!("{} B received, {} B sent", grouped(total.received), grouped(total.sent));
+    if width(&facts) + MIN_NAME_WIDTH + 8 > columns {
+        facts =
+            format!("{} received, {} sent", state.unit.write(total.received), state.unit.write(total.sent));
+    }
     // Details are added as far as they fit beside the whole name; the name is shortened before the bytes are.
+    let whole = width(&program.label) + peer.map_or(0, |peer| width(peer) + SEPARATOR.len());
     for detail in details {
-        if width(name) + width(&facts) + width(&detail) + 2 + 8 <= columns {
+        if whole + width(&facts) + width(&detail) + 2 + 8 <= columns {
             facts += &format!(", {detail}");
         }
     }
     let available = columns.saturating_sub(width(&facts) + 8).max(MIN_NAME_WIDTH);
-    let name = shorten(name, available, canvas.theme.ascii);
+    let name = title(&program.label, peer, available, canvas.theme.ascii);
     canvas.rule(&name);
     let inside = Rect { width: canvas.area.width - 1, ..canvas.area };
-    canvas.within(inside).put(width(&name) as u16 + 5, 0, &format!(" {facts} "), Style::new());
+    canvas.within(inside).put_over(width(&name) as u16 + 5, 0, &format!(" {facts} "), Style::new());
+}
+
+/// The name of a program, and the peer of its selected connection.
+fn title(program: &str, peer: Option<&str>, columns: usize, ascii: bool) -> String {
+    let Some(peer) = peer else { return shorten(program, columns, ascii) };
+    let columns = columns.saturating_sub(SEPARATOR.len());
+    // The file name says more than the directories; the peer may take what the program leaves.
+    let file = program.rsplit('/').next().unwrap_or(program);
+    let program = if width(program) + width(peer) <= columns { program } else { file };
+    let program = shorten(program, columns.saturating_sub(width(peer)).max(columns / 2), ascii);
+    let rest = columns.saturating_sub(width(&program));
+    format!("{program}{SEPARATOR}{}", shorten(peer, rest, ascii))
 }
 
 /// The connections of a state, for the list.

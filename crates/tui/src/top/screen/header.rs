@@ -35,6 +35,9 @@ pub fn draw(mut canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
         x += canvas.put(x, 0, " paused ", theme.selected()) + 2;
     }
     for (number, noun) in &parts {
+        if usize::from(x) + width(number) + 1 + width(noun) > canvas.area.width.into() {
+            break;
+        }
         x += canvas.put(x, 0, number, theme.strong()) + 1;
         x += canvas.put(x, 0, noun, theme.dim()) + 2;
     }

@@ -10,11 +10,12 @@ mod status;
 mod time_of_day;
 
 use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
 
 pub use self::layout::HitAreas;
-use self::layout::Layout;
+use self::{layout::Layout, time_of_day::time_of_day};
 use super::{
-    keys::BINDINGS,
+    keys::{Action, BINDINGS},
     live_state::{FeedStatus, LiveState},
     state::TopState,
 };
@@ -35,17 +36,31 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut TopState, live: &LiveState, zone
         connections: connections::draw(canvas.within(layout.connections), state, live, zone),
     };
     alerts::draw(canvas.within(layout.alerts), live, zone);
-    draw_footer(canvas.within(layout.keys), &BINDINGS, |action| state.offers(*action, live));
+    let last = [Action::Help, Action::Quit];
+    draw_footer(canvas.within(layout.keys), &BINDINGS, &last, |action| state.offers(*action, live));
     status::draw(canvas.within(layout.status), state, live);
-    if let FeedStatus::Lost(reason) = &live.status {
-        draw_error(canvas.within(area), &format!("{reason}; it is tried again"));
-    } else if let Some(seconds) = live.silent {
-        let text = format!("picosnitch has sent nothing for {seconds} s; `picosnitch status` may say why");
-        draw_error(canvas.within(area), &text);
+    if let Some(text) = stale_text(live, zone) {
+        let bottom = layout.alerts.y.max(areas.programs.bottom()).max(areas.connections.bottom());
+        canvas.within(Rect { height: bottom - area.y, ..area }).fade();
+        draw_error(canvas.within(area), layout.keys, &text);
     }
-    if state.help {
-        draw_help(canvas.within(area), &BINDINGS);
+    if state.help.shown {
+        draw_help(canvas.within(area), &BINDINGS, &mut state.help);
     }
     canvas.finish();
     areas
+}
+
+/// Since when the numbers are not current any more, and why; `None` if they are.
+fn stale_text(live: &LiveState, zone: &TimeZone) -> Option<String> {
+    let why = match (&live.status, live.silent) {
+        (FeedStatus::Lost(reason), _) => format!("{reason}; it is tried again"),
+        (_, Some(seconds)) => {
+            format!("nothing was sent for {seconds} s; see `picosnitch status`")
+        }
+        _ => return None,
+    };
+    // Before the first tick there is no news that could be old.
+    let since = (live.time > 0.0).then(|| format!("no news since {}: ", time_of_day(live.time as i64, zone)));
+    Some(since.unwrap_or_default() + &why)
 }

@@ -40,6 +40,22 @@ pub fn draw(canvas: Canvas<'_>, state: &mut TopState) -> Rect {
     area
 }
 
+/// The heading of the list: whether the selection follows the first program, and otherwise what the list is.
+fn heading(state: &TopState, columns: u16) -> &'static str {
+    let texts: &[&str] = match (state.programs.selection.is_following(), state.sort) {
+        (true, SortColumn::Second | SortColumn::TenSeconds) => {
+            &["Programs, following the busiest", "Following the busiest"]
+        }
+        (true, SortColumn::Total) => &["Programs, following the largest", "Following the largest"],
+        (true, _) => &["Programs, following the first", "Following the first"],
+        (false, _) if state.tree => &["Programs, below those who started them"],
+        (false, _) => &[],
+    };
+    // One column is left of the heading, and one for the mark of the sorted column.
+    let fits = |text: &&&str| text.len() + 2 <= columns.into();
+    texts.iter().find(fits).copied().unwrap_or("Programs")
+}
+
 /// The programs of a state, for the list.
 struct Programs<'a> {
     state: &'a TopState,
@@ -83,7 +99,7 @@ impl ListSource<COLUMNS> for Programs<'_> {
         let bar = fit.take(BAR_WIDTH, 36);
         let sort = self.state.sort;
         let number = |heading, column, width| Column::number(heading, sort == column, width);
-        let title = if self.state.tree { "Programs, below those who started them" } else { "Programs" };
+        let title = heading(self.state, fit.rest());
         let second = |split: u16, received, sum| if split > 0 { received } else { sum };
         ListLayout {
             label: Column::text(title, sort == SortColumn::Name, fit.rest()),

@@ -32,8 +32,9 @@ pub fn draw(canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
     }
     let losses = live.losses();
     if let Some(worst) = losses.worst() {
-        let summary = safe(losses.summary().as_bytes(), theme.ascii);
-        line.put(&format!("in the last minute {summary}"), theme.loss(worst));
+        let clause = worst.clause();
+        let all = format!("in the last minute {}", safe(losses.summary().as_bytes(), theme.ascii));
+        line.put_longest(&[&all, &format!("in the last minute {clause}"), clause], theme.loss(worst));
     }
     let omitted = live.omitted + live.omitted_here;
     if omitted > 0 {
@@ -45,6 +46,6 @@ pub fn draw(canvas: Canvas<'_>, state: &TopState, live: &LiveState) {
         line.put(&text, theme.wrong());
     }
     if !only_line {
-        line.put(&live.daemon, theme.dim());
+        line.put_whole(&live.daemon, theme.dim());
     }
 }

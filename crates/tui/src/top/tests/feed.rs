@@ -106,10 +106,42 @@ fn programs_and_connections_are_bounded() {
 fn a_daemon_that_sends_nothing_is_noticed() {
     let mut screen = TestScreen::new(SMALL, PLAIN);
     let now = screen.clock;
-    assert!(!screen.live.note_silence(now + Duration::from_secs(9)));
+    assert!(!screen.live.note_silence(now + Duration::from_secs(2)));
     assert!(screen.live.note_silence(now + Duration::from_secs(12)));
     assert!(!screen.live.note_silence(now + Duration::from_secs(12)), "it is on the screen already");
-    assert!(screen.text().contains("has sent nothing for 12 s"), "{}", screen.text());
+    let text = screen.text();
+    assert!(text.contains("no news since 14:20:05: nothing was sent for 12 s"), "{text}");
+    // A recorder whose monitor is stopped still sends this.
+    screen.line(json!({"event": "error", "text": "x"}));
+    assert!(screen.text().contains("no news since"));
     screen.tick();
-    assert!(!screen.text().contains("has sent nothing"));
+    assert!(!screen.text().contains("no news"));
+}
+
+#[test]
+fn nothing_stays_open_after_it_has_ended() {
+    let mut screen = TestScreen::empty(SMALL, PLAIN);
+    screen.context(1, ["", "", "/bin/x"], "");
+    screen.context(2, ["", "", "/bin/y"], "");
+    let socket = |event: &str, context: u32| {
+        json!({"event": event, "id": 7, "context": context, "process": 1, "family": 2, "protocol": 17,
+               "local_port": 53, "remote_address": "192.0.2.1", "remote_port": 9})
+    };
+    // A socket that listens gets a peer, and belongs to another program then.
+    for line in [socket("listening", 1), socket("connection", 1), socket("connection", 2)] {
+        screen.line(line);
+        screen.tick();
+    }
+    screen.refresh();
+    let counts = |screen: &TestScreen| -> Vec<(String, u64, u64)> {
+        let rows = screen.state.programs.rows.iter();
+        rows.map(|row| (row.label.clone(), row.open, row.listening)).collect()
+    };
+    assert_eq!(counts(&screen), [("/bin/y".to_owned(), 1, 0)]);
+    screen.line(json!({"event": "traffic", "connections": [], "ended": [7]}));
+    for _ in 0..25 {
+        screen.tick();
+    }
+    screen.refresh();
+    assert_eq!(counts(&screen), []);
 }

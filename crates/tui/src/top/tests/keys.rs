@@ -12,7 +12,7 @@ fn screen() -> TestScreen {
 const FIREFOX: &str = "/usr/lib/firefox/firefox";
 
 #[test]
-fn the_selection_stays_with_the_first_row_until_it_is_moved_then_with_its_row() {
+fn the_selection_follows_the_first_row_until_it_is_moved_then_stays_with_its_row() {
     let mut screen = screen();
     assert_eq!(screen.labels()[..2], [FIREFOX, "/usr/sbin/nginx"]);
     let received = |bytes: u64| json!({"event": "traffic", "connections": [[12, 0, bytes]]});
@@ -160,4 +160,41 @@ fn the_mouse_selects_and_scrolls() {
     assert_eq!(screen.state.programs.selection.index(), 4);
     on_mouse(&mut screen.state, &areas, event(MouseEventKind::ScrollUp, areas.programs, 0));
     assert_eq!(screen.state.programs.selection.index(), 1);
+}
+
+#[test]
+fn every_key_that_moves_or_selects_stays_with_the_program() {
+    for keys in ["g", "↑", "\t", "\n", "\t\t", "↓↑"] {
+        let mut screen = screen();
+        assert!(screen.text().contains("Following the busiest"), "{}", screen.text());
+        screen.press(keys);
+        assert_eq!(screen.state.program().unwrap().label, FIREFOX, "{keys:?}");
+        // Another program becomes the busiest.
+        screen.line(json!({"event": "traffic", "connections": [[12, 0, 900_000_000_u64]]}));
+        screen.tick();
+        screen.refresh();
+        assert_eq!(screen.labels()[0], "/usr/sbin/nginx");
+        assert_eq!(screen.state.program().unwrap().label, FIREFOX, "{keys:?}");
+        let text = screen.text();
+        assert!(!text.contains("ollowing") && text.contains("f follow"), "{text}");
+        // The tree has rows with other keys, of the same programs.
+        screen.press("t");
+        assert_eq!(screen.state.program().unwrap().label, FIREFOX, "{keys:?}");
+        screen.press("t");
+        assert_eq!(screen.state.program().unwrap().label, FIREFOX, "{keys:?}");
+        screen.press("f");
+        assert_eq!(screen.state.program().unwrap().label, "/usr/sbin/nginx", "{keys:?}");
+        assert!(screen.text().contains("Following the busiest") && !screen.text().contains("f follow"));
+    }
+    // A click on a connection, too.
+    let mut screen = screen();
+    let (_, areas) = screen.draw();
+    let (column, row) = (areas.connections.x + 5, areas.connections.y);
+    let kind = MouseEventKind::Down(MouseButton::Left);
+    on_mouse(&mut screen.state, &areas, MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    screen.line(json!({"event": "traffic", "connections": [[12, 0, 900_000_000_u64]]}));
+    screen.tick();
+    screen.refresh();
+    assert_eq!(screen.state.program().unwrap().label, FIREFOX);
+    assert!(screen.text().contains("─ firefox with "), "{}", screen.text());
 }

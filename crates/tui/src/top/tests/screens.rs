@@ -74,6 +74,8 @@ fn colours() {
     ] {
         let mut screen = TestScreen::with_alerts(SMALL, theme);
         assert_snapshot!(format!("colours_{name}"), styled(&screen.draw().0));
+        screen.live.note_silence(screen.clock + Duration::from_secs(4));
+        assert_snapshot!(format!("stale_{name}"), styled(&screen.draw().0));
     }
 }
 
@@ -165,4 +167,25 @@ fn losses_have_the_colour_of_what_they_mean() {
     let (line, colour, mark) = lost(&["release_events"]);
     assert!(line.contains("nothing is missing"), "{line}");
     assert_eq!((colour, mark), (theme.dim().fg.unwrap(), None));
+}
+
+#[test]
+fn small_screens_have_help_and_quit() {
+    for size in [SMALL, (60, 15), (40, 10)] {
+        let name = format!("{}x{}", size.0, size.1);
+        let mut screen = TestScreen::new(size, PLAIN);
+        assert_snapshot!(format!("small_{name}"), screen.text());
+        assert!(screen.text().contains("? help  q quit"), "{}", screen.text());
+        screen.press("?");
+        assert_snapshot!(format!("help_{name}"), screen.text());
+        // Down to the end of the help, which has the last key; then any key closes it.
+        for _ in 0..40 {
+            if !screen.text().contains("Ctrl-C always") {
+                screen.press("↓");
+            }
+        }
+        assert!(screen.text().contains("Ctrl-C always"), "{}", screen.text());
+        screen.press("x");
+        assert!(screen.text().contains("? help  q quit"), "{}", screen.text());
+    }
 }

@@ -3,7 +3,10 @@
 use ratatui::style::Style;
 
 use crate::{
-    term::{canvas::Canvas, text::shorten},
+    term::{
+        canvas::Canvas,
+        text::{shorten, width},
+    },
     view::{filters::AppliedFilter, state::ViewState},
 };
 use calendar::point_text;
@@ -71,11 +74,17 @@ pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
     ];
     let mut x = 1;
     for (number, noun) in &parts {
+        if usize::from(x) + width(number) + 1 + width(noun) > canvas.area.width.into() {
+            return;
+        }
         x += canvas.put(x, 0, number, theme.strong()) + 1;
         if !noun.is_empty() {
             x += canvas.put(x, 0, noun, theme.dim()) + 1;
         }
         x += 1;
     }
-    canvas.put(x, 0, &format!("by {sorted}"), theme.dim());
+    let sorted = format!("by {sorted}");
+    if usize::from(x) + width(&sorted) <= canvas.area.width.into() {
+        canvas.put(x, 0, &sorted, theme.dim());
+    }
 }

@@ -9,7 +9,11 @@ mod status;
 
 use self::layout::Layout;
 pub use self::layout::{HitAreas, chart_columns};
-use super::{keys::BINDINGS, state::ViewState, tab::Tab};
+use super::{
+    keys::{Action, BINDINGS},
+    state::ViewState,
+    tab::Tab,
+};
 use crate::term::{
     canvas::Canvas,
     widgets::{draw_error, draw_footer, draw_help, draw_tab_strip},
@@ -27,13 +31,14 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut ViewState) -> HitAreas {
     chart::draw_axis(canvas.within(layout.axis), state);
     let list = list::draw(canvas.within(layout.list), state);
     detail::draw(canvas.within(layout.detail), state);
-    draw_footer(canvas.within(layout.keys), &BINDINGS, |action| state.offers(*action));
+    let last = [Action::Help, Action::Quit];
+    draw_footer(canvas.within(layout.keys), &BINDINGS, &last, |action| state.offers(*action));
     status::draw(canvas.within(layout.status), state);
     if let Some(text) = &state.queries.error {
-        draw_error(canvas.within(area), &state.display.labels.safe(text));
+        draw_error(canvas.within(area), layout.keys, &state.display.labels.safe(text));
     }
-    if state.help {
-        draw_help(canvas.within(area), &BINDINGS);
+    if state.help.shown {
+        draw_help(canvas.within(area), &BINDINGS, &mut state.help);
     }
     canvas.finish();
     HitAreas { tabs, list }

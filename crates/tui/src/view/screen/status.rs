@@ -20,9 +20,16 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
     if let Some(notice) = &state.notice {
         return line.put(notice, theme.novel());
     }
+    if let Some([text, short]) = state.stale_texts() {
+        line.put_longest(&[&text, &short], theme.novel());
+    }
     if let Some(worst) = list.answer.losses.worst() {
-        let label = if list.answer.losses.is_anything_missing() { "incomplete: " } else { "" };
-        line.put(&format!("{label}{}", list.answer.losses.summary()), theme.loss(worst));
+        let is_incomplete = list.answer.losses.is_anything_missing();
+        let label = if is_incomplete { "incomplete: " } else { "" };
+        let clause = worst.clause();
+        let all = state.display.labels.safe(&format!("{label}{}", list.answer.losses.summary()));
+        let shortest = if is_incomplete { "incomplete" } else { "" };
+        line.put_longest(&[&all, &format!("{label}{clause}"), clause, shortest], theme.loss(worst));
     }
     if let Some(since) = list.answer.sums_before {
         let since = point_text(since, &state.time.zone);
@@ -31,7 +38,7 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
     match list.answer.extent {
         Some((first, last)) => {
             let (first, last) = (point_text(first, &state.time.zone), point_text(last, &state.time.zone));
-            line.put(&format!("log from {first} to {last}"), theme.dim());
+            line.put_whole(&format!("log from {first} to {last}"), theme.dim());
         }
         None if !state.queries.waiting => line.put("the log is empty", theme.dim()),
         None => {}

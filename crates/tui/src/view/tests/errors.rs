@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::symlink, time::Instant};
 
 use super::*;
 use crate::view::{keys::Action, messages::error_sentence};
+use model::EventKind;
 use store::{StoreError, Value};
 
 /// Whether the query thread can open the log.
@@ -104,4 +105,49 @@ fn the_next_query_sees_what_was_written_meanwhile() {
         Some(&Value::Bytes(b"/usr/lib/firefox/firefox".to_vec())),
         "the selection stays with its row"
     );
+}
+
+/// A log with windows of this length, the last of which ended so long ago, and events.
+fn silent_log(length: i64, ago: i64, events: &[(EventKind, i64)]) -> TestScreen {
+    TestScreen::with((120, 24), PLAIN, |base| {
+        let mut writer = Writer::open(&base.join("snitch.db")).unwrap();
+        let context =
+            Arc::new(ProcessContext { program: program("/usr/bin/x", 1), ..ProcessContext::default() });
+        for number in (0..4).rev() {
+            let records = vec![record(&context, "192.0.2.1:80", 6, counters(1, 7, 7))];
+            let time = NOW - ago - number * length;
+            writer.write(&Window { time, records, ..Window::default() }).unwrap();
+        }
+        let events = events.iter().map(|(kind, ago)| model::Event::new(*kind, NOW - ago, "")).collect();
+        writer.write(&Window { time: NOW, events, ..Window::default() }).unwrap();
+    })
+}
+
+#[test]
+fn it_says_since_when_nothing_was_recorded() {
+    for (length, ago, expected) in [
+        (10, 12, None),
+        (10, 29, None),
+        (10, 31, Some("nothing was recorded since 2026-03-01 14:19:34")),
+        (300, 700, None),
+        (300, 1000, Some("nothing was recorded since 2026-03-01 14:03:25")),
+        (3600, 7200, None),
+    ] {
+        let text = silent_log(length, ago, &[]).text();
+        match expected {
+            Some(expected) => assert!(text.contains(expected), "{text}"),
+            None => assert!(!text.contains("nothing was recorded"), "{text}"),
+        }
+    }
+    let stopped = silent_log(10, 100, &[(EventKind::Start, 500), (EventKind::Stop, 90)]).text();
+    assert!(stopped.contains("recording was stopped at 2026-03-01 14:18:35"), "{stopped}");
+    let just_now = silent_log(10, 5, &[(EventKind::Stop, 2)]).text();
+    assert!(just_now.contains("recording was stopped at 2026-03-01 14:20:03"), "{just_now}");
+    let again = silent_log(10, 100, &[(EventKind::Stop, 90), (EventKind::Start, 80)]).text();
+    assert!(again.contains("nothing was recorded since 2026-03-01 14:18:25"), "{again}");
+    // What is over is not expected to go on.
+    let mut screen = silent_log(10, 100, &[]);
+    screen.press("h");
+    screen.press("h");
+    assert!(!screen.text().contains("nothing was recorded since"), "{}", screen.text());
 }

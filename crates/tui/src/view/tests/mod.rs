@@ -136,6 +136,7 @@ fn fill(base: &Path) {
         };
         write(time, records, losses);
     }
+    write(NOW - 5, vec![record(&chrony, "192.0.2.123:123", 17, counters(1, 48, 48))], vec![]);
     std::fs::write(
         base.join("record.json"),
         format!(

@@ -90,12 +90,12 @@ fn every_size_can_be_drawn() {
     for size in sizes.chain([(20, 5), (1, 90), (300, 1), (1000, 300), (65_535, 1), (1, 65_535)]) {
         screen.size = size;
         for help in [false, true] {
-            screen.state.help = help;
+            screen.state.help.shown = help;
             screen.draw();
         }
     }
     screen.size = (20, 5);
-    screen.state.help = false;
+    screen.state.help.shown = false;
     assert_snapshot!("tiny", screen.text());
 }
 
@@ -130,4 +130,25 @@ fn an_empty_log_is_reported() {
         Writer::open(&base.join("snitch.db")).unwrap();
     });
     assert_snapshot!("empty", screen.text());
+}
+
+#[test]
+fn small_screens_have_help_and_quit() {
+    for size in [SMALL, (60, 15), (40, 10)] {
+        let name = format!("{}x{}", size.0, size.1);
+        let mut screen = TestScreen::new(size, PLAIN);
+        assert_snapshot!(format!("small_{name}"), screen.text());
+        assert!(screen.text().contains("? help  q quit"), "{}", screen.text());
+        screen.press("?");
+        assert_snapshot!(format!("help_{name}"), screen.text());
+        // Down to the end of the help, which has the last key; then any key closes it.
+        for _ in 0..40 {
+            if !screen.text().contains("Ctrl-C always") {
+                screen.press("↓");
+            }
+        }
+        assert!(screen.text().contains("Ctrl-C always"), "{}", screen.text());
+        screen.press("x");
+        assert!(screen.text().contains("? help  q quit"), "{}", screen.text());
+    }
 }
