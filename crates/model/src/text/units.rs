@@ -102,9 +102,9 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// Formats a count for a table, where zero is a dot.
+/// Formats a count for a table, with commas between groups of three digits; zero is a dot.
 pub fn count_cell(count: u64) -> String {
-    if count == 0 { "·".to_owned() } else { count.to_string() }
+    if count == 0 { "·".to_owned() } else { grouped(count) }
 }
 
 #[cfg(test)]

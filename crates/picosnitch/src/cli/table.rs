@@ -8,7 +8,7 @@ use tui::text::{fit, shorten, shorten_path, width};
 const DEFAULT_WIDTH: usize = 80;
 /// Blanks between two columns.
 const GAP: usize = 2;
-/// A column of text is not made narrower than this, as long as another one is wider.
+/// A column of text is not made narrower than this, as long as others can be.
 const MIN_TEXT_WIDTH: usize = 8;
 
 /// What a column holds.
@@ -74,7 +74,7 @@ pub fn render(
         }
     }
     if let Some(max_width) = max_width {
-        narrow(columns, &mut widths, max_width);
+        narrow(columns, rows, &mut widths, max_width);
     }
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -120,15 +120,27 @@ pub fn wrap(text: &str, max_width: usize, indent: &str) -> String {
     out
 }
 
-/// Makes columns of text narrower until a line has at most `max_width` columns: always the widest, first those that are wider
-/// than a minimum, then all of them.
-fn narrow(columns: &[Column], widths: &mut [usize], max_width: usize) {
+/// Makes columns of text narrower until a line has at most `max_width` columns: always the widest of those that may become
+/// narrower. Directories go first, and texts down to a minimum; names of files only if that is not enough.
+fn narrow(columns: &[Column], rows: &[Vec<String>], widths: &mut [usize], max_width: usize) {
     let gaps = GAP * columns.len().saturating_sub(1);
-    let is_text = |index: &usize| matches!(columns[*index].kind, Kind::Text | Kind::Path);
-    for minimum in [MIN_TEXT_WIDTH, 1] {
+    let name_width = |index: usize| {
+        let names = rows.iter().filter_map(|row| row.get(index)?.rsplit('/').next()).map(width);
+        // The name stands behind an ellipsis and a slash.
+        names.max().unwrap_or(0) + 2
+    };
+    let minimum = |(index, column): (usize, &Column)| match column.kind {
+        Kind::Text => MIN_TEXT_WIDTH,
+        Kind::Path => name_width(index).max(MIN_TEXT_WIDTH),
+        Kind::Number | Kind::Word => usize::MAX,
+    };
+    let kept: Vec<usize> = columns.iter().enumerate().map(minimum).collect();
+    let least: Vec<usize> =
+        kept.iter().map(|kept| if *kept == usize::MAX { usize::MAX } else { 1 }).collect();
+    for minimum in [kept, least] {
         while widths.iter().sum::<usize>() + gaps > max_width {
-            let widest = (0..columns.len()).filter(is_text).max_by_key(|index| widths[*index]);
-            match widest.filter(|index| widths[*index] > minimum) {
+            let can_shrink = |index: &usize| widths[*index] > minimum[*index];
+            match (0..columns.len()).filter(can_shrink).max_by_key(|index| widths[*index]) {
                 Some(index) => widths[index] -= 1,
                 None => break,
             }

@@ -74,6 +74,7 @@ fn as_json(
         [("now".to_owned(), counters(now)), ("before".to_owned(), counters(before))]
     };
     let total: Map<String, Json> = both(Some(comparison.now), Some(comparison.before)).into_iter().collect();
+    object.insert("row_count".to_owned(), comparison.row_count.into());
     object.insert("total".to_owned(), total.into());
     let row = |row: &ComparedRow| {
         let mut object = Map::new();
@@ -134,7 +135,7 @@ fn as_table(
     foot.extend(amounts(comparison.now, comparison.before));
     let width = table::output_width(setting.options.full);
     let table = table::render(&columns, &rows, Some(&foot), width);
-    let name = setting.total_name(comparison.rows.len(), comparison.rows.len());
+    let name = setting.total_name(comparison.row_count, comparison.rows.len());
     let ranges = format!(
         "now: {}; before: {}",
         time_range::describe(setting.range, setting.now),

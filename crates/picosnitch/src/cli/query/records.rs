@@ -13,6 +13,9 @@ use super::{
 };
 use crate::cli::table::{self, Column, Kind};
 
+/// Columns of a terminal from which on first and last times have their hours.
+const WIDE: usize = 100;
+
 /// What belongs to an answer besides its rows.
 pub(super) struct Setting<'a> {
     pub options: &'a Options,
@@ -184,7 +187,14 @@ fn as_table(
         columns.extend(has_digests.then(|| Column::new("digests", Kind::Number)));
     }
     columns.extend(["conns", "received", "sent"].map(|name| Column::new(name, Kind::Number)));
-    let time = |seconds| calendar::point_text(seconds, &setting.now.zone);
+    let times = rows.iter().filter_map(|row| row.seen).flat_map(|seen| [seen.first, seen.last]);
+    let offsets = calendar::Offsets::new(times, &setting.now.zone);
+    // On a narrow terminal the day has to be enough, so that programs keep their names.
+    let width = table::output_width(setting.options.full);
+    let time = |seconds| match width.is_some_and(|width| width < WIDE) {
+        true => calendar::day_text(seconds, &setting.now.zone),
+        false => offsets.minute_text(seconds),
+    };
     let cells = |row: &Row| {
         let values = query.group_by.iter().zip(&row.values);
         let mut cells: Vec<String> =
@@ -201,18 +211,18 @@ fn as_table(
     let before_counters = columns.len() - 3;
     let mut foot = vec![String::new(); before_counters];
     foot.extend(counter_cells(total));
-    let table = table::render(&columns, &rows, Some(&foot), table::output_width(setting.options.full));
+    let table = table::render(&columns, &rows, Some(&foot), width);
     with_total_name(&table, name)
 }
 
-/// Writes what the last line of a table counts into the blanks at its beginning, or above it where they are too few.
+/// Writes what the last line of a table counts into the blanks at its beginning, or in a line of its own where they are too few.
 pub(super) fn with_total_name(table: &str, name: &str) -> String {
     let Some((body, last)) = table.trim_end_matches('\n').rsplit_once('\n') else { return table.to_owned() };
     let blanks = last.len() - last.trim_start_matches(' ').len();
     let taken = tui::text::width(name);
     match taken + 2 <= blanks {
         true => format!("{body}\n{name}{}\n", &last[taken..]),
-        false => format!("{body}\n{last}  {name}\n"),
+        false => format!("{body}\n{last}\n{name}\n"),
     }
 }
 
