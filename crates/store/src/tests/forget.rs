@@ -227,8 +227,10 @@ fn the_sums_of_the_rest_are_those_of_its_records() {
             .unwrap();
         let before = count(&path, "record");
         let rollups = checks::rollup_counts(&path);
+        assert!(!writer.preview_forget(&what).unwrap().is_nothing(), "{condition}");
         let forgotten = writer.forget(&what).unwrap();
-        assert_eq!(forgotten.records as i64, before - expected.0, "{condition}");
+        assert_eq!((forgotten.records as i64, forgotten.sums), (before - expected.0, 0), "{condition}");
+        assert!(writer.preview_forget(&what).unwrap().is_nothing(), "{condition}");
         assert!(expected.0 < before || condition == "0", "{condition}");
         assert_eq!((count(&path, "record"), total(&path).sent as i64), expected, "{condition}");
         // Rollups are there, and right.
