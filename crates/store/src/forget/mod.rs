@@ -273,18 +273,13 @@ fn forget(transaction: &Transaction<'_>, what: &Forget, max_rows: usize) -> rusq
     let (of_rollups, changed) = rollup::rewrite(transaction, &|key| selection.fate(key, cut))?;
     four_weeks.extend(changed);
     rollup::make_four_weeks(transaction, max_rows, &four_weeks)?;
-    // Rollups have the sums of records, too: only those of a time without records are counted.
-    if let (Some(since), Some((first, last))) = (since, of_rollups.times)
-        && first < since
-    {
-        forgotten.sums = of_rollups.count;
-        forgotten.span = Some((first, last.min(since - 1)));
-    }
-    forgotten.span = union(forgotten.span, removed.times);
+    forgotten.sums = of_rollups.count;
+    forgotten.span = union(of_rollups.times, removed.times);
     selection.delete_rows(transaction)?;
     let ports = removed.remote_ports.union(&of_rollups.remote_ports).copied().collect();
     seen::correct(transaction, what, &ports)?;
     (forgotten.events, forgotten.values) = replace_values(transaction, what)?;
+    forgotten.values += selection.replaced;
     Ok(forgotten)
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Selection {
     merged_endpoints: HashMap<i64, i64>,
     /// First and last second.
     span: Option<(i64, i64)>,
+    /// Programs and endpoints that lost a reference, or may have.
+    pub replaced: u64,
 }
 
 /// The records that were deleted.
@@ -46,7 +48,7 @@ impl Selection {
                 let unknown = program_hash(&model::Program::default(), false);
                 let sql = "UPDATE program SET content_hash = ?2, path = '', name = '', command_line = '', sha256 = NULL \
                            WHERE path = ?1";
-                connection.execute(sql, params![TextOrBlob(path), unknown])?;
+                selection.replaced = connection.execute(sql, params![TextOrBlob(path), unknown])? as u64;
             }
             Target::Domain(name) => {
                 let sql = "SELECT id FROM endpoint WHERE domain IN (SELECT id FROM domain WHERE name = ?1)";
@@ -89,6 +91,7 @@ impl Selection {
 
     /// Makes the local address of an endpoint an unknown one.
     fn forget_local_address(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<()> {
+        self.replaced += 1;
         let same = "SELECT other.id FROM endpoint AS e JOIN endpoint AS other USING (remote_address, domain, domain_source, \
                     family, protocol, country, network) WHERE e.id = ?1 AND other.local_address = 0";
         let other: Option<i64> =

@@ -6,6 +6,7 @@ use model::{Counters, Port};
 use rusqlite::{Connection, ffi, params};
 
 use super::{
+    aggregate::detail_since,
     bucket::{Bucket, single_key_fields},
     group_sums::GroupKey,
     level::{DAYS, FOUR_WEEKS, LEVELS, Level, QUARTER_HOUR},
@@ -24,11 +25,26 @@ pub(crate) enum RowFate {
 /// What was taken out of the rollups.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RemovedRows {
-    /// The first and the last second of the quarters of an hour of the rows.
-    pub times: Option<(i64, i64)>,
-    pub remote_ports: BTreeSet<Port>,
-    /// Rows of quarters of an hour and days.
+    /// The time before which there are sums only: other rows are those of records, which count themselves.
+    cut_before: i64,
+    /// Rows before that time.
     pub count: u64,
+    /// The first and the last second of their quarters of an hour.
+    pub times: Option<(i64, i64)>,
+    /// The remote ports of all rows.
+    pub remote_ports: BTreeSet<Port>,
+}
+
+impl RemovedRows {
+    fn add(&mut self, key: &GroupKey, seconds: i64) {
+        self.remote_ports.insert(key.remote_port);
+        if key.time < self.cut_before {
+            let (first, last) = self.times.unwrap_or((i64::MAX, i64::MIN));
+            let end = (key.time + seconds).min(self.cut_before) - 1;
+            self.times = Some((first.min(key.time), last.max(end)));
+            self.count += 1;
+        }
+    }
 }
 
 type Rows = Vec<(PackedKey, Counters)>;
@@ -40,7 +56,8 @@ pub(crate) fn rewrite(
     connection: &Connection,
     fate: &dyn Fn(&GroupKey) -> RowFate,
 ) -> rusqlite::Result<(RemovedRows, BTreeSet<i64>)> {
-    let mut removed = RemovedRows::default();
+    let cut_before = detail_since(connection)?.unwrap_or(i64::MIN);
+    let mut removed = RemovedRows { cut_before, ..RemovedRows::default() };
     let mut four_weeks = BTreeSet::new();
     for level in &LEVELS[..=DAYS] {
         for start in starts(connection, level)? {
@@ -142,10 +159,7 @@ fn rewrite_bucket(
             RowFate::Endpoint(endpoint) => (key.endpoint, has_changed) = (endpoint, true),
             RowFate::Goes => {
                 has_changed = true;
-                let (first, last) = removed.times.unwrap_or((i64::MAX, i64::MIN));
-                removed.times = Some((first.min(group.time), last.max(group.time + unit - 1)));
-                removed.remote_ports.insert(group.remote_port);
-                removed.count += 1;
+                removed.add(&group, unit);
                 continue;
             }
         }

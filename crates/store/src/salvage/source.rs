@@ -103,9 +103,12 @@ fn open_file(path: &Path, opened: Opened) -> Result<(Connection, Layout), StoreE
 fn open_repaired(path: &Path, copy: &Path) -> Result<Source, StoreError> {
     let fail = |source| StoreError::File { path: copy.to_owned(), source };
     let file = Copy::new(path, copy).map_err(fail)?;
+    let length = fs::metadata(&file.path).map_err(fail)?.len();
     // `picosnitch forget` makes the file anew, which moves the tables.
     for (version, is_vacuumed) in [(7, false), (7, true), (6, false), (5, false)] {
         let first_page = first_page::of_version(copy, version, is_vacuumed)?;
+        // Without the pages that the attempt before has appended: they are no tables.
+        File::options().write(true).open(&file.path).and_then(|file| file.set_len(length)).map_err(fail)?;
         first_page.write_to(&file.path).map_err(fail)?;
         if let Ok((connection, layout)) = open_file(&file.path, Opened::WithNewFirstPage)
             && match version {

@@ -22,7 +22,10 @@ use super::{
 use config::layout::Layout;
 use daemon::{MonitorError, monitor};
 use model::text::{sanitize, time, units};
-use store::{Dimension, Filter, Forget, Forgotten, Range, Writer};
+use store::{Dimension, Filter, Forget, Forgotten, Range, Reader, Writer};
+
+/// Room on the disk that is left besides the log.
+const SPARE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]
 #[command(
@@ -69,8 +72,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     );
     become_owner(&layout.database)?;
     let request = Request::of(&layout);
-    let pending = request.read()?;
-    let (what, pending) = match (what, pending) {
+    let (what, pending) = match (what, request.read()?) {
         (None, Some(Some(pending))) => (pending, true),
         (None, Some(None)) => {
             request.remove()?;
@@ -89,6 +91,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     };
     let mut writer = Writer::open(&layout.database)?;
     let files = TextFiles::find(&layout)?;
+    check_free_space(&layout)?;
     if !pending {
         let found = Found { log: writer.preview_forget(&what)?, lines: files.forget(&what, true)? };
         if found.is_nothing() {
@@ -115,6 +118,24 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to begin what a full disk would end: the log is written once more.
+fn check_free_space(layout: &Layout) -> anyhow::Result<()> {
+    let needed = Reader::open(&layout.database)?.used_bytes()?.saturating_add(SPARE_BYTES);
+    let directory = layout.database.parent().context("the log has no directory")?;
+    let disk = nix::sys::statvfs::statvfs(directory)
+        .with_context(|| format!("cannot look at the free space of {}", directory.display()))?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let unit = units::ByteUnit::Decimal;
+    ensure!(
+        free >= needed,
+        "{} has {} left, and making the log anew takes {}: make room first",
+        directory.display(),
+        unit.write(free),
+        unit.write(needed)
+    );
+    Ok(())
 }
 
 /// What there is to forget.
