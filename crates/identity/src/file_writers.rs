@@ -46,7 +46,7 @@ struct WrittenFile {
 #[derive(Debug, Default)]
 pub(crate) struct FileWriters {
     files: HashMap<FileKey, WrittenFile>,
-    /// Files whose writer was gone when it was looked for in /proc.
+    /// Files whose writer was gone, or was about to end, when it was looked for in /proc.
     unnamed: Vec<FileKey>,
     /// Files that were executed since: the ids of their new contents, and whether their writer was told.
     executed: Vec<(u32, FileKey, bool)>,
@@ -62,7 +62,7 @@ impl FileWriters {
         if self.files.len() >= MAX_FILES {
             self.forget_oldest_of_most();
         }
-        if report.writer.is_none() {
+        if !has_path(report.writer.as_ref()) {
             self.unnamed.push(key);
         }
         self.files.insert(key, WrittenFile { tgid: report.tgid, writer: report.writer, since: now });
@@ -77,7 +77,7 @@ impl FileWriters {
     /// known already; if not, [`FileWriters::take_executed`] does.
     pub(crate) fn add_executed(&mut self, id: u32, file: &FileIdentity) -> Option<Writer> {
         let key = key(file);
-        let writer = self.files.get(&key)?.writer.clone();
+        let writer = self.files.get(&key)?.writer.clone().filter(|writer| has_path(Some(writer)));
         self.executed.push((id, key, writer.is_some()));
         writer
     }
@@ -86,12 +86,13 @@ impl FileWriters {
     /// were not told, by the ids of the new contents. `None` for a writer that is not known.
     pub(crate) fn take_executed(&mut self, processes: &Processes) -> Vec<(u32, Option<Writer>)> {
         for key in self.unnamed.drain(..) {
-            if let Some(file) = self.files.get_mut(&key).filter(|file| file.writer.is_none()) {
-                file.writer = processes.newest_of(file.tgid).map(|running| {
-                    let program = &running.program;
-                    let (path, name) = (program.path.clone(), program.name.clone());
-                    bounded(Writer { pid: file.tgid, path, name, uid: Some(running.uid) })
-                });
+            if let Some(file) = self.files.get_mut(&key).filter(|file| !has_path(file.writer.as_ref()))
+                && let Some(running) = processes.newest_of(file.tgid)
+            {
+                let program = &running.program;
+                let (path, name) = (program.path.clone(), program.name.clone());
+                let uid = Some(running.uid);
+                file.writer = Some(bounded(Writer { pid: file.tgid, path, name, uid }));
             }
         }
         let executed = std::mem::take(&mut self.executed);
@@ -117,6 +118,12 @@ impl FileWriters {
     }
 }
 
+/// Whether it is known what the writer executes. A process that is ending has no executable any more, and neither has a thread of
+/// the kernel.
+fn has_path(writer: Option<&Writer>) -> bool {
+    writer.is_some_and(|writer| !writer.path.is_empty())
+}
+
 /// The process with this id, as /proc has it now; `None` if it is gone.
 pub(crate) fn writer_in_proc(tgid: u32) -> Option<Writer> {
     if tgid == 0 {
@@ -125,7 +132,7 @@ pub(crate) fn writer_in_proc(tgid: u32) -> Option<Writer> {
     // The open directory stays that of this process, also when another one gets its number.
     let directory = fs::File::open(format!("/proc/{tgid}")).ok()?;
     let file = |name: &str| format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
-    // A kernel thread has no executable.
+    // A kernel thread has no executable, and a process that is ending has it no more.
     let path = fs::read_link(file("exe")).unwrap_or_default().into_os_string().into_vec();
     let name = fs::read(file("comm")).ok()?;
     let name = name.strip_suffix(b"\n").unwrap_or(&name).to_vec();
@@ -157,7 +164,8 @@ mod tests {
     }
 
     fn report(inode: u64, tgid: u32, uid: Option<u32>) -> WriteReport {
-        let writer = uid.map(|uid| Writer { pid: tgid, uid: Some(uid), ..Writer::default() });
+        let writer =
+            uid.map(|uid| Writer { pid: tgid, path: b"/bin/w".into(), uid: Some(uid), ..Writer::default() });
         WriteReport { file: file(inode), tgid, writer }
     }
 
@@ -166,7 +174,7 @@ mod tests {
         let (mut writers, processes) = (FileWriters::default(), Processes::default());
         writers.add(report(1, 10, Some(5)), Instant::now());
         writers.add(report(1, 11, Some(6)), Instant::now());
-        let expected = Writer { pid: 10, uid: Some(5), ..Writer::default() };
+        let expected = Writer { pid: 10, path: b"/bin/w".into(), uid: Some(5), ..Writer::default() };
         let changed = FileIdentity { size: 9, ..file(1) };
         // Executed twice before the next drain.
         for id in [7, 8] {
@@ -202,7 +210,15 @@ mod tests {
             assert_eq!(writers.add_executed(id, &file(inode)), None);
         }
         let cp = Writer { pid: 10, path: b"/bin/cp".into(), name: b"n".into(), uid: Some(1000) };
-        assert_eq!(writers.take_executed(&processes), [(4, Some(cp)), (5, None), (6, None)]);
+        assert_eq!(writers.take_executed(&processes), [(4, Some(cp.clone())), (5, None), (6, None)]);
+        // /proc has a process that is ending, but not what it executed.
+        let ending = Writer { path: Vec::new(), ..cp.clone() };
+        writers.add(WriteReport { writer: Some(ending.clone()), ..report(1, 10, None) }, now);
+        writers.add(WriteReport { writer: Some(ending.clone()), ..report(3, 77, None) }, now);
+        for (id, inode) in [(7, 1), (8, 3)] {
+            assert_eq!(writers.add_executed(id, &file(inode)), None);
+        }
+        assert_eq!(writers.take_executed(&processes), [(7, Some(cp)), (8, Some(ending))]);
     }
 
     #[test]
