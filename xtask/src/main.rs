@@ -10,6 +10,7 @@ mod cost;
 mod generate;
 mod instructions;
 mod median;
+mod questions;
 mod random;
 mod random_queries;
 mod vm;
@@ -36,6 +37,8 @@ enum Chore {
     /// Make a load for `bench --growth`
     #[command(hide = true)]
     Load(bench::growth::Options),
+    /// Ask a log the questions of docs/questions.md, and measure how long the answers take
+    Questions(questions::Options),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Load(options) => bench::growth::run(&options),
+        Chore::Questions(options) => questions::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod forget;
 mod growth_budget;
+mod id_map;
 mod identity;
 mod intern;
 mod migrations;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::{
     calendar_parts::{CalendarParts, passes},
+    classes,
     definition::{Query, Sort},
     dimension::Dimension,
     dimension_column::key_fields,
@@ -17,7 +18,7 @@ use super::{
     row::Row,
     seen::{Seen, SeenValues},
 };
-use crate::rollup::{self, Aggregation, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
+use crate::rollup::{self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
 
 /// A row whose values are the codes of its columns.
 struct EncodedRow {
@@ -28,6 +29,10 @@ struct EncodedRow {
 
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
 const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
+
+/// In a range that is longer than this, seconds, groups by contexts and endpoints are so many that finding those that the query
+/// does not tell apart takes less time.
+const LONG: i64 = 3 * 86_400;
 
 /// The sums of a query by ids, and what the time of their keys means for the calendar's dimensions.
 struct Sums {
@@ -105,12 +110,18 @@ fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rus
     let edges = snap(connection, &[since, until.saturating_add(1)])?;
     let filtered = query.filters.iter().map(Filter::dimension);
     let uses_calendar = query.group_by.iter().copied().chain(filtered).any(Dimension::is_calendar);
-    let add =
-        |edges: &[i64]| Aggregation::new(connection, edges, by, &filters, interrupted).run(LEVELS.len());
+    let extent = rollup::extent(connection)?;
+    let classes = match extent.map(|(first, last)| last.min(until).saturating_sub(first.max(since))) {
+        Some(seconds) if by.context && by.endpoint && seconds > LONG => {
+            classes::read(connection, &query.group_by)?
+        }
+        _ => Classes::default(),
+    };
     if !uses_calendar {
-        return Ok(Sums { groups: add(&edges)?, parts: None });
+        let aggregation = Aggregation::new(connection, &edges, by, &filters, interrupted);
+        return Ok(Sums { groups: aggregation.classes(&classes).run(LEVELS.len())?, parts: None });
     }
-    let Some((first, last)) = rollup::extent(connection)? else {
+    let Some((first, last)) = extent else {
         return Ok(Sums { groups: Vec::new(), parts: None });
     };
     let (start, end) = (first.max(edges[0]), edges[1].min(last.saturating_add(1)));
@@ -118,13 +129,14 @@ fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rus
     let uses_time = by.time || Predicate::fields(&&filters).time;
     if uses_time || end.saturating_sub(start) > MAX_DIVIDED_SECONDS {
         let by = KeyFields { time: true, ..by };
-        let mut groups = Aggregation::new(connection, &edges, by, &filters, interrupted).run(LEVELS.len())?;
+        let aggregation = Aggregation::new(connection, &edges, by, &filters, interrupted);
+        let mut groups = aggregation.classes(&classes).run(LEVELS.len())?;
         groups.retain(|(key, _)| passes(&query.filters, key.time, &zone));
         return Ok(Sums { groups, parts: None });
     }
     let mut parts = CalendarParts::new((start, end.max(start)), &query.group_by, &query.filters, &zone);
     parts.edges = snap(connection, &parts.edges)?;
-    let aggregation = Aggregation::new(connection, &parts.edges, by, &filters, interrupted);
+    let aggregation = Aggregation::new(connection, &parts.edges, by, &filters, interrupted).classes(&classes);
     let aggregation = if parts.is_grouped() { aggregation.by_interval() } else { aggregation };
     let groups = aggregation.slots(&parts.slots).run(LEVELS.len())?;
     Ok(Sums { groups, parts: Some(parts) })

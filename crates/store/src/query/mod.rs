@@ -1,6 +1,7 @@
 //! Queries: what `query`, `view` and all other readers of the log use, so that they cannot disagree.
 
 mod calendar_parts;
+mod classes;
 mod compare;
 mod definition;
 mod dimension;
@@ -8,7 +9,6 @@ mod dimension_column;
 mod execute;
 mod filter;
 mod filter_set;
-mod id_map;
 mod pattern;
 mod reader;
 mod result_column;

@@ -9,11 +9,10 @@ use super::{
     calendar_parts::{Slot, value_at},
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
-    id_map::IdMap,
     sql_value::value_from_sql,
     value::Value,
 };
-use crate::rollup::GroupKey;
+use crate::{id_map::IdMap, rollup::GroupKey};
 
 /// Encodes the values of one dimension as integers that sort like the values.
 pub(super) struct ResultColumn {

@@ -9,11 +9,10 @@ use super::{
     definition::SeenFilter,
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
-    id_map::IdMap,
     result_column::ResultColumn,
     value::Value,
 };
-use crate::{program_seen, rollup::GroupKey, seen_times::UNSETTLED};
+use crate::{id_map::IdMap, program_seen, rollup::GroupKey, seen_times::UNSETTLED};
 
 /// When a value was seen in the whole log, whatever the range and the filters of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

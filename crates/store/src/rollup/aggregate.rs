@@ -10,6 +10,7 @@ use super::{
     level::{DAYS, LEVELS, Level, RollupKey},
     packed::{PackedFields, PackedKey, unpack},
 };
+use crate::id_map::IdMap;
 
 /// The levels that tell quarters of an hour apart.
 const QUARTER_LEVELS: usize = DAYS + 1;
@@ -44,6 +45,25 @@ impl Predicate for AcceptAll {
 
     fn accepts_numbers(&self, _: &GroupKey) -> bool {
         true
+    }
+}
+
+/// Contexts and endpoints that groups do not tell apart: by id the id that stands for it. An id that is not there stands for
+/// itself.
+#[derive(Default)]
+pub(crate) struct Classes {
+    pub contexts: IdMap,
+    pub endpoints: IdMap,
+}
+
+impl Classes {
+    #[inline]
+    fn apply(&self, key: GroupKey) -> GroupKey {
+        GroupKey {
+            context: self.contexts.get(key.context).unwrap_or(key.context),
+            endpoint: self.endpoints.get(key.endpoint).unwrap_or(key.endpoint),
+            ..key
+        }
     }
 }
 
@@ -111,6 +131,7 @@ pub(crate) struct Aggregation<'a, P> {
     /// By interval the number that stands for it in keys; `None` for an interval that does not count. Without the vector
     /// every interval counts and has its index.
     slots: Option<&'a [Option<i64>]>,
+    classes: Option<&'a Classes>,
     /// Whether records of windows that came after their time was cut count: no rollup has them.
     with_late_records: bool,
     /// Whether the time of a key is the start of a quarter of an hour.
@@ -147,6 +168,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             edges,
             by_interval: false,
             slots: None,
+            classes: None,
             with_late_records: true,
             by_quarter: false,
             detail_since: i64::MIN,
@@ -166,6 +188,12 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
     /// Replaces the indexes of intervals by these numbers; intervals without one do not count.
     pub fn slots(mut self, slots: &'a [Option<i64>]) -> Self {
         self.slots = Some(slots);
+        self
+    }
+
+    /// Groups by classes of contexts and endpoints.
+    pub fn classes(mut self, classes: &'a Classes) -> Self {
+        self.classes = Some(classes);
         self
     }
 
@@ -319,7 +347,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         if self.detail.needs_local_ports() && !fields.local_port || !whole && !fields.quarter {
             return Ok(false);
         }
-        let Self { predicate, sums, by_quarter, .. } = self;
+        let Self { predicate, sums, by_quarter, classes, .. } = self;
         let mut is_sound = true;
         let add = |key: PackedKey, counters| {
             let PackedKey { context, endpoint, remote_port, local_port, quarter } = key;
@@ -330,7 +358,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             };
             let key = GroupKey { context, endpoint, time, remote_port, local_port };
             if slot.is_some() && predicate.accepts_numbers(&key) {
-                sums.add(key, counters);
+                sums.add(classes.map_or(key, |classes| classes.apply(key)), counters);
             }
         };
         unpack(bytes, |id| predicate.accepts_context(id), |id| predicate.accepts_endpoint(id), add)
@@ -364,6 +392,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
                 };
                 if let Some(slot) = slot {
                     key.time = slot;
+                    let key = self.classes.map_or(key, |classes| classes.apply(key));
                     self.sums.add(key, counters(row, 5)?);
                 }
             }

@@ -40,7 +40,12 @@ pub(super) fn output(
     query: &Query,
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
-    let comparison = reader.compare(query, time_range::for_log(before))?;
+    let whole = Query { limit: None, ..query.clone() };
+    let mut comparison = reader.compare(&whole, time_range::for_log(before))?;
+    if setting.options.reverse {
+        comparison.rows.reverse();
+    }
+    comparison.rows.truncate(query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
     let mut notes = hints::notes(reader, setting, query, comparison.rows.is_empty())?;
     notes.extend(hints::grain(reader, setting)?);
     let values = comparison.rows.iter().map(|row| &row.values[..]);

@@ -79,6 +79,9 @@ pub struct Options {
     /// [default: total; time for hours, days and the like]
     #[arg(long, short, value_name = "KEY")]
     sort: Option<Sort>,
+    /// The other order: smallest, oldest or last first
+    #[arg(long, short, conflicts_with_all = ["events", "seen"])]
+    reverse: bool,
     /// List the events of the range instead: alerts, errors, losses, starts and the like, the latest last
     #[arg(long, conflicts_with_all = ["group_by", "sort", "seen"])]
     events: bool,

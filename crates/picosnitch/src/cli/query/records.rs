@@ -99,6 +99,9 @@ pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> a
     if setting.options.zeros {
         zeros::fill(reader, query, &mut rows)?;
     }
+    if setting.options.reverse {
+        rows.reverse();
+    }
     let count = rows.len();
     rows.truncate(limit);
     if !rows.is_empty() {

@@ -12,7 +12,7 @@ const NONE: i64 = i64::MIN;
 
 /// Numbers other than `i64::MIN`, by id.
 #[derive(Default)]
-pub(super) struct IdMap {
+pub(crate) struct IdMap {
     dense: Vec<i64>,
     sparse: HashMap<i64, i64, FixedState>,
     len: usize,
