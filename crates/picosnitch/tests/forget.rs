@@ -225,7 +225,8 @@ fn what_cannot_be_forgotten_is_refused() {
     lock.lock().unwrap();
     let (code, _, err) = run(base, &[&format!("exe={SECRET}"), "--yes"]);
     assert!(code == Some(1) && err.contains("stop it (sudo systemctl stop picosnitch)"), "{err}");
-    drop(lock);
+    // Not only closed: a process that another test starts has it open until it executes its program.
+    lock.unlock().unwrap();
     // While a reader has the log: it can be ended then.
     let reader = rusqlite::Connection::open(base.join("snitch.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM log").unwrap();

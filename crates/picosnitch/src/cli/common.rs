@@ -1,6 +1,6 @@
 //! What every command takes and returns.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     Args,
@@ -54,6 +54,13 @@ impl Common {
                 Err(("--base-dir is empty; name a directory, or leave the option out".to_owned(), EXIT_USAGE))
             }
         }
+    }
+
+    /// The options again, for another command of the same installation.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let base_dir = self.base_dir.iter().map(|path| ("--base-dir", path));
+        let config = self.config.iter().map(|path| ("--config", path));
+        base_dir.chain(config).flat_map(|(name, path)| [name.into(), path.as_os_str().to_owned()]).collect()
     }
 
     /// Where the files are.

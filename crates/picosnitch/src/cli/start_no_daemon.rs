@@ -1,13 +1,16 @@
 //! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again.
 //! Exit codes: 0 after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 when nothing can be recorded.
 
-use std::{io::ErrorKind, process::ExitCode};
+use std::{
+    io::ErrorKind,
+    process::{Command, ExitCode, Stdio},
+};
 
 use anyhow::Context;
 
 use super::common::{Common, EXIT_CONFIG};
 use capture::Capture;
-use config::{Config, Source};
+use config::{Config, Source, layout::Layout};
 use daemon::{monitor, problems::print_to_stderr};
 
 #[derive(clap::Args)]
@@ -28,6 +31,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     monitor::prepare(&layout)?;
+    end_interrupted_forget(common, &layout)?;
     if let Source::Defaults(path) = &loaded.source {
         match Config::write_default(path) {
             // Without its directory, which could not be made.
@@ -45,6 +49,19 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     }
     monitor::run(&layout, &loaded.config, report_start)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends a `picosnitch forget` that was interrupted, in a process of its own, since it works as the owner of the log. If it cannot
+/// be ended, [`monitor::run`] says so.
+fn end_interrupted_forget(common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    if !monitor::forget_request(layout).exists() {
+        return Ok(());
+    }
+    print_to_stderr("a picosnitch forget was interrupted: it is ended first");
+    let mut forget = Command::new("/proc/self/exe");
+    forget.args(common.arguments()).arg("forget").stdin(Stdio::null());
+    forget.status().context("cannot run picosnitch forget")?;
+    Ok(())
 }
 
 /// Prints what stays unseen and that recording has begun. Scripts and tests wait for the last line.

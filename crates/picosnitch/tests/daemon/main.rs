@@ -10,6 +10,7 @@ mod crash;
 #[path = "../executables/mod.rs"]
 mod executables;
 mod first_flows;
+mod forget;
 mod full_tables;
 mod harness;
 mod identity;

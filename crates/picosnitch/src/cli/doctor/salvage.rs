@@ -1,12 +1,6 @@
 //! `picosnitch doctor --salvage`: brings over what can be read of a damaged log.
 
-use std::{
-    fs::{self, File, TryLockError},
-    io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::ExitCode,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::ExitCode};
 
 use anyhow::{Context, bail, ensure};
 use nix::unistd;
@@ -14,6 +8,10 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::output::print;
 use config::layout::Layout;
+use daemon::{
+    MonitorError,
+    monitor::{self, InstanceLock},
+};
 use model::text::{sanitize, time};
 use sandbox::User;
 use store::{Gap, Opened, Salvaged, StoreError, Writer, salvage};
@@ -34,8 +32,8 @@ pub(super) fn run(
     let database = into.unwrap_or(&layout.database);
     // The locks keep the daemon from starting meanwhile.
     let _locks = match is_same_file(database, &layout.database) || into.is_none() {
-        true => lock_files(layout)?,
-        false => Vec::new(),
+        true => Some(lock_files(layout)?),
+        false => None,
     };
     ensure!(
         !is_same_file(damaged, database),
@@ -70,28 +68,15 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     id(a).is_some_and(|found| Some(found) == id(b))
 }
 
-/// Takes the locks of the daemon: on the directories of the log, and on the pid file, if there is one.
-fn lock_files(layout: &Layout) -> anyhow::Result<Vec<File>> {
-    let pid_file = layout.run_dir.join("picosnitch.pid");
-    let mut locks = Vec::new();
-    for path in layout.log_directories().into_iter().chain([&*pid_file]) {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(anyhow::Error::new(error).context(format!("cannot open {}", path.display())));
-            }
-        };
-        match file.try_lock() {
-            Ok(()) => locks.push(file),
-            Err(TryLockError::WouldBlock) => bail!(
-                "picosnitch is recording: stop it first, since two processes must not write to the log, and start it again \
-                 afterwards; or write into another file with --into"
-            ),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
+/// Takes the locks of the daemon.
+fn lock_files(layout: &Layout) -> anyhow::Result<InstanceLock> {
+    match monitor::lock_stopped(layout) {
+        Err(MonitorError::AlreadyRunning(_)) => bail!(
+            "picosnitch is recording: stop it first, since two processes must not write to the log, and start it again \
+             afterwards; or write into another file with --into"
+        ),
+        locked => Ok(locked?),
     }
-    Ok(locks)
 }
 
 /// Continues as the user who owns the log if this is root and others can write in the directory of the log: they could
