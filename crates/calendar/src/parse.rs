@@ -104,7 +104,7 @@ pub(crate) fn parse_word(text: &str, now: i64, zone: &TimeZone) -> Option<Part> 
         _ => return None,
     };
     let part = Part::around(step, now, zone);
-    Some(if is_last { Part::around(step, part.start - 1, zone) } else { part })
+    Some(if is_last { Part::around(step, part.start.saturating_sub(1), zone) } else { part })
 }
 
 /// Reads `YYYY-MM-DD` or `YYYY-MM`.

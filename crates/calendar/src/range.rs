@@ -48,10 +48,10 @@ impl Range {
         let end = self.end.unwrap_or(now.saturating_add(1)).max(start);
         let over = end.min(now.saturating_add(1)).max(start);
         let Some(step) = self.step else {
-            let length = over - start;
+            let length = over.saturating_sub(start);
             return Some(Self { start: start.checked_sub(length), end: Some(start), step: None });
         };
-        let before = floor(step, start - 1, zone);
+        let before = floor(step, start.saturating_sub(1), zone);
         if over >= end {
             return Some(Self { start: Some(before), end: Some(start), step: Some(step) });
         }
@@ -61,7 +61,7 @@ impl Range {
             let local = civil(before, zone)?.checked_add(elapsed).ok()?;
             zone.to_timestamp(local).ok().map(|point| point.as_second())
         })();
-        let same = same.unwrap_or(before + (over - start)).clamp(before, start);
+        let same = same.unwrap_or(before.saturating_add(over.saturating_sub(start))).clamp(before, start);
         Some(Self { start: Some(before), end: Some(same), step: None })
     }
 }
@@ -172,5 +172,7 @@ mod tests {
             assert_eq!(texts(previous), [start, end], "{text}");
         }
         assert_eq!(Range::ALL.previous(NOW, &zone()), None);
+        let of_all_time = Range { start: Some(i64::MIN), end: Some(i64::MAX), step: None };
+        assert_eq!(of_all_time.previous(NOW, &zone()).unwrap().start, None);
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
     let (since, until) = (point("since", &options.since)?, point("until", &options.until)?);
     let (start, end) = (since.map(|part| part.start), until.map(|part| part.end));
     if let (Some(start), Some(end)) = (start, end) {
-        let (from, to) = (now.text(start), now.text(end - 1));
+        let (from, to) = (now.text(start), now.text(end.saturating_sub(1)));
         ensure!(start < end, "--since ({from}) is later than --until ({to})");
     }
     if since.is_some() {
@@ -47,7 +47,7 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
     }
     let text = options.range.as_deref().unwrap_or(default);
     // A length is that of the time before --until.
-    let until = end.map_or(now.seconds, |end| end - 1);
+    let until = end.map_or(now.seconds, |end| end.saturating_sub(1));
     let range = calendar::parse_range(text, until, &now.zone).context("--range")?;
     match (end, range.end) {
         (Some(_), Some(_)) => bail!("--range {text} has an end of its own: leave --until out"),
@@ -58,15 +58,15 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
 
 /// The range as the log takes it.
 pub(super) fn for_log(range: calendar::Range) -> Range {
-    Range { since: range.start, until: range.end.map(|end| end - 1) }
+    Range { since: range.start, until: range.end.map(|end| end.saturating_sub(1)) }
 }
 
 /// A range in words: both ends in local time.
 pub(super) fn describe(range: calendar::Range, now: &Now) -> String {
     match (range.start, range.end) {
-        (Some(start), Some(end)) => format!("{} to {}", now.text(start), now.text(end - 1)),
+        (Some(start), Some(end)) => format!("{} to {}", now.text(start), now.text(end.saturating_sub(1))),
         (Some(start), None) => format!("since {}", now.text(start)),
-        (None, Some(end)) => format!("until {}", now.text(end - 1)),
+        (None, Some(end)) => format!("until {}", now.text(end.saturating_sub(1))),
         (None, None) => "all of the log".to_owned(),
     }
 }
