@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{
     parse::{Part, TimeError, parse_part, parse_span},
-    step::{Step, after, civil, floor},
+    step::{Step, civil, floor},
 };
 
 /// A text is no range of time.
@@ -98,20 +98,9 @@ pub fn parse_range(text: &str, now: i64, zone: &TimeZone) -> Result<Range, Range
         let start = now.saturating_add(1).checked_sub(span).filter(|_| span > 0).ok_or_else(unknown)?;
         return Ok(Range { start: Some(start), end: None, step: None });
     }
-    if let Some(year) = year(text, now, zone) {
-        return Ok(year);
-    }
     let part = parse_part(text, now, zone).map_err(|_| unknown())?;
     // A single second is hardly what the user wants to look at.
     part.step.is_some().then(|| part.into()).ok_or_else(unknown)
-}
-
-/// A year in four digits.
-fn year(text: &str, now: i64, zone: &TimeZone) -> Option<Range> {
-    let is_year = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let first = is_year.then(|| parse_part(&format!("{text}-01-01"), now, zone).ok()).flatten()?;
-    let end = after(Step::Years, first.start, zone);
-    Some(Range { start: Some(first.start), end: Some(end), step: Some(Step::Years) })
 }
 
 #[cfg(test)]
@@ -139,6 +128,7 @@ mod tests {
             ("2026-01-31", "2026-01-31T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
             ("2025", "2025-01-01T00:00:00+01:00", "2026-01-01T00:00:00+01:00"),
             ("2026-01-30..2026-01-31", "2026-01-30T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
+            ("2025..2026-01", "2025-01-01T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
             ("..yesterday", "", "2026-02-18T00:00:00+01:00"),
             ("2h..", "2026-02-18T11:00:00+01:00", ""),
         ] {
