@@ -25,11 +25,22 @@ impl Now {
     }
 }
 
+/// The range of a query without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Default {
+    /// A day up to now, or to --until.
+    Day,
+    /// All of the log.
+    All,
+    /// From a time on, unix seconds.
+    Since(i64),
+}
+
 /// Reads the range of the options; without one it is `default`.
 ///
 /// # Errors
 /// A sentence that names the option and what is allowed.
-pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Result<calendar::Range> {
+pub(super) fn range(options: &Options, default: Default, now: &Now) -> anyhow::Result<calendar::Range> {
     let point = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
             calendar::parse_part(text, now.seconds, &now.zone).with_context(|| format!("--{name}"))
@@ -45,7 +56,12 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
     if since.is_some() {
         return Ok(calendar::Range { start, end, step: None });
     }
-    let text = options.range.as_deref().unwrap_or(default);
+    let text = match (options.range.as_deref(), default) {
+        (None, Default::Since(start)) => return Ok(calendar::Range { start: Some(start), end, step: None }),
+        (None, Default::Day) => "1d",
+        (None, Default::All) => "all",
+        (Some(text), _) => text,
+    };
     // A length is that of the time before --until.
     let until = end.map_or(now.seconds, |end| end.saturating_sub(1));
     let range = calendar::parse_range(text, until, &now.zone).context("--range")?;
