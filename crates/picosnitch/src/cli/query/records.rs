@@ -7,7 +7,7 @@ use store::{Query, Reader, Row, values};
 
 use super::{
     Options, Output, csv, filters, hints, json_text,
-    labels::{Labels, csv_names, kind},
+    labels::{Labels, csv_names, kind, seen_text},
     time_range::{self, Now},
     zeros,
 };
@@ -85,16 +85,21 @@ pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
     ]
 }
 
+/// The rows of an answer at most.
+pub(super) fn limit(query: &Query) -> usize {
+    query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Answers a query.
 ///
 /// # Errors
 /// The errors of the log.
 pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
-    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let limit = limit(query);
     let (mut rows, total) = reader.query_with_total(&Query { limit: None, ..query.clone() })?;
     let mut notes = hints::notes(reader, setting, query, rows.is_empty())?;
     if setting.options.zeros {
-        zeros::fill(reader, query, &mut rows)?;
+        zeros::fill(reader, query, setting.now.seconds, &mut rows)?;
     }
     let count = rows.len();
     rows.truncate(limit);
@@ -184,7 +189,9 @@ fn as_table(
         columns.extend(has_digests.then(|| Column::new("digests", Kind::Number)));
     }
     columns.extend(["conns", "received", "sent"].map(|name| Column::new(name, Kind::Number)));
-    let time = |seconds| calendar::point_text(seconds, &setting.now.zone);
+    let width = table::output_width(setting.options.full);
+    let times = rows.iter().filter_map(|row| row.seen).flat_map(|seen| [seen.first, seen.last]);
+    let time = seen_text(times, width, setting.now);
     let cells = |row: &Row| {
         let values = query.group_by.iter().zip(&row.values);
         let mut cells: Vec<String> =
@@ -201,18 +208,18 @@ fn as_table(
     let before_counters = columns.len() - 3;
     let mut foot = vec![String::new(); before_counters];
     foot.extend(counter_cells(total));
-    let table = table::render(&columns, &rows, Some(&foot), table::output_width(setting.options.full));
-    with_total_name(&table, name)
+    let table = table::render(&columns, &rows, Some(&foot), width);
+    with_total_name(&table, name, width)
 }
 
 /// Writes what the last line of a table counts into the blanks at its beginning, or above it where they are too few.
-pub(super) fn with_total_name(table: &str, name: &str) -> String {
+pub(super) fn with_total_name(table: &str, name: &str, width: Option<usize>) -> String {
     let Some((body, last)) = table.trim_end_matches('\n').rsplit_once('\n') else { return table.to_owned() };
     let blanks = last.len() - last.trim_start_matches(' ').len();
     let taken = tui::text::width(name);
     match taken + 2 <= blanks {
         true => format!("{body}\n{name}{}\n", &last[taken..]),
-        false => format!("{body}\n{last}  {name}\n"),
+        false => format!("{body}\n{}{last}\n", table::wrap(name, width.unwrap_or(usize::MAX), "")),
     }
 }
 
