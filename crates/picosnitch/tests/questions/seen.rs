@@ -99,6 +99,7 @@ fn rows_say_when_their_values_were_seen() {
     );
     assert_eq!((&row["first_seen"], &row["digests"]), (&at("2026-11-01T12:00:00Z").into(), &3.into()));
     assert_eq!(row["changed"], at("2026-11-04T12:00:00Z"));
+    assert_eq!(row["changed_iso"], "2026-11-04T12:00:00+00:00");
     let row = &log.json(&["--with-seen", "--range", "all", "-w", "exe=old"])["rows"][0];
     assert_eq!((&row["digests"], &row["changed"]), (&1.into(), &serde_json::Value::Null));
     let sorted = |dimension, key| log.texts(dimension, &["--range", "all", "-g", dimension, "--sort", key]);
@@ -107,11 +108,19 @@ fn rows_say_when_their_values_were_seen() {
     assert_eq!(sorted("exe", "digests")[0], "/bin/changed");
     assert_eq!(sorted("domain", "first-seen"), ["new.example", "old.example"]);
     assert_eq!(sorted("port", "last-seen"), ["80", "443"]);
-    let csv = log.text(&["--csv", "--with-seen", "--range", "all", "-w", "exe=new"]);
+    let csv = log.text(&["--csv", "--with-seen", "--range", "all", "-w", "exe=new", "-w", "exe=changed"]);
     assert_eq!(
         csv,
-        "exe,first_seen,first_seen_iso,last_seen,last_seen_iso,digests,conns,received,sent\r\n\
-         /bin/new,1793793600,2026-11-04T12:00:00+00:00,1793793600,2026-11-04T12:00:00+00:00,1,1,0,1\r\n"
+        "exe,first_seen,first_seen_iso,last_seen,last_seen_iso,digests,changed,changed_iso,conns,received,sent\r\n\
+         /bin/changed,1793534400,2026-11-01T12:00:00+00:00,1793966400,2026-11-06T12:00:00+00:00,3,1793793600,\
+         2026-11-04T12:00:00+00:00,5,0,5\r\n\
+         /bin/new,1793793600,2026-11-04T12:00:00+00:00,1793793600,2026-11-04T12:00:00+00:00,1,,,1,0,1\r\n"
+    );
+    let csv = log.text(&["--csv", "--with-seen", "--range", "2026-11-04", "-g", "country", "-w", "exe=new"]);
+    assert_eq!(
+        csv,
+        "country,first_seen,first_seen_iso,last_seen,last_seen_iso,conns,received,sent\r\n\
+         FR,1793793600,2026-11-04T12:00:00+00:00,1793793600,2026-11-04T12:00:00+00:00,1,0,1\r\n"
     );
     let table = log.text(&["--with-seen", "--range", "all", "-w", "exe=new"]);
     assert!(

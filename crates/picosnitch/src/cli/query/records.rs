@@ -136,21 +136,29 @@ fn as_json(query: &Query, row: &Row, labels: &Labels, now: &Now) -> Json {
             object.insert(name.to_owned(), time.into());
             object.insert(format!("{name}_iso"), rfc3339(time, &now.zone).into());
         }
-        if query.group_by == [store::Dimension::Executable] {
+        if has_digests(query) {
+            let changed_iso = seen.changed.map(|time| rfc3339(time, &now.zone));
             object.insert("digests".to_owned(), seen.digests.into());
             object.insert("changed".to_owned(), seen.changed.into());
+            object.insert("changed_iso".to_owned(), changed_iso.into());
         }
     }
     object.extend(counters_json(row.counters));
     Json::Object(object)
 }
 
+/// Whether the values are programs, which have digests.
+fn has_digests(query: &Query) -> bool {
+    query.group_by == [store::Dimension::Executable]
+}
+
 fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
     let mut names = csv_names(&query.group_by);
     if query.seen.is_some() {
-        names.extend(
-            ["first_seen", "first_seen_iso", "last_seen", "last_seen_iso", "digests"].map(str::to_owned),
-        );
+        names.extend(["first_seen", "first_seen_iso", "last_seen", "last_seen_iso"].map(str::to_owned));
+    }
+    if query.seen.is_some() && has_digests(query) {
+        names.extend(["digests", "changed", "changed_iso"].map(str::to_owned));
     }
     names.extend(["conns", "received", "sent"].map(str::to_owned));
     let rows = rows.iter().map(|row| {
@@ -159,12 +167,16 @@ fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
             labels.add_csv(&mut cells, *dimension, value);
         }
         if query.seen.is_some() {
-            let times = row.seen.map(|seen| [seen.first, seen.last]);
-            for time in times.map_or([None; 2], |times| times.map(Some)) {
-                cells.push(time.map(|time| time.to_string()).unwrap_or_default());
-                cells.push(time.map(|time| rfc3339(time, &now.zone)).unwrap_or_default());
+            let time = |time: Option<i64>| {
+                let texts = time.map(|time| [time.to_string(), rfc3339(time, &now.zone)]);
+                texts.unwrap_or_default()
+            };
+            cells.extend(time(row.seen.map(|seen| seen.first)));
+            cells.extend(time(row.seen.map(|seen| seen.last)));
+            if has_digests(query) {
+                cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
+                cells.extend(time(row.seen.and_then(|seen| seen.changed)));
             }
-            cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
         }
         let counters = row.counters;
         cells.extend(
@@ -183,7 +195,7 @@ fn as_table(
 ) -> String {
     let mut columns: Vec<Column> =
         query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
-    let has_digests = query.group_by == [store::Dimension::Executable];
+    let has_digests = has_digests(query);
     if query.seen.is_some() {
         columns.extend(["first seen", "last seen"].map(|name| Column::new(name, Kind::Word)));
         columns.extend(has_digests.then(|| Column::new("digests", Kind::Number)));
