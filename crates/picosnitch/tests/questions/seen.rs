@@ -50,7 +50,7 @@ fn what_is_new_was_never_seen_before() {
         }
         assert_eq!(seen(&log, dimension, &["--new-since", "2026-11-04T12:00:01Z"]), [""; 0], "{dimension}");
         assert_eq!(seen(&log, dimension, &["--new-since", "2026"]).len(), all, "{dimension}");
-        assert_eq!(seen(&log, dimension, &["--new-since", "52w"]).len(), all, "{dimension}");
+        assert_eq!(seen(&log, dimension, &["--new-since", "5200w"]).len(), all, "{dimension}");
     }
     assert_eq!(seen(&log, "sha256", &["--new-since", "2026-11-03", "-w", "exe=/bin/changed"]).len(), 2);
     // A range of its own selects the traffic, and not what is new.

@@ -115,7 +115,7 @@ fn every_way_to_write_a_value_selects_its_records() {
 fn yesterday_is_a_day() {
     let zone = zone_of_noon();
     let log = Log::new(&zone, &[(now() - 86_400, TRAFFIC), (now(), Traffic { sent: 2, ..TRAFFIC })]);
-    assert_eq!((sent(&log, "day=yesterday"), sent(&log, "day=today"), sent(&log, "hour=24h")), (1, 2, 1));
+    assert_eq!((sent(&log, "day=yesterday"), sent(&log, "day=today")), (1, 2));
 }
 
 #[test]
