@@ -59,14 +59,18 @@ pub fn parse_span(text: &str) -> Option<i64> {
 }
 
 /// Reads a point of time: unix seconds, `now`, a duration before `now`, local time (`2026-11-28 14:30`, `14:30` today), or a
-/// time with its offset (RFC 3339). A date, a month (`2026-11`) and the words `today`, `yesterday`, `this-week`, `last-month` and the like are whole parts. So is a
-/// local time that a clock change repeats: from its first to its last occurrence. One that a clock change skips is the change.
+/// time with its offset (RFC 3339). A date, a month (`2026-11`), a year (`2026`) and the words `today`, `yesterday`, `this-week`,
+/// `last-month` and the like are whole parts. So is a local time that a clock change repeats: from its first to its last
+/// occurrence. One that a clock change skips is the change.
 ///
 /// # Errors
 /// The text is nothing of that; the error says what to write.
 pub fn parse_part(text: &str, now: i64, zone: &TimeZone) -> Result<Part, TimeError> {
     let text = text.trim();
     let read = || {
+        if let Some(year) = parse_year(text, zone) {
+            return Some(year);
+        }
         if let Ok(seconds) = text.parse() {
             return Some(Part::second(seconds));
         }
@@ -104,7 +108,14 @@ pub(crate) fn parse_word(text: &str, now: i64, zone: &TimeZone) -> Option<Part> 
         _ => return None,
     };
     let part = Part::around(step, now, zone);
-    Some(if is_last { Part::around(step, part.start - 1, zone) } else { part })
+    Some(if is_last { Part::around(step, part.start.saturating_sub(1), zone) } else { part })
+}
+
+/// Reads a year in four digits. As unix seconds it would be in the first hours of 1970.
+fn parse_year(text: &str, zone: &TimeZone) -> Option<Part> {
+    let is_year = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let first = is_year.then(|| parse_date(&format!("{text}-01-01"), zone)).flatten()?;
+    Some(Part::around(Step::Years, first.start, zone))
 }
 
 /// Reads `YYYY-MM-DD` or `YYYY-MM`.
@@ -220,6 +231,7 @@ mod tests {
     fn dates_and_words_are_whole_parts() {
         for (text, start, end) in [
             ("2026-03-29", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"),
+            ("2025", "2025-01-01T00:00:00+01:00", "2026-01-01T00:00:00+01:00"),
             ("2026-02", "2026-02-01T00:00:00+01:00", "2026-03-01T00:00:00+01:00"),
             ("today", "2026-02-18T00:00:00+01:00", "2026-02-19T00:00:00+01:00"),
             ("yesterday", "2026-02-17T00:00:00+01:00", "2026-02-18T00:00:00+01:00"),

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{
     parse::{Part, TimeError, parse_part, parse_span},
-    step::{Step, after, civil, floor},
+    step::{Step, civil, floor},
 };
 
 /// A text is no range of time.
@@ -48,10 +48,10 @@ impl Range {
         let end = self.end.unwrap_or(now.saturating_add(1)).max(start);
         let over = end.min(now.saturating_add(1)).max(start);
         let Some(step) = self.step else {
-            let length = over - start;
+            let length = over.saturating_sub(start);
             return Some(Self { start: start.checked_sub(length), end: Some(start), step: None });
         };
-        let before = floor(step, start - 1, zone);
+        let before = floor(step, start.saturating_sub(1), zone);
         if over >= end {
             return Some(Self { start: Some(before), end: Some(start), step: Some(step) });
         }
@@ -61,7 +61,7 @@ impl Range {
             let local = civil(before, zone)?.checked_add(elapsed).ok()?;
             zone.to_timestamp(local).ok().map(|point| point.as_second())
         })();
-        let same = same.unwrap_or(before + (over - start)).clamp(before, start);
+        let same = same.unwrap_or(before.saturating_add(over.saturating_sub(start))).clamp(before, start);
         Some(Self { start: Some(before), end: Some(same), step: None })
     }
 }
@@ -98,20 +98,9 @@ pub fn parse_range(text: &str, now: i64, zone: &TimeZone) -> Result<Range, Range
         let start = now.saturating_add(1).checked_sub(span).filter(|_| span > 0).ok_or_else(unknown)?;
         return Ok(Range { start: Some(start), end: None, step: None });
     }
-    if let Some(year) = year(text, now, zone) {
-        return Ok(year);
-    }
     let part = parse_part(text, now, zone).map_err(|_| unknown())?;
     // A single second is hardly what the user wants to look at.
     part.step.is_some().then(|| part.into()).ok_or_else(unknown)
-}
-
-/// A year in four digits.
-fn year(text: &str, now: i64, zone: &TimeZone) -> Option<Range> {
-    let is_year = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let first = is_year.then(|| parse_part(&format!("{text}-01-01"), now, zone).ok()).flatten()?;
-    let end = after(Step::Years, first.start, zone);
-    Some(Range { start: Some(first.start), end: Some(end), step: Some(Step::Years) })
 }
 
 #[cfg(test)]
@@ -139,6 +128,7 @@ mod tests {
             ("2026-01-31", "2026-01-31T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
             ("2025", "2025-01-01T00:00:00+01:00", "2026-01-01T00:00:00+01:00"),
             ("2026-01-30..2026-01-31", "2026-01-30T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
+            ("2025..2026-01", "2025-01-01T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
             ("..yesterday", "", "2026-02-18T00:00:00+01:00"),
             ("2h..", "2026-02-18T11:00:00+01:00", ""),
         ] {
@@ -172,5 +162,7 @@ mod tests {
             assert_eq!(texts(previous), [start, end], "{text}");
         }
         assert_eq!(Range::ALL.previous(NOW, &zone()), None);
+        let of_all_time = Range { start: Some(i64::MIN), end: Some(i64::MAX), step: None };
+        assert_eq!(of_all_time.previous(NOW, &zone()).unwrap().start, None);
     }
 }

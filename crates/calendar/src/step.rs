@@ -66,7 +66,7 @@ pub(crate) fn clock_change(start: i64, end: i64, zone: &TimeZone) -> Option<i64>
 /// an hour, hours are counted from the change on.
 fn floor_seconds(seconds: i64, point: i64, zone: &TimeZone) -> i64 {
     let offset = offset(point, zone);
-    let start = (point + offset).div_euclid(seconds) * seconds - offset;
+    let start = (point + offset).div_euclid(seconds).saturating_mul(seconds).saturating_sub(offset);
     match clock_change(start, point, zone) {
         Some(change) if (self::offset(start, zone) - offset) % seconds != 0 => change,
         _ => start,
@@ -109,7 +109,7 @@ fn floor_local(step: Step, local: DateTime) -> Option<DateTime> {
 pub fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
         let offset = offset(start, zone);
-        let end = (start + offset).div_euclid(seconds) * seconds + seconds - offset;
+        let end = ((start + offset).div_euclid(seconds) + 1).saturating_mul(seconds).saturating_sub(offset);
         return match clock_change(start, end - 1, zone) {
             Some(change) if (self::offset(end - 1, zone) - offset) % seconds != 0 => change,
             _ => end,
@@ -129,7 +129,7 @@ pub fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
         };
         instant(next.ok()?, zone)
     })();
-    next.filter(|next| *next > start).unwrap_or(start + DAY)
+    next.filter(|next| *next > start).unwrap_or(start.saturating_add(DAY))
 }
 
 /// The day of the week of a point in local time: 1 is Monday, 7 is Sunday (ISO 8601).
@@ -191,6 +191,19 @@ mod tests {
 
     fn at(text: &str) -> i64 {
         text.parse::<Timestamp>().unwrap().as_second()
+    }
+
+    #[test]
+    fn the_ends_of_time_are_in_parts() {
+        let steps = CHART_STEPS.iter().map(|(step, _)| *step).chain([Step::All]);
+        for (step, point) in
+            steps.flat_map(|step| [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX].map(|point| (step, point)))
+        {
+            let start = floor(step, point, &zone());
+            let end = after(step, start, &zone());
+            assert!(start <= point || point < i64::MIN + DAY, "{step:?} {point} {start}");
+            assert!(point < end || end == i64::MAX, "{step:?} {point} {end}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `picosnitch query` and `check-config` as a user runs them, on a log made through the library.
+//! `picosnitch query` as a user runs it, on a log made through the library.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -26,6 +26,8 @@ use store::Writer;
 #[allow(dead_code, reason = "tests/daemon uses the rest")]
 mod executables;
 
+/// A user that no machine has.
+const UID: u32 = 1_000_000_007;
 const ODD: &[u8] = b"/tmp/\x1b]0;x\x07\n\xff,\"=1";
 
 fn run(base: &Path, command: &str, arguments: &[impl AsRef<OsStr>]) -> Output {
@@ -72,7 +74,7 @@ fn record(path: &[u8], address: &str, port: model::Port, counters: (u64, u64, u6
         context: Arc::new(ProcessContext {
             program,
             parent,
-            uid: 1000,
+            uid: UID,
             network_namespace: 4_026_531_840,
             ..ProcessContext::default()
         }),
@@ -110,8 +112,18 @@ fn log() -> tempfile::TempDir {
 }
 
 #[test]
-fn json_is_one_array_of_objects_with_numbers() {
+fn json_is_one_object_with_rows_of_numbers() {
     let place = log();
+    let text =
+        query(place.path(), &["--json", "--group-by", "exe", "--group-by", "port", "--until", "1700000000"]);
+    let expected = json!({
+        "range": {"since": 1699913601, "since_iso": "2023-11-13T23:13:21+01:00",
+                  "until": 1700000000, "until_iso": "2023-11-14T23:13:20+01:00"},
+        "scope": null, "losses": [], "sums_of_quarter_hours_before": null, "notes": [], "row_count": 1,
+        "total": {"conns": 1, "received": 20, "sent": 10},
+        "rows": [{"exe": "/bin/old", "port": 443, "conns": 1, "received": 20, "sent": 10}],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
     let rows = json_query(place.path(), &["--group-by", "exe", "--group-by", "port", "--range", "all"]);
     let expected = json!([
         {"exe": "/tmp/\u{1b}]0;x\u{7}\n\\xff,\"=1", "port": 53, "conns": 1, "sent": 34359738360u64, "received": 0},
@@ -146,8 +158,9 @@ fn json_is_one_array_of_objects_with_numbers() {
         ],
     );
     let expected = json!([{
-        "uid": 1000, "sha256": "ab".repeat(32), "psha256": null, "protocol": "tcp", "family": "ipv4",
-        "netns": 4026531840u32, "pexe": "/bin/sh", "time": 1700000000, "conns": 1, "sent": 10, "received": 20,
+        "uid": UID, "sha256": "ab".repeat(32), "psha256": null, "protocol": "tcp", "family": "ipv4",
+        "netns": 4026531840u32, "pexe": "/bin/sh", "time": 1700000000, "time_iso": "2023-11-14T23:13:20+01:00",
+        "conns": 1, "sent": 10, "received": 20,
     }]);
     assert_eq!(rows, expected);
     assert_eq!(json_query(place.path(), &["--where", "exe=/nowhere"]), json!([]));
@@ -181,7 +194,7 @@ fn ranges_and_filters_select() {
     let text = query(place.path(), &[OsStr::new("--csv"), OsStr::new("--where"), OsStr::from_bytes(&filter)]);
     assert_eq!(
         text,
-        "exe,conns,sent,received\r\n\"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",1,34359738360,0\r\n"
+        "exe,conns,received,sent\r\n\"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",1,0,34359738360\r\n"
     );
 }
 
@@ -190,10 +203,11 @@ fn the_table_is_for_people_and_safe_for_terminals() {
     let place = log();
     let text = query(place.path(), &["--range", "all", "-g", "exe", "-g", "uid"]);
     let expected = "\
-exe                             uid  conns     sent  received
-/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"=1  1000      1  34.4 GB         ·
-/bin/a                         1000      3  1.00 kB   12.4 MB
-/bin/old                       1000      1     10 B      20 B
+exe                            uid         conns  received     sent
+/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"=1  1000000007      1         ·  34.4 GB
+/bin/a                         1000000007      3   12.4 MB  1.00 kB
+/bin/old                       1000000007      1      20 B     10 B
+total of 3 rows                                5   12.4 MB  34.4 GB
 ";
     assert_eq!(text.trim_end(), expected.trim_end());
     let raw = query(place.path(), &["--range", "all", "--json"]);
@@ -207,7 +221,7 @@ fn losses_in_the_range_are_told() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(
         output.status.success()
-            && message.contains("in this range: some traffic is in no record (7 flows)\n"),
+            && message.contains("incomplete in this range: some traffic is in no record (7 flows)\n"),
         "{message}"
     );
     assert_eq!(message.lines().count(), 1);
@@ -253,6 +267,8 @@ fn eventful_log() -> tempfile::TempDir {
     };
     let mut alert = event(EventKind::Alert, 1_700_000_000, Some(0), b"/bin/name", "");
     alert.subject = "new exe".to_owned();
+    alert.writer =
+        Some(model::Writer { pid: 7, path: b"/bin/sh".into(), name: b"sh".into(), uid: Some(UID) });
     let mut gap = Event::new(EventKind::Gap, 1_700_000_030, "Nothing was recorded.");
     gap.begin = Some(1_699_999_990);
     let error = event(EventKind::Error, 1_700_000_020, Some(4_000_000_000), ODD, "=cannot hash \u{1b}[31m");
@@ -302,19 +318,26 @@ time                 kind   user        program                               co
     assert_eq!(kinds(&["--where", "exe=/bin/name", "--where", "uid=1"]), [""; 0]);
     let rows = json_query(place.path(), &["--events", "--range", "all", "--kind", "alert", "--kind", "gap"]);
     let expected = json!([
-        {"time": 1700000000, "begin": null, "kind": "alert", "subject": "new exe", "uid": 0, "exe": "/bin/name",
-         "name": "name", "sha256": "ab".repeat(32), "count": 1, "text": ""},
-        {"time": 1700000030, "begin": 1699999990, "kind": "gap", "subject": null, "uid": null, "exe": null,
-         "name": null, "sha256": null, "count": 1, "text": "Nothing was recorded."},
+        {"time": 1700000000, "time_iso": "2023-11-14T23:13:20+01:00", "begin": null, "begin_iso": null,
+         "kind": "alert", "subject": "new exe", "uid": 0, "exe": "/bin/name", "name": "name",
+         "sha256": "ab".repeat(32), "count": 1, "text": "",
+         "writer": {"pid": 7, "exe": "/bin/sh", "name": "sh", "uid": UID}},
+        {"time": 1700000030, "time_iso": "2023-11-14T23:13:50+01:00", "begin": 1699999990,
+         "begin_iso": "2023-11-14T23:13:10+01:00", "kind": "gap", "subject": null, "uid": null, "exe": null,
+         "name": null, "sha256": null, "count": 1, "text": "Nothing was recorded.", "writer": null},
     ]);
     assert_eq!(rows, expected);
-    let csv = query(place.path(), &["--events", "--range", "all", "--kind", "error", "--csv"]);
+    let csv =
+        query(place.path(), &["--events", "--range", "all", "--kind", "error", "--kind", "alert", "--csv"]);
     let digest = "ab".repeat(32);
     assert_eq!(
         csv,
         format!(
-            "time,begin,kind,subject,uid,exe,name,sha256,count,text\r\n1700000020,,error,,4000000000,\
-             \"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",name,{digest},1,'=cannot hash \\x1b[31m\r\n"
+            "time,time_iso,begin,begin_iso,kind,subject,uid,exe,name,sha256,count,text,writer_pid,writer_exe,\
+             writer_name,writer_uid\r\n\
+             1700000000,2023-11-14T23:13:20+01:00,,,alert,new exe,0,/bin/name,name,{digest},1,,7,/bin/sh,sh,{UID}\r\n\
+             1700000020,2023-11-14T23:13:40+01:00,,,error,,4000000000,\
+             \"/tmp/\\x1b]0;x\\x07\\x0a\\xff,\"\"=1\",name,{digest},1,'=cannot hash \\x1b[31m,,,,\r\n"
         )
     );
     let base = place.path();
@@ -340,21 +363,28 @@ fn programs_are_listed_by_when_they_were_first_seen() {
     assert_eq!(paths, ["/bin/old", "/bin/a", "/tmp/\u{1b}]0;x\u{7}\n\\xff,\"=1"]);
     assert_eq!(
         rows[0],
-        json!({"exe": "/bin/old", "sha256": digest, "uid": 1000, "first": 1700000000, "last": 1700000000})
+        json!({"exe": "/bin/old", "sha256": digest, "uid": UID, "first": 1700000000, "last": 1700000000,
+               "first_iso": "2023-11-14T23:13:20+01:00", "last_iso": "2023-11-14T23:13:20+01:00"})
     );
     assert_eq!(rows[1]["last"].as_i64().unwrap() - rows[1]["first"].as_i64().unwrap(), 600);
     assert_eq!(json_query(place.path(), &["--seen", "--since", "5m"]).as_array().unwrap().len(), 1);
     assert_eq!(json_query(place.path(), &["--seen", "--range", "1h"]).as_array().unwrap().len(), 2);
     assert_eq!(json_query(place.path(), &["--seen", "--limit", "1"])[0], rows[2]);
     assert_eq!(json_query(place.path(), &["--seen", "--where", "exe=/bin/a"]), json!([rows[1]]));
-    assert_eq!(json_query(place.path(), &["--seen", "--exclude", "uid=1000"]), json!([]));
-    let text = query(place.path(), &["--seen", "--until", "1700000000", "--where", "uid=1000"]);
+    assert_eq!(json_query(place.path(), &["--seen", "--exclude", &format!("uid={UID}")]), json!([]));
+    let text = query(place.path(), &["--seen", "--until", "1700000000", "--where", &format!("uid={UID}")]);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2);
-    assert!(lines[1].starts_with("2023-11-14 23:13:20  2023-11-14 23:13:20  "), "{text}");
+    assert!(lines[1].starts_with("2023-11-14 23:13  2023-11-14 23:13  1000000007"), "{text}");
     assert!(lines[1].ends_with(&format!("  {}  /bin/old", &digest[..16])), "{text}");
     let csv = query(place.path(), &["--seen", "--csv", "--until", "1700000000"]);
-    assert_eq!(csv, format!("exe,sha256,uid,first,last\r\n/bin/old,{digest},1000,1700000000,1700000000\r\n"));
+    assert_eq!(
+        csv,
+        format!(
+            "exe,sha256,uid,first,first_iso,last,last_iso\r\n/bin/old,{digest},{UID},1700000000,2023-11-14T23:13:20+01:00,\
+         1700000000,2023-11-14T23:13:20+01:00\r\n"
+        )
+    );
     refuse(
         place.path(),
         &["--seen", "--where", "name=a"],
@@ -370,17 +400,26 @@ fn mistakes_are_answered_with_what_is_possible() {
     refuse(base, &["--group-by", "colour"], "there is no dimension \"colour\"; there are: exe, name,");
     refuse(base, &["--where", "colour=red"], "there is no dimension \"colour\"; there are: exe, name,");
     refuse(base, &["--where", "exe"], "write DIMENSION=VALUE");
-    refuse(base, &["--where", "port=http"], "port cannot be \"http\": expected a port");
+    refuse(
+        base,
+        &["--where", "port=no-service"],
+        "port cannot be \"no-service\": expected a port from 0 to 65535",
+    );
+    refuse(
+        base,
+        &["--where", "uid=no user"],
+        "uid cannot be \"no user\": expected the name of a user or a number",
+    );
     refuse(base, &["--where", "address=300.1.1.1"], "expected an address, a network");
     refuse(
         base,
         &["--since", "2023-11-15", "--until", "2023-11-14"],
-        "is later than --until (2023-11-14 00:00:00)",
+        "is later than --until (2023-11-14 23:59:59)",
     );
-    refuse(base, &["--since", "yesterday"], "write unix seconds");
-    refuse(base, &["--until", "2023-02-30"], "--until \"2023-02-30\" is no time");
-    refuse(base, &["--range", "5 parsecs"], "write 5m, 1h, 30d, 365d or all");
-    refuse(base, &["--range", "0m"], "is no span");
+    refuse(base, &["--since", "tomorrow"], "write 2026-11-28, \"2026-11-28 14:30\"");
+    refuse(base, &["--until", "2023-02-30"], "--until: \"2023-02-30\" is no time");
+    refuse(base, &["--range", "5 parsecs"], "write a length such as 5m, 1h, 30d or 1w, today");
+    refuse(base, &["--range", "0m"], "\"0m\" is no range");
     refuse(base, &["--range", "1h", "--since", "1"], "cannot be used with");
     refuse(base, &["--sort", "uid"], "--sort uid needs --group-by uid");
     refuse(base, &["-g", "exe", "-g", "exe"], "twice");
@@ -429,39 +468,4 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!((output.status.code(), output.status.signal()), (Some(0), None));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(!message.contains("pipe") && !message.contains("panicked"), "{message}");
-}
-
-#[test]
-fn the_configuration_is_checked() {
-    let place = tempfile::tempdir().unwrap();
-    let check = |arguments: &[&str]| {
-        let output = run(place.path(), "check-config", arguments);
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-    let (code, out, _) = check(&[]);
-    assert_eq!(code, Some(0));
-    assert!(out.contains("there is no") && out.contains("log.retention_days = 365"), "{out}");
-    let file = place.path().join("config.toml");
-    fs::write(&file, "[log]\nretention_days = 7\n[virustotal]\napi_key = \"hidden\"\n").unwrap();
-    let (code, out, _) = check(&["--json"]);
-    let answer: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(
-        (code, &answer["valid"], &answer["config"]["log"]["retention_days"]),
-        (Some(0), &json!(true), &json!(7))
-    );
-    assert_eq!(answer["file"], json!(file.to_str().unwrap()));
-    assert!(!out.contains("hidden"));
-    fs::write(&file, "[log]\nretention_days = 0\n\"a\\u001b[31m\" = 1\nsqlite = 2\n").unwrap();
-    let (code, out, message) = check(&[]);
-    assert_eq!((code, out.as_str()), (Some(78), ""));
-    assert_eq!(message.lines().count(), 3, "{message}");
-    assert!(message.contains("config.toml:2: log.retention_days: the integer 0"), "{message}");
-    assert!(!message.contains('\u{1b}'), "{message:?}");
-    let (code, out, _) = check(&["--json"]);
-    let answer: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(
-        (code, &answer["valid"], answer["problems"].as_array().unwrap().len()),
-        (Some(78), &json!(false), 3)
-    );
 }

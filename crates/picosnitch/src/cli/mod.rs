@@ -12,6 +12,7 @@ use ::selftest::actor;
 use capture::return_probe;
 use common::Common;
 use daemon::{file_opener, notifier, recorder};
+use model::text::sanitize;
 
 mod backup;
 mod check_config;
@@ -76,7 +77,10 @@ enum Command {
 
 /// Runs the command that the user typed and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_command_line(&error),
+    };
     if let Err((text, code)) = cli.common.check() {
         eprintln!("picosnitch: {text}");
         return ExitCode::from(code);
@@ -102,6 +106,16 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the help, the version, or what is wrong with the command line, which may have characters on which a terminal acts.
+fn wrong_command_line(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        error.to_string().lines().for_each(|line| eprintln!("{}", sanitize::message(line)));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {

@@ -18,6 +18,8 @@ pub enum Kind {
     Text,
     /// Paths, of which directories are left out first: the name of the file stays.
     Path,
+    /// Digests, whose first digits are enough: the end is left out.
+    Digest,
     /// Numbers and times, which are never shortened.
     Number,
     /// Short words and times, which are never shortened and stand at the left.
@@ -85,6 +87,7 @@ pub fn render(
             }
             let cell = match column.kind {
                 Kind::Path => shorten_path(cell, *columns, false),
+                Kind::Digest => cell.chars().take(*columns).collect(),
                 _ => shorten(cell, *columns, false),
             };
             text.push_str(&fit(&cell, *columns, column.kind == Kind::Number, false));
@@ -130,7 +133,7 @@ fn narrow(columns: &[Column], rows: &[Vec<String>], widths: &mut [usize], max_wi
         names.max().unwrap_or(0) + 2
     };
     let minimum = |(index, column): (usize, &Column)| match column.kind {
-        Kind::Text => MIN_TEXT_WIDTH,
+        Kind::Text | Kind::Digest => MIN_TEXT_WIDTH,
         Kind::Path => name_width(index).max(MIN_TEXT_WIDTH),
         Kind::Number | Kind::Word => usize::MAX,
     };

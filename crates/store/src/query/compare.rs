@@ -66,8 +66,6 @@ impl ComparedRow {
 pub struct Comparison {
     /// The groups, up to the limit of the query.
     pub rows: Vec<ComparedRow>,
-    /// The number of groups, also beyond the limit.
-    pub row_count: usize,
     /// The sum of all groups in the range of the query.
     pub now: Counters,
     /// The sum of all groups in the range before.

@@ -121,12 +121,13 @@ impl Filter {
     /// Reads the filters that a typed value stands for: one, or several that are alternatives. An empty value selects records
     /// without one, `many` those with several addresses, ports, domains or executables.
     ///
-    /// * Texts: as they are, with escapes (`\\xff`); `*` stands for anything. A path without a slash is the name of the file.
+    /// * Texts: as they are, with escapes (`\\xff`); `*` stands for anything. A path without a slash is the name of the file, also
+    ///   one with `*`.
     ///   A domain with a dot in front includes its sub-domains. A container, application or unit may lack its kind.
     /// * Numbers, and names of protocols, families and days of the week.
     /// * Addresses and networks (`10.0.0.0/8`); IPv4 in IPv6 (`::ffff:10.0.0.1`) is IPv4.
     /// * Digests in hexadecimal, or their first digits.
-    /// * Parts of the calendar by a point of time in them, in `zone`.
+    /// * Times, and parts of the calendar by a point of time in them, in `zone`.
     ///
     /// # Errors
     /// The value does not fit the dimension.
@@ -192,10 +193,11 @@ fn text_operands(dimension: Dimension, value: &[u8]) -> Vec<FilterOperand> {
             let text =
                 if dimension == Dimension::Domain { value.to_ascii_lowercase() } else { value.to_vec() };
             operands.extend(Pattern::glob(&text).map(FilterOperand::from));
+            if is_path(dimension) && !literal.contains(&b'/') {
+                operands.extend(Pattern::file_name_glob(&text).map(FilterOperand::from));
+            }
         }
-        Dimension::Executable | Dimension::ParentExecutable | Dimension::GrandparentExecutable
-            if !literal.contains(&b'/') =>
-        {
+        _ if is_path(dimension) && !literal.contains(&b'/') => {
             operands.push(Pattern::FileName(literal).into());
         }
         Dimension::Domain => {
@@ -209,6 +211,14 @@ fn text_operands(dimension: Dimension, value: &[u8]) -> Vec<FilterOperand> {
         _ => {}
     }
     operands
+}
+
+/// Whether the values are the paths of executables.
+fn is_path(dimension: Dimension) -> bool {
+    matches!(
+        dimension,
+        Dimension::Executable | Dimension::ParentExecutable | Dimension::GrandparentExecutable
+    )
 }
 
 /// The bytes of command lines that a typed text may mean.
@@ -238,13 +248,7 @@ fn digest_operand(text: &str) -> Vec<FilterOperand> {
 
 /// Whether the text "many" stands for several values of the dimension.
 fn names_many(dimension: Dimension) -> bool {
-    matches!(
-        dimension,
-        Dimension::Domain
-            | Dimension::Executable
-            | Dimension::ParentExecutable
-            | Dimension::GrandparentExecutable
-    )
+    dimension == Dimension::Domain || is_path(dimension)
 }
 
 /// The number of a dimension's value, and what the user can type instead if there is none.
@@ -278,6 +282,10 @@ fn parse_number(dimension: Dimension, text: &str, zone: &TimeZone) -> (Option<i6
             "expected monday to sunday, or 1 to 7",
         ),
         Dimension::HourOfDay => (in_range(23), "expected a number from 0 to 23"),
+        Dimension::Time => (
+            calendar::parse_part(text, model::text::time::now(), zone).ok().map(|part| part.start),
+            "expected a point of time: \"2026-11-28 14:30:10\", with or without an offset, or unix seconds",
+        ),
         Dimension::Hour | Dimension::Day | Dimension::Week | Dimension::Month | Dimension::Year => {
             let point = calendar::parse_range(text, model::text::time::now(), zone)
                 .ok()

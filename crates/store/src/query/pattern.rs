@@ -13,6 +13,8 @@ pub(crate) enum Pattern {
     FileName(Vec<u8>),
     /// Texts with anything in the place of each `*`: the literal parts between them.
     Glob(Vec<Vec<u8>>),
+    /// Paths whose last component is like that.
+    FileNameGlob(Vec<Vec<u8>>),
     /// A domain or one of its sub-domains; without a dot in front, in lower case.
     DomainAndBelow(Vec<u8>),
     /// A name, or a kind and this name (`docker:web-1`, `Flatpak org.mozilla.firefox`), or the systemd service of this name.
@@ -28,8 +30,12 @@ pub(crate) enum Pattern {
 impl Pattern {
     /// Reads a glob; `None` if the text has no `*`. The escape `\x2a` stands for the character itself.
     pub fn glob(text: &[u8]) -> Option<Self> {
-        let parts: Vec<Vec<u8>> = text.split(|byte| *byte == b'*').map(from_text).collect();
-        (parts.len() > 1).then_some(Self::Glob(parts))
+        glob_parts(text).map(Self::Glob)
+    }
+
+    /// Reads a glob for the names of files; `None` if the text has no `*`.
+    pub fn file_name_glob(text: &[u8]) -> Option<Self> {
+        glob_parts(text).map(Self::FileNameGlob)
     }
 
     /// Whether a stored value matches.
@@ -56,8 +62,9 @@ impl Pattern {
 
     fn matches_bytes(&self, bytes: &[u8]) -> bool {
         match self {
-            Self::FileName(name) => bytes.rsplit(|byte| *byte == b'/').next() == Some(name),
+            Self::FileName(name) => file_name(bytes) == name,
             Self::Glob(parts) => matches_glob(parts, bytes),
+            Self::FileNameGlob(parts) => matches_glob(parts, file_name(bytes)),
             Self::DomainAndBelow(domain) => {
                 bytes.strip_suffix(&domain[..]).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"."))
             }
@@ -71,6 +78,17 @@ impl Pattern {
             Self::Scope(_) | Self::DigestPrefix(_) => false,
         }
     }
+}
+
+/// The last component of a path.
+fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// The literal parts of a glob; `None` if the text has no `*`.
+fn glob_parts(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let parts: Vec<Vec<u8>> = text.split(|byte| *byte == b'*').map(from_text).collect();
+    (parts.len() > 1).then_some(parts)
 }
 
 /// Whether a text consists of these literal parts with anything between them.
@@ -108,7 +126,7 @@ impl Needle {
             return true;
         }
         let Some((lower, upper)) = self.first else {
-            return lowercase(text).windows(self.lower.len()).any(|window| window == self.lower);
+            return lowercase(text).windows(self.lower.len()).any(|window| self.equals(window));
         };
         if lower == b' ' {
             return text.windows(self.lower.len()).any(|window| self.equals(window));
@@ -159,6 +177,7 @@ mod tests {
         assert!(!found("githubx", b"github") && !found("a", b"") && found("", b""));
         assert!(found("\u{c4}rger", "GRO\u{df}ER \u{e4}RGER".as_bytes()));
         assert!(found("curl https", b"curl\0https://example.org") && found(" https", b"curl\0https"));
+        assert!(found("-o \u{e4} b", "curl\0-o\0\u{c4} b".as_bytes()));
         assert!(found("x", b"\xff\xfeX"));
     }
 
@@ -186,5 +205,8 @@ mod tests {
         let file = Pattern::FileName(b"firefox".to_vec());
         assert!(file.matches(Dimension::Executable, &value(b"/usr/lib/firefox/firefox")));
         assert!(!file.matches(Dimension::Executable, &value(b"/usr/lib/firefox/x")));
+        let files = Pattern::file_name_glob(b"fire*").unwrap();
+        assert!(files.matches(Dimension::Executable, &value(b"/usr/lib/firefox/firefox")));
+        assert!(!files.matches(Dimension::Executable, &value(b"/usr/lib/firefox/x")));
     }
 }

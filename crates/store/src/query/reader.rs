@@ -135,9 +135,8 @@ impl Reader {
         })?;
         let ((now, now_total), (before, before_total)) = answers;
         let mut rows = compare(now, before, query.sort);
-        let row_count = rows.len();
         rows.truncate(limit);
-        Ok(Comparison { rows, row_count, now: now_total, before: before_total })
+        Ok(Comparison { rows, now: now_total, before: before_total })
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first

@@ -11,7 +11,7 @@ use store::{Change, ComparedRow, Comparison, Query, Reader};
 use super::{
     Output, csv, hints, json_text,
     labels::{Labels, csv_names, kind},
-    records::{Setting, counters_json, with_total_name},
+    records::{Setting, counters_json, limit, with_total_name},
     time_range::{self, Now},
 };
 use crate::cli::table::{self, Column, Kind};
@@ -40,32 +40,37 @@ pub(super) fn output(
     query: &Query,
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
-    let whole = Query { limit: None, ..query.clone() };
-    let mut comparison = reader.compare(&whole, time_range::for_log(before))?;
+    let all = Query { limit: None, ..query.clone() };
+    let mut comparison = reader.compare(&all, time_range::for_log(before))?;
     if setting.options.reverse {
         comparison.rows.reverse();
     }
-    comparison.rows.truncate(query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
     let mut notes = hints::notes(reader, setting, query, comparison.rows.is_empty())?;
     notes.extend(hints::grain(reader, setting)?);
+    let count = comparison.rows.len();
+    comparison.rows.truncate(limit(query));
     let values = comparison.rows.iter().map(|row| &row.values[..]);
     let labels = Labels::new(values, &query.group_by, &setting.now.zone);
     let text = match (setting.options.json, setting.options.csv) {
-        (true, _) => as_json(reader, setting, (query, before), (&comparison, &labels))?,
+        (true, _) => {
+            let mut object = setting.json(reader)?;
+            object.insert("row_count".to_owned(), count.into());
+            object.insert("notes".to_owned(), notes.clone().into());
+            as_json(object, setting, (query, before), (&comparison, &labels))?
+        }
         (_, true) => as_csv(query, &comparison, &labels),
-        _ => as_table(setting, query, (&comparison, &labels), before),
+        _ => as_table(setting, (query, before), (&comparison, &labels), count),
     };
     Ok(Output { text, notes })
 }
 
 fn as_json(
-    reader: &Reader,
+    mut object: Map<String, Json>,
     setting: &Setting<'_>,
     (query, before): (&Query, calendar::Range),
     (comparison, labels): (&Comparison, &Labels),
 ) -> anyhow::Result<String> {
     let zone = &setting.now.zone;
-    let mut object = setting.json(reader)?;
     let range = time_range::for_log(before);
     let iso = |seconds: Option<i64>| seconds.map(|seconds| rfc3339(seconds, zone));
     let bounds = json!({
@@ -79,7 +84,6 @@ fn as_json(
         [("now".to_owned(), counters(now)), ("before".to_owned(), counters(before))]
     };
     let total: Map<String, Json> = both(Some(comparison.now), Some(comparison.before)).into_iter().collect();
-    object.insert("row_count".to_owned(), comparison.row_count.into());
     object.insert("total".to_owned(), total.into());
     let row = |row: &ComparedRow| {
         let mut object = Map::new();
@@ -115,9 +119,9 @@ fn as_csv(query: &Query, comparison: &Comparison, labels: &Labels) -> String {
 
 fn as_table(
     setting: &Setting<'_>,
-    query: &Query,
+    (query, before): (&Query, calendar::Range),
     (comparison, labels): (&Comparison, &Labels),
-    before: calendar::Range,
+    count: usize,
 ) -> String {
     let mut columns: Vec<Column> =
         query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
@@ -140,13 +144,12 @@ fn as_table(
     foot.extend(amounts(comparison.now, comparison.before));
     let width = table::output_width(setting.options.full);
     let table = table::render(&columns, &rows, Some(&foot), width);
-    let name = setting.total_name(comparison.row_count, comparison.rows.len());
-    let ranges = format!(
-        "now: {}; before: {}",
-        time_range::describe(setting.range, setting.now),
-        time_range::describe(before, setting.now)
-    );
-    format!("{}{ranges}\n", with_total_name(&table, &name))
+    let name = setting.total_name(count, comparison.rows.len());
+    let ranges = [("now:    ", setting.range), ("before: ", before)].map(|(name, range)| {
+        let range = time_range::describe(range, setting.now);
+        table::wrap(&format!("{name}{range}"), width.unwrap_or(usize::MAX), "")
+    });
+    with_total_name(&table, &name, width) + &ranges.concat()
 }
 
 /// How a row changed, in a word, or by how much.
@@ -168,7 +171,8 @@ fn percent(now: Counters, before: Counters) -> String {
         Ordering::Equal => "same".to_owned(),
         _ if before == 0 => "new".to_owned(),
         _ => {
-            let percent = (now as f64 / before as f64 - 1.0) * 100.0;
+            // Whole percent towards zero: -100 % would mean that nothing is left.
+            let percent = ((now as f64 / before as f64 - 1.0) * 100.0).trunc();
             match percent.abs() >= 1000.0 {
                 true => format!("\u{d7}{:.0}", now as f64 / before as f64),
                 false => format!("{percent:+.0} %"),

@@ -126,7 +126,7 @@ fn as_text(events: &[Event], width: Option<usize>, now: &Now) -> String {
     let mut columns = vec![
         Column::new("time", Kind::Word),
         Column::new("kind", Kind::Word),
-        Column::new("user", Kind::Text),
+        Column::new("user", Kind::Word),
         Column::new("program", Kind::Path),
         Column::new("count", Kind::Number),
     ];

@@ -23,6 +23,13 @@ pub(super) fn filters(options: &Options, zone: &TimeZone) -> anyhow::Result<Vec<
                 .extend(typed.with_context(|| format!("--{name} {}", sanitize::terminal(text.as_bytes())))?);
         }
     }
+    if scope(options).is_some() {
+        // Two filters on one dimension would be alternatives.
+        ensure!(
+            filters.iter().all(|filter| filter.dimension() != Dimension::Scope),
+            "--internet and --local do not go with --where and --exclude of the scope"
+        );
+    }
     filters.extend(scope(options).map(|scope| Filter::equal(Dimension::Scope, scope_value(scope), false)));
     Ok(filters)
 }

@@ -131,7 +131,7 @@ fn all_of(
 fn unknown(reader: &Reader, filter: &Filter) -> anyhow::Result<String> {
     let dimension = filter.dimension();
     let Some(value) = filter.single_value() else {
-        return Ok(format!("no rows: no record in the whole log has such a {dimension}"));
+        return Ok(format!("no rows: no {dimension} in the whole log is like that"));
     };
     let text = value_text(dimension, value);
     let nearest = nearest(reader, dimension, &text)?;
@@ -159,6 +159,10 @@ fn nearest(reader: &Reader, dimension: Dimension, text: &str) -> anyhow::Result<
             | Dimension::Country
             | Dimension::Network
     );
+    let is_path = matches!(
+        dimension,
+        Dimension::Executable | Dimension::ParentExecutable | Dimension::GrandparentExecutable
+    );
     if !has_names {
         return Ok(Vec::new());
     }
@@ -169,9 +173,11 @@ fn nearest(reader: &Reader, dimension: Dimension, text: &str) -> anyhow::Result<
         let Some(value) = row.values.first() else { continue };
         let text = value_text(dimension, value);
         let lower = text.to_lowercase();
-        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        // The name of a file, or what stands behind a kind (`docker web-1`).
+        let separator = if is_path { '/' } else { ' ' };
+        let name = |text: &str| text.rsplit(separator).next().unwrap_or_default().to_owned();
         let similarity =
-            strsim::jaro_winkler(&lower, &wanted).max(strsim::jaro_winkler(&last(&lower), &last(&wanted)));
+            strsim::jaro_winkler(&lower, &wanted).max(strsim::jaro_winkler(&name(&lower), &name(&wanted)));
         if similarity >= MIN_SIMILARITY && !text.is_empty() {
             found.push((similarity, text));
         }

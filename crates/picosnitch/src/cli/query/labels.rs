@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 use store::{Dimension, Row, Value, values};
 use system_names::Users;
 
+use super::time_range::Now;
 use crate::cli::table::Kind;
 
 /// What the text of values depends on.
@@ -94,6 +95,23 @@ impl Labels {
     }
 }
 
+/// Columns of a terminal from which on a table has the time at which something was seen, and not only the day: the names of
+/// programs need the room.
+const MIN_WIDTH_OF_TIMES: usize = 90;
+
+/// Writes the times at which something was seen, for a table of this width.
+pub(super) fn seen_text(
+    times: impl Iterator<Item = i64>,
+    width: Option<usize>,
+    now: &Now,
+) -> impl Fn(i64) -> String {
+    let offsets = Offsets::new(times, &now.zone);
+    move |seconds| match width.is_some_and(|width| width < MIN_WIDTH_OF_TIMES) {
+        true => day_text(seconds, &now.zone),
+        false => offsets.minute_text(seconds),
+    }
+}
+
 /// The headings of the dimensions in CSV.
 pub(super) fn csv_names(dimensions: &[Dimension]) -> Vec<String> {
     let mut names = Vec::new();
@@ -119,7 +137,10 @@ pub(super) fn kind(dimension: Dimension) -> Kind {
         | Dimension::Asn
         | Dimension::HourOfDay => Kind::Number,
         _ if dimension.is_time() => Kind::Word,
-        Dimension::Weekday | Dimension::Scope | Dimension::Protocol | Dimension::Family => Kind::Word,
+        Dimension::Uid | Dimension::Weekday | Dimension::Scope | Dimension::Protocol | Dimension::Family => {
+            Kind::Word
+        }
+        Dimension::Sha256 | Dimension::ParentSha256 | Dimension::GrandparentSha256 => Kind::Digest,
         _ => Kind::Text,
     }
 }

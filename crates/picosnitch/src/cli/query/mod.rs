@@ -126,7 +126,8 @@ fn list(dimensions: &[Dimension]) -> String {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let range = time_range::range(options, default_range(options), &now)?;
+    let seen = wanted_times(options, &now)?;
+    let range = time_range::range(options, default_range(options, seen), &now)?;
     let filters = filters::filters(options, &now.zone)?;
     let layout = common.layout();
     let open = || Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"));
@@ -135,7 +136,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     } else if options.seen {
         programs_seen::output(&open, options, (time_range::for_log(range), &filters), &now)?.into()
     } else {
-        records_output(&open()?, options, (range, filters), &now)?
+        records_output(&open()?, options, (range, filters, seen), &now)?
     };
     for note in &output.notes {
         eprintln!("picosnitch: {note}");
@@ -160,10 +161,10 @@ impl From<String> for Output {
 fn records_output(
     reader: &Reader,
     options: &Options,
-    (range, filters): (calendar::Range, Vec<Filter>),
+    (range, filters, seen): (calendar::Range, Vec<Filter>, SeenFilter),
     now: &Now,
 ) -> anyhow::Result<Output> {
-    let query = query(options, time_range::for_log(range), filters, now)?;
+    let query = query(options, (time_range::for_log(range), filters, seen), now)?;
     let setting = Setting { options, range, now };
     match &options.compare {
         Some(text) => {
@@ -180,12 +181,12 @@ fn records_output(
 }
 
 /// The default of --range.
-fn default_range(options: &Options) -> &str {
-    match (&options.new_since, &options.changed_since) {
-        _ if options.seen => "all",
+fn default_range(options: &Options, seen: SeenFilter) -> time_range::Default {
+    match [seen.new_since, seen.changed_since].into_iter().flatten().min() {
         // What is new has its traffic since then, also where that is longer ago than a day.
-        (Some(since), _) | (None, Some(since)) => since,
-        _ => "1d",
+        Some(since) => time_range::Default::Since(since),
+        None if options.seen => time_range::Default::All,
+        None => time_range::Default::Day,
     }
 }
 
@@ -193,7 +194,11 @@ fn default_range(options: &Options) -> &str {
 ///
 /// # Errors
 /// A sentence that names the option and what is allowed.
-fn query(options: &Options, range: Range, filters: Vec<Filter>, now: &Now) -> anyhow::Result<Query> {
+fn query(
+    options: &Options,
+    (range, filters, wanted_times): (Range, Vec<Filter>, SeenFilter),
+    now: &Now,
+) -> anyhow::Result<Query> {
     let group_by =
         if options.group_by.is_empty() { vec![Dimension::Executable] } else { options.group_by.clone() };
     let mut seen = Vec::new();
@@ -221,7 +226,7 @@ fn query(options: &Options, range: Range, filters: Vec<Filter>, now: &Now) -> an
     });
     Ok(Query {
         range,
-        seen: seen_filter(options, &group_by, sort, now)?,
+        seen: seen_filter(options, &group_by, sort, wanted_times)?,
         group_by,
         filters,
         find: find.transpose()?,
@@ -231,13 +236,8 @@ fn query(options: &Options, range: Range, filters: Vec<Filter>, now: &Now) -> an
     })
 }
 
-/// Whether the rows say when their values were seen, and which of them are wanted.
-fn seen_filter(
-    options: &Options,
-    group_by: &[Dimension],
-    sort: Sort,
-    now: &Now,
-) -> anyhow::Result<Option<SeenFilter>> {
+/// The times of --new-since and --changed-since.
+fn wanted_times(options: &Options, now: &Now) -> anyhow::Result<SeenFilter> {
     let point = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
             let range =
@@ -250,10 +250,19 @@ fn seen_filter(
         };
         text.as_ref().map(parse).transpose()
     };
-    let filter = SeenFilter {
+    Ok(SeenFilter {
         new_since: point("new-since", &options.new_since)?,
         changed_since: point("changed-since", &options.changed_since)?,
-    };
+    })
+}
+
+/// Whether the rows say when their values were seen, and which of them are wanted.
+fn seen_filter(
+    options: &Options,
+    group_by: &[Dimension],
+    sort: Sort,
+    filter: SeenFilter,
+) -> anyhow::Result<Option<SeenFilter>> {
     if filter == SeenFilter::default() && !options.with_seen && !sort.is_by_seen() {
         return Ok(None);
     }
@@ -264,7 +273,7 @@ fn seen_filter(
     };
     ensure!(
         dimension.is_seen(),
-        "the log does not know when a {dimension} was first seen; group by another dimension"
+        "the log does not know when each {dimension} was first seen; group by another dimension"
     );
     ensure!(
         *dimension == Dimension::Executable || options.changed_since.is_none() && sort != Sort::Digests,

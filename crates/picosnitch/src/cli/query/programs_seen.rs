@@ -1,10 +1,15 @@
 //! `picosnitch query --seen`: when each program was first and last seen, the newest program last.
 
-use calendar::Offsets;
 use calendar::rfc3339;
 use serde_json::{Value as Json, json};
 
-use super::{Options, csv, filters::ensure_dimensions, json_text, labels::Labels, time_range::Now};
+use super::{
+    Options, csv,
+    filters::ensure_dimensions,
+    json_text,
+    labels::{Labels, seen_text},
+    time_range::Now,
+};
 use crate::cli::table::{self, Column, Kind};
 use model::{
     Sha256,
@@ -83,19 +88,19 @@ fn as_csv(program: &ProgramSeen, now: &Now) -> Vec<String> {
 fn as_table(programs: &[ProgramSeen], width: Option<usize>, now: &Now) -> String {
     let labels = Labels::new(std::iter::empty(), &[], &now.zone);
     let times = programs.iter().flat_map(|program| [program.first, program.last]);
-    let offsets = Offsets::new(times, &now.zone);
+    let time = seen_text(times, width, now);
     let columns = [
         Column::new("first seen", Kind::Word),
         Column::new("last seen", Kind::Word),
-        Column::new("user", Kind::Text),
-        Column::new("sha256", Kind::Text),
+        Column::new("user", Kind::Word),
+        Column::new("sha256", Kind::Digest),
         Column::new("exe", Kind::Path),
     ];
     let row = |program: &ProgramSeen| {
         let digest = program.sha256.map(Sha256::to_hex).unwrap_or_default();
         vec![
-            offsets.minute_text(program.first),
-            offsets.minute_text(program.last),
+            time(program.first),
+            time(program.last),
             labels.user(program.uid.into()),
             digest.chars().take(SHORT_DIGEST).collect(),
             sanitize::terminal(&program.path),

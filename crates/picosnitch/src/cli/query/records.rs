@@ -7,14 +7,11 @@ use store::{Query, Reader, Row, values};
 
 use super::{
     Options, Output, csv, filters, hints, json_text,
-    labels::{Labels, csv_names, kind},
+    labels::{Labels, csv_names, kind, seen_text},
     time_range::{self, Now},
     zeros,
 };
 use crate::cli::table::{self, Column, Kind};
-
-/// Columns of a terminal from which on first and last times have their hours.
-const WIDE: usize = 100;
 
 /// What belongs to an answer besides its rows.
 pub(super) struct Setting<'a> {
@@ -88,17 +85,22 @@ pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
     ]
 }
 
+/// The rows of an answer at most.
+pub(super) fn limit(query: &Query) -> usize {
+    query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Answers a query.
 ///
 /// # Errors
 /// The errors of the log.
 pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
-    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let limit = limit(query);
     let (mut rows, total) = reader.query_with_total(&Query { limit: None, ..query.clone() })?;
-    let mut notes = hints::notes(reader, setting, query, rows.is_empty())?;
     if setting.options.zeros {
-        zeros::fill(reader, query, &mut rows)?;
+        zeros::fill(reader, query, setting.now.seconds, &mut rows)?;
     }
+    let mut notes = hints::notes(reader, setting, query, rows.is_empty())?;
     if setting.options.reverse {
         rows.reverse();
     }
@@ -137,21 +139,29 @@ fn as_json(query: &Query, row: &Row, labels: &Labels, now: &Now) -> Json {
             object.insert(name.to_owned(), time.into());
             object.insert(format!("{name}_iso"), rfc3339(time, &now.zone).into());
         }
-        if query.group_by == [store::Dimension::Executable] {
+        if has_digests(query) {
+            let changed_iso = seen.changed.map(|time| rfc3339(time, &now.zone));
             object.insert("digests".to_owned(), seen.digests.into());
             object.insert("changed".to_owned(), seen.changed.into());
+            object.insert("changed_iso".to_owned(), changed_iso.into());
         }
     }
     object.extend(counters_json(row.counters));
     Json::Object(object)
 }
 
+/// Whether the values are programs, which have digests.
+fn has_digests(query: &Query) -> bool {
+    query.group_by == [store::Dimension::Executable]
+}
+
 fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
     let mut names = csv_names(&query.group_by);
     if query.seen.is_some() {
-        names.extend(
-            ["first_seen", "first_seen_iso", "last_seen", "last_seen_iso", "digests"].map(str::to_owned),
-        );
+        names.extend(["first_seen", "first_seen_iso", "last_seen", "last_seen_iso"].map(str::to_owned));
+    }
+    if query.seen.is_some() && has_digests(query) {
+        names.extend(["digests", "changed", "changed_iso"].map(str::to_owned));
     }
     names.extend(["conns", "received", "sent"].map(str::to_owned));
     let rows = rows.iter().map(|row| {
@@ -160,12 +170,16 @@ fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
             labels.add_csv(&mut cells, *dimension, value);
         }
         if query.seen.is_some() {
-            let times = row.seen.map(|seen| [seen.first, seen.last]);
-            for time in times.map_or([None; 2], |times| times.map(Some)) {
-                cells.push(time.map(|time| time.to_string()).unwrap_or_default());
-                cells.push(time.map(|time| rfc3339(time, &now.zone)).unwrap_or_default());
+            let time = |time: Option<i64>| {
+                let texts = time.map(|time| [time.to_string(), rfc3339(time, &now.zone)]);
+                texts.unwrap_or_default()
+            };
+            cells.extend(time(row.seen.map(|seen| seen.first)));
+            cells.extend(time(row.seen.map(|seen| seen.last)));
+            if has_digests(query) {
+                cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
+                cells.extend(time(row.seen.and_then(|seen| seen.changed)));
             }
-            cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
         }
         let counters = row.counters;
         cells.extend(
@@ -184,20 +198,15 @@ fn as_table(
 ) -> String {
     let mut columns: Vec<Column> =
         query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
-    let has_digests = query.group_by == [store::Dimension::Executable];
+    let has_digests = has_digests(query);
     if query.seen.is_some() {
         columns.extend(["first seen", "last seen"].map(|name| Column::new(name, Kind::Word)));
         columns.extend(has_digests.then(|| Column::new("digests", Kind::Number)));
     }
     columns.extend(["conns", "received", "sent"].map(|name| Column::new(name, Kind::Number)));
-    let times = rows.iter().filter_map(|row| row.seen).flat_map(|seen| [seen.first, seen.last]);
-    let offsets = calendar::Offsets::new(times, &setting.now.zone);
-    // On a narrow terminal the day has to be enough, so that programs keep their names.
     let width = table::output_width(setting.options.full);
-    let time = |seconds| match width.is_some_and(|width| width < WIDE) {
-        true => calendar::day_text(seconds, &setting.now.zone),
-        false => offsets.minute_text(seconds),
-    };
+    let times = rows.iter().filter_map(|row| row.seen).flat_map(|seen| [seen.first, seen.last]);
+    let time = seen_text(times, width, setting.now);
     let cells = |row: &Row| {
         let values = query.group_by.iter().zip(&row.values);
         let mut cells: Vec<String> =
@@ -215,17 +224,17 @@ fn as_table(
     let mut foot = vec![String::new(); before_counters];
     foot.extend(counter_cells(total));
     let table = table::render(&columns, &rows, Some(&foot), width);
-    with_total_name(&table, name)
+    with_total_name(&table, name, width)
 }
 
-/// Writes what the last line of a table counts into the blanks at its beginning, or in a line of its own where they are too few.
-pub(super) fn with_total_name(table: &str, name: &str) -> String {
+/// Writes what the last line of a table counts into the blanks at its beginning, or above it where they are too few.
+pub(super) fn with_total_name(table: &str, name: &str, width: Option<usize>) -> String {
     let Some((body, last)) = table.trim_end_matches('\n').rsplit_once('\n') else { return table.to_owned() };
     let blanks = last.len() - last.trim_start_matches(' ').len();
     let taken = tui::text::width(name);
     match taken + 2 <= blanks {
         true => format!("{body}\n{name}{}\n", &last[taken..]),
-        false => format!("{body}\n{last}\n{name}\n"),
+        false => format!("{body}\n{}{last}\n", table::wrap(name, width.unwrap_or(usize::MAX), "")),
     }
 }
 

@@ -25,11 +25,22 @@ impl Now {
     }
 }
 
+/// The range of a query without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Default {
+    /// A day up to now, or to --until.
+    Day,
+    /// All of the log.
+    All,
+    /// From a time on, unix seconds.
+    Since(i64),
+}
+
 /// Reads the range of the options; without one it is `default`.
 ///
 /// # Errors
 /// A sentence that names the option and what is allowed.
-pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Result<calendar::Range> {
+pub(super) fn range(options: &Options, default: Default, now: &Now) -> anyhow::Result<calendar::Range> {
     let point = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
             calendar::parse_part(text, now.seconds, &now.zone).with_context(|| format!("--{name}"))
@@ -39,15 +50,20 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
     let (since, until) = (point("since", &options.since)?, point("until", &options.until)?);
     let (start, end) = (since.map(|part| part.start), until.map(|part| part.end));
     if let (Some(start), Some(end)) = (start, end) {
-        let (from, to) = (now.text(start), now.text(end - 1));
+        let (from, to) = (now.text(start), now.text(end.saturating_sub(1)));
         ensure!(start < end, "--since ({from}) is later than --until ({to})");
     }
     if since.is_some() {
         return Ok(calendar::Range { start, end, step: None });
     }
-    let text = options.range.as_deref().unwrap_or(default);
+    let text = match (options.range.as_deref(), default) {
+        (None, Default::Since(start)) => return Ok(calendar::Range { start: Some(start), end, step: None }),
+        (None, Default::Day) => "1d",
+        (None, Default::All) => "all",
+        (Some(text), _) => text,
+    };
     // A length is that of the time before --until.
-    let until = end.map_or(now.seconds, |end| end - 1);
+    let until = end.map_or(now.seconds, |end| end.saturating_sub(1));
     let range = calendar::parse_range(text, until, &now.zone).context("--range")?;
     match (end, range.end) {
         (Some(_), Some(_)) => bail!("--range {text} has an end of its own: leave --until out"),
@@ -58,15 +74,15 @@ pub(super) fn range(options: &Options, default: &str, now: &Now) -> anyhow::Resu
 
 /// The range as the log takes it.
 pub(super) fn for_log(range: calendar::Range) -> Range {
-    Range { since: range.start, until: range.end.map(|end| end - 1) }
+    Range { since: range.start, until: range.end.map(|end| end.saturating_sub(1)) }
 }
 
 /// A range in words: both ends in local time.
 pub(super) fn describe(range: calendar::Range, now: &Now) -> String {
     match (range.start, range.end) {
-        (Some(start), Some(end)) => format!("{} to {}", now.text(start), now.text(end - 1)),
+        (Some(start), Some(end)) => format!("{} to {}", now.text(start), now.text(end.saturating_sub(1))),
         (Some(start), None) => format!("since {}", now.text(start)),
-        (None, Some(end)) => format!("until {}", now.text(end - 1)),
+        (None, Some(end)) => format!("until {}", now.text(end.saturating_sub(1))),
         (None, None) => "all of the log".to_owned(),
     }
 }

@@ -9,12 +9,12 @@ use store::{Dimension, Query, Reader, Row, Sort, Value};
 /// Rows that are added at most.
 const MAX_ROWS: usize = 1_000_000;
 
-/// Adds a row without traffic for each part of the calendar that lacks one, for each combination of the other values; rows in
-/// the order of time.
+/// Adds a row without traffic for each part of the calendar up to `now` that lacks one, for each combination of the other values;
+/// rows in the order of time.
 ///
 /// # Errors
 /// The rows are not grouped by exactly one part of the calendar, or would be too many.
-pub(super) fn fill(reader: &Reader, query: &Query, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let is_part = |dimension: &&Dimension| dimension.is_calendar();
     let parts: Vec<Dimension> = query.group_by.iter().filter(is_part).copied().collect();
     let [dimension] = parts[..] else {
@@ -23,7 +23,11 @@ pub(super) fn fill(reader: &Reader, query: &Query, rows: &mut Vec<Row>) -> anyho
     let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
     let Some((first, last)) = reader.extent()? else { return Ok(()) };
     let start = query.range.since.unwrap_or(first).max(first.min(query.range.until.unwrap_or(last)));
-    let end = query.range.until.unwrap_or(last);
+    let end = query
+        .range
+        .until
+        .map_or(now, |until| until.min(now))
+        .max(last.min(query.range.until.unwrap_or(last)));
     let values = values(dimension, (start, end), query)?;
     let mut others: BTreeSet<Vec<Value>> = rows.iter().map(|row| without(&row.values, at)).collect();
     if query.group_by.len() == 1 {
