@@ -6,10 +6,11 @@ use std::{
 };
 
 use anyhow::Context;
+use calendar::Part;
 
 use config::layout::Layout;
 use daemon::log_lines::{LogFiles, remove_lines};
-use model::text::{lossless::from_text, time};
+use model::text::lossless::from_text;
 use store::{Forget, TextMatcher};
 
 /// The column of conn.log with the time of a record.
@@ -100,9 +101,10 @@ fn lines(path: &Path, is_removed: &dyn Fn(&[u8]) -> bool, only_count: bool) -> a
         .with_context(|| format!("cannot remove lines from {}", path.display()))
 }
 
-fn is_forgotten(what: &Forget, matcher: &TextMatcher, time: Option<i64>, line: &[u8]) -> bool {
+fn is_forgotten(what: &Forget, matcher: &TextMatcher, time: Option<Part>, line: &[u8]) -> bool {
     match what.span() {
-        Some((first, last)) => time.is_some_and(|time| (first..=last).contains(&time)),
+        // A local time that a clock change repeats may be either.
+        Some((first, last)) => time.is_some_and(|time| time.start <= last && time.end > first),
         None => mentions(matcher, line),
     }
 }
@@ -121,11 +123,15 @@ fn mentions(matcher: &TextMatcher, line: &[u8]) -> bool {
     matcher.matches(&unescaped) || matcher.matches(&of_json)
 }
 
-fn conn_log_time(line: &[u8]) -> Option<i64> {
+fn conn_log_time(line: &[u8]) -> Option<Part> {
     let field = line.split(|byte| *byte == b',').nth(CONN_LOG_TIME)?;
-    str::from_utf8(field).ok()?.parse().ok()
+    part(str::from_utf8(field).ok()?)
 }
 
-fn line_time(line: &[u8]) -> Option<i64> {
-    time::parse_point(str::from_utf8(line.get(..LINE_TIME)?).ok()?, 0)
+fn line_time(line: &[u8]) -> Option<Part> {
+    part(str::from_utf8(line.get(..LINE_TIME)?).ok()?)
+}
+
+fn part(text: &str) -> Option<Part> {
+    calendar::parse_part(text, 0, &calendar::zone()).ok()
 }
