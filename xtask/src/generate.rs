@@ -34,6 +34,9 @@ pub struct Options {
     /// The same seed makes the same records
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// About how many more command lines there are, each of one record
+    #[arg(long, default_value_t = 0)]
+    command_lines: u64,
     /// End of the last window, unix seconds [default: now]
     #[arg(long)]
     until: Option<i64>,
@@ -64,7 +67,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         if (whole as f64) < burst && time != until {
             continue;
         }
-        let records = (0..whole).map(|_| world.record()).collect();
+        let records =
+            (written..written + whole).map(|number| with_own_line(world.record(), number, options)).collect();
         let window = Window { time, records, ..Window::default() };
         let begin = Instant::now();
         writer.write(&window)?;
@@ -86,6 +90,18 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let rate = writer_rate(&options.file, &mut world, until)?;
     println!("at that size, windows of 1,000 records: {rate:.0} records/s");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gives every so many records a command line that no other has.
+fn with_own_line(mut record: Record, number: u64, options: &Options) -> Record {
+    let every = options.records.checked_div(options.command_lines).unwrap_or(0).max(1);
+    if options.command_lines > 0 && number.is_multiple_of(every) {
+        let mut context = (*record.context).clone();
+        let line = format!("\0--job\0{number}\0--output\0/var/tmp/job-{number}/result.json");
+        context.program.command_line.extend_from_slice(line.as_bytes());
+        record.context = Arc::new(context);
+    }
+    record
 }
 
 /// Writes more windows to a log of this size, 1,000 records each, and returns how many records a second it takes.
