@@ -11,7 +11,9 @@ use tui::{
 #[derive(clap::Args)]
 #[command(
     after_help = "Keys: space or Enter shows only what has the value of the row, Backspace goes back, Tab and \
-    arrows move, t/T longer and shorter, h/H earlier and later, s sort, u units, c colours, / find, ? all keys, q quit.\n\
+    arrows move, t/T longer and shorter, h/H earlier and later, s sort, / find, n only what is new, \
+    N only programs that changed, = compare with the time before, i internet or local only, u units, c colours, ? all keys, \
+    q quit.\n\
     It only reads, and works while picosnitch records. NO_COLOR switches colours off, PICOSNITCH_BACKGROUND=light or \
     dark says what the background is, COLORTERM=truecolor that the terminal has all colours."
 )]

@@ -75,7 +75,7 @@ pub fn shorten_path(text: &str, columns: usize, ascii: bool) -> String {
 }
 
 /// Shortens a text to at most `columns` by replacing its end with an ellipsis.
-fn shorten_end(text: &str, columns: usize, ascii: bool) -> String {
+pub fn shorten_end(text: &str, columns: usize, ascii: bool) -> String {
     let mut out = String::new();
     let mut left = columns.saturating_sub(1);
     for grapheme in text.graphemes(true) {

@@ -132,6 +132,8 @@ fn load_hashes(reader: &Reader, record_json: &Path, path: &Value) -> Result<Deta
 fn list_query(query: &ScreenQuery, subject: &DetailSubject, dimension: Dimension) -> Query {
     let mut list = Query {
         group_by: vec![dimension],
+        find: None,
+        seen: None,
         limit: Some(MAX_LIST_ROWS),
         sort: Sort::Total,
         ..query.rows_query()

@@ -26,6 +26,10 @@ pub enum Action {
     PreviousUnit,
     NextSort,
     PreviousSort,
+    New,
+    Changed,
+    Compare,
+    Scope,
     Find,
     Escape,
     Detail,
@@ -48,7 +52,7 @@ const fn key(
 
 /// All keys: first those of the footer, the most important first, then the rest of the help. A key without a sentence is in
 /// that of the one before it.
-pub const BINDINGS: [Binding<Action>; 27] = [
+pub const BINDINGS: [Binding<Action>; 31] = [
     key(&[K::Char(' '), K::Enter], Action::Filter, "space Enter", "filter", "show only what has this value"),
     key(&[K::Backspace], Action::Unfilter, "Backspace", "back", "remove the last filter"),
     key(&[K::Tab, K::Right, K::Char('l')], Action::NextTab, "Tab Shift-Tab", "tabs", "next tab, tab before"),
@@ -57,10 +61,14 @@ pub const BINDINGS: [Binding<Action>; 27] = [
     key(&[K::Char('T')], Action::Shorter, "T", "", ""),
     key(&[K::Char('h')], Action::Earlier, "h H", "earlier", "back, forward in history by the calendar"),
     key(&[K::Char('H')], Action::Later, "H", "later", ""),
-    key(&[K::Char('/')], Action::Find, "/ Esc", "find", "only rows with this text in them; leave"),
+    key(&[K::Char('/')], Action::Find, "/ Esc", "find", "only what has this text in it; leave"),
     key(&[K::Esc], Action::Escape, "Esc", "", ""),
     key(&[K::Char('s')], Action::NextSort, "s S", "sort", "sort by the next column, the one before"),
     key(&[K::Char('S')], Action::PreviousSort, "S", "", ""),
+    key(&[K::Char('n')], Action::New, "n N", "new", "only what is new, programs that changed"),
+    key(&[K::Char('N')], Action::Changed, "N", "", ""),
+    key(&[K::Char('=')], Action::Compare, "=", "compare", "compare with the time before"),
+    key(&[K::Char('i')], Action::Scope, "i", "scope", "only the internet, only local, both"),
     key(&[K::Char('d')], Action::Detail, "d", "detail", "show or hide the detail"),
     key(&[K::Char('e')], Action::Exclude, "e", "exclude", "show only what has another value"),
     key(&[K::Char('u')], Action::NextUnit, "u U", "units", "next unit of bytes, the one before"),

@@ -3,17 +3,22 @@
 //! The state (`state`) knows nothing of the terminal and the log. Keys and responses of the query thread change it and
 //! yield an `Effect`, which the event loop here carries out; `screen` draws the state.
 
+mod change;
 mod detail;
 mod display_settings;
+mod event_rows;
 mod filters;
+mod find;
 mod input;
 mod keys;
 mod label;
+mod list_row;
 mod messages;
 pub mod period;
 pub mod query;
 mod query_status;
 mod query_thread;
+mod row_choice;
 mod row_list;
 mod screen;
 mod state;
@@ -32,6 +37,7 @@ use std::{
 
 use thiserror::Error;
 
+pub use self::find::values_named;
 use self::{
     label::Labels,
     messages::{Request, Response},
@@ -58,6 +64,8 @@ const MIN_REFRESH: Duration = Duration::from_secs(10);
 const REFRESH_FACTOR: u32 = 20;
 /// How long a row has to stay selected before its detail is queried.
 const DETAIL_DELAY: Duration = Duration::from_millis(80);
+/// How long the user has to stop typing before a text is searched for.
+const FIND_DELAY: Duration = Duration::from_millis(100);
 
 /// The errors that end `view`.
 #[derive(Debug, Error)]
@@ -135,6 +143,8 @@ struct View {
     chart_columns: usize,
     /// When the screen is queried again.
     refresh_due: Option<Instant>,
+    /// When the text that is being typed is searched for.
+    find_due: Option<Instant>,
     /// When the detail of the selected row is queried.
     detail_due: Option<Instant>,
 }
@@ -156,6 +166,7 @@ impl View {
             areas: HitAreas::default(),
             chart_columns: screen::chart_columns(columns),
             refresh_due: None,
+            find_due: None,
             detail_due: None,
         };
         view.query();
@@ -185,19 +196,20 @@ impl View {
         let number = self.state.queries.next_number();
         self.queries.request(number, Request::Screen(Box::new(query)));
         self.refresh_due = None;
+        self.find_due = None;
         self.detail_due = None;
     }
 
     /// How long to wait for an event.
     fn timeout(&self) -> Duration {
         let now = Instant::now();
-        let due = [self.refresh_due, self.detail_due].into_iter().flatten().min();
+        let due = [self.refresh_due, self.find_due, self.detail_due].into_iter().flatten().min();
         due.map_or(MIN_REFRESH, |due| due.saturating_duration_since(now))
     }
 
     fn run_due_queries(&mut self) {
         let now = Instant::now();
-        if self.refresh_due.is_some_and(|due| due <= now) {
+        if [self.refresh_due, self.find_due].into_iter().flatten().any(|due| due <= now) {
             self.query();
         }
         if self.detail_due.is_some_and(|due| due <= now) {
@@ -246,6 +258,7 @@ impl View {
         match effect {
             Effect::None => {}
             Effect::Query => self.query(),
+            Effect::QuerySoon => self.find_due = Some(Instant::now() + FIND_DELAY),
             Effect::QueryDetail => self.detail_due = Some(Instant::now() + DETAIL_DELAY),
             Effect::Copy => {
                 if let Some(text) = self.state.row_text() {

@@ -14,7 +14,7 @@ pub struct PeriodLength {
     /// Seconds; 0: all of the log.
     pub seconds: i64,
     /// The part of the calendar that a step in the history shows.
-    step: Step,
+    pub(super) step: Step,
 }
 
 const fn length(name: &'static str, seconds: i64, step: Step) -> PeriodLength {

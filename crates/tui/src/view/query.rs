@@ -1,17 +1,22 @@
 //! The queries of `view` to the log, and their results: rows and sums, and counters over time for the chart.
 
-use std::cmp::Reverse;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use jiff::tz::TimeZone;
 
-use super::period::Period;
-use model::{Consequence, Counters, EventKind, Losses};
-use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
+use super::{event_rows, list_row::ListRow, period::Period, row_choice::Only};
+use model::{Bytes, Consequence, Counters, EventKind, Losses, Sha256};
+use store::{Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
 /// Rows of the tab on time.
 const MAX_TIME_ROWS: usize = 400;
+/// Rows whose values are named in the query for the chart: each makes it longer.
+const MAX_CHARTED_ROWS: usize = 100;
 /// The usual and the largest length of recording windows, in seconds (`log.write_limit_seconds`).
 const USUAL_WINDOW: i64 = 10;
 const MAX_WINDOW: i64 = 3600;
@@ -21,14 +26,22 @@ const MAX_SILENT_WINDOWS: i64 = 3;
 /// The query of a screen.
 #[derive(Clone, Debug)]
 pub struct ScreenQuery {
-    /// The dimension whose values are the rows.
-    pub dimension: Dimension,
+    /// The dimension whose values are the rows; `None`: the rows are events.
+    pub dimension: Option<Dimension>,
     /// The period that is shown.
     pub period: Period,
     /// The present in unix seconds, where a period without an end ends.
     pub now: i64,
     /// The filters. Only records that pass all of them count.
     pub filters: Vec<Filter>,
+    /// The text that values of the rows must contain.
+    pub find: Option<Find>,
+    /// The same for events; empty: all of them.
+    pub event_text: String,
+    /// Which values are shown, by when they were seen.
+    pub only: Only,
+    /// The period that this one is compared with.
+    pub before: Option<Period>,
     /// The order of the rows.
     pub sort: Sort,
     /// Parts of the chart, at most.
@@ -40,14 +53,37 @@ pub struct ScreenQuery {
 impl ScreenQuery {
     /// The query for the rows.
     pub(super) fn rows_query(&self) -> Query {
+        let seen = (self.only != Only::All || self.sort.is_by_seen()).then(|| SeenFilter {
+            new_since: self.period.start.filter(|_| self.only == Only::New),
+            changed_since: None,
+        });
         Query {
             range: self.period.range(),
-            group_by: vec![self.dimension],
+            group_by: self.dimension.into_iter().collect(),
             filters: self.filters.clone(),
+            find: self.find.clone(),
             zone: Some(self.zone.clone()),
+            seen,
             sort: self.sort,
             ..Query::default()
         }
+    }
+
+    /// The query for the chart of the rows that are shown; `None` if they are too many to be named.
+    pub(super) fn chart_query(&self, rows: &[ListRow]) -> Option<Query> {
+        let mut query = self.rows_query();
+        let Some(dimension) = self.dimension.filter(|_| self.only != Only::All) else { return Some(query) };
+        if rows.len() > MAX_CHARTED_ROWS {
+            return None;
+        }
+        // Filters for values of one dimension are alternatives. These values pass those that are replaced.
+        query.filters.retain(|filter| filter.is_exclude() || filter.dimension() != dimension);
+        let equal = |value: &Value, exclude| Filter::equal(dimension, value.clone(), exclude);
+        query.filters.extend(rows.iter().map(|row| equal(&row.value, false)));
+        if rows.is_empty() {
+            query.filters.extend([equal(&Value::None, false), equal(&Value::None, true)]);
+        }
+        Some(query)
     }
 }
 
@@ -55,13 +91,15 @@ impl ScreenQuery {
 #[derive(Clone, Debug, Default)]
 pub struct ScreenRows {
     /// The first rows, at most 10,000.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ListRow>,
     /// Whether there are more rows than `rows` holds.
     pub more: bool,
     /// On the tab on time, the points where its parts begin and end; otherwise empty.
     pub edges: Vec<i64>,
     /// Sum of all records that pass the filters.
     pub total: Counters,
+    /// The same in the period before, if it is compared.
+    pub total_before: Option<Counters>,
     /// The losses in the period.
     pub losses: Losses,
     /// The time before which the log has sums of quarters of an hour only, if the period begins before it.
@@ -83,6 +121,8 @@ pub struct ChartSeries {
     pub sums: Vec<Counters>,
     /// What the losses of each part mean; `None` for a part without one.
     pub losses: Vec<Option<Consequence>>,
+    /// Whether the sums are those of more rows than are shown.
+    pub is_of_all: bool,
 }
 
 /// Reads the rows of a screen.
@@ -100,19 +140,70 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
         stopped: stopped(reader)?,
         ..ScreenRows::default()
     };
-    if query.dimension == Dimension::Time {
-        // Its rows are the parts of a chart, because a row for each recording window would be millions.
-        let series = series(reader, query, MAX_TIME_ROWS)?;
-        series.sums.iter().for_each(|sum| answer.total += *sum);
-        answer.rows = time_rows(&series, query.sort);
-        answer.edges = series.edges;
-    } else {
-        let query = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
-        (answer.rows, answer.total) = reader.query_with_total(&query)?;
-        answer.more = answer.rows.len() > MAX_ROWS;
-        answer.rows.truncate(MAX_ROWS);
+    match query.dimension {
+        None => answer.rows = event_rows::load(reader, query, MAX_ROWS + 1)?,
+        Some(Dimension::Time) => {
+            // Its rows are the parts of a chart, because a row for each recording window would be millions.
+            let series = series(reader, query, Some(query.rows_query()), MAX_TIME_ROWS)?;
+            series.sums.iter().for_each(|sum| answer.total += *sum);
+            answer.rows = time_rows(&series, query.sort);
+            answer.edges = series.edges;
+        }
+        Some(dimension) => add_rows(reader, query, dimension, &mut answer)?,
     }
+    answer.more = answer.rows.len() > MAX_ROWS;
+    answer.rows.truncate(MAX_ROWS);
     Ok(answer)
+}
+
+/// Adds the rows of a dimension, at least one more than are kept if there are more, and their sum.
+fn add_rows(
+    reader: &Reader,
+    query: &ScreenQuery,
+    dimension: Dimension,
+    answer: &mut ScreenRows,
+) -> Result<(), StoreError> {
+    let limited = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
+    if let Some(before) = query.before {
+        let comparison = reader.compare(&limited, before.range())?;
+        (answer.total, answer.total_before) = (comparison.now, Some(comparison.before));
+        answer.rows = comparison.rows.into_iter().map(ListRow::from).collect();
+        return Ok(());
+    }
+    let newest_first = dimension.is_time() && matches!(query.sort, Sort::Dimension(_));
+    let is_limited = !newest_first && query.only != Only::Changed;
+    let rows_query = if is_limited { limited } else { query.rows_query() };
+    let (mut rows, total) = reader.query_with_total(&rows_query)?;
+    answer.total = total;
+    if query.only == Only::Changed {
+        let changed = changed_programs(reader, query.period)?;
+        rows.retain(|row| matches!(&row.values[..], [Value::Bytes(path)] if changed.contains(path)));
+        answer.total = Counters::default();
+        rows.iter().for_each(|row| answer.total += row.counters);
+    }
+    if newest_first {
+        rows.reverse();
+    }
+    answer.rows = rows.into_iter().map(ListRow::from).collect();
+    Ok(())
+}
+
+/// The paths of the programs that had a digest for the first time in a period, and another one before.
+fn changed_programs(reader: &Reader, period: Period) -> Result<HashSet<Bytes>, StoreError> {
+    let mut digests: HashMap<Bytes, BTreeMap<Sha256, i64>> = HashMap::new();
+    for program in reader.programs_seen()? {
+        let Some(digest) = program.sha256 else { continue };
+        let first = digests.entry(program.path).or_default().entry(digest).or_insert(program.first);
+        *first = program.first.min(*first);
+    }
+    let is_within =
+        |time: i64| period.start.is_none_or(|start| time >= start) && period.end.is_none_or(|end| time < end);
+    let has_changed = |firsts: &BTreeMap<Sha256, i64>| {
+        let mut times: Vec<i64> = firsts.values().copied().collect();
+        times.sort_unstable();
+        times.into_iter().skip(1).any(is_within)
+    };
+    Ok(digests.into_iter().filter(|(_, firsts)| has_changed(firsts)).map(|(path, _)| path).collect())
 }
 
 /// The end of the last recording window, if it is more than three windows ago. On a machine that is used there is hardly a
@@ -155,16 +246,22 @@ fn stopped(reader: &Reader) -> Result<Option<i64>, StoreError> {
     Ok(events.first().filter(|event| event.kind == EventKind::Stop).map(|event| event.time))
 }
 
-/// Reads the chart of a screen, in at most `max_parts` parts.
+/// Reads the chart of a screen, in at most `max_parts` parts: that of the records of `charted`, or of all that pass the filters.
 ///
 /// # Errors
 /// The log cannot be read, or the query was interrupted.
-pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<ChartSeries, StoreError> {
+pub fn series(
+    reader: &Reader,
+    query: &ScreenQuery,
+    charted: Option<Query>,
+    max_parts: usize,
+) -> Result<ChartSeries, StoreError> {
     let Some((first, last)) = reader.extent()? else { return Ok(ChartSeries::default()) };
     let start = query.period.start.unwrap_or(first);
     let end = query.period.end.unwrap_or(last.max(query.now) + 1);
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
-    let sums = reader.series(&query.rows_query(), &edges)?;
+    let is_of_all = charted.is_none();
+    let sums = reader.series(&charted.unwrap_or_else(|| query.rows_query()), &edges)?;
     let mut losses = vec![None; edges.len() - 1];
     for (part, lossy) in reader.lossy(&edges)?.into_iter().enumerate() {
         if lossy {
@@ -172,17 +269,16 @@ pub fn series(reader: &Reader, query: &ScreenQuery, max_parts: usize) -> Result<
             losses[part] = Losses::new(&reader.losses(range)?).worst();
         }
     }
-    Ok(ChartSeries { edges, sums, losses })
+    Ok(ChartSeries { edges, sums, losses, is_of_all })
 }
 
 /// The parts with traffic as rows, whose value is the start of the part. The latest comes first if the rows are sorted by
 /// value.
-fn time_rows(series: &ChartSeries, sort: Sort) -> Vec<Row> {
+fn time_rows(series: &ChartSeries, sort: Sort) -> Vec<ListRow> {
     let parts = series.edges.iter().zip(&series.sums).filter(|(_, sum)| **sum != Counters::default());
-    let mut rows: Vec<Row> = parts
-        .map(|(start, sum)| Row { values: vec![Value::Integer(*start)], counters: *sum, seen: None })
-        .collect();
-    let key = |row: &Row| match sort {
+    let mut rows: Vec<ListRow> =
+        parts.map(|(start, sum)| ListRow::new(Value::Integer(*start), *sum)).collect();
+    let key = |row: &ListRow| match sort {
         Sort::Connections => row.counters.connections,
         Sort::Sent => row.counters.sent,
         Sort::Received => row.counters.received,

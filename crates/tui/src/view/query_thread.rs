@@ -184,11 +184,12 @@ impl Worker {
             Request::Screen(query) => {
                 let started = Instant::now();
                 let rows = query::rows(reader, &query)?;
+                let charted = query.chart_query(&rows.rows);
                 self.respond(Response::Rows(number, Box::new(rows)));
                 if self.shared.lock().screen.is_some() {
                     return Ok(());
                 }
-                let series = query::series(reader, &query, query.chart_columns)?;
+                let series = query::series(reader, &query, charted, query.chart_columns)?;
                 self.respond(Response::Series(number, series, started.elapsed()));
             }
             Request::Detail(query, subject) => {

@@ -5,20 +5,23 @@ use jiff::tz::TimeZone;
 
 use super::{
     detail::{Detail, DetailSubject},
-    display_settings::DisplaySettings,
+    display_settings::{DisplaySettings, is_time},
+    event_rows,
     filters::{AppliedFilter, FilterLayer, FilterStack, MAX_FILTERS},
     keys::Action,
     label::Labels,
+    list_row::ListRow,
     messages::{Response, error_sentence},
     period::Period,
     query::{ChartSeries, ScreenQuery},
     query_status::QueryStatus,
+    row_choice::{Only, RowChoice},
     row_list::RowList,
     tab::Tab,
     time_range::TimeRange,
 };
 use crate::term::{cycle::cycle, widgets::Help};
-use store::{Dimension, Value};
+use store::{Dimension, Filter, Sort, Value};
 
 /// The action that a change of the state requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Effect {
     None,
     /// Query the rows, and then the detail.
     Query,
+    /// The same as soon as the user stops typing.
+    QuerySoon,
     /// Query the detail of another row.
     QueryDetail,
     /// Copy the selected row to the clipboard.
@@ -48,6 +53,7 @@ pub struct ViewState {
     pub tab: Tab,
     pub time: TimeRange,
     pub filters: FilterStack,
+    pub choice: RowChoice,
     pub list: RowList,
     pub chart: ChartSeries,
     pub detail: DetailState,
@@ -64,6 +70,7 @@ impl ViewState {
             tab: Tab::Programs,
             time: TimeRange::new(zone, now),
             filters: FilterStack::default(),
+            choice: RowChoice::default(),
             list: RowList::default(),
             chart: ChartSeries::default(),
             detail: DetailState { shown: true, loaded: None },
@@ -74,7 +81,8 @@ impl ViewState {
         }
     }
 
-    pub fn dimension(&self) -> Dimension {
+    /// The dimension whose values are the rows; `None`: the rows are events.
+    pub fn dimension(&self) -> Option<Dimension> {
         self.tab.dimension()
     }
 
@@ -108,21 +116,69 @@ impl ViewState {
 
     /// The query for the rows and a chart of this many columns.
     pub fn query(&self, chart_columns: usize) -> ScreenQuery {
+        let (dimension, find) = (self.dimension(), self.list.find.as_str());
+        let mut filters = self.filters.for_log();
+        if let Some(scope) = self.choice.scope {
+            filters.push(Filter::equal(Dimension::Scope, Value::Bytes(scope.name().into()), false));
+        }
         ScreenQuery {
-            dimension: self.dimension(),
+            dimension,
             period: self.period(),
             now: self.time.now,
-            filters: self.filters.for_log(),
-            sort: self.display.sort_of(self.dimension()),
+            filters,
+            find: dimension
+                .filter(|_| !find.is_empty())
+                .map(|dimension| self.display.labels.find(dimension, find)),
+            event_text: find.to_owned(),
+            only: self.only(),
+            before: self.before(),
+            sort: self.sort(),
             chart_columns,
             zone: self.time.zone.clone(),
         }
     }
 
-    /// The row for the detail pane. The tab on time has none.
+    /// The order of the rows.
+    pub fn sort(&self) -> Sort {
+        let compares = self.before().is_some();
+        self.dimension().map_or(Sort::Total, |dimension| self.display.sort_of(dimension, compares))
+    }
+
+    /// Which values of this tab are shown, by when they were seen: not of all tabs that is known.
+    pub fn only(&self) -> Only {
+        match self.choice.only {
+            Only::New if self.dimension().is_some_and(Dimension::is_seen) => Only::New,
+            Only::Changed if self.tab == Tab::Programs => Only::Changed,
+            _ => Only::All,
+        }
+    }
+
+    /// The period that the rows are compared with.
+    pub fn before(&self) -> Option<Period> {
+        (self.choice.compares && self.can_compare()).then(|| self.time.before(self.period())).flatten()
+    }
+
+    /// Whether the rows of this tab can be in two periods.
+    fn can_compare(&self) -> bool {
+        self.dimension().is_some_and(|dimension| !dimension.is_time())
+    }
+
+    /// Whether the rows of this tab can be searched for a text.
+    fn can_find(&self) -> bool {
+        self.dimension().is_none_or(|dimension| !is_time(dimension))
+    }
+
+    /// Whether filters are set that do not hold for the rows of this tab.
+    pub fn ignores_filters(&self) -> bool {
+        self.dimension().is_none()
+            && self.filters.for_log().iter().any(|filter| !event_rows::has_dimension(filter.dimension()))
+    }
+
+    /// The row for the detail pane. Events and parts of the chart have none.
     pub fn detail_subject(&self) -> Option<DetailSubject> {
         let value = self.list.selected_value()?.clone();
-        (self.dimension() != Dimension::Time).then(|| DetailSubject { dimension: self.dimension(), value })
+        let dimension = self.dimension().filter(|dimension| *dimension != Dimension::Time)?;
+        Some(DetailSubject { dimension, value })
     }
 
     /// A value of a dimension as safe text.
@@ -130,10 +186,17 @@ impl ViewState {
         self.display.labels.text(dimension, value, &self.time.zone)
     }
 
-    /// The selected row as text: value, connections, bytes sent, bytes received, separated by tabs.
+    /// The selected row as text, separated by tabs: value, connections, bytes sent, bytes received; or of an event time, kind,
+    /// program, sentence.
     pub fn row_text(&self) -> Option<String> {
         let row = self.list.selected()?;
-        let label = self.label(self.dimension(), row.values.first()?);
+        let Some(dimension) = self.dimension() else {
+            let event = row.event.as_ref()?;
+            let time = point_text(event.time, &self.time.zone);
+            let parts = [&time, event.kind.name(), &event_rows::program(event), &event_rows::sentence(event)];
+            return Some(parts.map(|part| self.display.labels.safe(part)).join("\t"));
+        };
+        let label = self.label(dimension, &row.value);
         let counters = row.counters;
         Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.sent, counters.received))
     }
@@ -147,10 +210,8 @@ impl ViewState {
                 self.queries.waiting = false;
             }
             Response::Rows(number, rows) if number == current => {
-                let selected = self.list.selected_value().cloned();
-                self.list.answer = *rows;
+                self.list.replace(*rows);
                 self.queries.error = None;
-                self.refresh_list(selected.as_ref());
                 return Effect::QueryDetail;
             }
             Response::Series(number, series, _) if number == current => {
@@ -164,11 +225,6 @@ impl ViewState {
             _ => {}
         }
         Effect::None
-    }
-
-    fn refresh_list(&mut self, selected: Option<&Value>) {
-        let (dimension, labels, zone) = (self.dimension(), &self.display.labels, &self.time.zone);
-        self.list.refresh(selected, |value| labels.text(dimension, value, zone));
     }
 
     /// Goes to the first row, because other rows are wanted.
@@ -201,16 +257,15 @@ impl ViewState {
     pub fn delete_character(&mut self) -> Effect {
         if !self.list.find.pop() {
             self.list.finding = false;
+            return Effect::None;
         }
         self.search()
     }
 
-    /// Applies a changed text of the search.
+    /// Applies a changed text of the search. Answers for an older text are not shown any more.
     fn search(&mut self) -> Effect {
-        let selected = self.list.selected_value().cloned();
-        self.list.position.reset();
-        self.refresh_list(selected.as_ref());
-        Effect::QueryDetail
+        self.queries.next_number();
+        Effect::QuerySoon
     }
 
     pub fn scroll_help(&mut self, lines: isize) -> Effect {
@@ -223,31 +278,56 @@ impl ViewState {
         Effect::None
     }
 
+    /// The filter that the selected row stands for.
+    ///
+    /// # Errors
+    /// A sentence that says why there is none.
+    fn filter_of_row(&self, row: &ListRow, exclude: bool) -> Result<AppliedFilter, &'static str> {
+        let value =
+            |dimension, value: &Value| AppliedFilter::Value { dimension, value: value.clone(), exclude };
+        match (self.dimension(), &row.value, &row.event) {
+            (None, _, Some(event)) if !event.path.is_empty() && !exclude => {
+                Ok(value(Dimension::Executable, &Value::Bytes(event.path.clone())))
+            }
+            (None, ..) if exclude => Err("an event cannot be excluded"),
+            (None, ..) => Err("this event is about no program"),
+            (Some(Dimension::Time), ..) if exclude => Err("a piece of time cannot be excluded"),
+            (Some(Dimension::Time), Value::Integer(start), _) => {
+                let end = self.list.answer.edges.iter().find(|edge| *edge > start);
+                let end = end.copied().unwrap_or(start + 1);
+                Ok(AppliedFilter::Period(Period { start: Some(*start), end: Some(end) }))
+            }
+            (Some(dimension), of_row, _) => Ok(value(dimension, of_row)),
+        }
+    }
+
     /// Sets a filter on the value of the selected row.
     fn push_filter(&mut self, exclude: bool) -> Effect {
-        let Some(value) = self.list.selected_value().cloned() else { return Effect::None };
+        let Some(row) = self.list.selected() else { return Effect::None };
+        let selected = row.value.clone();
         if self.filters.is_full() {
             return self
                 .notify(format!("no more than {MAX_FILTERS} filters; Backspace removes the last one"));
         }
-        let dimension = self.dimension();
-        let filter = match (dimension, &value) {
-            (Dimension::Time, Value::Integer(start)) if !exclude => {
-                let end = self.list.answer.edges.iter().find(|edge| *edge > start);
-                let end = end.copied().unwrap_or(start + 1);
-                AppliedFilter::Period(Period { start: Some(*start), end: Some(end) })
-            }
-            (Dimension::Time, _) => return self.notify("a piece of time cannot be excluded"),
-            _ => AppliedFilter::Value { dimension, value: value.clone(), exclude },
+        let filter = match self.filter_of_row(row, exclude) {
+            Ok(filter) => filter,
+            Err(why_not) => return self.notify(why_not),
         };
-        self.filters.push(FilterLayer { filter, tab: self.tab, selected: value, at: self.time.at });
-        if exclude { self.restart() } else { self.go_to_tab(self.tab.detail()) }
+        let (tab, only, at) = (self.tab, self.choice.only, self.time.at);
+        self.filters.push(FilterLayer { filter, tab, selected, only, at });
+        if exclude {
+            return self.restart();
+        }
+        // What belongs to something new is not new itself.
+        self.choice.only = Only::All;
+        self.go_to_tab(self.tab.detail())
     }
 
     /// Removes the last filter and goes back to where it was set.
     fn pop_filter(&mut self) -> Effect {
         let Some(layer) = self.filters.pop() else { return Effect::None };
         self.go_to_tab(layer.tab);
+        self.choice.only = layer.only;
         self.time.at = layer.at;
         self.restart();
         self.list.expect(layer.selected);
@@ -268,6 +348,64 @@ impl ViewState {
             return Effect::None;
         }
         self.restart()
+    }
+
+    /// Shows only what is new, or only programs that changed, or all again.
+    fn toggle_only(&mut self, only: Only) -> Effect {
+        match only {
+            Only::Changed if self.tab != Tab::Programs => self.notify("only programs change: see that tab"),
+            _ if !self.dimension().is_some_and(Dimension::is_seen) => {
+                self.notify("the log does not know when these were first seen")
+            }
+            _ => {
+                self.choice.toggle_only(only);
+                self.restart()
+            }
+        }
+    }
+
+    /// Compares the rows with the period before, or shows them alone again.
+    fn toggle_comparison(&mut self) -> Effect {
+        if !self.can_compare() {
+            return self.notify("a piece of time or an event is in one period only");
+        }
+        if self.time.before(self.period()).is_none() {
+            return self.notify("nothing is before all of the log: choose a shorter range with T");
+        }
+        self.choice.toggle_comparison();
+        self.restart()
+    }
+
+    /// Shows the next scope only.
+    fn next_scope(&mut self) -> Effect {
+        let is_filtered = self.filters.iter().any(|filter| {
+            matches!(filter, AppliedFilter::Value { dimension: Dimension::Scope, exclude: false, .. })
+        });
+        if self.dimension().is_none() {
+            return self.notify("events have no addresses");
+        }
+        if is_filtered && self.choice.scope.is_none() {
+            return self.notify("a filter chooses the scope; Backspace removes the last one");
+        }
+        self.choice.next_scope();
+        self.restart()
+    }
+
+    /// Goes to the next column, or the one before, and sorts by it.
+    fn change_sort(&mut self, forward: bool) -> Effect {
+        let compares = self.before().is_some();
+        let Some(dimension) = self.dimension() else { return self.notify("the latest event is the first") };
+        self.display.change_sort(forward, dimension, compares);
+        self.restart()
+    }
+
+    /// Begins a search.
+    fn begin_search(&mut self) -> Effect {
+        if !self.can_find() {
+            return self.notify("/ finds texts; t, h and space choose a time");
+        }
+        self.list.finding = true;
+        Effect::None
     }
 
     pub fn act(&mut self, action: Action) -> Effect {
@@ -296,15 +434,13 @@ impl ViewState {
                 self.display.change_unit(action == Action::NextUnit);
                 Effect::None
             }
-            Action::NextSort | Action::PreviousSort => {
-                self.display.change_sort(action == Action::NextSort);
-                self.restart()
-            }
-            Action::Find => {
-                self.list.finding = true;
-                Effect::None
-            }
-            Action::Escape if self.list.end_search() => self.search(),
+            Action::NextSort | Action::PreviousSort => self.change_sort(action == Action::NextSort),
+            Action::New => self.toggle_only(Only::New),
+            Action::Changed => self.toggle_only(Only::Changed),
+            Action::Compare => self.toggle_comparison(),
+            Action::Scope => self.next_scope(),
+            Action::Find => self.begin_search(),
+            Action::Escape if self.list.end_search() => Effect::Query,
             Action::Escape => Effect::None,
             Action::Detail => {
                 self.detail.shown = !self.detail.shown;
@@ -327,7 +463,13 @@ impl ViewState {
         let has_row = self.list.selected().is_some();
         match action {
             Action::Filter | Action::Copy => has_row,
-            Action::Exclude => has_row && self.dimension() != Dimension::Time,
+            Action::Exclude => {
+                has_row && self.dimension().is_some_and(|dimension| dimension != Dimension::Time)
+            }
+            Action::Find => self.can_find(),
+            Action::New => self.dimension().is_some_and(Dimension::is_seen),
+            Action::Compare => self.can_compare() && !self.time.is_all(),
+            Action::Scope | Action::NextSort => self.dimension().is_some(),
             Action::Unfilter => !self.filters.is_empty(),
             Action::Later => self.time.at.is_some(),
             Action::Earlier => !self.time.is_all(),

@@ -1,8 +1,8 @@
-//! The tabs of `view`: one for each dimension of the log.
+//! The tabs of `view`: one for each dimension of the log, and one for events.
 
 use store::Dimension;
 
-/// A tab, which groups the log by its dimension.
+/// A tab, which groups the log by its dimension, or lists events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
     Programs,
@@ -29,29 +29,38 @@ pub enum Tab {
     Countries,
     Networks,
     NetworkNumbers,
+    Scopes,
     Ports,
     Protocols,
     Families,
     LocalAddresses,
     LocalPorts,
     Time,
+    Hours,
+    Days,
+    Weeks,
+    Months,
+    Years,
+    Weekdays,
+    HoursOfDay,
+    Events,
 }
 
 /// The constant properties of a tab.
 struct Facts {
-    dimension: Dimension,
+    dimension: Option<Dimension>,
     title: &'static str,
     detail: Tab,
     empty_value: &'static str,
 }
 
 const fn facts(dimension: Dimension, title: &'static str, detail: Tab, empty_value: &'static str) -> Facts {
-    Facts { dimension, title, detail, empty_value }
+    Facts { dimension: Some(dimension), title, detail, empty_value }
 }
 
 impl Tab {
     /// All tabs, from left to right.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 39] = [
         Self::Programs,
         Self::Names,
         Self::Commands,
@@ -76,12 +85,21 @@ impl Tab {
         Self::Countries,
         Self::Networks,
         Self::NetworkNumbers,
+        Self::Scopes,
         Self::Ports,
         Self::Protocols,
         Self::Families,
         Self::LocalAddresses,
         Self::LocalPorts,
         Self::Time,
+        Self::Hours,
+        Self::Days,
+        Self::Weeks,
+        Self::Months,
+        Self::Years,
+        Self::Weekdays,
+        Self::HoursOfDay,
+        Self::Events,
     ];
 
     const fn facts(self) -> Facts {
@@ -117,21 +135,33 @@ impl Tab {
             Self::Countries => facts(D::Country, "Countries", Self::Addresses, "(not known)"),
             Self::Networks => facts(D::Network, "Networks", Self::Addresses, "(not known)"),
             Self::NetworkNumbers => facts(D::Asn, "Network numbers", Self::Addresses, ""),
+            Self::Scopes => facts(D::Scope, "Scope", Self::Addresses, "(no address)"),
             Self::Ports => facts(D::Port, "Ports", Self::Programs, ""),
             Self::Protocols => facts(D::Protocol, "Protocols", Self::Programs, ""),
             Self::Families => facts(D::Family, "Families", Self::Programs, ""),
             Self::LocalAddresses => facts(D::LocalAddress, "Local addresses", Self::Programs, "(not known)"),
             Self::LocalPorts => facts(D::LocalPort, "Local ports", Self::Programs, ""),
             Self::Time => facts(D::Time, "Time", Self::Programs, ""),
+            Self::Hours => facts(D::Hour, "Hours", Self::Programs, ""),
+            Self::Days => facts(D::Day, "Days", Self::Programs, ""),
+            Self::Weeks => facts(D::Week, "Weeks", Self::Programs, ""),
+            Self::Months => facts(D::Month, "Months", Self::Programs, ""),
+            Self::Years => facts(D::Year, "Years", Self::Programs, ""),
+            Self::Weekdays => facts(D::Weekday, "Days of the week", Self::Programs, ""),
+            Self::HoursOfDay => facts(D::HourOfDay, "Hours of the day", Self::Programs, ""),
+            Self::Events => {
+                Facts { dimension: None, title: "Events", detail: Self::Addresses, empty_value: "" }
+            }
         }
     }
 
     /// The tab of a dimension.
     pub fn of(dimension: Dimension) -> Self {
-        Self::ALL.into_iter().find(|tab| tab.dimension() == dimension).unwrap_or(Self::Programs)
+        Self::ALL.into_iter().find(|tab| tab.dimension() == Some(dimension)).unwrap_or(Self::Programs)
     }
 
-    pub fn dimension(self) -> Dimension {
+    /// The dimension whose values are the rows; `None` for events.
+    pub fn dimension(self) -> Option<Dimension> {
         self.facts().dimension
     }
 
@@ -157,7 +187,11 @@ mod tests {
     #[test]
     fn every_dimension_has_one_tab() {
         for dimension in Dimension::ALL {
-            assert_eq!(Tab::ALL.iter().filter(|tab| tab.dimension() == dimension).count(), 1, "{dimension}");
+            assert_eq!(
+                Tab::ALL.iter().filter(|tab| tab.dimension() == Some(dimension)).count(),
+                1,
+                "{dimension}"
+            );
         }
     }
 

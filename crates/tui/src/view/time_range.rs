@@ -33,6 +33,15 @@ impl TimeRange {
         }
     }
 
+    /// The period before `period`, which is either that of this range, or a narrower one; `None` if nothing is before it.
+    pub fn before(&self, period: Period) -> Option<Period> {
+        let is_part = self.at.is_some() && period == self.period();
+        let step = is_part.then_some(self.length.step);
+        let range = calendar::Range { start: period.start, end: period.end, step };
+        let before = range.previous(self.now, &self.zone)?;
+        Some(Period { start: before.start, end: before.end })
+    }
+
     /// Whether the range is all of the log, which has no history to step through.
     pub fn is_all(&self) -> bool {
         self.length.seconds == 0

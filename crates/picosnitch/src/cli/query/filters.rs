@@ -7,6 +7,7 @@ use calendar::TimeZone;
 use model::{Scope, text::sanitize};
 use store::{Dimension, Filter, Find, Value};
 use system_names::{Services, Users};
+use tui::view::values_named;
 
 use super::{Options, list};
 
@@ -86,13 +87,6 @@ fn known_number(dimension: Dimension, name: &str) -> Option<i64> {
 
 /// The text to find in the values of a dimension, and in the names of users and services.
 pub(super) fn find(dimension: Dimension, text: &[u8]) -> Find {
-    let name = String::from_utf8_lossy(text);
-    let others: Vec<i64> = match dimension {
-        Dimension::Uid => Users::load().containing(&name),
-        Dimension::Port | Dimension::LocalPort => {
-            Services::load().containing(&name).into_iter().map(i64::from).collect()
-        }
-        _ => Vec::new(),
-    };
-    Find::new(dimension, text, others.into_iter().map(Value::Integer))
+    let others = values_named(dimension, &String::from_utf8_lossy(text), &Users::load(), &Services::load());
+    Find::new(dimension, text, others)
 }

@@ -53,7 +53,7 @@ pub fn draw_error(mut canvas: Canvas<'_>, keys: Rect, text: &str) {
 }
 
 /// Breaks a text at its spaces. A word longer than a line is shortened when it is drawn.
-pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

@@ -35,6 +35,8 @@ pub enum Cell {
     Number(String),
     /// Safe text, which is drawn dimmed.
     Text(String),
+    /// Safe text in a style of its own.
+    Styled(String, Style),
     Bar(Bar, Style),
 }
 
@@ -125,6 +127,9 @@ fn draw_cell(mut canvas: Canvas<'_>, cell: Cell) {
         Cell::Text(text) => {
             let (theme, columns) = (canvas.theme, canvas.area.width);
             canvas.put(0, 0, &shorten(&text, columns.into(), theme.ascii), theme.dim());
+        }
+        Cell::Styled(text, style) => {
+            canvas.put(0, 0, &text, style);
         }
         Cell::Bar(bar, style) => draw_bar(canvas, bar, style),
     }

@@ -14,7 +14,7 @@ pub use bars::Bar;
 pub use cells::draw_program;
 pub use columns::{Column, ColumnFit, amount_width};
 pub use help::{Help, draw_footer, draw_help};
-pub use lines::{StatusLine, draw_error};
+pub use lines::{StatusLine, draw_error, wrap};
 pub use list::{Cell, ListLayout, ListSource, SelectionMark, draw_list};
 pub use list_state::ListState;
 pub use sparkline::{Sample, draw_sparkline};

@@ -51,8 +51,9 @@ pub fn draw_axis(mut canvas: Canvas<'_>, state: &ViewState) {
     }
     let largest = |count: fn(&Counters) -> u64| series.sums.iter().map(count).max().unwrap_or(0);
     let unit = state.display.unit;
+    let of_all = if series.is_of_all { "all rows, " } else { "" };
     let peak = format!(
-        "peak {} received, {} sent",
+        "{of_all}peak {} received, {} sent",
         unit.write(largest(|sum| sum.received)),
         unit.write(largest(|sum| sum.sent))
     );

@@ -2,6 +2,7 @@
 
 use ratatui::{layout::Rect, style::Style};
 
+use super::events;
 use crate::{
     term::{
         canvas::Canvas,
@@ -48,14 +49,23 @@ pub fn draw(mut canvas: Canvas<'_>, state: &ViewState) {
     if area.width < 4 || area.height < 2 {
         return;
     }
-    let Some((row, value)) = state.list.selected().zip(state.list.selected_value()) else { return };
-    let dimension = state.dimension();
+    let Some(dimension) = state.dimension() else { return events::draw_detail(canvas, state) };
+    let Some(row) = state.list.selected() else { return };
+    let value = &row.value;
     canvas.rule(&state.label(dimension, value));
     let mut blocks = vec![vec![
         Line::new("received", format!("{} B", grouped(row.counters.received))),
         Line::new("sent", format!("{} B", grouped(row.counters.sent))),
         Line::new("connections", grouped(row.counters.connections)),
     ]];
+    if let Some(compared) = &row.compared {
+        let before = compared.before.unwrap_or_default();
+        blocks.push(vec![
+            Line::new("received before", format!("{} B", grouped(before.received))),
+            Line::new("sent before", format!("{} B", grouped(before.sent))),
+            Line::new("connections before", grouped(before.connections)),
+        ]);
+    }
     match &state.detail.loaded {
         Some((subject, detail)) if subject.dimension == dimension && subject.value == *value => {
             blocks.extend(detail_blocks(detail, state, canvas.theme));

@@ -5,9 +5,9 @@ use ratatui::style::Style;
 use crate::{
     term::{
         canvas::Canvas,
-        text::{shorten, width},
+        text::{plural, shorten, width},
     },
-    view::{filters::AppliedFilter, state::ViewState},
+    view::{change::percent, filters::AppliedFilter, row_choice::Only, state::ViewState},
 };
 use calendar::point_text;
 use store::Sort;
@@ -28,10 +28,41 @@ fn filter_text(state: &ViewState, filter: &AppliedFilter) -> String {
     }
 }
 
-/// Draws the period and the filters.
+/// What of the period is shown, in words.
+fn choice_text(state: &ViewState) -> String {
+    let scope = state.choice.scope_text().filter(|_| state.dimension().is_some());
+    let only = match state.only() {
+        Only::All => None,
+        Only::New => Some("only what is new".to_owned()),
+        Only::Changed => Some("only programs that changed".to_owned()),
+    };
+    [scope, only].into_iter().flatten().map(|text| format!("  {text}")).collect()
+}
+
+/// The period that the rows are compared with, the longest text first.
+fn comparison_texts(state: &ViewState) -> Option<[String; 3]> {
+    let before = state.before()?;
+    let [start, end] = [before.start?, before.end?].map(|point| point_text(point, &state.time.zone));
+    Some([
+        format!("  compared with {start} to {end}"),
+        format!("  compared with {start} on"),
+        format!("  before: {start} on"),
+    ])
+}
+
+/// Draws the period, what of it is shown, and the filters.
 pub fn draw_header(mut canvas: Canvas<'_>, state: &ViewState) {
+    /// Columns that a filter has at least, if the other texts can be shorter.
+    const FILTER_WIDTH: usize = 16;
     let theme = canvas.theme;
     let mut x = 1 + canvas.put(1, 0, &state.time.describe(state.period()), theme.strong());
+    x += canvas.put(x, 0, &choice_text(state), theme.strong());
+    if let Some(texts) = comparison_texts(state) {
+        let reserved = usize::from(x) + state.filters.iter().len() * FILTER_WIDTH;
+        let rest = usize::from(canvas.area.width).saturating_sub(reserved);
+        let text = texts.iter().find(|text| width(text) <= rest).unwrap_or(&texts[2]);
+        x += canvas.put(x, 0, text, theme.strong());
+    }
     let filters = state.filters.iter();
     let count = filters.len();
     for (index, filter) in filters.enumerate() {
@@ -44,34 +75,57 @@ pub fn draw_header(mut canvas: Canvas<'_>, state: &ViewState) {
     }
 }
 
-/// Draws the sums and the number of rows.
-pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
-    let theme = canvas.theme;
-    let answer = &state.list.answer;
-    let sorted = match state.display.sort {
+/// What the rows are sorted by, in words.
+fn sort_text(state: &ViewState) -> String {
+    let Some(dimension) = state.dimension() else { return "the latest first".to_owned() };
+    let sorted = match state.sort() {
         Sort::Total => "bytes",
         Sort::Connections => "connections",
         Sort::Sent => "bytes sent",
         Sort::Received => "bytes received",
         Sort::FirstSeen => "first seen",
         Sort::LastSeen => "last seen",
-        Sort::Digests => "digests",
-        Sort::Dimension(_) => "value",
+        Sort::Digests => "hashes",
+        Sort::Dimension(_) if dimension.is_time() => return "the latest first".to_owned(),
+        Sort::Dimension(_) => return "by value".to_owned(),
     };
-    let more = if answer.more { "+" } else { "" };
+    match state.before() {
+        Some(_) => format!("by change of {sorted}"),
+        None => format!("by {sorted}"),
+    }
+}
+
+/// The number of rows, in words.
+fn rows_text(state: &ViewState) -> String {
+    let noun = if state.dimension().is_some() { "row" } else { "event" };
+    let more = if state.list.answer.more { "+" } else { "" };
     let shown = state.list.len();
-    let rows = match state.list.find.is_empty() {
-        true if shown == 1 => "1 row".to_owned(),
-        true => format!("{shown}{more} rows"),
-        false => format!("{shown} of {}{more} rows", answer.rows.len()),
-    };
+    let found = if state.list.find.is_empty() { "" } else { " found" };
+    format!("{shown}{more} {}{found}", plural(shown as u64, noun))
+}
+
+/// Draws the sums and the number of rows.
+pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
+    let theme = canvas.theme;
+    let answer = &state.list.answer;
     let unit = state.display.unit;
-    let parts = [
-        (unit.write(answer.total.received), "received"),
-        (unit.write(answer.total.sent), "sent"),
-        (answer.total.connections.to_string(), "connections"),
-        (rows, ""),
-    ];
+    let mut parts = Vec::new();
+    if state.dimension().is_some() {
+        parts.extend([
+            (unit.write(answer.total.received), "received"),
+            (unit.write(answer.total.sent), "sent"),
+            (answer.total.connections.to_string(), "connections"),
+        ]);
+        parts.extend(answer.total_before.map(|before| {
+            let change = percent(answer.total, before);
+            (if theme.ascii { change.replace('\u{d7}', "x") } else { change }, "")
+        }));
+        parts.extend(state.choice.scope_text().map(|text| (text, "")));
+    }
+    parts.push((rows_text(state), ""));
+    if state.ignores_filters() {
+        parts.push(("some filters do not apply to events".to_owned(), ""));
+    }
     let mut x = 1;
     for (number, noun) in &parts {
         if usize::from(x) + width(number) + 1 + width(noun) > canvas.area.width.into() {
@@ -83,7 +137,7 @@ pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
         }
         x += 1;
     }
-    let sorted = format!("by {sorted}");
+    let sorted = sort_text(state);
     if usize::from(x) + width(&sorted) <= canvas.area.width.into() {
         canvas.put(x, 0, &sorted, theme.dim());
     }

@@ -2,6 +2,7 @@
 
 mod chart;
 mod detail;
+mod events;
 mod header;
 mod layout;
 mod list;

@@ -3,7 +3,7 @@
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::*;
-use crate::view::period::LENGTHS;
+use crate::view::{list_row::ListRow, period::LENGTHS};
 use store::{Dimension, Sort};
 
 fn screen() -> TestScreen {
@@ -18,7 +18,7 @@ fn filters_are_a_stack_that_leads_back() {
     screen.press("↓");
     let selected = screen.labels()[1].clone();
     screen.press("\n");
-    assert_eq!(screen.state.dimension(), Dimension::Address);
+    assert_eq!(screen.state.dimension(), Some(Dimension::Address));
     assert_eq!(screen.labels().len(), 1);
     screen.press(" ");
     assert_eq!((screen.state.filters.iter().len(), screen.labels()), (2, vec![selected.clone()]));
@@ -123,31 +123,34 @@ fn a_filter_on_time_narrows_the_period() {
     assert_eq!(screen.state.list.answer.total, row);
     assert_eq!(screen.press("h"), Effect::None);
     screen.press("\u{8}");
-    assert_eq!(screen.state.dimension(), Dimension::Time);
+    assert_eq!(screen.state.dimension(), Some(Dimension::Time));
     assert_eq!(screen.press("e"), Effect::None);
 }
 
 #[test]
 fn sorting_orders_the_rows() {
     let mut screen = screen();
-    let mut sorts = vec![screen.state.display.sort];
-    for _ in 0..4 {
+    let mut sorts = vec![screen.state.sort()];
+    for _ in 0..7 {
         screen.press("s");
-        sorts.push(screen.state.display.sort);
+        sorts.push(screen.state.sort());
         let rows = &screen.state.list.answer.rows;
-        let ordered = |key: fn(&store::Row) -> u64| rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)));
-        assert!(match screen.state.display.sort {
+        let ordered = |key: fn(&ListRow) -> u64| rows.is_sorted_by_key(|row| std::cmp::Reverse(key(row)));
+        assert!(match screen.state.sort() {
             Sort::Received => ordered(|row| row.counters.received),
             Sort::Sent => ordered(|row| row.counters.sent),
             Sort::Connections => ordered(|row| row.counters.connections),
-            Sort::Dimension(_) => rows.is_sorted_by_key(|row| row.values.clone()),
+            Sort::FirstSeen => ordered(|row| row.seen.unwrap().first as u64),
+            Sort::LastSeen => ordered(|row| row.seen.unwrap().last as u64),
+            Sort::Digests => ordered(|row| row.seen.unwrap().digests),
+            Sort::Dimension(_) => rows.is_sorted_by_key(|row| row.value.clone()),
             _ => false,
         });
     }
     screen.press("s");
-    assert_eq!(screen.state.display.sort, sorts[0]);
+    assert_eq!(screen.state.sort(), sorts[0]);
     screen.press("S");
-    assert_eq!(screen.state.display.sort, sorts[4]);
+    assert_eq!(screen.state.sort(), sorts[7]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of `view` without a terminal, on a log, clock and time zone that are always the same.
 
+mod choices;
 mod errors;
 mod keys;
 mod many;
@@ -180,7 +181,7 @@ impl TestScreen {
 
     /// Sends the queries of an effect and waits for their responses.
     fn run(&mut self, effect: Effect) {
-        if effect == Effect::Query {
+        if matches!(effect, Effect::Query | Effect::QuerySoon) {
             let query = self.state.query(chart_columns(self.size.0));
             let number = self.state.queries.next_number();
             self.queries.request(number, Request::Screen(Box::new(query)));
@@ -188,7 +189,9 @@ impl TestScreen {
                 self.receive();
             }
         }
-        if matches!(effect, Effect::Query | Effect::QueryDetail) && self.state.queries.error.is_none() {
+        if matches!(effect, Effect::Query | Effect::QuerySoon | Effect::QueryDetail)
+            && self.state.queries.error.is_none()
+        {
             self.state.detail.loaded = None;
             let Some(subject) = self.state.detail_subject() else { return };
             let query = self.state.query(chart_columns(self.size.0));
@@ -245,7 +248,7 @@ impl TestScreen {
 
     /// The values of the rows as text.
     fn labels(&self) -> Vec<String> {
-        let (dimension, list) = (self.state.dimension(), &self.state.list);
-        list.iter(0..list.len()).map(|row| self.state.label(dimension, &row.values[0])).collect()
+        let (dimension, list) = (self.state.dimension().unwrap(), &self.state.list);
+        list.iter(0..list.len()).map(|row| self.state.label(dimension, &row.value)).collect()
     }
 }
