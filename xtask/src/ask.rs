@@ -11,7 +11,7 @@ use serde_json::json;
 use store::{Dimension, Filter, Query, Reader, Sort, Writer};
 use tui::view::{
     period::{LENGTHS, PeriodLength},
-    query::{self, ScreenQuery},
+    query::{self, Only, ScreenQuery},
 };
 
 use crate::random_queries;
@@ -158,10 +158,14 @@ fn measure(
             Question::Chart | Question::Hours => Dimension::Executable,
         };
         let question = ScreenQuery {
-            dimension,
+            dimension: Some(dimension),
             period: LENGTHS[length].last(last - back),
             now: last,
             filters: filters.to_vec(),
+            find: None,
+            event_text: String::new(),
+            only: Only::All,
+            before: None,
             sort: Sort::Total,
             chart_columns: COLUMNS,
             zone: calendar::zone(),
@@ -169,7 +173,7 @@ fn measure(
         let begin = Instant::now();
         rows = match asked {
             Question::Rows(_) => query::rows(reader, &question)?.rows.len(),
-            Question::Chart => query::series(reader, &question, COLUMNS)?.sums.len(),
+            Question::Chart => query::series(reader, &question, None, COLUMNS)?.sums.len(),
             Question::Hours => {
                 let end = last - back;
                 let begin = if seconds > 0 { (end - seconds).max(first) } else { first } / HOUR * HOUR;

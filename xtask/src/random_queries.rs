@@ -87,7 +87,7 @@ impl<'a> RandomQueries<'a> {
         };
         let limit = *self.random.pick(&[None, Some(0), Some(1), Some(10), Some(1000)]);
         let query = Query { range: self.range(), group_by, filters, sort, limit, ..Query::default() };
-        let (rows, total) = self.reader.query_with_total(&query)?;
+        let store::Answer { rows, total, .. } = self.reader.answer(&query)?;
         let row = |row: &store::Row| {
             let values: Vec<String> = row.values.iter().map(value_text).collect();
             format!("{} {}", values.join(" "), counters_text(row.counters))

@@ -144,12 +144,20 @@ fn parse_with_offset(text: &str) -> Option<Part> {
     let time = rest.strip_prefix(['T', 't', ' '])?;
     let begin = time.find(['Z', 'z', '+', '-'])?;
     let (time, offset) = time.split_at(begin);
-    time_of_day(time.trim_end())?;
+    // Windows end at whole seconds.
+    let time = match time.trim_end().split_once('.') {
+        Some((time, fraction)) => {
+            let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+            time.get(..8).filter(|_| is_fraction && time.len() == 8)?
+        }
+        None => time.trim_end(),
+    };
+    time_of_day(time)?;
     // jiff reads offsets of up to 25 hours, RFC 3339 has less than 24.
     if offset.get(1..3).is_some_and(|hours| hours > "23") {
         return None;
     }
-    let instant: Timestamp = format!("{date}T{}{}", time.trim_end(), offset).parse().ok()?;
+    let instant: Timestamp = format!("{date}T{time}{offset}").parse().ok()?;
     Some(Part::second(instant.as_second()))
 }
 
@@ -221,6 +229,8 @@ mod tests {
             ("2026-03-01T12:00:00+0200", "2026-03-01T10:00:00Z"),
             ("2026-03-01T12:00:00-05:45", "2026-03-01T17:45:00Z"),
             ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00.999Z", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00.5+01:00", "2026-03-01T11:00:00Z"),
             ("09:30", "2026-02-18T08:30:00Z"),
         ] {
             assert_eq!(point(text), Ok((at(expected), 1)), "{text}");
@@ -274,6 +284,9 @@ mod tests {
             "2026-01-01Z",
             "äääää äääää",
             "24:00",
+            "2026-03-01T12:00:00.Z",
+            "2026-03-01T12:00.5Z",
+            "2026-03-01T12:00:00.xZ",
         ] {
             let error = parse_part(text, 1000, &zone()).unwrap_err();
             assert!(error.to_string().contains("yesterday"), "{text}");

@@ -1,42 +1,45 @@
-//! A map from ids of rows to numbers. Ids are mostly small and dense, and hashing each took longer than reading its row.
+//! A map from ids of rows to values. Ids are mostly small and dense, and hashing each took longer than reading its row.
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-/// Ids below this have a place in a vector.
+/// Ids below this have a place in a vector. Tables number their rows from 1 on, so hardly one is larger.
 const MAX_DENSE: usize = 1 << 22;
 
-/// The number of an id without one.
-const NONE: i64 = i64::MIN;
-
-/// Numbers other than `i64::MIN`, by id.
-#[derive(Default)]
-pub(crate) struct IdMap {
-    dense: Vec<i64>,
-    sparse: HashMap<i64, i64, FixedState>,
+/// Values by id.
+pub(crate) struct IdMap<T> {
+    dense: Vec<Option<T>>,
+    sparse: HashMap<i64, T, FixedState>,
     len: usize,
 }
 
-impl IdMap {
-    pub fn insert(&mut self, id: i64, number: i64) {
+impl<T> Default for IdMap<T> {
+    fn default() -> Self {
+        Self { dense: Vec::new(), sparse: HashMap::default(), len: 0 }
+    }
+}
+
+impl<T: Copy> IdMap<T> {
+    #[inline]
+    pub fn insert(&mut self, id: i64, value: T) {
         let before = match usize::try_from(id) {
             Ok(place) if place < MAX_DENSE => {
                 if self.dense.len() <= place {
-                    self.dense.resize((place + 1).next_power_of_two(), NONE);
+                    self.dense.resize((place + 1).next_power_of_two(), None);
                 }
-                let before = std::mem::replace(&mut self.dense[place], number);
-                (before != NONE).then_some(before)
+                self.dense[place].replace(value)
             }
-            _ => self.sparse.insert(id, number),
+            _ => self.sparse.insert(id, value),
         };
         self.len += usize::from(before.is_none());
     }
 
+    /// The value of an id; `None` if it has none.
     #[inline]
-    pub fn get(&self, id: i64) -> Option<i64> {
+    pub fn get(&self, id: i64) -> Option<T> {
         match usize::try_from(id) {
-            Ok(place) if place < MAX_DENSE => self.dense.get(place).copied().filter(|number| *number != NONE),
+            Ok(place) if place < MAX_DENSE => self.dense.get(place).copied().flatten(),
             _ => self.sparse.get(&id).copied(),
         }
     }
@@ -45,19 +48,17 @@ impl IdMap {
         self.len
     }
 
-    /// The ids and their numbers, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (i64, i64)> {
-        let dense = self.dense.iter().enumerate().map(|(id, number)| (id as i64, *number));
-        dense
-            .filter(|(_, number)| *number != NONE)
-            .chain(self.sparse.iter().map(|(id, number)| (*id, *number)))
+    /// The ids and their values, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, T)> {
+        let dense = (0..).zip(&self.dense).filter_map(|(id, value)| value.map(|value| (id, value)));
+        dense.chain(self.sparse.iter().map(|(id, value)| (*id, *value)))
     }
 }
 
-impl FromIterator<(i64, i64)> for IdMap {
-    fn from_iter<T: IntoIterator<Item = (i64, i64)>>(numbers: T) -> Self {
+impl<T: Copy> FromIterator<(i64, T)> for IdMap<T> {
+    fn from_iter<I: IntoIterator<Item = (i64, T)>>(values: I) -> Self {
         let mut map = Self::default();
-        numbers.into_iter().for_each(|(id, number)| map.insert(id, number));
+        values.into_iter().for_each(|(id, value)| map.insert(id, value));
         map
     }
 }
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn any_id_is_found() {
         let ids = [0, 1, 70, MAX_DENSE as i64 - 1, MAX_DENSE as i64, i64::MAX, -1, i64::MIN];
-        let mut map: IdMap = ids.iter().map(|id| (*id, id / 2)).collect();
+        let mut map: IdMap<i64> = ids.iter().map(|id| (*id, id / 2)).collect();
         map.insert(70, 7);
         assert_eq!(map.len(), ids.len());
         assert_eq!((map.get(70), map.get(71), map.get(-2)), (Some(7), None, None));

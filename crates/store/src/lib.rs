@@ -33,8 +33,8 @@ pub use forget::{FORGOTTEN, Forget, Forgotten, TextMatcher};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
-    Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range, Reader,
-    Row, Seen, SeenFilter, Sort, UnknownDimension, Value, protocol_name,
+    Answer, Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range,
+    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, protocol_name,
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};

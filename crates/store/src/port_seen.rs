@@ -1,6 +1,6 @@
 //! When each remote port was seen first and last. It outlives the records.
 
-use model::{PORT_EXECUTION, Port};
+use model::Port;
 use rusqlite::{Connection, Row, params};
 
 use crate::seen_times::SeenTimes;
@@ -11,17 +11,12 @@ pub(crate) const MAX_PORTS: i64 = 70_000;
 /// Rows that are deleted at once.
 const DELETED_AT_ONCE: i64 = 1000;
 
-/// Whether a remote port is one that the table has: no port, and an executed program, are none.
-pub(crate) fn is_port(port: Port) -> bool {
-    port != 0 && port != PORT_EXECUTION
-}
-
 /// Stores when ports were seen. Of too many those go that were not seen for the longest time.
 pub(crate) fn add(
     connection: &Connection,
     ports: impl IntoIterator<Item = (Port, SeenTimes)>,
 ) -> rusqlite::Result<()> {
-    for (port, seen) in ports.into_iter().filter(|(port, _)| is_port(*port)) {
+    for (port, seen) in ports {
         store(connection, port, seen)?;
     }
     let mut count: i64 = connection.query_row("SELECT count(*) FROM port_seen", [], |row| row.get(0))?;

@@ -4,13 +4,10 @@
 //! each window would write as much as the records. Until then the records of the quarter of the last window have the rest,
 //! which readers add ([`UNSETTLED`]).
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
 use model::Port;
 use rusqlite::{Connection, Params};
 
-use crate::{port_seen, program_seen, rollup};
+use crate::{id_map::IdMap, port_seen, program_seen, rollup};
 
 /// The times of the first and the last record, unix seconds UTC, as a table has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,52 +53,21 @@ pub(crate) fn settle(connection: &Connection, time: i64) -> rusqlite::Result<()>
     program_seen::settle(connection, quarter)
 }
 
-/// Ids below this have an entry in a vector. Tables number their rows from 1 on, so hardly one is larger.
-const MAX_DIRECT: usize = 1 << 22;
-
-/// When things with these numbers were seen: `None` if they were not.
-#[derive(Default)]
-pub(crate) struct SeenByNumber {
-    direct: Vec<Option<SeenTimes>>,
-    others: HashMap<i64, SeenTimes, FixedState>,
-}
-
-impl SeenByNumber {
+impl IdMap<SeenTimes> {
+    /// Adds times of the thing with a number.
     #[inline]
     pub fn add(&mut self, number: i64, times: SeenTimes) {
-        if let Some(index) = usize::try_from(number).ok().filter(|index| *index < MAX_DIRECT) {
-            if self.direct.len() <= index {
-                self.direct.resize((index + 1).next_power_of_two(), None);
-            }
-            let seen = &mut self.direct[index];
-            *seen = Some(seen.map_or(times, |seen| seen.union(times)));
-        } else {
-            let seen = self.others.entry(number).or_insert(times);
-            *seen = seen.union(times);
-        }
-    }
-
-    /// The times of a number; `None` if it was not seen.
-    pub fn get(&self, number: i64) -> Option<SeenTimes> {
-        let index = usize::try_from(number).ok().filter(|index| *index < MAX_DIRECT);
-        match index {
-            Some(index) => self.direct.get(index).copied().flatten(),
-            None => self.others.get(&number).copied(),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (i64, SeenTimes)> {
-        let direct = (0..).zip(&self.direct).filter_map(|(number, seen)| seen.map(|seen| (number, seen)));
-        direct.chain(self.others.iter().map(|(number, seen)| (*number, *seen)))
+        let seen = self.get(number).map_or(times, |seen| seen.union(times));
+        self.insert(number, seen);
     }
 }
 
 /// When contexts, endpoints and remote ports were seen, by all that the log has.
 #[derive(Default)]
 pub(crate) struct SeenInLog {
-    pub contexts: SeenByNumber,
-    pub endpoints: SeenByNumber,
-    pub ports: SeenByNumber,
+    pub contexts: IdMap<SeenTimes>,
+    pub endpoints: IdMap<SeenTimes>,
+    pub ports: IdMap<SeenTimes>,
 }
 
 impl SeenInLog {

@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row, params, types::Value as SqlValue};
 
 use super::Forget;
 use crate::{
-    port_seen::is_port,
-    seen_times::{SeenByNumber, SeenInLog, SeenTimes},
+    id_map::IdMap,
+    seen_times::{SeenInLog, SeenTimes},
 };
 
 /// Ports that nothing has any more are deleted. The times in a span of time become those of what is left.
@@ -17,7 +17,7 @@ pub(super) fn correct(
     what: &Forget,
     ports: &BTreeSet<Port>,
 ) -> rusqlite::Result<()> {
-    let mut candidates = ports.iter().copied().filter(|port| is_port(*port)).peekable();
+    let mut candidates = ports.iter().copied().peekable();
     if candidates.peek().is_none() && what.span().is_none() {
         return Ok(());
     }
@@ -56,7 +56,7 @@ fn without(stored: SeenTimes, left: Option<SeenTimes>, (from, to): (i64, i64)) -
 fn correct_table(
     connection: &Connection,
     (table, key): (&str, &str),
-    seen: &SeenByNumber,
+    seen: &IdMap<SeenTimes>,
     span: (i64, i64),
 ) -> rusqlite::Result<()> {
     let sql = format!(

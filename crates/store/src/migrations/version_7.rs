@@ -4,7 +4,7 @@ use model::Port;
 use rusqlite::{Connection, params};
 
 use crate::{
-    port_seen::{MAX_PORTS, is_port},
+    port_seen::MAX_PORTS,
     seen_times::{SeenInLog, SeenTimes},
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn fill(connection: &Connection) -> rusqlite::Result<()> {
     }
     let mut insert = connection.prepare("INSERT INTO port_seen (port, first, last) VALUES (?1, ?2, ?3)")?;
     // The largest ports are those of vsock, of which there may be very many.
-    let mut ports: Vec<(Port, SeenTimes)> = ports.iter().filter(|(port, _)| is_port(*port)).collect();
+    let mut ports: Vec<(Port, SeenTimes)> = ports.iter().collect();
     ports.sort_unstable_by_key(|(port, seen)| (std::cmp::Reverse(seen.last), *port));
     ports.truncate(MAX_PORTS as usize);
     for (port, seen) in ports {

@@ -32,13 +32,13 @@ impl CalendarParts {
     ) -> Self {
         let dimensions: Vec<Dimension> =
             group_by.iter().copied().filter(|dimension| dimension.is_calendar()).collect();
-        let filtered = filters.iter().map(Filter::dimension).filter(|dimension| dimension.is_calendar());
-        let step = common_step(dimensions.iter().copied().chain(filtered));
+        let filters = calendar_filters(filters);
+        let step = common_step(dimensions.iter().copied().chain(filters.iter().map(Filter::dimension)));
         let mut parts = Self { edges: vec![start], slots: Vec::new(), dimensions, values: Vec::new() };
         let mut slots = HashMap::new();
         let mut next = after(step, floor(step, start, zone), zone);
         while let Some(begin) = parts.edges.last().copied().filter(|begin| *begin < end) {
-            let slot = parts.slot(begin, filters, zone, &mut slots);
+            let slot = parts.slot(begin, &filters, zone, &mut slots);
             parts.slots.push(slot);
             parts.edges.push(next.min(end));
             next = after(step, next, zone);
@@ -81,11 +81,14 @@ impl CalendarParts {
     }
 }
 
-/// Whether a point of time passes the filters on the calendar's dimensions; others are ignored.
-pub(super) fn passes(filters: &[Filter], point: i64, zone: &TimeZone) -> bool {
-    let filters: Vec<Filter> =
-        filters.iter().filter(|filter| filter.dimension().is_calendar()).cloned().collect();
-    Filter::pass(&filters, |dimension| Value::Integer(value_at(dimension, point, zone)))
+/// Those of the filters that are on the calendar's dimensions.
+pub(super) fn calendar_filters(filters: &[Filter]) -> Vec<Filter> {
+    filters.iter().filter(|filter| filter.dimension().is_calendar()).cloned().collect()
+}
+
+/// Whether a point of time passes filters that are all on the calendar's dimensions.
+pub(super) fn passes(calendar_filters: &[Filter], point: i64, zone: &TimeZone) -> bool {
+    Filter::pass(calendar_filters, |dimension| Value::Integer(value_at(dimension, point, zone)))
 }
 
 /// The value of one of the calendar's dimensions at a point of time.

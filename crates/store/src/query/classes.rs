@@ -27,7 +27,7 @@ pub(super) fn read(connection: &Connection, group_by: &[Dimension]) -> rusqlite:
 }
 
 /// By id the first id with the same values in these columns.
-fn representatives(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<IdMap> {
+fn representatives(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<IdMap<i64>> {
     let mut ids = IdMap::default();
     if columns.is_empty() {
         return Ok(ids);

@@ -5,7 +5,11 @@ use std::{cmp::Reverse, collections::HashMap};
 use foldhash::fast::FixedState;
 use model::Counters;
 
-use super::{definition::Sort, row::Row, value::Value};
+use super::{
+    definition::{Query, Sort},
+    row::Row,
+    value::Value,
+};
 
 /// How a group changed from one range to the other, by its bytes, or without bytes by its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +56,11 @@ impl ComparedRow {
         let (Some(now), Some(before)) = (self.now, self.before) else {
             return if self.before.is_none() { Change::New } else { Change::Gone };
         };
-        let amount = |counters: Counters| (bytes(counters), counters.connections);
-        match amount(now).cmp(&amount(before)) {
+        let (now, before) = match (bytes(now), bytes(before)) {
+            (0, 0) => (now.connections, before.connections),
+            both => both,
+        };
+        match now.cmp(&before) {
             std::cmp::Ordering::Greater => Change::Grown,
             std::cmp::Ordering::Equal => Change::Same,
             std::cmp::Ordering::Less => Change::Shrunk,
@@ -78,7 +85,7 @@ fn bytes(counters: Counters) -> u64 {
 }
 
 /// Puts the rows of two answers side by side, those that changed most first.
-pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, sort: Sort) -> Vec<ComparedRow> {
+pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, query: &Query) -> Vec<ComparedRow> {
     let mut rows: HashMap<Vec<Value>, (Option<Counters>, Option<Counters>), FixedState> = HashMap::default();
     for row in now {
         rows.entry(row.values).or_default().0 = Some(row.counters);
@@ -90,7 +97,7 @@ pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, sort: Sort) -> Vec<Compar
     let mut rows: Vec<ComparedRow> = rows.into_iter().map(row).collect();
     let amount = |counters: Option<Counters>| {
         let counters = counters.unwrap_or_default();
-        match sort {
+        match query.sort {
             Sort::Connections => counters.connections,
             Sort::Sent => counters.sent,
             Sort::Received => counters.received,
@@ -101,8 +108,11 @@ pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, sort: Sort) -> Vec<Compar
         let (now, before) = (amount(row.now), amount(row.before));
         (Reverse(now.abs_diff(before)), Reverse(now.max(before)))
     };
-    match sort {
-        Sort::Dimension(_) => rows.sort_by(|a, b| a.values.cmp(&b.values)),
+    match query.sort {
+        Sort::Dimension(dimension) => {
+            let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+            rows.sort_by(|a, b| (a.values.get(at), &a.values).cmp(&(b.values.get(at), &b.values)));
+        }
         _ => rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.values.cmp(&b.values))),
     }
     rows

@@ -147,6 +147,11 @@ impl Dimension {
         )
     }
 
+    /// Whether the values are command lines, whose arguments are separated by NUL.
+    pub(crate) fn is_command_line(self) -> bool {
+        matches!(self, Self::CommandLine | Self::ParentCommandLine | Self::GrandparentCommandLine)
+    }
+
     /// Whether the log knows when each value was first and last seen.
     pub fn is_seen(self) -> bool {
         self != Self::Time && self != Self::LocalPort && !self.is_calendar()

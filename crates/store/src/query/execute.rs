@@ -7,15 +7,15 @@ use model::Counters;
 use rusqlite::Connection;
 
 use super::{
-    calendar_parts::{CalendarParts, passes},
+    calendar_parts::{CalendarParts, calendar_filters, passes},
     classes,
-    definition::{Query, Sort},
+    definition::{Query, SeenFilter, Sort},
     dimension::Dimension,
     dimension_column::key_fields,
     filter::Filter,
     filter_set::FilterSet,
     result_column::ResultColumn,
-    row::Row,
+    row::{Answer, Row},
     seen::{Seen, SeenValues},
 };
 use crate::rollup::{self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
@@ -41,19 +41,19 @@ struct Sums {
     parts: Option<CalendarParts>,
 }
 
-/// Returns the rows of a query, and the sum of all rows including those beyond the limit. The caller opens a transaction,
-/// since the query takes several statements.
+/// Answers a query. The caller opens a transaction, since the query takes several statements.
 pub(super) fn execute(
     connection: &Connection,
     query: &Query,
     interrupted: &AtomicBool,
-) -> rusqlite::Result<(Vec<Row>, Counters)> {
+) -> rusqlite::Result<Answer> {
     let sums = sums(connection, query, interrupted)?;
     let mut total = Counters::default();
     sums.groups.iter().for_each(|(_, counters)| total += *counters);
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
-        return Ok((if query.limit == Some(0) { Vec::new() } else { vec![row] }, total));
+        let rows = if query.limit == Some(0) { Vec::new() } else { vec![row] };
+        return Ok(Answer { rows, row_count: 1, total });
     }
     let seen = match (query.seen, &query.group_by[..]) {
         (Some(filter), [dimension]) if dimension.is_seen() => {
@@ -73,18 +73,20 @@ pub(super) fn execute(
     drop(sums);
     if let Some((filter, seen)) = &seen {
         rows.iter_mut().for_each(|row| row.seen = seen.of(row.codes[0]));
-        rows.retain(|row| row.seen.is_none_or(|seen| seen.passes(*filter)));
+        let wants_all = *filter == SeenFilter::default();
+        rows.retain(|row| row.seen.map_or(wants_all, |seen| seen.passes(*filter)));
         total = Counters::default();
         rows.iter().for_each(|row| total += row.counters);
     }
     sort(query, &mut rows);
     let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let row_count = rows.len();
     rows.truncate(limit);
     let decode = |EncodedRow { codes, counters, seen }| {
         let values = codes.into_iter().zip(columns).map(|(code, column)| column.value(code)).collect();
         Row { values, counters, seen }
     };
-    Ok((rows.into_iter().map(decode).collect(), total))
+    Ok(Answer { rows: rows.into_iter().map(decode).collect(), row_count, total })
 }
 
 /// Adds up the sums of equal values.
@@ -131,7 +133,8 @@ fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rus
         let by = KeyFields { time: true, ..by };
         let aggregation = Aggregation::new(connection, &edges, by, &filters, interrupted);
         let mut groups = aggregation.classes(&classes).run(LEVELS.len())?;
-        groups.retain(|(key, _)| passes(&query.filters, key.time, &zone));
+        let filters = calendar_filters(&query.filters);
+        groups.retain(|(key, _)| passes(&filters, key.time, &zone));
         return Ok(Sums { groups, parts: None });
     }
     let mut parts = CalendarParts::new((start, end.max(start)), &query.group_by, &query.filters, &zone);
@@ -164,42 +167,45 @@ pub(super) fn execute_series(
     let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
     let mut series = vec![Counters::default(); edges.len().saturating_sub(1)];
     let edges = snap(connection, edges)?;
-    let (edges, slots) = match rollup::extent(connection)? {
-        Some((first, last)) if query.filters.iter().any(|filter| filter.dimension().is_calendar()) => {
-            let (edges, slots) = divide_by_filters(query, &edges, (first, last.saturating_add(1)));
-            (snap(connection, &edges)?, Some(slots))
-        }
-        _ => (edges, None),
+    let calendar = calendar_filters(&query.filters);
+    let span = match (rollup::extent(connection)?, &edges[..]) {
+        (Some((first, last)), [begin, .., end]) => (first.max(*begin), last.saturating_add(1).min(*end)),
+        _ => return Ok(series),
     };
-    let aggregation =
-        Aggregation::new(connection, &edges, KeyFields::default(), &filters, interrupted).by_interval();
-    let aggregation = match &slots {
-        Some(slots) => aggregation.slots(slots),
-        None => aggregation,
-    };
-    for (key, counters) in aggregation.run(LEVELS.len())? {
-        if let Some(sum) = usize::try_from(key.time).ok().and_then(|interval| series.get_mut(interval)) {
+    let mut add = |interval: i64, counters: Counters| {
+        if let Some(sum) = usize::try_from(interval).ok().and_then(|interval| series.get_mut(interval)) {
             *sum += counters;
+        }
+    };
+    let interval_of = |point: i64| edges.partition_point(|edge| *edge <= point) as i64 - 1;
+    let sums = |by, edges| Aggregation::new(connection, edges, by, &filters, interrupted);
+    if calendar.is_empty() {
+        for (key, counters) in sums(KeyFields::default(), &edges).by_interval().run(LEVELS.len())? {
+            add(key.time, counters);
+        }
+    } else if span.1.saturating_sub(span.0) > MAX_DIVIDED_SECONDS {
+        let (by, zone) = (KeyFields { time: true, ..KeyFields::default() }, query.zone());
+        for (key, counters) in sums(by, &edges).run(LEVELS.len())? {
+            if passes(&calendar, key.time, &zone) {
+                add(interval_of(key.time), counters);
+            }
+        }
+    } else {
+        // Divided further, where the filters on the calendar begin and end to match.
+        let zone = query.zone();
+        let parts = CalendarParts::new(span, &[], &calendar, &zone);
+        let mut divided: Vec<i64> = edges.iter().copied().chain(parts.edges).collect();
+        divided.sort_unstable();
+        divided.dedup();
+        let divided = snap(connection, &divided)?;
+        let slot = |begin: &i64| passes(&calendar, *begin, &zone).then(|| interval_of(*begin));
+        let slots: Vec<Option<i64>> = divided.iter().map(slot).collect();
+        let aggregation = sums(KeyFields::default(), &divided).by_interval().slots(&slots);
+        for (key, counters) in aggregation.run(LEVELS.len())? {
+            add(key.time, counters);
         }
     }
     Ok(series)
-}
-
-/// Divides the intervals between `edges` further, where the filters on the calendar begin and end to match. Returns the new
-/// edges, and for each interval the index of the old one; `None` if the filters exclude it.
-fn divide_by_filters(query: &Query, edges: &[i64], (first, end): (i64, i64)) -> (Vec<i64>, Vec<Option<i64>>) {
-    let zone = query.zone();
-    let [begin, .., last] = edges else { return (edges.to_vec(), Vec::new()) };
-    let parts = CalendarParts::new((first.max(*begin), end.min(*last)), &[], &query.filters, &zone);
-    let mut divided: Vec<i64> = edges.iter().copied().chain(parts.edges).collect();
-    divided.sort_unstable();
-    divided.dedup();
-    let slot = |begin: &i64| {
-        let interval = edges.partition_point(|edge| edge <= begin) as i64 - 1;
-        passes(&query.filters, *begin, &zone).then_some(interval)
-    };
-    let slots = divided.iter().map(slot).collect();
-    (divided, slots)
 }
 
 /// Moves edges to whole quarters of an hour where the log has nothing finer: the last one to the end of its quarter, so that

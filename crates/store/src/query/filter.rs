@@ -178,9 +178,7 @@ impl From<Pattern> for FilterOperand {
 fn text_operands(dimension: Dimension, value: &[u8]) -> Vec<FilterOperand> {
     let mut operands: Vec<FilterOperand> = match dimension {
         _ if names_many(dimension) && value == MANY.as_bytes() => return vec![Value::Many.into()],
-        Dimension::CommandLine | Dimension::ParentCommandLine | Dimension::GrandparentCommandLine => {
-            command_line_values(value)
-        }
+        _ if dimension.is_command_line() => command_line_values(value),
         Dimension::Domain => vec![Value::Bytes(from_text(value.to_ascii_lowercase())).into()],
         _ => vec![Value::Bytes(from_text(value)).into()],
     };

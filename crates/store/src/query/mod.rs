@@ -24,7 +24,7 @@ pub use dimension::{Dimension, UnknownDimension};
 pub(crate) use filter::FilterOperand;
 pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};
-pub use row::Row;
+pub use row::{Answer, Row};
 pub use seen::Seen;
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};

@@ -1,6 +1,12 @@
 //! Patterns: conditions on a value that are more than equality.
 
-use model::{Scope, text::lossless::from_text};
+use model::{
+    Scope,
+    text::{
+        command_line::{self, SEPARATOR},
+        lossless::from_text,
+    },
+};
 use rusqlite::types::ValueRef;
 
 use super::{dimension::Dimension, sql_value::value_from_sql, value::Value};
@@ -55,6 +61,12 @@ impl Pattern {
             (Self::Contains(needle), value) => needle.is_in(&values::bytes(dimension, value)),
             (Self::Scope(scope), Value::Bytes(name)) => scope.name().as_bytes() == name,
             (Self::DigestPrefix(digits), Value::Sha256(digest)) => digest.to_hex().starts_with(digits),
+            // Between the arguments of a command line the user types blanks.
+            (Self::Glob(parts), Value::Bytes(line)) if dimension.is_command_line() => {
+                let spaced: Vec<u8> =
+                    line.iter().map(|byte| if *byte == SEPARATOR { b' ' } else { *byte }).collect();
+                matches_glob(parts, &spaced) || matches_glob(parts, &command_line::quote(line))
+            }
             (_, Value::Bytes(bytes)) => self.matches_bytes(bytes),
             _ => false,
         }
@@ -168,6 +180,13 @@ mod tests {
         assert!(glob("a*a", b"aa") && !glob("a*a", b"a"));
         assert!(glob("*", b"") && glob("**x", b"\xffx") && glob("*\\x2a", b"a*") && !glob("*\\x2a", b"ab"));
         assert_eq!(Pattern::glob(b"github.com"), None);
+    }
+
+    #[test]
+    fn globs_match_across_arguments() {
+        let line = Value::Bytes(b"curl\0-s\0https://x.org/a b".to_vec());
+        let glob = |text: &[u8]| Pattern::glob(text).unwrap().matches(Dimension::CommandLine, &line);
+        assert!(glob(b"curl -s *") && glob(b"curl * b") && glob(b"curl -s '*'") && !glob(b"curl-s*"));
     }
 
     #[test]

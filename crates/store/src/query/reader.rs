@@ -17,7 +17,7 @@ use super::{
     compare::{Comparison, compare},
     definition::{Query, Range},
     execute::{execute, execute_series},
-    row::Row,
+    row::{Answer, Row},
 };
 use crate::{
     error::{StoreError, sql_error},
@@ -107,16 +107,16 @@ impl Reader {
     /// Returns the rows of a query.
     ///
     /// # Errors
-    /// The errors of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
+    /// As [`Reader::answer`].
     pub fn query(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
-        self.query_with_total(query).map(|(rows, _)| rows)
+        self.answer(query).map(|answer| answer.rows)
     }
 
-    /// Returns the rows of a query, and the sum of all rows including those beyond the limit.
+    /// Answers a query: rows, and what they are together.
     ///
     /// # Errors
-    /// As [`Reader::query`].
-    pub fn query_with_total(&self, query: &Query) -> Result<(Vec<Row>, Counters), StoreError> {
+    /// The errors of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
+    pub fn answer(&self, query: &Query) -> Result<Answer, StoreError> {
         self.read(|connection| execute(connection, query, &self.interrupted))
     }
 
@@ -124,7 +124,7 @@ impl Reader {
     /// query sorts by.
     ///
     /// # Errors
-    /// As [`Reader::query`].
+    /// As [`Reader::answer`].
     pub fn compare(&self, query: &Query, before: Range) -> Result<Comparison, StoreError> {
         let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let query = Query { limit: None, ..query.clone() };
@@ -133,10 +133,10 @@ impl Reader {
             let now = execute(connection, &query, &self.interrupted)?;
             Ok((now, execute(connection, &earlier, &self.interrupted)?))
         })?;
-        let ((now, now_total), (before, before_total)) = answers;
-        let mut rows = compare(now, before, query.sort);
+        let (now, before) = answers;
+        let mut rows = compare(now.rows, before.rows, &query);
         rows.truncate(limit);
-        Ok(Comparison { rows, now: now_total, before: before_total })
+        Ok(Comparison { rows, now: now.total, before: before.total })
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
@@ -144,7 +144,7 @@ impl Reader {
     /// hour, or few.
     ///
     /// # Errors
-    /// As [`Reader::query`].
+    /// As [`Reader::answer`].
     pub fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
         self.read(|connection| execute_series(connection, query, edges, &self.interrupted))
     }

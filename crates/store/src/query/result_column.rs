@@ -18,7 +18,7 @@ use crate::{id_map::IdMap, rollup::GroupKey};
 pub(super) struct ResultColumn {
     field: KeyField,
     /// By the value of the field the index in `values`; `None` if the field itself is the value and its own code.
-    codes: Option<IdMap>,
+    codes: Option<IdMap<i64>>,
     /// The values, sorted and without duplicates; empty if the codes are the values.
     values: Vec<Value>,
 }
@@ -34,14 +34,14 @@ impl ResultColumn {
         let Some(table) = field.table() else {
             return Ok(Self { field, codes: None, values: Vec::new() });
         };
-        let ids: IdMap = keys.map(|key| (field.of(key), 0)).collect();
+        let ids: IdMap<i64> = keys.map(|key| (field.of(key), 0)).collect();
         let mut references = IdMap::default();
         read_column(connection, table, column, &ids, |id, found| {
             if let ValueRef::Integer(reference) = found {
                 references.insert(id, reference);
             }
         })?;
-        let wanted: IdMap = references.iter().map(|(_, reference)| (reference, 0)).collect();
+        let wanted: IdMap<i64> = references.iter().map(|(_, reference)| (reference, 0)).collect();
         let mut found: Vec<(Value, i64)> = Vec::with_capacity(wanted.len());
         match referenced {
             None => found.extend(wanted.iter().map(|(number, _)| (Value::Integer(number), number))),
@@ -110,7 +110,7 @@ fn read_column(
     connection: &Connection,
     table: &str,
     column: &str,
-    ids: &IdMap,
+    ids: &IdMap<i64>,
     mut found: impl FnMut(i64, ValueRef<'_>),
 ) -> rusqlite::Result<()> {
     /// Finding a row by its id takes about as long as reading this number of rows in order.

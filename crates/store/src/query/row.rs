@@ -14,3 +14,14 @@ pub struct Row {
     /// When the value was seen, if the query wants to know.
     pub seen: Option<Seen>,
 }
+
+/// The answer to a query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The rows, up to the limit.
+    pub rows: Vec<Row>,
+    /// The number of rows, also beyond the limit.
+    pub row_count: usize,
+    /// The sum of all rows, also beyond the limit.
+    pub total: Counters,
+}

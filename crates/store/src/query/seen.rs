@@ -12,7 +12,12 @@ use super::{
     result_column::ResultColumn,
     value::Value,
 };
-use crate::{id_map::IdMap, program_seen, rollup::GroupKey, seen_times::UNSETTLED};
+use crate::{
+    id_map::IdMap,
+    program_seen,
+    rollup::GroupKey,
+    seen_times::{SeenTimes, UNSETTLED},
+};
 
 /// When a value was seen in the whole log, whatever the range and the filters of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +60,19 @@ impl SeenValues {
     /// Reads when all values of a dimension were seen.
     pub fn read(connection: &Connection, dimension: Dimension) -> rusqlite::Result<Self> {
         let field = DimensionColumn::of(dimension).field;
-        let mut times = Times::default();
+        let mut times = IdMap::default();
         let (stored, recent) = match field {
             KeyField::RemotePort => ("SELECT port, first, last FROM port_seen", "remote_port"),
             KeyField::Context => ("SELECT id, first, last FROM context", "context"),
             _ => ("SELECT id, first, last FROM endpoint", "endpoint"),
         };
-        times.add_rows(connection, stored)?;
+        add_rows(&mut times, connection, stored)?;
         let recent = format!("SELECT {recent}, time, time FROM record WHERE {UNSETTLED}");
-        times.add_rows(connection, &recent)?;
-        let keys: Vec<GroupKey> = times.first.iter().map(|(id, _)| field.key(id)).collect();
+        add_rows(&mut times, connection, &recent)?;
+        let keys: Vec<GroupKey> = times.iter().map(|(id, _)| field.key(id)).collect();
         let column = ResultColumn::read(connection, dimension, keys.iter())?;
         let mut by_code: HashMap<i64, Seen, FixedState> = HashMap::default();
-        for (id, first) in times.first.iter() {
-            let last = times.last.get(id).unwrap_or(first);
+        for (id, SeenTimes { first, last }) in times.iter() {
             let seen = by_code.entry(column.code(&field.key(id))).or_insert(Seen::at(first, last));
             seen.add(first, last);
         }
@@ -111,27 +115,12 @@ impl SeenValues {
     }
 }
 
-/// First and last times, by id.
-#[derive(Default)]
-struct Times {
-    first: IdMap,
-    last: IdMap,
-}
-
-impl Times {
-    /// Adds rows of an id, a first and a last time.
-    fn add_rows(&mut self, connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (id, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if self.first.get(id).is_none_or(|known| first < known) {
-                self.first.insert(id, first);
-            }
-            if self.last.get(id).is_none_or(|known| last > known) {
-                self.last.insert(id, last);
-            }
-        }
-        Ok(())
+/// Adds rows of an id, a first and a last time.
+fn add_rows(times: &mut IdMap<SeenTimes>, connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        times.add(row.get(0)?, SeenTimes { first: row.get(1)?, last: row.get(2)? });
     }
+    Ok(())
 }

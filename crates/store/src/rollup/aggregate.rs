@@ -52,8 +52,8 @@ impl Predicate for AcceptAll {
 /// itself.
 #[derive(Default)]
 pub(crate) struct Classes {
-    pub contexts: IdMap,
-    pub endpoints: IdMap,
+    pub contexts: IdMap<i64>,
+    pub endpoints: IdMap<i64>,
 }
 
 impl Classes {

@@ -376,8 +376,7 @@ fn bring_seen(source: &Source, writer: &mut Writer, result: &mut Salvaged) -> Re
             connection,
             |row| {
                 let seen = port_seen::from_row(row).ok()?;
-                let is_port = record::is_port(seen.port) && port_seen::is_port(seen.port);
-                (is_port && is_valid(seen.times.first, seen.times.last)).then_some(seen)
+                (record::is_port(seen.port) && is_valid(seen.times.first, seen.times.last)).then_some(seen)
             },
         );
         is_complete &= all;

@@ -27,8 +27,9 @@ pub(super) fn compare(path: &Path, random: &mut Random, count: usize) {
         };
         assert!(answer.is_sorted_by(|a, b| sort_key(a) >= sort_key(b)), "{query:?}");
         let limit = random.below(5);
-        let (limited, total) =
-            reader.query_with_total(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+        let Answer { rows: limited, row_count, total } =
+            reader.answer(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+        assert_eq!(row_count, answer.len(), "{query:?}");
         let mut sum = Counters::default();
         answer.iter().for_each(|row| sum += row.counters);
         assert_eq!(total, sum, "{query:?}");

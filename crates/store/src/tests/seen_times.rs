@@ -27,13 +27,11 @@ fn by_records(path: &Path, table: &str) -> Times {
 }
 
 fn records_with(path: &Path, table: &str, selected: &str) -> Times {
-    let (column, condition) = match table {
-        "port_seen" => ("remote_port", "remote_port NOT IN (-1, 0)"),
-        column => (column, "true"),
+    let column = match table {
+        "port_seen" => "remote_port",
+        column => column,
     };
-    let sql = format!(
-        "SELECT {column}, min(time), max(time) FROM record WHERE {condition} AND {selected} GROUP BY 1"
-    );
+    let sql = format!("SELECT {column}, min(time), max(time) FROM record WHERE {selected} GROUP BY 1");
     times(path, &sql)
 }
 

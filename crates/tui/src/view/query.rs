@@ -7,9 +7,10 @@ use std::{
 
 use jiff::tz::TimeZone;
 
-use super::{event_rows, list_row::ListRow, period::Period, row_choice::Only};
+pub use super::row_choice::Only;
+use super::{event_rows, list_row::ListRow, period::Period};
 use model::{Bytes, Consequence, Counters, EventKind, Losses, Sha256};
-use store::{Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value};
+use store::{Answer, Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
@@ -173,7 +174,7 @@ fn add_rows(
     let newest_first = dimension.is_time() && matches!(query.sort, Sort::Dimension(_));
     let is_limited = !newest_first && query.only != Only::Changed;
     let rows_query = if is_limited { limited } else { query.rows_query() };
-    let (mut rows, total) = reader.query_with_total(&rows_query)?;
+    let Answer { mut rows, total, .. } = reader.answer(&rows_query)?;
     answer.total = total;
     if query.only == Only::Changed {
         let changed = changed_programs(reader, query.period)?;

@@ -8,6 +8,7 @@ use crate::term::cycle::cycle;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Only {
     #[default]
+    /// All values.
     All,
     /// Those that were never seen before the period.
     New,

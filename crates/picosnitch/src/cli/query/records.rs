@@ -3,7 +3,7 @@
 use calendar::rfc3339;
 use model::{Counters, Loss, text::units};
 use serde_json::{Map, Value as Json, json};
-use store::{Query, Reader, Row, values};
+use store::{Answer, Query, Reader, Row, values};
 
 use super::{
     Options, Output, csv, filters, hints, json_text,
@@ -96,7 +96,10 @@ pub(super) fn limit(query: &Query) -> usize {
 /// The errors of the log.
 pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
     let limit = limit(query);
-    let (mut rows, total) = reader.query_with_total(&Query { limit: None, ..query.clone() })?;
+    // All rows are made only where those that are left out are not the last ones.
+    let needs_all = setting.options.zeros || setting.options.reverse;
+    let limited = query.limit.filter(|_| !needs_all);
+    let Answer { mut rows, row_count, total } = reader.answer(&Query { limit: limited, ..query.clone() })?;
     if setting.options.zeros {
         zeros::fill(reader, query, setting.now.seconds, &mut rows)?;
     }
@@ -104,7 +107,7 @@ pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> a
     if setting.options.reverse {
         rows.reverse();
     }
-    let count = rows.len();
+    let count = if needs_all { rows.len() } else { row_count };
     rows.truncate(limit);
     if !rows.is_empty() {
         notes.extend(hints::grain(reader, setting)?);
