@@ -198,7 +198,7 @@ impl ViewState {
         };
         let label = self.label(dimension, &row.value);
         let counters = row.counters;
-        Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.sent, counters.received))
+        Some(format!("{label}\t{}\t{}\t{}", counters.connections, counters.received, counters.sent))
     }
 
     /// Takes a response of the query thread.

@@ -1,4 +1,4 @@
-//! A bar that grows from an axis in the middle: bytes sent to the left, bytes received to the right.
+//! A bar that grows from an axis in the middle: bytes received to the left, bytes sent to the right.
 
 use ratatui::style::{Modifier, Style};
 
@@ -43,17 +43,17 @@ pub fn draw_bar(mut canvas: Canvas<'_>, bar: Bar, style: Style) {
         let right = area.x + half + 1 + column;
         let left = area.x + half - 1 - column;
         if theme.ascii {
-            for (x, level, sign) in [(right, filled(received), "="), (left, filled(sent), "-")] {
+            for (x, level, sign) in [(left, filled(received), "="), (right, filled(sent), "-")] {
                 if level > 0 {
                     canvas.put_symbol(x, area.y, sign, style);
                 }
             }
             continue;
         }
-        if filled(received) > 0 {
-            canvas.put_symbol(right, area.y, EIGHTHS[filled(received)], style);
+        if filled(sent) > 0 {
+            canvas.put_symbol(right, area.y, EIGHTHS[filled(sent)], style);
         }
-        match filled(sent) {
+        match filled(received) {
             0 => {}
             8 => canvas.put_symbol(left, area.y, EIGHTHS[8], style),
             // Unicode has no characters that are filled from the right: reverse the complement.

@@ -5,15 +5,15 @@ use ratatui::style::Style;
 use super::columns::{Column, ColumnKind};
 use crate::term::{
     canvas::Canvas,
-    text::{fit, shorten},
+    text::{fit, shorten_path},
 };
 
 /// Draws the heading of a column; the column by which the rows are sorted is marked.
 pub fn draw_heading(canvas: &mut Canvas<'_>, x: u16, column: Column) {
     if column.is_bar() {
         let half = column.width / 2;
-        draw_heading(canvas, x, Column::number("sent", false, half));
-        draw_heading(canvas, x + half + 1, Column::text("received", false, half));
+        draw_heading(canvas, x, Column::number("received", false, half));
+        draw_heading(canvas, x + half + 1, Column::text("sent", false, half));
         return;
     }
     if column.width == 0 {
@@ -46,7 +46,7 @@ pub fn draw_program(mut canvas: Canvas<'_>, path: &str, colour: Style) {
     let (theme, columns) = (canvas.theme, canvas.area.width);
     let square = if theme.ascii { "*" } else { "■" };
     let mut x = canvas.put(0, 0, square, colour) + 1;
-    let path = shorten(path, usize::from(columns.saturating_sub(2)), theme.ascii);
+    let path = shorten_path(path, usize::from(columns.saturating_sub(2)), theme.ascii);
     let (directory, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
     x += canvas.put(x, 0, directory, theme.dim());
     canvas.put(x, 0, name, theme.strong());

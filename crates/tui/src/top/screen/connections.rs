@@ -145,10 +145,10 @@ impl ListSource<7> for Connections<'_> {
                 Column::text("from", false, local),
                 Column::number("process", false, process),
                 Column::number("age", sort == SortColumn::Connections, age),
-                Column::number("sent/s", by_rate, sent_rate),
                 Column::number("recv/s", by_rate, received_rate),
-                Column::number("sent", by_total, sent),
+                Column::number("sent/s", by_rate, sent_rate),
                 Column::number("received", by_total, received),
+                Column::number("sent", by_total, sent),
             ],
         }
     }
@@ -189,10 +189,10 @@ impl ListSource<7> for Connections<'_> {
             Cell::Text(connection.local.clone()),
             Cell::Number(connection.process.to_string()),
             Cell::Number(age),
-            Cell::Number(unit.cell(rate.sent)),
             Cell::Number(unit.cell(rate.received)),
-            Cell::Number(unit.cell(connection.total.sent)),
+            Cell::Number(unit.cell(rate.sent)),
             Cell::Number(unit.cell(connection.total.received)),
+            Cell::Number(unit.cell(connection.total.sent)),
         ]
     }
 

@@ -73,10 +73,10 @@ const TOTAL: usize = 5;
 const BAR: usize = 7;
 const COLUMNS: usize = 8;
 
-/// A pair of columns for bytes sent and received. If only the second one fits, it is for their sum.
+/// A pair of columns for bytes received and sent. If only the first one fits, it is for their sum.
 fn pair_cells(state: &TopState, bytes: ByteCounts, sent_column: &Column) -> [Cell; 2] {
-    let second = if sent_column.width > 0 { bytes.received } else { bytes.sum() };
-    [bytes.sent, second].map(|bytes| Cell::Number(state.unit.cell(bytes)))
+    let first = if sent_column.width > 0 { bytes.received } else { bytes.sum() };
+    [first, bytes.sent].map(|bytes| Cell::Number(state.unit.cell(bytes)))
 }
 
 impl ListSource<COLUMNS> for Programs<'_> {
@@ -100,17 +100,17 @@ impl ListSource<COLUMNS> for Programs<'_> {
         let sort = self.state.sort;
         let number = |heading, column, width| Column::number(heading, sort == column, width);
         let title = heading(self.state, fit.rest());
-        let second = |split: u16, received, sum| if split > 0 { received } else { sum };
+        let first = |split: u16, received, sum| if split > 0 { received } else { sum };
         ListLayout {
             label: Column::text(title, sort == SortColumn::Name, fit.rest()),
             columns: [
                 number("conns", SortColumn::Connections, connections),
-                number("sent/s", SortColumn::Second, sent),
                 number("recv/s", SortColumn::Second, received),
+                number("sent/s", SortColumn::Second, sent),
+                number(first(ten_seconds_sent, "recv 10s", "10 s avg"), SortColumn::TenSeconds, ten_seconds),
                 number("sent 10s", SortColumn::TenSeconds, ten_seconds_sent),
-                number(second(ten_seconds_sent, "recv 10s", "10 s avg"), SortColumn::TenSeconds, ten_seconds),
+                number(first(total_sent, "received", "total"), SortColumn::Total, total),
                 number("sent", SortColumn::Total, total_sent),
-                number(second(total_sent, "received", "total"), SortColumn::Total, total),
                 Column::bar(bar),
             ],
         }
@@ -143,11 +143,11 @@ impl ListSource<COLUMNS> for Programs<'_> {
         let Some(row) = self.rows.get(row) else { return cells };
         cells[CONNECTIONS] = Cell::Number(count_cell(row.open));
         for (first, bytes) in [(TEN_SECONDS, row.ten_seconds), (TOTAL, row.total)] {
-            [cells[first], cells[first + 1]] = pair_cells(self.state, bytes, &columns[first]);
+            [cells[first], cells[first + 1]] = pair_cells(self.state, bytes, &columns[first + 1]);
         }
         let unit = self.state.unit;
-        cells[SECOND] = Cell::Number(unit.cell(row.second.sent));
-        cells[SECOND + 1] = Cell::Number(unit.cell(row.second.received));
+        cells[SECOND] = Cell::Number(unit.cell(row.second.received));
+        cells[SECOND + 1] = Cell::Number(unit.cell(row.second.sent));
         let bar = Bar { sent: row.second.sent, received: row.second.received, full: self.largest };
         cells[BAR] = Cell::Bar(bar, self.theme.program(row.path()));
         cells

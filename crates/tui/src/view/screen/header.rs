@@ -10,6 +10,7 @@ use crate::{
     view::{change::percent, filters::AppliedFilter, row_choice::Only, state::ViewState},
 };
 use calendar::point_text;
+use model::text::units::grouped;
 use store::Sort;
 
 /// A filter in words, such as `exe=/usr/bin/curl` or `not port=443`.
@@ -114,7 +115,7 @@ pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
         parts.extend([
             (unit.write(answer.total.received), "received"),
             (unit.write(answer.total.sent), "sent"),
-            (answer.total.connections.to_string(), "connections"),
+            (grouped(answer.total.connections), "connections"),
         ]);
         parts.extend(answer.total_before.map(|before| {
             let change = percent(answer.total, before);

@@ -106,8 +106,8 @@ impl Rows<'_> {
         let total = sort == Sort::Total;
         let columns = [
             Column::number("conns", sort == Sort::Connections, connections),
-            Column::number("sent", total || sort == Sort::Sent, sent),
             Column::number("received", total || sort == Sort::Received, received),
+            Column::number("sent", total || sort == Sort::Sent, sent),
             Column::number("change", false, change),
             Column::text("first seen", sort == Sort::FirstSeen, first),
             Column::text("last seen", sort == Sort::LastSeen, last),
@@ -160,8 +160,8 @@ impl ListSource<COLUMNS> for Rows<'_> {
         });
         [
             Cell::Number(count_cell(counters.connections)),
-            Cell::Number(unit.cell(counters.sent)),
             Cell::Number(unit.cell(counters.received)),
+            Cell::Number(unit.cell(counters.sent)),
             change,
             seen(|seen| seen.first),
             seen(|seen| seen.last),
