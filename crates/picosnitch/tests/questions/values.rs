@@ -148,6 +148,11 @@ fn a_typing_error_is_answered_with_the_nearest_values() {
         ("exe=*zzz*", "no record in the whole log has exe=*zzz*"),
         ("address=192.0.2.9", "no record in the whole log has address=192.0.2.9"),
         ("address=192.0.2.0/24", "no address in the whole log is like that"),
+        ("domain=.githb.com", "no domain in the whole log is like that; the nearest are: github.com"),
+        ("domain=*.githb.com", "has domain=*.githb.com; the nearest are: github.com"),
+        ("domain=b.github.com", "has domain=b.github.com; domain=.b.github.com finds its sub-domains"),
+        ("day=2020-01-01", "has day=2020-01-01"),
+        ("weekday=sunday", "has weekday=sunday"),
         ("port=https", ""),
     ] {
         if expected.is_empty() {
@@ -156,6 +161,8 @@ fn a_typing_error_is_answered_with_the_nearest_values() {
             log.nothing(&["--range", "all", "-w", filter], expected);
         }
     }
+    log.nothing(&["--range", "all", "--with-seen", "-w", "exe=firefx"], "the nearest are: /usr/lib/firefox");
+    log.nothing(&["--new-since", "2023", "-w", "exe=firefx"], "the nearest are: /usr/lib/firefox/firefox");
     assert!(!log.ask(&["--range", "all", "-w", "exe=zzz"]).err.contains("nearest"));
 }
 

@@ -1,9 +1,11 @@
 //! What an answer does not say by itself: what was lost, why there are no rows, what was left out.
 
+use calendar::TimeZone;
 use model::Losses;
 use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
 
 use super::{
+    labels::Labels,
     records::{Setting, value_text},
     time_range,
 };
@@ -70,17 +72,15 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             setting.now.text(last)
         ));
     }
-    if let Some(filter) = query.seen {
-        return Ok(match filter.changed_since {
-            Some(_) => {
-                "no rows: no program with traffic in this range has another digest since then".to_owned()
-            }
-            None => "no rows: nothing with traffic in this range is new since then".to_owned(),
-        });
-    }
+    let mut asked = Vec::new();
     let mut seen = Vec::new();
     for filter in query.filters.iter().filter(|filter| !filter.is_exclude()) {
         let dimension = filter.dimension();
+        // The windows by their times are all records.
+        if dimension == Dimension::Time || asked.contains(&dimension) {
+            continue;
+        }
+        asked.push(dimension);
         let filters: Vec<Filter> = query
             .filters
             .iter()
@@ -89,7 +89,7 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             .collect();
         let rows = all_of(reader, dimension, filters, query)?;
         if rows.is_empty() {
-            return unknown(reader, filter);
+            return unknown(reader, setting, query, filter);
         }
         let last = rows.iter().filter_map(|row| Some(row.seen?.last)).max();
         seen.extend(
@@ -101,6 +101,13 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             "no rows: that {dimension} was last seen at {}; choose an earlier range, or --range all",
             setting.now.text(*last)
         ));
+    }
+    let wanted = query.seen.unwrap_or_default();
+    if wanted.changed_since.is_some() {
+        return Ok("no rows: no program with traffic in this range has another digest since then".to_owned());
+    }
+    if wanted.new_since.is_some() {
+        return Ok("no rows: nothing with traffic in this range is new since then".to_owned());
     }
     let what = match (query.find.is_some(), query.filters.is_empty()) {
         (true, _) => "no value has this text",
@@ -128,18 +135,36 @@ fn all_of(
 }
 
 /// Says that the log does not know a value, and which it has that resemble it.
-fn unknown(reader: &Reader, filter: &Filter) -> anyhow::Result<String> {
+fn unknown(reader: &Reader, setting: &Setting<'_>, query: &Query, filter: &Filter) -> anyhow::Result<String> {
     let dimension = filter.dimension();
-    let Some(value) = filter.single_value() else {
-        return Ok(format!("no rows: no {dimension} in the whole log is like that"));
+    let (sentence, text) = match filter.single_value() {
+        Some(value) => {
+            let values = [value.clone()];
+            let labels = Labels::new([&values[..]].into_iter(), &[dimension], &setting.now.zone);
+            let text = labels.cell(dimension, value);
+            (format!("no rows: no record in the whole log has {dimension}={text}"), text)
+        }
+        None => (
+            format!("no rows: no {dimension} in the whole log is like that"),
+            setting.options.typed(dimension),
+        ),
     };
-    let text = value_text(dimension, value);
+    let mut hint = String::new();
+    let text = match dimension {
+        Dimension::Domain => {
+            let name = text.trim_start_matches("*.").trim_start_matches('.');
+            if name == text && sub_domain_count(reader, query.zone.as_ref(), name, &Query::default())? > 0 {
+                hint = format!("; domain=.{name} finds its sub-domains");
+            }
+            name.to_owned()
+        }
+        _ => text,
+    };
     let nearest = nearest(reader, dimension, &text)?;
-    let hint = match nearest.is_empty() {
-        true => String::new(),
-        false => format!("; the nearest are: {}", nearest.join(", ")),
-    };
-    Ok(format!("no rows: no record in the whole log has {dimension}={text}{hint}"))
+    if hint.is_empty() && !nearest.is_empty() {
+        hint = format!("; the nearest are: {}", nearest.join(", "));
+    }
+    Ok(sentence + &hint)
 }
 
 /// The values of a dimension that resemble a text most.
@@ -195,24 +220,39 @@ fn sub_domains(reader: &Reader, query: &Query) -> anyhow::Result<Option<String>>
         .collect();
     let [filter] = domains[..] else { return Ok(None) };
     let Some(Value::Bytes(domain)) = filter.single_value() else { return Ok(None) };
-    let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
     let text = model::text::lossless::to_text(domain);
-    let below = Filter::parse(Dimension::Domain, format!("*.{text}").as_bytes(), false, &zone)?;
+    let count = sub_domain_count(reader, query.zone.as_ref(), &text, query)?;
+    Ok((count > 0 && !domain.is_empty()).then(|| {
+        let (noun, verb) = if count == 1 { ("sub-domain", "is") } else { ("sub-domains", "are") };
+        let shown = value_text(Dimension::Domain, &Value::Bytes(domain.clone()));
+        format!("{count} {noun} of {shown} {verb} not included: domain=.{shown} includes them")
+    }))
+}
+
+/// The sub-domains of a domain in the range of a query that pass its other filters.
+fn sub_domain_count(
+    reader: &Reader,
+    zone: Option<&TimeZone>,
+    domain: &str,
+    query: &Query,
+) -> anyhow::Result<usize> {
+    if domain.is_empty() {
+        return Ok(0);
+    }
+    let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+    let below = Filter::parse(Dimension::Domain, format!("*.{domain}").as_bytes(), false, &zone)?;
     let mut filters: Vec<Filter> =
         query.filters.iter().filter(|other| other.dimension() != Dimension::Domain).cloned().collect();
     filters.extend(below);
     let query = Query {
         group_by: vec![Dimension::Domain],
         filters,
-        range: query.range,
         find: None,
+        zone: Some(zone),
         seen: None,
-        ..query.clone()
+        limit: None,
+        sort: Sort::Total,
+        range: query.range,
     };
-    let count = reader.query(&query)?.len();
-    Ok((count > 0 && !domain.is_empty()).then(|| {
-        let (noun, verb) = if count == 1 { ("sub-domain", "is") } else { ("sub-domains", "are") };
-        let shown = value_text(Dimension::Domain, &Value::Bytes(domain.clone()));
-        format!("{count} {noun} of {shown} {verb} not included: domain=.{shown} includes them")
-    }))
+    Ok(reader.query(&query)?.len())
 }

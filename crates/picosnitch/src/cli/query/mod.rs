@@ -103,6 +103,17 @@ pub struct Options {
     full: bool,
 }
 
+impl Options {
+    /// The first value of --where for a dimension, as it was typed but safe for a terminal; empty without one.
+    fn typed(&self, dimension: Dimension) -> String {
+        let value = |text: &OsString| {
+            let value = text.as_bytes().strip_prefix(dimension.name().as_bytes())?.strip_prefix(b"=")?;
+            Some(sanitize::terminal(value))
+        };
+        self.wanted.iter().find_map(value).unwrap_or_default()
+    }
+}
+
 fn after_help() -> String {
     let names = Dimension::ALL.map(Dimension::name).join(", ");
     let kinds = EventKind::ALL.map(EventKind::name).join(", ");
