@@ -7,9 +7,11 @@ use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
 use super::{
     labels::Labels,
     records::{Setting, value_text},
-    time_range,
+    time_range::{self, Now},
 };
 
+/// Nothing at all.
+const EMPTY_LOG: &str = "no rows: the log is empty, nothing has been recorded yet";
 /// Values that are named because they resemble what was asked for.
 const MAX_NEAREST: usize = 3;
 /// How much a value must resemble it, from 0 to 1 (Jaro-Winkler).
@@ -28,15 +30,9 @@ pub(super) fn notes(
     is_empty: bool,
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
-    let losses = Losses::new(&reader.losses(time_range::for_log(setting.range))?);
-    if losses.is_anything_missing() {
-        notes.push(format!("the log is incomplete in this range: {}", losses.summary()));
-    }
-    if let Some(start) = setting.range.start.filter(|start| *start > setting.now.seconds) {
-        notes.push(format!(
-            "the range begins in the future ({}): nothing is recorded for it yet",
-            setting.now.text(start)
-        ));
+    notes.extend(losses(reader, setting.range, "in this range")?);
+    if let Some(note) = future(setting.range, setting.now) {
+        notes.push(note);
     } else if is_empty {
         notes.push(why_empty(reader, setting, query)?);
     } else {
@@ -45,16 +41,57 @@ pub(super) fn notes(
     Ok(notes)
 }
 
+/// Sentences about the range that an answer is compared with.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn of_comparison(
+    reader: &Reader,
+    now: &Now,
+    before: calendar::Range,
+) -> anyhow::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    notes.extend(losses(reader, before, "in the range that this one is compared with")?);
+    let Some((first, _)) = reader.extent()? else { return Ok(notes) };
+    let begins = format!("the log begins at {}", now.text(first));
+    if before.end.is_some_and(|end| end <= first) {
+        notes.push(format!("{begins}: there is nothing to compare with"));
+    } else if before.start.is_some_and(|start| start < first) {
+        notes.push(format!("{begins}: it has only a part of the range that this one is compared with"));
+    }
+    Ok(notes)
+}
+
+/// What the log lacks in a range.
+fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
+    let losses = Losses::new(&reader.losses(time_range::for_log(range))?);
+    let note = || format!("the log is incomplete {place}: {}", losses.summary());
+    Ok(losses.is_anything_missing().then(note))
+}
+
+/// Says that nothing can be known of the range yet.
+fn future(range: calendar::Range, now: &Now) -> Option<String> {
+    let start = range.start.filter(|start| *start > now.seconds)?;
+    Some(format!("the range begins in the future ({}): nothing is recorded for it yet", now.text(start)))
+}
+
+/// Up to when the log has sums of quarters of an hour only, if the range touches that time.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn quarters_before(reader: &Reader, range: calendar::Range) -> anyhow::Result<Option<i64>> {
+    Ok(reader.detail_since()?.filter(|since| range.start.is_none_or(|from| from < *since)))
+}
+
 /// A sentence about the time for which the log has sums only, if the range touches it.
 ///
 /// # Errors
 /// The errors of the log.
-pub(super) fn grain(reader: &Reader, setting: &Setting<'_>) -> anyhow::Result<Option<String>> {
-    let since = reader.detail_since()?.filter(|since| setting.range.start.is_none_or(|from| from < *since));
-    Ok(since.map(|since| {
+pub(super) fn grain(reader: &Reader, range: calendar::Range, now: &Now) -> anyhow::Result<Option<String>> {
+    Ok(quarters_before(reader, range)?.map(|since| {
         format!(
             "before {} the log has sums of quarters of an hour only: times are rounded to them",
-            setting.now.text(since)
+            now.text(since)
         )
     }))
 }
@@ -62,7 +99,7 @@ pub(super) fn grain(reader: &Reader, setting: &Setting<'_>) -> anyhow::Result<Op
 /// Why there are no rows.
 fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<String> {
     let Some((first, last)) = reader.extent()? else {
-        return Ok("no rows: the log is empty, nothing has been recorded yet".to_owned());
+        return Ok(EMPTY_LOG.to_owned());
     };
     let range = query.range;
     if range.since.is_some_and(|since| since > last) || range.until.is_some_and(|until| until < first) {

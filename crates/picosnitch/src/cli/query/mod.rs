@@ -92,7 +92,7 @@ pub struct Options {
     /// of the first time, and the newest program comes last
     #[arg(long, conflicts_with_all = ["group_by", "sort"])]
     seen: bool,
-    /// Print one JSON object: the rows, and the range, the total, what was lost
+    /// Print one JSON object: the rows, and the range, the total, what was lost; of --events and --seen an array of the rows
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print comma-separated values with a heading (RFC 4180)
@@ -184,6 +184,7 @@ fn records_output(
                 "--compare does not go with --new-since, --changed-since and --with-seen"
             );
             ensure!(!options.zeros, "--compare does not go with --zeros");
+            comparison::ensure_comparable(&query.group_by)?;
             let before = comparison::other_range(text, range, now)?;
             comparison::output(reader, &setting, &query, before)
         }
