@@ -1,10 +1,11 @@
 //! What an answer does not say by itself: what was lost, why there are no rows, what was left out.
 
 use calendar::TimeZone;
-use model::Losses;
+use model::{Losses, Scope, text::units};
 use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
 
 use super::{
+    filters,
     labels::Labels,
     records::{Setting, value_text},
     time_range::{self, Now},
@@ -31,6 +32,7 @@ pub(super) fn notes(
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
     notes.extend(losses(reader, setting.range, "in this range")?);
+    notes.extend(without_scope(reader, setting, query)?);
     if let Some(note) = future(setting.range, setting.now) {
         notes.push(note);
     } else if is_empty {
@@ -73,6 +75,32 @@ fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Resul
 fn future(range: calendar::Range, now: &Now) -> Option<String> {
     let start = range.start.filter(|start| *start > now.seconds)?;
     Some(format!("the range begins in the future ({}): nothing is recorded for it yet", now.text(start)))
+}
+
+/// Says how much --internet and --local leave out because its addresses are not known.
+fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Option<String>> {
+    let Some(scope) = filters::scope(setting.options) else { return Ok(None) };
+    if query.seen.is_some_and(|seen| seen != SeenFilter::default()) {
+        return Ok(None);
+    }
+    let others = query.filters.iter().filter(|filter| filter.dimension() != Dimension::Scope).cloned();
+    let unknown = [Value::None, Value::Bytes(Scope::Unknown.name().into())];
+    let rows = reader.query(&Query {
+        group_by: vec![Dimension::Scope],
+        filters: others.collect(),
+        seen: None,
+        sort: Sort::Total,
+        limit: None,
+        ..query.clone()
+    })?;
+    let of_unknown = rows.iter().filter(|row| row.values.iter().all(|value| unknown.contains(value)));
+    let bytes = of_unknown
+        .fold(0_u64, |sum, row| sum.saturating_add(row.counters.sent).saturating_add(row.counters.received));
+    let option = scope.name();
+    Ok((bytes > 0).then(|| {
+        let bytes = units::byte_cell(bytes);
+        format!("--{option} leaves out {bytes} with several addresses or none: --group-by scope shows them")
+    }))
 }
 
 /// Up to when the log has sums of quarters of an hour only, if the range touches that time.
