@@ -192,6 +192,27 @@ fn an_answer_without_rows_says_why() {
 }
 
 #[test]
+fn a_list_without_rows_says_why() {
+    let log = log();
+    let note = |arguments: &[&str]| log.ask(arguments).err;
+    for (arguments, expected) in [
+        (&["--events", "--range", "2022", "--kind", "alert"][..], "no events of this kind in this range"),
+        (&["--events", "--range", "all", "-w", "exe=zzz"], "no event passes all of these conditions"),
+        (&["--events", "--since", "2100-01-01", "--json"], "the range begins in the future"),
+        (&["--seen", "--range", "2022"], "no program was first seen in this range"),
+        (&["--seen", "-w", "exe=zzz"], "no program that passes all of these conditions was first seen"),
+    ] {
+        assert!(note(arguments).contains(expected), "{arguments:?} {}", note(arguments));
+    }
+    assert_eq!(note(&["--seen"]), "");
+    let empty = Log::new("UTC", &[]);
+    empty.write([]);
+    for list in ["--events", "--seen"] {
+        assert!(empty.ask(&[list]).err.contains("the log is empty"), "{list}");
+    }
+}
+
+#[test]
 fn a_value_that_does_not_fit_says_what_does() {
     let log = log();
     for (filter, expected) in [

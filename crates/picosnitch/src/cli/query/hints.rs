@@ -64,6 +64,23 @@ pub(super) fn of_comparison(
     Ok(notes)
 }
 
+/// Why there are no events, or no programs of --seen; `what` is the sentence about the range.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn nothing(
+    reader: &Reader,
+    (range, now): (calendar::Range, &Now),
+    is_log_without: bool,
+    what: &str,
+) -> anyhow::Result<String> {
+    Ok(match future(range, now) {
+        Some(note) => note,
+        None if is_log_without && reader.extent()?.is_none() => EMPTY_LOG.to_owned(),
+        None => format!("no rows: {what} in this range"),
+    })
+}
+
 /// What the log lacks in a range.
 fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
     let losses = Losses::new(&reader.losses(time_range::for_log(range))?);

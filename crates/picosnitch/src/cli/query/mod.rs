@@ -145,7 +145,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let output = if options.events {
         events::output(&open, options, (range, &filters), &now)?
     } else if options.seen {
-        programs_seen::output(&open, options, (time_range::for_log(range), &filters), &now)?.into()
+        programs_seen::output(&open, options, (range, &filters), &now)?
     } else {
         records_output(&open()?, options, (range, filters, seen), &now)?
     };
@@ -160,12 +160,6 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 struct Output {
     text: String,
     notes: Vec<String>,
-}
-
-impl From<String> for Output {
-    fn from(text: String) -> Self {
-        Self { text, notes: Vec::new() }
-    }
 }
 
 /// The answer to a query about records.
