@@ -119,7 +119,7 @@ fn json_is_one_object_with_rows_of_numbers() {
     let expected = json!({
         "range": {"since": 1699913601, "since_iso": "2023-11-13T23:13:21+01:00",
                   "until": 1700000000, "until_iso": "2023-11-14T23:13:20+01:00"},
-        "scope": null, "losses": [], "sums_of_quarter_hours_before": null, "notes": [], "row_count": 1,
+        "scope": null, "losses": [], "sums_of_quarter_hours_before": null, "sums_of_quarter_hours_before_iso": null, "notes": [], "row_count": 1,
         "total": {"conns": 1, "received": 20, "sent": 10},
         "rows": [{"exe": "/bin/old", "port": 443, "conns": 1, "received": 20, "sent": 10}],
     });

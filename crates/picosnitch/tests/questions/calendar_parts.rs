@@ -206,6 +206,23 @@ fn parts_without_traffic_are_added() {
 }
 
 #[test]
+fn parts_that_filters_exclude_are_not_added() {
+    let log = log("Europe/Berlin", &AUTUMN);
+    let zeros = |range: &'static str, dimension: &'static str, filter: &'static str| {
+        log.sums("sent", &["--range", range, "-g", dimension, "--zeros", "-w", filter])
+    };
+    assert_eq!(zeros("2026-10-25", "hour", "hour-of-day=2"), [8, 16]);
+    assert_eq!(zeros("2026-10-18..2026-10-25", "hour", "hour-of-day=0").len(), 8);
+    assert_eq!(zeros("2026-10-18..2026-10-31", "day", "weekday=sunday"), [1, 60]);
+    assert_eq!(zeros("2026-10-24..2026-10-26", "weekday", "exe=curl"), [0, 2, 60]);
+    log.nothing(&["--range", "all", "-g", "day", "--zeros", "-w", "exe=zzz"], "has exe=zzz");
+    let twice = [(at(AUTUMN[0]), TRAFFIC), (at(AUTUMN[1]), Traffic { exe: b"/bin/a", ..TRAFFIC })];
+    let log = Log::new("Europe/Berlin", &twice);
+    let sorted = ["--range", "2026-10-18..2026-10-24", "-g", "day", "-g", "exe", "--zeros", "--sort", "exe"];
+    assert_eq!(log.texts("exe", &sorted), [["/bin/a"; 7], ["/usr/bin/curl"; 7]].concat());
+}
+
+#[test]
 fn parts_without_traffic_are_added_up_to_now() {
     let zone = zone_of_noon();
     let log = Log::new(&zone, &[(now() - 3 * 86_400, TRAFFIC)]);

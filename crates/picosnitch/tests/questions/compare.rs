@@ -1,6 +1,6 @@
 //! Two ranges side by side.
 
-use model::text::time::now;
+use model::{Window, text::time::now};
 use serde_json::json;
 
 use crate::logs::{Log, TRAFFIC, Traffic, at, zone_of_noon};
@@ -87,11 +87,13 @@ fn json_and_csv_have_both_sides() {
     assert_eq!(
         answer["compared_with"],
         json!({"since": at("2026-11-03T00:00:00Z"), "since_iso": "2026-11-03T00:00:00+00:00",
-               "until": at("2026-11-03T23:59:59Z"), "until_iso": "2026-11-03T23:59:59+00:00"})
+               "until": at("2026-11-03T23:59:59Z"), "until_iso": "2026-11-03T23:59:59+00:00",
+               "losses": [], "sums_of_quarter_hours_before": null, "sums_of_quarter_hours_before_iso": null})
     );
     assert_eq!(answer["range"]["since_iso"], "2026-11-04T00:00:00+00:00");
     assert_eq!(answer["row_count"], 2);
-    assert_eq!(answer["notes"], json!([]));
+    let begin = "the log begins at 2026-11-03 12:00:00: it has only a part of the range that this one is compared with";
+    assert_eq!(answer["notes"], json!([begin]));
     assert_eq!(
         answer["rows"],
         json!([
@@ -117,6 +119,9 @@ fn json_and_csv_have_both_sides() {
 fn what_cannot_be_compared_is_refused() {
     let log = two_days();
     log.refuse(&["--range", "all", "--compare", "previous"], "--range all has nothing before it");
+    for dimension in ["time", "hour", "day", "week", "month", "year"] {
+        log.refuse(&["--compare", "previous", "-g", dimension], "group by hour-of-day or weekday");
+    }
     log.refuse(&["--compare", "next"], "--compare: \"next\" is no range; write a length");
     log.refuse(&["--events", "--compare", "previous"], "cannot be used with");
     let empty = ["--range", "2026-01-01", "--compare", "previous"];
@@ -125,4 +130,32 @@ fn what_cannot_be_compared_is_refused() {
         answer.code == Some(0) && answer.err.contains("no rows: nothing was recorded in this range"),
         "{answer:?}"
     );
+}
+
+#[test]
+fn the_other_range_is_looked_at_as_well() {
+    let log = two_days();
+    let notes = |other| log.json(&["--range", "2026-11-04", "--compare", other])["notes"].to_string();
+    assert!(
+        notes("2026-11-02").contains("12:00:00: there is nothing to compare with"),
+        "{}",
+        notes("2026-11-02")
+    );
+    assert_eq!(notes("2026-11-03 12:00..2026-11-03"), "[]");
+    let losses = vec![model::Loss { kind: model::LossKind::FlowTableFull, count: 2 }];
+    log.write([Window { time: at("2026-11-03T13:00:00Z"), losses, ..Window::default() }]);
+    assert!(notes("2026-11-03").contains("incomplete in the range that this one is compared with"));
+    let answer = log.json(&["--range", "2026-11-04", "--compare", "2026-11-03"]);
+    assert_eq!((&answer["compared_with"]["losses"][0]["count"], &answer["losses"]), (&2.into(), &json!([])));
+}
+
+#[test]
+fn less_than_a_percent_is_a_word() {
+    for (sent, word) in [([1000, 1001], "grown"), ([1001, 1000], "shrunk")] {
+        let traffic =
+            |day: usize| (at(["2026-11-03", "2026-11-04"][day]), Traffic { sent: sent[day], ..TRAFFIC });
+        let log = Log::new("UTC", &[traffic(0), traffic(1)]);
+        let table = log.text(&["--range", "2026-11-04", "--compare", "previous"]);
+        assert!(table.matches(word).count() == 2 && !table.contains(" %"), "{table}");
+    }
 }

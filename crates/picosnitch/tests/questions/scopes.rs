@@ -61,6 +61,18 @@ fn totals_say_which() {
 }
 
 #[test]
+fn what_has_no_scope_is_told() {
+    let log = log();
+    let note = |option: &str, filter: &str| log.ask(&["--range", "all", option, "-x", filter]).err;
+    assert!(
+        note("--internet", "exe=x").contains("--internet leaves out 192 B with several addresses or none")
+    );
+    assert!(note("--local", "address=many").contains("--local leaves out 128 B with"));
+    let known = Log::new("UTC", &[(1_700_000_000, TRAFFIC)]);
+    assert_eq!(known.ask(&["--range", "all", "--internet"]).err, "");
+}
+
+#[test]
 fn contradictions_are_refused() {
     let log = log();
     log.refuse(&["--internet", "--local"], "cannot be used with");

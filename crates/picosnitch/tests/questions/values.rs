@@ -148,6 +148,11 @@ fn a_typing_error_is_answered_with_the_nearest_values() {
         ("exe=*zzz*", "no record in the whole log has exe=*zzz*"),
         ("address=192.0.2.9", "no record in the whole log has address=192.0.2.9"),
         ("address=192.0.2.0/24", "no address in the whole log is like that"),
+        ("domain=.githb.com", "no domain in the whole log is like that; the nearest are: github.com"),
+        ("domain=*.githb.com", "has domain=*.githb.com; the nearest are: github.com"),
+        ("domain=b.github.com", "has domain=b.github.com; domain=.b.github.com finds its sub-domains"),
+        ("day=2020-01-01", "has day=2020-01-01"),
+        ("weekday=sunday", "has weekday=sunday"),
         ("port=https", ""),
     ] {
         if expected.is_empty() {
@@ -156,6 +161,8 @@ fn a_typing_error_is_answered_with_the_nearest_values() {
             log.nothing(&["--range", "all", "-w", filter], expected);
         }
     }
+    log.nothing(&["--range", "all", "--with-seen", "-w", "exe=firefx"], "the nearest are: /usr/lib/firefox");
+    log.nothing(&["--new-since", "2023", "-w", "exe=firefx"], "the nearest are: /usr/lib/firefox/firefox");
     assert!(!log.ask(&["--range", "all", "-w", "exe=zzz"]).err.contains("nearest"));
 }
 
@@ -182,6 +189,27 @@ fn an_answer_without_rows_says_why() {
     empty.write([]);
     empty.nothing(&["--range", "all"], "no rows: the log is empty, nothing has been recorded yet");
     empty.nothing(&["-w", "exe=firefox", "--find", "x"], "the log is empty");
+}
+
+#[test]
+fn a_list_without_rows_says_why() {
+    let log = log();
+    let note = |arguments: &[&str]| log.ask(arguments).err;
+    for (arguments, expected) in [
+        (&["--events", "--range", "2022", "--kind", "alert"][..], "no events of this kind in this range"),
+        (&["--events", "--range", "all", "-w", "exe=zzz"], "no event passes all of these conditions"),
+        (&["--events", "--since", "2100-01-01", "--json"], "the range begins in the future"),
+        (&["--seen", "--range", "2022"], "no program was first seen in this range"),
+        (&["--seen", "-w", "exe=zzz"], "no program that passes all of these conditions was first seen"),
+    ] {
+        assert!(note(arguments).contains(expected), "{arguments:?} {}", note(arguments));
+    }
+    assert_eq!(note(&["--seen"]), "");
+    let empty = Log::new("UTC", &[]);
+    empty.write([]);
+    for list in ["--events", "--seen"] {
+        assert!(empty.ask(&[list]).err.contains("the log is empty"), "{list}");
+    }
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 
-use anyhow::{Context, bail};
-use calendar::rfc3339;
+use anyhow::{Context, bail, ensure};
 use model::{Counters, text::units};
-use serde_json::{Map, Value as Json, json};
-use store::{Change, ComparedRow, Comparison, Query, Reader};
+use serde_json::{Map, Value as Json};
+use store::{Change, ComparedRow, Comparison, Dimension, Query, Reader};
 
 use super::{
     Output, csv, hints, json_text,
@@ -30,6 +29,22 @@ pub(super) fn other_range(text: &str, range: calendar::Range, now: &Now) -> anyh
     }
 }
 
+/// Refuses dimensions of which two ranges have no value in common.
+///
+/// # Errors
+/// A sentence that says what to group by instead.
+pub(super) fn ensure_comparable(group_by: &[Dimension]) -> anyhow::Result<()> {
+    let is_over_all = |dimension: Dimension| matches!(dimension, Dimension::Weekday | Dimension::HourOfDay);
+    for dimension in group_by {
+        ensure!(
+            !dimension.is_time() || is_over_all(*dimension),
+            "--compare puts values beside each other that both ranges have, and no {dimension} is in both: \
+             group by hour-of-day or weekday"
+        );
+    }
+    Ok(())
+}
+
 /// Compares the range of the query with another one.
 ///
 /// # Errors
@@ -46,7 +61,14 @@ pub(super) fn output(
         comparison.rows.reverse();
     }
     let mut notes = hints::notes(reader, setting, query, comparison.rows.is_empty())?;
-    notes.extend(hints::grain(reader, setting)?);
+    let now = setting.now;
+    if !comparison.rows.is_empty() {
+        notes.extend(hints::of_comparison(reader, now, before)?);
+    }
+    notes.extend(match hints::grain(reader, setting.range, now)? {
+        None => hints::grain(reader, before, now)?,
+        note => note,
+    });
     let count = comparison.rows.len();
     comparison.rows.truncate(limit(query));
     let values = comparison.rows.iter().map(|row| &row.values[..]);
@@ -56,7 +78,10 @@ pub(super) fn output(
             let mut object = setting.json(reader)?;
             object.insert("row_count".to_owned(), count.into());
             object.insert("notes".to_owned(), notes.clone().into());
-            as_json(object, setting, (query, before), (&comparison, &labels))?
+            let mut compared = time_range::bounds(before, now);
+            compared.extend(setting.completeness(reader, before)?);
+            object.insert("compared_with".to_owned(), compared.into());
+            as_json(object, query, &comparison, &labels)?
         }
         (_, true) => as_csv(query, &comparison, &labels),
         _ => as_table(setting, (query, before), (&comparison, &labels), count),
@@ -66,18 +91,10 @@ pub(super) fn output(
 
 fn as_json(
     mut object: Map<String, Json>,
-    setting: &Setting<'_>,
-    (query, before): (&Query, calendar::Range),
-    (comparison, labels): (&Comparison, &Labels),
+    query: &Query,
+    comparison: &Comparison,
+    labels: &Labels,
 ) -> anyhow::Result<String> {
-    let zone = &setting.now.zone;
-    let range = time_range::for_log(before);
-    let iso = |seconds: Option<i64>| seconds.map(|seconds| rfc3339(seconds, zone));
-    let bounds = json!({
-        "since": range.since, "since_iso": iso(range.since),
-        "until": range.until, "until_iso": iso(range.until),
-    });
-    object.insert("compared_with".to_owned(), bounds);
     let both = |now: Option<Counters>, before: Option<Counters>| {
         let counters =
             |counters: Option<Counters>| counters.map(counters_json).map_or(Json::Null, Json::Object);
@@ -173,9 +190,10 @@ fn percent(now: Counters, before: Counters) -> String {
         _ => {
             // Whole percent towards zero: -100 % would mean that nothing is left.
             let percent = ((now as f64 / before as f64 - 1.0) * 100.0).trunc();
-            match percent.abs() >= 1000.0 {
-                true => format!("\u{d7}{:.0}", now as f64 / before as f64),
-                false => format!("{percent:+.0} %"),
+            match percent.abs() {
+                ..1.0 => if now > before { Change::Grown } else { Change::Shrunk }.name().to_owned(),
+                1000.0.. => format!("\u{d7}{:.0}", now as f64 / before as f64),
+                _ => format!("{percent:+.0} %"),
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::{
     Options, Output, csv,
     filters::ensure_dimensions,
-    json_text,
+    hints, json_text,
     labels::Labels,
     time_range::{self, Now},
 };
@@ -15,7 +15,7 @@ use model::{
     Event, EventKind, Sha256,
     text::{lossless, sanitize, units},
 };
-use store::{Dimension, Filter, Reader, Value};
+use store::{Dimension, Filter, Range, Reader, Value};
 
 /// The dimensions that events can be filtered by.
 pub(super) const DIMENSIONS: &[Dimension] =
@@ -44,7 +44,8 @@ pub(super) fn output(
     let limit = options.limit.unwrap_or(u64::MAX);
     // A limit holds for the events that pass the filters.
     let read = if filters.is_empty() { limit } else { u64::MAX };
-    let mut events = open()?.events(time_range::for_log(range), &options.kind, read)?;
+    let reader = open()?;
+    let mut events = reader.events(time_range::for_log(range), &options.kind, read)?;
     events.retain(|event| Filter::pass(filters, |dimension| value(event, dimension)));
     events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     events.reverse();
@@ -53,7 +54,17 @@ pub(super) fn output(
         (_, true) => csv(CSV_HEADING, events.iter().map(|event| as_csv(event, now))),
         _ => as_text(&events, table::output_width(options.full), now),
     };
-    Ok(text.into())
+    let mut notes = Vec::new();
+    if events.is_empty() {
+        let what = match (options.kind.is_empty(), filters.is_empty()) {
+            (_, false) => "no event passes all of these conditions",
+            (true, true) => "there are no events",
+            (false, true) => "there are no events of this kind",
+        };
+        let is_log_without = reader.events(Range::default(), &[], 1)?.is_empty();
+        notes.push(hints::nothing(&reader, (range, now), is_log_without, what)?);
+    }
+    Ok(Output { text, notes })
 }
 
 const CSV_HEADING: &str = "time,time_iso,begin,begin_iso,kind,subject,uid,exe,name,sha256,count,text,writer_pid,\

@@ -1,13 +1,18 @@
 //! What an answer does not say by itself: what was lost, why there are no rows, what was left out.
 
-use model::Losses;
+use calendar::TimeZone;
+use model::{Losses, Scope, text::units};
 use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
 
 use super::{
+    filters,
+    labels::Labels,
     records::{Setting, value_text},
-    time_range,
+    time_range::{self, Now},
 };
 
+/// Nothing at all.
+const EMPTY_LOG: &str = "no rows: the log is empty, nothing has been recorded yet";
 /// Values that are named because they resemble what was asked for.
 const MAX_NEAREST: usize = 3;
 /// How much a value must resemble it, from 0 to 1 (Jaro-Winkler).
@@ -26,15 +31,10 @@ pub(super) fn notes(
     is_empty: bool,
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
-    let losses = Losses::new(&reader.losses(time_range::for_log(setting.range))?);
-    if losses.is_anything_missing() {
-        notes.push(format!("the log is incomplete in this range: {}", losses.summary()));
-    }
-    if let Some(start) = setting.range.start.filter(|start| *start > setting.now.seconds) {
-        notes.push(format!(
-            "the range begins in the future ({}): nothing is recorded for it yet",
-            setting.now.text(start)
-        ));
+    notes.extend(losses(reader, setting.range, "in this range")?);
+    notes.extend(without_scope(reader, setting, query)?);
+    if let Some(note) = future(setting.range, setting.now) {
+        notes.push(note);
     } else if is_empty {
         notes.push(why_empty(reader, setting, query)?);
     } else {
@@ -43,16 +43,100 @@ pub(super) fn notes(
     Ok(notes)
 }
 
+/// Sentences about the range that an answer is compared with.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn of_comparison(
+    reader: &Reader,
+    now: &Now,
+    before: calendar::Range,
+) -> anyhow::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    notes.extend(losses(reader, before, "in the range that this one is compared with")?);
+    let Some((first, _)) = reader.extent()? else { return Ok(notes) };
+    let begins = format!("the log begins at {}", now.text(first));
+    if before.end.is_some_and(|end| end <= first) {
+        notes.push(format!("{begins}: there is nothing to compare with"));
+    } else if before.start.is_some_and(|start| start < first) {
+        notes.push(format!("{begins}: it has only a part of the range that this one is compared with"));
+    }
+    Ok(notes)
+}
+
+/// Why there are no events, or no programs of --seen; `what` is the sentence about the range.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn nothing(
+    reader: &Reader,
+    (range, now): (calendar::Range, &Now),
+    is_log_without: bool,
+    what: &str,
+) -> anyhow::Result<String> {
+    Ok(match future(range, now) {
+        Some(note) => note,
+        None if is_log_without && reader.extent()?.is_none() => EMPTY_LOG.to_owned(),
+        None => format!("no rows: {what} in this range"),
+    })
+}
+
+/// What the log lacks in a range.
+fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
+    let losses = Losses::new(&reader.losses(time_range::for_log(range))?);
+    let note = || format!("the log is incomplete {place}: {}", losses.summary());
+    Ok(losses.is_anything_missing().then(note))
+}
+
+/// Says that nothing can be known of the range yet.
+fn future(range: calendar::Range, now: &Now) -> Option<String> {
+    let start = range.start.filter(|start| *start > now.seconds)?;
+    Some(format!("the range begins in the future ({}): nothing is recorded for it yet", now.text(start)))
+}
+
+/// Says how much --internet and --local leave out because its addresses are not known.
+fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Option<String>> {
+    let Some(scope) = filters::scope(setting.options) else { return Ok(None) };
+    if query.seen.is_some_and(|seen| seen != SeenFilter::default()) {
+        return Ok(None);
+    }
+    let others = query.filters.iter().filter(|filter| filter.dimension() != Dimension::Scope).cloned();
+    let unknown = [Value::None, Value::Bytes(Scope::Unknown.name().into())];
+    let rows = reader.query(&Query {
+        group_by: vec![Dimension::Scope],
+        filters: others.collect(),
+        seen: None,
+        sort: Sort::Total,
+        limit: None,
+        ..query.clone()
+    })?;
+    let of_unknown = rows.iter().filter(|row| row.values.iter().all(|value| unknown.contains(value)));
+    let bytes = of_unknown
+        .fold(0_u64, |sum, row| sum.saturating_add(row.counters.sent).saturating_add(row.counters.received));
+    let option = scope.name();
+    Ok((bytes > 0).then(|| {
+        let bytes = units::byte_cell(bytes);
+        format!("--{option} leaves out {bytes} with several addresses or none: --group-by scope shows them")
+    }))
+}
+
+/// Up to when the log has sums of quarters of an hour only, if the range touches that time.
+///
+/// # Errors
+/// The errors of the log.
+pub(super) fn quarters_before(reader: &Reader, range: calendar::Range) -> anyhow::Result<Option<i64>> {
+    Ok(reader.detail_since()?.filter(|since| range.start.is_none_or(|from| from < *since)))
+}
+
 /// A sentence about the time for which the log has sums only, if the range touches it.
 ///
 /// # Errors
 /// The errors of the log.
-pub(super) fn grain(reader: &Reader, setting: &Setting<'_>) -> anyhow::Result<Option<String>> {
-    let since = reader.detail_since()?.filter(|since| setting.range.start.is_none_or(|from| from < *since));
-    Ok(since.map(|since| {
+pub(super) fn grain(reader: &Reader, range: calendar::Range, now: &Now) -> anyhow::Result<Option<String>> {
+    Ok(quarters_before(reader, range)?.map(|since| {
         format!(
             "before {} the log has sums of quarters of an hour only: times are rounded to them",
-            setting.now.text(since)
+            now.text(since)
         )
     }))
 }
@@ -60,7 +144,7 @@ pub(super) fn grain(reader: &Reader, setting: &Setting<'_>) -> anyhow::Result<Op
 /// Why there are no rows.
 fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<String> {
     let Some((first, last)) = reader.extent()? else {
-        return Ok("no rows: the log is empty, nothing has been recorded yet".to_owned());
+        return Ok(EMPTY_LOG.to_owned());
     };
     let range = query.range;
     if range.since.is_some_and(|since| since > last) || range.until.is_some_and(|until| until < first) {
@@ -70,17 +154,15 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             setting.now.text(last)
         ));
     }
-    if let Some(filter) = query.seen {
-        return Ok(match filter.changed_since {
-            Some(_) => {
-                "no rows: no program with traffic in this range has another digest since then".to_owned()
-            }
-            None => "no rows: nothing with traffic in this range is new since then".to_owned(),
-        });
-    }
+    let mut asked = Vec::new();
     let mut seen = Vec::new();
     for filter in query.filters.iter().filter(|filter| !filter.is_exclude()) {
         let dimension = filter.dimension();
+        // The windows by their times are all records.
+        if dimension == Dimension::Time || asked.contains(&dimension) {
+            continue;
+        }
+        asked.push(dimension);
         let filters: Vec<Filter> = query
             .filters
             .iter()
@@ -89,7 +171,7 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             .collect();
         let rows = all_of(reader, dimension, filters, query)?;
         if rows.is_empty() {
-            return unknown(reader, filter);
+            return unknown(reader, setting, query, filter);
         }
         let last = rows.iter().filter_map(|row| Some(row.seen?.last)).max();
         seen.extend(
@@ -101,6 +183,13 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
             "no rows: that {dimension} was last seen at {}; choose an earlier range, or --range all",
             setting.now.text(*last)
         ));
+    }
+    let wanted = query.seen.unwrap_or_default();
+    if wanted.changed_since.is_some() {
+        return Ok("no rows: no program with traffic in this range has another digest since then".to_owned());
+    }
+    if wanted.new_since.is_some() {
+        return Ok("no rows: nothing with traffic in this range is new since then".to_owned());
     }
     let what = match (query.find.is_some(), query.filters.is_empty()) {
         (true, _) => "no value has this text",
@@ -128,18 +217,36 @@ fn all_of(
 }
 
 /// Says that the log does not know a value, and which it has that resemble it.
-fn unknown(reader: &Reader, filter: &Filter) -> anyhow::Result<String> {
+fn unknown(reader: &Reader, setting: &Setting<'_>, query: &Query, filter: &Filter) -> anyhow::Result<String> {
     let dimension = filter.dimension();
-    let Some(value) = filter.single_value() else {
-        return Ok(format!("no rows: no {dimension} in the whole log is like that"));
+    let (sentence, text) = match filter.single_value() {
+        Some(value) => {
+            let values = [value.clone()];
+            let labels = Labels::new([&values[..]].into_iter(), &[dimension], &setting.now.zone);
+            let text = labels.cell(dimension, value);
+            (format!("no rows: no record in the whole log has {dimension}={text}"), text)
+        }
+        None => (
+            format!("no rows: no {dimension} in the whole log is like that"),
+            setting.options.typed(dimension),
+        ),
     };
-    let text = value_text(dimension, value);
+    let mut hint = String::new();
+    let text = match dimension {
+        Dimension::Domain => {
+            let name = text.trim_start_matches("*.").trim_start_matches('.');
+            if name == text && sub_domain_count(reader, query.zone.as_ref(), name, &Query::default())? > 0 {
+                hint = format!("; domain=.{name} finds its sub-domains");
+            }
+            name.to_owned()
+        }
+        _ => text,
+    };
     let nearest = nearest(reader, dimension, &text)?;
-    let hint = match nearest.is_empty() {
-        true => String::new(),
-        false => format!("; the nearest are: {}", nearest.join(", ")),
-    };
-    Ok(format!("no rows: no record in the whole log has {dimension}={text}{hint}"))
+    if hint.is_empty() && !nearest.is_empty() {
+        hint = format!("; the nearest are: {}", nearest.join(", "));
+    }
+    Ok(sentence + &hint)
 }
 
 /// The values of a dimension that resemble a text most.
@@ -195,24 +302,39 @@ fn sub_domains(reader: &Reader, query: &Query) -> anyhow::Result<Option<String>>
         .collect();
     let [filter] = domains[..] else { return Ok(None) };
     let Some(Value::Bytes(domain)) = filter.single_value() else { return Ok(None) };
-    let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
     let text = model::text::lossless::to_text(domain);
-    let below = Filter::parse(Dimension::Domain, format!("*.{text}").as_bytes(), false, &zone)?;
+    let count = sub_domain_count(reader, query.zone.as_ref(), &text, query)?;
+    Ok((count > 0 && !domain.is_empty()).then(|| {
+        let (noun, verb) = if count == 1 { ("sub-domain", "is") } else { ("sub-domains", "are") };
+        let shown = value_text(Dimension::Domain, &Value::Bytes(domain.clone()));
+        format!("{count} {noun} of {shown} {verb} not included: domain=.{shown} includes them")
+    }))
+}
+
+/// The sub-domains of a domain in the range of a query that pass its other filters.
+fn sub_domain_count(
+    reader: &Reader,
+    zone: Option<&TimeZone>,
+    domain: &str,
+    query: &Query,
+) -> anyhow::Result<usize> {
+    if domain.is_empty() {
+        return Ok(0);
+    }
+    let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+    let below = Filter::parse(Dimension::Domain, format!("*.{domain}").as_bytes(), false, &zone)?;
     let mut filters: Vec<Filter> =
         query.filters.iter().filter(|other| other.dimension() != Dimension::Domain).cloned().collect();
     filters.extend(below);
     let query = Query {
         group_by: vec![Dimension::Domain],
         filters,
-        range: query.range,
         find: None,
+        zone: Some(zone),
         seen: None,
-        ..query.clone()
+        limit: None,
+        sort: Sort::Total,
+        range: query.range,
     };
-    let count = reader.query(&query)?.len();
-    Ok((count > 0 && !domain.is_empty()).then(|| {
-        let (noun, verb) = if count == 1 { ("sub-domain", "is") } else { ("sub-domains", "are") };
-        let shown = value_text(Dimension::Domain, &Value::Bytes(domain.clone()));
-        format!("{count} {noun} of {shown} {verb} not included: domain=.{shown} includes them")
-    }))
+    Ok(reader.query(&query)?.len())
 }

@@ -92,7 +92,7 @@ pub struct Options {
     /// of the first time, and the newest program comes last
     #[arg(long, conflicts_with_all = ["group_by", "sort"])]
     seen: bool,
-    /// Print one JSON object: the rows, and the range, the total, what was lost
+    /// Print one JSON object: the rows, and the range, the total, what was lost; of --events and --seen an array of the rows
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print comma-separated values with a heading (RFC 4180)
@@ -101,6 +101,17 @@ pub struct Options {
     /// Shorten nothing to fit the terminal
     #[arg(long)]
     full: bool,
+}
+
+impl Options {
+    /// The first value of --where for a dimension, as it was typed but safe for a terminal; empty without one.
+    fn typed(&self, dimension: Dimension) -> String {
+        let value = |text: &OsString| {
+            let value = text.as_bytes().strip_prefix(dimension.name().as_bytes())?.strip_prefix(b"=")?;
+            Some(sanitize::terminal(value))
+        };
+        self.wanted.iter().find_map(value).unwrap_or_default()
+    }
 }
 
 fn after_help() -> String {
@@ -134,7 +145,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let output = if options.events {
         events::output(&open, options, (range, &filters), &now)?
     } else if options.seen {
-        programs_seen::output(&open, options, (time_range::for_log(range), &filters), &now)?.into()
+        programs_seen::output(&open, options, (range, &filters), &now)?
     } else {
         records_output(&open()?, options, (range, filters, seen), &now)?
     };
@@ -149,12 +160,6 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 struct Output {
     text: String,
     notes: Vec<String>,
-}
-
-impl From<String> for Output {
-    fn from(text: String) -> Self {
-        Self { text, notes: Vec::new() }
-    }
 }
 
 /// The answer to a query about records.
@@ -173,6 +178,7 @@ fn records_output(
                 "--compare does not go with --new-since, --changed-since and --with-seen"
             );
             ensure!(!options.zeros, "--compare does not go with --zeros");
+            comparison::ensure_comparable(&query.group_by)?;
             let before = comparison::other_range(text, range, now)?;
             comparison::output(reader, &setting, &query, before)
         }

@@ -4,18 +4,18 @@ use calendar::rfc3339;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Options, csv,
+    Options, Output, csv,
     filters::ensure_dimensions,
-    json_text,
+    hints, json_text,
     labels::{Labels, seen_text},
-    time_range::Now,
+    time_range::{self, Now},
 };
 use crate::cli::table::{self, Column, Kind};
 use model::{
     Sha256,
     text::{lossless, sanitize},
 };
-use store::{Dimension, Filter, ProgramSeen, Range, Reader, Value};
+use store::{Dimension, Filter, ProgramSeen, Reader, Value};
 
 /// The dimensions that programs can be filtered by.
 pub(super) const DIMENSIONS: &[Dimension] = &[Dimension::Executable, Dimension::Uid, Dimension::Sha256];
@@ -29,11 +29,14 @@ const SHORT_DIGEST: usize = 16;
 pub(super) fn output(
     open: &impl Fn() -> anyhow::Result<Reader>,
     options: &Options,
-    (range, filters): (Range, &[Filter]),
+    (calendar_range, filters): (calendar::Range, &[Filter]),
     now: &Now,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Output> {
     ensure_dimensions(filters, DIMENSIONS, "programs of --seen")?;
-    let mut programs = open()?.programs_seen()?;
+    let reader = open()?;
+    let mut programs = reader.programs_seen()?;
+    let is_log_without = programs.is_empty();
+    let range = time_range::for_log(calendar_range);
     programs.retain(|program| {
         range.since.is_none_or(|since| program.first >= since)
             && range.until.is_none_or(|until| program.first <= until)
@@ -42,14 +45,23 @@ pub(super) fn output(
     programs.sort_by(|a, b| (a.first, a.last, &a.path).cmp(&(b.first, b.last, &b.path)));
     let limit = options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     programs.drain(..programs.len().saturating_sub(limit));
-    match (options.json, options.csv) {
-        (true, _) => json_text(&programs.iter().map(|program| as_json(program, now)).collect()),
+    let mut notes = Vec::new();
+    if programs.is_empty() {
+        let what = match filters.is_empty() {
+            true => "no program was first seen",
+            false => "no program that passes all of these conditions was first seen",
+        };
+        notes.push(hints::nothing(&reader, (calendar_range, now), is_log_without, what)?);
+    }
+    let text = match (options.json, options.csv) {
+        (true, _) => json_text(&programs.iter().map(|program| as_json(program, now)).collect())?,
         (_, true) => {
             let heading = "exe,sha256,uid,first,first_iso,last,last_iso";
-            Ok(csv(heading, programs.iter().map(|program| as_csv(program, now))))
+            csv(heading, programs.iter().map(|program| as_csv(program, now)))
         }
-        _ => Ok(as_table(&programs, table::output_width(options.full), now)),
-    }
+        _ => as_table(&programs, table::output_width(options.full), now),
+    };
+    Ok(Output { text, notes })
 }
 
 fn value(program: &ProgramSeen, dimension: Dimension) -> Value {

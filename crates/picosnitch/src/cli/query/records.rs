@@ -44,19 +44,20 @@ impl Setting<'_> {
 
     /// The fields of a JSON answer about the range: what it was, what was lost in it, and how fine the log is.
     pub fn json(&self, reader: &Reader) -> anyhow::Result<Map<String, Json>> {
-        let iso = |seconds: Option<i64>| seconds.map(|seconds| rfc3339(seconds, &self.now.zone));
-        let range = time_range::for_log(self.range);
         let mut object = Map::new();
-        let bounds = json!({
-            "since": range.since, "since_iso": iso(range.since),
-            "until": range.until, "until_iso": iso(range.until),
-        });
-        object.insert("range".to_owned(), bounds);
+        object.insert("range".to_owned(), time_range::bounds(self.range, self.now).into());
         object.insert("scope".to_owned(), filters::scope(self.options).map(model::Scope::name).into());
-        let losses = reader.losses(range)?;
+        object.extend(self.completeness(reader, self.range)?);
+        Ok(object)
+    }
+
+    /// The fields of a JSON answer about what the log has of a range.
+    pub fn completeness(&self, reader: &Reader, range: calendar::Range) -> anyhow::Result<Map<String, Json>> {
+        let mut object = Map::new();
+        let losses = reader.losses(time_range::for_log(range))?;
         object.insert("losses".to_owned(), losses.iter().map(loss).collect());
-        let quarters = reader.detail_since()?.filter(|since| range.since.is_none_or(|from| from < *since));
-        object.insert("sums_of_quarter_hours_before".to_owned(), quarters.into());
+        let quarters = hints::quarters_before(reader, range)?;
+        self.now.add_json(&mut object, "sums_of_quarter_hours_before", quarters);
         Ok(object)
     }
 }
@@ -110,7 +111,7 @@ pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> a
     let count = if needs_all { rows.len() } else { row_count };
     rows.truncate(limit);
     if !rows.is_empty() {
-        notes.extend(hints::grain(reader, setting)?);
+        notes.extend(hints::grain(reader, setting.range, setting.now)?);
     }
     let labels = Labels::of_rows(&rows, &query.group_by, &setting.now.zone);
     let text = match (setting.options.json, setting.options.csv) {

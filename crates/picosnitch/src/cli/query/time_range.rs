@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use calendar::TimeZone;
+use serde_json::{Map, Value as Json};
 use store::Range;
 
 use super::Options;
@@ -17,6 +18,13 @@ pub(super) struct Now {
 impl Now {
     pub fn read() -> Self {
         Self { seconds: model::text::time::now(), zone: calendar::zone() }
+    }
+
+    /// Adds a point of time to an object of JSON, and its text (RFC 3339) beside it.
+    pub fn add_json(&self, object: &mut Map<String, Json>, name: &str, seconds: Option<i64>) {
+        object.insert(name.to_owned(), seconds.into());
+        let text = seconds.map(|seconds| calendar::rfc3339(seconds, &self.zone));
+        object.insert(format!("{name}_iso"), text.into());
     }
 
     /// A point in local time with its offset.
@@ -75,6 +83,16 @@ pub(super) fn range(options: &Options, default: Default, now: &Now) -> anyhow::R
 /// The range as the log takes it.
 pub(super) fn for_log(range: calendar::Range) -> Range {
     Range { since: range.start, until: range.end.map(|end| end.saturating_sub(1)) }
+}
+
+/// The ends of a range for JSON.
+pub(super) fn bounds(range: calendar::Range, now: &Now) -> Map<String, Json> {
+    let range = for_log(range);
+    let mut object = Map::new();
+    for (name, end) in [("since", range.since), ("until", range.until)] {
+        now.add_json(&mut object, name, end);
+    }
+    object
 }
 
 /// A range in words: both ends in local time.

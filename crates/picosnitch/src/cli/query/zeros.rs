@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{bail, ensure};
-use calendar::{Step, after, floor};
-use store::{Dimension, Query, Reader, Row, Sort, Value};
+use calendar::{Step, TimeZone, after, floor};
+use store::{Dimension, Filter, Query, Reader, Row, Sort, Value};
 
 /// Rows that are added at most.
 const MAX_ROWS: usize = 1_000_000;
 
 /// Adds a row without traffic for each part of the calendar up to `now` that lacks one, for each combination of the other values;
-/// rows in the order of time.
+/// rows in the order of a dimension stay in it. Where filters leave no row at all, none is added.
 ///
 /// # Errors
 /// The rows are not grouped by exactly one part of the calendar, or would be too many.
@@ -21,6 +21,9 @@ pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>
         bail!("--zeros needs --group-by with one of hour, day, week, month, year, weekday, hour-of-day");
     };
     let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+    if rows.is_empty() && (!query.filters.is_empty() || query.find.is_some()) {
+        return Ok(());
+    }
     let Some((first, last)) = reader.extent()? else { return Ok(()) };
     let start = query.range.since.unwrap_or(first).max(first.min(query.range.until.unwrap_or(last)));
     let end = query
@@ -47,8 +50,9 @@ pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>
             }
         }
     }
-    if matches!(query.sort, Sort::Dimension(_)) {
-        rows.sort_by(|a, b| (&a.values[at], &a.values).cmp(&(&b.values[at], &b.values)));
+    if let Sort::Dimension(sorted) = query.sort {
+        let by = query.group_by.iter().position(|grouped| *grouped == sorted).unwrap_or(at);
+        rows.sort_by(|a, b| (&a.values[by], &a.values).cmp(&(&b.values[by], &b.values)));
     }
     Ok(())
 }
@@ -57,24 +61,48 @@ fn without(values: &[Value], at: usize) -> Vec<Value> {
     values.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, value)| value.clone()).collect()
 }
 
-/// All values of a part of the calendar in a range.
-fn values(dimension: Dimension, (start, end): (i64, i64), query: &Query) -> anyhow::Result<Vec<i64>> {
-    let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
-    let step = match dimension {
-        Dimension::Weekday => return Ok((1..=7).collect()),
-        Dimension::HourOfDay => return Ok((0..24).collect()),
-        Dimension::Day => Step::Days,
+/// The values of a part of the calendar in a range for which the filters on the calendar leave an hour.
+fn values(dimension: Dimension, (start, end): (i64, i64), query: &Query) -> anyhow::Result<BTreeSet<i64>> {
+    let zone = query.zone.clone().unwrap_or(TimeZone::UTC);
+    let filters: Vec<Filter> =
+        query.filters.iter().filter(|filter| filter.dimension().is_calendar()).cloned().collect();
+    // No part is shorter than an hour, or ends within one.
+    let step = if filters.is_empty() { step(dimension) } else { Step::Seconds(3600) };
+    let max_values = match dimension {
+        Dimension::Weekday => 7,
+        Dimension::HourOfDay => 24,
+        _ => usize::MAX,
+    };
+    let mut values = BTreeSet::new();
+    let mut begin = floor(step, start, &zone);
+    let mut count = 0;
+    while begin <= end && values.len() < max_values {
+        if Filter::pass(&filters, |filtered| Value::Integer(value_at(filtered, begin, &zone))) {
+            values.insert(value_at(dimension, begin, &zone));
+        }
+        count += 1;
+        ensure!(count <= MAX_ROWS, "--zeros would add too many rows: choose a shorter range");
+        begin = after(step, begin, &zone);
+    }
+    Ok(values)
+}
+
+/// The value of a part of the calendar at a point of time.
+fn value_at(dimension: Dimension, point: i64, zone: &TimeZone) -> i64 {
+    match dimension {
+        Dimension::Weekday => calendar::weekday(point, zone),
+        Dimension::HourOfDay => calendar::hour_of_day(point, zone),
+        _ => floor(step(dimension), point, zone),
+    }
+}
+
+/// The length of a part of the calendar.
+fn step(dimension: Dimension) -> Step {
+    match dimension {
+        Dimension::Day | Dimension::Weekday => Step::Days,
         Dimension::Week => Step::Weeks,
         Dimension::Month => Step::Months,
         Dimension::Year => Step::Years,
         _ => Step::Seconds(3600),
-    };
-    let mut values = Vec::new();
-    let mut begin = floor(step, start, &zone);
-    while begin <= end {
-        values.push(begin);
-        ensure!(values.len() <= MAX_ROWS, "--zeros would add too many rows: choose a shorter range");
-        begin = after(step, begin, &zone);
     }
-    Ok(values)
 }
