@@ -102,17 +102,16 @@ fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyho
     }
     let others = query.filters.iter().filter(|filter| filter.dimension() != Dimension::Scope).cloned();
     let unknown = [Value::None, Value::Bytes(Scope::Unknown.name().into())];
+    let unknown = unknown.map(|value| Filter::equal(Dimension::Scope, value, false));
     let rows = reader.query(&Query {
-        group_by: vec![Dimension::Scope],
-        filters: others.collect(),
+        group_by: Vec::new(),
+        filters: others.chain(unknown).collect(),
         seen: None,
         sort: Sort::Total,
         limit: None,
         ..query.clone()
     })?;
-    let of_unknown = rows.iter().filter(|row| row.values.iter().all(|value| unknown.contains(value)));
-    let bytes = of_unknown
-        .fold(0_u64, |sum, row| sum.saturating_add(row.counters.sent).saturating_add(row.counters.received));
+    let bytes = rows.first().map_or(0, |row| row.counters.sent.saturating_add(row.counters.received));
     let option = scope.name();
     Ok((bytes > 0).then(|| {
         let bytes = units::byte_cell(bytes);
