@@ -34,7 +34,8 @@ pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range,
-    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, protocol_name,
+    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, calendar_step, calendar_value,
+    protocol_name,
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};

@@ -58,7 +58,7 @@ impl CalendarParts {
             return None;
         }
         let values: Vec<i64> =
-            self.dimensions.iter().map(|dimension| value_at(*dimension, begin, zone)).collect();
+            self.dimensions.iter().map(|dimension| calendar_value(*dimension, begin, zone)).collect();
         let next = slots.len() as Slot;
         let slot = *slots.entry(values.clone()).or_insert(next);
         if slot == next {
@@ -88,19 +88,20 @@ pub(super) fn calendar_filters(filters: &[Filter]) -> Vec<Filter> {
 
 /// Whether a point of time passes filters that are all on the calendar's dimensions.
 pub(super) fn passes(calendar_filters: &[Filter], point: i64, zone: &TimeZone) -> bool {
-    Filter::pass(calendar_filters, |dimension| Value::Integer(value_at(dimension, point, zone)))
+    Filter::pass(calendar_filters, |dimension| Value::Integer(calendar_value(dimension, point, zone)))
 }
 
-/// The value of one of the calendar's dimensions at a point of time.
-pub(super) fn value_at(dimension: Dimension, point: i64, zone: &TimeZone) -> i64 {
+/// The value of one of the calendar's dimensions ([`Dimension::is_calendar`]) at a point of time, unix seconds UTC.
+pub fn calendar_value(dimension: Dimension, point: i64, zone: &TimeZone) -> i64 {
     match dimension {
         Dimension::Weekday => calendar::weekday(point, zone),
         Dimension::HourOfDay => calendar::hour_of_day(point, zone),
-        _ => floor(step_of(dimension), point, zone),
+        _ => floor(calendar_step(dimension), point, zone),
     }
 }
 
-fn step_of(dimension: Dimension) -> Step {
+/// The division of the calendar in whose parts the values of one of the calendar's dimensions stay the same.
+pub fn calendar_step(dimension: Dimension) -> Step {
     match dimension {
         Dimension::Week => Step::Weeks,
         Dimension::Month => Step::Months,
@@ -112,7 +113,7 @@ fn step_of(dimension: Dimension) -> Step {
 
 /// The coarsest division in which the values of all these dimensions are the same within each part.
 fn common_step(dimensions: impl Iterator<Item = Dimension>) -> Step {
-    let mut steps: Vec<Step> = dimensions.map(step_of).collect();
+    let mut steps: Vec<Step> = dimensions.map(calendar_step).collect();
     steps.dedup();
     match steps[..] {
         [step] => step,

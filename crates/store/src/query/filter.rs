@@ -11,7 +11,7 @@ use model::{
 use thiserror::Error;
 
 use super::{
-    calendar_parts::value_at,
+    calendar_parts::calendar_value,
     dimension::{Dimension, ValueType},
     pattern::{Needle, Pattern},
     value::Value,
@@ -291,7 +291,7 @@ fn parse_number(dimension: Dimension, text: &str, zone: &TimeZone) -> (Option<i6
             let point = point
                 .or_else(|| Some(calendar::parse_part(text, model::text::time::now(), zone).ok()?.start));
             (
-                point.map(|point| value_at(dimension, point, zone)),
+                point.map(|point| calendar_value(dimension, point, zone)),
                 "expected a point of time in it: 2026-11-28, \"2026-11-28 14:00\", yesterday, or unix seconds",
             )
         }

@@ -18,6 +18,7 @@ mod sql_value;
 mod value;
 mod value_names;
 
+pub use calendar_parts::{calendar_step, calendar_value};
 pub use compare::{Change, ComparedRow, Comparison};
 pub use definition::{Query, Range, SeenFilter, Sort};
 pub use dimension::{Dimension, UnknownDimension};

@@ -6,7 +6,7 @@ use calendar::TimeZone;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
-    calendar_parts::{Slot, value_at},
+    calendar_parts::{Slot, calendar_value},
     dimension::Dimension,
     dimension_column::{DimensionColumn, KeyField},
     sql_value::value_from_sql,
@@ -76,7 +76,7 @@ impl ResultColumn {
         keys: impl Iterator<Item = &'a GroupKey>,
     ) -> Self {
         let times: BTreeSet<i64> = keys.map(|key| key.time).collect();
-        Self::of_slots(times.into_iter().map(|time| (time, value_at(dimension, time, zone))).collect())
+        Self::of_slots(times.into_iter().map(|time| (time, calendar_value(dimension, time, zone))).collect())
     }
 
     /// The code of a group's value.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{bail, ensure};
 use calendar::{Step, TimeZone, after, floor};
-use store::{Dimension, Filter, Query, Reader, Row, Sort, Value};
+use store::{Dimension, Filter, Query, Reader, Row, Sort, Value, calendar_step, calendar_value};
 
 /// Rows that are added at most.
 const MAX_ROWS: usize = 1_000_000;
@@ -67,7 +67,7 @@ fn values(dimension: Dimension, (start, end): (i64, i64), query: &Query) -> anyh
     let filters: Vec<Filter> =
         query.filters.iter().filter(|filter| filter.dimension().is_calendar()).cloned().collect();
     // No part is shorter than an hour, or ends within one.
-    let step = if filters.is_empty() { step(dimension) } else { Step::Seconds(3600) };
+    let step = if filters.is_empty() { calendar_step(dimension) } else { Step::Seconds(3600) };
     let max_values = match dimension {
         Dimension::Weekday => 7,
         Dimension::HourOfDay => 24,
@@ -77,32 +77,12 @@ fn values(dimension: Dimension, (start, end): (i64, i64), query: &Query) -> anyh
     let mut begin = floor(step, start, &zone);
     let mut count = 0;
     while begin <= end && values.len() < max_values {
-        if Filter::pass(&filters, |filtered| Value::Integer(value_at(filtered, begin, &zone))) {
-            values.insert(value_at(dimension, begin, &zone));
+        if Filter::pass(&filters, |filtered| Value::Integer(calendar_value(filtered, begin, &zone))) {
+            values.insert(calendar_value(dimension, begin, &zone));
         }
         count += 1;
         ensure!(count <= MAX_ROWS, "--zeros would add too many rows: choose a shorter range");
         begin = after(step, begin, &zone);
     }
     Ok(values)
-}
-
-/// The value of a part of the calendar at a point of time.
-fn value_at(dimension: Dimension, point: i64, zone: &TimeZone) -> i64 {
-    match dimension {
-        Dimension::Weekday => calendar::weekday(point, zone),
-        Dimension::HourOfDay => calendar::hour_of_day(point, zone),
-        _ => floor(step(dimension), point, zone),
-    }
-}
-
-/// The length of a part of the calendar.
-fn step(dimension: Dimension) -> Step {
-    match dimension {
-        Dimension::Day | Dimension::Weekday => Step::Days,
-        Dimension::Week => Step::Weeks,
-        Dimension::Month => Step::Months,
-        Dimension::Year => Step::Years,
-        _ => Step::Seconds(3600),
-    }
 }
