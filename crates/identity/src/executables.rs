@@ -65,8 +65,6 @@ pub enum ExecutableUpdate {
         /// Its identity when it was opened.
         info: FdInfo,
     },
-    /// The content with this id was written into an executed file by this process; `None` if it is not known which.
-    Written(u32, Option<Writer>),
     /// There will be no digest with this id, for this reason.
     Unhashed(u32, String),
     /// No id before this one is used any more.
@@ -110,6 +108,8 @@ pub struct Executables {
     /// The first id that is in use.
     first_id: u32,
     updates: Vec<ExecutableUpdate>,
+    /// The writers of changed files that are known already, by the ids of the new contents.
+    written: Vec<(u32, Option<Writer>)>,
 }
 
 impl Executables {
@@ -157,6 +157,7 @@ impl Executables {
             writers: FileWriters::default(),
             first_id: 0,
             updates: Vec::new(),
+            written: Vec::new(),
         })
     }
 
@@ -279,11 +280,13 @@ impl Executables {
         self.forget_if_too_many();
     }
 
-    /// Finds the writers of changed files that were executed. The caller calls this when it has applied the events of processes,
-    /// before it sends the traffic of programs that run the changed files.
-    pub fn find_writers(&mut self, processes: &Processes) {
-        let written = self.writers.take_executed(processes);
-        self.updates.extend(written.into_iter().map(|(id, writer)| ExecutableUpdate::Written(id, writer)));
+    /// Takes the writers of changed files that were executed, by the ids of the new contents; `None` for one that is not known. The
+    /// caller calls this when it has applied the events of processes, and tells them before the traffic of programs that run the
+    /// changed files. The files themselves come after the traffic, as ever ([`Executables::take_updates`]).
+    pub fn take_writers(&mut self, processes: &Processes) -> Vec<(u32, Option<Writer>)> {
+        let mut written = std::mem::take(&mut self.written);
+        written.extend(self.writers.take_executed(processes));
+        written
     }
 
     /// Whether a program has no descriptor yet.
@@ -330,7 +333,7 @@ impl Executables {
 
     fn hash(&mut self, id: u32, file: File, info: FdInfo) {
         if let Some(writer) = self.writers.add_executed(id, &info.file) {
-            self.updates.push(ExecutableUpdate::Written(id, Some(writer)));
+            self.written.push((id, Some(writer)));
         }
         self.updates.push(ExecutableUpdate::Hash { id, file, info });
     }

@@ -74,7 +74,6 @@ impl Monitor {
                     let inode = (info.file.device, info.file.inode, info.file.generation);
                     (ToRecorder::Executable { id, file_is, inode }, Some(file.into()))
                 }
-                ExecutableUpdate::Written(id, writer) => (ToRecorder::Written(id, writer), None),
                 ExecutableUpdate::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
                 ExecutableUpdate::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
                 ExecutableUpdate::Problem(text) => (ToRecorder::Problem(text), None),

@@ -27,7 +27,7 @@ fn a_download_is_on_the_screen_with_its_exact_bytes() {
     terminal.line(&picosnitch(base.path(), "view"));
     // Goes to the tab of addresses and searches this one; the detail has exact bytes.
     terminal.wait_for("Programs");
-    terminal.press(&["BTab"; 10]);
+    terminal.press(&["BTab"; 19]);
     terminal.press(&["/"]);
     terminal.tmux(&["send-keys", "-l", &address.to_string()]);
     terminal.press(&["Enter"]);
