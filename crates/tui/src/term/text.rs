@@ -33,6 +33,12 @@ pub fn safe(bytes: &[u8], ascii: bool) -> String {
     if ascii { sanitize::ascii(&text) } else { text }
 }
 
+/// A finished sentence as text that is safe for a terminal: values in it are escaped already, and stay as they are.
+pub fn sentence(text: &str, ascii: bool) -> String {
+    let text = sanitize::message(text);
+    if ascii { sanitize::ascii(&text) } else { text }
+}
+
 /// Shortens a text to at most `columns` by replacing its middle with an ellipsis: both ends of a path are informative.
 pub fn shorten(text: &str, columns: usize, ascii: bool) -> String {
     let gap = if ascii { "~" } else { "…" };
@@ -105,6 +111,12 @@ fn bounded(grapheme: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_in_a_sentence_stay_as_they_are() {
+        assert_eq!(sentence("/bin/\\x1b has \u{e9}\u{1b}", false), "/bin/\\x1b has \u{e9}\\x1b");
+        assert_eq!(sentence("\u{e9}", true), "\\u{e9}");
+    }
 
     #[test]
     fn a_path_keeps_the_name_of_its_file() {

@@ -23,7 +23,7 @@ pub struct Alert {
 impl Alert {
     /// The alert of an `error` event.
     pub fn from_error(line: &ErrorLine, ascii: bool) -> Self {
-        Self { time: line.time, highlight: Highlight::Wrong, text: text::safe(line.text.as_bytes(), ascii) }
+        Self { time: line.time, highlight: Highlight::Wrong, text: text::sentence(&line.text, ascii) }
     }
 
     /// The alert of an `alert` event; `None` if its tag is unknown or not worth showing.
@@ -41,7 +41,7 @@ impl Alert {
         };
         let path = text::safe(&line.path.0, ascii);
         let detail = match (line.virustotal.is_empty(), line.tag.as_str()) {
-            (false, _) => format!(", {}", text::safe(line.virustotal.as_bytes(), ascii)),
+            (false, _) => format!(", {}", text::sentence(&line.virustotal, ascii)),
             (true, "new name") => format!(" as {}", text::safe(&line.name.0, ascii)),
             _ => String::new(),
         };

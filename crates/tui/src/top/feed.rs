@@ -62,7 +62,7 @@ pub fn start(
                 }
                 Err(error) => error,
             };
-            let text = text::safe(model::error_chain(&error).as_bytes(), lock(&live).ascii);
+            let text = text::sentence(&model::error_chain(&error), lock(&live).ascii);
             lock(&live).status = FeedStatus::Lost(text);
             notify();
             thread::sleep(RETRY);

@@ -35,6 +35,11 @@ impl Labels {
         text::safe(text.as_bytes(), self.ascii)
     }
 
+    /// A finished sentence as safe text.
+    pub fn sentence(&self, text: &str) -> String {
+        text::sentence(text, self.ascii)
+    }
+
     /// The search for a text in the labels of a dimension: as the log finds it, and in what only labels say.
     pub fn find(&self, dimension: Dimension, text: &str) -> Find {
         let mut others = values_named(dimension, text, &self.users, &self.services);

@@ -36,7 +36,7 @@ pub fn draw(mut canvas: Canvas<'_>, state: &mut ViewState) -> HitAreas {
     draw_footer(canvas.within(layout.keys), &BINDINGS, &last, |action| state.offers(*action));
     status::draw(canvas.within(layout.status), state);
     if let Some(text) = &state.queries.error {
-        draw_error(canvas.within(area), layout.keys, &state.display.labels.safe(text));
+        draw_error(canvas.within(area), layout.keys, &state.display.labels.sentence(text));
     }
     if state.help.shown {
         draw_help(canvas.within(area), &BINDINGS, &mut state.help);

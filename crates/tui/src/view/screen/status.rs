@@ -27,7 +27,7 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
         let is_incomplete = list.answer.losses.is_anything_missing();
         let label = if is_incomplete { "incomplete: " } else { "" };
         let clause = worst.clause();
-        let all = state.display.labels.safe(&format!("{label}{}", list.answer.losses.summary()));
+        let all = state.display.labels.sentence(&format!("{label}{}", list.answer.losses.summary()));
         let shortest = if is_incomplete { "incomplete" } else { "" };
         line.put_longest(&[&all, &format!("{label}{clause}"), clause, shortest], theme.loss(worst));
     }
