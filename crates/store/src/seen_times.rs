@@ -4,10 +4,13 @@
 //! each window would write as much as the records. Until then the records of the quarter of the last window have the rest,
 //! which readers add ([`UNSETTLED`]).
 
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 use model::Port;
 use rusqlite::{Connection, Params};
 
-use crate::{id_map::IdMap, port_seen, program_seen, rollup};
+use crate::{port_seen, program_seen, rollup};
 
 /// The times of the first and the last record, unix seconds UTC, as a table has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,29 +48,23 @@ pub(crate) fn settle(connection: &Connection, time: i64) -> rusqlite::Result<()>
              WHERE id = ?1 AND (first > ?2 OR last < ?3)"
         );
         let mut update = connection.prepare_cached(&sql)?;
-        for (id, times) in times.iter() {
-            update.execute([id, times.first, times.last])?;
+        for (id, times) in times {
+            update.execute([*id, times.first, times.last])?;
         }
     }
-    port_seen::add(connection, seen.ports.iter())?;
+    port_seen::add(connection, seen.ports)?;
     program_seen::settle(connection, quarter)
 }
 
-impl IdMap<SeenTimes> {
-    /// Adds times of the thing with a number.
-    #[inline]
-    pub fn add(&mut self, number: i64, times: SeenTimes) {
-        let seen = self.get(number).map_or(times, |seen| seen.union(times));
-        self.insert(number, seen);
-    }
-}
+/// Times by the ids of rows, or by ports. Hashed: a vector would be as long as the log is old, and the daemon makes such maps.
+pub(crate) type TimesById = HashMap<i64, SeenTimes, FixedState>;
 
-/// When contexts, endpoints and remote ports were seen, by all that the log has.
+/// When contexts, endpoints and remote ports were seen.
 #[derive(Default)]
 pub(crate) struct SeenInLog {
-    pub contexts: IdMap<SeenTimes>,
-    pub endpoints: IdMap<SeenTimes>,
-    pub ports: IdMap<SeenTimes>,
+    pub contexts: TimesById,
+    pub endpoints: TimesById,
+    pub ports: TimesById,
 }
 
 impl SeenInLog {
@@ -98,8 +95,10 @@ impl SeenInLog {
     }
 
     fn add(&mut self, context: i64, endpoint: i64, port: Port, times: SeenTimes) {
-        self.contexts.add(context, times);
-        self.endpoints.add(endpoint, times);
-        self.ports.add(port, times);
+        for (map, id) in
+            [(&mut self.contexts, context), (&mut self.endpoints, endpoint), (&mut self.ports, port)]
+        {
+            map.entry(id).and_modify(|seen| *seen = seen.union(times)).or_insert(times);
+        }
     }
 }

@@ -6,10 +6,7 @@ use model::Port;
 use rusqlite::{Connection, Row, params, types::Value as SqlValue};
 
 use super::Forget;
-use crate::{
-    id_map::IdMap,
-    seen_times::{SeenInLog, SeenTimes},
-};
+use crate::seen_times::{SeenInLog, SeenTimes, TimesById};
 
 /// Ports that nothing has any more are deleted. The times in a span of time become those of what is left.
 pub(super) fn correct(
@@ -23,7 +20,7 @@ pub(super) fn correct(
     }
     let seen = SeenInLog::read(connection)?;
     let mut delete = connection.prepare("DELETE FROM port_seen WHERE port = ?1")?;
-    for port in candidates.filter(|port| seen.ports.get(*port).is_none()) {
+    for port in candidates.filter(|port| !seen.ports.contains_key(port)) {
         delete.execute([port])?;
     }
     let Some(span) = what.span() else { return Ok(()) };
@@ -31,7 +28,7 @@ pub(super) fn correct(
         correct_table(connection, (table, "id"), seen, span)?;
         // Those that nothing has any more tell of the span.
         let mut delete = connection.prepare(&format!("DELETE FROM {table} WHERE id = ?1"))?;
-        for id in ids(connection, table)?.into_iter().filter(|id| seen.get(*id).is_none()) {
+        for id in ids(connection, table)?.into_iter().filter(|id| !seen.contains_key(id)) {
             delete.execute([id])?;
         }
     }
@@ -56,7 +53,7 @@ fn without(stored: SeenTimes, left: Option<SeenTimes>, (from, to): (i64, i64)) -
 fn correct_table(
     connection: &Connection,
     (table, key): (&str, &str),
-    seen: &IdMap<SeenTimes>,
+    seen: &TimesById,
     span: (i64, i64),
 ) -> rusqlite::Result<()> {
     let sql = format!(
@@ -66,7 +63,7 @@ fn correct_table(
     let rows = select.query_map([span.0, span.1], |row| Ok((row.get(0)?, times(row, 1)?)))?;
     let rows = rows.collect::<rusqlite::Result<Vec<(i64, SeenTimes)>>>()?;
     for (number, stored) in rows {
-        match without(stored, seen.get(number), span) {
+        match without(stored, seen.get(&number).copied(), span) {
             Some(new) => {
                 let sql = format!("UPDATE {table} SET first = ?2, last = ?3 WHERE {key} = ?1");
                 connection.prepare_cached(&sql)?.execute([number, new.first, new.last])?;

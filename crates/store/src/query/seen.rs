@@ -1,6 +1,9 @@
 //! When values were first and last seen, and how many digests a program has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use foldhash::fast::FixedState;
 use rusqlite::Connection;
@@ -52,7 +55,7 @@ impl Seen {
 /// When the values of one dimension were seen.
 pub(super) struct SeenValues {
     /// The values, whose codes are those of `by_code`.
-    pub column: ResultColumn,
+    pub column: Rc<ResultColumn>,
     by_code: HashMap<i64, Seen, FixedState>,
 }
 
@@ -70,7 +73,7 @@ impl SeenValues {
         let recent = format!("SELECT {recent}, time, time FROM record WHERE {UNSETTLED}");
         add_rows(&mut times, connection, &recent)?;
         let keys: Vec<GroupKey> = times.iter().map(|(id, _)| field.key(id)).collect();
-        let column = ResultColumn::read(connection, dimension, keys.iter())?;
+        let column = Rc::new(ResultColumn::read(connection, dimension, keys.iter())?);
         let mut by_code: HashMap<i64, Seen, FixedState> = HashMap::default();
         for (id, SeenTimes { first, last }) in times.iter() {
             let seen = by_code.entry(column.code(&field.key(id))).or_insert(Seen::at(first, last));
@@ -120,7 +123,8 @@ fn add_rows(times: &mut IdMap<SeenTimes>, connection: &Connection, sql: &str) ->
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        times.add(row.get(0)?, SeenTimes { first: row.get(1)?, last: row.get(2)? });
+        let (id, found) = (row.get(0)?, SeenTimes { first: row.get(1)?, last: row.get(2)? });
+        times.insert(id, times.get(id).map_or(found, |seen| seen.union(found)));
     }
     Ok(())
 }
