@@ -103,7 +103,7 @@ impl<'a> RandomQueries<'a> {
             (0..2 + self.random.below(100) as i64).map(|number| begin + number * step).collect();
         let query = Query { filters: filters.to_vec(), ..Query::default() };
         let sums = self.reader.series(&query, &edges)?;
-        let lossy = self.reader.lossy(&edges)?;
+        let lossy = self.reader.losses_between(&edges)?.into_iter().map(|losses| !losses.is_empty());
         let rows = sums.iter().zip(lossy).map(|(sum, lossy)| format!("{} {lossy}", counters_text(*sum)));
         let filters: String = filters.iter().map(|filter| format!(" {}", filter_text(filter))).collect();
         Ok(Answer { query: format!("series from {begin} by {step}{filters}"), rows: rows.collect() })

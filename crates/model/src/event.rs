@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bytes::Bytes, digest::Sha256};
+use crate::{bytes::Bytes, digest::Sha256, text::sanitize};
 
 /// A kind of event. In JSON and in the log it has its name in snake case, which must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +135,24 @@ impl Event {
             count: 1,
             text: text.into(),
         }
+    }
+
+    /// The program that it is about, as text that is safe for a terminal: the path, and the name where the path does not end in it.
+    pub fn program_text(&self) -> String {
+        let path = sanitize::terminal(&self.path);
+        let is_in_path = self.path.rsplit(|byte| *byte == b'/').next() == Some(&self.name[..]);
+        let name = sanitize::terminal(&self.name);
+        match (path.is_empty(), name.is_empty() || is_in_path) {
+            (true, _) => name,
+            (false, true) => path,
+            (false, false) => format!("{path} ({name})"),
+        }
+    }
+
+    /// The sentence, or without one the subject, as text that is safe for a terminal.
+    pub fn sentence(&self) -> String {
+        let text = if self.text.is_empty() { &self.subject } else { &self.text };
+        sanitize::message(text).trim_start().to_owned()
     }
 }
 

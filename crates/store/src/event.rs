@@ -3,7 +3,10 @@
 use model::{Event, EventKind, Loss, LossKind, Sha256, Writer};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 
-use crate::text_or_blob::TextOrBlob;
+use crate::{
+    query::{Dimension, Value},
+    text_or_blob::TextOrBlob,
+};
 
 /// Rows of the table. Beyond it the oldest events of the user with the most are deleted.
 const MAX_EVENTS: i64 = 100_000;
@@ -125,6 +128,21 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
         event.text = Loss { kind, count: event.count }.sentence();
     }
     Ok(Some(event))
+}
+
+/// The dimensions that events have.
+pub const EVENT_DIMENSIONS: [Dimension; 4] =
+    [Dimension::Executable, Dimension::Name, Dimension::Uid, Dimension::Sha256];
+
+/// The value that an event has of one of [`EVENT_DIMENSIONS`]; none of any other.
+pub fn event_value(event: &Event, dimension: Dimension) -> Value {
+    match dimension {
+        Dimension::Executable => Value::Bytes(event.path.clone()),
+        Dimension::Name => Value::Bytes(event.name.clone()),
+        Dimension::Uid => event.uid.map_or(Value::None, |uid| Value::Integer(uid.into())),
+        Dimension::Sha256 => event.sha256.map_or(Value::None, Value::Sha256),
+        _ => Value::None,
+    }
 }
 
 /// The kind of loss with this name.

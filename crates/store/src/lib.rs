@@ -29,12 +29,13 @@ mod tests;
 
 pub use backup::{BackedUp, BackupError, BackupProgress, back_up};
 pub use error::StoreError;
+pub use event::{EVENT_DIMENSIONS, event_value};
 pub use forget::{FORGOTTEN, Forget, Forgotten, TextMatcher};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range,
-    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, calendar_step, calendar_value,
+    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, calendar_step, calendar_value, change_text,
     protocol_name,
 };
 pub use retention::Purged;

@@ -1,13 +1,14 @@
 //! Two ranges side by side: what is new, gone, grown and shrunk.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{cmp::Reverse, collections::HashMap, sync::atomic::AtomicBool};
 
 use foldhash::fast::FixedState;
 use model::Counters;
+use rusqlite::Connection;
 
 use super::{
-    definition::{Query, Sort},
-    row::Row,
+    definition::{Query, Range, Sort},
+    execute::{columns, decode, group, sums},
     value::Value,
 };
 
@@ -53,18 +54,51 @@ pub struct ComparedRow {
 impl ComparedRow {
     /// How the group changed.
     pub fn change(&self) -> Change {
-        let (Some(now), Some(before)) = (self.now, self.before) else {
-            return if self.before.is_none() { Change::New } else { Change::Gone };
-        };
-        let (now, before) = match (bytes(now), bytes(before)) {
-            (0, 0) => (now.connections, before.connections),
-            both => both,
-        };
-        match now.cmp(&before) {
-            std::cmp::Ordering::Greater => Change::Grown,
-            std::cmp::Ordering::Equal => Change::Same,
-            std::cmp::Ordering::Less => Change::Shrunk,
+        match (self.now, self.before) {
+            (Some(now), Some(before)) => match amounts(now, before) {
+                (now, before) if now > before => Change::Grown,
+                (now, before) if now < before => Change::Shrunk,
+                _ => Change::Same,
+            },
+            (_, None) => Change::New,
+            (None, _) => Change::Gone,
         }
+    }
+
+    /// How the group changed, for the user: a word, or by how much.
+    pub fn change_text(&self) -> String {
+        match (self.change(), self.now, self.before) {
+            (Change::Grown | Change::Shrunk, Some(now), Some(before)) => change_text(now, before),
+            (change, ..) => change.name().to_owned(),
+        }
+    }
+}
+
+/// What counts of two sums: the bytes, or without bytes the connections.
+fn amounts(now: Counters, before: Counters) -> (u64, u64) {
+    match (bytes(now), bytes(before)) {
+        (0, 0) => (now.connections, before.connections),
+        both => both,
+    }
+}
+
+/// The difference of two sums in percent of the one before, for the user: `+12 %`; a factor from ten times on, and a word where a
+/// whole percent would say nothing.
+pub fn change_text(now: Counters, before: Counters) -> String {
+    let (now, before) = amounts(now, before);
+    if now == before {
+        return Change::Same.name().to_owned();
+    }
+    if before == 0 {
+        return Change::New.name().to_owned();
+    }
+    let factor = now as f64 / before as f64;
+    // -100 % would mean that nothing is left.
+    let percent = ((factor - 1.0) * 100.0).round().max(-99.0);
+    match percent.abs() {
+        ..1.0 => if now > before { Change::Grown } else { Change::Shrunk }.name().to_owned(),
+        1000.0.. => format!("\u{d7}{factor:.0}"),
+        _ => format!("{percent:+.0} %"),
     }
 }
 
@@ -73,6 +107,8 @@ impl ComparedRow {
 pub struct Comparison {
     /// The groups, up to the limit of the query.
     pub rows: Vec<ComparedRow>,
+    /// The number of groups, also beyond the limit.
+    pub row_count: usize,
     /// The sum of all groups in the range of the query.
     pub now: Counters,
     /// The sum of all groups in the range before.
@@ -84,17 +120,51 @@ fn bytes(counters: Counters) -> u64 {
     counters.sent.saturating_add(counters.received)
 }
 
-/// Puts the rows of two answers side by side, those that changed most first.
-pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, query: &Query) -> Vec<ComparedRow> {
-    let mut rows: HashMap<Vec<Value>, (Option<Counters>, Option<Counters>), FixedState> = HashMap::default();
-    for row in now {
-        rows.entry(row.values).or_default().0 = Some(row.counters);
+/// A group in both ranges, whose values are codes.
+type EncodedRow = (Vec<i64>, [Option<Counters>; 2]);
+
+/// Puts the sums of a query for its range and for the range `before` side by side, those that changed most first.
+pub(super) fn execute_comparison(
+    connection: &Connection,
+    query: &Query,
+    before: Range,
+    interrupted: &AtomicBool,
+) -> rusqlite::Result<Comparison> {
+    let earlier = Query { range: before, ..query.clone() };
+    let now = sums(connection, query, interrupted)?;
+    let before = sums(connection, &earlier, interrupted)?;
+    let [columns, columns_before] = columns(connection, query, [&now, &before])?;
+    let mut groups: HashMap<Vec<i64>, [Option<Counters>; 2], FixedState> = HashMap::default();
+    for (codes, counters) in group(&now.groups, &columns) {
+        groups.insert(codes, [Some(counters), None]);
     }
-    for row in before {
-        rows.entry(row.values).or_default().1 = Some(row.counters);
+    for (codes, counters) in group(&before.groups, &columns_before) {
+        groups.entry(codes).or_default()[1] = Some(counters);
     }
-    let row = |(values, (now, before))| ComparedRow { values, now, before };
-    let mut rows: Vec<ComparedRow> = rows.into_iter().map(row).collect();
+    if query.group_by.is_empty() {
+        // The sum of nothing is a row as well.
+        groups.insert(Vec::new(), [Some(now.total()), Some(before.total())]);
+    }
+    let mut rows: Vec<EncodedRow> = groups.into_iter().collect();
+    sort(query, &mut rows);
+    if query.reverse {
+        rows.reverse();
+    }
+    let row_count = rows.len();
+    rows.truncate(query.max_rows());
+    let row =
+        |(codes, [now, before]): EncodedRow| ComparedRow { values: decode(&codes, &columns), now, before };
+    let rows = rows.into_iter().map(row).collect();
+    Ok(Comparison { rows, row_count, now: now.total(), before: before.total() })
+}
+
+/// Sorts by the difference of what the query sorts by. Codes sort like their values.
+fn sort(query: &Query, rows: &mut [EncodedRow]) {
+    if let Sort::Dimension(dimension) = query.sort {
+        let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+        rows.sort_unstable_by(|a, b| (a.0.get(at), &a.0).cmp(&(b.0.get(at), &b.0)));
+        return;
+    }
     let amount = |counters: Option<Counters>| {
         let counters = counters.unwrap_or_default();
         match query.sort {
@@ -104,16 +174,42 @@ pub(super) fn compare(now: Vec<Row>, before: Vec<Row>, query: &Query) -> Vec<Com
             _ => bytes(counters),
         }
     };
-    let key = |row: &ComparedRow| {
-        let (now, before) = (amount(row.now), amount(row.before));
+    let key = |row: &EncodedRow| {
+        let [now, before] = row.1.map(amount);
         (Reverse(now.abs_diff(before)), Reverse(now.max(before)))
     };
-    match query.sort {
-        Sort::Dimension(dimension) => {
-            let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
-            rows.sort_by(|a, b| (a.values.get(at), &a.values).cmp(&(b.values.get(at), &b.values)));
+    rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_words_or_numbers() {
+        let some = |sent| Some(Counters { connections: 1, sent, received: 0 });
+        let calls = |connections| Some(Counters { connections, ..Counters::default() });
+        for (now, before, change, text) in [
+            (some(5), None, Change::New, "new"),
+            (None, some(5), Change::Gone, "gone"),
+            (some(5), some(5), Change::Same, "same"),
+            (some(112), some(100), Change::Grown, "+12 %"),
+            (some(50), some(100), Change::Shrunk, "-50 %"),
+            (some(1), some(1_000_000), Change::Shrunk, "-99 %"),
+            (some(1001), some(1000), Change::Grown, "grown"),
+            (some(999), some(1000), Change::Shrunk, "shrunk"),
+            (some(5000), some(100), Change::Grown, "\u{d7}50"),
+            (calls(4), calls(2), Change::Grown, "+100 %"),
+        ] {
+            let row = ComparedRow { values: Vec::new(), now, before };
+            assert_eq!((row.change(), &*row.change_text()), (change, text), "{now:?} {before:?}");
         }
-        _ => rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.values.cmp(&b.values))),
+        // Equal bytes are no change, whatever the connections.
+        let row = ComparedRow {
+            values: Vec::new(),
+            now: Some(Counters { connections: 9, sent: 5, received: 0 }),
+            before: some(5),
+        };
+        assert_eq!(row.change(), Change::Same);
     }
-    rows
 }

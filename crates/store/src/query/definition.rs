@@ -98,11 +98,18 @@ pub struct Query {
     pub seen: Option<SeenFilter>,
     /// Order of the rows; rows with equal counters come in the order of their values.
     pub sort: Sort,
+    /// Whether the rows come in the opposite order.
+    pub reverse: bool,
     /// Maximum number of rows; `None`: all.
     pub limit: Option<u64>,
 }
 
 impl Query {
+    /// The maximum number of rows.
+    pub(super) fn max_rows(&self) -> usize {
+        self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+    }
+
     /// The time zone of the calendar's dimensions.
     pub(crate) fn zone(&self) -> TimeZone {
         self.zone.clone().unwrap_or(TimeZone::UTC)

@@ -1,6 +1,6 @@
 //! Executing a query: sums by ids, then groups by the values behind the ids.
 
-use std::{cmp::Reverse, collections::HashMap, sync::atomic::AtomicBool};
+use std::{cmp::Reverse, collections::HashMap, rc::Rc, sync::atomic::AtomicBool};
 
 use foldhash::fast::FixedState;
 use model::Counters;
@@ -17,6 +17,7 @@ use super::{
     result_column::ResultColumn,
     row::{Answer, Row},
     seen::{Seen, SeenValues},
+    value::Value,
 };
 use crate::rollup::{self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
 
@@ -35,10 +36,18 @@ const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
 const LONG: i64 = 3 * 86_400;
 
 /// The sums of a query by ids, and what the time of their keys means for the calendar's dimensions.
-struct Sums {
-    groups: Vec<(GroupKey, Counters)>,
+pub(super) struct Sums {
+    pub groups: Vec<(GroupKey, Counters)>,
     /// `None`: the time of a key is that of the records.
     parts: Option<CalendarParts>,
+}
+
+impl Sums {
+    pub fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        self.groups.iter().for_each(|(_, counters)| total += *counters);
+        total
+    }
 }
 
 /// Answers a query. The caller opens a transaction, since the query takes several statements.
@@ -48,8 +57,7 @@ pub(super) fn execute(
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Answer> {
     let sums = sums(connection, query, interrupted)?;
-    let mut total = Counters::default();
-    sums.groups.iter().for_each(|(_, counters)| total += *counters);
+    let mut total = sums.total();
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
         let rows = if query.limit == Some(0) { Vec::new() } else { vec![row] };
@@ -61,15 +69,14 @@ pub(super) fn execute(
         }
         _ => None,
     };
-    let read;
     let columns = match &seen {
-        Some((_, seen)) => std::slice::from_ref(&seen.column),
-        None => {
-            read = columns(connection, query, &sums)?;
-            &read[..]
-        }
+        Some((_, seen)) => vec![Rc::clone(&seen.column)],
+        None => columns(connection, query, [&sums])?.into_iter().flatten().collect(),
     };
-    let mut rows = group(&sums.groups, columns);
+    let mut rows = group(&sums.groups, &columns)
+        .into_iter()
+        .map(|(codes, counters)| EncodedRow { codes, counters, seen: None })
+        .collect::<Vec<_>>();
     drop(sums);
     if let Some((filter, seen)) = &seen {
         rows.iter_mut().for_each(|row| row.seen = seen.of(row.codes[0]));
@@ -79,18 +86,21 @@ pub(super) fn execute(
         rows.iter().for_each(|row| total += row.counters);
     }
     sort(query, &mut rows);
-    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    if query.reverse {
+        rows.reverse();
+    }
     let row_count = rows.len();
-    rows.truncate(limit);
-    let decode = |EncodedRow { codes, counters, seen }| {
-        let values = codes.into_iter().zip(columns).map(|(code, column)| column.value(code)).collect();
-        Row { values, counters, seen }
-    };
+    rows.truncate(query.max_rows());
+    let decode =
+        |EncodedRow { codes, counters, seen }| Row { values: decode(&codes, &columns), counters, seen };
     Ok(Answer { rows: rows.into_iter().map(decode).collect(), row_count, total })
 }
 
 /// Adds up the sums of equal values.
-fn group(sums: &[(GroupKey, Counters)], columns: &[ResultColumn]) -> Vec<EncodedRow> {
+pub(super) fn group(
+    sums: &[(GroupKey, Counters)],
+    columns: &[Rc<ResultColumn>],
+) -> HashMap<Vec<i64>, Counters, FixedState> {
     let mut groups: HashMap<Vec<i64>, Counters, FixedState> = HashMap::default();
     let mut codes = Vec::with_capacity(columns.len());
     for (key, counters) in sums {
@@ -101,11 +111,20 @@ fn group(sums: &[(GroupKey, Counters)], columns: &[ResultColumn]) -> Vec<Encoded
             None => drop(groups.insert(codes.clone(), *counters)),
         }
     }
-    groups.into_iter().map(|(codes, counters)| EncodedRow { codes, counters, seen: None }).collect()
+    groups
+}
+
+/// The values with these codes.
+pub(super) fn decode(codes: &[i64], columns: &[Rc<ResultColumn>]) -> Vec<Value> {
+    codes.iter().zip(columns).map(|(code, column)| column.value(*code)).collect()
 }
 
 /// Adds up the records of a query by the ids behind its dimensions.
-fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rusqlite::Result<Sums> {
+pub(super) fn sums(
+    connection: &Connection,
+    query: &Query,
+    interrupted: &AtomicBool,
+) -> rusqlite::Result<Sums> {
     let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
     let by = key_fields(query.group_by.iter().copied());
     let (since, until) = query.range.bounds();
@@ -145,15 +164,32 @@ fn sums(connection: &Connection, query: &Query, interrupted: &AtomicBool) -> rus
     Ok(Sums { groups, parts: Some(parts) })
 }
 
-/// The values of each dimension of a query.
-fn columns(connection: &Connection, query: &Query, sums: &Sums) -> rusqlite::Result<Vec<ResultColumn>> {
-    let keys = sums.groups.iter().map(|(key, _)| key);
-    let column = |dimension: &Dimension| match (&sums.parts, dimension.is_calendar()) {
-        (Some(parts), true) => Ok(ResultColumn::of_slots(parts.values_of(*dimension))),
-        (None, true) => Ok(ResultColumn::of_times(*dimension, &query.zone(), keys.clone())),
-        (_, false) => ResultColumn::read(connection, *dimension, keys.clone()),
-    };
-    query.group_by.iter().map(column).collect()
+/// The values of each dimension of a query, for each of several sums. Equal values have the same code in all of them.
+pub(super) fn columns<const N: usize>(
+    connection: &Connection,
+    query: &Query,
+    sums: [&Sums; N],
+) -> rusqlite::Result<[Vec<Rc<ResultColumn>>; N]> {
+    let mut all = [const { Vec::new() }; N];
+    for dimension in &query.group_by {
+        if dimension.is_calendar() {
+            // The codes are the values.
+            for (columns, sums) in all.iter_mut().zip(sums) {
+                columns.push(Rc::new(match &sums.parts {
+                    Some(parts) => ResultColumn::of_slots(parts.values_of(*dimension)),
+                    None => {
+                        let keys = sums.groups.iter().map(|(key, _)| key);
+                        ResultColumn::of_times(*dimension, &query.zone(), keys)
+                    }
+                }));
+            }
+        } else {
+            let keys = sums.iter().flat_map(|sums| &sums.groups).map(|(key, _)| key);
+            let column = Rc::new(ResultColumn::read(connection, *dimension, keys)?);
+            all.iter_mut().for_each(|columns| columns.push(Rc::clone(&column)));
+        }
+    }
+    Ok(all)
 }
 
 /// Returns the sums between each two neighbours of `edges`, which are ascending: from an edge to the second before the

@@ -14,7 +14,7 @@ use model::{Counters, Event, EventKind, Loss};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::{
-    compare::{Comparison, compare},
+    compare::{Comparison, execute_comparison},
     definition::{Query, Range},
     execute::{execute, execute_series},
     row::{Answer, Row},
@@ -126,17 +126,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::answer`].
     pub fn compare(&self, query: &Query, before: Range) -> Result<Comparison, StoreError> {
-        let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let query = Query { limit: None, ..query.clone() };
-        let earlier = Query { range: before, ..query.clone() };
-        let answers = self.read(|connection| {
-            let now = execute(connection, &query, &self.interrupted)?;
-            Ok((now, execute(connection, &earlier, &self.interrupted)?))
-        })?;
-        let (now, before) = answers;
-        let mut rows = compare(now.rows, before.rows, &query);
-        rows.truncate(limit);
-        Ok(Comparison { rows, now: now.total, before: before.total })
+        self.read(|connection| execute_comparison(connection, query, before, &self.interrupted))
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
@@ -190,6 +180,20 @@ impl Reader {
     /// # Errors
     /// The errors of SQLite.
     pub fn events(&self, range: Range, kinds: &[EventKind], limit: u64) -> Result<Vec<Event>, StoreError> {
+        self.events_that(range, kinds, limit, |_| true)
+    }
+
+    /// As [`Reader::events`], of the events that pass a condition.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn events_that(
+        &self,
+        range: Range,
+        kinds: &[EventKind],
+        limit: u64,
+        passes: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>, StoreError> {
         let (since, until) = range.bounds();
         let names: Vec<String> = kinds.iter().map(|kind| format!("'{}'", kind.name())).collect();
         let of_kind = match names.is_empty() {
@@ -197,14 +201,20 @@ impl Reader {
             false => format!("AND kind IN ({})", names.join(", ")),
         };
         let sql = format!(
-            "SELECT {} FROM event WHERE time BETWEEN ?1 AND ?2 {of_kind} ORDER BY time DESC, id DESC LIMIT ?3",
+            "SELECT {} FROM event WHERE time BETWEEN ?1 AND ?2 {of_kind} ORDER BY time DESC, id DESC",
             event::COLUMNS
         );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|connection| {
             let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map([since, until, limit], event::from_row)?;
-            rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+            let mut rows = statement.query([since, until])?;
+            let mut events = Vec::new();
+            while events.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                events.extend(event::from_row(row)?.filter(&passes));
+            }
+            Ok(events)
         })
     }
 
@@ -237,16 +247,24 @@ impl Reader {
         })
     }
 
-    /// Returns for each two neighbours of `edges` (unix seconds, ascending) whether something was lost between them.
+    /// Returns for each two neighbours of `edges` (unix seconds, ascending) what was lost between them: entries of one kind are
+    /// not added up.
     ///
     /// # Errors
     /// The errors of SQLite.
-    pub fn lossy(&self, edges: &[i64]) -> Result<Vec<bool>, StoreError> {
-        self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM event WHERE kind = 'loss' AND time >= ?1 AND time < ?2)";
-            let mut statement = connection.prepare_cached(sql)?;
-            edges.windows(2).map(|edge| statement.query_row([edge[0], edge[1]], |row| row.get(0))).collect()
-        })
+    pub fn losses_between(&self, edges: &[i64]) -> Result<Vec<Vec<Loss>>, StoreError> {
+        let mut losses = vec![Vec::new(); edges.len().saturating_sub(1)];
+        let [begin, .., end] = edges else { return Ok(losses) };
+        let range = Range { since: Some(*begin), until: Some(end.saturating_sub(1)) };
+        for event in self.events(range, &[EventKind::Loss], u64::MAX)? {
+            let part = edges.partition_point(|edge| *edge <= event.time).checked_sub(1);
+            if let (Some(kind), Some(losses)) =
+                (loss_kind(&event.subject), part.and_then(|part| losses.get_mut(part)))
+            {
+                losses.push(Loss { kind, count: event.count });
+            }
+        }
+        Ok(losses)
     }
 
     /// Reads in one transaction, so that all statements see the same state of the log.

@@ -100,6 +100,7 @@ impl Random {
             zone: self.zone(),
             seen: None,
             sort: self.pick(&sorts),
+            reverse: false,
             limit: None,
         }
     }

@@ -136,6 +136,7 @@ fn list_query(query: &ScreenQuery, subject: &DetailSubject, dimension: Dimension
         seen: None,
         limit: Some(MAX_LIST_ROWS),
         sort: Sort::Total,
+        reverse: false,
         ..query.rows_query()
     };
     // Filters for values of one dimension are alternatives, so those for the subject's dimension are replaced by its

@@ -3,7 +3,6 @@
 //! The state (`state`) knows nothing of the terminal and the log. Keys and responses of the query thread change it and
 //! yield an `Effect`, which the event loop here carries out; `screen` draws the state.
 
-mod change;
 mod detail;
 mod display_settings;
 mod event_rows;

@@ -66,6 +66,9 @@ impl ScreenQuery {
             zone: Some(self.zone.clone()),
             seen,
             sort: self.sort,
+            // Of times the newest first.
+            reverse: self.dimension.is_some_and(Dimension::is_time)
+                && matches!(self.sort, Sort::Dimension(_)),
             ..Query::default()
         }
     }
@@ -150,7 +153,7 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
             answer.rows = time_rows(&series, query.sort);
             answer.edges = series.edges;
         }
-        Some(dimension) => add_rows(reader, query, dimension, &mut answer)?,
+        Some(_) => add_rows(reader, query, &mut answer)?,
     }
     answer.more = answer.rows.len() > MAX_ROWS;
     answer.rows.truncate(MAX_ROWS);
@@ -158,12 +161,7 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
 }
 
 /// Adds the rows of a dimension, at least one more than are kept if there are more, and their sum.
-fn add_rows(
-    reader: &Reader,
-    query: &ScreenQuery,
-    dimension: Dimension,
-    answer: &mut ScreenRows,
-) -> Result<(), StoreError> {
+fn add_rows(reader: &Reader, query: &ScreenQuery, answer: &mut ScreenRows) -> Result<(), StoreError> {
     let limited = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
     if let Some(before) = query.before {
         let comparison = reader.compare(&limited, before.range())?;
@@ -171,9 +169,7 @@ fn add_rows(
         answer.rows = comparison.rows.into_iter().map(ListRow::from).collect();
         return Ok(());
     }
-    let newest_first = dimension.is_time() && matches!(query.sort, Sort::Dimension(_));
-    let is_limited = !newest_first && query.only != Only::Changed;
-    let rows_query = if is_limited { limited } else { query.rows_query() };
+    let rows_query = if query.only == Only::Changed { query.rows_query() } else { limited };
     let Answer { mut rows, total, .. } = reader.answer(&rows_query)?;
     answer.total = total;
     if query.only == Only::Changed {
@@ -181,9 +177,6 @@ fn add_rows(
         rows.retain(|row| matches!(&row.values[..], [Value::Bytes(path)] if changed.contains(path)));
         answer.total = Counters::default();
         rows.iter().for_each(|row| answer.total += row.counters);
-    }
-    if newest_first {
-        rows.reverse();
     }
     answer.rows = rows.into_iter().map(ListRow::from).collect();
     Ok(())
@@ -263,13 +256,8 @@ pub fn series(
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
     let is_of_all = charted.is_none();
     let sums = reader.series(&charted.unwrap_or_else(|| query.rows_query()), &edges)?;
-    let mut losses = vec![None; edges.len() - 1];
-    for (part, lossy) in reader.lossy(&edges)?.into_iter().enumerate() {
-        if lossy {
-            let range = Range { since: Some(edges[part]), until: Some(edges[part + 1] - 1) };
-            losses[part] = Losses::new(&reader.losses(range)?).worst();
-        }
-    }
+    let losses = reader.losses_between(&edges)?;
+    let losses = losses.iter().map(|losses| Losses::new(losses).worst()).collect();
     Ok(ChartSeries { edges, sums, losses, is_of_all })
 }
 

@@ -193,8 +193,8 @@ impl ViewState {
         let Some(dimension) = self.dimension() else {
             let event = row.event.as_ref()?;
             let time = point_text(event.time, &self.time.zone);
-            let parts = [&time, event.kind.name(), &event_rows::program(event), &event_rows::sentence(event)];
-            return Some(parts.map(|part| self.display.labels.safe(part)).join("\t"));
+            let parts = [&time, event.kind.name(), &event.program_text(), &event.sentence()];
+            return Some(parts.map(|part| self.display.labels.sentence(part)).join("\t"));
         };
         let label = self.label(dimension, &row.value);
         let counters = row.counters;

@@ -1,16 +1,14 @@
 //! Two ranges side by side.
 
-use std::cmp::Ordering;
-
 use anyhow::{Context, bail, ensure};
 use model::{Counters, text::units};
 use serde_json::{Map, Value as Json};
-use store::{Change, ComparedRow, Comparison, Dimension, Query, Reader};
+use store::{ComparedRow, Comparison, Dimension, Query, Reader, change_text};
 
 use super::{
     Output, csv, hints, json_text,
     labels::{Labels, csv_names, kind},
-    records::{Setting, counters_json, limit, with_total_name},
+    records::{Setting, counters_json, with_total_name},
     time_range::{self, Now},
 };
 use crate::cli::table::{self, Column, Kind};
@@ -55,28 +53,22 @@ pub(super) fn output(
     query: &Query,
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
-    let all = Query { limit: None, ..query.clone() };
-    let mut comparison = reader.compare(&all, time_range::for_log(before))?;
-    if setting.options.reverse {
-        comparison.rows.reverse();
-    }
-    let mut notes = hints::notes(reader, setting, query, comparison.rows.is_empty())?;
+    let comparison = reader.compare(query, time_range::for_log(before))?;
+    let mut notes = hints::notes(reader, setting, query, comparison.row_count == 0)?;
     let now = setting.now;
-    if !comparison.rows.is_empty() {
+    if comparison.row_count > 0 {
         notes.extend(hints::of_comparison(reader, now, before)?);
     }
     notes.extend(match hints::grain(reader, setting.range, now)? {
         None => hints::grain(reader, before, now)?,
         note => note,
     });
-    let count = comparison.rows.len();
-    comparison.rows.truncate(limit(query));
     let values = comparison.rows.iter().map(|row| &row.values[..]);
     let labels = Labels::new(values, &query.group_by, &setting.now.zone);
     let text = match (setting.options.json, setting.options.csv) {
         (true, _) => {
             let mut object = setting.json(reader)?;
-            object.insert("row_count".to_owned(), count.into());
+            object.insert("row_count".to_owned(), comparison.row_count.into());
             object.insert("notes".to_owned(), notes.clone().into());
             let mut compared = time_range::bounds(before, now);
             compared.extend(setting.completeness(reader, before)?);
@@ -84,7 +76,7 @@ pub(super) fn output(
             as_json(object, query, &comparison, &labels)?
         }
         (_, true) => as_csv(query, &comparison, &labels),
-        _ => as_table(setting, (query, before), (&comparison, &labels), count),
+        _ => as_table(setting, (query, before), (&comparison, &labels)),
     };
     Ok(Output { text, notes })
 }
@@ -138,7 +130,6 @@ fn as_table(
     setting: &Setting<'_>,
     (query, before): (&Query, calendar::Range),
     (comparison, labels): (&Comparison, &Labels),
-    count: usize,
 ) -> String {
     let mut columns: Vec<Column> =
         query.group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
@@ -151,50 +142,20 @@ fn as_table(
         let values = query.group_by.iter().zip(&row.values);
         let mut cells: Vec<String> =
             values.map(|(dimension, value)| labels.cell(*dimension, value)).collect();
-        cells.push(change(row));
+        cells.push(row.change_text());
         cells.extend(amounts(row.now.unwrap_or_default(), row.before.unwrap_or_default()));
         cells
     };
     let rows: Vec<Vec<String>> = comparison.rows.iter().map(cells).collect();
     let mut foot = vec![String::new(); query.group_by.len()];
-    foot.push(percent(comparison.now, comparison.before));
+    foot.push(change_text(comparison.now, comparison.before));
     foot.extend(amounts(comparison.now, comparison.before));
     let width = table::output_width(setting.options.full);
     let table = table::render(&columns, &rows, Some(&foot), width);
-    let name = setting.total_name(count, comparison.rows.len());
+    let name = setting.total_name(comparison.row_count, comparison.rows.len());
     let ranges = [("now:    ", setting.range), ("before: ", before)].map(|(name, range)| {
         let range = time_range::describe(range, setting.now);
         table::wrap(&format!("{name}{range}"), width.unwrap_or(usize::MAX), "")
     });
     with_total_name(&table, &name, width) + &ranges.concat()
-}
-
-/// How a row changed, in a word, or by how much.
-fn change(row: &ComparedRow) -> String {
-    match (row.change(), row.now, row.before) {
-        (Change::Grown | Change::Shrunk, Some(now), Some(before)) => percent(now, before),
-        (change, ..) => change.name().to_owned(),
-    }
-}
-
-/// The difference of the bytes in percent of those before, or without bytes that of the connections.
-fn percent(now: Counters, before: Counters) -> String {
-    let bytes = |counters: Counters| counters.sent.saturating_add(counters.received);
-    let (now, before) = match (bytes(now), bytes(before)) {
-        (0, 0) => (now.connections, before.connections),
-        both => both,
-    };
-    match now.cmp(&before) {
-        Ordering::Equal => "same".to_owned(),
-        _ if before == 0 => "new".to_owned(),
-        _ => {
-            // Whole percent towards zero: -100 % would mean that nothing is left.
-            let percent = ((now as f64 / before as f64 - 1.0) * 100.0).trunc();
-            match percent.abs() {
-                ..1.0 => if now > before { Change::Grown } else { Change::Shrunk }.name().to_owned(),
-                1000.0.. => format!("\u{d7}{:.0}", now as f64 / before as f64),
-                _ => format!("{percent:+.0} %"),
-            }
-        }
-    }
 }

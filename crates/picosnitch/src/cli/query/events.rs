@@ -15,11 +15,7 @@ use model::{
     Event, EventKind, Sha256,
     text::{lossless, sanitize, units},
 };
-use store::{Dimension, Filter, Range, Reader, Value};
-
-/// The dimensions that events can be filtered by.
-pub(super) const DIMENSIONS: &[Dimension] =
-    &[Dimension::Executable, Dimension::Name, Dimension::Uid, Dimension::Sha256];
+use store::{EVENT_DIMENSIONS, Filter, Range, Reader, event_value};
 
 /// Reads the name of a kind.
 ///
@@ -40,14 +36,11 @@ pub(super) fn output(
     (range, filters): (calendar::Range, &[Filter]),
     now: &Now,
 ) -> anyhow::Result<Output> {
-    ensure_dimensions(filters, DIMENSIONS, "events")?;
-    let limit = options.limit.unwrap_or(u64::MAX);
-    // A limit holds for the events that pass the filters.
-    let read = if filters.is_empty() { limit } else { u64::MAX };
+    ensure_dimensions(filters, &EVENT_DIMENSIONS, "events")?;
     let reader = open()?;
-    let mut events = reader.events(time_range::for_log(range), &options.kind, read)?;
-    events.retain(|event| Filter::pass(filters, |dimension| value(event, dimension)));
-    events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let passes = |event: &Event| Filter::pass(filters, |dimension| event_value(event, dimension));
+    let limit = options.limit.unwrap_or(u64::MAX);
+    let mut events = reader.events_that(time_range::for_log(range), &options.kind, limit, passes)?;
     events.reverse();
     let text = match (options.json, options.csv) {
         (true, _) => json_text(&events.iter().map(|event| as_json(event, now)).collect())?,
@@ -69,16 +62,6 @@ pub(super) fn output(
 
 const CSV_HEADING: &str = "time,time_iso,begin,begin_iso,kind,subject,uid,exe,name,sha256,count,text,writer_pid,\
                            writer_exe,writer_name,writer_uid";
-
-fn value(event: &Event, dimension: Dimension) -> Value {
-    match dimension {
-        Dimension::Executable => Value::Bytes(event.path.clone()),
-        Dimension::Name => Value::Bytes(event.name.clone()),
-        Dimension::Uid => event.uid.map_or(Value::None, |uid| Value::Integer(uid.into())),
-        Dimension::Sha256 => event.sha256.map_or(Value::None, Value::Sha256),
-        _ => Value::None,
-    }
-}
 
 fn as_json(event: &Event, now: &Now) -> Json {
     let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossless::to_text(bytes));
@@ -149,7 +132,7 @@ fn as_text(events: &[Event], width: Option<usize>, now: &Now) -> String {
             offsets.text(event.time),
             event.kind.name().to_owned(),
             event.uid.map(|uid| labels.user(uid.into())).unwrap_or_default(),
-            program(event),
+            event.program_text(),
             // One thing is the usual case, and says nothing.
             if event.count == 1 { String::new() } else { units::grouped(event.count) },
         ];
@@ -169,26 +152,11 @@ fn as_text(events: &[Event], width: Option<usize>, now: &Now) -> String {
     out
 }
 
-/// The path, and the name where the path does not end in it.
-fn program(event: &Event) -> String {
-    let path = sanitize::terminal(&event.path);
-    let is_in_path = event.path.rsplit(|byte| *byte == b'/').next() == Some(&event.name[..]);
-    let name = sanitize::terminal(&event.name);
-    match (path.is_empty(), name.is_empty() || is_in_path) {
-        (true, _) => name,
-        (false, true) => path,
-        (false, false) => format!("{path} ({name})"),
-    }
-}
-
 /// The sentence, the tag of an alert, and since when.
 fn text(event: &Event, now: &Now) -> String {
-    let mut text = sanitize::message(&event.text);
-    if text.is_empty() {
-        text = sanitize::message(&event.subject);
-    }
+    let mut text = event.sentence();
     if let Some(begin) = event.begin {
         text += &format!(" (since {})", now.text(begin));
     }
-    text.trim_start().to_owned()
+    text
 }

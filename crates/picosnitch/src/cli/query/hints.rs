@@ -328,12 +328,9 @@ fn sub_domain_count(
     let query = Query {
         group_by: vec![Dimension::Domain],
         filters,
-        find: None,
         zone: Some(zone),
-        seen: None,
-        limit: None,
-        sort: Sort::Total,
         range: query.range,
+        ..Query::default()
     };
     Ok(reader.query(&query)?.len())
 }

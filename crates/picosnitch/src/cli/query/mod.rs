@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 use self::{records::Setting, time_range::Now};
 use super::{common::Common, output::print};
 use model::{EventKind, text::sanitize};
-use store::{Dimension, Filter, Query, Range, Reader, SeenFilter, Sort, StoreError};
+use store::{Dimension, EVENT_DIMENSIONS, Filter, Query, Range, Reader, SeenFilter, Sort, StoreError};
 
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
@@ -125,7 +125,7 @@ fn after_help() -> String {
          can be typed as it is shown. An empty value finds what is unknown, many finds the sums of a program with very many \
          peers (of address, port, domain and exe).\n\
          Kinds of events: {kinds}. Events can be filtered by {}, programs of --seen by {}.",
-        list(events::DIMENSIONS),
+        list(&EVENT_DIMENSIONS),
         list(programs_seen::DIMENSIONS)
     )
 }
@@ -238,6 +238,7 @@ fn query(
         find: find.transpose()?,
         zone: Some(now.zone.clone()),
         sort,
+        reverse: options.reverse,
         limit: options.limit,
     })
 }

@@ -86,30 +86,23 @@ pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
     ]
 }
 
-/// The rows of an answer at most.
-pub(super) fn limit(query: &Query) -> usize {
-    query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
-
 /// Answers a query.
 ///
 /// # Errors
 /// The errors of the log.
 pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
-    let limit = limit(query);
-    // All rows are made only where those that are left out are not the last ones.
-    let needs_all = setting.options.zeros || setting.options.reverse;
-    let limited = query.limit.filter(|_| !needs_all);
-    let Answer { mut rows, row_count, total } = reader.answer(&Query { limit: limited, ..query.clone() })?;
+    // Of rows that are filled in any may be the first.
+    let asked = match setting.options.zeros {
+        true => Query { limit: None, ..query.clone() },
+        false => query.clone(),
+    };
+    let Answer { mut rows, row_count: mut count, total } = reader.answer(&asked)?;
     if setting.options.zeros {
         zeros::fill(reader, query, setting.now.seconds, &mut rows)?;
+        count = rows.len();
+        rows.truncate(query.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX));
     }
-    let mut notes = hints::notes(reader, setting, query, rows.is_empty())?;
-    if setting.options.reverse {
-        rows.reverse();
-    }
-    let count = if needs_all { rows.len() } else { row_count };
-    rows.truncate(limit);
+    let mut notes = hints::notes(reader, setting, query, count == 0)?;
     if !rows.is_empty() {
         notes.extend(hints::grain(reader, setting.range, setting.now)?);
     }

@@ -53,6 +53,9 @@ pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>
     if let Sort::Dimension(sorted) = query.sort {
         let by = query.group_by.iter().position(|grouped| *grouped == sorted).unwrap_or(at);
         rows.sort_by(|a, b| (&a.values[by], &a.values).cmp(&(&b.values[by], &b.values)));
+        if query.reverse {
+            rows.reverse();
+        }
     }
     Ok(())
 }

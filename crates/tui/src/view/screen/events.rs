@@ -96,8 +96,7 @@ impl ListSource<3> for Rows<'_> {
     fn cells(&self, row: usize, columns: &[Column; 3]) -> [Cell; 3] {
         let Some(event) = self.event(row) else { return std::array::from_fn(|_| Cell::Empty) };
         let labels = &self.state.display.labels;
-        let (program, text) =
-            (labels.safe(&event_rows::program(event)), labels.safe(&event_rows::sentence(event)));
+        let (program, text) = (labels.sentence(&event.program_text()), labels.sentence(&event.sentence()));
         let ascii = self.theme.ascii;
         let end = |text: String, columns: u16| match width(&text) > columns.into() {
             true => shorten_end(&text, columns.into(), ascii),
@@ -122,12 +121,12 @@ pub fn draw_detail(mut canvas: Canvas<'_>, state: &ViewState) {
     let text = |seconds: i64| Offsets::new([seconds], &state.time.zone).text(seconds);
     canvas.rule(&format!("{}, {}", event.kind.name().replace('_', " "), text(event.time)));
     let columns = usize::from(area.width.saturating_sub(2));
-    let safe = |text: &str| state.display.labels.safe(text);
+    let safe = |text: &str| state.display.labels.sentence(text);
     let mut lines: Vec<(String, Style)> = Vec::new();
     let mut add = |text: &str, style: Style| {
         lines.extend(wrap(&safe(text), columns).into_iter().map(|line| (line, style)));
     };
-    add(&event_rows::sentence(event), Style::new());
+    add(&event.sentence(), Style::new());
     if let Some(consequence) = event_rows::consequence(event) {
         add(&format!("{}.", consequence.clause()), style(theme, event));
     }
@@ -137,7 +136,7 @@ pub fn draw_detail(mut canvas: Canvas<'_>, state: &ViewState) {
         }
     };
     add_fact("since", event.begin.map(text).unwrap_or_default());
-    add_fact("program", event_rows::program(event));
+    add_fact("program", event.program_text());
     let user = |uid: Option<u32>| {
         let uid = uid.map(|uid| store::Value::Integer(uid.into()));
         uid.map(|uid| state.label(store::Dimension::Uid, &uid)).unwrap_or_default()

@@ -7,11 +7,11 @@ use crate::{
         canvas::Canvas,
         text::{plural, shorten, width},
     },
-    view::{change::percent, filters::AppliedFilter, row_choice::Only, state::ViewState},
+    view::{filters::AppliedFilter, row_choice::Only, state::ViewState},
 };
 use calendar::point_text;
 use model::text::units::grouped;
-use store::Sort;
+use store::{Sort, change_text};
 
 /// A filter in words, such as `exe=/usr/bin/curl` or `not port=443`.
 fn filter_text(state: &ViewState, filter: &AppliedFilter) -> String {
@@ -118,7 +118,7 @@ pub fn draw_totals(mut canvas: Canvas<'_>, state: &ViewState) {
             (grouped(answer.total.connections), "connections"),
         ]);
         parts.extend(answer.total_before.map(|before| {
-            let change = percent(answer.total, before);
+            let change = change_text(answer.total, before);
             (if theme.ascii { change.replace('\u{d7}', "x") } else { change }, "")
         }));
         parts.extend(state.choice.scope_text().map(|text| (text, "")));

@@ -15,7 +15,7 @@ use crate::{
             draw_program,
         },
     },
-    view::{change::change_text, label::Labels, list_row::ListRow, row_choice::Only, state::ViewState},
+    view::{label::Labels, list_row::ListRow, row_choice::Only, state::ViewState},
 };
 use model::text::units::count_cell;
 use store::{Dimension, Sort, Value};
@@ -155,7 +155,7 @@ impl ListSource<COLUMNS> for Rows<'_> {
             row.seen.as_ref().map_or(Cell::Empty, |seen| Cell::Text(Labels::seen(cell(seen), zone)))
         };
         let change = row.compared.as_ref().map_or(Cell::Empty, |compared| {
-            let text = change_text(compared);
+            let text = compared.change_text();
             Cell::Number(if self.theme.ascii { text.replace('\u{d7}', "x") } else { text })
         });
         [
