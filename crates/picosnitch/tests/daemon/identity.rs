@@ -12,14 +12,14 @@ use std::{
 };
 
 use identity::digests;
-use model::Sha256;
+use model::{EventKind, Sha256};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::signal::Signal,
 };
 use selftest::program::{Action, elf};
-use store::{Dimension, Filter, Query, Value};
+use store::{Dimension, Filter, Query, Range, Value};
 
 use super::{
     executables,
@@ -108,11 +108,16 @@ fn assert_identified(base: &Path, to: SocketAddrV4, expected: &HashMap<PathBuf, 
         .map(|(path, sha256)| (path, sha256.to_hex(), found.get(path)))
         .collect();
     let log = error_log(base);
+    // A digest that is late is told, one that is never there has a reason.
+    let late = reader(base).events_that(Range::default(), &[EventKind::LateDigest], u64::MAX, |event| {
+        wrong.iter().any(|(path, ..)| path.as_os_str().as_bytes() == event.path)
+    });
     assert!(
         wrong.is_empty(),
-        "{} of {} wrong: {:?}\n{log}",
+        "{} of {} wrong, {} of them late: {:?}\n{log}",
         wrong.len(),
         expected.len(),
+        late.unwrap().len(),
         &wrong[..wrong.len().min(3)]
     );
 }
