@@ -17,6 +17,8 @@ use crate::file_writers::WriteReport;
 use capture::FdInfo;
 use model::FileIdentity;
 
+/// How long an executed file waits for the event of its process.
+pub(crate) const MAX_EVENT_WAIT: Duration = Duration::from_secs(10);
 /// How long an executable may take to be opened.
 pub(crate) const MAX_OPEN_WAIT: Duration = Duration::from_secs(10);
 /// Urgent requests at a time: each may start a process, and a user who starts programs on FUSE decides how many.
@@ -29,7 +31,7 @@ pub(crate) struct WantedKey {
     pub id: u32,
 }
 
-/// An executed file that the hash cache does not have.
+/// An executed file that the hash cache does not have, or that a process may have executed in another state than the cache has it.
 #[derive(Debug)]
 pub(crate) struct ExecutedFile {
     pub id: u32,
@@ -37,6 +39,8 @@ pub(crate) struct ExecutedFile {
     pub tgid: u32,
     pub info: FdInfo,
     pub file: File,
+    /// The id is new, and announced.
+    pub is_announced: bool,
 }
 
 /// A message to the main thread.

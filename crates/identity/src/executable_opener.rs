@@ -51,18 +51,24 @@ impl ExecutableOpener {
             if request.id.is_none() {
                 self.urgent_pending.fetch_sub(1, Ordering::Relaxed);
             }
-            let id = request.id.unwrap_or_else(|| self.cache.new_id());
             if let Ok((info, file)) = &opened {
                 if info.links > 0 {
                     let _ = self.group.watch_modifications(file.as_fd(), true);
                 }
-                self.cache.insert(info, id);
                 self.cache.app_images.look_at(info, file);
             }
             let tgid = request.tgid;
             let report = match (request.id, opened) {
-                (Some(id), opened) => FileReport::Opened(WantedKey { tgid, id }, opened),
-                (None, Ok((info, file))) => FileReport::Executed(ExecutedFile { id, tgid, info, file }),
+                (Some(id), opened) => {
+                    if let Ok((info, _)) = &opened {
+                        self.cache.insert(info, id);
+                    }
+                    FileReport::Opened(WantedKey { tgid, id }, opened)
+                }
+                (None, Ok((info, file))) => {
+                    let id = self.cache.announce(&info);
+                    FileReport::Executed(ExecutedFile { id, tgid, info, file, is_announced: true })
+                }
                 // The main thread requests the file again, and reports why it cannot be opened.
                 (None, Err(_)) => continue,
             };

@@ -17,11 +17,11 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{
-    executable_messages::{ExecutedFile, FileReport, ReportSender, UrgentRequests},
+    executable_messages::{ExecutedFile, FileReport, MAX_EVENT_WAIT, ReportSender, UrgentRequests},
     executable_opener::open_executable,
     fanotify::{FanotifyGroup, FileEvent},
     file_writers::{WriteReport, writer_in_proc},
-    hash_cache::{HashCache, is_same_content},
+    hash_cache::{HashCache, changed_within, is_same_content},
     mounts::Mounts,
 };
 use capture::{FdInfo, FileProbe, UnwatchedProgram, UnwatchedRing};
@@ -149,10 +149,19 @@ impl ExecutableWatcher {
                 return false;
             }
         }
-        if !executed || self.cache.id(&info.file).is_some() {
+        if !executed {
             return true;
         }
-        self.report(tgid, info, file)
+        match self.cache.id(&info.file) {
+            // The process may have executed it before this change (its deletion, for example), so that the main thread does
+            // not find it in the cache.
+            Some(id) if changed_within(&info.file, MAX_EVENT_WAIT) => {
+                let executed = ExecutedFile { id, tgid, info, file, is_announced: false };
+                self.sender.send(FileReport::Executed(executed))
+            }
+            Some(_) => true,
+            None => self.report(tgid, info, file),
+        }
     }
 
     fn report(&self, tgid: u32, info: FdInfo, file: File) -> bool {
@@ -160,10 +169,9 @@ impl ExecutableWatcher {
         if info.links > 0 {
             let _ = self.group.watch_modifications(file.as_fd(), true);
         }
-        let id = self.cache.new_id();
-        self.cache.insert(&info, id);
+        let id = self.cache.announce(&info);
         self.cache.app_images.look_at(&info, &file);
-        self.sender.send(FileReport::Executed(ExecutedFile { id, tgid, info, file }))
+        self.sender.send(FileReport::Executed(ExecutedFile { id, tgid, info, file, is_announced: true }))
     }
 
     fn watch_mounts(&self, mounts: &mut Mounts) -> io::Result<()> {

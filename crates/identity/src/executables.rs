@@ -20,7 +20,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
     executable_messages::{
-        ExecutedFile, FileReport, MAX_OPEN_WAIT, OpenRequest, ReportSender, UrgentRequests, WantedKey,
+        ExecutedFile, FileReport, MAX_EVENT_WAIT, MAX_OPEN_WAIT, OpenRequest, ReportSender, UrgentRequests,
+        WantedKey,
     },
     executable_opener::{ExecutableOpener, OpenAsUser},
     executable_watcher::ExecutableWatcher,
@@ -39,8 +40,6 @@ const MAX_IDS: u32 = 32_768;
 const FANOTIFY_WAIT: Duration = Duration::from_millis(300);
 /// How long a file that could not be opened is not tried again for a process that has further traffic.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// How long an executed file waits for the event of its process.
-const MAX_EVENT_WAIT: Duration = Duration::from_secs(10);
 /// Reports that wait for the main thread; further files stay in the kernel's queue.
 const MAX_WAITING_REPORTS: usize = 256;
 /// Executables that wait to be opened through /proc.
@@ -48,6 +47,9 @@ const MAX_WANTED: usize = 16_384;
 
 /// The reason why a digest is missing, as error.log has it.
 const GONE: &str = "its process ended before the file could be opened";
+
+/// The same for a program whose file was still waited for.
+const ENDED: &str = "picosnitch ended before the file could be opened";
 
 /// The same for an AppImage, which is opened again when its digest is needed again.
 const NOT_SERVED: &str =
@@ -65,6 +67,8 @@ pub enum ExecutableUpdate {
         /// Its identity when it was opened.
         info: FdInfo,
     },
+    /// The file whose digest will have this id has the content that this process wrote. It comes before the file.
+    Written(u32, Writer),
     /// There will be no digest with this id, for this reason.
     Unhashed(u32, String),
     /// No id before this one is used any more.
@@ -100,6 +104,8 @@ pub struct Executables {
     /// By the thread-group id of the process.
     recent: HashMap<u32, Vec<RecentFile>>,
     wanted: BTreeMap<WantedKey, WantedFile>,
+    /// Announced files that were taken over, since the start; it wraps around.
+    taken: u32,
     /// Ids of programs that ran before the start, and of those whose file is tried again.
     existing: HashMap<ProcessId, u32>,
     /// Ids without a digest, and since when.
@@ -108,8 +114,6 @@ pub struct Executables {
     /// The first id that is in use.
     first_id: u32,
     updates: Vec<ExecutableUpdate>,
-    /// The writers of changed files that are known already, by the ids of the new contents.
-    written: Vec<(u32, Option<Writer>)>,
 }
 
 impl Executables {
@@ -152,12 +156,12 @@ impl Executables {
             requests,
             recent: HashMap::new(),
             wanted: BTreeMap::new(),
+            taken: 0,
             existing: HashMap::new(),
             failed: HashMap::new(),
             writers: FileWriters::default(),
             first_id: 0,
             updates: Vec::new(),
-            written: Vec::new(),
         })
     }
 
@@ -227,7 +231,7 @@ impl Executables {
     }
 
     /// Takes over at most `max` reports of the threads.
-    pub fn collect(&mut self, max: usize, now: Instant) {
+    pub fn collect(&mut self, max: usize, processes: &Processes, now: Instant) {
         let _ = self.wake.read();
         for taken in 0.. {
             if taken == max {
@@ -237,9 +241,9 @@ impl Executables {
             }
             let Ok(report) = self.reports.try_recv() else { return };
             match report {
-                FileReport::Executed(executed) => self.take_executed(executed, now),
+                FileReport::Executed(executed) => self.take_executed(executed, processes, now),
                 FileReport::Written(report) => self.writers.add(report, now),
-                FileReport::Opened(key, opened) => self.take_opened(key, opened, now),
+                FileReport::Opened(key, opened) => self.take_opened(key, opened, processes, now),
                 FileReport::Overflow => self.updates.push(ExecutableUpdate::Problem(
                     "The kernel's queue of executed files overflowed: every known SHA-256 is computed again. Programs \
                      that were started and ended meanwhile may lack theirs."
@@ -280,18 +284,22 @@ impl Executables {
         self.forget_if_too_many();
     }
 
-    /// Takes the writers of changed files that were executed, by the ids of the new contents; `None` for one that is not known. The
-    /// caller calls this when it has applied the events of processes, and tells them before the traffic of programs that run the
-    /// changed files. The files themselves come after the traffic, as ever ([`Executables::take_updates`]).
+    /// Takes the writers of changed files that were executed and that [`ExecutableUpdate::Written`] did not tell, by the ids of the
+    /// new contents; `None` for one that is not known. The caller calls this when it has applied the events of processes, and
+    /// tells them before the traffic of programs that run the changed files.
     pub fn take_writers(&mut self, processes: &Processes) -> Vec<(u32, Option<Writer>)> {
-        let mut written = std::mem::take(&mut self.written);
-        written.extend(self.writers.take_executed(processes));
-        written
+        self.writers.take_executed(processes)
     }
 
-    /// Whether a program has no descriptor yet.
+    /// Whether the file of a program that has an id is not here yet.
     pub fn is_waiting(&self) -> bool {
-        !self.wanted.is_empty()
+        !self.wanted.is_empty() || self.cache.announced() != self.taken
+    }
+
+    /// Gives up the files that are waited for: picosnitch ends.
+    pub fn give_up(&mut self, now: Instant) {
+        let keys: Vec<WantedKey> = self.wanted.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.fail(key, ENDED.into(), now));
     }
 
     /// The messages to the hasher since the last call, in their order.
@@ -299,8 +307,8 @@ impl Executables {
         std::mem::take(&mut self.updates)
     }
 
-    fn take_executed(&mut self, executed: ExecutedFile, now: Instant) {
-        let ExecutedFile { id, tgid, info, file } = executed;
+    fn take_executed(&mut self, executed: ExecutedFile, processes: &Processes, now: Instant) {
+        let ExecutedFile { id, tgid, info, file, is_announced } = executed;
         let waiting = self.wanted.range(WantedKey { tgid, id: 0 }..=WantedKey { tgid, id: u32::MAX });
         let keys: Vec<WantedKey> = waiting
             .filter(|(_, wanted)| is_same_content(&wanted.request.executable, &info.file))
@@ -310,19 +318,34 @@ impl Executables {
             // Hashed twice, once under each id: the event of the process came before the file.
             if let Ok(file) = file.try_clone() {
                 self.wanted.remove(&key);
-                self.hash(key.id, file, info);
+                self.hash(key.id, file, info, Some(processes));
             }
         }
-        self.hash(id, file, info);
+        if is_announced {
+            self.taken = self.taken.wrapping_add(1);
+            self.hash(id, file, info, None);
+        }
         self.recent.entry(tgid).or_default().push(RecentFile { id, file: info.file, since: now });
     }
 
-    fn take_opened(&mut self, key: WantedKey, opened: io::Result<(FdInfo, File)>, now: Instant) {
-        let Some(wanted) = self.wanted.get(&key) else { return };
+    fn take_opened(
+        &mut self,
+        key: WantedKey,
+        opened: io::Result<(FdInfo, File)>,
+        processes: &Processes,
+        now: Instant,
+    ) {
+        let Some(wanted) = self.wanted.get(&key) else {
+            // It may have been given up: the next process that executes the file has it opened again.
+            if let Ok((info, _)) = opened {
+                self.cache.remove(&info.file);
+            }
+            return;
+        };
         match opened {
             Ok((info, file)) => {
                 self.wanted.remove(&key);
-                self.hash(key.id, file, info);
+                self.hash(key.id, file, info, Some(processes));
             }
             // The process is gone. fanotify may still deliver the file, until it is given up.
             Err(error) if is_gone(&error) && wanted.is_watched => {}
@@ -331,9 +354,10 @@ impl Executables {
         }
     }
 
-    fn hash(&mut self, id: u32, file: File, info: FdInfo) {
-        if let Some(writer) = self.writers.add_executed(id, &info.file) {
-            self.written.push((id, Some(writer)));
+    /// Has a file hashed. `processes` if the event of the process that executed it is applied, and so are all events before it.
+    fn hash(&mut self, id: u32, file: File, info: FdInfo, processes: Option<&Processes>) {
+        if let Some(writer) = self.writers.add_executed(id, &info.file, processes) {
+            self.updates.push(ExecutableUpdate::Written(id, writer));
         }
         self.updates.push(ExecutableUpdate::Hash { id, file, info });
     }

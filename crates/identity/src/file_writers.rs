@@ -42,6 +42,19 @@ struct WrittenFile {
     since: Instant,
 }
 
+impl WrittenFile {
+    /// Looks for a writer without a path in the process table.
+    fn find_writer(&mut self, processes: &Processes) {
+        if !has_path(self.writer.as_ref())
+            && let Some(running) = processes.newest_of(self.tgid)
+        {
+            let program = &running.program;
+            let (path, name) = (program.path.clone(), program.name.clone());
+            self.writer = Some(bounded(Writer { pid: self.tgid, path, name, uid: Some(running.uid) }));
+        }
+    }
+}
+
 /// The files that were written to.
 #[derive(Debug, Default)]
 pub(crate) struct FileWriters {
@@ -74,10 +87,19 @@ impl FileWriters {
     }
 
     /// Takes note that a file, which may have been written to, was executed: its content has this id. Returns the writer if it is
-    /// known already; if not, [`FileWriters::take_executed`] does.
-    pub(crate) fn add_executed(&mut self, id: u32, file: &FileIdentity) -> Option<Writer> {
+    /// known already; if not, [`FileWriters::take_executed`] does. `processes` if they are as far as the execution.
+    pub(crate) fn add_executed(
+        &mut self,
+        id: u32,
+        file: &FileIdentity,
+        processes: Option<&Processes>,
+    ) -> Option<Writer> {
         let key = key(file);
-        let writer = self.files.get(&key)?.writer.clone().filter(|writer| has_path(Some(writer)));
+        let written = self.files.get_mut(&key)?;
+        if let Some(processes) = processes {
+            written.find_writer(processes);
+        }
+        let writer = written.writer.clone().filter(|writer| has_path(Some(writer)));
         self.executed.push((id, key, writer.is_some()));
         writer
     }
@@ -86,13 +108,8 @@ impl FileWriters {
     /// were not told, by the ids of the new contents. `None` for a writer that is not known.
     pub(crate) fn take_executed(&mut self, processes: &Processes) -> Vec<(u32, Option<Writer>)> {
         for key in self.unnamed.drain(..) {
-            if let Some(file) = self.files.get_mut(&key).filter(|file| !has_path(file.writer.as_ref()))
-                && let Some(running) = processes.newest_of(file.tgid)
-            {
-                let program = &running.program;
-                let (path, name) = (program.path.clone(), program.name.clone());
-                let uid = Some(running.uid);
-                file.writer = Some(bounded(Writer { pid: file.tgid, path, name, uid }));
+            if let Some(file) = self.files.get_mut(&key) {
+                file.find_writer(processes);
             }
         }
         let executed = std::mem::take(&mut self.executed);
@@ -178,11 +195,11 @@ mod tests {
         let changed = FileIdentity { size: 9, ..file(1) };
         // Executed twice before the next drain.
         for id in [7, 8] {
-            assert_eq!(writers.add_executed(id, &changed).as_ref(), Some(&expected));
+            assert_eq!(writers.add_executed(id, &changed, None).as_ref(), Some(&expected));
         }
-        assert_eq!(writers.add_executed(9, &file(2)), None);
+        assert_eq!(writers.add_executed(9, &file(2), None), None);
         assert!(writers.take_executed(&processes).is_empty());
-        assert_eq!(writers.add_executed(10, &file(1)), None, "it was not written to since");
+        assert_eq!(writers.add_executed(10, &file(1), None), None, "it was not written to since");
         assert!(writers.take_executed(&processes).is_empty());
     }
 
@@ -207,16 +224,20 @@ mod tests {
         }
         processes.apply(&Event::Exited(id(2)), now);
         for (id, inode) in [(4, 1), (5, 2), (6, 3)] {
-            assert_eq!(writers.add_executed(id, &file(inode)), None);
+            assert_eq!(writers.add_executed(id, &file(inode), None), None);
         }
         let cp = Writer { pid: 10, path: b"/bin/cp".into(), name: b"n".into(), uid: Some(1000) };
         assert_eq!(writers.take_executed(&processes), [(4, Some(cp.clone())), (5, None), (6, None)]);
+        // A file that comes after the event of its execution has its writer with it: the next drain would be too late.
+        writers.add(report(1, 10, None), now);
+        assert_eq!(writers.add_executed(9, &file(1), Some(&processes)), Some(cp.clone()));
+        assert!(writers.take_executed(&processes).is_empty());
         // /proc has a process that is ending, but not what it executed.
         let ending = Writer { path: Vec::new(), ..cp.clone() };
         writers.add(WriteReport { writer: Some(ending.clone()), ..report(1, 10, None) }, now);
         writers.add(WriteReport { writer: Some(ending.clone()), ..report(3, 77, None) }, now);
         for (id, inode) in [(7, 1), (8, 3)] {
-            assert_eq!(writers.add_executed(id, &file(inode)), None);
+            assert_eq!(writers.add_executed(id, &file(inode), None), None);
         }
         assert_eq!(writers.take_executed(&processes), [(7, Some(cp)), (8, Some(ending))]);
     }
@@ -228,7 +249,7 @@ mod tests {
             writers.add(report(inode, 1, Some(if inode == 0 { 0 } else { 1000 })), Instant::now());
         }
         assert_eq!(writers.files.len(), MAX_FILES);
-        assert!(writers.add_executed(1, &file(0)).is_some());
+        assert!(writers.add_executed(1, &file(0), None).is_some());
     }
 
     #[test]

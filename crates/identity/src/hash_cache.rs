@@ -25,6 +25,8 @@ const MIN_AGE_WITHOUT_GENERATION: Duration = Duration::from_secs(3);
 pub(crate) struct HashCache {
     files: Mutex<HashMap<FileIdentity, u32>>,
     next: AtomicU32,
+    /// Files whose report to the main thread follows, since the start.
+    announced: AtomicU32,
     /// Executed files that are AppImages.
     pub(crate) app_images: AppImageFiles,
 }
@@ -42,6 +44,20 @@ impl HashCache {
     /// The id of a file in exactly this state.
     pub(crate) fn id(&self, file: &FileIdentity) -> Option<u32> {
         self.files().get(file).copied()
+    }
+
+    /// Adds an executed file that is reported to the main thread next, and returns its new id. From now on the main thread may give
+    /// this id to processes, although it does not have the file.
+    pub(crate) fn announce(&self, info: &FdInfo) -> u32 {
+        self.announced.fetch_add(1, Ordering::Relaxed);
+        let id = self.new_id();
+        self.insert(info, id);
+        id
+    }
+
+    /// Number of files that were announced since the start; it wraps around.
+    pub(crate) fn announced(&self) -> u32 {
+        self.announced.load(Ordering::Relaxed)
     }
 
     /// Adds a file, if every later change of it will change its identity. Returns whether it was added.
@@ -83,10 +99,20 @@ fn is_settled(info: &FdInfo, now: SystemTime) -> bool {
         return false;
     }
     let min_age = if file.generation == 0 { MIN_AGE_WITHOUT_GENERATION } else { MIN_AGE };
+    age(file, now) >= min_age
+}
+
+/// Whether anything about a file was changed less than `duration` ago.
+pub(crate) fn changed_within(file: &FileIdentity, duration: Duration) -> bool {
+    age(file, SystemTime::now()) < duration
+}
+
+/// The time since the last change of a file.
+fn age(file: &FileIdentity, now: SystemTime) -> Duration {
     let (seconds, nanoseconds) = file.changed.max(file.modified);
     let changed = Duration::new(u64::try_from(seconds).unwrap_or_default(), nanoseconds);
     // After the clock was set back, a file may have a change time in the future; its next change gets a different time.
-    now.duration_since(UNIX_EPOCH).unwrap_or_default().abs_diff(changed) >= min_age
+    now.duration_since(UNIX_EPOCH).unwrap_or_default().abs_diff(changed)
 }
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
 use capture::DrainMode;
 use identity::{ExecutableUpdate, Executables, digests::FileState};
 
-/// How long the shutdown waits for executables of programs that have just started, while it still records.
+/// How long the shutdown waits for executables of programs that have just started: while it still records, and once more for
+/// those that the last drain finds.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
-/// The same after the hooks are detached: what happens from then on is in no record.
-const VERY_LAST_EXECUTABLES: Duration = Duration::from_millis(250);
 /// Pause between two checks for those files.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -24,7 +23,7 @@ impl Monitor {
     pub(super) fn collect_executables(&mut self) -> Result<(), MonitorError> {
         let room = self.recorder.free_messages();
         if let Some(executables) = &mut self.executables {
-            executables.collect(room, Instant::now());
+            executables.collect(room, &self.processes, Instant::now());
         }
         self.send_executables()
     }
@@ -32,16 +31,23 @@ impl Monitor {
     /// Waits, during the shutdown, for executables of programs that have just started. The flow table is drained meanwhile.
     pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + LAST_EXECUTABLES;
-        while self.executables.as_ref().is_some_and(Executables::is_waiting) && Instant::now() < until {
+        loop {
+            // What has started since the last drain is waited for as well.
             self.drain(DrainMode::Regular)?;
             self.await_executables_until(until.min(Instant::now() + TICK))?;
+            if !self.executables.as_ref().is_some_and(Executables::is_waiting) || Instant::now() >= until {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    /// Waits for the executables of programs that have started since.
+    /// Waits for the executables of programs that have started since, and gives up those that do not come.
     pub(super) fn await_last_executables(&mut self) -> Result<(), MonitorError> {
-        self.await_executables_until(Instant::now() + VERY_LAST_EXECUTABLES)
+        self.await_executables_until(Instant::now() + LAST_EXECUTABLES)?;
+        if let Some(executables) = &mut self.executables {
+            executables.give_up(Instant::now());
+        }
+        self.send_executables()
     }
 
     fn await_executables_until(&mut self, until: Instant) -> Result<(), MonitorError> {
@@ -74,6 +80,7 @@ impl Monitor {
                     let inode = (info.file.device, info.file.inode, info.file.generation);
                     (ToRecorder::Executable { id, file_is, inode }, Some(file.into()))
                 }
+                ExecutableUpdate::Written(id, writer) => (ToRecorder::Written(id, Some(writer)), None),
                 ExecutableUpdate::Unhashed(id, why) => (ToRecorder::Unhashed(id, why), None),
                 ExecutableUpdate::ForgetBefore(id) => (ToRecorder::ForgetExecutables(id), None),
                 ExecutableUpdate::Problem(text) => (ToRecorder::Problem(text), None),

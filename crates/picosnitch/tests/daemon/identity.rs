@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     thread,
+    time::Duration,
 };
 
 use identity::digests;
@@ -16,7 +17,7 @@ use model::{EventKind, Sha256};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::signal::Signal,
+    sys::signal::{Signal, kill},
 };
 use selftest::program::{Action, elf};
 use store::{Dimension, Filter, Query, Range, Value};
@@ -120,6 +121,30 @@ fn assert_identified(base: &Path, to: SocketAddrV4, expected: &HashMap<PathBuf, 
         late.unwrap().len(),
         &wrong[..wrong.len().min(3)]
     );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_program_that_runs_twice_and_is_deleted_before_it_is_looked_at_has_one_digest() {
+    let _root = root();
+    let base = base("");
+    let daemon = Daemon::start(base.path());
+    let to = server(fresh_address());
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = place.path().join("twice");
+    let digest = write_program(&path, to, 1);
+    // Both executions wait until the file is old enough for the cache, and another one than executed by its change time.
+    kill(daemon.monitor(), Signal::SIGSTOP).unwrap();
+    run(&path);
+    run(&path);
+    thread::sleep(Duration::from_millis(50));
+    fs::remove_file(&path).unwrap();
+    wait_for_hashing();
+    kill(daemon.monitor(), Signal::SIGCONT).unwrap();
+    wait_for_hashing();
+    daemon.stop(Signal::SIGTERM);
+    let log = error_log(base.path());
+    assert_eq!(contexts(base.path(), *to.ip())[&path], [(Some(digest), 2)], "{log}");
 }
 
 #[test]
@@ -260,7 +285,7 @@ fn run(program: &Path) {
 
 /// Waits until the executed file was hashed; a modification before that would make it impossible.
 fn wait_for_hashing() {
-    thread::sleep(std::time::Duration::from_millis(700));
+    thread::sleep(Duration::from_millis(700));
 }
 
 fn digits(digest: Sha256) -> String {
