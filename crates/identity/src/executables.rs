@@ -104,8 +104,6 @@ pub struct Executables {
     /// By the thread-group id of the process.
     recent: HashMap<u32, Vec<RecentFile>>,
     wanted: BTreeMap<WantedKey, WantedFile>,
-    /// Announced files that were taken over, since the start; it wraps around.
-    taken: u32,
     /// Ids of programs that ran before the start, and of those whose file is tried again.
     existing: HashMap<ProcessId, u32>,
     /// Ids without a digest, and since when.
@@ -156,7 +154,6 @@ impl Executables {
             requests,
             recent: HashMap::new(),
             wanted: BTreeMap::new(),
-            taken: 0,
             existing: HashMap::new(),
             failed: HashMap::new(),
             writers: FileWriters::default(),
@@ -291,9 +288,14 @@ impl Executables {
         self.writers.take_executed(processes)
     }
 
-    /// Whether the file of a program that has an id is not here yet.
-    pub fn is_waiting(&self) -> bool {
-        !self.wanted.is_empty() || self.cache.announced() != self.taken
+    /// The id after those that executables have by now, for [`Executables::is_waiting`].
+    pub fn next_id(&self) -> u32 {
+        self.cache.next_id()
+    }
+
+    /// Whether the file of an executable with an id before this one is not here yet.
+    pub fn is_waiting(&self, before: u32) -> bool {
+        self.wanted.keys().any(|key| key.id < before) || self.cache.awaits_before(before)
     }
 
     /// Gives up the files that are waited for: picosnitch ends.
@@ -322,7 +324,7 @@ impl Executables {
             }
         }
         if is_announced {
-            self.taken = self.taken.wrapping_add(1);
+            self.cache.set_arrived(id);
             self.hash(id, file, info, None);
         }
         self.recent.entry(tgid).or_default().push(RecentFile { id, file: info.file, since: now });

@@ -1,7 +1,7 @@
 //! Which executables have an id, and so a digest, already: found by the state of their file, without reading it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -25,8 +25,8 @@ const MIN_AGE_WITHOUT_GENERATION: Duration = Duration::from_secs(3);
 pub(crate) struct HashCache {
     files: Mutex<HashMap<FileIdentity, u32>>,
     next: AtomicU32,
-    /// Files whose report to the main thread follows, since the start.
-    announced: AtomicU32,
+    /// The ids of files whose report is on its way to the main thread.
+    announced: Mutex<BTreeSet<u32>>,
     /// Executed files that are AppImages.
     pub(crate) app_images: AppImageFiles,
 }
@@ -49,15 +49,21 @@ impl HashCache {
     /// Adds an executed file that is reported to the main thread next, and returns its new id. From now on the main thread may give
     /// this id to processes, although it does not have the file.
     pub(crate) fn announce(&self, info: &FdInfo) -> u32 {
-        self.announced.fetch_add(1, Ordering::Relaxed);
+        let mut announced = lock(&self.announced);
         let id = self.new_id();
+        announced.insert(id);
         self.insert(info, id);
         id
     }
 
-    /// Number of files that were announced since the start; it wraps around.
-    pub(crate) fn announced(&self) -> u32 {
-        self.announced.load(Ordering::Relaxed)
+    /// Takes note that the report of an announced file has arrived.
+    pub(crate) fn set_arrived(&self, id: u32) {
+        lock(&self.announced).remove(&id);
+    }
+
+    /// Whether the report of an announced file with an id before this one has not arrived.
+    pub(crate) fn awaits_before(&self, id: u32) -> bool {
+        lock(&self.announced).first().is_some_and(|first| *first < id)
     }
 
     /// Adds a file, if every later change of it will change its identity. Returns whether it was added.
@@ -79,8 +85,12 @@ impl HashCache {
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<FileIdentity, u32>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.files)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_same_file(one: &FileIdentity, other: &FileIdentity) -> bool {

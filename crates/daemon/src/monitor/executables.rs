@@ -12,8 +12,8 @@ use crate::{error::MonitorError, messages::ToRecorder, poll::poll_until};
 use capture::DrainMode;
 use identity::{ExecutableUpdate, Executables, digests::FileState};
 
-/// How long the shutdown waits for executables of programs that have just started: while it still records, and once more for
-/// those that the last drain finds.
+/// How long the shutdown waits for the executables of programs that have just started: while it still records, and once more
+/// after the last drain.
 const LAST_EXECUTABLES: Duration = Duration::from_secs(2);
 /// Pause between two checks for those files.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,30 +31,35 @@ impl Monitor {
     /// Waits, during the shutdown, for executables of programs that have just started. The flow table is drained meanwhile.
     pub(super) fn await_executables(&mut self) -> Result<(), MonitorError> {
         let until = Instant::now() + LAST_EXECUTABLES;
-        loop {
-            // What has started since the last drain is waited for as well.
+        self.drain(DrainMode::Regular)?;
+        // What starts from now on is for the second wait: programs may start all the time.
+        let before = self.executables.as_ref().map_or(0, Executables::next_id);
+        while !self.await_executables_until(before, until.min(Instant::now() + TICK))?
+            && Instant::now() < until
+        {
             self.drain(DrainMode::Regular)?;
-            self.await_executables_until(until.min(Instant::now() + TICK))?;
-            if !self.executables.as_ref().is_some_and(Executables::is_waiting) || Instant::now() >= until {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// Waits for the executables of programs that have started since, and gives up those that do not come.
     pub(super) fn await_last_executables(&mut self) -> Result<(), MonitorError> {
-        self.await_executables_until(Instant::now() + LAST_EXECUTABLES)?;
+        let before = self.executables.as_ref().map_or(0, Executables::next_id);
+        self.await_executables_until(before, Instant::now() + LAST_EXECUTABLES)?;
         if let Some(executables) = &mut self.executables {
             executables.give_up(Instant::now());
         }
         self.send_executables()
     }
 
-    fn await_executables_until(&mut self, until: Instant) -> Result<(), MonitorError> {
+    /// Waits for the executables with ids before this one. Returns whether all have come.
+    fn await_executables_until(&mut self, before: u32, until: Instant) -> Result<bool, MonitorError> {
         while let Some(executables) = &self.executables
-            && executables.is_waiting()
-            && Instant::now() < until
+            && executables.is_waiting(before)
         {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
             let mut interests = vec![PollFd::new(executables.as_fd(), PollFlags::POLLIN)];
             if self.recorder.has_waiting() {
                 interests.push(PollFd::new(self.recorder.as_fd(), PollFlags::POLLOUT));
@@ -66,7 +71,7 @@ impl Monitor {
                 executables.tick(Instant::now());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends the executables queued by the watcher to the recorder.

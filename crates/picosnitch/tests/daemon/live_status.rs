@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, IsTerminal},
     os::unix::{
         fs::{OpenOptionsExt, PermissionsExt},
         net::UnixStream,
@@ -49,6 +49,7 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     let path = ptsname_r(&terminal).unwrap();
     let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap();
     let mut command = picosnitch(base.path(), &["start-no-daemon"]);
+    let hung_up = slave.try_clone().unwrap();
     command.stdin(slave).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = Killed(command.spawn().unwrap());
     drop(command);
@@ -59,6 +60,8 @@ fn the_end_of_its_terminal_is_the_end_of_a_foreground_run() {
     thread::sleep(Duration::from_millis(500));
     assert!(child.0.try_wait().unwrap().is_none(), "its terminal is there");
     drop(terminal);
+    // A child of another test may have the terminal for an instant longer. The kernel sends the signal after the end.
+    wait_until("the end of the terminal", || !hung_up.is_terminal());
     kill(daemon, Signal::SIGHUP).unwrap();
     let mut status = None;
     wait_until("the end", || {
