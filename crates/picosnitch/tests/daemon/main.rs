@@ -25,6 +25,7 @@ mod races;
 mod recording;
 mod refused_starts;
 mod session_bus;
+mod short_lived;
 mod surroundings;
 #[allow(dead_code, reason = "tests/view.rs and tests/top.rs use the rest")]
 #[path = "../terminal/mod.rs"]
