@@ -75,7 +75,10 @@ impl Monitor {
                     self.send_flows(&open.idle, ToRecorder::OpenSockets)?;
                     self.recorder.send(&ToRecorder::OpenSocketsEnd(ListKind::IdleSockets), None)?;
                 }
-                Err(error) => self.recorder.report(model::error_chain(&error))?,
+                Err(error) => {
+                    lists.set_failed(&due);
+                    self.recorder.report(model::error_chain(&error))?;
+                }
             }
         }
         self.recorder.send(&ToRecorder::DrainEnd, None)

@@ -36,6 +36,13 @@ impl OpenSocketLists {
         self.until_active = if active { LISTS_UNTIL_ACTIVE } else { self.until_active } - 1;
         Some(DueLists { active })
     }
+
+    /// Takes note that the lists could not be made: the next ones have as much.
+    pub(super) fn set_failed(&mut self, due: &DueLists) {
+        if due.active {
+            self.until_active = 0;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,5 +59,9 @@ mod tests {
         let active: Vec<u32> =
             (1..=25).filter(|number| lists.take_due(later(*number)).unwrap().active).collect();
         assert_eq!(active, [10, 20]);
+        lists.set_failed(&DueLists { active: false });
+        assert!(!lists.take_due(later(26)).unwrap().active);
+        lists.set_failed(&DueLists { active: true });
+        assert!(lists.take_due(later(27)).unwrap().active);
     }
 }

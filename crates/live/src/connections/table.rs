@@ -11,7 +11,7 @@ use super::{
     socket_peer::SocketPeer,
 };
 use config::log_rules::LogRules;
-use model::{Bytes, Counters, DomainSource, Flow, FlowId};
+use model::{Bytes, Counters, DomainSource, Flow, FlowId, FlowTuple};
 
 /// Upper bound for the table: as many connections as the kernel's flow table has slots, and as many that have ended and
 /// that a subscriber still has to get.
@@ -116,13 +116,21 @@ impl OpenConnections {
         }
     }
 
-    /// Ends a list: the connections of this kind that were not in it have ended.
+    /// Ends a list: the connections of this kind that were not in it have ended, unless their stream socket was in it. Bytes of
+    /// an open socket may be charged to a process that has no flow of its own on it.
     pub fn finish_list(&mut self, kind: ListKind) {
         self.has_list = true;
+        let is_listed = |connection: &Connection| connection.list == Some(self.list);
+        let socket_is_listed = |connection: &Connection| {
+            let socket = stream_socket(connection.flow_id.socket, &connection.tuple);
+            let mut ids = socket.and_then(|socket| self.sockets.get(&socket)).into_iter().flatten();
+            ids.any(|id| self.connections.get(id).is_some_and(is_listed))
+        };
         let is_missing = |connection: &Connection| {
             (connection.flow_id.began == 0) == (kind == ListKind::IdleSockets)
-                && connection.list != Some(self.list)
+                && !is_listed(connection)
                 && !connection.flow_id.ended
+                && (kind == ListKind::IdleSockets || !socket_is_listed(connection))
         };
         let missing: Vec<u64> = self
             .connections
@@ -267,7 +275,9 @@ impl OpenConnections {
             list: None,
         };
         self.connections.insert(id, connection);
-        self.sockets.entry(key.socket).or_default().push(id);
+        if let Some(socket) = stream_socket(flow.id.socket, &flow.tuple) {
+            self.sockets.entry(socket).or_default().push(id);
+        }
         Some(id)
     }
 
@@ -306,12 +316,10 @@ impl OpenConnections {
     /// Ends all connections of a stream socket one of whose flows has ended: it is closed then. Bytes that passed no hook
     /// may be charged to a process that has no flow of its own on the socket, so that no end of its own comes.
     fn end_socket(&mut self, flow: &Flow) {
-        if !STREAM_PROTOCOLS.contains(&flow.tuple.protocol) {
-            return;
-        }
-        let ids = self.sockets.get(&flow.id.socket).cloned().unwrap_or_default();
+        let Some(socket) = stream_socket(flow.id.socket, &flow.tuple) else { return };
+        let ids = self.sockets.get(&socket).cloned().unwrap_or_default();
         for id in ids {
-            // A socket that is new may have got the inode number.
+            // A socket may be connected again: a late end is that of an earlier use.
             let is_older = |connection: &Connection| connection.flow_id.began <= flow.id.began;
             if self.connections.get(&id).is_some_and(is_older) {
                 self.end(id);
@@ -325,7 +333,9 @@ impl OpenConnections {
         if self.ids.get(&key) == Some(&id) {
             self.ids.remove(&key);
         }
-        if let Entry::Occupied(mut ids) = self.sockets.entry(key.socket) {
+        if let Some(socket) = stream_socket(key.socket, &connection.tuple)
+            && let Entry::Occupied(mut ids) = self.sockets.entry(socket)
+        {
             ids.get_mut().retain(|other| *other != id);
             if ids.get().is_empty() {
                 ids.remove();
@@ -360,4 +370,9 @@ impl OpenConnections {
             }
         }
     }
+}
+
+/// The inode number of a stream socket; `None` for all others, and for sockets of the kernel's own, which have no number.
+fn stream_socket(socket: u64, tuple: &FlowTuple) -> Option<u64> {
+    (socket != 0 && STREAM_PROTOCOLS.contains(&tuple.protocol)).then_some(socket)
 }

@@ -393,6 +393,39 @@ fn a_connection_whose_end_was_lost_ends_with_the_next_list() {
 }
 
 #[test]
+fn sockets_of_the_kernel_end_one_by_one() {
+    let mut bench = Bench::new(all());
+    let mut position = SubscriberPosition::default();
+    // They have no inode number: only their use tells them apart.
+    let mount = |began| {
+        let mut mount = flow(1, 0, 10, 10);
+        mount.id.began = began;
+        mount
+    };
+    bench.add(&mount(1_000_000));
+    bench.add(&mount(2_000_000));
+    bench.round(&mut position);
+    bench.add(&ended(mount(2_000_000)));
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([2]), "{lines:?}");
+}
+
+#[test]
+fn a_process_without_a_flow_stays_while_its_stream_socket_is_listed() {
+    let mut bench = Bench::new(all());
+    let mut position = SubscriberPosition::default();
+    bench.add(&flow(1, 9, 10, 10));
+    bench.add(&flow(2, 9, 0, 500));
+    bench.round(&mut position);
+    bench.list(&[flow(1, 9, 11, 10)], ListKind::ActiveFlows);
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([]), "{lines:?}");
+    bench.list(&[], ListKind::ActiveFlows);
+    let lines = bench.round(&mut position);
+    assert_eq!(lines[0]["ended"], serde_json::json!([1, 2]), "{lines:?}");
+}
+
+#[test]
 fn a_stream_socket_ends_for_all_processes_that_bytes_were_charged_to() {
     let mut bench = Bench::new(all());
     let mut position = SubscriberPosition::default();
@@ -411,7 +444,7 @@ fn a_stream_socket_ends_for_all_processes_that_bytes_were_charged_to() {
     bench.add(&ended(datagrams(54, 8)));
     let lines = bench.round(&mut position);
     assert_eq!(lines[0]["ended"], serde_json::json!([1, 2, 4]), "the other datagrams may go on: {lines:?}");
-    // The inode number is used again, and the end of the old socket comes again.
+    // The socket is connected again, and the end of its first use comes again.
     let mut newer = flow(1, 9, 3, 3);
     newer.id.began += 1_000_000;
     bench.add(&newer);
