@@ -302,6 +302,8 @@ impl Executables {
     pub fn give_up(&mut self, now: Instant) {
         let keys: Vec<WantedKey> = self.wanted.keys().copied().collect();
         keys.into_iter().for_each(|key| self.fail(key, ENDED.into(), now));
+        let on_the_way = self.cache.take_announced().into_iter();
+        self.updates.extend(on_the_way.map(|id| ExecutableUpdate::Unhashed(id, ENDED.into())));
     }
 
     /// The messages to the hasher since the last call, in their order.
@@ -338,8 +340,10 @@ impl Executables {
         now: Instant,
     ) {
         let Some(wanted) = self.wanted.get(&key) else {
-            // It may have been given up: the next process that executes the file has it opened again.
-            if let Ok((info, _)) = opened {
+            // If it was given up, the next process that executes the file has it opened again.
+            if let Ok((info, _)) = opened
+                && (self.failed.contains_key(&key.id) || key.id < self.first_id)
+            {
                 self.cache.remove(&info.file);
             }
             return;

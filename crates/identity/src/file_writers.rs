@@ -96,10 +96,13 @@ impl FileWriters {
     ) -> Option<Writer> {
         let key = key(file);
         let written = self.files.get_mut(&key)?;
-        if let Some(processes) = processes {
+        let unnamed = self.unnamed.iter().position(|unnamed| *unnamed == key);
+        if let (Some(index), Some(processes)) = (unnamed, processes) {
+            self.unnamed.swap_remove(index);
             written.find_writer(processes);
         }
-        let writer = written.writer.clone().filter(|writer| has_path(Some(writer)));
+        let may_be_found = unnamed.is_some() && processes.is_none();
+        let writer = written.writer.clone().filter(|_| !may_be_found);
         self.executed.push((id, key, writer.is_some()));
         writer
     }
@@ -232,6 +235,19 @@ mod tests {
         writers.add(report(1, 10, None), now);
         assert_eq!(writers.add_executed(9, &file(1), Some(&processes)), Some(cp.clone()));
         assert!(writers.take_executed(&processes).is_empty());
+        // By a later execution, another process may have the number of one that was looked for in vain.
+        writers.add(report(8, 88, None), now);
+        assert!(writers.take_executed(&processes).is_empty());
+        processes.apply(
+            &Event::Executed(Box::new(ProcessEvent {
+                id: ProcessId { start: 9, tgid: 88, exec: 1 },
+                path: b"/bin/other".into(),
+                ..ProcessEvent::default()
+            })),
+            now,
+        );
+        assert_eq!(writers.add_executed(5, &file(8), Some(&processes)), None);
+        assert_eq!(writers.take_executed(&processes), [(5, None)]);
         // /proc has a process that is ending, but not what it executed.
         let ending = Writer { path: Vec::new(), ..cp.clone() };
         writers.add(WriteReport { writer: Some(ending.clone()), ..report(1, 10, None) }, now);

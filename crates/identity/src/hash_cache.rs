@@ -49,11 +49,20 @@ impl HashCache {
     /// Adds an executed file that is reported to the main thread next, and returns its new id. From now on the main thread may give
     /// this id to processes, although it does not have the file.
     pub(crate) fn announce(&self, info: &FdInfo) -> u32 {
-        let mut announced = lock(&self.announced);
-        let id = self.new_id();
-        announced.insert(id);
+        let id = {
+            // An id that the counter has passed is in the set.
+            let mut announced = lock(&self.announced);
+            let id = self.new_id();
+            announced.insert(id);
+            id
+        };
         self.insert(info, id);
         id
+    }
+
+    /// Takes the ids of announced files that have not arrived.
+    pub(crate) fn take_announced(&self) -> BTreeSet<u32> {
+        std::mem::take(&mut lock(&self.announced))
     }
 
     /// Takes note that the report of an announced file has arrived.
@@ -109,17 +118,17 @@ fn is_settled(info: &FdInfo, now: SystemTime) -> bool {
         return false;
     }
     let min_age = if file.generation == 0 { MIN_AGE_WITHOUT_GENERATION } else { MIN_AGE };
-    age(file, now) >= min_age
+    age(file.changed, now) >= min_age && age(file.modified, now) >= min_age
 }
 
-/// Whether anything about a file was changed less than `duration` ago.
+/// Whether anything about a file was changed less than `duration` ago. Its owner chooses its modification time, the kernel the
+/// change time.
 pub(crate) fn changed_within(file: &FileIdentity, duration: Duration) -> bool {
-    age(file, SystemTime::now()) < duration
+    age(file.changed, SystemTime::now()) < duration
 }
 
-/// The time since the last change of a file.
-fn age(file: &FileIdentity, now: SystemTime) -> Duration {
-    let (seconds, nanoseconds) = file.changed.max(file.modified);
+/// The time since a time of a file: seconds, nanoseconds.
+fn age((seconds, nanoseconds): (i64, u32), now: SystemTime) -> Duration {
     let changed = Duration::new(u64::try_from(seconds).unwrap_or_default(), nanoseconds);
     // After the clock was set back, a file may have a change time in the future; its next change gets a different time.
     now.duration_since(UNIX_EPOCH).unwrap_or_default().abs_diff(changed)
@@ -144,6 +153,19 @@ mod tests {
         assert!(is_settled(&info(0, 1, (990, 0)), now));
         assert!(!is_settled(&info(0, 0, (990, 0)), now));
         assert!(is_settled(&info(3, 1, (5000, 0)), now), "from the future");
+        // A modification time that its owner has set makes no file old.
+        let mut touched = info(3, 1, (1000, 0));
+        for modified in [(5000, 0), (10, 0)] {
+            touched.file.modified = modified;
+            assert!(!is_settled(&touched, now));
+        }
+        touched.file.modified = (1000, 0);
+        touched.file.changed = (10, 0);
+        assert!(!is_settled(&touched, now), "a change time that was not kept");
+        let recent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        touched.file = FileIdentity { changed: (recent - 5, 0), modified: (recent * 2, 0), ..touched.file };
+        assert!(changed_within(&touched.file, Duration::from_secs(10)));
+        assert!(!changed_within(&touched.file, Duration::from_secs(2)));
     }
 
     #[test]

@@ -71,10 +71,8 @@ impl Monitor {
         self.resync_if_needed(&drained)?;
         if let Some(executables) = &mut self.executables {
             self.app_images.resolve(&mut self.processes, executables, now);
-            for (id, writer) in executables.take_writers(&self.processes) {
-                self.recorder.send(&ToRecorder::Written(id, writer), None)?;
-            }
         }
+        self.send_writers()?;
         self.send_flows(&executions, ToRecorder::Flows)?;
         self.send_flows(&drained.flows, ToRecorder::Flows)?;
         self.send_losses(drained.losses)?;

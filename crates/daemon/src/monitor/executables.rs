@@ -46,6 +46,7 @@ impl Monitor {
     pub(super) fn await_last_executables(&mut self) -> Result<(), MonitorError> {
         let before = self.executables.as_ref().map_or(0, Executables::next_id);
         self.await_executables_until(before, Instant::now() + LAST_EXECUTABLES)?;
+        self.send_writers()?;
         if let Some(executables) = &mut self.executables {
             executables.give_up(Instant::now());
         }
@@ -60,7 +61,11 @@ impl Monitor {
             if Instant::now() >= until {
                 return Ok(false);
             }
-            let mut interests = vec![PollFd::new(executables.as_fd(), PollFlags::POLLIN)];
+            let mut interests = Vec::new();
+            // Files that find no room stay where they are: they would be there at once.
+            if self.recorder.free_messages() > 0 {
+                interests.push(PollFd::new(executables.as_fd(), PollFlags::POLLIN));
+            }
             if self.recorder.has_waiting() {
                 interests.push(PollFd::new(self.recorder.as_fd(), PollFlags::POLLOUT));
             }
@@ -72,6 +77,15 @@ impl Monitor {
             }
         }
         Ok(true)
+    }
+
+    /// Sends who wrote to files that were executed. The caller calls this when it has applied the events of processes.
+    pub(super) fn send_writers(&mut self) -> Result<(), MonitorError> {
+        let writers = self.executables.as_mut().map(|executables| executables.take_writers(&self.processes));
+        for (id, writer) in writers.unwrap_or_default() {
+            self.recorder.send(&ToRecorder::Written(id, writer), None)?;
+        }
+        Ok(())
     }
 
     /// Sends the executables queued by the watcher to the recorder.
