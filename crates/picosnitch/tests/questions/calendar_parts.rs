@@ -194,6 +194,12 @@ fn parts_without_traffic_are_added() {
     assert_eq!(days, expected.map(|day| format!("2026-10-{day}")));
     let sums = log.sums("sent", &["--range", "2026-10-23..2026-10-26", "-g", "day", "--zeros"]);
     assert_eq!(sums, [0, 2, 60, 0]);
+    // The quietest days.
+    let quiet = ["--range", "2026-10-23..2026-10-26", "-g", "day", "--zeros", "--sort", "total", "--reverse"];
+    assert_eq!(log.sums("sent", &quiet), [0, 0, 2, 60]);
+    assert_eq!(log.sums("sent", &[&quiet[..], &["--limit", "2"]].concat()), [0, 0]);
+    // Before the first record nothing was watched.
+    log.nothing(&["--range", "2020-01", "-g", "day", "--zeros"], "the log has records from");
     assert_eq!(log.sums("sent", &["--range", "all", "-g", "weekday", "--zeros"]), [0, 0, 0, 0, 0, 2, 125]);
     assert_eq!(log.values("hour-of-day", &["--range", "all", "-g", "hour-of-day", "--zeros"]).len(), 24);
     // Each program has all of them; the longest go last by bytes.
@@ -212,6 +218,9 @@ fn parts_that_filters_exclude_are_not_added() {
         log.sums("sent", &["--range", range, "-g", dimension, "--zeros", "-w", filter])
     };
     assert_eq!(zeros("2026-10-25", "hour", "hour-of-day=2"), [8, 16]);
+    // A range is no part of the calendar.
+    log.refuse(&["-w", "day=2026-10-24..2026-10-25"], "expected a point of time in it");
+    log.refuse(&["--new-since", "2026-10-24..2026-10-25"], "2026-10-24..2026-10-25");
     assert_eq!(zeros("2026-10-18..2026-10-25", "hour", "hour-of-day=0").len(), 8);
     assert_eq!(zeros("2026-10-18..2026-10-31", "day", "weekday=sunday"), [1, 60]);
     assert_eq!(zeros("2026-10-24..2026-10-26", "weekday", "exe=curl"), [0, 2, 60]);

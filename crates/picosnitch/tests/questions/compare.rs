@@ -147,6 +147,11 @@ fn the_other_range_is_looked_at_as_well() {
     assert!(notes("2026-11-03").contains("incomplete in the range that this one is compared with"));
     let answer = log.json(&["--range", "2026-11-04", "--compare", "2026-11-03"]);
     assert_eq!((&answer["compared_with"]["losses"][0]["count"], &answer["losses"]), (&2.into(), &json!([])));
+    // Also where neither range has a row.
+    let nothing =
+        ["--range", "2026-11-04", "--compare", "2026-11-03", "-w", "exe=/usr/bin/curl", "-w", "port=1"];
+    let notes = log.json(&nothing)["notes"].to_string();
+    assert!(notes.contains("no rows") && notes.contains("compared with"), "{notes}");
 }
 
 #[test]

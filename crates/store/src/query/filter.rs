@@ -285,13 +285,9 @@ fn parse_number(dimension: Dimension, text: &str, zone: &TimeZone) -> (Option<i6
             "expected a point of time: \"2026-11-28 14:30:10\", with or without an offset, or unix seconds",
         ),
         Dimension::Hour | Dimension::Day | Dimension::Week | Dimension::Month | Dimension::Year => {
-            let point = calendar::parse_range(text, model::text::time::now(), zone)
-                .ok()
-                .and_then(|range| range.start);
-            let point = point
-                .or_else(|| Some(calendar::parse_part(text, model::text::time::now(), zone).ok()?.start));
+            let part = calendar::parse_part(text, model::text::time::now(), zone).ok();
             (
-                point.map(|point| calendar_value(dimension, point, zone)),
+                part.map(|part| calendar_value(dimension, part.start, zone)),
                 "expected a point of time in it: 2026-11-28, \"2026-11-28 14:00\", yesterday, or unix seconds",
             )
         }

@@ -54,11 +54,10 @@ pub(super) fn output(
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
     let comparison = reader.compare(query, time_range::for_log(before))?;
-    let mut notes = hints::notes(reader, setting, query, comparison.row_count == 0)?;
+    let is_empty = comparison.row_count == 0;
+    let mut notes = hints::notes(reader, setting, query, is_empty)?;
     let now = setting.now;
-    if comparison.row_count > 0 {
-        notes.extend(hints::of_comparison(reader, now, before)?);
-    }
+    notes.extend(hints::of_comparison(reader, now, before, is_empty)?);
     notes.extend(match hints::grain(reader, setting.range, now)? {
         None => hints::grain(reader, before, now)?,
         note => note,

@@ -33,17 +33,16 @@ pub(super) fn notes(
     let mut notes = Vec::new();
     notes.extend(losses(reader, setting.range, "in this range")?);
     notes.extend(without_scope(reader, setting, query)?);
-    if let Some(note) = future(setting.range, setting.now) {
-        notes.push(note);
-    } else if is_empty {
-        notes.push(why_empty(reader, setting, query)?);
+    if is_empty {
+        let why = future(setting.range, setting.now);
+        notes.push(why.map_or_else(|| why_empty(reader, setting, query), Ok)?);
     } else {
         notes.extend(sub_domains(reader, query)?);
     }
     Ok(notes)
 }
 
-/// Sentences about the range that an answer is compared with.
+/// Sentences about the range that an answer is compared with; where its records begin is only told beside rows.
 ///
 /// # Errors
 /// The errors of the log.
@@ -51,10 +50,11 @@ pub(super) fn of_comparison(
     reader: &Reader,
     now: &Now,
     before: calendar::Range,
+    is_empty: bool,
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
     notes.extend(losses(reader, before, "in the range that this one is compared with")?);
-    let Some((first, _)) = reader.extent()? else { return Ok(notes) };
+    let Some((first, _)) = reader.extent()?.filter(|_| !is_empty) else { return Ok(notes) };
     let begins = format!("the log begins at {}", now.text(first));
     if before.end.is_some_and(|end| end <= first) {
         notes.push(format!("{begins}: there is nothing to compare with"));

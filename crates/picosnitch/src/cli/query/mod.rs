@@ -1,4 +1,4 @@
-//! `picosnitch query`: asks the log. Exit codes: 0, 1 for an error, 2 for a wrong command line.
+//! `picosnitch query`: asks the log. Exit codes: 0; 1 for an error, also in the value of an option; 2 for an option that does not exist.
 
 mod comparison;
 mod events;
@@ -182,7 +182,12 @@ fn records_output(
             let before = comparison::other_range(text, range, now)?;
             comparison::output(reader, &setting, &query, before)
         }
-        None => records::output(reader, &setting, &query),
+        None => {
+            if options.zeros {
+                zeros::position(&query.group_by)?;
+            }
+            records::output(reader, &setting, &query)
+        }
     }
 }
 
@@ -247,13 +252,8 @@ fn query(
 fn wanted_times(options: &Options, now: &Now) -> anyhow::Result<SeenFilter> {
     let point = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
-            let range =
-                calendar::parse_range(text, now.seconds, &now.zone).ok().and_then(|range| range.start);
-            let point = range.map_or_else(
-                || calendar::parse_part(text, now.seconds, &now.zone).map(|part| part.start),
-                Ok,
-            );
-            point.with_context(|| format!("--{name}"))
+            let part = calendar::parse_part(text, now.seconds, &now.zone);
+            part.map(|part| part.start).with_context(|| format!("--{name}"))
         };
         text.as_ref().map(parse).transpose()
     };

@@ -9,29 +9,39 @@ use store::{Dimension, Filter, Query, Reader, Row, Sort, Value, calendar_step, c
 /// Rows that are added at most.
 const MAX_ROWS: usize = 1_000_000;
 
-/// Adds a row without traffic for each part of the calendar up to `now` that lacks one, for each combination of the other values;
-/// rows in the order of a dimension stay in it. Where filters leave no row at all, none is added.
+/// The position of the one part of the calendar that rows are grouped by.
 ///
 /// # Errors
-/// The rows are not grouped by exactly one part of the calendar, or would be too many.
-pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let is_part = |dimension: &&Dimension| dimension.is_calendar();
-    let parts: Vec<Dimension> = query.group_by.iter().filter(is_part).copied().collect();
-    let [dimension] = parts[..] else {
+/// They are not grouped by exactly one.
+pub(super) fn position(group_by: &[Dimension]) -> anyhow::Result<usize> {
+    let mut parts = group_by.iter().enumerate().filter(|(_, dimension)| dimension.is_calendar());
+    let (Some((at, _)), None) = (parts.next(), parts.next()) else {
         bail!("--zeros needs --group-by with one of hour, day, week, month, year, weekday, hour-of-day");
     };
-    let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+    Ok(at)
+}
+
+/// Adds a row without traffic for each part of the calendar from the first record to `now` that lacks one, for each combination of
+/// the other values; the rows stay in the order of the query. Where filters leave no row at all, none is added.
+///
+/// # Errors
+/// As [`position`], or the rows would be too many.
+pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let at = position(&query.group_by)?;
     if rows.is_empty() && (!query.filters.is_empty() || query.find.is_some()) {
         return Ok(());
     }
     let Some((first, last)) = reader.extent()? else { return Ok(()) };
-    let start = query.range.since.unwrap_or(first).max(first.min(query.range.until.unwrap_or(last)));
+    let start = query.range.since.unwrap_or(first).max(first);
     let end = query
         .range
         .until
         .map_or(now, |until| until.min(now))
         .max(last.min(query.range.until.unwrap_or(last)));
-    let values = values(dimension, (start, end), query)?;
+    if start > end {
+        return Ok(());
+    }
+    let values = values(query.group_by[at], (start, end), query)?;
     let mut others: BTreeSet<Vec<Value>> = rows.iter().map(|row| without(&row.values, at)).collect();
     if query.group_by.len() == 1 {
         others.insert(Vec::new());
@@ -41,14 +51,20 @@ pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>
         "--zeros would add more than {MAX_ROWS} rows: choose a shorter range or longer parts"
     );
     let known: HashSet<Vec<Value>> = rows.iter().map(|row| row.values.clone()).collect();
+    let mut added = Vec::new();
     for value in values {
         for other in &others {
             let mut all = other.clone();
             all.insert(at, Value::Integer(value));
             if !known.contains(&all) {
-                rows.push(Row { values: all, ..Row::default() });
+                added.push(Row { values: all, ..Row::default() });
             }
         }
+    }
+    // Nothing is less than they are: they come last, or with the smallest first they are the first.
+    match query.reverse {
+        true => drop(rows.splice(0..0, added.into_iter().rev())),
+        false => rows.append(&mut added),
     }
     if let Sort::Dimension(sorted) = query.sort {
         let by = query.group_by.iter().position(|grouped| *grouped == sorted).unwrap_or(at);
