@@ -186,7 +186,7 @@ impl ViewState {
         self.display.labels.text(dimension, value, &self.time.zone)
     }
 
-    /// The selected row as text, separated by tabs: value, connections, bytes sent, bytes received; or of an event time, kind,
+    /// The selected row as text, separated by tabs: value, connections, bytes received, bytes sent; or of an event time, kind,
     /// program, sentence.
     pub fn row_text(&self) -> Option<String> {
         let row = self.list.selected()?;
