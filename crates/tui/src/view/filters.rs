@@ -1,7 +1,7 @@
 //! The filters of `view`, a stack: the last one is removed first, and its removal leads back to the view where it was
 //! set.
 
-use super::{period::Period, row_choice::Only, tab::Tab};
+use super::{period::Period, row_choice::RowChoice, tab::Tab};
 use store::{Dimension, Filter, Value};
 
 /// Filters on the stack: more are useless, and each makes the query longer.
@@ -23,8 +23,8 @@ pub struct FilterLayer {
     pub tab: Tab,
     /// Value of the row that was selected.
     pub selected: Value,
-    /// Which values were shown.
-    pub only: Only,
+    /// Which rows were shown, and what they were compared with.
+    pub choice: RowChoice,
     /// Position in the history, as in [`super::time_range::TimeRange`].
     pub at: Option<i64>,
 }

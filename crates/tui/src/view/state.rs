@@ -313,8 +313,8 @@ impl ViewState {
             Ok(filter) => filter,
             Err(why_not) => return self.notify(why_not),
         };
-        let (tab, only, at) = (self.tab, self.choice.only, self.time.at);
-        self.filters.push(FilterLayer { filter, tab, selected, only, at });
+        let (tab, choice, at) = (self.tab, self.choice, self.time.at);
+        self.filters.push(FilterLayer { filter, tab, selected, choice, at });
         if exclude {
             return self.restart();
         }
@@ -327,7 +327,7 @@ impl ViewState {
     fn pop_filter(&mut self) -> Effect {
         let Some(layer) = self.filters.pop() else { return Effect::None };
         self.go_to_tab(layer.tab);
-        self.choice.only = layer.only;
+        self.choice = layer.choice;
         self.time.at = layer.at;
         self.restart();
         self.list.expect(layer.selected);

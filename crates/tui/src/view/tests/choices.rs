@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::view::row_choice::Only;
 use model::{Event as LogEvent, EventKind};
 
 fn screen() -> TestScreen {
@@ -99,6 +100,22 @@ fn only_what_is_new_is_shown() {
     assert_eq!(screen.press("N"), Effect::None);
     screen.tab(Tab::LocalPorts);
     assert_eq!(screen.press("n"), Effect::None);
+}
+
+#[test]
+fn the_removal_of_a_filter_leads_back_to_what_was_new_or_compared() {
+    let choice = |screen: &TestScreen| (screen.state.choice.only, screen.state.choice.compares);
+    let mut screen = screen();
+    screen.press("n\n=");
+    assert_eq!(choice(&screen), (Only::All, true));
+    screen.press("\u{8}");
+    assert_eq!(choice(&screen), (Only::New, false));
+    assert_eq!(screen.labels().len(), 2);
+    screen.press("=\nn");
+    assert_eq!(choice(&screen), (Only::New, false));
+    screen.press("\u{8}");
+    assert_eq!(choice(&screen), (Only::All, true));
+    assert!(screen.state.list.answer.total_before.is_some());
 }
 
 #[test]
