@@ -63,6 +63,13 @@ impl FilterStack {
         })
     }
 
+    /// Whether a filter chooses values of this dimension. More of them would be alternatives, not a narrower choice.
+    pub fn chooses(&self, wanted: Dimension) -> bool {
+        self.iter().any(|filter| {
+            matches!(filter, AppliedFilter::Value { dimension, exclude: false, .. } if *dimension == wanted)
+        })
+    }
+
     /// The filters on values, for the log.
     pub fn for_log(&self) -> Vec<Filter> {
         let filters = self.iter().filter_map(|filter| match filter {

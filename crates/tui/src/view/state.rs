@@ -320,6 +320,9 @@ impl ViewState {
         }
         // What belongs to something new is not new itself.
         self.choice.only = Only::All;
+        if self.filters.chooses(Dimension::Scope) {
+            self.choice.scope = None;
+        }
         self.go_to_tab(self.tab.detail())
     }
 
@@ -378,13 +381,10 @@ impl ViewState {
 
     /// Shows the next scope only.
     fn next_scope(&mut self) -> Effect {
-        let is_filtered = self.filters.iter().any(|filter| {
-            matches!(filter, AppliedFilter::Value { dimension: Dimension::Scope, exclude: false, .. })
-        });
         if self.dimension().is_none() {
             return self.notify("events have no addresses");
         }
-        if is_filtered && self.choice.scope.is_none() {
+        if self.filters.chooses(Dimension::Scope) {
             return self.notify("a filter chooses the scope; Backspace removes the last one");
         }
         self.choice.next_scope();

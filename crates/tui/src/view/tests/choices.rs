@@ -181,6 +181,16 @@ fn the_scope_chooses_addresses() {
     screen.press(" ");
     assert_eq!(screen.state.list.answer.total.received, 70);
     assert_eq!(screen.press("i"), Effect::None, "the filter chooses");
+    screen.press("\u{8}i");
+    screen.tab(Tab::Scopes);
+    assert_eq!(screen.labels(), ["internet"]);
+    screen.press(" ");
+    assert_eq!(screen.press("i"), Effect::None, "the filter takes the place of the choice");
+    assert_eq!(screen.state.list.answer.total.received, 70);
+    assert!(!screen.text().contains(" only"), "{}", screen.text());
+    screen.press("\u{8}");
+    assert!(screen.text().contains("internet only"), "{}", screen.text());
+    assert_eq!(screen.press("i"), Effect::Query);
 }
 
 #[test]
