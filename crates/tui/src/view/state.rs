@@ -155,7 +155,12 @@ impl ViewState {
 
     /// The period that the rows are compared with.
     pub fn before(&self) -> Option<Period> {
-        (self.choice.compares && self.can_compare()).then(|| self.time.before(self.period())).flatten()
+        self.comparable_period().filter(|_| self.choice.compares)
+    }
+
+    /// The period that the rows can be compared with.
+    fn comparable_period(&self) -> Option<Period> {
+        self.can_compare().then(|| self.time.before(self.period())).flatten()
     }
 
     /// Whether the rows of this tab can be in two periods.
@@ -301,6 +306,12 @@ impl ViewState {
         }
     }
 
+    /// Whether the selected row can be a filter.
+    fn can_filter(&self, exclude: bool) -> bool {
+        let selected = self.list.selected().filter(|_| !self.filters.is_full());
+        selected.is_some_and(|row| self.filter_of_row(row, exclude).is_ok())
+    }
+
     /// Sets a filter on the value of the selected row.
     fn push_filter(&mut self, exclude: bool) -> Effect {
         let Some(row) = self.list.selected() else { return Effect::None };
@@ -337,14 +348,23 @@ impl ViewState {
         Effect::Query
     }
 
+    /// Whether the period is one of several that follow each other.
+    fn has_history(&self) -> bool {
+        !self.time.is_all() && self.filters.period().is_none()
+    }
+
+    /// The end of the first recording window of the log.
+    fn first_window(&self) -> Option<i64> {
+        self.list.answer.extent.map(|(first, _)| first)
+    }
+
     /// Steps through the history, between the beginning of the log and the present.
     fn step_time(&mut self, earlier: bool) -> Effect {
-        if self.time.is_all() || self.filters.period().is_some() {
+        if !self.has_history() {
             return self.notify("this shows one piece of time only: choose another with t, or Backspace");
         }
         if earlier {
-            let first = self.list.answer.extent.map(|(first, _)| first);
-            if self.time.step_back(first).is_err() {
+            if self.time.step_back(self.first_window()).is_err() {
                 return self.notify("the log does not go back further");
             }
         } else if !self.time.step_forward() {
@@ -460,19 +480,17 @@ impl ViewState {
 
     /// Whether the footer shows the key of an action, because it has an effect now.
     pub fn offers(&self, action: Action) -> bool {
-        let has_row = self.list.selected().is_some();
         match action {
-            Action::Filter | Action::Copy => has_row,
-            Action::Exclude => {
-                has_row && self.dimension().is_some_and(|dimension| dimension != Dimension::Time)
-            }
+            Action::Filter | Action::Exclude => self.can_filter(action == Action::Exclude),
+            Action::Copy => self.list.selected().is_some(),
             Action::Find => self.can_find(),
             Action::New => self.dimension().is_some_and(Dimension::is_seen),
-            Action::Compare => self.can_compare() && !self.time.is_all(),
-            Action::Scope | Action::NextSort => self.dimension().is_some(),
+            Action::Compare => self.comparable_period().is_some(),
+            Action::Scope => self.dimension().is_some() && !self.filters.chooses(Dimension::Scope),
+            Action::NextSort => self.dimension().is_some(),
             Action::Unfilter => !self.filters.is_empty(),
-            Action::Later => self.time.at.is_some(),
-            Action::Earlier => !self.time.is_all(),
+            Action::Earlier => self.has_history() && self.time.can_step_back(self.first_window()),
+            Action::Later => self.has_history() && self.time.at.is_some(),
             _ => true,
         }
     }
