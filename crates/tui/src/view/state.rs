@@ -66,12 +66,13 @@ pub struct ViewState {
 
 impl ViewState {
     pub fn new(zone: TimeZone, now: i64, labels: Labels) -> Self {
+        let list = RowList::new(&zone);
         Self {
             tab: Tab::Programs,
             time: TimeRange::new(zone, now),
             filters: FilterStack::default(),
             choice: RowChoice::default(),
-            list: RowList::default(),
+            list,
             chart: ChartSeries::default(),
             detail: DetailState { shown: true, loaded: None },
             queries: QueryStatus::default(),
@@ -215,7 +216,7 @@ impl ViewState {
                 self.queries.waiting = false;
             }
             Response::Rows(number, rows) if number == current => {
-                self.list.replace(*rows);
+                self.list.replace(*rows, &self.time.zone);
                 self.queries.error = None;
                 return Effect::QueryDetail;
             }

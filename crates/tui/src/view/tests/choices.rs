@@ -194,6 +194,27 @@ fn the_scope_chooses_addresses() {
 }
 
 #[test]
+fn times_of_events_have_offsets_if_a_clock_change_is_among_those_that_are_listed() {
+    let mut screen = TestScreen::with((80, 24), PLAIN, |base| {
+        let mut writer = Writer::open(&base.join("snitch.db")).unwrap();
+        let event = |days: i64| LogEvent::new(EventKind::Start, NOW - days * 24 * HOUR, "recording started");
+        let events = vec![event(150), event(120), event(1)];
+        writer.write(&Window { time: NOW, events, ..Window::default() }).unwrap();
+    });
+    screen.tab(Tab::Events);
+    screen.press("ttt");
+    let has_offsets = |screen: &mut TestScreen| screen.text().contains(" 14:20:05+01:00 ");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (1, false));
+    screen.press("t");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (3, true));
+    // They are those of the rows, and not made anew for each frame.
+    screen.state.list.answer.rows.truncate(1);
+    assert!(has_offsets(&mut screen));
+    screen.press("T");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (1, false));
+}
+
+#[test]
 fn events_are_listed_and_found() {
     let mut screen = TestScreen::with((80, 24), PLAIN, |base| {
         fill(base);
