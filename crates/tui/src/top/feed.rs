@@ -96,10 +96,6 @@ pub fn apply_line(line: &[u8], live: &mut LiveState, now: Instant) -> bool {
         live.unreadable += 1;
         return false;
     };
-    // Alerts, errors and losses also come from a recorder whose monitor is stopped.
-    if !matches!(&*kind.event, "alert" | "alerts_folded" | "error" | "loss") {
-        live.heard(now);
-    }
     let result = match &*kind.event {
         "context" => serde_json::from_slice::<ContextLine>(line).map(|line| live.context(&line)),
         "connection" | "listening" => {

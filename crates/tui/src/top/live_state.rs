@@ -27,7 +27,7 @@ const MAX_ALERTS: usize = 100;
 const MAX_HIGHLIGHTS: usize = 1000;
 /// Kinds of loss of one slot that are kept.
 const MAX_SLOT_LOSSES: usize = 32;
-/// The daemon sends lines at each of its drains, several in this time.
+/// The daemon sends a `tick` after each of its drains, several in this time.
 const MAX_SILENCE: Duration = Duration::from_secs(3);
 /// If a connection is older than this when it is first reported, in seconds, its bytes are not traffic of the open slot.
 const MAX_NEW_AGE: f64 = 5.0;
@@ -89,9 +89,9 @@ pub struct LiveState {
     pub omitted_here: u64,
     /// Lines that could not be parsed.
     pub unreadable: u64,
-    /// When the last line about traffic came.
-    last_line: Option<Instant>,
-    /// How long no such line has come, in seconds, once that is too long.
+    /// When the daemon connected, or its last `tick` came.
+    last_tick: Option<Instant>,
+    /// How long no `tick` has come, in seconds, once that is too long.
     pub silent: Option<u64>,
 }
 
@@ -101,16 +101,17 @@ impl LiveState {
         Self { ascii, ..Self::default() }
     }
 
-    /// Takes note that a line about traffic has come.
+    /// Takes note that the daemon has counters up to now. Lines other than `tick` do not say that: a recorder sends some also
+    /// while its monitor is stopped.
     pub fn heard(&mut self, now: Instant) {
-        self.last_line = Some(now);
+        self.last_tick = Some(now);
         self.silent = None;
     }
 
     /// Finds out whether the daemon is silent for too long. Returns whether that has to be drawn.
     pub fn note_silence(&mut self, now: Instant) -> bool {
         let before = self.silent;
-        let silence = self.last_line.map(|last| now.saturating_duration_since(last));
+        let silence = self.last_tick.map(|last| now.saturating_duration_since(last));
         self.silent = silence.filter(|silence| *silence >= MAX_SILENCE).map(|silence| silence.as_secs());
         self.silent.is_some() && self.silent != before
     }
@@ -233,6 +234,7 @@ impl LiveState {
 
     /// Takes a `tick` line: everything up to now has been reported.
     pub fn tick(&mut self, line: &TickLine, now: Instant) {
+        self.heard(now);
         (self.time, self.omitted) = (line.time, line.omitted);
         self.remove_ended(now);
         let length = now.saturating_duration_since(*self.slot_start.get_or_insert(now));

@@ -1,7 +1,7 @@
 //! The filters of `view`, a stack: the last one is removed first, and its removal leads back to the view where it was
 //! set.
 
-use super::{period::Period, row_choice::Only, tab::Tab};
+use super::{period::Period, row_choice::RowChoice, tab::Tab};
 use store::{Dimension, Filter, Value};
 
 /// Filters on the stack: more are useless, and each makes the query longer.
@@ -23,8 +23,8 @@ pub struct FilterLayer {
     pub tab: Tab,
     /// Value of the row that was selected.
     pub selected: Value,
-    /// Which values were shown.
-    pub only: Only,
+    /// Which rows were shown, and what they were compared with.
+    pub choice: RowChoice,
     /// Position in the history, as in [`super::time_range::TimeRange`].
     pub at: Option<i64>,
 }
@@ -60,6 +60,13 @@ impl FilterStack {
         self.iter().rev().find_map(|filter| match filter {
             AppliedFilter::Period(period) => Some(*period),
             AppliedFilter::Value { .. } => None,
+        })
+    }
+
+    /// Whether a filter chooses values of this dimension. More of them would be alternatives, not a narrower choice.
+    pub fn chooses(&self, wanted: Dimension) -> bool {
+        self.iter().any(|filter| {
+            matches!(filter, AppliedFilter::Value { dimension, exclude: false, .. } if *dimension == wanted)
         })
     }
 

@@ -134,13 +134,14 @@ pub struct ChartSeries {
 /// # Errors
 /// The log cannot be read, or the query was interrupted.
 pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreError> {
+    let extent = reader.extent()?;
     let mut answer = ScreenRows {
         losses: Losses::new(&reader.losses(query.period.range())?),
         sums_before: reader
             .detail_since()?
             .filter(|since| query.period.start.is_none_or(|start| start < *since)),
-        extent: reader.extent()?,
-        silent_since: silent_since(reader, query.now)?,
+        extent,
+        silent_since: silent_since(reader, extent, query.now)?,
         stopped: stopped(reader)?,
         ..ScreenRows::default()
     };
@@ -148,7 +149,7 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
         None => answer.rows = event_rows::load(reader, query, MAX_ROWS + 1)?,
         Some(Dimension::Time) => {
             // Its rows are the parts of a chart, because a row for each recording window would be millions.
-            let series = series(reader, query, Some(query.rows_query()), MAX_TIME_ROWS)?;
+            let series = series(reader, query, extent, Some(query.rows_query()), MAX_TIME_ROWS)?;
             series.sums.iter().for_each(|sum| answer.total += *sum);
             answer.rows = time_rows(&series, query.sort);
             answer.edges = series.edges;
@@ -202,8 +203,8 @@ fn changed_programs(reader: &Reader, period: Period) -> Result<HashSet<Bytes>, S
 
 /// The end of the last recording window, if it is more than three windows ago. On a machine that is used there is hardly a
 /// window without traffic.
-fn silent_since(reader: &Reader, now: i64) -> Result<Option<i64>, StoreError> {
-    let Some((_, last)) = reader.extent()? else { return Ok(None) };
+fn silent_since(reader: &Reader, extent: Option<(i64, i64)>, now: i64) -> Result<Option<i64>, StoreError> {
+    let Some((_, last)) = extent else { return Ok(None) };
     if now - last <= MAX_SILENT_WINDOWS * USUAL_WINDOW {
         return Ok(None);
     }
@@ -241,16 +242,18 @@ fn stopped(reader: &Reader) -> Result<Option<i64>, StoreError> {
 }
 
 /// Reads the chart of a screen, in at most `max_parts` parts: that of the records of `charted`, or of all that pass the filters.
+/// `extent` is that of the rows ([`ScreenRows::extent`]), so that both are about the same time.
 ///
 /// # Errors
 /// The log cannot be read, or the query was interrupted.
 pub fn series(
     reader: &Reader,
     query: &ScreenQuery,
+    extent: Option<(i64, i64)>,
     charted: Option<Query>,
     max_parts: usize,
 ) -> Result<ChartSeries, StoreError> {
-    let Some((first, last)) = reader.extent()? else { return Ok(ChartSeries::default()) };
+    let Some((first, last)) = extent else { return Ok(ChartSeries::default()) };
     let start = query.period.start.unwrap_or(first);
     let end = query.period.end.unwrap_or(last.max(query.now) + 1);
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);

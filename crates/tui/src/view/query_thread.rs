@@ -184,12 +184,12 @@ impl Worker {
             Request::Screen(query) => {
                 let started = Instant::now();
                 let rows = query::rows(reader, &query)?;
-                let charted = query.chart_query(&rows.rows);
+                let (extent, charted) = (rows.extent, query.chart_query(&rows.rows));
                 self.respond(Response::Rows(number, Box::new(rows)));
                 if self.shared.lock().screen.is_some() {
                     return Ok(());
                 }
-                let series = query::series(reader, &query, charted, query.chart_columns)?;
+                let series = query::series(reader, &query, extent, charted, query.chart_columns)?;
                 self.respond(Response::Series(number, series, started.elapsed()));
             }
             Request::Detail(query, subject) => {

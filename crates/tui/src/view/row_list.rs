@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use calendar::Offsets;
+use jiff::tz::TimeZone;
 use model::Counters;
 
 use super::{list_row::ListRow, query::ScreenRows};
@@ -9,9 +11,11 @@ use crate::term::{find_text::FindText, widgets::ListState};
 use store::Value;
 
 /// The rows and the selected one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RowList {
     pub answer: ScreenRows,
+    /// How the times of all events among the rows are written.
+    pub event_times: Offsets,
     pub position: ListState,
     /// The text of the search, which the log carries out.
     pub find: FindText,
@@ -20,6 +24,17 @@ pub struct RowList {
 }
 
 impl RowList {
+    /// No rows.
+    pub fn new(zone: &TimeZone) -> Self {
+        Self {
+            answer: ScreenRows::default(),
+            event_times: Offsets::new([], zone),
+            position: ListState::default(),
+            find: FindText::default(),
+            finding: false,
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.answer.rows.len()
     }
@@ -52,9 +67,11 @@ impl RowList {
     }
 
     /// Takes other rows. The row with the value that was selected stays selected, if it is among them.
-    pub fn replace(&mut self, answer: ScreenRows) {
+    pub fn replace(&mut self, answer: ScreenRows, zone: &TimeZone) {
         let selected = self.selected_value().cloned();
         self.answer = answer;
+        let events = self.answer.rows.iter().filter_map(|row| row.event.as_ref());
+        self.event_times = Offsets::new(events.map(|event| event.time), zone);
         let found = selected.and_then(|value| self.answer.rows.iter().position(|row| row.value == value));
         let other = if self.find.is_empty() { self.position.selected } else { 0 };
         self.select(found.unwrap_or(other));

@@ -66,12 +66,13 @@ pub struct ViewState {
 
 impl ViewState {
     pub fn new(zone: TimeZone, now: i64, labels: Labels) -> Self {
+        let list = RowList::new(&zone);
         Self {
             tab: Tab::Programs,
             time: TimeRange::new(zone, now),
             filters: FilterStack::default(),
             choice: RowChoice::default(),
-            list: RowList::default(),
+            list,
             chart: ChartSeries::default(),
             detail: DetailState { shown: true, loaded: None },
             queries: QueryStatus::default(),
@@ -155,7 +156,12 @@ impl ViewState {
 
     /// The period that the rows are compared with.
     pub fn before(&self) -> Option<Period> {
-        (self.choice.compares && self.can_compare()).then(|| self.time.before(self.period())).flatten()
+        self.comparable_period().filter(|_| self.choice.compares)
+    }
+
+    /// The period that the rows can be compared with.
+    fn comparable_period(&self) -> Option<Period> {
+        self.can_compare().then(|| self.time.before(self.period())).flatten()
     }
 
     /// Whether the rows of this tab can be in two periods.
@@ -186,7 +192,7 @@ impl ViewState {
         self.display.labels.text(dimension, value, &self.time.zone)
     }
 
-    /// The selected row as text, separated by tabs: value, connections, bytes sent, bytes received; or of an event time, kind,
+    /// The selected row as text, separated by tabs: value, connections, bytes received, bytes sent; or of an event time, kind,
     /// program, sentence.
     pub fn row_text(&self) -> Option<String> {
         let row = self.list.selected()?;
@@ -210,7 +216,7 @@ impl ViewState {
                 self.queries.waiting = false;
             }
             Response::Rows(number, rows) if number == current => {
-                self.list.replace(*rows);
+                self.list.replace(*rows, &self.time.zone);
                 self.queries.error = None;
                 return Effect::QueryDetail;
             }
@@ -301,6 +307,12 @@ impl ViewState {
         }
     }
 
+    /// Whether the selected row can be a filter.
+    fn can_filter(&self, exclude: bool) -> bool {
+        let selected = self.list.selected().filter(|_| !self.filters.is_full());
+        selected.is_some_and(|row| self.filter_of_row(row, exclude).is_ok())
+    }
+
     /// Sets a filter on the value of the selected row.
     fn push_filter(&mut self, exclude: bool) -> Effect {
         let Some(row) = self.list.selected() else { return Effect::None };
@@ -313,13 +325,16 @@ impl ViewState {
             Ok(filter) => filter,
             Err(why_not) => return self.notify(why_not),
         };
-        let (tab, only, at) = (self.tab, self.choice.only, self.time.at);
-        self.filters.push(FilterLayer { filter, tab, selected, only, at });
+        let (tab, choice, at) = (self.tab, self.choice, self.time.at);
+        self.filters.push(FilterLayer { filter, tab, selected, choice, at });
         if exclude {
             return self.restart();
         }
         // What belongs to something new is not new itself.
         self.choice.only = Only::All;
+        if self.filters.chooses(Dimension::Scope) {
+            self.choice.scope = None;
+        }
         self.go_to_tab(self.tab.detail())
     }
 
@@ -327,21 +342,30 @@ impl ViewState {
     fn pop_filter(&mut self) -> Effect {
         let Some(layer) = self.filters.pop() else { return Effect::None };
         self.go_to_tab(layer.tab);
-        self.choice.only = layer.only;
+        self.choice = layer.choice;
         self.time.at = layer.at;
         self.restart();
         self.list.expect(layer.selected);
         Effect::Query
     }
 
+    /// Whether the period is one of several that follow each other.
+    fn has_history(&self) -> bool {
+        !self.time.is_all() && self.filters.period().is_none()
+    }
+
+    /// The end of the first recording window of the log.
+    fn first_window(&self) -> Option<i64> {
+        self.list.answer.extent.map(|(first, _)| first)
+    }
+
     /// Steps through the history, between the beginning of the log and the present.
     fn step_time(&mut self, earlier: bool) -> Effect {
-        if self.time.is_all() || self.filters.period().is_some() {
+        if !self.has_history() {
             return self.notify("this shows one piece of time only: choose another with t, or Backspace");
         }
         if earlier {
-            let first = self.list.answer.extent.map(|(first, _)| first);
-            if self.time.step_back(first).is_err() {
+            if self.time.step_back(self.first_window()).is_err() {
                 return self.notify("the log does not go back further");
             }
         } else if !self.time.step_forward() {
@@ -378,13 +402,10 @@ impl ViewState {
 
     /// Shows the next scope only.
     fn next_scope(&mut self) -> Effect {
-        let is_filtered = self.filters.iter().any(|filter| {
-            matches!(filter, AppliedFilter::Value { dimension: Dimension::Scope, exclude: false, .. })
-        });
         if self.dimension().is_none() {
             return self.notify("events have no addresses");
         }
-        if is_filtered && self.choice.scope.is_none() {
+        if self.filters.chooses(Dimension::Scope) {
             return self.notify("a filter chooses the scope; Backspace removes the last one");
         }
         self.choice.next_scope();
@@ -460,19 +481,17 @@ impl ViewState {
 
     /// Whether the footer shows the key of an action, because it has an effect now.
     pub fn offers(&self, action: Action) -> bool {
-        let has_row = self.list.selected().is_some();
         match action {
-            Action::Filter | Action::Copy => has_row,
-            Action::Exclude => {
-                has_row && self.dimension().is_some_and(|dimension| dimension != Dimension::Time)
-            }
+            Action::Filter | Action::Exclude => self.can_filter(action == Action::Exclude),
+            Action::Copy => self.list.selected().is_some(),
             Action::Find => self.can_find(),
             Action::New => self.dimension().is_some_and(Dimension::is_seen),
-            Action::Compare => self.can_compare() && !self.time.is_all(),
-            Action::Scope | Action::NextSort => self.dimension().is_some(),
+            Action::Compare => self.comparable_period().is_some(),
+            Action::Scope => self.dimension().is_some() && !self.filters.chooses(Dimension::Scope),
+            Action::NextSort => self.dimension().is_some(),
             Action::Unfilter => !self.filters.is_empty(),
-            Action::Later => self.time.at.is_some(),
-            Action::Earlier => !self.time.is_all(),
+            Action::Earlier => self.has_history() && self.time.can_step_back(self.first_window()),
+            Action::Later => self.has_history() && self.time.at.is_some(),
             _ => true,
         }
     }

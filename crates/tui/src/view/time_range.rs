@@ -53,14 +53,24 @@ impl TimeRange {
         self.go_to(self.at);
     }
 
+    /// Whether the log goes back further than this range. `first` is the end of the first recording window of the log.
+    pub fn can_step_back(&self, first: Option<i64>) -> bool {
+        match (self.at, self.period().start) {
+            (Some(_), Some(start)) => first.is_some_and(|first| start > first),
+            _ => true,
+        }
+    }
+
     /// Goes to the part of the calendar before this one: the first step leads to the part that contains the present.
     /// `first` is the end of the first recording window of the log.
     ///
     /// # Errors
     /// There is nothing earlier in the log.
     pub fn step_back(&mut self, first: Option<i64>) -> Result<(), BeginningOfLog> {
+        if !self.can_step_back(first) {
+            return Err(BeginningOfLog);
+        }
         let at = match (self.at, self.period().start) {
-            (Some(_), Some(start)) if first.is_none_or(|first| start <= first) => return Err(BeginningOfLog),
             (Some(_), Some(start)) => start - 1,
             _ => self.now,
         };

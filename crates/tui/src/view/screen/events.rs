@@ -30,14 +30,12 @@ const MAX_PROGRAM_WIDTH: u16 = 40;
 struct Rows<'a> {
     state: &'a ViewState,
     theme: Theme,
-    offsets: Offsets,
 }
 
 /// Draws the list and returns the area of its rows.
 pub fn draw(canvas: Canvas<'_>, state: &mut ViewState) -> Rect {
     let mut position = state.list.position;
-    let times = state.list.iter(0..state.list.len()).filter_map(|row| Some(row.event.as_ref()?.time));
-    let rows = Rows { state, theme: canvas.theme, offsets: Offsets::new(times, &state.time.zone) };
+    let rows = Rows { state, theme: canvas.theme };
     let area = draw_list(canvas, &rows, &mut position, SelectionMark::Row);
     state.list.position = position;
     area
@@ -57,6 +55,10 @@ impl Rows<'_> {
     fn event(&self, row: usize) -> Option<&Event> {
         self.state.list.get(row)?.event.as_deref()
     }
+
+    fn time_text(&self, event: &Event) -> String {
+        self.state.list.event_times.text(event.time)
+    }
 }
 
 impl ListSource<3> for Rows<'_> {
@@ -66,9 +68,9 @@ impl ListSource<3> for Rows<'_> {
 
     fn layout(&self, width: u16, visible: Range<usize>) -> ListLayout<3> {
         let has_offsets = visible.start < visible.end
-            && self.event(visible.start).is_some_and(|event| {
-                crate::term::text::width(&self.offsets.text(event.time)) > TIME_WIDTH.into()
-            });
+            && self
+                .event(visible.start)
+                .is_some_and(|event| crate::term::text::width(&self.time_text(event)) > TIME_WIDTH.into());
         let time = 1 + TIME_WIDTH + if has_offsets { OFFSET_WIDTH } else { 0 };
         let mut fit = ColumnFit::new(width.saturating_sub(time));
         let kind = fit.take(KIND_WIDTH, 0);
@@ -90,7 +92,7 @@ impl ListSource<3> for Rows<'_> {
     fn draw_label(&self, mut canvas: Canvas<'_>, row: usize) {
         let Some(event) = self.event(row) else { return };
         let columns = usize::from(canvas.area.width.saturating_sub(1));
-        canvas.put(1, 0, &shorten(&self.offsets.text(event.time), columns, self.theme.ascii), Style::new());
+        canvas.put(1, 0, &shorten(&self.time_text(event), columns, self.theme.ascii), Style::new());
     }
 
     fn cells(&self, row: usize, columns: &[Column; 3]) -> [Cell; 3] {

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::view::row_choice::Only;
 use model::{Event as LogEvent, EventKind};
 
 fn screen() -> TestScreen {
@@ -102,6 +103,22 @@ fn only_what_is_new_is_shown() {
 }
 
 #[test]
+fn the_removal_of_a_filter_leads_back_to_what_was_new_or_compared() {
+    let choice = |screen: &TestScreen| (screen.state.choice.only, screen.state.choice.compares);
+    let mut screen = screen();
+    screen.press("n\n=");
+    assert_eq!(choice(&screen), (Only::All, true));
+    screen.press("\u{8}");
+    assert_eq!(choice(&screen), (Only::New, false));
+    assert_eq!(screen.labels().len(), 2);
+    screen.press("=\nn");
+    assert_eq!(choice(&screen), (Only::New, false));
+    screen.press("\u{8}");
+    assert_eq!(choice(&screen), (Only::All, true));
+    assert!(screen.state.list.answer.total_before.is_some());
+}
+
+#[test]
 fn only_programs_that_changed_in_the_period_are_shown() {
     let mut screen = screen();
     screen.press("N");
@@ -164,6 +181,37 @@ fn the_scope_chooses_addresses() {
     screen.press(" ");
     assert_eq!(screen.state.list.answer.total.received, 70);
     assert_eq!(screen.press("i"), Effect::None, "the filter chooses");
+    screen.press("\u{8}i");
+    screen.tab(Tab::Scopes);
+    assert_eq!(screen.labels(), ["internet"]);
+    screen.press(" ");
+    assert_eq!(screen.press("i"), Effect::None, "the filter takes the place of the choice");
+    assert_eq!(screen.state.list.answer.total.received, 70);
+    assert!(!screen.text().contains(" only"), "{}", screen.text());
+    screen.press("\u{8}");
+    assert!(screen.text().contains("internet only"), "{}", screen.text());
+    assert_eq!(screen.press("i"), Effect::Query);
+}
+
+#[test]
+fn times_of_events_have_offsets_if_a_clock_change_is_among_those_that_are_listed() {
+    let mut screen = TestScreen::with((80, 24), PLAIN, |base| {
+        let mut writer = Writer::open(&base.join("snitch.db")).unwrap();
+        let event = |days: i64| LogEvent::new(EventKind::Start, NOW - days * 24 * HOUR, "recording started");
+        let events = vec![event(150), event(120), event(1)];
+        writer.write(&Window { time: NOW, events, ..Window::default() }).unwrap();
+    });
+    screen.tab(Tab::Events);
+    screen.press("ttt");
+    let has_offsets = |screen: &mut TestScreen| screen.text().contains(" 14:20:05+01:00 ");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (1, false));
+    screen.press("t");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (3, true));
+    // They are those of the rows, and not made anew for each frame.
+    screen.state.list.answer.rows.truncate(1);
+    assert!(has_offsets(&mut screen));
+    screen.press("T");
+    assert_eq!((screen.state.list.len(), has_offsets(&mut screen)), (1, false));
 }
 
 #[test]

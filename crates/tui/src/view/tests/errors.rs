@@ -3,9 +3,9 @@
 use std::{fs, os::unix::fs::symlink, time::Instant};
 
 use super::*;
-use crate::view::{keys::Action, messages::error_sentence};
+use crate::view::{keys::Action, messages::error_sentence, query};
 use model::EventKind;
-use store::{StoreError, Value};
+use store::{Reader, StoreError, Value};
 
 /// Whether the query thread can open the log.
 fn open(base: &Path) -> Result<(), StoreError> {
@@ -105,6 +105,26 @@ fn the_next_query_sees_what_was_written_meanwhile() {
         Some(&Value::Bytes(b"/usr/lib/firefox/firefox".to_vec())),
         "the selection stays with its row"
     );
+}
+
+#[test]
+fn the_chart_ends_with_the_rows_when_the_log_grows_between_them() {
+    let mut screen = TestScreen::new((80, 24), PLAIN);
+    screen.press("ttttt");
+    let query = screen.state.query(78);
+    let database = screen.base.path().join("snitch.db");
+    let reader = Reader::open(&database).unwrap();
+    let rows = query::rows(&reader, &query).unwrap();
+    let context =
+        Arc::new(ProcessContext { program: program("/usr/bin/new", 1), ..ProcessContext::default() });
+    let records = vec![record(&context, "192.0.2.1:80", 6, counters(1, 7, 7))];
+    let mut writer = Writer::open(&database).unwrap();
+    writer.write(&Window { time: NOW + HOUR, records, ..Window::default() }).unwrap();
+    let chart = query::series(&reader, &query, rows.extent, None, 78).unwrap();
+    assert_eq!(chart.edges.last(), Some(&(NOW + 1)));
+    let mut sum = Counters::default();
+    chart.sums.iter().for_each(|part| sum += *part);
+    assert_eq!(sum, rows.total);
 }
 
 /// A log with windows of this length, the last of which ended so long ago, and events.

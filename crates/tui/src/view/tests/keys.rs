@@ -3,7 +3,7 @@
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::*;
-use crate::view::{list_row::ListRow, period::LENGTHS};
+use crate::view::{keys::Action, list_row::ListRow, period::LENGTHS};
 use store::{Dimension, Sort};
 
 fn screen() -> TestScreen {
@@ -125,6 +125,45 @@ fn a_filter_on_time_narrows_the_period() {
     screen.press("\u{8}");
     assert_eq!(screen.state.dimension(), Some(Dimension::Time));
     assert_eq!(screen.press("e"), Effect::None);
+}
+
+#[test]
+fn the_footer_offers_what_has_an_effect() {
+    let check = |tab, keys: &str, actions: &[(Action, bool)]| {
+        let mut screen = screen();
+        screen.press(keys.split('|').next().unwrap());
+        screen.tab(tab);
+        screen.press(keys.split('|').nth(1).unwrap_or_default());
+        for (action, has_effect) in actions {
+            assert_eq!(screen.state.offers(*action), *has_effect, "{action:?} on {tab:?} after {keys}");
+        }
+        // The first of them is carried out.
+        let (action, has_effect) = actions[0];
+        assert_eq!(
+            screen.state.act(action) != Effect::None,
+            has_effect,
+            "{action:?} on {tab:?} after {keys}"
+        );
+    };
+    use Action::{Compare, Earlier, Exclude, Filter, Later, Scope};
+    check(
+        Tab::Programs,
+        "",
+        &[(Earlier, true), (Later, false), (Compare, true), (Scope, true), (Filter, true)],
+    );
+    check(Tab::Programs, "h", &[(Later, true), (Earlier, true)]);
+    check(Tab::Programs, &"h".repeat(100), &[(Earlier, false), (Later, true)]);
+    // All of the log, and a piece of it.
+    check(Tab::Programs, "ttttt", &[(Earlier, false), (Compare, false)]);
+    check(Tab::Programs, "httttt", &[(Later, false)]);
+    check(Tab::Time, "ttttt| ", &[(Compare, true), (Earlier, false)]);
+    check(Tab::Time, "h| ", &[(Later, false), (Earlier, false)]);
+    check(Tab::Time, "", &[(Exclude, false), (Filter, true), (Compare, false)]);
+    check(Tab::Scopes, "| ", &[(Scope, false)]);
+    check(Tab::Scopes, "|e", &[(Scope, true)]);
+    // An event about no program.
+    check(Tab::Events, "", &[(Filter, false), (Exclude, false), (Scope, false)]);
+    check(Tab::Users, &format!("|{}", " ".repeat(40)), &[(Filter, false), (Exclude, false)]);
 }
 
 #[test]
