@@ -173,7 +173,9 @@ fn measure(
         let begin = Instant::now();
         rows = match asked {
             Question::Rows(_) => query::rows(reader, &question)?.rows.len(),
-            Question::Chart => query::series(reader, &question, None, COLUMNS)?.sums.len(),
+            Question::Chart => {
+                query::series(reader, &question, Some((first, last)), None, COLUMNS)?.sums.len()
+            }
             Question::Hours => {
                 let end = last - back;
                 let begin = if seconds > 0 { (end - seconds).max(first) } else { first } / HOUR * HOUR;
