@@ -145,3 +145,26 @@ fn a_comparison_has_the_answers_of_both_ranges() {
         assert_eq!(comparison.rows.len(), all.len());
     }
 }
+
+#[test]
+fn a_program_whose_row_was_deleted_gets_one_again() {
+    let (_directory, path) = new_log();
+    drop(Writer::open(&path).unwrap());
+    // As many rows as the table may have but one, of the same user and seen later.
+    let sql = "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 99999) \
+               INSERT INTO program_seen (path, sha256, uid, first, last) \
+               SELECT '/other/' || n, x'', 4294967294, 9000, 9000 FROM number";
+    Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    let mut writer = Writer::open(&path).unwrap();
+    let of = |time, path: &[u8]| window(time, vec![record(path, "192.0.2.1", 443, 1, 0)]);
+    let has_row = || {
+        let sql = "SELECT count(*) FROM program_seen WHERE path = '/a'";
+        Connection::open(&path).unwrap().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() == 1
+    };
+    writer.write(&of(1000, b"/a")).unwrap();
+    assert!(has_row());
+    writer.write(&of(1010, b"/b")).unwrap();
+    assert!(!has_row());
+    writer.write(&of(1020, b"/a")).unwrap();
+    assert!(has_row());
+}
