@@ -83,18 +83,20 @@ fn amounts(now: Counters, before: Counters) -> (u64, u64) {
 }
 
 /// The difference of two sums in percent of the one before, for the user: `+12 %`; a factor from ten times on, and a word where a
-/// whole percent would say nothing.
+/// whole percent would say nothing, or the sum before is zero. It agrees with [`ComparedRow::change`] of a group that both ranges
+/// have.
 pub fn change_text(now: Counters, before: Counters) -> String {
     let (now, before) = amounts(now, before);
     if now == before {
         return Change::Same.name().to_owned();
     }
     if before == 0 {
-        return Change::New.name().to_owned();
+        return Change::Grown.name().to_owned();
     }
     let factor = now as f64 / before as f64;
-    // -100 % would mean that nothing is left.
-    let percent = ((factor - 1.0) * 100.0).round().max(-99.0);
+    // -100 % means that nothing is left.
+    let least = if now == 0 { -100.0 } else { -99.0 };
+    let percent = ((factor - 1.0) * 100.0).round().max(least);
     match percent.abs() {
         ..1.0 => if now > before { Change::Grown } else { Change::Shrunk }.name().to_owned(),
         1000.0.. => format!("\u{d7}{factor:.0}"),
@@ -200,6 +202,10 @@ mod tests {
             (some(999), some(1000), Change::Shrunk, "shrunk"),
             (some(5000), some(100), Change::Grown, "\u{d7}50"),
             (calls(4), calls(2), Change::Grown, "+100 %"),
+            (some(0), some(100), Change::Shrunk, "-100 %"),
+            (calls(0), calls(3), Change::Shrunk, "-100 %"),
+            (some(5), calls(1), Change::Grown, "grown"),
+            (calls(3), calls(0), Change::Grown, "grown"),
         ] {
             let row = ComparedRow { values: Vec::new(), now, before };
             assert_eq!((row.change(), &*row.change_text()), (change, text), "{now:?} {before:?}");
