@@ -162,8 +162,9 @@ pub(super) fn execute_comparison(
 
 /// Sorts by the difference of what the query sorts by. Codes sort like their values.
 fn sort(query: &Query, rows: &mut [EncodedRow]) {
-    if let Sort::Dimension(dimension) = query.sort {
-        let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+    if let Sort::Dimension(dimension) = query.sort
+        && let Some(at) = query.group_by.iter().position(|grouped| *grouped == dimension)
+    {
         rows.sort_unstable_by(|a, b| (a.0.get(at), &a.0).cmp(&(b.0.get(at), &b.0)));
         return;
     }

@@ -168,3 +168,22 @@ fn a_program_whose_row_was_deleted_gets_one_again() {
     writer.write(&of(1020, b"/a")).unwrap();
     assert!(has_row());
 }
+
+#[test]
+fn a_comparison_sorts_by_a_dimension_that_is_grouped_by() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let records = vec![record(b"/a", "192.0.2.1", 443, 1, 0), record(b"/b", "192.0.2.1", 443, 9, 0)];
+    writer.write(&window(1000, records)).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let before = Range { since: Some(1), until: Some(2) };
+    let sorted = |sort| {
+        let query = Query { group_by: vec![Dimension::Executable], sort, ..Query::default() };
+        let rows = reader.compare(&query, before).unwrap().rows;
+        rows.into_iter().map(|row| row.values).collect::<Vec<_>>()
+    };
+    let value = |path: &[u8]| vec![Value::Bytes(path.to_vec())];
+    assert_eq!(sorted(Sort::Dimension(Dimension::Executable)), [value(b"/a"), value(b"/b")]);
+    // Any other order is that of the total.
+    assert_eq!(sorted(Sort::Dimension(Dimension::Port)), [value(b"/b"), value(b"/a")]);
+}
