@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::{
     definition::{Query, Range, Sort},
-    execute::{columns, decode, group, sums},
+    execute::{Conditions, columns, decode, group, sums},
     value::Value,
 };
 
@@ -133,8 +133,9 @@ pub(super) fn execute_comparison(
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Comparison> {
     let earlier = Query { range: before, ..query.clone() };
-    let now = sums(connection, query, interrupted)?;
-    let before = sums(connection, &earlier, interrupted)?;
+    let conditions = Conditions::new(connection, query)?;
+    let now = sums(connection, query, &conditions, interrupted)?;
+    let before = sums(connection, &earlier, &conditions, interrupted)?;
     let [columns, columns_before] = columns(connection, query, [&now, &before])?;
     let mut groups: HashMap<Vec<i64>, [Option<Counters>; 2], FixedState> = HashMap::default();
     for (codes, counters) in group(&now.groups, &columns) {
