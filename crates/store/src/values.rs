@@ -36,7 +36,7 @@ pub fn is_text(dimension: Dimension, number: i64) -> bool {
 }
 
 /// The name of a number; `None` if its dimension has no names, or the number has none.
-fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
+pub(crate) fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     match dimension {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),

@@ -1,6 +1,6 @@
 //! Patterns: conditions on a value that are more than equality.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::Write};
 
 use model::{
     Scope,
@@ -60,6 +60,11 @@ impl Pattern {
         match (self, value) {
             (_, Value::None) => false,
             (Self::Contains(needle), Value::Bytes(bytes)) => needle.is_in_value(dimension, bytes),
+            // Ports are compared in each row.
+            (Self::Contains(needle), Value::Integer(number)) => match values::named(dimension, *number) {
+                Some(name) => needle.is_in(name.as_bytes()),
+                None => needle.is_in(decimal(*number, &mut [0; DECIMAL_BYTES])),
+            },
             (Self::Contains(needle), value) => needle.is_in(&values::bytes(dimension, value)),
             (Self::Scope(scope), Value::Bytes(name)) => scope.name().as_bytes() == name,
             (Self::DigestPrefix(digits), Value::Sha256(digest)) => digest.to_hex().starts_with(digits),
@@ -91,6 +96,18 @@ impl Pattern {
             Self::Contains(_) | Self::Scope(_) | Self::DigestPrefix(_) => false,
         }
     }
+}
+
+/// Bytes of a number as text at most: those of the least, with its sign.
+const DECIMAL_BYTES: usize = 20;
+
+/// A number as text, without an allocation.
+fn decimal(number: i64, buffer: &mut [u8; DECIMAL_BYTES]) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    // It has room for any number.
+    let _ = write!(rest, "{number}");
+    let length = DECIMAL_BYTES - rest.len();
+    &buffer[..length]
 }
 
 /// The last component of a path.
@@ -213,6 +230,16 @@ mod tests {
         assert!(found("curl https", b"curl\0https://example.org") && found(" https", b"curl\0https"));
         assert!(found("-o \u{e4} b", "curl\0-o\0\u{c4} b".as_bytes()));
         assert!(found("x", b"\xff\xfeX"));
+    }
+
+    #[test]
+    fn numbers_are_found_as_text() {
+        let found = |needle: &[u8], number| {
+            Pattern::Contains(Needle::new(needle)).matches(Dimension::Port, &Value::Integer(number))
+        };
+        assert!(found(b"44", 443) && found(b"443", 8443) && !found(b"4430", 443));
+        assert!(found(b"many", model::PORT_MANY) && found(b"-1", -1) && found(b"", 0));
+        assert!(found(i64::MIN.to_string().as_bytes(), i64::MIN) && !found(b"\0", 1));
     }
 
     #[test]
