@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Stands in the place of a value that had what was forgotten.
-pub const FORGOTTEN: &str = "(forgotten)";
+pub(crate) const FORGOTTEN: &str = "(forgotten)";
 
 /// The history that is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,14 +127,6 @@ impl Forget {
     pub fn span(&self) -> Option<(i64, i64)> {
         match self.0 {
             Target::Time(since, until) => Some((since, until)),
-            _ => None,
-        }
-    }
-
-    /// The path, if it is a program.
-    pub fn program(&self) -> Option<&[u8]> {
-        match &self.0 {
-            Target::Program(path) => Some(path),
             _ => None,
         }
     }

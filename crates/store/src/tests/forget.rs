@@ -7,6 +7,7 @@ use super::{
     random::Random,
     size_limit, *,
 };
+use crate::forget::FORGOTTEN;
 
 fn of(dimension: Dimension, value: &[u8]) -> Forget {
     Forget::of_filter(&typed(dimension, value, false)[0]).unwrap()
