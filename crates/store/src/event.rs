@@ -34,10 +34,10 @@ impl EventCount {
         connection: &Connection,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> rusqlite::Result<()> {
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO event (time, \"begin\", kind, subject, uid, path, name, sha256, count, text, writer_pid, \
-             writer_path, writer_name, writer_uid) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?;
+        let sql = format!(
+            "INSERT INTO event ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        );
+        let mut insert = connection.prepare_cached(&sql)?;
         for event in events {
             let writer = event.writer.as_ref();
             insert.execute(params![
@@ -93,7 +93,7 @@ pub(crate) fn of_loss(loss: &Loss, time: i64) -> Event {
     event
 }
 
-/// The columns that [`from_row`] reads.
+/// The columns that [`EventCount::insert`] writes and [`from_row`] reads.
 pub(crate) const COLUMNS: &str = "time, \"begin\", kind, subject, uid, path, name, sha256, count, text, writer_pid, \
                                   writer_path, writer_name, writer_uid";
 

@@ -30,7 +30,7 @@ mod tests;
 pub use backup::{BackedUp, BackupError, BackupProgress, back_up};
 pub use error::StoreError;
 pub use event::{EVENT_DIMENSIONS, event_value};
-pub use forget::{FORGOTTEN, Forget, Forgotten, TextMatcher};
+pub use forget::{Forget, Forgotten, TextMatcher, temporary_directory};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{

@@ -38,14 +38,7 @@ fn delete_oldest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.execute(sql, [DELETED_AT_ONCE]).map(|deleted| deleted as i64)
 }
 
-/// When a remote port was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PortSeen {
-    pub port: Port,
-    pub times: SeenTimes,
-}
-
 /// Reads a row with the columns port, first, last.
-pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<PortSeen> {
-    Ok(PortSeen { port: row.get(0)?, times: SeenTimes { first: row.get(1)?, last: row.get(2)? } })
+pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<(Port, SeenTimes)> {
+    Ok((row.get(0)?, SeenTimes { first: row.get(1)?, last: row.get(2)? }))
 }

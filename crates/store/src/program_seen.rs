@@ -49,6 +49,9 @@ impl SeenPrograms {
         }
         if count > MAX_PROGRAMS {
             count -= delete_oldest_of_most(connection)?;
+            // Those that are deleted get a row again when they are seen again.
+            self.stored.clear();
+            self.pending.clear();
         }
         self.pending_count = count;
         Ok(())

@@ -11,7 +11,7 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
     match value {
         Value::None => Vec::new(),
         Value::Many => MANY.into(),
-        Value::Bytes(bytes) if is_command_line(dimension) => command_line::quote(bytes).into_owned(),
+        Value::Bytes(bytes) if dimension.is_command_line() => command_line::quote(bytes).into_owned(),
         Value::Bytes(bytes) => bytes.clone(),
         Value::Address(address) => address.to_string().into_bytes(),
         Value::Sha256(digest) => digest.to_hex().into_bytes(),
@@ -19,13 +19,6 @@ pub fn bytes(dimension: Dimension, value: &Value) -> Vec<u8> {
             named(dimension, *number).map_or_else(|| number.to_string(), str::to_owned).into_bytes()
         }
     }
-}
-
-fn is_command_line(dimension: Dimension) -> bool {
-    matches!(
-        dimension,
-        Dimension::CommandLine | Dimension::ParentCommandLine | Dimension::GrandparentCommandLine
-    )
 }
 
 /// Whether an output shows the number as text: its dimension has names (also if this number has none), or it is the port
@@ -36,7 +29,7 @@ pub fn is_text(dimension: Dimension, number: i64) -> bool {
 }
 
 /// The name of a number; `None` if its dimension has no names, or the number has none.
-fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
+pub(crate) fn named(dimension: Dimension, number: i64) -> Option<&'static str> {
     match dimension {
         Dimension::Protocol => protocol_name(number),
         Dimension::Family => family_name(number),

@@ -8,9 +8,10 @@ mod selection;
 mod text;
 mod values;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use model::{Bytes, Event, EventKind, text::time};
+use nix::unistd::AccessFlags;
 use rusqlite::{Transaction, TransactionBehavior};
 
 pub use self::text::TextMatcher;
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Stands in the place of a value that had what was forgotten.
-pub const FORGOTTEN: &str = "(forgotten)";
+pub(crate) const FORGOTTEN: &str = "(forgotten)";
 
 /// The history that is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,14 +131,6 @@ impl Forget {
             _ => None,
         }
     }
-
-    /// The path, if it is a program.
-    pub fn program(&self) -> Option<&[u8]> {
-        match &self.0 {
-            Target::Program(path) => Some(path),
-            _ => None,
-        }
-    }
 }
 
 /// What is forgotten in the log.
@@ -232,7 +225,7 @@ impl Writer {
     }
 
     /// Makes the file anew without the rows to which nothing refers any more, and without the bytes of what was deleted. It
-    /// takes as much room on the disk as the log once more, and half of it for temporary files.
+    /// takes as much room as the log for its write-ahead log beside it, and as much again in [`temporary_directory`].
     ///
     /// # Errors
     /// The errors of SQLite; it can be done again. [`StoreError::is_transient`] holds if a reader keeps the log.
@@ -255,6 +248,19 @@ impl Writer {
             ))),
         }
     }
+}
+
+/// The directory in which SQLite makes the temporary files of [`Writer::erase_deleted`]; `None` if it would find none.
+pub fn temporary_directory() -> Option<PathBuf> {
+    let variables = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os);
+    let usual = ["/var/tmp", "/usr/tmp", "/tmp", "."].into_iter().map(PathBuf::from);
+    first_usable(variables.map(PathBuf::from).chain(usual))
+}
+
+/// The first path that is a directory in which this process may make files.
+fn first_usable(mut paths: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    paths.find(|path| path.is_dir() && nix::unistd::access(path, flags).is_ok())
 }
 
 /// Deletes and replaces what is to be forgotten.
@@ -287,5 +293,21 @@ fn union(one: Option<(i64, i64)>, other: Option<(i64, i64)>) -> Option<(i64, i64
     match (one, other) {
         (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
         _ => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_files_go_to_the_first_directory_that_takes_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let (missing, file) = (directory.path().join("missing"), directory.path().join("file"));
+        std::fs::write(&file, "").unwrap();
+        let found = first_usable([missing.clone(), file, directory.path().to_owned()].into_iter());
+        assert_eq!(found.as_deref(), Some(directory.path()));
+        assert_eq!(first_usable([missing].into_iter()), None);
+        assert!(temporary_directory().is_some());
     }
 }

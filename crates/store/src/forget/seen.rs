@@ -8,22 +8,15 @@ use rusqlite::{Connection, Row, params, types::Value as SqlValue};
 use super::Forget;
 use crate::seen_times::{SeenInLog, SeenTimes, TimesById};
 
-/// Ports that nothing has any more are deleted. The times in a span of time become those of what is left.
+/// Of a span of time, the times in it become those of what is left; what was seen before or after it stays known, also without
+/// records. Otherwise those of the ports are deleted that nothing has any more.
 pub(super) fn correct(
     connection: &Connection,
     what: &Forget,
     ports: &BTreeSet<Port>,
 ) -> rusqlite::Result<()> {
-    let mut candidates = ports.iter().copied().peekable();
-    if candidates.peek().is_none() && what.span().is_none() {
-        return Ok(());
-    }
+    let Some(span) = what.span() else { return delete_ports(connection, ports) };
     let seen = SeenInLog::read(connection)?;
-    let mut delete = connection.prepare("DELETE FROM port_seen WHERE port = ?1")?;
-    for port in candidates.filter(|port| !seen.ports.contains_key(port)) {
-        delete.execute([port])?;
-    }
-    let Some(span) = what.span() else { return Ok(()) };
     for (table, seen) in [("context", &seen.contexts), ("endpoint", &seen.endpoints)] {
         correct_table(connection, (table, "id"), seen, span)?;
         // Those that nothing has any more tell of the span.
@@ -34,6 +27,19 @@ pub(super) fn correct(
     }
     correct_table(connection, ("port_seen", "port"), &seen.ports, span)?;
     correct_programs(connection, span)
+}
+
+/// Deletes those of the ports that nothing has any more.
+fn delete_ports(connection: &Connection, ports: &BTreeSet<Port>) -> rusqlite::Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let seen = SeenInLog::read(connection)?;
+    let mut delete = connection.prepare("DELETE FROM port_seen WHERE port = ?1")?;
+    for port in ports.iter().filter(|port| !seen.ports.contains_key(port)) {
+        delete.execute([port])?;
+    }
+    Ok(())
 }
 
 fn ids(connection: &Connection, table: &str) -> rusqlite::Result<Vec<i64>> {

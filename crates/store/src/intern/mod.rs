@@ -23,13 +23,17 @@ use self::{
 };
 use crate::growth_budget::{GrowthBytes, cgroup_bytes, context_row_bytes, endpoint_bytes, program_bytes};
 
+/// What the hash of the row for many programs, and of that for many domains, is made of.
+const MANY_PROGRAMS: &[u8] = b"many programs";
+pub(crate) const MANY_DOMAINS: &[u8] = b"many domains";
+
 /// Whether the hash of a row of table `program` is that of its content; `None` stands for many programs.
 pub(crate) fn is_program_hash(hash: i64, program: Option<&Program>) -> bool {
     match program {
         Some(program) => [CommandLines::Kept, CommandLines::Many]
             .iter()
             .any(|lines| hash == content_hash(&program_digest(program, *lines))),
-        None => hash == bytes_hash(b"many programs"),
+        None => hash == bytes_hash(MANY_PROGRAMS),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use model::{Address, CgroupInfo, DomainSource, FlowTuple, GeoInfo, ProcessContext, Program};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
-use sha2::Digest;
 
-use super::content_digest::{CommandLines, content_hash, program_digest};
+use super::{
+    MANY_DOMAINS, MANY_PROGRAMS, bytes_hash,
+    content_digest::{CommandLines, content_hash, program_digest},
+};
 use crate::{
     address_bytes::address_to_bytes,
     text_or_blob::{ManyText, TextOrBlob},
@@ -113,7 +115,7 @@ pub(super) const FIND_DOMAIN: &str = "SELECT id FROM domain WHERE content_hash =
 /// Calls `act` with the columns of a cgroup.
 pub(super) fn with_cgroup_row<T>(cgroup: &CgroupInfo, act: impl FnOnce(&[&dyn ToSql]) -> T) -> T {
     act(params![
-        content_hash(&sha2::Sha256::digest(&cgroup.path).into()),
+        bytes_hash(&cgroup.path),
         TextOrBlob(&cgroup.path),
         TextOrBlob(&cgroup.unit),
         TextOrBlob(&cgroup.container),
@@ -143,10 +145,10 @@ pub(super) fn network(connection: &Connection, geo: &GeoInfo) -> rusqlite::Resul
 /// Calls `act` with the columns of the domain of a tuple.
 pub(super) fn with_domain_row<T>(tuple: &FlowTuple, act: impl FnOnce(&[&dyn ToSql]) -> T) -> T {
     if tuple.domain_source == DomainSource::Many {
-        return act(params![content_hash(&sha2::Sha256::digest(b"many domains").into()), ManyText]);
+        return act(params![bytes_hash(MANY_DOMAINS), ManyText]);
     }
     let name = &tuple.domain;
-    act(params![content_hash(&sha2::Sha256::digest(name).into()), TextOrBlob(name)])
+    act(params![bytes_hash(name), TextOrBlob(name)])
 }
 
 pub(super) fn find_domain(connection: &Connection, tuple: &FlowTuple) -> rusqlite::Result<Option<i64>> {
@@ -200,6 +202,6 @@ pub(super) fn many_programs(connection: &Connection) -> rusqlite::Result<i64> {
         "SELECT id FROM program WHERE content_hash = ?1 AND path = ?2 AND name = ?2 AND command_line = ?2 AND \
          sha256 IS NULL",
         "INSERT INTO program (content_hash, path, name, command_line) VALUES (?1, ?2, ?2, ?2)",
-        params![content_hash(&sha2::Sha256::digest(b"many programs").into()), ManyText],
+        params![bytes_hash(MANY_PROGRAMS), ManyText],
     )
 }

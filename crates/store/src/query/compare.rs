@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::{
     definition::{Query, Range, Sort},
-    execute::{columns, decode, group, sums},
+    execute::{Conditions, columns, decode, group, sums},
     value::Value,
 };
 
@@ -83,18 +83,20 @@ fn amounts(now: Counters, before: Counters) -> (u64, u64) {
 }
 
 /// The difference of two sums in percent of the one before, for the user: `+12 %`; a factor from ten times on, and a word where a
-/// whole percent would say nothing.
+/// whole percent would say nothing, or the sum before is zero. It agrees with [`ComparedRow::change`] of a group that both ranges
+/// have.
 pub fn change_text(now: Counters, before: Counters) -> String {
     let (now, before) = amounts(now, before);
     if now == before {
         return Change::Same.name().to_owned();
     }
     if before == 0 {
-        return Change::New.name().to_owned();
+        return Change::Grown.name().to_owned();
     }
     let factor = now as f64 / before as f64;
-    // -100 % would mean that nothing is left.
-    let percent = ((factor - 1.0) * 100.0).round().max(-99.0);
+    // -100 % means that nothing is left.
+    let least = if now == 0 { -100.0 } else { -99.0 };
+    let percent = ((factor - 1.0) * 100.0).round().max(least);
     match percent.abs() {
         ..1.0 => if now > before { Change::Grown } else { Change::Shrunk }.name().to_owned(),
         1000.0.. => format!("\u{d7}{factor:.0}"),
@@ -131,8 +133,9 @@ pub(super) fn execute_comparison(
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Comparison> {
     let earlier = Query { range: before, ..query.clone() };
-    let now = sums(connection, query, interrupted)?;
-    let before = sums(connection, &earlier, interrupted)?;
+    let conditions = Conditions::new(connection, query)?;
+    let now = sums(connection, query, &conditions, interrupted)?;
+    let before = sums(connection, &earlier, &conditions, interrupted)?;
     let [columns, columns_before] = columns(connection, query, [&now, &before])?;
     let mut groups: HashMap<Vec<i64>, [Option<Counters>; 2], FixedState> = HashMap::default();
     for (codes, counters) in group(&now.groups, &columns) {
@@ -160,8 +163,9 @@ pub(super) fn execute_comparison(
 
 /// Sorts by the difference of what the query sorts by. Codes sort like their values.
 fn sort(query: &Query, rows: &mut [EncodedRow]) {
-    if let Sort::Dimension(dimension) = query.sort {
-        let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
+    if let Sort::Dimension(dimension) = query.sort
+        && let Some(at) = query.group_by.iter().position(|grouped| *grouped == dimension)
+    {
         rows.sort_unstable_by(|a, b| (a.0.get(at), &a.0).cmp(&(b.0.get(at), &b.0)));
         return;
     }
@@ -200,6 +204,10 @@ mod tests {
             (some(999), some(1000), Change::Shrunk, "shrunk"),
             (some(5000), some(100), Change::Grown, "\u{d7}50"),
             (calls(4), calls(2), Change::Grown, "+100 %"),
+            (some(0), some(100), Change::Shrunk, "-100 %"),
+            (calls(0), calls(3), Change::Shrunk, "-100 %"),
+            (some(5), calls(1), Change::Grown, "grown"),
+            (calls(3), calls(0), Change::Grown, "grown"),
         ] {
             let row = ComparedRow { values: Vec::new(), now, before };
             assert_eq!((row.change(), &*row.change_text()), (change, text), "{now:?} {before:?}");

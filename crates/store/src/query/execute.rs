@@ -1,6 +1,6 @@
 //! Executing a query: sums by ids, then groups by the values behind the ids.
 
-use std::{cmp::Reverse, collections::HashMap, rc::Rc, sync::atomic::AtomicBool};
+use std::{cell::OnceCell, cmp::Reverse, collections::HashMap, rc::Rc, sync::atomic::AtomicBool};
 
 use foldhash::fast::FixedState;
 use model::Counters;
@@ -56,7 +56,7 @@ pub(super) fn execute(
     query: &Query,
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Answer> {
-    let sums = sums(connection, query, interrupted)?;
+    let sums = sums(connection, query, &Conditions::new(connection, query)?, interrupted)?;
     let mut total = sums.total();
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
@@ -119,46 +119,70 @@ pub(super) fn decode(codes: &[i64], columns: &[Rc<ResultColumn>]) -> Vec<Value> 
     codes.iter().zip(columns).map(|(code, column)| column.value(*code)).collect()
 }
 
+/// What the sums of a query need besides its range, read once for all ranges.
+pub(super) struct Conditions {
+    filters: FilterSet,
+    classes: OnceCell<Classes>,
+}
+
+impl Conditions {
+    pub fn new(connection: &Connection, query: &Query) -> rusqlite::Result<Self> {
+        let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
+        Ok(Self { filters, classes: OnceCell::new() })
+    }
+
+    /// The contexts and endpoints that the query does not tell apart.
+    fn classes(&self, connection: &Connection, query: &Query) -> rusqlite::Result<&Classes> {
+        if let Some(classes) = self.classes.get() {
+            return Ok(classes);
+        }
+        let classes = classes::read(connection, &query.group_by)?;
+        Ok(self.classes.get_or_init(|| classes))
+    }
+}
+
 /// Adds up the records of a query by the ids behind its dimensions.
 pub(super) fn sums(
     connection: &Connection,
     query: &Query,
+    conditions: &Conditions,
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Sums> {
-    let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
+    let filters = &conditions.filters;
     let by = key_fields(query.group_by.iter().copied());
     let (since, until) = query.range.bounds();
     let edges = snap(connection, &[since, until.saturating_add(1)])?;
     let filtered = query.filters.iter().map(Filter::dimension);
     let uses_calendar = query.group_by.iter().copied().chain(filtered).any(Dimension::is_calendar);
     let extent = rollup::extent(connection)?;
+    let all_apart = Classes::default();
     let classes = match extent.map(|(first, last)| last.min(until).saturating_sub(first.max(since))) {
         Some(seconds) if by.context && by.endpoint && seconds > LONG => {
-            classes::read(connection, &query.group_by)?
+            conditions.classes(connection, query)?
         }
-        _ => Classes::default(),
+        _ => &all_apart,
     };
     if !uses_calendar {
-        let aggregation = Aggregation::new(connection, &edges, by, &filters, interrupted);
-        return Ok(Sums { groups: aggregation.classes(&classes).run(LEVELS.len())?, parts: None });
+        let aggregation = Aggregation::new(connection, &edges, by, filters, interrupted);
+        return Ok(Sums { groups: aggregation.classes(classes).run(LEVELS.len())?, parts: None });
     }
     let Some((first, last)) = extent else {
         return Ok(Sums { groups: Vec::new(), parts: None });
     };
     let (start, end) = (first.max(edges[0]), edges[1].min(last.saturating_add(1)));
     let zone = query.zone();
-    let uses_time = by.time || Predicate::fields(&&filters).time;
+    let uses_time = by.time || Predicate::fields(&filters).time;
     if uses_time || end.saturating_sub(start) > MAX_DIVIDED_SECONDS {
         let by = KeyFields { time: true, ..by };
-        let aggregation = Aggregation::new(connection, &edges, by, &filters, interrupted);
-        let mut groups = aggregation.classes(&classes).run(LEVELS.len())?;
+        let aggregation = Aggregation::new(connection, &edges, by, filters, interrupted);
+        let mut groups = aggregation.classes(classes).run(LEVELS.len())?;
         let filters = calendar_filters(&query.filters);
         groups.retain(|(key, _)| passes(&filters, key.time, &zone));
         return Ok(Sums { groups, parts: None });
     }
     let mut parts = CalendarParts::new((start, end.max(start)), &query.group_by, &query.filters, &zone);
     parts.edges = snap(connection, &parts.edges)?;
-    let aggregation = Aggregation::new(connection, &parts.edges, by, &filters, interrupted).classes(&classes);
+    let aggregation = Aggregation::new(connection, &parts.edges, by, filters, interrupted).classes(classes);
     let aggregation = if parts.is_grouped() { aggregation.by_interval() } else { aggregation };
     let groups = aggregation.slots(&parts.slots).run(LEVELS.len())?;
     Ok(Sums { groups, parts: Some(parts) })

@@ -1,5 +1,7 @@
 //! Patterns: conditions on a value that are more than equality.
 
+use std::{borrow::Cow, io::Write};
+
 use model::{
     Scope,
     text::{
@@ -48,7 +50,7 @@ impl Pattern {
     pub fn matches_stored(&self, dimension: Dimension, stored: ValueRef<'_>) -> bool {
         match (self, stored) {
             // The usual case, without a copy of the text.
-            (Self::Contains(needle), ValueRef::Text(bytes)) => needle.is_in(bytes),
+            (Self::Contains(needle), ValueRef::Text(bytes)) => needle.is_in_value(dimension, bytes),
             _ => self.matches(dimension, &value_from_sql(dimension, stored)),
         }
     }
@@ -57,7 +59,12 @@ impl Pattern {
     pub fn matches(&self, dimension: Dimension, value: &Value) -> bool {
         match (self, value) {
             (_, Value::None) => false,
-            (Self::Contains(needle), Value::Bytes(bytes)) => needle.is_in(bytes),
+            (Self::Contains(needle), Value::Bytes(bytes)) => needle.is_in_value(dimension, bytes),
+            // Ports are compared in each row.
+            (Self::Contains(needle), Value::Integer(number)) => match values::named(dimension, *number) {
+                Some(name) => needle.is_in(name.as_bytes()),
+                None => needle.is_in(decimal(*number, &mut [0; DECIMAL_BYTES])),
+            },
             (Self::Contains(needle), value) => needle.is_in(&values::bytes(dimension, value)),
             (Self::Scope(scope), Value::Bytes(name)) => scope.name().as_bytes() == name,
             (Self::DigestPrefix(digits), Value::Sha256(digest)) => digest.to_hex().starts_with(digits),
@@ -86,10 +93,21 @@ impl Pattern {
                     || bytes.splitn(2, is_separator).nth(1) == Some(name)
                     || bytes.strip_prefix(&name[..]) == Some(b".service")
             }
-            Self::Contains(needle) => needle.is_in(bytes),
-            Self::Scope(_) | Self::DigestPrefix(_) => false,
+            Self::Contains(_) | Self::Scope(_) | Self::DigestPrefix(_) => false,
         }
     }
+}
+
+/// Bytes of a number as text at most: those of the least, with its sign.
+const DECIMAL_BYTES: usize = 20;
+
+/// A number as text, without an allocation.
+fn decimal(number: i64, buffer: &mut [u8; DECIMAL_BYTES]) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    // It has room for any number.
+    let _ = write!(rest, "{number}");
+    let length = DECIMAL_BYTES - rest.len();
+    &buffer[..length]
 }
 
 /// The last component of a path.
@@ -130,6 +148,20 @@ impl Needle {
         let first = lower.first().filter(|_| lower.is_ascii());
         let first = first.map(|byte| (*byte, byte.to_ascii_uppercase()));
         Self { lower, first }
+    }
+
+    /// Whether a value contains this text, as bytes or as it is shown.
+    fn is_in_value(&self, dimension: Dimension, bytes: &[u8]) -> bool {
+        self.is_in(bytes)
+            || dimension.is_command_line()
+                && self.may_need_quotes()
+                && matches!(command_line::quote(bytes), Cow::Owned(quoted) if self.is_in(&quoted))
+    }
+
+    /// Whether the text may be in what [`command_line::quote`] makes, and not in the bytes. It adds quotes, and between two of
+    /// them a single backslash; what is between the quotes, or in front of them, is in the bytes as well.
+    fn may_need_quotes(&self) -> bool {
+        self.lower.contains(&b'\'') || self.lower == b"\\"
     }
 
     /// Whether a text contains this one. A NUL separates the arguments of a command line; a space matches it as well.
@@ -198,6 +230,42 @@ mod tests {
         assert!(found("curl https", b"curl\0https://example.org") && found(" https", b"curl\0https"));
         assert!(found("-o \u{e4} b", "curl\0-o\0\u{c4} b".as_bytes()));
         assert!(found("x", b"\xff\xfeX"));
+    }
+
+    #[test]
+    fn numbers_are_found_as_text() {
+        let found = |needle: &[u8], number| {
+            Pattern::Contains(Needle::new(needle)).matches(Dimension::Port, &Value::Integer(number))
+        };
+        assert!(found(b"44", 443) && found(b"443", 8443) && !found(b"4430", 443));
+        assert!(found(b"many", model::PORT_MANY) && found(b"-1", -1) && found(b"", 0));
+        assert!(found(i64::MIN.to_string().as_bytes(), i64::MIN) && !found(b"\0", 1));
+    }
+
+    #[test]
+    fn command_lines_are_found_as_they_are_shown() {
+        let found = |needle: &[u8], line: &[u8]| {
+            let pattern = Pattern::Contains(Needle::new(needle));
+            let is_found = pattern.matches(Dimension::CommandLine, &Value::Bytes(line.to_vec()));
+            assert_eq!(pattern.matches_stored(Dimension::CommandLine, ValueRef::Blob(line)), is_found);
+            assert_eq!(pattern.matches_stored(Dimension::CommandLine, ValueRef::Text(line)), is_found);
+            is_found
+        };
+        let line = b"bash\0-c\0S\0A B\0it's\0";
+        // Whatever part of what is shown is found, and so are the bytes.
+        let shown = command_line::quote(line).into_owned();
+        for start in 0..shown.len() {
+            for end in start..=shown.len() {
+                assert!(found(&shown[start..end], line), "{start}..{end}");
+            }
+        }
+        assert!(found(b"a b", line) && found(b"IT'S", line) && found(b"s\0a b\0it", line));
+        assert!(!found(b"'-c'", line) && !found(b"S ' A", line));
+        // Without boundaries nothing is quoted.
+        assert!(found(b"a b", b"bash -c A B") && !found(b"'A B'", b"bash -c A B"));
+        // Other texts have no quotes.
+        let pattern = Pattern::Contains(Needle::new(b"'a b'"));
+        assert!(!pattern.matches(Dimension::Executable, &Value::Bytes(b"/x\0a b".to_vec())));
     }
 
     #[test]

@@ -453,6 +453,6 @@ pub(crate) fn interruption() -> rusqlite::Error {
 }
 
 /// The error of a rollup that cannot be decoded.
-fn damaged() -> rusqlite::Error {
+pub(super) fn damaged() -> rusqlite::Error {
     failure(ffi::SQLITE_CORRUPT)
 }

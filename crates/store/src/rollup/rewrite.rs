@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Counters, Port};
-use rusqlite::{Connection, ffi, params};
+use rusqlite::{Connection, params};
 
 use super::{
-    aggregate::detail_since,
+    aggregate::{damaged, detail_since},
     bucket::{Bucket, single_key_fields},
     group_sums::GroupKey,
     level::{DAYS, FOUR_WEEKS, LEVELS, Level, QUARTER_HOUR},
@@ -126,7 +126,6 @@ fn delete(connection: &Connection, level: &Level, start: i64) -> rusqlite::Resul
 }
 
 fn read(connection: &Connection, level: &Level, start: i64) -> rusqlite::Result<(Rows, PackedFields)> {
-    let damaged = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
     let sql = format!("SELECT packed_rows FROM {} WHERE start = ?1", level.table);
     let bytes: Vec<u8> = connection.prepare_cached(&sql)?.query_row([start], |row| row.get(0))?;
     let fields = PackedFields::of(&bytes).ok_or_else(damaged)?;

@@ -375,8 +375,8 @@ fn bring_seen(source: &Source, writer: &mut Writer, result: &mut Salvaged) -> Re
             |order| format!("SELECT port, first, last FROM port_seen ORDER BY port {order}"),
             connection,
             |row| {
-                let seen = port_seen::from_row(row).ok()?;
-                (record::is_port(seen.port) && is_valid(seen.times.first, seen.times.last)).then_some(seen)
+                let (port, seen) = port_seen::from_row(row).ok()?;
+                (record::is_port(port) && is_valid(seen.first, seen.last)).then_some((port, seen))
             },
         );
         is_complete &= all;

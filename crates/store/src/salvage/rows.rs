@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 use super::layout::Layout;
 use crate::{
     address_bytes::address_from_bytes,
-    intern::{bytes_hash, is_program_hash},
+    intern::{MANY_DOMAINS, bytes_hash, is_program_hash},
     writer::ContextDetail,
 };
 
@@ -232,7 +232,7 @@ impl<'a> Rows<'a> {
         let sql = format!("SELECT {}, name FROM domain WHERE id = ?1", self.layout.hash_column());
         self.read(&sql, id, |row| {
             let (hash, name) = (number(row, 0)?, text(row, 1)?.into_bytes());
-            (hash == bytes_hash(&name) || hash == bytes_hash(b"many domains")).then_some(name)
+            (hash == bytes_hash(&name) || hash == bytes_hash(MANY_DOMAINS)).then_some(name)
         })
     }
 

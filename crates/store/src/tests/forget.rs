@@ -7,6 +7,7 @@ use super::{
     random::Random,
     size_limit, *,
 };
+use crate::forget::FORGOTTEN;
 
 fn of(dimension: Dimension, value: &[u8]) -> Forget {
     Forget::of_filter(&typed(dimension, value, false)[0]).unwrap()
@@ -341,6 +342,25 @@ fn a_forgotten_span_leaves_no_time_of_it() {
         assert!(!seen.iter().any(|program| program.path == b"/only"));
         assert_eq!(left("SELECT count(*) FROM port_seen WHERE port = 12345 AND ?1 < ?2"), 0);
     }
+}
+
+#[test]
+fn a_port_that_was_seen_before_a_forgotten_span_stays() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let (old, late) = (1_700_000_000, 1_702_000_000);
+    for (time, ports) in [(old, vec![22, 443]), (late, vec![22, 80]), (late + 9000, vec![443])] {
+        let records = ports.into_iter().map(|port| record(b"/a", "192.0.2.1", port, 1, 0)).collect();
+        writer.write(&window(time, records)).unwrap();
+    }
+    // The records are gone, not when ports were seen.
+    writer.purge(old + 86_400).unwrap();
+    writer.forget(&of_span(late - 10, late + 10)).unwrap();
+    let mut statement = writer.connection.prepare("SELECT port, first, last FROM port_seen").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut seen: Vec<(i64, i64, i64)> = rows.map(Result::unwrap).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(22, old, old), (443, old, old)]);
 }
 
 #[test]

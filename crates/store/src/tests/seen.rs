@@ -145,3 +145,45 @@ fn a_comparison_has_the_answers_of_both_ranges() {
         assert_eq!(comparison.rows.len(), all.len());
     }
 }
+
+#[test]
+fn a_program_whose_row_was_deleted_gets_one_again() {
+    let (_directory, path) = new_log();
+    drop(Writer::open(&path).unwrap());
+    // As many rows as the table may have but one, of the same user and seen later.
+    let sql = "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 99999) \
+               INSERT INTO program_seen (path, sha256, uid, first, last) \
+               SELECT '/other/' || n, x'', 4294967294, 9000, 9000 FROM number";
+    Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    let mut writer = Writer::open(&path).unwrap();
+    let of = |time, path: &[u8]| window(time, vec![record(path, "192.0.2.1", 443, 1, 0)]);
+    let has_row = || {
+        let sql = "SELECT count(*) FROM program_seen WHERE path = '/a'";
+        Connection::open(&path).unwrap().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() == 1
+    };
+    writer.write(&of(1000, b"/a")).unwrap();
+    assert!(has_row());
+    writer.write(&of(1010, b"/b")).unwrap();
+    assert!(!has_row());
+    writer.write(&of(1020, b"/a")).unwrap();
+    assert!(has_row());
+}
+
+#[test]
+fn a_comparison_sorts_by_a_dimension_that_is_grouped_by() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let records = vec![record(b"/a", "192.0.2.1", 443, 1, 0), record(b"/b", "192.0.2.1", 443, 9, 0)];
+    writer.write(&window(1000, records)).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let before = Range { since: Some(1), until: Some(2) };
+    let sorted = |sort| {
+        let query = Query { group_by: vec![Dimension::Executable], sort, ..Query::default() };
+        let rows = reader.compare(&query, before).unwrap().rows;
+        rows.into_iter().map(|row| row.values).collect::<Vec<_>>()
+    };
+    let value = |path: &[u8]| vec![Value::Bytes(path.to_vec())];
+    assert_eq!(sorted(Sort::Dimension(Dimension::Executable)), [value(b"/a"), value(b"/b")]);
+    // Any other order is that of the total.
+    assert_eq!(sorted(Sort::Dimension(Dimension::Port)), [value(b"/b"), value(b"/a")]);
+}

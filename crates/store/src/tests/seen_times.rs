@@ -129,6 +129,25 @@ fn a_window_without_records_is_a_window() {
 }
 
 #[test]
+fn the_last_quarter_of_a_day_that_is_cut_is_known() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let day = 1_700_006_400;
+    for quarter in 0..90 {
+        writer.write(&window(day + quarter * 900, vec![record(b"/a", "192.0.2.1", 443, 1, 0)])).unwrap();
+    }
+    while writer.cut_detail(0).unwrap() {}
+    let since = writer.detail_since.unwrap();
+    assert!(day < since && since < day + 86_400, "{since}");
+    let late = day + 86_400 - 300;
+    writer.write(&window(late, vec![record(b"/a", "192.0.2.1", 8443, 1, 0)])).unwrap();
+    writer.write(&window(day + 86_400 + 10, vec![record(b"/a", "192.0.2.1", 443, 1, 0)])).unwrap();
+    assert_eq!(writer.detail_since, Some(day + 86_400));
+    assert_eq!(stored(&path, "port_seen").get(&8443), Some(&(late, late)));
+    assert_eq!(stored(&path, "context").values().next(), Some(&(day, late)));
+}
+
+#[test]
 fn folded_and_limited_traffic_is_seen_too() {
     let (_directory, path) = new_log();
     let mut writer = Writer::open(&path).unwrap();

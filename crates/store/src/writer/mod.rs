@@ -262,6 +262,8 @@ impl Writer {
         let mut written = Written { window: self.identity.last_window + 1, ..Written::default() };
         let reading = ClockReading { time: window.time, boot: self.boot, uptime: window.uptime };
         written.events.extend(self.clock.observe(reading).map(|change| clock_event(change, window.time)));
+        // Before a cut, which may delete the records that it reads.
+        settle_before(&transaction, window.time)?;
         if !window.records.is_empty() {
             if let Some(last_time) = self.last_time {
                 rollup::close_buckets(&transaction, self.max_rollup_rows, last_time, window.time)?;
@@ -269,7 +271,6 @@ impl Writer {
             self.detail_since = rollup::cut_closed_day(&transaction, self.detail_since, window.time)?;
             rollup::invalidate(&transaction, self.detail_since, window.time)?;
         }
-        settle_before(&transaction, window.time)?;
         self.interner.set_time(window.time);
         let mut records = RecordWriter::new(&transaction, &mut self.interner, window)?;
         written.growth = records.insert(self.growth.as_ref())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{Event, ProcessContext, Record, Window};
+use model::{Event, Port, ProcessContext, Record, Window};
 use rusqlite::{TransactionBehavior, params};
 
 use super::{
@@ -13,10 +13,10 @@ use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
     event::EventCount,
-    port_seen::{self, PortSeen},
+    port_seen,
     program_seen::{self, ProgramSeen},
     rollup::{self, CatchUp},
-    seen_times,
+    seen_times::{self, SeenTimes},
 };
 
 /// The records of another log that were written in one second.
@@ -99,12 +99,12 @@ impl Writer {
     pub(crate) fn merge_seen(
         &mut self,
         programs: &[ProgramSeen],
-        ports: &[PortSeen],
+        ports: &[(Port, SeenTimes)],
     ) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot write when programs and ports were seen");
         let merged = self.connection.transaction().and_then(|transaction| {
             program_seen::merge(&transaction, programs)?;
-            port_seen::add(&transaction, ports.iter().map(|port| (port.port, port.times)))?;
+            port_seen::add(&transaction, ports.iter().copied())?;
             transaction.commit()
         });
         self.clear_caches();

@@ -7,7 +7,8 @@ mod request;
 use std::{
     ffi::{OsStr, OsString},
     io::{self, BufRead, IsTerminal, Write},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
     process::ExitCode,
 };
 
@@ -120,21 +121,35 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to begin what a full disk would end: the log is written once more.
+/// Refuses to begin what a full disk would end: the log is written twice, to temporary files and to its write-ahead log.
 fn check_free_space(layout: &Layout) -> anyhow::Result<()> {
-    let needed = Reader::open(&layout.database)?.used_bytes()?.saturating_add(SPARE_BYTES);
+    let log = Reader::open(&layout.database)?.used_bytes()?;
     let directory = layout.database.parent().context("the log has no directory")?;
-    let disk = nix::sys::statvfs::statvfs(directory)
-        .with_context(|| format!("cannot look at the free space of {}", directory.display()))?;
-    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-    let unit = units::ByteUnit::Decimal;
-    ensure!(
-        free >= needed,
-        "{} has {} left, and making the log anew takes {}: make room first",
-        directory.display(),
-        unit.write(free),
-        unit.write(needed)
-    );
+    let cannot_look = |directory: &Path| format!("cannot look at the free space of {}", directory.display());
+    let device = |directory: &Path| {
+        std::fs::metadata(directory).map(|metadata| metadata.dev()).with_context(|| cannot_look(directory))
+    };
+    let temporary = store::temporary_directory();
+    let places = match temporary.as_deref() {
+        Some(temporary) if device(temporary)? == device(directory)? => {
+            vec![(directory, log.saturating_mul(2))]
+        }
+        Some(temporary) => vec![(directory, log), (temporary, log)],
+        None => vec![(directory, log)],
+    };
+    for (directory, bytes) in places {
+        let needed = bytes.saturating_add(SPARE_BYTES);
+        let disk = nix::sys::statvfs::statvfs(directory).with_context(|| cannot_look(directory))?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let unit = units::ByteUnit::Decimal;
+        ensure!(
+            free >= needed,
+            "{} has {} left, and making the log anew takes {} there: make room first",
+            directory.display(),
+            unit.write(free),
+            unit.write(needed)
+        );
+    }
     Ok(())
 }
 
