@@ -1,7 +1,9 @@
-//! Names that the system knows numbers by: users (`/etc/passwd`) and services (`/etc/services`).
+//! Names that the system knows numbers by: users (`/etc/passwd`), groups (`/etc/group`) and services (`/etc/services`).
 
+mod groups;
 mod services;
 mod users;
 
+pub use groups::Groups;
 pub use services::Services;
 pub use users::Users;

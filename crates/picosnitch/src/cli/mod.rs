@@ -18,6 +18,7 @@ mod backup;
 mod check_config;
 mod common;
 mod daemon_state;
+mod dash;
 mod doctor;
 mod forget;
 mod output;
@@ -52,6 +53,9 @@ enum Command {
     View(view::Options),
     /// Show what happens now in the terminal
     Top(top::Options),
+    /// Serve the web page
+    #[command(visible_alias = "webui")]
+    Dash(dash::Options),
     /// Check the configuration file and print everything that is wrong with it
     CheckConfig(check_config::Options),
     /// Copy the log into a file, also while picosnitch records
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Query(options) => query::run(&cli.common, &options),
         Command::View(options) => view::run(&cli.common, &options),
         Command::Top(options) => top::run(&cli.common, &options),
+        Command::Dash(options) => dash::run(&cli.common, &options),
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),

@@ -1,0 +1,199 @@
+//! `picosnitch dash`: serves the web page. Exit codes: 0, 1 for an error; after a signal as everywhere.
+
+mod browser;
+mod service;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+
+use super::{common::Common, output::print};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use system_names::{Groups, Users};
+use web::{Server, Settings, WebError};
+
+/// The port, as the original has it.
+const DEFAULT_PORT: u16 = 5100;
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "The page shows what `query` and `top` do. It is served on http://localhost:5100; PICOSNITCH_HOST and \
+    PICOSNITCH_PORT (or HOST and PORT) in the environment change that. The printed address has a secret token: only who has it, \
+    and is root, the user of this command or a member of the group of the log, can read. From another machine: \
+    ssh -L 5100:localhost:5100 HOST, then open the printed address there."
+)]
+pub struct Options {
+    /// Open the page that the system service serves (unit picosnitch-dash) in the browser, and serve none
+    #[arg(long, conflicts_with_all = ["no_auth", "static_dir", "hash_password"])]
+    open: bool,
+    /// Open no browser; print the address only
+    #[arg(long)]
+    no_browser: bool,
+    /// Let every user of this machine read, without a token
+    #[arg(long)]
+    no_auth: bool,
+    /// Ask for a password and print its hash, for web.password_hash in the configuration
+    #[arg(long, conflicts_with_all = ["open", "no_auth"])]
+    hash_password: bool,
+    /// Serve the files of the page from this directory, for work on it
+    #[arg(long, value_name = "DIR", hide = true)]
+    static_dir: Option<PathBuf>,
+}
+
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    if options.hash_password {
+        return hash_password();
+    }
+    let layout = common.layout();
+    if options.open {
+        let url = service::url()?;
+        return open(&url, options).map(|()| ExitCode::SUCCESS);
+    }
+    let mut settings = Settings::new(layout.clone(), &host()?, port()?)?;
+    settings.users = Some(allowed_users(&layout.database));
+    settings.static_directory.clone_from(&options.static_dir);
+    if options.no_auth {
+        settings = settings.without_auth();
+    }
+    let server = Server::start(settings).map_err(explain)?;
+    let url = server.url();
+    match service::publish(&url)? {
+        // The journal is read by others than the page.
+        true => print("The page is served. Open it with: picosnitch dash --open\n")?,
+        false => open(&url, options)?,
+    }
+    server.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the address, and opens it if there is a browser.
+fn open(url: &str, options: &Options) -> anyhow::Result<()> {
+    print(&format!("{url}\n"))?;
+    if options.no_auth {
+        eprintln!("picosnitch: every user of this machine can read what this page shows (--no-auth)");
+    }
+    if !options.no_browser {
+        browser::open(url);
+    }
+    Ok(())
+}
+
+/// A variable of the environment, by the name of ours or the shorter one of the original.
+fn variable(name: &str) -> Option<(String, OsString)> {
+    let names = [format!("PICOSNITCH_{name}"), name.to_owned()];
+    names.into_iter().find_map(|name| {
+        let value = env::var_os(&name).filter(|value| !value.is_empty())?;
+        Some((name, value))
+    })
+}
+
+/// The host to listen on.
+fn host() -> anyhow::Result<String> {
+    let Some((name, value)) = variable("HOST") else { return Ok("localhost".to_owned()) };
+    let value = value.to_string_lossy().into_owned();
+    // Some shells keep the name of the machine in HOST.
+    if name == "HOST" && value != "localhost" && value.parse::<std::net::IpAddr>().is_err() {
+        return Ok("localhost".to_owned());
+    }
+    Ok(value)
+}
+
+/// The port to listen on.
+fn port() -> anyhow::Result<u16> {
+    let Some((name, value)) = variable("PORT") else { return Ok(DEFAULT_PORT) };
+    let port = value.to_str().and_then(|value| value.parse().ok()).filter(|port| *port > 0);
+    port.with_context(|| format!("{name} is no port: it is a number from 1 to 65535"))
+}
+
+/// The users who may read: root, the user of this command, who called sudo, and the members of the log's group.
+fn allowed_users(database: &Path) -> Vec<u32> {
+    let mut users = vec![0, nix::unistd::geteuid().as_raw()];
+    users.extend(browser::sudo_user());
+    if let Ok(log) = std::fs::metadata(database) {
+        users.extend(Groups::load().members(log.gid(), &Users::load()));
+    }
+    users
+}
+
+/// Adds what to do to an error of the server.
+fn explain(error: WebError) -> anyhow::Error {
+    let WebError::Bind { address, source } = &error else { return error.into() };
+    match source.kind() {
+        ErrorKind::AddrInUse => taken(*address),
+        ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "port {} is for root only; choose another one from 1024 on, for example PORT={DEFAULT_PORT}",
+            address.port()
+        ),
+        ErrorKind::AddrNotAvailable => {
+            anyhow::anyhow!("{} is no address of this machine; use localhost", address.ip())
+        }
+        _ => error.into(),
+    }
+}
+
+/// The port belongs to somebody else, whose page must not be taken for ours.
+fn taken(address: SocketAddr) -> anyhow::Error {
+    let port = address.port();
+    let whose = match web::owner_of_listener(port) {
+        Some(uid) if uid == nix::unistd::geteuid().as_raw() => "another program of yours".to_owned(),
+        Some(uid) => match Users::load().name(uid.into()) {
+            Some(name) => format!("a program of the user {}", model::text::sanitize::message(name)),
+            None => format!("a program of the user {uid}"),
+        },
+        None => "another program".to_owned(),
+    };
+    anyhow::anyhow!(
+        "port {port} is taken by {whose}: if that is picosnitch, its page is open already; if not, do not enter anything there. \
+         Choose another port, for example: PORT={} picosnitch dash",
+        port.checked_add(1).unwrap_or(DEFAULT_PORT)
+    )
+}
+
+/// Reads a password from the terminal or from standard input, and prints its hash.
+fn hash_password() -> anyhow::Result<ExitCode> {
+    eprintln!("Type the password for the page, at least {} characters, and Enter:", web::MIN_PASSWORD_LENGTH);
+    let mut password = String::new();
+    {
+        let _hidden = HiddenTyping::start();
+        io::stdin().read_line(&mut password).context("the password cannot be read")?;
+    }
+    let password = password.trim_end_matches(['\n', '\r']);
+    if password.chars().count() < web::MIN_PASSWORD_LENGTH {
+        bail!("the password is too short: use at least {} characters", web::MIN_PASSWORD_LENGTH);
+    }
+    let hash =
+        web::hash_password(password).map_err(|error| anyhow::anyhow!("cannot hash the password: {error}"))?;
+    print(&format!("[web]\npassword_hash = \"{hash}\"\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The terminal does not show what is typed, until this is dropped.
+struct HiddenTyping(Option<Termios>);
+
+impl HiddenTyping {
+    fn start() -> Self {
+        let Ok(before) = tcgetattr(io::stdin()) else { return Self(None) };
+        let mut hidden = before.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        match tcsetattr(io::stdin(), SetArg::TCSANOW, &hidden) {
+            Ok(()) => Self(Some(before)),
+            Err(_) => Self(None),
+        }
+    }
+}
+
+impl Drop for HiddenTyping {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}

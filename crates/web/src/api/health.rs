@@ -1,0 +1,324 @@
+//! `/api/v1/health`: whether picosnitch records, what it could not see, what it costs, and how large its log is.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use axum::{Json, body::Bytes, extract::State};
+use live::{
+    SOCKET_NAME,
+    client::LiveClient,
+    protocol::{FilePaths, HelloLine, LastError},
+};
+use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
+use serde::{Deserialize, Serialize};
+use store::Range;
+use utoipa::ToSchema;
+
+use super::Api;
+use crate::{
+    error::{ApiError, ErrorBody, ErrorKind, with_sources},
+    process::{ProcessUse, usage},
+    readers::LogFile,
+};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// The state of picosnitch on this machine.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// The present, unix seconds.
+    now: i64,
+    /// Name of this machine.
+    hostname: String,
+    /// Version of this server.
+    version: &'static str,
+    /// Release of the kernel.
+    kernel: String,
+    /// The daemon; null if it does not answer.
+    daemon: Option<Daemon>,
+    /// Why there is no `daemon`.
+    daemon_problem: Option<String>,
+    /// The log; null if it cannot be read.
+    log: Option<Log>,
+    /// Why there is no `log`.
+    log_problem: Option<String>,
+    /// How long records are kept; null if the configuration may not be read.
+    retention: Option<Retention>,
+    /// What was lost in the last day.
+    losses_24h: Vec<LossSum>,
+    /// What was lost in the last thirty days.
+    losses_30d: Vec<LossSum>,
+    /// This server.
+    dash: Dash,
+}
+
+/// A kind of loss, and how much.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct LossSum {
+    /// The name of the kind, for example `flow_table_full`.
+    kind: String,
+    /// The amount, in the unit of the kind.
+    count: u64,
+    /// What it means: `uncounted`, `unattributed`, `unnamed` or the like.
+    consequence: String,
+    /// A sentence.
+    text: String,
+}
+
+/// The daemon, as it describes itself.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Daemon {
+    /// Version of the daemon.
+    version: String,
+    /// When it was started, unix seconds.
+    since: i64,
+    /// Process id of the monitor.
+    monitor: u32,
+    /// Process id of the recorder.
+    recorder: u32,
+    /// Programs that have ever used the network.
+    programs: usize,
+    /// Executables that wait to be hashed.
+    digests_pending: usize,
+    /// Alerts since the start.
+    alerts: u64,
+    /// Errors since the start.
+    errors: u64,
+    /// The last of them.
+    last_error: Option<Problem>,
+    /// Progress of the look-ups at VirusTotal; null without a key.
+    #[schema(value_type = Object)]
+    virustotal: serde_json::Value,
+    /// What was lost since the start.
+    losses: Vec<LossSum>,
+    /// Clients of the live socket.
+    subscribers: usize,
+    /// Clients that were dropped because they were too slow or too many.
+    subscribers_dropped: u64,
+    /// Sentences about what this kernel does not show.
+    unseen: Vec<String>,
+    /// The files that are written.
+    files: Files,
+    /// What its processes use.
+    processes: Vec<ProcessUse>,
+}
+
+/// An error of the daemon.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// Unix seconds.
+    time: i64,
+    /// The sentence.
+    text: String,
+}
+
+/// The files that the daemon writes; null for those that it does not.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Files {
+    database: Option<String>,
+    record: String,
+    exe_log: String,
+    conn_log: Option<String>,
+}
+
+/// The log.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Log {
+    /// Identity of the file; a log that was replaced has another one.
+    id: String,
+    /// Its path.
+    path: String,
+    /// Bytes that are in use.
+    bytes: u64,
+    /// Records.
+    records: u64,
+    /// End of the first window, unix seconds; null in an empty log.
+    first: Option<i64>,
+    /// End of the last window, unix seconds; null in an empty log.
+    last: Option<i64>,
+    /// Before it there are sums of quarters of an hour only, unix seconds; null if every record is there.
+    detail_since: Option<i64>,
+    /// Bytes per day, on the average of its length; null in a log of less than an hour.
+    bytes_per_day: Option<u64>,
+    /// Version of its schema.
+    schema: usize,
+}
+
+/// How long records are kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Retention {
+    /// Days after which a record is deleted.
+    days: u32,
+    /// Megabytes above which the oldest detail is deleted; null: the default, 0: never.
+    megabytes: Option<u32>,
+}
+
+/// This server.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Dash {
+    /// What it uses.
+    #[serde(flatten)]
+    process: Option<ProcessUse>,
+    /// When it was started, unix seconds.
+    since: i64,
+    /// Requests since then.
+    requests: u64,
+    /// Answers that were given without work, because the same was asked at the same time.
+    answers_from_cache: u64,
+    /// Streams of live traffic that are open.
+    streams: usize,
+}
+
+/// Whether picosnitch records, what it could not see, what it costs, and how large its log is.
+#[utoipa::path(
+    get, path = "/api/v1/health",
+    responses((status = 200, body = Health), (status = 401, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, ApiError> {
+    let socket = api.layout.run_dir.join(SOCKET_NAME);
+    let layout = api.layout.clone();
+    let daemon = tokio::task::spawn_blocking(move || {
+        let retention = config::Config::load(&layout).ok().map(|loaded| Retention {
+            days: loaded.config.log.retention_days,
+            megabytes: loaded.config.log.retention_megabytes,
+        });
+        (LiveClient::connect(&socket).map(|client| Daemon::new(client.status())), retention)
+    });
+    let path = sanitize::terminal(api.layout.database.as_os_str().as_encoded_bytes());
+    let log = api.readers.answer("health".to_owned(), move |file| log_json(file, path)).await;
+    let (daemon, retention) = daemon.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
+    let (daemon, daemon_problem) = match daemon {
+        Ok(daemon) => (Some(daemon), None),
+        Err(error) => (None, Some(with_sources(&error))),
+    };
+    let (log, log_problem) = match log {
+        Ok(bytes) => (serde_json::from_slice::<LogState>(&bytes).ok(), None),
+        Err(error) => (None, Some(error.text)),
+    };
+    let (log, losses_24h, losses_30d) = match log {
+        Some(state) => (Some(state.log), state.losses_24h, state.losses_30d),
+        None => (None, Vec::new(), Vec::new()),
+    };
+    Ok(Json(Health {
+        now: model::text::time::now(),
+        hostname: nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: kernel(),
+        daemon,
+        daemon_problem,
+        log,
+        log_problem,
+        retention,
+        losses_24h,
+        losses_30d,
+        dash: Dash {
+            process: usage("dash", std::process::id()),
+            since: api.since,
+            requests: api.requests.load(Ordering::Relaxed),
+            answers_from_cache: api.readers.shared_answers.load(Ordering::Relaxed),
+            streams: api.streams.count(),
+        },
+    }))
+}
+
+fn kernel() -> String {
+    let name = nix::sys::utsname::uname();
+    name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+impl Daemon {
+    fn new(status: &HelloLine) -> Self {
+        let FilePaths { database, record, exe_log, conn_log } = status.files.clone();
+        let losses = status.losses.iter().filter(|(_, count)| **count > 0);
+        let processes = [("monitor", status.monitor), ("recorder", status.recorder)];
+        Self {
+            version: status.version.clone(),
+            since: status.since,
+            monitor: status.monitor,
+            recorder: status.recorder,
+            programs: status.programs,
+            digests_pending: status.digests_pending,
+            alerts: status.alerts,
+            errors: status.errors,
+            last_error: status.last_error.clone().map(|LastError { time, text }| Problem { time, text }),
+            virustotal: status.virustotal.clone(),
+            losses: losses.map(|(name, count)| LossSum::named(name, *count)).collect(),
+            subscribers: status.subscribers,
+            subscribers_dropped: status.subscribers_dropped,
+            unseen: status.unseen.clone(),
+            files: Files { database, record, exe_log, conn_log },
+            processes: processes.into_iter().filter_map(|(name, pid)| usage(name, pid)).collect(),
+        }
+    }
+}
+
+fn losses_since(file: &LogFile, since: i64) -> Result<Vec<LossSum>, ApiError> {
+    let losses = file.reader.losses(Range { since: Some(since), until: None })?;
+    Ok(losses.iter().map(LossSum::of).collect())
+}
+
+impl LossSum {
+    fn of(loss: &Loss) -> Self {
+        Self {
+            kind: loss.kind.name(),
+            count: loss.count,
+            consequence: consequence_name(loss.kind.consequence()),
+            text: loss.sentence(),
+        }
+    }
+
+    /// A loss by its name, as another version of the daemon may report it.
+    fn named(name: &str, count: u64) -> Self {
+        match LossKind::from_name(name) {
+            Some(kind) => Self::of(&Loss { kind, count }),
+            None => Self {
+                kind: name.to_owned(),
+                count,
+                consequence: consequence_name(Consequence::TrafficMissing),
+                text: Losses::from_names([(name, count)]).summary(),
+            },
+        }
+    }
+}
+
+/// The name of a consequence in JSON.
+fn consequence_name(consequence: Consequence) -> String {
+    match serde_json::to_value(consequence) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// What the log says about itself, as the readers give it.
+#[derive(Serialize, Deserialize)]
+struct LogState {
+    log: Log,
+    losses_24h: Vec<LossSum>,
+    losses_30d: Vec<LossSum>,
+}
+
+fn log_json(file: &LogFile, path: String) -> Result<Bytes, ApiError> {
+    let reader = &file.reader;
+    let (now, extent, bytes) = (model::text::time::now(), reader.extent()?, reader.used_bytes()?);
+    let seconds = extent.map_or(0, |(first, last)| last.saturating_sub(first));
+    let per_day = |bytes: u64| (u128::from(bytes) * 86_400 / u128::from(seconds.unsigned_abs())) as u64;
+    let state = LogState {
+        log: Log {
+            id: file.id.clone(),
+            path,
+            bytes,
+            records: reader.record_count()?,
+            first: extent.map(|(first, _)| first),
+            last: extent.map(|(_, last)| last),
+            detail_since: reader.detail_since()?,
+            bytes_per_day: (seconds >= HOUR).then(|| per_day(bytes)),
+            schema: store::SCHEMA_VERSION,
+        },
+        losses_24h: losses_since(file, now - DAY)?,
+        losses_30d: losses_since(file, now - 30 * DAY)?,
+    };
+    Ok(super::to_json(&state))
+}

@@ -1,0 +1,140 @@
+//! The web page and its API: a server that only reads the log and the live socket.
+//!
+//! [`Server::start`] binds the addresses and makes the token; [`Server::run`] answers requests until the process ends. The page
+//! is in `static/`, and uses nothing but the API (`/api/v1`).
+
+mod access;
+mod api;
+mod error;
+mod guard;
+mod password;
+mod process;
+mod readers;
+mod server;
+mod settings;
+mod socket_owner;
+mod static_files;
+mod token;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{Router, middleware};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tower_http::compression::CompressionLayer;
+
+pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
+pub use settings::{Settings, SettingsError};
+pub use socket_owner::of_listener as owner_of_listener;
+
+use crate::{
+    access::Access, api::Api, guard::Guard, readers::Readers, static_files::StaticFiles, token::Token,
+};
+
+/// Why the server cannot run.
+#[derive(Debug, Error)]
+pub enum WebError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The error of bind(2).
+        source: io::Error,
+    },
+    /// The system refuses what the server needs.
+    #[error("cannot {what}")]
+    System {
+        /// What the server tried to do.
+        what: &'static str,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+impl WebError {
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// A server that listens already, so that its address is its own before anybody is told.
+pub struct Server {
+    listeners: Vec<std::net::TcpListener>,
+    settings: Settings,
+    access: Access,
+    token: Option<Token>,
+}
+
+impl Server {
+    /// Binds the addresses of the settings.
+    ///
+    /// # Errors
+    /// See [`WebError`].
+    pub fn start(mut settings: Settings) -> Result<Self, WebError> {
+        let listeners = server::bind(&settings.addresses)
+            .map_err(|(address, source)| WebError::Bind { address, source })?;
+        let (access, token) = match settings.password.take() {
+            Some(password) => (Access::Password(password, Default::default()), None),
+            None if settings.no_auth => (Access::Everybody, None),
+            None => {
+                let token = Token::random().map_err(WebError::system("make a token"))?;
+                (Access::Token(token.clone()), Some(token))
+            }
+        };
+        Ok(Self { listeners, settings, access, token })
+    }
+
+    /// The address to open, with the token in the fragment, which browsers send to no server.
+    pub fn url(&self) -> String {
+        let address = format!("{}/", self.settings.url());
+        match &self.token {
+            Some(token) => format!("{address}#token={}", token.text()),
+            None => address,
+        }
+    }
+
+    /// The token of this run; `None` if none is needed.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(Token::text)
+    }
+
+    /// Answers requests, until a signal ends the process.
+    ///
+    /// # Errors
+    /// The system refuses what the server needs.
+    pub fn run(self) -> Result<(), WebError> {
+        let Self { listeners, settings, access, .. } = self;
+        let readers =
+            Readers::start(&settings.layout.database).map_err(WebError::system("start a thread"))?;
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        let users = settings.users.filter(|_| matches!(access, Access::Token(_)));
+        let guard = Arc::new(Guard { access, host_names: settings.host_names, scheme, users });
+        let files = match settings.static_directory {
+            Some(directory) => StaticFiles::Directory(directory),
+            None => StaticFiles::BuiltIn,
+        };
+        let router = router(Arc::new(Api::new(settings.layout, Arc::clone(&guard), readers)), guard, files);
+        // One thread does all but the answers: it only passes bytes on.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4)
+            .build()
+            .map_err(WebError::system("start the server"))?;
+        runtime.block_on(async move {
+            let listeners: io::Result<Vec<TcpListener>> =
+                listeners.into_iter().map(TcpListener::from_std).collect();
+            server::serve(listeners.map_err(WebError::system("listen"))?, router, settings.tls).await;
+            Ok(())
+        })
+    }
+}
+
+/// All paths, behind the guard.
+fn router(api: Arc<Api>, guard: Arc<Guard>, files: StaticFiles) -> Router {
+    api::router(api)
+        .fallback_service(Router::new().fallback(static_files::serve).with_state(files))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .layer(middleware::from_fn(server::mark_known))
+}
