@@ -30,5 +30,5 @@ pub use ignore::IgnoreRule;
 pub use load::{Loaded, Source};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::Secret;
-pub use sections::{Config, Log, Monitor, Names, Notifications, VirusTotal};
+pub use sections::{Config, Log, Monitor, Names, Notifications, VirusTotal, Web};
 pub use server::{ServerKind, SqlServer, TlsMode};

@@ -1,6 +1,6 @@
 //! The ranges of values, and the checks that need more than a range.
 
-use std::ops::RangeInclusive;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use super::table_reader::TableReader;
 
@@ -17,6 +17,25 @@ pub(super) const FILE_ALLOWED: &str = "the path of a file, from the root: /...";
 pub(super) const API_URL_ALLOWED: &str =
     "an address that begins with https://; http:// only for this machine";
 pub(super) const API_KEY_ALLOWED: &str = "at most 256 letters, digits, hyphens and underscores; empty = off";
+
+pub(super) const PORT: RangeInclusive<u16> = 1..=65_535;
+pub(super) const LISTEN_HOST_ALLOWED: &str = "localhost, or an IP address";
+pub(super) const HOST_NAME_ALLOWED: &str = "a name of letters, digits, hyphens and dots";
+pub(super) const PASSWORD_HASH_ALLOWED: &str =
+    "what `picosnitch dash --hash-password` prints ($argon2id$...); empty = no password";
+
+pub(super) fn is_listen_host(text: &str) -> bool {
+    text == "localhost" || text.parse::<IpAddr>().is_ok()
+}
+
+pub(super) fn is_host_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    text.len() <= 253 && text.bytes().all(is_allowed)
+}
+
+pub(super) fn is_password_hash(text: &str) -> bool {
+    text.is_empty() || text.starts_with("$argon2") && text.len() <= 512
+}
 
 pub(super) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && text.len() < 4096 && !text.contains('\0')

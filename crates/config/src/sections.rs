@@ -23,6 +23,8 @@ pub struct Config {
     pub virustotal: VirusTotal,
     /// Section `[names]`: names of addresses.
     pub names: Names,
+    /// Section `[web]`: the page of `picosnitch dash`.
+    pub web: Web,
     /// A sentence for every group of keys of the original picosnitch that the file has and that have no effect here.
     #[serde(skip)]
     pub(super) without_effect: Vec<String>,
@@ -100,6 +102,36 @@ pub struct Names {
     pub network_file: Option<PathBuf>,
     /// Look up the names of addresses (PTR records) for which nothing else is known.
     pub reverse_dns: bool,
+}
+
+/// Section `[web]`: the page of `picosnitch dash`. Other machines can reach it only with a certificate and a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Web {
+    /// `localhost`, or the IP address to listen on.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Name of this machine by which the page is opened, besides `localhost` and addresses; empty if there is none.
+    pub host_name: String,
+    /// PEM file with the certificate of this server, and those that vouch for it.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the key of the certificate.
+    pub key: Option<PathBuf>,
+    /// Argon2 hash of the password (PHC string); empty without one.
+    pub password_hash: Secret,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 5100,
+            host_name: String::new(),
+            certificate: None,
+            key: None,
+            password_hash: Secret::default(),
+        }
+    }
 }
 
 impl Default for Monitor {

@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
     ranges,
     secret::Secret,
-    sections::Config,
+    sections::{Config, Web},
     server,
     table_reader::TableReader,
 };
@@ -106,8 +106,31 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     table.boolean("reverse_dns", &mut config.names.reverse_dns);
     table.finish();
 
+    web(&mut top, &mut config.web);
     top.finish();
     config
+}
+
+/// Reads the section `[web]`.
+fn web(top: &mut TableReader<'_>, web: &mut Web) {
+    let mut table = top.table("web");
+    if let Some(host) = table.text("host", ranges::LISTEN_HOST_ALLOWED, ranges::is_listen_host) {
+        web.host = host;
+    }
+    if let Some(port) = table.integer("port", ranges::PORT) {
+        web.port = port;
+    }
+    if let Some(name) = table.text("host_name", ranges::HOST_NAME_ALLOWED, ranges::is_host_name) {
+        web.host_name = name;
+    }
+    let file = |text: String| Some(PathBuf::from(text));
+    web.certificate = table.text("certificate", ranges::FILE_ALLOWED, ranges::is_file_path).and_then(file);
+    web.key = table.text("key", ranges::FILE_ALLOWED, ranges::is_file_path).and_then(file);
+    if let Some(hash) = table.secret("password_hash", ranges::PASSWORD_HASH_ALLOWED, ranges::is_password_hash)
+    {
+        web.password_hash = Secret(hash);
+    }
+    table.finish();
 }
 
 fn convert_table(text: &str, table: &DeTable<'_>) -> NodeValue {

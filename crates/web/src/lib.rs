@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod certificate;
 mod error;
 mod guard;
 mod password;
@@ -23,12 +24,14 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
 
+pub use certificate::{CertificateError, MadeCertificate, make as make_certificate};
 pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
 pub use settings::{Settings, SettingsError};
 pub use socket_owner::of_listener as owner_of_listener;
 
 use crate::{
-    access::Access, api::Api, guard::Guard, readers::Readers, static_files::StaticFiles, token::Token,
+    access::Access, api::Api, guard::Guard, readers::Readers, settings::Authentication,
+    static_files::StaticFiles, token::Token,
 };
 
 /// Why the server cannot run.
@@ -62,7 +65,6 @@ impl WebError {
 pub struct Server {
     listeners: Vec<std::net::TcpListener>,
     settings: Settings,
-    access: Access,
     token: Option<Token>,
 }
 
@@ -71,18 +73,14 @@ impl Server {
     ///
     /// # Errors
     /// See [`WebError`].
-    pub fn start(mut settings: Settings) -> Result<Self, WebError> {
+    pub fn start(settings: Settings) -> Result<Self, WebError> {
         let listeners = server::bind(&settings.addresses)
             .map_err(|(address, source)| WebError::Bind { address, source })?;
-        let (access, token) = match settings.password.take() {
-            Some(password) => (Access::Password(password, Default::default()), None),
-            None if settings.no_auth => (Access::Everybody, None),
-            None => {
-                let token = Token::random().map_err(WebError::system("make a token"))?;
-                (Access::Token(token.clone()), Some(token))
-            }
+        let token = match settings.authentication {
+            Authentication::Token { .. } => Some(Token::random().map_err(WebError::system("make a token"))?),
+            Authentication::None | Authentication::Password(_) => None,
         };
-        Ok(Self { listeners, settings, access, token })
+        Ok(Self { listeners, settings, token })
     }
 
     /// The address to open, with the token in the fragment, which browsers send to no server.
@@ -94,21 +92,20 @@ impl Server {
         }
     }
 
-    /// The token of this run; `None` if none is needed.
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_ref().map(Token::text)
-    }
-
     /// Answers requests, until a signal ends the process.
     ///
     /// # Errors
     /// The system refuses what the server needs.
     pub fn run(self) -> Result<(), WebError> {
-        let Self { listeners, settings, access, .. } = self;
+        let Self { listeners, settings, token } = self;
         let readers =
             Readers::start(&settings.layout.database).map_err(WebError::system("start a thread"))?;
+        let (access, users) = match (settings.authentication, token) {
+            (Authentication::Token { users }, Some(token)) => (Access::Token(token), Some(users)),
+            (Authentication::Password(password), _) => (Access::Password(password, Default::default()), None),
+            _ => (Access::Everybody, None),
+        };
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
-        let users = settings.users.filter(|_| matches!(access, Access::Token(_)));
         let guard = Arc::new(Guard { access, host_names: settings.host_names, scheme, users });
         let files = match settings.static_directory {
             Some(directory) => StaticFiles::Directory(directory),

@@ -1,34 +1,43 @@
-//! Where the server listens, and who may read: from the command line, the environment and the configuration.
+//! Where the server listens, and who may read: from the environment and the configuration.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
-use config::layout::Layout;
+use config::{Web, layout::Layout};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-use crate::password::Password;
+use crate::{
+    certificate::{self, CertificateError},
+    password::Password,
+};
 
 /// What a server is started with.
 pub struct Settings {
-    /// Where the files of picosnitch are.
-    pub layout: Layout,
+    pub(crate) layout: Layout,
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The name that people type.
     host: String,
     /// Names of this machine besides `localhost` and addresses.
     pub(crate) host_names: Vec<String>,
-    /// No token is needed.
-    pub(crate) no_auth: bool,
-    pub(crate) password: Option<Password>,
-    /// The users whose programs may read with the token; `None`: all.
-    pub users: Option<Vec<u32>>,
+    /// Who may read.
+    pub(crate) authentication: Authentication,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Files that replace the built-in ones of the page, for work on it.
     pub static_directory: Option<PathBuf>,
+}
+
+/// How people show that they may read.
+pub(crate) enum Authentication {
+    /// They need not.
+    None,
+    /// With the token of this run, from programs of these users.
+    Token { users: Vec<u32> },
+    /// With a password.
+    Password(Password),
 }
 
 /// Settings that do not go together.
@@ -39,46 +48,58 @@ pub enum SettingsError {
     Host(String),
     /// Other machines could read along, or read without a password.
     #[error(
-        "{0} can be reached from other machines: that needs a certificate and a password. Set web.certificate, web.key and \
-         web.password_hash in the configuration (`picosnitch dash --hash-password` makes the last), or listen on localhost \
-         and use `ssh -L 5100:localhost:5100` from the other machine"
+        "{0} can be reached from other machines, which needs a certificate and a password: set web.certificate, web.key and \
+         web.password_hash in the configuration (`picosnitch dash --make-certificate DIR` and `--hash-password` make them). Or \
+         listen on localhost, and on the other machine run ssh -L 5100:localhost:5100"
     )]
     Unprotected(IpAddr),
+    /// One of the two files is missing.
+    #[error("web.certificate and web.key belong together: set both, or none")]
+    HalfCertificate,
+    /// The hash of the password is none.
+    #[error("web.password_hash is no hash of a password: `picosnitch dash --hash-password` makes one")]
+    PasswordHash,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl Settings {
-    /// A server on a port of `localhost` or of an address.
+    /// A server as the section `[web]` wants it. On this machine only, without a password, the programs of `users` may read with
+    /// the token; with `users` `None` all may read without one.
     ///
     /// # Errors
     /// See [`SettingsError`].
-    pub fn new(layout: Layout, host: &str, port: u16) -> Result<Self, SettingsError> {
-        let addresses: Vec<IpAddr> = match host {
+    pub fn new(layout: Layout, web: &Web, users: Option<Vec<u32>>) -> Result<Self, SettingsError> {
+        let addresses: Vec<IpAddr> = match &*web.host {
             "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            host => {
-                let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-                vec![address.map_err(|_| SettingsError::Host(host.to_owned()))?]
+            host => vec![host.parse().map_err(|_| SettingsError::Host(host.to_owned()))?],
+        };
+        let tls = match (&web.certificate, &web.key) {
+            (Some(certificate), Some(key)) => Some(certificate::acceptor(certificate, key)?),
+            (None, None) => None,
+            _ => return Err(SettingsError::HalfCertificate),
+        };
+        let authentication = match (&*web.password_hash.0, users) {
+            ("", Some(users)) => Authentication::Token { users },
+            ("", None) => Authentication::None,
+            (hash, _) => {
+                Authentication::Password(Password::from_hash(hash).ok_or(SettingsError::PasswordHash)?)
             }
         };
-        if let Some(address) = addresses.iter().find(|address| !address.is_loopback()) {
+        let is_protected = tls.is_some() && matches!(authentication, Authentication::Password(_));
+        if let Some(address) = addresses.iter().find(|address| !address.is_loopback() && !is_protected) {
             return Err(SettingsError::Unprotected(*address));
         }
         Ok(Self {
             layout,
-            addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect(),
-            host: host.to_owned(),
-            host_names: Vec::new(),
-            no_auth: false,
-            password: None,
-            users: None,
-            tls: None,
+            addresses: addresses.into_iter().map(|address| SocketAddr::new(address, web.port)).collect(),
+            host: if web.host_name.is_empty() { web.host.clone() } else { web.host_name.clone() },
+            host_names: Some(web.host_name.clone()).filter(|name| !name.is_empty()).into_iter().collect(),
+            authentication,
+            tls,
             static_directory: None,
         })
-    }
-
-    /// Lets everybody read who can connect, which are all users of this machine.
-    pub fn without_auth(mut self) -> Self {
-        self.no_auth = true;
-        self
     }
 
     /// The address that people open.

@@ -7,21 +7,19 @@ use std::{
     env,
     ffi::OsString,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
+use config::{Config, Web, layout::Layout};
 
 use super::{common::Common, output::print};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use system_names::{Groups, Users};
 use web::{Server, Settings, WebError};
-
-/// The port, as the original has it.
-const DEFAULT_PORT: u16 = 5100;
 
 #[derive(clap::Args)]
 #[command(
@@ -43,6 +41,9 @@ pub struct Options {
     /// Ask for a password and print its hash, for web.password_hash in the configuration
     #[arg(long, conflicts_with_all = ["open", "no_auth"])]
     hash_password: bool,
+    /// Make a certificate for this machine in this directory, for web.certificate and web.key in the configuration
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["open", "no_auth", "hash_password"])]
+    make_certificate: Option<PathBuf>,
     /// Serve the files of the page from this directory, for work on it
     #[arg(long, value_name = "DIR", hide = true)]
     static_dir: Option<PathBuf>,
@@ -53,16 +54,17 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         return hash_password();
     }
     let layout = common.layout();
+    if let Some(directory) = &options.make_certificate {
+        return make_certificate(&layout, directory);
+    }
     if options.open {
         let url = service::url()?;
         return open(&url, options).map(|()| ExitCode::SUCCESS);
     }
-    let mut settings = Settings::new(layout.clone(), &host()?, port()?)?;
-    settings.users = Some(allowed_users(&layout.database));
+    let users = if options.no_auth { None } else { Some(allowed_users(&layout.database)) };
+    let web = web_section(&layout)?;
+    let mut settings = Settings::new(layout, &web, users)?;
     settings.static_directory.clone_from(&options.static_dir);
-    if options.no_auth {
-        settings = settings.without_auth();
-    }
     let server = Server::start(settings).map_err(explain)?;
     let url = server.url();
     match service::publish(&url)? {
@@ -95,22 +97,32 @@ fn variable(name: &str) -> Option<(String, OsString)> {
     })
 }
 
-/// The host to listen on.
-fn host() -> anyhow::Result<String> {
-    let Some((name, value)) = variable("HOST") else { return Ok("localhost".to_owned()) };
-    let value = value.to_string_lossy().into_owned();
-    // Some shells keep the name of the machine in HOST.
-    if name == "HOST" && value != "localhost" && value.parse::<std::net::IpAddr>().is_err() {
-        return Ok("localhost".to_owned());
+/// The section `[web]` of the configuration, and what the environment says instead.
+///
+/// # Errors
+/// A variable has no host or port.
+fn web_section(layout: &Layout) -> anyhow::Result<Web> {
+    let mut web = match Config::load(layout) {
+        Ok(loaded) => loaded.config.web,
+        Err(error) => {
+            // The defaults are the safest.
+            eprintln!("picosnitch: the section [web] of the configuration is not used: {error}");
+            Web::default()
+        }
+    };
+    if let Some((name, value)) = variable("HOST") {
+        let host = value.to_string_lossy().into_owned();
+        let is_host = host == "localhost" || host.parse::<IpAddr>().is_ok();
+        // Some shells keep the name of the machine in HOST.
+        if is_host || name != "HOST" {
+            web.host = host;
+        }
     }
-    Ok(value)
-}
-
-/// The port to listen on.
-fn port() -> anyhow::Result<u16> {
-    let Some((name, value)) = variable("PORT") else { return Ok(DEFAULT_PORT) };
-    let port = value.to_str().and_then(|value| value.parse().ok()).filter(|port| *port > 0);
-    port.with_context(|| format!("{name} is no port: it is a number from 1 to 65535"))
+    if let Some((name, value)) = variable("PORT") {
+        let port = value.to_str().and_then(|value| value.parse().ok()).filter(|port| *port > 0);
+        web.port = port.with_context(|| format!("{name} is no port: it is a number from 1 to 65535"))?;
+    }
+    Ok(web)
 }
 
 /// The users who may read: root, the user of this command, who called sudo, and the members of the log's group.
@@ -129,7 +141,7 @@ fn explain(error: WebError) -> anyhow::Error {
     match source.kind() {
         ErrorKind::AddrInUse => taken(*address),
         ErrorKind::PermissionDenied => anyhow::anyhow!(
-            "port {} is for root only; choose another one from 1024 on, for example PORT={DEFAULT_PORT}",
+            "port {} is for root only; choose another one from 1024 on, for example PORT=5100",
             address.port()
         ),
         ErrorKind::AddrNotAvailable => {
@@ -153,8 +165,28 @@ fn taken(address: SocketAddr) -> anyhow::Error {
     anyhow::anyhow!(
         "port {port} is taken by {whose}: if that is picosnitch, its page is open already; if not, do not enter anything there. \
          Choose another port, for example: PORT={} picosnitch dash",
-        port.checked_add(1).unwrap_or(DEFAULT_PORT)
+        port.checked_add(1).unwrap_or(5100)
     )
+}
+
+/// Makes a certificate for the names of this machine.
+fn make_certificate(layout: &Layout, directory: &Path) -> anyhow::Result<ExitCode> {
+    let web = web_section(layout)?;
+    let own_name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    let mut names = vec!["localhost".to_owned()];
+    names.extend(own_name);
+    names
+        .extend([web.host_name, web.host].into_iter().filter(|name| !name.is_empty() && name != "localhost"));
+    let made = web::make_certificate(directory, names.clone())?;
+    print(&format!(
+        "A certificate for {}, whose SHA-256 fingerprint is {}: compare it with what the browser shows.\n\n[web]\ncertificate = \
+         \"{}\"\nkey = \"{}\"\n",
+        names.join(", "),
+        made.fingerprint,
+        made.certificate.display(),
+        made.key.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads a password from the terminal or from standard input, and prints its hash.
