@@ -3,9 +3,10 @@
 use jiff::tz::TimeZone;
 
 use calendar::{Offsets, day_text, month_text};
+use question::values_named;
 use system_names::{Services, Users};
 
-use super::{find::values_named, tab::Tab};
+use super::tab::Tab;
 use crate::term::text;
 use store::{Dimension, Find, Value, values};
 

@@ -7,7 +7,6 @@ mod detail;
 mod display_settings;
 mod event_rows;
 mod filters;
-mod find;
 mod input;
 mod keys;
 mod label;
@@ -36,7 +35,6 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::find::values_named;
 use self::{
     label::Labels,
     messages::{Request, Response},

@@ -1,47 +1,16 @@
 //! Two ranges side by side.
 
-use anyhow::{Context, bail, ensure};
 use model::{Counters, text::units};
-use serde_json::{Map, Value as Json};
-use store::{ComparedRow, Comparison, Dimension, Query, Reader, change_text};
+use question::{csv, for_log, json};
+use serde_json::Value as Json;
+use store::{ComparedRow, Comparison, Query, Reader, change_text};
 
 use super::{
-    Output, csv, hints, json_text,
-    labels::{Labels, csv_names, kind},
-    records::{Setting, counters_json, with_total_name},
-    time_range::{self, Now},
+    Output, hints, json_text,
+    labels::{Labels, kind},
+    records::{Setting, with_total_name},
 };
 use crate::cli::table::{self, Column, Kind};
-
-/// The range that the range of the query is compared with: `previous`, or any range.
-///
-/// # Errors
-/// A sentence that says what is allowed.
-pub(super) fn other_range(text: &str, range: calendar::Range, now: &Now) -> anyhow::Result<calendar::Range> {
-    if text != "previous" {
-        return calendar::parse_range(text, now.seconds, &now.zone).context("--compare");
-    }
-    match range.previous(now.seconds, &now.zone) {
-        Some(previous) => Ok(previous),
-        None => bail!("--compare previous needs a range with a beginning: --range all has nothing before it"),
-    }
-}
-
-/// Refuses dimensions of which two ranges have no value in common.
-///
-/// # Errors
-/// A sentence that says what to group by instead.
-pub(super) fn ensure_comparable(group_by: &[Dimension]) -> anyhow::Result<()> {
-    let is_over_all = |dimension: Dimension| matches!(dimension, Dimension::Weekday | Dimension::HourOfDay);
-    for dimension in group_by {
-        ensure!(
-            !dimension.is_time() || is_over_all(*dimension),
-            "--compare puts values beside each other that both ranges have, and no {dimension} is in both: \
-             group by hour-of-day or weekday"
-        );
-    }
-    Ok(())
-}
 
 /// Compares the range of the query with another one.
 ///
@@ -53,7 +22,7 @@ pub(super) fn output(
     query: &Query,
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
-    let comparison = reader.compare(query, time_range::for_log(before))?;
+    let comparison = reader.compare(query, for_log(before))?;
     let is_empty = comparison.row_count == 0;
     let mut notes = hints::notes(reader, setting, query, is_empty)?;
     let now = setting.now;
@@ -69,60 +38,21 @@ pub(super) fn output(
             let mut object = setting.json(reader)?;
             object.insert("row_count".to_owned(), comparison.row_count.into());
             object.insert("notes".to_owned(), notes.clone().into());
-            let mut compared = time_range::bounds(before, now);
-            compared.extend(setting.completeness(reader, before)?);
+            let mut compared = json::bounds(before, &now.zone);
+            compared.extend(json::completeness(reader, before, &now.zone)?);
             object.insert("compared_with".to_owned(), compared.into());
-            as_json(object, query, &comparison, &labels)?
+            object.insert("total".to_owned(), json::compared_total(&comparison).into());
+            let row = |row| Json::Object(json::compared_row(query, row, &now.zone));
+            object.insert("rows".to_owned(), comparison.rows.iter().map(row).collect());
+            json_text(&Json::Object(object))?
         }
-        (_, true) => as_csv(query, &comparison, &labels),
+        (_, true) => {
+            let row = |row| csv::compared_row(query, row, &now.zone);
+            csv::document(&csv::compared_heading(query), comparison.rows.iter().map(row))
+        }
         _ => as_table(setting, (query, before), (&comparison, &labels)),
     };
     Ok(Output { text, notes })
-}
-
-fn as_json(
-    mut object: Map<String, Json>,
-    query: &Query,
-    comparison: &Comparison,
-    labels: &Labels,
-) -> anyhow::Result<String> {
-    let both = |now: Option<Counters>, before: Option<Counters>| {
-        let counters =
-            |counters: Option<Counters>| counters.map(counters_json).map_or(Json::Null, Json::Object);
-        [("now".to_owned(), counters(now)), ("before".to_owned(), counters(before))]
-    };
-    let total: Map<String, Json> = both(Some(comparison.now), Some(comparison.before)).into_iter().collect();
-    object.insert("total".to_owned(), total.into());
-    let row = |row: &ComparedRow| {
-        let mut object = Map::new();
-        for (dimension, value) in query.group_by.iter().zip(&row.values) {
-            labels.add_json(&mut object, *dimension, value);
-        }
-        object.insert("change".to_owned(), row.change().name().into());
-        object.extend(both(row.now, row.before));
-        Json::Object(object)
-    };
-    object.insert("rows".to_owned(), comparison.rows.iter().map(row).collect());
-    json_text(&Json::Object(object))
-}
-
-fn as_csv(query: &Query, comparison: &Comparison, labels: &Labels) -> String {
-    let mut names = csv_names(&query.group_by);
-    let counters = ["change", "conns", "received", "sent", "conns_before", "received_before", "sent_before"];
-    names.extend(counters.map(str::to_owned));
-    let rows = comparison.rows.iter().map(|row| {
-        let mut cells = Vec::new();
-        for (dimension, value) in query.group_by.iter().zip(&row.values) {
-            labels.add_csv(&mut cells, *dimension, value);
-        }
-        cells.push(row.change().name().to_owned());
-        for counters in [row.now, row.before].map(Option::unwrap_or_default) {
-            let amounts = [counters.connections, counters.received, counters.sent];
-            cells.extend(amounts.map(|amount| amount.to_string()));
-        }
-        cells
-    });
-    csv(&names.join(","), rows)
 }
 
 fn as_table(
@@ -153,7 +83,7 @@ fn as_table(
     let table = table::render(&columns, &rows, Some(&foot), width);
     let name = setting.total_name(comparison.row_count, comparison.rows.len());
     let ranges = [("now:    ", setting.range), ("before: ", before)].map(|(name, range)| {
-        let range = time_range::describe(range, setting.now);
+        let range = setting.now.describe(range);
         table::wrap(&format!("{name}{range}"), width.unwrap_or(usize::MAX), "")
     });
     with_total_name(&table, &name, width) + &ranges.concat()

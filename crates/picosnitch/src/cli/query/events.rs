@@ -1,20 +1,12 @@
 //! `picosnitch query --events`: what happened besides traffic, the latest last as in a log.
 
-use calendar::{Offsets, rfc3339};
-use serde_json::{Value as Json, json};
+use calendar::Offsets;
+use question::{Now, check_dimensions, csv, for_log, json};
+use serde_json::Value as Json;
 
-use super::{
-    Options, Output, csv,
-    filters::ensure_dimensions,
-    hints, json_text,
-    labels::Labels,
-    time_range::{self, Now},
-};
+use super::{Options, Output, hints, json_text, labels::Labels, wrong_option};
 use crate::cli::table::{self, Column, Kind};
-use model::{
-    Event, EventKind, Sha256,
-    text::{lossless, sanitize, units},
-};
+use model::{Event, EventKind, text::units};
 use store::{EVENT_DIMENSIONS, Filter, Range, Reader, event_value};
 
 /// Reads the name of a kind.
@@ -36,15 +28,19 @@ pub(super) fn output(
     (range, filters): (calendar::Range, &[Filter]),
     now: &Now,
 ) -> anyhow::Result<Output> {
-    ensure_dimensions(filters, &EVENT_DIMENSIONS, "events")?;
+    check_dimensions(filters, &EVENT_DIMENSIONS, "events").map_err(wrong_option)?;
     let reader = open()?;
     let passes = |event: &Event| Filter::pass(filters, |dimension| event_value(event, dimension));
     let limit = options.limit.unwrap_or(u64::MAX);
-    let mut events = reader.events_that(time_range::for_log(range), &options.kind, limit, passes)?;
+    let mut events = reader.events_that(for_log(range), &options.kind, limit, passes)?;
     events.reverse();
     let text = match (options.json, options.csv) {
-        (true, _) => json_text(&events.iter().map(|event| as_json(event, now)).collect())?,
-        (_, true) => csv(CSV_HEADING, events.iter().map(|event| as_csv(event, now))),
+        (true, _) => {
+            json_text(&events.iter().map(|event| Json::Object(json::event(event, &now.zone))).collect())?
+        }
+        (_, true) => {
+            csv::document(csv::EVENT_HEADING, events.iter().map(|event| csv::event(event, &now.zone)))
+        }
         _ => as_text(&events, table::output_width(options.full), now),
     };
     let mut notes = Vec::new();
@@ -58,59 +54,6 @@ pub(super) fn output(
         notes.push(hints::nothing(&reader, (range, now), is_log_without, what)?);
     }
     Ok(Output { text, notes })
-}
-
-const CSV_HEADING: &str = "time,time_iso,begin,begin_iso,kind,subject,uid,exe,name,sha256,count,text,writer_pid,\
-                           writer_exe,writer_name,writer_uid";
-
-fn as_json(event: &Event, now: &Now) -> Json {
-    let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossless::to_text(bytes));
-    let writer = event.writer.as_ref().map(|writer| {
-        json!({
-            "pid": writer.pid,
-            "exe": text(&writer.path),
-            "name": text(&writer.name),
-            "uid": writer.uid,
-        })
-    });
-    json!({
-        "time": event.time,
-        "time_iso": rfc3339(event.time, &now.zone),
-        "begin": event.begin,
-        "begin_iso": event.begin.map(|begin| rfc3339(begin, &now.zone)),
-        "kind": event.kind.name(),
-        "subject": (!event.subject.is_empty()).then_some(&event.subject),
-        "uid": event.uid,
-        "exe": text(&event.path),
-        "name": text(&event.name),
-        "sha256": event.sha256.map(Sha256::to_hex),
-        "count": event.count,
-        "text": event.text,
-        "writer": writer,
-    })
-}
-
-fn as_csv(event: &Event, now: &Now) -> Vec<String> {
-    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let writer = event.writer.as_ref();
-    vec![
-        event.time.to_string(),
-        rfc3339(event.time, &now.zone),
-        number(event.begin),
-        event.begin.map(|begin| rfc3339(begin, &now.zone)).unwrap_or_default(),
-        event.kind.name().to_owned(),
-        sanitize::csv_message(&event.subject),
-        number(event.uid.map(i64::from)),
-        sanitize::csv_field(&event.path),
-        sanitize::csv_field(&event.name),
-        event.sha256.map(Sha256::to_hex).unwrap_or_default(),
-        event.count.to_string(),
-        sanitize::csv_message(&event.text),
-        number(writer.map(|writer| writer.pid.into())),
-        writer.map(|writer| sanitize::csv_field(&writer.path)).unwrap_or_default(),
-        writer.map(|writer| sanitize::csv_field(&writer.name)).unwrap_or_default(),
-        number(writer.and_then(|writer| writer.uid).map(i64::from)),
-    ]
 }
 
 /// One line an event for a pipe; on a terminal the sentence stands below the rest, on as many lines as it needs.

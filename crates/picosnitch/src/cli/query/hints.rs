@@ -2,13 +2,12 @@
 
 use calendar::TimeZone;
 use model::{Losses, Scope, text::units};
+use question::{Now, for_log, quarters_before};
 use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
 
 use super::{
-    filters,
     labels::Labels,
     records::{Setting, value_text},
-    time_range::{self, Now},
 };
 
 /// Nothing at all.
@@ -83,7 +82,7 @@ pub(super) fn nothing(
 
 /// What the log lacks in a range.
 fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
-    let losses = Losses::new(&reader.losses(time_range::for_log(range))?);
+    let losses = Losses::new(&reader.losses(for_log(range))?);
     let note = || format!("the log is incomplete {place}: {}", losses.summary());
     Ok(losses.is_anything_missing().then(note))
 }
@@ -96,7 +95,7 @@ fn future(range: calendar::Range, now: &Now) -> Option<String> {
 
 /// Says how much --internet and --local leave out because its addresses are not known.
 fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Option<String>> {
-    let Some(scope) = filters::scope(setting.options) else { return Ok(None) };
+    let Some(scope) = setting.options.scope() else { return Ok(None) };
     if query.seen.is_some_and(|seen| seen != SeenFilter::default()) {
         return Ok(None);
     }
@@ -117,14 +116,6 @@ fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyho
         let bytes = units::byte_cell(bytes);
         format!("--{option} leaves out {bytes} with several addresses or none: --group-by scope shows them")
     }))
-}
-
-/// Up to when the log has sums of quarters of an hour only, if the range touches that time.
-///
-/// # Errors
-/// The errors of the log.
-pub(super) fn quarters_before(reader: &Reader, range: calendar::Range) -> anyhow::Result<Option<i64>> {
-    Ok(reader.detail_since()?.filter(|since| range.start.is_none_or(|from| from < *since)))
 }
 
 /// A sentence about the time for which the log has sums only, if the range touches it.

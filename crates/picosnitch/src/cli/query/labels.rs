@@ -1,12 +1,11 @@
-//! Values of the log as text for tables, JSON and CSV.
+//! Values of the log as text for tables.
 
-use calendar::{Offsets, TimeZone, day_text, month_text, rfc3339};
-use model::text::{lossless, sanitize};
-use serde_json::{Map, Value as Json};
+use calendar::{Offsets, TimeZone, day_text, month_text};
+use model::text::sanitize;
+use question::Now;
 use store::{Dimension, Row, Value, values};
 use system_names::Users;
 
-use super::time_range::Now;
 use crate::cli::table::Kind;
 
 /// What the text of values depends on.
@@ -62,37 +61,6 @@ impl Labels {
             None => uid.to_string(),
         }
     }
-
-    /// Adds a value to an object of JSON. A time has its text (RFC 3339) beside it.
-    pub fn add_json(&self, object: &mut Map<String, Json>, dimension: Dimension, value: &Value) {
-        let json = match value {
-            Value::None => Json::Null,
-            Value::Integer(number) if !values::is_text(dimension, *number) => Json::from(*number),
-            _ => Json::from(lossless::to_text(&values::bytes(dimension, value))),
-        };
-        object.insert(dimension.name().to_owned(), json);
-        if dimension.is_time() {
-            let text = match value {
-                Value::Integer(seconds) => Json::from(rfc3339(*seconds, &self.zone)),
-                _ => Json::Null,
-            };
-            object.insert(format!("{dimension}_iso"), text);
-        }
-    }
-
-    /// Adds a value to a row of CSV. A time has its text (RFC 3339) behind it.
-    pub fn add_csv(&self, cells: &mut Vec<String>, dimension: Dimension, value: &Value) {
-        cells.push(match value {
-            Value::Integer(number) if !values::is_text(dimension, *number) => number.to_string(),
-            _ => sanitize::csv_field(&values::bytes(dimension, value)),
-        });
-        if dimension.is_time() {
-            cells.push(match value {
-                Value::Integer(seconds) => rfc3339(*seconds, &self.zone),
-                _ => String::new(),
-            });
-        }
-    }
 }
 
 /// Columns of a terminal from which on a table has the time at which something was seen, and not only the day: the names of
@@ -110,18 +78,6 @@ pub(super) fn seen_text(
         true => day_text(seconds, &now.zone),
         false => offsets.minute_text(seconds),
     }
-}
-
-/// The headings of the dimensions in CSV.
-pub(super) fn csv_names(dimensions: &[Dimension]) -> Vec<String> {
-    let mut names = Vec::new();
-    for dimension in dimensions {
-        names.push(dimension.name().to_owned());
-        if dimension.is_time() {
-            names.push(format!("{dimension}_iso"));
-        }
-    }
-    names
 }
 
 /// What the column of a dimension holds.

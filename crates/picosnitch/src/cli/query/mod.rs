@@ -2,12 +2,10 @@
 
 mod comparison;
 mod events;
-mod filters;
 mod hints;
 mod labels;
 mod programs_seen;
 mod records;
-mod time_range;
 mod zeros;
 
 use std::{
@@ -17,13 +15,14 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{anyhow, ensure};
+use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
-use self::{records::Setting, time_range::Now};
+use self::records::Setting;
 use super::{common::Common, output::print};
-use model::{EventKind, text::sanitize};
-use store::{Dimension, EVENT_DIMENSIONS, Filter, Query, Range, Reader, SeenFilter, Sort, StoreError};
+use model::{EventKind, Scope, text::sanitize};
+use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, StoreError};
 
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
@@ -112,6 +111,41 @@ impl Options {
         };
         self.wanted.iter().find_map(value).unwrap_or_default()
     }
+
+    /// The scope that is asked for.
+    fn scope(&self) -> Option<Scope> {
+        match (self.internet, self.local) {
+            (true, _) => Some(Scope::Internet),
+            (_, true) => Some(Scope::Local),
+            _ => None,
+        }
+    }
+
+    /// The question, without its defaults.
+    fn asked(&self) -> Asked {
+        let bytes = |text: &OsString| text.as_bytes().to_vec();
+        Asked {
+            range: self.range.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            default_range: if self.seen { DefaultRange::All } else { DefaultRange::Day },
+            group_by: match self.group_by.is_empty() {
+                true => vec![Dimension::Executable],
+                false => self.group_by.clone(),
+            },
+            wanted: self.wanted.iter().map(bytes).collect(),
+            exclude: self.exclude.iter().map(bytes).collect(),
+            scope: self.scope(),
+            find: self.find.as_ref().map(bytes),
+            new_since: self.new_since.clone(),
+            changed_since: self.changed_since.clone(),
+            seen: self.with_seen,
+            compare: self.compare.clone(),
+            sort: self.sort,
+            reverse: self.reverse,
+            limit: self.limit,
+        }
+    }
 }
 
 fn after_help() -> String {
@@ -126,28 +160,26 @@ fn after_help() -> String {
          peers (of address, port, domain and exe).\n\
          Kinds of events: {kinds}. Events can be filtered by {}, programs of --seen by {}.",
         list(&EVENT_DIMENSIONS),
-        list(programs_seen::DIMENSIONS)
+        list(PROGRAM_DIMENSIONS)
     )
-}
-
-/// Names of dimensions in a sentence.
-fn list(dimensions: &[Dimension]) -> String {
-    dimensions.iter().map(|dimension| dimension.name()).collect::<Vec<_>>().join(", ")
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let seen = wanted_times(options, &now)?;
-    let range = time_range::range(options, default_range(options, seen), &now)?;
-    let filters = filters::filters(options, &now.zone)?;
+    let asked = options.asked();
     let layout = common.layout();
     let open = || Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"));
-    let output = if options.events {
-        events::output(&open, options, (range, &filters), &now)?
-    } else if options.seen {
-        programs_seen::output(&open, options, (range, &filters), &now)?
+    let output = if options.events || options.seen {
+        let range = asked.range(&now).map_err(wrong_option)?;
+        let filters = asked.filters(&now.zone).map_err(wrong_option)?;
+        match options.events {
+            true => events::output(&open, options, (range, &filters), &now)?,
+            false => programs_seen::output(&open, options, (range, &filters), &now)?,
+        }
     } else {
-        records_output(&open()?, options, (range, filters, seen), &now)?
+        ensure!(options.compare.is_none() || !options.zeros, "--compare does not go with --zeros");
+        let question = asked.read(&now).map_err(wrong_option)?;
+        records_output(&open()?, options, &question, &now)?
     };
     for note in &output.notes {
         eprintln!("picosnitch: {note}");
@@ -162,131 +194,32 @@ struct Output {
     notes: Vec<String>,
 }
 
-/// The answer to a query about records.
+/// The sentence about a question, with the names of the options.
+fn wrong_option(error: QuestionError) -> anyhow::Error {
+    anyhow!(error.sentence(|parameter| match parameter {
+        Parameter::Seen => "--with-seen".to_owned(),
+        Parameter::Scope => "--internet and --local".to_owned(),
+        parameter => format!("--{}", parameter.name().replace('_', "-")),
+    }))
+}
+
+/// The answer to a question about records.
 fn records_output(
     reader: &Reader,
     options: &Options,
-    (range, filters, seen): (calendar::Range, Vec<Filter>, SeenFilter),
+    question: &Question,
     now: &Now,
 ) -> anyhow::Result<Output> {
-    let query = query(options, (time_range::for_log(range), filters, seen), now)?;
-    let setting = Setting { options, range, now };
-    match &options.compare {
-        Some(text) => {
-            ensure!(
-                query.seen.is_none(),
-                "--compare does not go with --new-since, --changed-since and --with-seen"
-            );
-            ensure!(!options.zeros, "--compare does not go with --zeros");
-            comparison::ensure_comparable(&query.group_by)?;
-            let before = comparison::other_range(text, range, now)?;
-            comparison::output(reader, &setting, &query, before)
-        }
+    let setting = Setting { options, range: question.range, now };
+    match question.before {
+        Some(before) => comparison::output(reader, &setting, &question.query, before),
         None => {
             if options.zeros {
-                zeros::position(&query.group_by)?;
+                zeros::position(&question.query.group_by)?;
             }
-            records::output(reader, &setting, &query)
+            records::output(reader, &setting, &question.query)
         }
     }
-}
-
-/// The default of --range.
-fn default_range(options: &Options, seen: SeenFilter) -> time_range::Default {
-    match [seen.new_since, seen.changed_since].into_iter().flatten().min() {
-        // What is new has its traffic since then, also where that is longer ago than a day.
-        Some(since) => time_range::Default::Since(since),
-        None if options.seen => time_range::Default::All,
-        None => time_range::Default::Day,
-    }
-}
-
-/// Turns the options into a query.
-///
-/// # Errors
-/// A sentence that names the option and what is allowed.
-fn query(
-    options: &Options,
-    (range, filters, wanted_times): (Range, Vec<Filter>, SeenFilter),
-    now: &Now,
-) -> anyhow::Result<Query> {
-    let group_by =
-        if options.group_by.is_empty() { vec![Dimension::Executable] } else { options.group_by.clone() };
-    let mut seen = Vec::new();
-    for dimension in &group_by {
-        ensure!(!seen.contains(dimension), "--group-by {dimension} is there twice");
-        seen.push(*dimension);
-    }
-    // Times are read in their order.
-    let in_order = group_by[0] == Dimension::Time || group_by[0].is_calendar();
-    let sort = match options.sort {
-        Some(sort) => sort,
-        None if in_order => Sort::Dimension(group_by[0]),
-        None => Sort::Total,
-    };
-    if let Sort::Dimension(dimension) = sort {
-        ensure!(group_by.contains(&dimension), "--sort {dimension} needs --group-by {dimension}");
-    }
-    let find = options.find.as_ref().map(|text| {
-        ensure!(
-            !group_by[0].is_calendar() && group_by[0] != Dimension::Time,
-            "--find finds texts: group by another dimension than {}",
-            group_by[0]
-        );
-        Ok(filters::find(group_by[0], text.as_bytes()))
-    });
-    Ok(Query {
-        range,
-        seen: seen_filter(options, &group_by, sort, wanted_times)?,
-        group_by,
-        filters,
-        find: find.transpose()?,
-        zone: Some(now.zone.clone()),
-        sort,
-        reverse: options.reverse,
-        limit: options.limit,
-    })
-}
-
-/// The times of --new-since and --changed-since.
-fn wanted_times(options: &Options, now: &Now) -> anyhow::Result<SeenFilter> {
-    let point = |name: &str, text: &Option<String>| {
-        let parse = |text: &String| {
-            let part = calendar::parse_part(text, now.seconds, &now.zone);
-            part.map(|part| part.start).with_context(|| format!("--{name}"))
-        };
-        text.as_ref().map(parse).transpose()
-    };
-    Ok(SeenFilter {
-        new_since: point("new-since", &options.new_since)?,
-        changed_since: point("changed-since", &options.changed_since)?,
-    })
-}
-
-/// Whether the rows say when their values were seen, and which of them are wanted.
-fn seen_filter(
-    options: &Options,
-    group_by: &[Dimension],
-    sort: Sort,
-    filter: SeenFilter,
-) -> anyhow::Result<Option<SeenFilter>> {
-    if filter == SeenFilter::default() && !options.with_seen && !sort.is_by_seen() {
-        return Ok(None);
-    }
-    let [dimension] = group_by else {
-        bail!(
-            "when something was seen is known of single values: use one --group-by with --new-since, --with-seen and the like"
-        );
-    };
-    ensure!(
-        dimension.is_seen(),
-        "the log does not know when each {dimension} was first seen; group by another dimension"
-    );
-    ensure!(
-        *dimension == Dimension::Executable || options.changed_since.is_none() && sort != Sort::Digests,
-        "only programs change and have digests: use --group-by exe"
-    );
-    Ok(Some(filter))
 }
 
 /// Adds to an error about missing rights which user or group has them.
@@ -314,15 +247,6 @@ fn group_name(gid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
     })
-}
-
-/// Lines of comma-separated values: `heading` has the names of the columns.
-fn csv(heading: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut out = heading.to_owned() + "\r\n";
-    for row in rows {
-        out += &(row.join(",") + "\r\n");
-    }
-    out
 }
 
 /// JSON as text that is safe for a terminal.

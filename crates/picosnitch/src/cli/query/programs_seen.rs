@@ -1,24 +1,17 @@
 //! `picosnitch query --seen`: when each program was first and last seen, the newest program last.
 
-use calendar::rfc3339;
-use serde_json::{Value as Json, json};
+use question::{Now, PROGRAM_DIMENSIONS, check_dimensions, csv, for_log, json};
+use serde_json::Value as Json;
 
 use super::{
-    Options, Output, csv,
-    filters::ensure_dimensions,
-    hints, json_text,
+    Options, Output, hints, json_text,
     labels::{Labels, seen_text},
-    time_range::{self, Now},
+    wrong_option,
 };
 use crate::cli::table::{self, Column, Kind};
-use model::{
-    Sha256,
-    text::{lossless, sanitize},
-};
-use store::{Dimension, Filter, ProgramSeen, Reader, Value};
+use model::{Sha256, text::sanitize};
+use store::{Filter, ProgramSeen, Reader};
 
-/// The dimensions that programs can be filtered by.
-pub(super) const DIMENSIONS: &[Dimension] = &[Dimension::Executable, Dimension::Uid, Dimension::Sha256];
 /// Digits of a digest in a table, as in exe.log.
 const SHORT_DIGEST: usize = 16;
 
@@ -32,17 +25,11 @@ pub(super) fn output(
     (calendar_range, filters): (calendar::Range, &[Filter]),
     now: &Now,
 ) -> anyhow::Result<Output> {
-    ensure_dimensions(filters, DIMENSIONS, "programs of --seen")?;
+    check_dimensions(filters, PROGRAM_DIMENSIONS, "programs of --seen").map_err(wrong_option)?;
     let reader = open()?;
-    let mut programs = reader.programs_seen()?;
-    let is_log_without = programs.is_empty();
-    let range = time_range::for_log(calendar_range);
-    programs.retain(|program| {
-        range.since.is_none_or(|since| program.first >= since)
-            && range.until.is_none_or(|until| program.first <= until)
-            && Filter::pass(filters, |dimension| value(program, dimension))
-    });
-    programs.sort_by(|a, b| (a.first, a.last, &a.path).cmp(&(b.first, b.last, &b.path)));
+    let all = reader.programs_seen()?;
+    let is_log_without = all.is_empty();
+    let mut programs = question::programs_seen(all, for_log(calendar_range), filters);
     let limit = options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     programs.drain(..programs.len().saturating_sub(limit));
     let mut notes = Vec::new();
@@ -54,47 +41,17 @@ pub(super) fn output(
         notes.push(hints::nothing(&reader, (calendar_range, now), is_log_without, what)?);
     }
     let text = match (options.json, options.csv) {
-        (true, _) => json_text(&programs.iter().map(|program| as_json(program, now)).collect())?,
+        (true, _) => {
+            let row = |program| Json::Object(json::program_seen(program, &now.zone));
+            json_text(&programs.iter().map(row).collect())?
+        }
         (_, true) => {
-            let heading = "exe,sha256,uid,first,first_iso,last,last_iso";
-            csv(heading, programs.iter().map(|program| as_csv(program, now)))
+            let row = |program| csv::program_seen(program, &now.zone);
+            csv::document(csv::PROGRAM_HEADING, programs.iter().map(row))
         }
         _ => as_table(&programs, table::output_width(options.full), now),
     };
     Ok(Output { text, notes })
-}
-
-fn value(program: &ProgramSeen, dimension: Dimension) -> Value {
-    match dimension {
-        Dimension::Executable => Value::Bytes(program.path.clone()),
-        Dimension::Uid => Value::Integer(program.uid.into()),
-        Dimension::Sha256 => program.sha256.map_or(Value::None, Value::Sha256),
-        _ => Value::None,
-    }
-}
-
-fn as_json(program: &ProgramSeen, now: &Now) -> Json {
-    json!({
-        "exe": lossless::to_text(&program.path),
-        "sha256": program.sha256.map(Sha256::to_hex),
-        "uid": program.uid,
-        "first": program.first,
-        "first_iso": rfc3339(program.first, &now.zone),
-        "last": program.last,
-        "last_iso": rfc3339(program.last, &now.zone),
-    })
-}
-
-fn as_csv(program: &ProgramSeen, now: &Now) -> Vec<String> {
-    vec![
-        sanitize::csv_field(&program.path),
-        program.sha256.map(Sha256::to_hex).unwrap_or_default(),
-        program.uid.to_string(),
-        program.first.to_string(),
-        rfc3339(program.first, &now.zone),
-        program.last.to_string(),
-        rfc3339(program.last, &now.zone),
-    ]
 }
 
 fn as_table(programs: &[ProgramSeen], width: Option<usize>, now: &Now) -> String {

@@ -1,14 +1,13 @@
-//! The answer to a query about records as a table, JSON or CSV.
+//! The answer to a query about records: a table, JSON or CSV.
 
-use calendar::rfc3339;
-use model::{Counters, Loss, text::units};
-use serde_json::{Map, Value as Json, json};
+use model::{Counters, text::units};
+use question::{Now, csv, json};
+use serde_json::{Map, Value as Json};
 use store::{Answer, Query, Reader, Row, values};
 
 use super::{
-    Options, Output, csv, filters, hints, json_text,
-    labels::{Labels, csv_names, kind, seen_text},
-    time_range::{self, Now},
+    Options, Output, hints, json_text,
+    labels::{Labels, kind, seen_text},
     zeros,
 };
 use crate::cli::table::{self, Column, Kind};
@@ -23,7 +22,7 @@ pub(super) struct Setting<'a> {
 impl Setting<'_> {
     /// The scope in the words of a total.
     fn scope(&self) -> &'static str {
-        match filters::scope(self.options) {
+        match self.options.scope() {
             Some(model::Scope::Internet) => ", internet only",
             Some(_) => ", local networks only",
             None => "",
@@ -45,36 +44,11 @@ impl Setting<'_> {
     /// The fields of a JSON answer about the range: what it was, what was lost in it, and how fine the log is.
     pub fn json(&self, reader: &Reader) -> anyhow::Result<Map<String, Json>> {
         let mut object = Map::new();
-        object.insert("range".to_owned(), time_range::bounds(self.range, self.now).into());
-        object.insert("scope".to_owned(), filters::scope(self.options).map(model::Scope::name).into());
-        object.extend(self.completeness(reader, self.range)?);
+        object.insert("range".to_owned(), json::bounds(self.range, &self.now.zone).into());
+        object.insert("scope".to_owned(), self.options.scope().map(model::Scope::name).into());
+        object.extend(json::completeness(reader, self.range, &self.now.zone)?);
         Ok(object)
     }
-
-    /// The fields of a JSON answer about what the log has of a range.
-    pub fn completeness(&self, reader: &Reader, range: calendar::Range) -> anyhow::Result<Map<String, Json>> {
-        let mut object = Map::new();
-        let losses = reader.losses(time_range::for_log(range))?;
-        object.insert("losses".to_owned(), losses.iter().map(loss).collect());
-        let quarters = hints::quarters_before(reader, range)?;
-        self.now.add_json(&mut object, "sums_of_quarter_hours_before", quarters);
-        Ok(object)
-    }
-}
-
-fn loss(loss: &Loss) -> Json {
-    json!({
-        "kind": loss.kind.name(),
-        "count": loss.count,
-        "consequence": loss.kind.consequence(),
-        "text": loss.sentence(),
-    })
-}
-
-/// The counters of a row of JSON.
-pub(super) fn counters_json(counters: Counters) -> Map<String, Json> {
-    let fields = [("conns", counters.connections), ("received", counters.received), ("sent", counters.sent)];
-    fields.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
 /// The counters of a row of a table.
@@ -111,13 +85,17 @@ pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> a
         (true, _) => {
             let mut object = setting.json(reader)?;
             object.insert("row_count".to_owned(), count.into());
-            object.insert("total".to_owned(), counters_json(total).into());
+            object.insert("total".to_owned(), json::counters(total).into());
             object.insert("notes".to_owned(), notes.clone().into());
-            let rows = rows.iter().map(|row| as_json(query, row, &labels, setting.now)).collect();
+            let row = |row| Json::Object(json::row(query, row, &setting.now.zone));
+            let rows = rows.iter().map(row).collect();
             object.insert("rows".to_owned(), Json::Array(rows));
             json_text(&Json::Object(object))?
         }
-        (_, true) => as_csv(query, &rows, &labels, setting.now),
+        (_, true) => {
+            let row = |row| csv::row(query, row, &setting.now.zone);
+            csv::document(&csv::heading(query), rows.iter().map(row))
+        }
         _ => {
             let name = setting.total_name(count, rows.len());
             as_table(query, &rows, &labels, (setting, &name, total))
@@ -126,65 +104,9 @@ pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> a
     Ok(Output { text, notes })
 }
 
-fn as_json(query: &Query, row: &Row, labels: &Labels, now: &Now) -> Json {
-    let mut object = Map::new();
-    for (dimension, value) in query.group_by.iter().zip(&row.values) {
-        labels.add_json(&mut object, *dimension, value);
-    }
-    if let Some(seen) = row.seen {
-        for (name, time) in [("first_seen", seen.first), ("last_seen", seen.last)] {
-            object.insert(name.to_owned(), time.into());
-            object.insert(format!("{name}_iso"), rfc3339(time, &now.zone).into());
-        }
-        if has_digests(query) {
-            let changed_iso = seen.changed.map(|time| rfc3339(time, &now.zone));
-            object.insert("digests".to_owned(), seen.digests.into());
-            object.insert("changed".to_owned(), seen.changed.into());
-            object.insert("changed_iso".to_owned(), changed_iso.into());
-        }
-    }
-    object.extend(counters_json(row.counters));
-    Json::Object(object)
-}
-
 /// Whether the values are programs, which have digests.
 fn has_digests(query: &Query) -> bool {
     query.group_by == [store::Dimension::Executable]
-}
-
-fn as_csv(query: &Query, rows: &[Row], labels: &Labels, now: &Now) -> String {
-    let mut names = csv_names(&query.group_by);
-    if query.seen.is_some() {
-        names.extend(["first_seen", "first_seen_iso", "last_seen", "last_seen_iso"].map(str::to_owned));
-    }
-    if query.seen.is_some() && has_digests(query) {
-        names.extend(["digests", "changed", "changed_iso"].map(str::to_owned));
-    }
-    names.extend(["conns", "received", "sent"].map(str::to_owned));
-    let rows = rows.iter().map(|row| {
-        let mut cells = Vec::new();
-        for (dimension, value) in query.group_by.iter().zip(&row.values) {
-            labels.add_csv(&mut cells, *dimension, value);
-        }
-        if query.seen.is_some() {
-            let time = |time: Option<i64>| {
-                let texts = time.map(|time| [time.to_string(), rfc3339(time, &now.zone)]);
-                texts.unwrap_or_default()
-            };
-            cells.extend(time(row.seen.map(|seen| seen.first)));
-            cells.extend(time(row.seen.map(|seen| seen.last)));
-            if has_digests(query) {
-                cells.push(row.seen.map(|seen| seen.digests.to_string()).unwrap_or_default());
-                cells.extend(time(row.seen.and_then(|seen| seen.changed)));
-            }
-        }
-        let counters = row.counters;
-        cells.extend(
-            [counters.connections, counters.received, counters.sent].map(|amount| amount.to_string()),
-        );
-        cells
-    });
-    csv(&names.join(","), rows)
 }
 
 fn as_table(
