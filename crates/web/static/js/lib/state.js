@@ -1,0 +1,181 @@
+/** The state of the page is its address: range, filters, grouping, sort, comparison. Back and forward of the browser work. */
+import { batch, computed, signal } from './html.js';
+
+/** @typedef {{dimension: string, value: string, exclude: boolean}} Filter */
+/** @typedef {Record<string, string | string[] | null | undefined>} Changes */
+
+export const PAGES = ['overview', 'explore', 'flows', 'live', 'alerts', 'health', 'program', 'destination'];
+export const PRESETS = ['1h', '6h', '1d', '7d', '30d', '1y'];
+/** What stays when another page is opened. */
+const KEPT = ['range', 'since', 'until', 'where', 'exclude', 'scope', 'compare'];
+
+export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+
+const path = signal(location.pathname);
+/** All parameters of the address; pages read their own words from it. */
+export const params = signal(new URLSearchParams(location.search));
+
+export const page = computed(() => {
+  const name = path.value.replace(/^\/+|\/+$/g, '') || 'overview';
+  return PAGES.includes(name) ? name : 'overview';
+});
+
+/**
+ * A parameter of the address, '' if it is not there.
+ * @param {string} name
+ */
+export const param = (name) => params.value.get(name) ?? '';
+
+/** The range as it is asked for: one of the words of the API, or two moments (unix seconds, as text). */
+export const range = computed(() => {
+  const [since, until] = [param('since'), param('until')];
+  if (since || until) return { preset: null, since, until };
+  return { preset: param('range') || '1d', since: '', until: '' };
+});
+
+/** @returns {Filter[]} */
+const readFilters = () =>
+  ['where', 'exclude'].flatMap((word) =>
+    params.value.getAll(word).map((text) => {
+      const at = text.indexOf('=');
+      return { dimension: text.slice(0, at), value: text.slice(at + 1), exclude: word === 'exclude' };
+    }),
+  );
+export const filters = computed(readFilters);
+/** @type {{readonly value: 'internet' | 'local' | ''}} */
+export const scope = computed(() => {
+  const word = param('scope');
+  return word === 'internet' || word === 'local' ? word : '';
+});
+export const compare = computed(() => param('compare') !== '');
+export const groupBy = computed(() => params.value.getAll('group_by'));
+export const sort = computed(() => ({ by: param('sort'), reverse: param('reverse') === '1' }));
+export const find = computed(() => param('find'));
+export const offset = computed(() => Math.max(0, Number.parseInt(param('offset'), 10) || 0));
+
+/** The parameters that every question about traffic has: range, zone, filters, scope. */
+export const question = computed(() => {
+  /** @type {import('./api.js').Params} */
+  const asked = { zone: ZONE };
+  const { preset, since, until } = range.value;
+  if (preset) asked.range = preset;
+  if (since) asked.since = since;
+  if (until) asked.until = until;
+  asked.where = params.value.getAll('where');
+  asked.exclude = params.value.getAll('exclude');
+  if (scope.value) asked.scope = scope.value;
+  return asked;
+});
+
+/**
+ * @param {URLSearchParams} old
+ * @param {Changes} changes null, undefined and '' remove
+ */
+function changed(old, changes) {
+  const next = new URLSearchParams(old);
+  for (const [name, value] of Object.entries(changes)) {
+    next.delete(name);
+    for (const one of [value].flat()) if (one) next.append(name, one);
+  }
+  return next;
+}
+
+/** @param {string} where @param {URLSearchParams} query */
+const address = (where, query) => {
+  const text = query.toString();
+  return where + (text ? `?${text}` : '');
+};
+
+/**
+ * The address of a page: range, filters and comparison are kept, the rest is what is given.
+ * @param {string} name of the page
+ * @param {Changes} [changes]
+ */
+export function link(name, changes = {}) {
+  const kept = new URLSearchParams();
+  for (const word of KEPT) for (const value of params.value.getAll(word)) kept.append(word, value);
+  return address(name === 'overview' ? '/' : `/${name}`, changed(kept, changes));
+}
+
+/** The address of this page with changes. @param {Changes} changes */
+export const here = (changes) => address(path.value, changed(params.value, changes));
+
+/** @param {string} target */
+function take(target) {
+  const to = new URL(target, location.origin);
+  batch(() => {
+    path.value = to.pathname;
+    params.value = to.searchParams;
+  });
+}
+
+/** Opens an address of ours as a new entry of the history. @param {string} target */
+export function navigate(target) {
+  if (target === location.pathname + location.search) return;
+  const other = new URL(target, location.origin).pathname !== location.pathname;
+  history.pushState(null, '', target);
+  take(target);
+  if (other) scrollTo(0, 0);
+}
+
+/** Changes parameters of this page as a new entry of the history. @param {Changes} changes */
+export const change = (changes) => navigate(here({ offset: null, ...changes }));
+
+/** Changes parameters without an entry: while typing. @param {Changes} changes */
+export function replace(changes) {
+  const target = here({ offset: null, ...changes });
+  history.replaceState(null, '', target);
+  take(target);
+}
+
+/** @param {Filter} filter @param {Filter} other */
+const same = (filter, other) =>
+  filter.dimension === other.dimension && filter.value === other.value && filter.exclude === other.exclude;
+
+/** @param {Filter[]} list @returns {Changes} */
+export const filterChanges = (list) => ({
+  where: list.filter((one) => !one.exclude).map((one) => `${one.dimension}=${one.value}`),
+  exclude: list.filter((one) => one.exclude).map((one) => `${one.dimension}=${one.value}`),
+});
+
+/**
+ * Adds a filter; null is the value "none" of the API.
+ * @param {string} dimension @param {string | number | null} value @param {boolean} [exclude]
+ */
+export function addFilter(dimension, value, exclude = false) {
+  const one = { dimension, value: value === null ? '' : String(value), exclude };
+  if (!filters.value.some((other) => same(one, other))) change(filterChanges([...filters.value, one]));
+}
+
+/** @param {Filter} filter */
+export const removeFilter = (filter) =>
+  change(filterChanges(filters.value.filter((other) => !same(filter, other))));
+
+/** Sets the range to two moments. @param {number} since @param {number} until unix seconds */
+export const setMoments = (since, until) =>
+  change({ range: null, since: String(Math.round(since)), until: String(Math.round(until)) });
+
+/** @param {string} preset */
+export const setPreset = (preset) =>
+  change({ range: preset === '1d' ? null : preset, since: null, until: null });
+
+/** Follows links within the page and the browser's back and forward. */
+export function startRouting() {
+  addEventListener('popstate', () => take(location.pathname + location.search));
+  document.addEventListener('click', (event) => {
+    if (
+      event.defaultPrevented ||
+      event.button ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      event.altKey
+    )
+      return;
+    const anchor = event.target instanceof Element ? event.target.closest('a[href]') : null;
+    if (!(anchor instanceof HTMLAnchorElement) || anchor.target || anchor.hasAttribute('download')) return;
+    if (anchor.origin !== location.origin || anchor.hash || anchor.pathname.startsWith('/static/')) return;
+    event.preventDefault();
+    navigate(anchor.pathname + anchor.search);
+  });
+}

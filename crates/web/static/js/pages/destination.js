@@ -1,0 +1,6 @@
+/** The page Destination. */
+import { html } from '../lib/html.js';
+
+export default function Destination() {
+  return html`<h1>Destination</h1>`;
+}

@@ -1,0 +1,6 @@
+/** The page Health. */
+import { html } from '../lib/html.js';
+
+export default function Health() {
+  return html`<h1>Health</h1>`;
+}
