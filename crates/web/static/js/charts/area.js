@@ -6,7 +6,7 @@ import { useGestures } from './area_gestures.js';
 import { placedMarks } from './area_marks.js';
 import { buildModel, SPINE } from './area_model.js';
 import { layerKey, OTHER } from './layers.js';
-import { useThemeVersion, useWidth } from './paint.js';
+import { textWidth, useThemeVersion, useWidth } from './paint.js';
 
 export { layerKey, OTHER };
 
@@ -147,7 +147,7 @@ function Picture({ model, marks, lifted, ownScale, id }) {
       ${model.shapes.flatMap(({ layer, names }) =>
         names.map(
           ({ x, y, ink }) =>
-            html`<text class="lname" x=${x.toFixed(1)} y=${y.toFixed(1)} text-anchor="middle" style=${{ fill: ink }}>${layer.name}</text>`,
+            html`<text class=${layer.key === lifted ? 'lname on' : 'lname'} x=${x.toFixed(1)} y=${y.toFixed(1)} text-anchor="middle" style=${{ fill: ink }}>${layer.name}</text>`,
         ),
       )}
     </g>
@@ -168,8 +168,13 @@ function Spine({ model, marks, ownScale }) {
   const end = left - 12;
   const side = (/** @type {number} */ y, /** @type {string} */ text) =>
     html`<text class="side" x=${end} y=${y} text-anchor="end">${text}</text>`;
-  const isHit = (/** @type {number} */ x, /** @type {string} */ text) =>
-    marks.some((mark) => mark.x > x - 8 && mark.x < x + text.length * 6.4 + 12);
+  const isFree = (/** @type {number} */ from, /** @type {number} */ to) =>
+    from > left && to < right && !marks.some((mark) => mark.x > from - 8 && mark.x < to + 8);
+  // A time stands to the right of its line; an important one may stand to the left of it.
+  const place = (/** @type {number} */ x, /** @type {string} */ text, /** @type {boolean} */ strong) => {
+    const room = textWidth(text, 11, strong ? 600 : 400) + 6;
+    return isFree(x + 2, x + room) ? 4 : strong && isFree(x - room, x - 2) ? 2 - room : null;
+  };
   return html`
     ${
       !box.narrow &&
@@ -181,11 +186,10 @@ function Spine({ model, marks, ownScale }) {
     <g class="tlab">
       ${model.timeTicks.map(({ time, text, strong }) => {
         const x = model.x(time);
-        const room = text.length * 6.6 + 6;
-        const isShown = x + room < right && (strong || !isHit(x, text));
+        const shift = place(x, text, strong);
         return html`
           <line x1=${Math.round(x) + 0.5} x2=${Math.round(x) + 0.5} y1=${upperAxis} y2=${upperAxis + 5} />
-          ${isShown && html`<text class=${strong ? 'day' : undefined} x=${(x + 4).toFixed(1)} y=${upperAxis + 16}>${text}</text>`}
+          ${shift !== null && html`<text class=${strong ? 'day' : undefined} x=${(x + shift).toFixed(1)} y=${upperAxis + 16}>${text}</text>`}
         `;
       })}
     </g>

@@ -110,6 +110,9 @@ function arranged(layers) {
   return result;
 }
 
+/** @param {Layer[]} layers @param {'received' | 'sent'} side @param {number} i */
+const sumAt = (layers, side, i) => layers.reduce((sum, layer) => sum + layer[side][i], 0);
+
 /**
  * Shades a layer that still touches one of its own colour somewhere, because those between them are empty there.
  * @param {Layer[]} layers in the order of the stack
@@ -117,12 +120,17 @@ function arranged(layers) {
 function shadeNeighbours(layers) {
   const shades = layers.map(() => 0);
   const count = layers[0]?.received.length ?? 0;
+  // A layer that is thinner than about a pixel parts nothing.
+  const peaks = Array.from({ length: count }, (_, i) =>
+    Math.max(sumAt(layers, 'received', i), sumAt(layers, 'sent', i)),
+  );
+  const least = peaks.reduce((a, b) => Math.max(a, b), 0) / 240;
   for (let pass = 0; pass < 2; pass += 1) {
     for (const side of /** @type {const} */ (['received', 'sent'])) {
       for (let i = 0; i < count; i += 1) {
         let below = -1;
         for (let j = 0; j < layers.length; j += 1) {
-          if (layers[j][side][i] > 0) {
+          if (layers[j][side][i] > least) {
             if (below >= 0 && layers[j].colour === layers[below].colour && shades[j] === shades[below]) {
               shades[j] = (shades[j] + 1) % 3;
             }
