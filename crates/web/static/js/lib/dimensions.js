@@ -1,5 +1,5 @@
 /** The dimensions of the log: what they are called, how a value is shown, and which page a value has. */
-import { baseName, clock, date, dayMonth, hourMinute, weekday } from './format.js';
+import { baseName, calendarParts, clock, date, dayMonth, hourMinute, weekday } from './format.js';
 import { link } from './state.js';
 
 /** @typedef {string | number | null} DimValue a value of an answer */
@@ -104,6 +104,18 @@ function timeText(dimension, time) {
   if (dimension === 'week') return `week of ${dayMonth(time)}`;
   const text = date(time).split(' ');
   return dimension === 'month' ? text.slice(1).join(' ') : text[2];
+}
+
+/**
+ * A part of the calendar as two moments, the second not in it.
+ * @param {string} dimension @param {number} begin unix seconds @returns {[number, number] | null}
+ */
+export function timeSpan(dimension, begin) {
+  if (dimension === 'hour') return [begin, begin + 3600];
+  const { year, month, day } = calendarParts(begin);
+  const step = { day: [0, 0, 1], week: [0, 0, 7], month: [0, 1, 0], year: [1, 0, 0] }[dimension];
+  if (!step) return null;
+  return [begin, new Date(year + step[0], month - 1 + step[1], day + step[2]).getTime() / 1000];
 }
 
 /**

@@ -46,7 +46,7 @@ export const toggleInternet = () => change({ scope: scope.value === 'internet' ?
 
 export const CompareSwitch = () => html`
   <${Switch} on=${compare.value} onChange=${toggleCompare} title="Beside the same length of time before  c">
-    Compare<span class="wide"> with the period before</span>
+    <span>Compare<span class="wide"> with the period before</span></span>
   <//>
 `;
 export const InternetSwitch = () => html`
