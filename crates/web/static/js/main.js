@@ -1,9 +1,16 @@
 /** The start of the page: theme, token, keys, routes; each page is a module of its own, loaded when it is first opened. */
-import { takeToken } from './lib/api.js';
-import { html, render, useEffect, useState } from './lib/html.js';
+import { allowed, takeToken } from './lib/api.js';
+import { baseName } from './lib/format.js';
+import { effect, html, render, useEffect, useState } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
-import { page, startRouting } from './lib/state.js';
+import { pageTitle, startLive } from './lib/live.js';
+import { page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
+import { startWatch } from './lib/watch.js';
+import { Footer } from './parts/footer.js';
+import { Header } from './parts/header.js';
+import { Help, useCommonShortcuts } from './parts/help.js';
+import { Banners, NotAllowed } from './parts/states.js';
 
 /** @type {Record<string, () => Promise<{default: unknown}>>} */
 const MODULES = {
@@ -19,22 +26,52 @@ const MODULES = {
 /** @type {Map<string, unknown>} */
 const loaded = new Map();
 
+/** @param {string} name @returns {Promise<unknown>} */
+async function load(name) {
+  if (!loaded.has(name)) loaded.set(name, (await MODULES[name]()).default);
+  return loaded.get(name);
+}
+
 function App() {
   const name = page.value;
-  const [, loadedOne] = useState('');
+  const [, drawn] = useState('');
+  useCommonShortcuts();
   useEffect(() => {
-    if (loaded.has(name)) return;
-    MODULES[name]().then((module) => {
-      loaded.set(name, module.default);
-      loadedOne(name);
-    });
+    load(name).then(() => drawn(name));
   }, [name]);
   const Page = loaded.get(name);
-  return html`<main id="main">${Page && html`<${Page} key=${name} />`}</main>`;
+  if (!allowed.value) return html`<main id="main" tabindex="-1"><${NotAllowed} /></main>`;
+  return html`
+    <${Header} />
+    <main id="main" tabindex="-1">
+      <${Banners} />
+      ${Page && html`<${Page} key=${name} />`}
+    </main>
+    <${Footer} />
+    <${Help} />
+  `;
+}
+
+/** The title of the window; the rate is put before it by the stream of live data. */
+function title() {
+  const name = page.value;
+  const subject = param('exe')
+    ? baseName(param('exe'))
+    : param('domain') || param('address') || param('country');
+  const text =
+    (name === 'program' || name === 'destination') && subject
+      ? subject
+      : name[0].toUpperCase() + name.slice(1);
+  pageTitle.value = `${text} · picosnitch`;
 }
 
 takeToken();
 startTheme();
 startRouting();
 startKeys();
-render(html`<${App} />`, /** @type {Element} */ (document.getElementById('app')));
+effect(title);
+load(page.value).then(() => {
+  render(html`<${App} />`, /** @type {Element} */ (document.getElementById('app')));
+  startWatch();
+  startLive();
+});

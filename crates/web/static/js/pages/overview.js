@@ -1,6 +1,163 @@
-/** The page Overview. */
-import { html } from '../lib/html.js';
+/** Overview: what uses the line, who is new, what changed. */
+import { useAnswer } from '../lib/answer.js';
+import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
+import { eventMarks } from '../lib/events.js';
+import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
+import { cls, html, useMemo, useState } from '../lib/html.js';
+import { change, compare, filters, link, param, question } from '../lib/state.js';
+import { Chips } from '../parts/chips.js';
+import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
+import { EventList } from '../parts/events.js';
+import { beforeName, RangeBar, rangeName } from '../parts/rangebar.js';
+import { NoLog } from '../parts/states.js';
+import { TopList } from '../parts/toplist.js';
+import { chartLabel, Traffic } from '../parts/traffic.js';
+
+const LEFT = ['exe', 'uid', 'unit', 'container'];
+const RIGHT = ['domain', 'country', 'port', 'network'];
+
+/** @param {{kind?: string, value: string, unit?: string, label: string, change?: string, href?: string, title?: string}} props */
+const Total = ({ kind, value, unit, label, change: changed, href, title }) => html`
+  <div class=${cls('tot', kind)}>
+    <dt>${label}${changed && html`, <b title=${`against the ${beforeName()}`}>${changed}</b>`}</dt>
+    <dd title=${title}>${href ? html`<a href=${href}>${value}</a>` : value}${unit && html`<u>${unit}</u>`}</dd>
+  </div>
+`;
+
+/** Totals of the period before: sums, and how many programs and destinations there were. */
+function useBefore() {
+  const on = compare.value;
+  const sums = useAnswer(on ? 'query' : null, { ...question.value, compare: 'previous' }).data;
+  const range = on ? sums?.compared_with : null;
+  const { range: _, ...asked } = question.value;
+  const past = { ...asked, since: range?.since, until: range?.until, limit: 1 };
+  const programs = useAnswer(range ? 'query' : null, { ...past, group_by: 'exe' }).data;
+  const destinations = useAnswer(range ? 'query' : null, { ...past, group_by: 'domain' }).data;
+  return on && sums
+    ? { sums: sums.total.before, programs: programs?.row_count, destinations: destinations?.row_count }
+    : null;
+}
+
+/** @param {{total: any, programs: number, destinations: number | undefined, fresh: any, losses: any[]}} props */
+function Totals({ total, programs, destinations, fresh, losses }) {
+  const before = useBefore();
+  const [received, receivedUnit] = bytesParts(total.received);
+  const [sent, sentUnit] = bytesParts(total.sent);
+  const lost = losses.reduce((sum, loss) => sum + loss.count, 0);
+  return html`
+    <dl class="totals">
+      <${Total} value=${received} unit=${receivedUnit} label="received" title=${exactBytes(total.received)}
+        change=${before ? delta(total.received, before.sums?.received ?? 0)[0] : ''} />
+      <${Total} value=${sent} unit=${sentUnit} label="sent" title=${exactBytes(total.sent)}
+        change=${before ? delta(total.sent, before.sums?.sent ?? 0)[0] : ''} />
+      <${Total} value=${grouped(programs)} label=${dimensionPlural('exe', programs)} href=${link('explore')}
+        change=${before?.programs !== undefined ? difference(programs, before.programs) : ''} />
+      ${
+        destinations !== undefined &&
+        html`
+          <${Total} value=${grouped(destinations)} label=${destinations === 1 ? 'destination' : 'destinations'} kind="opt"
+            href=${link('explore', { group_by: 'domain' })}
+            change=${before?.destinations !== undefined ? difference(destinations, before.destinations) : ''} />
+        `
+      }
+      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts')} />`}
+      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts')} />`}
+      ${
+        lost > 0 &&
+        html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
+          href=${link('health')} title=${losses.map((loss) => loss.text).join('\n')} />`
+      }
+    </dl>
+  `;
+}
+
+/** Programs that the range saw first, and those that changed in it. @param {any} answered */
+function useFresh(answered) {
+  // To the minute, so that the figures of one minute are asked for once.
+  const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
+  const { range: _, since: __, ...asked } = question.value;
+  const created = useAnswer(since ? 'query' : null, {
+    ...asked,
+    since,
+    group_by: 'exe',
+    new_since: since,
+    limit: 100,
+  }).data;
+  const changed = useAnswer(since ? 'query' : null, {
+    ...asked,
+    since,
+    group_by: 'exe',
+    changed_since: since,
+    limit: 100,
+  }).data;
+  return useMemo(() => {
+    /** @type {Map<string, {kind: 'new' | 'wrong', text: string}>} */
+    const badges = new Map();
+    for (const row of created?.rows ?? []) badges.set(row.exe, { kind: 'new', text: 'new' });
+    for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
+    return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
+  }, [created, changed]);
+}
+
+/** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
+function Column({ label, word, list, badgeOf, onLift }) {
+  const current = list.includes(param(word)) ? param(word) : list[0];
+  /** @param {string} dimension @returns {[string, string]} */
+  const tab = (dimension) => {
+    const text = dimension === 'domain' ? 'destinations' : dimensionPlural(dimension);
+    return [dimension, text[0].toUpperCase() + text.slice(1)];
+  };
+  return html`
+    <section aria-label=${label}>
+      <div class="lhead prow">
+        <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
+          onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
+        <span class="num">received</span><span class="num">sent</span>
+      </div>
+      <${TopList} key=${current} dimension=${current} more=${link('explore', { group_by: current === 'exe' ? null : current })}
+        badgeOf=${current === 'exe' ? badgeOf : undefined} onLift=${current === 'exe' ? onLift : undefined} />
+    </section>
+  `;
+}
+
+/** @param {{answer: any}} props */
+function Changed({ answer }) {
+  const { data } = answer;
+  const rows = (data?.rows ?? []).filter((/** @type {any} */ row) => row.kind !== 'stop').slice(0, 11);
+  return html`
+    <section aria-label="New and changed">
+      <div class="lhead"><h2>New and changed</h2></div>
+      ${data && html`<${EventList} rows=${rows} now=${data.now} />`}
+      ${data && !rows.length && html`<p class="note nothing">Nothing is new, nothing changed, nothing was lost.</p>`}
+      <a class="more" href=${link('alerts')}>All events</a>
+    </section>
+  `;
+}
 
 export default function Overview() {
-  return html`<h1>Overview</h1>`;
+  const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
+  const programs = useAnswer('query', { ...question.value, group_by: 'exe', limit: 10 });
+  const destinations = useAnswer('query', { ...question.value, group_by: 'domain', limit: 10 });
+  const { where: _, exclude: __, scope: ___, ...asked } = question.value;
+  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: 100 });
+  const { data, error } = programs;
+  const fresh = useFresh(data);
+  const marks = useMemo(() => eventMarks(events.data?.rows ?? []), [events.data]);
+  if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
+    return html`<${NoLog} error=${error} />`;
+  return html`
+    <h1 class="vh">Overview</h1>
+    <${RangeBar} answered=${data?.range}><${CompareSwitch} /><${InternetSwitch} /><//>
+    ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
+    <div class=${cls('totals-place', error && 'stale')}>
+      ${data && html`<${Totals} total=${data.total} programs=${data.row_count} destinations=${destinations.data?.row_count} fresh=${fresh} losses=${data.losses} />`}
+    </div>
+    <${Traffic} title="Traffic by program" dimension="exe" marks=${marks} lifted=${lifted}
+      label=${chartLabel(`Traffic of the ${rangeName()}`, 'exe', '')} />
+    <div class="cols">
+      <${Column} label=${`${dimensionName('exe')}s`} word="left" list=${LEFT} badgeOf=${(/** @type {any} */ value) => fresh.badges.get(value)} onLift=${setLifted} />
+      <${Column} label="Destinations" word="right" list=${RIGHT} />
+      <${Changed} answer=${events} />
+    </div>
+  `;
 }

@@ -1,0 +1,45 @@
+/** Events of the log as the page says them: shape and colour, few words, marks on a chart. */
+import { baseName, grouped } from './format.js';
+
+/** Amber is new, red is wrong, '' is known and harmless. @param {any} row @returns {'new' | 'wrong' | ''} */
+export function eventKind(row) {
+  if (row.kind === 'loss' || row.kind === 'error' || row.kind === 'gap') return 'wrong';
+  if (row.kind !== 'alert') return '';
+  if (row.subject === 'new hash' || row.subject === 'suspicious') return 'wrong';
+  return row.subject === 'clean' ? '' : 'new';
+}
+
+/** What happened, in few words beside the name of the program. @param {any} row @returns {string} */
+export function eventWord(row) {
+  if (row.kind === 'loss') return row.text || `${grouped(row.count ?? 1)} events lost`;
+  if (row.kind !== 'alert') return row.sentence || row.text || row.kind;
+  const subject = row.subject ?? '';
+  if (subject === 'new hash') return row.writer?.name ? `changed by ${row.writer.name}` : 'changed on disk';
+  if (/\bexe\b/.test(subject)) return 'first seen';
+  if (subject === 'new name') return row.name ? `new name ${row.name}` : 'new name';
+  return subject || row.sentence;
+}
+
+/** Whose event it is: the program, or picosnitch itself. @param {any} row @returns {string} */
+export const eventName = (row) => (row.exe ? baseName(row.exe) : (row.name ?? 'picosnitch'));
+
+/**
+ * The few events that are marked on a chart: what is wrong first, then what is new, the latest first. Losses are marked by the
+ * chart itself, from the answer with the figures.
+ * @param {any[]} rows
+ * @param {number} most
+ * @returns {{time: number, kind: 'new' | 'wrong', text: string, short: string}[]}
+ */
+export function eventMarks(rows, most = 6) {
+  return rows
+    .map((row) => ({ row, kind: row.kind === 'alert' ? eventKind(row) : '' }))
+    .filter(({ kind }) => kind !== '')
+    .sort((a, b) => Number(b.kind === 'wrong') - Number(a.kind === 'wrong') || b.row.time - a.row.time)
+    .slice(0, most)
+    .map(({ row, kind }) => ({
+      time: row.time,
+      kind: kind === 'new' ? 'new' : 'wrong',
+      text: `${eventName(row)} ${eventWord(row)}`,
+      short: eventName(row),
+    }));
+}

@@ -1,0 +1,82 @@
+/** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
+import { ask, askAgain, refresh } from './answer.js';
+import { computed, effect, signal } from './html.js';
+import { param, question, ZONE } from './state.js';
+
+/** The answer of /health, null until it is there. @type {import('../vendor/signals.js').Signal<any>} */
+export const health = signal(null);
+/** Alerts of the last 30 days, the latest first. @type {import('../vendor/signals.js').Signal<any[]>} */
+export const recentAlerts = signal([]);
+
+const KEY = 'picosnitch-alerts-seen';
+/** @returns {number} */
+function stored() {
+  try {
+    return Number(localStorage.getItem(KEY)) || 0;
+  } catch {
+    return 0;
+  }
+}
+/** Alerts up to this moment (unix seconds) were looked at in this browser. */
+export const seenUntil = signal(stored());
+/** @param {number} time */
+export function markSeen(time) {
+  seenUntil.value = time;
+  try {
+    localStorage.setItem(KEY, String(time));
+  } catch {
+    // Private browsing: kept as long as the page.
+  }
+}
+export const unseen = computed(
+  () => recentAlerts.value.filter((/** @type {any} */ row) => row.time > seenUntil.value).length,
+);
+
+/** What is wrong with picosnitch itself, as sentences; empty is all right. */
+export const troubles = computed(() => {
+  const known = health.value;
+  if (!known) return [];
+  const list = [];
+  if (!known.daemon) list.push(known.daemon_problem ?? 'picosnitch is not running: nothing is recorded.');
+  if (known.log_problem) list.push(known.log_problem);
+  for (const loss of known.losses_24h ?? []) list.push(loss.text);
+  return /** @type {string[]} */ (list);
+});
+
+function look() {
+  ask('health', {}).then(
+    (data) => {
+      health.value = data;
+    },
+    () => {},
+  );
+  ask('events', { kind: 'alert', range: '30d', limit: 200, zone: ZONE }).then(
+    (data) => {
+      recentAlerts.value = data.rows;
+    },
+    () => {},
+  );
+}
+
+/** A range that ends now is asked for again: this often, in seconds. */
+function pace() {
+  if (param('until')) return 0;
+  return { '1h': 10, '6h': 30, '1d': 60 }[String(question.value.range ?? '1d')] ?? 300;
+}
+
+export function startWatch() {
+  look();
+  setInterval(() => document.visibilityState === 'visible' && look(), 60_000);
+  let last = Date.now();
+  // Without this the figures of a page that is left open would be those of the morning.
+  setInterval(() => {
+    const seconds = pace();
+    if (document.visibilityState !== 'visible' || !seconds || Date.now() - last < seconds * 1000) return;
+    last = Date.now();
+    refresh.value++;
+  }, 5000);
+  effect(() => {
+    if (refresh.value) last = Date.now();
+  });
+  addEventListener('online', askAgain);
+}

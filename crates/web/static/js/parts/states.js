@@ -1,0 +1,159 @@
+/** What is shown when there are no figures: loading, empty, filtered to nothing, error, stopped, log replaced, not allowed. */
+
+import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
+import { allowed, logIn, session } from '../lib/api.js';
+import { dayAndTime, hourMinute } from '../lib/format.js';
+import { html, useEffect, useState } from '../lib/html.js';
+import { daemonState } from '../lib/live.js';
+import { change, filters, find, here, scope } from '../lib/state.js';
+import { health } from '../lib/watch.js';
+
+/** A line of the height that a row will have. @param {{widths?: string[], rows?: number}} props */
+export const SkeletonRows = ({ widths = ['70%', '48px', '48px'], rows = 8 }) => html`
+  <ul class="skels" aria-hidden="true">
+    ${Array.from(
+      { length: rows },
+      (_, row) => html`
+      <li class="lrow prow" key=${row}>
+        ${widths.map((width, i) => html`<span class="skel" key=${i} style=${{ width: i ? width : `${82 - ((row * 17) % 40)}%` }}></span>`)}
+      </li>
+    `,
+    )}
+  </ul>
+`;
+
+/**
+ * Rows that are there, rows to come, or nothing for the first 300 ms; the height stays.
+ * @param {{answer: import('../lib/answer.js').Answer, rows?: number, children?: unknown}} props
+ */
+export function Figures({ answer, rows = 8, children }) {
+  if (answer.data) return html`<div class=${answer.error ? 'stale' : ''}>${children}</div>`;
+  if (answer.error) return null;
+  return answer.slow
+    ? html`<${SkeletonRows} rows=${rows} />`
+    : html`<div class="hold" style=${{ '--rows': rows }}></div>`;
+}
+
+/** A sentence when a request failed: what it was, how old the figures are, what to do. @param {{answer: import('../lib/answer.js').Answer}} props */
+export function Problem({ answer }) {
+  const { error, data, time } = answer;
+  if (!error) return null;
+  return html`
+    <p class="note problem" role="alert">
+      <b class="t-wrong">${error.text}</b>
+      ${data && ` Figures are those of ${hourMinute(time / 1000)}.`}
+      ${error.kind !== 'no_log' && error.kind !== 'no_rights' && error.status !== 400 && ' Recording is not affected.'}${' '}
+      <button type="button" class="lnk" onClick=${askAgain}>Try again</button>
+    </p>
+  `;
+}
+
+/** @param {{since: number, until: number}} range */
+const between = (range) => `between ${dayAndTime(range.since)} and ${dayAndTime(range.until)}`;
+
+/**
+ * Why there is nothing: filters, or no traffic.
+ * @param {{range: {since: number | null, until: number | null}, last?: number | null, what?: string}} props
+ */
+export function Nothing({ range, last, what = 'traffic' }) {
+  const where =
+    range.since && range.until ? between({ since: range.since, until: range.until }) : 'in the log';
+  const all = html`<a class="lnk" href=${here({ range: 'all', since: null, until: null, offset: null })}>Look in all of history</a>`;
+  if (filters.value.length || find.value || scope.value)
+    return html`
+      <p class="note nothing">
+        No ${what} ${where} that the ${find.value ? `text “${find.value}” and the filters leave` : 'filters leave'}. ${all}
+        ${' or '}<button type="button" class="lnk"
+          onClick=${() => change({ where: null, exclude: null, find: null, scope: null })}>remove the filters</button>.
+      </p>
+    `;
+  return html`
+    <p class="note nothing">
+      No ${what} ${where}.
+      ${
+        last && range.since && last < range.since
+          ? html`${' '}<a class="lnk" href=${here({ range: null, since: String(last - 86400), until: String(last) })}>Last
+            traffic was ${dayAndTime(last)}</a>.`
+          : html`${' '}${all}.`
+      }
+    </p>
+  `;
+}
+
+/** Above every page: the daemon does not run, or the log is another one. */
+export function Banners() {
+  const known = health.value;
+  const stopped = daemonState.value === 'stopped' || (known && !known.daemon);
+  const replaced = logOpened.value && logNow.value !== logOpened.value;
+  return html`
+    ${
+      stopped &&
+      html`
+      <p class="banner wrong" role="status">
+        <b>Nothing is recorded now.</b> ${known?.daemon_problem ?? 'The daemon does not run.'} To start it:
+        ${' '}<code>sudo systemctl start picosnitch</code>
+      </p>
+    `
+    }
+    ${
+      replaced &&
+      html`
+      <p class="banner" role="status">
+        The log is not the one this page was opened on: it was restored or begun anew.
+        <button type="button" class="lnk" onClick=${takeNewLog}>Load the new one</button>; filters are kept.
+      </p>
+    `
+    }
+  `;
+}
+
+function LogInForm() {
+  const [error, setError] = useState('');
+  /** @param {SubmitEvent} event */
+  const onSubmit = (event) => {
+    event.preventDefault();
+    const form = /** @type {HTMLFormElement} */ (event.currentTarget);
+    const field = /** @type {HTMLInputElement} */ (form.elements.namedItem('password'));
+    logIn(field.value).then(askAgain, (problem) =>
+      setError(problem.status === 401 ? 'That is not the password.' : problem.text),
+    );
+  };
+  return html`
+    <form class="login" onSubmit=${onSubmit}>
+      <label>Password <input type="password" name="password" autocomplete="current-password" required /></label>
+      <button class="btn" type="submit">Log in</button>
+      ${error && html`<p class="t-wrong" role="alert">${error}</p>`}
+    </form>
+  `;
+}
+
+/** In place of any figure when the server does not let this browser in. */
+export function NotAllowed() {
+  const [auth, setAuth] = useState('');
+  useEffect(() => {
+    session().then(
+      (answer) => setAuth(answer.auth),
+      () => setAuth('token'),
+    );
+  }, [allowed.value]);
+  if (auth === 'password') return html`<div class="alone"><h1>picosnitch</h1><${LogInForm} /></div>`;
+  return html`
+    <div class="alone">
+      <h1>This browser is not let in</h1>
+      <p class="note">
+        The address that picosnitch prints has a token in it, and this page was opened without one or with that of an earlier
+        run. Open it again with <code>picosnitch dash</code>, or where it runs as a service with
+        ${' '}<code>picosnitch dash --open</code>.
+      </p>
+    </div>
+  `;
+}
+
+/** In place of any figure when there is no log, or it may not be read. @param {{error: import('../lib/api.js').ApiError}} props */
+export const NoLog = ({ error }) => html`
+  <div class="alone">
+    <h1>${error.kind === 'no_log' ? 'There is no log yet' : 'The log cannot be read'}</h1>
+    <p class="note">${error.text}</p>
+    <button type="button" class="btn" onClick=${askAgain}>Try again</button>
+  </div>
+`;
