@@ -46,11 +46,17 @@ function GroupBy({ first, second }) {
   const others = DIMENSIONS.filter((name) => !TABS.includes(name));
   const tabs = TABS.includes(first) ? TABS : [...TABS, first];
   return html`
-    <span class="lab" id="group-by">Group by</span>
+    <span class="phone-only">
+      <${Menu} quiet label=${`By ${dimensionName(first).toLowerCase()}`}
+        items=${DIMENSIONS.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
+    </span>
+    <span class="lab">Group by</span>
+    <span class="wide-only tabs-host">
     <${Tabs} label="Group by" scroll tabs=${tabs.map((name) => [name, dimensionName(name)])} current=${first}
       onChoose=${(/** @type {string} */ name) => navigate(groupedBy(name, name === second ? null : second))} />
     <${Menu} quiet label="More" title="All other dimensions"
       items=${others.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
+    </span>
     <${Menu} quiet label=${second ? `then by ${dimensionName(second).toLowerCase()}` : 'then by'} title="A second dimension"
       items=${[
         { text: 'Nothing', current: !second, run: () => navigate(groupedBy(first, null)) },
@@ -175,12 +181,14 @@ export default function Explore() {
     </div>
     <div class="ctl">
       <${Chips} labels=${data?.labels} /><span class="grow"></span><${Find} dimension=${first} />
+      <span class="switches">
       ${
         !second &&
         !isTime(first) &&
         html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null })}>First seen<//>`
       }
       <${CompareSwitch} /><${InternetSwitch} />
+      </span>
     </div>
     <${Traffic} title=${title} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}

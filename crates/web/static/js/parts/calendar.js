@@ -127,7 +127,7 @@ export function Calendar({ since, until, onWord, onMoments }) {
           <span>From</span>${input('from', 'date', 'First day')}${input('fromTime', 'time', 'Time of the first day')}
           <span>To</span>${input('to', 'date', 'Last day')}${input('toTime', 'time', 'Time of the last day')}
         </div>
-        <div class="foot">
+        <div class="show">
           <span class="zone">${zoneName(until)}</span><span class="grow"></span>
           <button class="btn" type="submit" disabled=${!valid}>Show</button>
         </div>
