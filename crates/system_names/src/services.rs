@@ -61,6 +61,11 @@ impl Services {
         self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, port)| *port)
     }
 
+    /// The name of the service at a port; `None` if none is known.
+    pub fn name(&self, port: u16) -> Option<&str> {
+        self.0.iter().find(|(_, known)| *known == port).map(|(name, _)| &**name)
+    }
+
     /// The ports of the services whose names contain a text, whatever the case of its letters.
     pub fn containing(&self, text: &str) -> Vec<u16> {
         let text = text.to_ascii_lowercase();
@@ -82,6 +87,10 @@ mod tests {
         let services = Services::from_services(text);
         assert_eq!(services.port("WWW"), Some(80));
         assert_eq!(services.port("https"), Some(443));
+        assert_eq!(
+            (services.name(80), services.name(443), services.name(9)),
+            (Some("http"), Some("https"), None)
+        );
         assert_eq!((services.port("broken"), services.port("odd"), services.port("")), (None, None, None));
         assert_eq!(services.containing("http"), [80, 443]);
     }

@@ -13,9 +13,11 @@ mod process;
 mod readers;
 mod server;
 mod settings;
+mod slots;
 mod socket_owner;
 mod static_files;
 mod token;
+mod verdicts;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -13,9 +13,9 @@ pub(crate) struct ProcessUse {
     /// Process id.
     pid: u32,
     /// Seconds of processor time since its start, in user and in kernel mode.
-    cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// Bytes of memory that are resident; those shared with other processes count too.
-    resident_bytes: u64,
+    pub resident_bytes: u64,
     /// When it was started, unix seconds.
     started: i64,
 }

@@ -18,7 +18,10 @@ use axum::body::Bytes;
 use store::{Interrupter, Reader};
 use tokio::sync::watch;
 
-use crate::error::{ApiError, ErrorKind};
+use crate::{
+    error::{ApiError, ErrorKind},
+    slots::Slots,
+};
 
 /// Questions at work at the same time. More would only wait for the processor.
 const READERS: usize = 4;
@@ -43,6 +46,8 @@ pub(crate) struct LogFile {
     pub reader: Reader,
     /// Which file it is. A log that was replaced has another one.
     pub id: String,
+    /// Colours of its programs.
+    pub slots: Slots,
 }
 
 /// A question that waits or is at work.
@@ -208,7 +213,11 @@ impl Readers {
         let is_same = |log: &LogFile| id.as_ref() == Some(&log.id);
         let file = match log.take().filter(is_same) {
             Some(file) => file,
-            None => LogFile { reader: Reader::open(&self.path)?, id: id.unwrap_or_default() },
+            None => LogFile {
+                reader: Reader::open(&self.path)?,
+                id: id.unwrap_or_default(),
+                slots: Slots::default(),
+            },
         };
         Ok(log.insert(file))
     }

@@ -51,7 +51,7 @@ pub const TRAFFIC: Traffic<'_> = Traffic {
 };
 
 impl Traffic<'_> {
-    fn record(self) -> Record {
+    pub fn record(self) -> Record {
         let name = self.exe.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let program = Program {
             path: self.exe.into(),

@@ -27,8 +27,8 @@ use tokio::sync::mpsc;
 use super::Api;
 use crate::error::{ApiError, ErrorKind, with_sources};
 
-/// Streams at the same time. The tabs of a browser share one.
-const MAX_STREAMS: usize = 32;
+/// Streams at the same time. The tabs of a browser share one, and the daemon serves 16 clients of a user.
+const MAX_STREAMS: usize = 12;
 /// Parts of a stream that wait for a slow client; then the daemon waits, and drops the stream if that takes too long.
 const MAX_WAITING: usize = 64;
 /// Bytes of lines that are sent together.

@@ -1,7 +1,16 @@
 //! The API, version 1: one file for each path.
 
+mod events;
+mod export;
 mod health;
+mod labels;
 mod live;
+mod metrics;
+mod openapi;
+mod parameters;
+mod query;
+mod search;
+mod series;
 mod session;
 
 use std::sync::{
@@ -13,14 +22,15 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use config::layout::Layout;
 use serde::Serialize;
 
-use crate::{guard::Guard, readers::Readers};
+use crate::{guard::Guard, readers::Readers, verdicts::Verdicts};
 
 /// Bytes of the body of a request: only the log-in has one.
 const MAX_BODY_BYTES: usize = 4096;
@@ -30,6 +40,9 @@ pub(crate) struct Api {
     pub layout: Layout,
     pub guard: Arc<Guard>,
     pub readers: Arc<Readers>,
+    pub verdicts: Verdicts,
+    pub exports: export::Exports,
+    pub traffic: metrics::Traffic,
     pub streams: live::Streams,
     pub requests: AtomicU64,
     pub since: i64,
@@ -38,9 +51,12 @@ pub(crate) struct Api {
 impl Api {
     pub fn new(layout: Layout, guard: Arc<Guard>, readers: Arc<Readers>) -> Self {
         Self {
+            verdicts: Verdicts::new(&layout.record_json),
             layout,
             guard,
             readers,
+            exports: export::Exports::default(),
+            traffic: metrics::Traffic::default(),
             streams: live::Streams::default(),
             requests: AtomicU64::new(0),
             since: model::text::time::now(),
@@ -53,6 +69,14 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/api/v1/session", get(session::session))
         .route("/api/v1/login", post(session::login))
+        .route("/api/v1/query", get(query::query))
+        .route("/api/v1/series", get(series::series))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/seen", get(events::seen))
+        .route("/api/v1/search", get(search::search))
+        .route("/api/v1/export", get(export::export))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/live", get(live::live))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -68,4 +92,9 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
 /// The JSON of an answer. It is plain data, whose serialisation cannot fail.
 fn to_json(answer: &impl Serialize) -> Bytes {
     serde_json::to_vec(answer).unwrap_or_default().into()
+}
+
+fn json_response(body: Bytes) -> Response {
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ([kind], body).into_response()
 }

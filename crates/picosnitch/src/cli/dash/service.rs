@@ -11,31 +11,36 @@ use anyhow::{Context, ensure};
 
 /// The runtime directory of the unit `picosnitch-dash`.
 const RUNTIME_DIRECTORY: &str = "/run/picosnitch-dash";
-const FILE_NAME: &str = "address";
+/// The address for people, and the token alone for programs (Prometheus reads it from a file).
+const ADDRESS_FILE: &str = "address";
+const TOKEN_FILE: &str = "token";
 /// The file has one line.
 const MAX_BYTES: usize = 512;
 
-/// Writes the address for [`url`], if this is the service: systemd names its runtime directory in the environment. The group of
+/// Writes the address for [`url`] and the token, if this is the service: systemd names its runtime directory in the environment. The group of
 /// the service may read it.
 ///
 /// # Errors
-/// The file cannot be written.
+/// A file cannot be written.
 pub(super) fn publish(url: &str) -> anyhow::Result<bool> {
     let Some(directory) = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty()) else {
         return Ok(false);
     };
-    let path = PathBuf::from(directory).join(FILE_NAME);
-    write(&path, url).with_context(|| format!("cannot write {}", path.display()))?;
+    let token = url.split_once("#token=").map_or("", |(_, token)| token);
+    for (name, text) in [(ADDRESS_FILE, url), (TOKEN_FILE, token)] {
+        let path = PathBuf::from(&directory).join(name);
+        write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(true)
 }
 
-fn write(path: &Path, url: &str) -> io::Result<()> {
+fn write(path: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)?;
-    writeln!(file, "{url}")
+    writeln!(file, "{text}")
 }
 
 /// The address of the page that the service serves.
@@ -43,7 +48,7 @@ fn write(path: &Path, url: &str) -> io::Result<()> {
 /// # Errors
 /// It does not run, may not be opened by this user, or somebody else's server is in its place.
 pub(super) fn url() -> anyhow::Result<String> {
-    let path = Path::new(RUNTIME_DIRECTORY).join(FILE_NAME);
+    let path = Path::new(RUNTIME_DIRECTORY).join(ADDRESS_FILE);
     let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => anyhow::anyhow!(
             "the service does not run; start it with `sudo systemctl start picosnitch-dash`, or serve a page of your own with \

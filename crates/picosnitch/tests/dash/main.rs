@@ -1,0 +1,13 @@
+//! The server of the page, from the command line to the answer, on logs made through the library.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod answers;
+mod attacks;
+mod http;
+#[path = "../logs/mod.rs"]
+mod logs;
+mod other_users;
+mod protection;
+mod server;
+mod starts;

@@ -1,0 +1,176 @@
+//! `/api/v1/events` and `/api/v1/seen`: what happened besides traffic, and when programs were first and last seen.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use model::{Event, EventKind};
+use question::{Asked, Now, PROGRAM_DIMENSIONS, check_dimensions, json};
+use serde::Serialize;
+use store::{EVENT_DIMENSIONS, Filter, event_value};
+use utoipa::ToSchema;
+
+use super::{
+    Api, json_response,
+    labels::Labels,
+    parameters::{Parameters, QuestionParameters},
+    to_json,
+};
+use crate::{
+    error::{ApiError, ErrorBody},
+    readers::LogFile,
+};
+
+/// Rows without a limit, and at most.
+const DEFAULT_ROWS: u64 = 200;
+const MAX_ROWS: u64 = 5000;
+
+/// A list of things, the latest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ListAnswer {
+    /// Identity of the log's file; a log that was replaced has another one.
+    log: String,
+    /// The present of the answer, unix seconds.
+    now: i64,
+    /// Its ends `since` and `until`, both included.
+    #[schema(value_type = Object)]
+    range: json::Object,
+    /// The rows: of events time, begin, kind, subject, uid, exe, name, sha256, count, text, sentence and writer; of programs exe,
+    /// sha256, uid, first, last and virustotal.
+    #[schema(value_type = Vec<Object>)]
+    rows: Vec<json::Object>,
+    #[serde(flatten)]
+    labels: Labels,
+}
+
+/// The events of the log: alerts, errors, losses, starts and the like, the latest first.
+#[utoipa::path(
+    get, path = "/api/v1/events",
+    params(
+        QuestionParameters,
+        ("kind" = Option<Vec<String>>, Query, description = "Only events of this kind; may be repeated"),
+        ("limit" = Option<u64>, Query, description = "Rows at most, up to 5000. Default: 200"),
+    ),
+    responses((status = 200, body = ListAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn events(
+    State(api): State<Arc<Api>>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut parameters = Parameters::parse(text)?;
+    let limit = parameters.take_number("limit", MAX_ROWS)?.unwrap_or(DEFAULT_ROWS);
+    let mut kinds = Vec::new();
+    for name in parameters.take_all("kind") {
+        let names = || EventKind::ALL.map(EventKind::name).join(", ");
+        let kind = EventKind::from_name(&name);
+        kinds.push(kind.ok_or_else(|| {
+            ApiError::bad_parameter("kind", format!("kind: there is no such kind; there are: {}", names()))
+        })?);
+    }
+    let (asked, now) = parameters.asked()?;
+    let (range, filters) = listed(&asked, &now)?;
+    check_dimensions(&filters, &EVENT_DIMENSIONS, "events")?;
+    let key = format!("events?{}", parameters.text);
+    let work = move |file: &LogFile| {
+        let passes = |event: &Event| Filter::pass(&filters, |dimension| event_value(event, dimension));
+        let events = file.reader.events_that(question::for_log(range), &kinds, limit, passes)?;
+        let mut labels = Labels::default();
+        labels.add_uids(events.iter().filter_map(|event| event.uid));
+        for event in &events {
+            labels.add_program(file, &event.path)?;
+        }
+        let row = |event: &Event| {
+            let mut row = json::event(event, &now.zone);
+            row.insert("sentence".to_owned(), event.sentence().into());
+            row
+        };
+        let rows = events.iter().map(row).collect();
+        Ok(list(file, (range, &now), rows, labels))
+    };
+    Ok(json_response(api.readers.answer(key, work).await?))
+}
+
+/// When programs were first and last seen, also those whose records are deleted, the newest first.
+#[utoipa::path(
+    get, path = "/api/v1/seen",
+    params(
+        QuestionParameters,
+        ("limit" = Option<u64>, Query, description = "Rows at most, up to 5000. Default: 200"),
+    ),
+    responses((status = 200, body = ListAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn seen(
+    State(api): State<Arc<Api>>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut parameters = Parameters::parse(text)?;
+    let limit = parameters.take_number("limit", MAX_ROWS)?.unwrap_or(DEFAULT_ROWS) as usize;
+    let (mut asked, now) = parameters.asked()?;
+    if asked.since.is_none() && asked.until.is_none() && asked.range.is_none() {
+        asked.range = Some("all".to_owned());
+    }
+    let (range, filters) = listed(&asked, &now)?;
+    check_dimensions(&filters, PROGRAM_DIMENSIONS, "programs")?;
+    let known = Arc::clone(&api);
+    let key = format!("seen?{}", parameters.text);
+    let work = move |file: &LogFile| {
+        let range_for_log = question::for_log(range);
+        let mut programs = question::programs_seen(file.reader.programs_seen()?, range_for_log, &filters);
+        programs.reverse();
+        programs.truncate(limit);
+        let mut labels = Labels::default();
+        labels.add_uids(programs.iter().map(|program| program.uid));
+        for program in &programs {
+            labels.add_program(file, &program.path)?;
+        }
+        let verdicts = known.verdicts.now();
+        let rows = programs.iter().map(|program| {
+            let verdict = program.sha256.and_then(|digest| verdicts.get(&digest).cloned());
+            let mut row = json::program_seen(program, &now.zone);
+            row.insert("virustotal".to_owned(), verdict.into());
+            row
+        });
+        let rows = rows.collect();
+        Ok(list(file, (range, &now), rows, labels))
+    };
+    Ok(json_response(api.readers.answer(key, work).await?))
+}
+
+/// The range and the filters of a list; a list has no other part of a question.
+fn listed(asked: &Asked, now: &Now) -> Result<(calendar::Range, Vec<Filter>), ApiError> {
+    let ranges = Asked {
+        range: asked.range.clone(),
+        since: asked.since.clone(),
+        until: asked.until.clone(),
+        wanted: asked.wanted.clone(),
+        exclude: asked.exclude.clone(),
+        ..Asked::default()
+    };
+    if ranges != *asked {
+        return Err(ApiError::bad_parameter(
+            "",
+            "a list takes range, since, until, zone, where, exclude and limit only",
+        ));
+    }
+    Ok((asked.range(now)?, asked.filters(&now.zone)?))
+}
+
+fn list(
+    file: &LogFile,
+    (range, now): (calendar::Range, &Now),
+    rows: Vec<json::Object>,
+    labels: Labels,
+) -> Bytes {
+    to_json(&ListAnswer {
+        log: file.id.clone(),
+        now: now.seconds,
+        range: json::bounds(range, &now.zone),
+        rows,
+        labels,
+    })
+}

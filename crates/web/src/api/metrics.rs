@@ -1,0 +1,188 @@
+//! `/metrics`: traffic by program and the health of picosnitch, for Prometheus (OpenMetrics text).
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use live::{SOCKET_NAME, client::LiveClient, protocol::HelloLine};
+use model::{Counters, text::lossless};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    registry::{Registry, Unit},
+};
+use store::{Dimension, Query, Range, Reader, StoreError, Value};
+
+use super::Api;
+use crate::{
+    error::{ApiError, ErrorBody, ErrorKind},
+    process::usage,
+    readers::LogFile,
+};
+
+/// Programs with counters of their own; the others have those of [`OTHERS`] together, so that a program with many names does not
+/// fill the memory of Prometheus.
+const MAX_PROGRAMS: usize = 200;
+const OTHERS: &str = "(others)";
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What programs have moved since this server was started: counters that only grow, whatever is deleted from the log.
+#[derive(Default)]
+pub(crate) struct Traffic(Mutex<TrafficState>);
+
+#[derive(Default)]
+struct TrafficState {
+    /// End of the last window that was added.
+    until: Option<i64>,
+    programs: BTreeMap<String, Counters>,
+}
+
+impl Traffic {
+    /// Adds the windows that came since the last call, and returns the sums by program.
+    fn update(&self, reader: &Reader) -> Result<BTreeMap<String, Counters>, StoreError> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, last)) = reader.extent()? else { return Ok(state.programs.clone()) };
+        // Counters begin at zero where this server begins to look.
+        let until = *state.until.get_or_insert(last);
+        if last > until {
+            let range = Range { since: Some(until + 1), until: Some(last) };
+            let query = Query { range, group_by: vec![Dimension::Executable], ..Query::default() };
+            for row in reader.query(&query)? {
+                let name = match row.values.first() {
+                    Some(Value::Bytes(path)) => lossless::to_text(path),
+                    _ => OTHERS.to_owned(),
+                };
+                let is_full = state.programs.len() >= MAX_PROGRAMS && !state.programs.contains_key(&name);
+                let name = if is_full { OTHERS.to_owned() } else { name };
+                *state.programs.entry(name).or_default() += row.counters;
+            }
+            state.until = Some(last);
+        }
+        Ok(state.programs.clone())
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TrafficLabels {
+    exe: String,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProgramLabels {
+    exe: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProcessLabels {
+    process: &'static str,
+}
+
+/// Traffic by program and the health of picosnitch, for Prometheus. Traffic is counted from the first request on.
+#[utoipa::path(
+    get, path = "/metrics",
+    responses((status = 200, description = "OpenMetrics text", content_type = "text/plain"), (status = 401, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    let socket = api.layout.run_dir.join(SOCKET_NAME);
+    let status = tokio::task::spawn_blocking(move || {
+        LiveClient::connect(&socket).ok().map(|client| client.status().clone())
+    });
+    let status = status.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
+    let shared = Arc::clone(&api);
+    let work = move |file: &LogFile| text(&shared, file, status.as_ref());
+    let body = api.readers.answer("metrics".to_owned(), work).await?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], body).into_response())
+}
+
+fn text(api: &Api, file: &LogFile, status: Option<&HelloLine>) -> Result<Bytes, ApiError> {
+    let mut registry = Registry::with_prefix("picosnitch");
+    let programs = api.traffic.update(&file.reader)?;
+    let bytes = Family::<TrafficLabels, Counter>::default();
+    let connections = Family::<ProgramLabels, Counter>::default();
+    for (exe, sum) in programs {
+        for (direction, amount) in [("received", sum.received), ("sent", sum.sent)] {
+            bytes.get_or_create(&TrafficLabels { exe: exe.clone(), direction }).inc_by(amount);
+        }
+        connections.get_or_create(&ProgramLabels { exe }).inc_by(sum.connections);
+    }
+    registry.register_with_unit("traffic", "What programs moved", Unit::Bytes, bytes);
+    registry.register("connections", "Connections that programs opened or accepted", connections);
+    add_daemon(&mut registry, status);
+    let reader = &file.reader;
+    let gauge = |value: u64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge
+    };
+    registry.register_with_unit(
+        "log",
+        "Bytes of the log that are in use",
+        Unit::Bytes,
+        gauge(reader.used_bytes()?),
+    );
+    registry.register("log_records", "Records of the log", gauge(reader.record_count()?));
+    let last = reader.extent()?.map_or(0, |(_, last)| last.unsigned_abs());
+    registry.register(
+        "last_window_timestamp",
+        "End of the last window of the log, unix seconds",
+        gauge(last),
+    );
+    let mut text = String::new();
+    encode(&mut text, &registry)
+        .map_err(|fmt::Error| ApiError::new(ErrorKind::Log, "the metrics cannot be written"))?;
+    Ok(text.into())
+}
+
+/// Adds what the daemon says of itself, and what the processes use.
+fn add_daemon(registry: &mut Registry, status: Option<&HelloLine>) {
+    let up = Gauge::<i64>::default();
+    up.set(i64::from(status.is_some()));
+    registry.register("up", "1 while picosnitch records", up);
+    let mut processes = vec![("dash", std::process::id())];
+    if let Some(status) = status {
+        registry.register("build", "Version of the daemon", Info::new([("version", status.version.clone())]));
+        let counter = |amount: u64| {
+            let counter = Counter::<u64, AtomicU64>::default();
+            counter.inc_by(amount);
+            counter
+        };
+        registry.register("alerts", "Alerts since the start of the daemon", counter(status.alerts));
+        registry.register("errors", "Errors since the start of the daemon", counter(status.errors));
+        let losses = Family::<KindLabels, Counter>::default();
+        for (kind, count) in &status.losses {
+            losses.get_or_create(&KindLabels { kind: kind.clone() }).inc_by(*count);
+        }
+        registry.register(
+            "losses",
+            "What was not seen or not kept since the start of the daemon, by kind",
+            losses,
+        );
+        processes.extend([("monitor", status.monitor), ("recorder", status.recorder)]);
+    }
+    let cpu = Family::<ProcessLabels, Counter<f64, AtomicU64>>::default();
+    let memory = Family::<ProcessLabels, Gauge>::default();
+    for (process, pid) in processes {
+        if let Some(used) = usage(process, pid) {
+            cpu.get_or_create(&ProcessLabels { process }).inc_by(used.cpu_seconds);
+            let bytes = i64::try_from(used.resident_bytes).unwrap_or(i64::MAX);
+            memory.get_or_create(&ProcessLabels { process }).set(bytes);
+        }
+    }
+    registry.register_with_unit("process_cpu", "Processor time", Unit::Seconds, cpu);
+    registry.register_with_unit("process_resident_memory", "Memory that is resident", Unit::Bytes, memory);
+}

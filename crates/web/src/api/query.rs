@@ -1,0 +1,168 @@
+//! `/api/v1/query`: sums of the log by group.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use question::{Now, Question, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api, json_response,
+    labels::Labels,
+    parameters::{Parameters, QuestionParameters, RowParameters},
+    to_json,
+};
+use crate::{
+    error::{ApiError, ErrorBody},
+    readers::LogFile,
+};
+
+/// Rows without a limit, and at most.
+const DEFAULT_ROWS: u64 = 100;
+const MAX_ROWS: u64 = 10_000;
+/// Rows that may be skipped: nobody pages further.
+const MAX_OFFSET: u64 = 10_000_000;
+
+/// What every answer about a range says of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Setting {
+    /// Identity of the log's file; a log that was replaced has another one.
+    log: String,
+    /// The present of the answer, unix seconds.
+    now: i64,
+    /// Its ends `since` and `until`, both included, unix seconds, and as text (`since_iso`, `until_iso`); null without one.
+    #[schema(value_type = Object)]
+    range: json::Object,
+    /// `internet`, `local` or null.
+    scope: Option<&'static str>,
+    /// `losses` (objects with kind, count, consequence, text), and `sums_of_quarter_hours_before`: the time before which the log
+    /// has sums of quarters of an hour only; null if it has every record.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    completeness: json::Object,
+}
+
+impl Setting {
+    pub fn new(
+        file: &LogFile,
+        range: calendar::Range,
+        scope: Option<model::Scope>,
+        now: &Now,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            log: file.id.clone(),
+            now: now.seconds,
+            range: json::bounds(range, &now.zone),
+            scope: scope.map(model::Scope::name),
+            completeness: json::completeness(&file.reader, range, &now.zone)?,
+        })
+    }
+}
+
+impl Setting {
+    /// Leaves the losses out, for an answer that says in which part each was.
+    pub fn without_losses(&mut self) {
+        self.completeness.remove("losses");
+    }
+}
+
+/// Rows of the log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QueryAnswer {
+    #[serde(flatten)]
+    setting: Setting,
+    /// The range of `compare`, as `range`.
+    #[schema(value_type = Option<Object>)]
+    compared_with: Option<json::Object>,
+    /// Rows, also those beyond `limit`.
+    row_count: usize,
+    /// `conns`, `received` and `sent` of all rows; with `compare` an object `now` and an object `before` with these.
+    #[schema(value_type = Object)]
+    total: json::Object,
+    /// The rows: the value of each dimension under its name, then `conns`, `received`, `sent`; with `seen` also `first_seen`,
+    /// `last_seen`, `digests`, `changed`; with `compare` `change`, and the counters in `now` and `before`.
+    #[schema(value_type = Vec<Object>)]
+    rows: Vec<json::Object>,
+    #[serde(flatten)]
+    labels: Labels,
+}
+
+/// Sums of the log by group.
+#[utoipa::path(
+    get, path = "/api/v1/query",
+    params(
+        QuestionParameters, RowParameters,
+        ("limit" = Option<u64>, Query, description = "Rows at most, up to 10000. Default: 100"),
+        ("offset" = Option<u64>, Query, description = "Rows to leave out before the first"),
+        ("order" = Option<String>, Query, description = "`now`: a comparison in the order of `range`, not of the difference"),
+    ),
+    responses((status = 200, body = QueryAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn query(
+    State(api): State<Arc<Api>>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut parameters = Parameters::parse(text)?;
+    let limit = parameters.take_number("limit", MAX_ROWS)?.unwrap_or(DEFAULT_ROWS);
+    let offset = parameters.take_number("offset", MAX_OFFSET)?;
+    let by_now = take_order(&mut parameters)?;
+    let (asked, now) = parameters.asked()?;
+    let mut question = asked.read(&now)?;
+    question.query.limit = Some(limit);
+    question.query.offset = offset;
+    question.query.order_by_now = by_now;
+    let key = format!("query?{}", parameters.text);
+    let answer = api.readers.answer(key, move |file| answer(file, &question, asked.scope, &now)).await?;
+    Ok(json_response(answer))
+}
+
+fn take_order(parameters: &mut Parameters) -> Result<bool, ApiError> {
+    match parameters.take("order").as_deref() {
+        None => Ok(false),
+        Some("now") => Ok(true),
+        Some(_) => Err(ApiError::bad_parameter("order", "order: write now, or leave it out")),
+    }
+}
+
+fn answer(
+    file: &LogFile,
+    question: &Question,
+    scope: Option<model::Scope>,
+    now: &Now,
+) -> Result<Bytes, ApiError> {
+    let Question { range, query, before } = question;
+    let setting = Setting::new(file, *range, scope, now)?;
+    let answer = match before {
+        None => {
+            let answer = file.reader.answer(query)?;
+            let values = answer.rows.iter().map(|row| &row.values[..]);
+            QueryAnswer {
+                setting,
+                compared_with: None,
+                row_count: answer.row_count,
+                total: json::counters(answer.total),
+                labels: Labels::of_rows(file, &query.group_by, values)?,
+                rows: answer.rows.iter().map(|row| json::row(query, row, &now.zone)).collect(),
+            }
+        }
+        Some(before) => {
+            let comparison = file.reader.compare(query, question::for_log(*before))?;
+            let values = comparison.rows.iter().map(|row| &row.values[..]);
+            QueryAnswer {
+                setting,
+                compared_with: Some(json::bounds(*before, &now.zone)),
+                row_count: comparison.row_count,
+                total: json::compared_total(&comparison),
+                labels: Labels::of_rows(file, &query.group_by, values)?,
+                rows: comparison.rows.iter().map(|row| json::compared_row(query, row, &now.zone)).collect(),
+            }
+        }
+    };
+    Ok(to_json(&answer))
+}

@@ -1,0 +1,228 @@
+//! `/api/v1/series`: sums of the log over time.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use model::{Counters, EventKind, Scope};
+use question::{Now, Question, QuestionError, json};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use store::{Dimension, Query, Range, SeriesByGroup, Value};
+use utoipa::ToSchema;
+
+use super::{
+    Api, json_response,
+    labels::Labels,
+    parameters::{Parameters, QuestionParameters},
+    query::Setting,
+    to_json,
+};
+use crate::{
+    error::{ApiError, ErrorBody},
+    readers::LogFile,
+};
+
+/// Parts without a number, and at most.
+const DEFAULT_PARTS: u64 = 144;
+const MAX_PARTS: u64 = 1000;
+/// Groups without a number, and at most.
+const DEFAULT_GROUPS: u64 = 8;
+const MAX_GROUPS: u64 = 20;
+/// Starts and stops that are read to find the time without recording.
+const MAX_STARTS: u64 = 1000;
+
+/// Counters of each part.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct Columns {
+    conns: Vec<u64>,
+    received: Vec<u64>,
+    sent: Vec<u64>,
+}
+
+impl Columns {
+    fn new(sums: &[Counters]) -> Self {
+        Self {
+            conns: sums.iter().map(|sum| sum.connections).collect(),
+            received: sums.iter().map(|sum| sum.received).collect(),
+            sent: sums.iter().map(|sum| sum.sent).collect(),
+        }
+    }
+
+    /// As an object that has the value of the group as well.
+    fn of_group(dimension: Dimension, value: &Value, sums: &[Counters]) -> json::Object {
+        let Self { conns, received, sent } = Self::new(sums);
+        let mut object = json::Object::new();
+        object.insert(dimension.name().to_owned(), json::value(dimension, value));
+        for (name, column) in [("conns", conns), ("received", received), ("sent", sent)] {
+            object.insert(name.to_owned(), column.into());
+        }
+        object
+    }
+}
+
+/// Sums over time.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SeriesAnswer {
+    #[serde(flatten)]
+    setting: Setting,
+    /// Ends of the first and the last window of the log, unix seconds; null in an empty one.
+    extent: Option<(i64, i64)>,
+    /// Unix seconds: part i is from edges[i] to the second before edges[i + 1].
+    edges: Vec<i64>,
+    /// The sum of all groups.
+    total: Columns,
+    /// The groups with the most bytes, the largest first: the value under the name of the dimension, and `conns`, `received`,
+    /// `sent` as in `total`.
+    #[schema(value_type = Vec<Object>)]
+    groups: Vec<json::Object>,
+    /// The sum of the groups that are not listed.
+    other: Columns,
+    /// The sums in the parts of the range of `compare`; null without one.
+    before: Option<Columns>,
+    /// What was lost in which part: the fields of a loss, and `part`.
+    #[serde(rename = "losses")]
+    #[schema(value_type = Vec<Object>)]
+    part_losses: Vec<Json>,
+    /// Beginning and end of the times in which nothing was recorded, unix seconds.
+    gaps: Vec<(i64, i64)>,
+    #[serde(flatten)]
+    labels: Labels,
+}
+
+/// What a request asks.
+struct SeriesQuestion {
+    question: Question,
+    scope: Option<Scope>,
+    now: Now,
+    parts: usize,
+    top: usize,
+}
+
+/// Sums of the log over time, of all and of the largest groups.
+#[utoipa::path(
+    get, path = "/api/v1/series",
+    params(
+        QuestionParameters,
+        ("group_by" = Option<String>, Query, description = "The dimension of the groups, none of time. Without it: the total only"),
+        ("parts" = Option<u64>, Query, description = "Parts at most, up to 1000; they are parts of the calendar. Default: 144"),
+        ("top" = Option<u64>, Query, description = "Groups at most, up to 20. Default: 8"),
+        ("compare" = Option<String>, Query, description = "`previous`, or a range as for `range`: its sums in as many parts"),
+    ),
+    responses((status = 200, body = SeriesAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
+    security(("token" = [])),
+)]
+pub(crate) async fn series(
+    State(api): State<Arc<Api>>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, ApiError> {
+    let question = SeriesQuestion::read(Parameters::parse(text.clone())?)?;
+    let key = format!("series?{}", text.unwrap_or_default());
+    Ok(json_response(api.readers.answer(key, move |file| question.answer(file)).await?))
+}
+
+impl SeriesQuestion {
+    fn read(mut parameters: Parameters) -> Result<Self, ApiError> {
+        let parts = parameters.take_number("parts", MAX_PARTS)?.unwrap_or(DEFAULT_PARTS).max(1) as usize;
+        let top = parameters.take_number("top", MAX_GROUPS)?.unwrap_or(DEFAULT_GROUPS) as usize;
+        let (asked, now) = parameters.asked()?;
+        let question: Result<Question, QuestionError> = asked.read(&now);
+        let question = question?;
+        match question.query.group_by[..] {
+            [] => {}
+            [dimension] if !dimension.is_time() && !dimension.is_calendar() => {}
+            _ => {
+                let text = "group_by: one dimension, and none of time: the parts are those of time";
+                return Err(ApiError::bad_parameter("group_by", text));
+            }
+        }
+        Ok(Self { question, scope: asked.scope, now, parts, top })
+    }
+
+    fn answer(&self, file: &LogFile) -> Result<Bytes, ApiError> {
+        let (reader, query) = (&file.reader, &self.question.query);
+        let extent = reader.extent()?;
+        let edges = self.edges(extent);
+        let by = match query.group_by[..] {
+            [_] => reader.series_by(query, &edges, self.top)?,
+            _ => SeriesByGroup { groups: Vec::new(), total: reader.series(query, &edges)? },
+        };
+        let mut part_losses = Vec::new();
+        for (part, losses) in reader.losses_between(&edges)?.iter().enumerate() {
+            for loss in losses {
+                let mut loss = json::loss(loss);
+                loss["part"] = json!(part);
+                part_losses.push(loss);
+            }
+        }
+        let group = |dimension: Dimension| {
+            by.groups.iter().map(|group| Columns::of_group(dimension, &group.value, &group.sums)).collect()
+        };
+        let values: Vec<[Value; 1]> = by.groups.iter().map(|group| [group.value.clone()]).collect();
+        let mut setting = Setting::new(file, self.question.range, self.scope, &self.now)?;
+        setting.without_losses();
+        let answer = SeriesAnswer {
+            setting,
+            extent,
+            total: Columns::new(&by.total),
+            groups: query.group_by.first().copied().map(group).unwrap_or_default(),
+            other: Columns::new(&by.rest()),
+            before: self.before(file, &edges)?,
+            part_losses,
+            gaps: gaps(file, &edges, self.now.seconds)?,
+            labels: Labels::of_rows(file, &query.group_by, values.iter().map(|values| &values[..]))?,
+            edges,
+        };
+        Ok(to_json(&answer))
+    }
+
+    /// The points where the parts begin and end.
+    fn edges(&self, extent: Option<(i64, i64)>) -> Vec<i64> {
+        let range = self.question.range;
+        let (first, last) = extent.unwrap_or((self.now.seconds, self.now.seconds));
+        let start = range.start.unwrap_or(first);
+        let end = range.end.unwrap_or(last.max(self.now.seconds) + 1);
+        calendar::divide(start, end.max(start + 1), self.parts, &self.now.zone)
+    }
+
+    /// The sums of the range to compare with, in parts that are as far from its beginning.
+    fn before(&self, file: &LogFile, edges: &[i64]) -> Result<Option<Columns>, ApiError> {
+        let Some(range) = self.question.before else { return Ok(None) };
+        let (Some(start), Some(first)) = (range.start, edges.first()) else { return Ok(None) };
+        let shifted: Vec<i64> = edges.iter().map(|edge| edge - first + start).collect();
+        let query =
+            Query { range: question::for_log(range), group_by: Vec::new(), ..self.question.query.clone() };
+        Ok(Some(Columns::new(&file.reader.series(&query, &shifted)?)))
+    }
+}
+
+/// The times between a stop and the next start, and those of gaps, within the edges.
+fn gaps(file: &LogFile, edges: &[i64], now: i64) -> Result<Vec<(i64, i64)>, ApiError> {
+    let (Some(begin), Some(end)) = (edges.first(), edges.last()) else { return Ok(Vec::new()) };
+    let kinds = [EventKind::Start, EventKind::Stop, EventKind::Gap];
+    let mut events = file.reader.events(Range { since: None, until: Some(*end) }, &kinds, MAX_STARTS)?;
+    events.reverse();
+    let (mut gaps, mut stopped) = (Vec::new(), None);
+    for event in events {
+        match event.kind {
+            EventKind::Stop => stopped = Some(event.time),
+            EventKind::Start => gaps.extend(stopped.take().map(|stop| (stop, event.time))),
+            _ => gaps.extend(event.begin.map(|begin| (begin, event.time))),
+        }
+    }
+    gaps.extend(stopped.map(|stop| (stop, now.min(*end))));
+    gaps.retain(|(from, to)| from < to && to > begin && from < end);
+    gaps.sort_unstable();
+    // A stop and a gap may be about the same time.
+    let mut merged: Vec<(i64, i64)> = Vec::new();
+    for (from, to) in gaps {
+        match merged.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => merged.push((from, to)),
+        }
+    }
+    Ok(merged)
+}

@@ -1,0 +1,91 @@
+//! The colour of each program: one of eight, the same on every page and day.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use model::Bytes;
+use ring::digest::{SHA256, digest};
+use store::{Reader, StoreError};
+
+/// Colours of the page: `--p1` to `--p8`.
+const COLOURS: usize = 8;
+/// How long a program that nobody knows yet may have the colour of its hash only.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// The colours of the programs of a log. Each program gets the colour that the fewest programs before it have, in the order in
+/// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart, and a colour
+/// never changes.
+#[derive(Default)]
+pub(crate) struct Slots(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    slots: HashMap<Bytes, u8>,
+    read: Option<Instant>,
+}
+
+impl Slots {
+    /// The colour of a program, from 1 to 8.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn of(&self, reader: &Reader, path: &[u8]) -> Result<u8, StoreError> {
+        let mut state = self.0.borrow_mut();
+        if let Some(slot) = state.slots.get(path) {
+            return Ok(*slot);
+        }
+        if state.read.is_none_or(|read| read.elapsed() > REFRESH) {
+            let programs = reader.programs_seen()?;
+            state.slots = assign(programs.into_iter().map(|program| (program.path, program.first)));
+            state.read = Some(Instant::now());
+        }
+        Ok(state.slots.get(path).copied().unwrap_or_else(|| first_choice(path) as u8 + 1))
+    }
+}
+
+/// Gives colours to programs with the time of their first sight.
+fn assign(programs: impl Iterator<Item = (Bytes, i64)>) -> HashMap<Bytes, u8> {
+    let mut first_seen: BTreeMap<Bytes, i64> = BTreeMap::new();
+    for (path, first) in programs {
+        let known = first_seen.entry(path).or_insert(first);
+        *known = first.min(*known);
+    }
+    let mut in_order: Vec<(i64, Bytes)> = first_seen.into_iter().map(|(path, first)| (first, path)).collect();
+    in_order.sort_unstable();
+    let mut counts = [0_u32; COLOURS];
+    let slot = |(_, path): (i64, Bytes)| {
+        let choice = first_choice(&path);
+        let turn = |slot: &usize| (slot + COLOURS - choice) % COLOURS;
+        let slot = (0..COLOURS).min_by_key(|slot| (counts[*slot], turn(slot))).unwrap_or(choice);
+        counts[slot] += 1;
+        (path, slot as u8 + 1)
+    };
+    in_order.into_iter().map(slot).collect()
+}
+
+/// The colour of a program that is alone, from 0.
+fn first_choice(path: &[u8]) -> usize {
+    usize::from(digest(&SHA256, path).as_ref()[0]) % COLOURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_programs_change_no_colour() {
+        let program = |number: i64| (format!("/usr/bin/program-{number}").into_bytes(), 1000 + number);
+        let (some, more) = (assign((0..20).map(program)), assign((0..200).rev().map(program)));
+        assert!(some.iter().all(|(path, slot)| more[path] == *slot));
+        // Eight programs that come one after the other have eight colours.
+        let mut first: Vec<u8> = (0..8).map(|number| some[&program(number).0]).collect();
+        first.sort_unstable();
+        assert_eq!(first, [1, 2, 3, 4, 5, 6, 7, 8]);
+        // Another user's later sight of the same program is none of another program.
+        let twice = assign((0..20).map(program).chain([(program(3).0, 5000)]));
+        assert_eq!(twice, some);
+    }
+}

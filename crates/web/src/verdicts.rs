@@ -1,0 +1,46 @@
+//! VirusTotal's verdicts from record.json, which is read again when it has changed.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use known_programs::KnownPrograms;
+use model::Sha256;
+
+/// The verdicts by digest.
+pub(crate) type VerdictsByDigest = Arc<HashMap<Sha256, String>>;
+
+/// The verdicts of a file.
+pub(crate) struct Verdicts {
+    path: PathBuf,
+    read: Mutex<Option<(SystemTime, VerdictsByDigest)>>,
+}
+
+impl Verdicts {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: Mutex::default() }
+    }
+
+    /// The verdicts as they are now; none if the file cannot be read.
+    pub fn now(&self) -> VerdictsByDigest {
+        let Ok(changed) = fs::metadata(&self.path).and_then(|file| file.modified()) else {
+            return VerdictsByDigest::default();
+        };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((time, verdicts)) if *time == changed => Arc::clone(verdicts),
+            _ => {
+                let known = KnownPrograms::load(&self.path).unwrap_or_default();
+                let verdicts = known.verdicts().into_iter().filter(|(_, verdict)| !verdict.is_empty());
+                let verdicts: VerdictsByDigest =
+                    Arc::new(verdicts.map(|(digest, verdict)| (digest, verdict.to_owned())).collect());
+                *read = Some((changed, Arc::clone(&verdicts)));
+                verdicts
+            }
+        }
+    }
+}
