@@ -14,6 +14,7 @@ mod reader;
 mod result_column;
 mod row;
 mod seen;
+mod series;
 mod sql_value;
 mod value;
 mod value_names;
@@ -27,6 +28,7 @@ pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};
 pub use row::{Answer, Row};
 pub use seen::Seen;
+pub use series::{GroupSeries, SeriesByGroup};
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;

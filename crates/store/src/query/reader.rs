@@ -16,8 +16,9 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use super::{
     compare::{Comparison, execute_comparison},
     definition::{Query, Range},
-    execute::{execute, execute_series},
+    execute::execute,
     row::{Answer, Row},
+    series::{SeriesByGroup, execute_series, execute_series_by},
 };
 use crate::{
     error::{StoreError, sql_error},
@@ -137,6 +138,16 @@ impl Reader {
     /// As [`Reader::answer`].
     pub fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
         self.read(|connection| execute_series(connection, query, edges, &self.interrupted))
+    }
+
+    /// As [`Reader::series`], and by the values of the one dimension that the query is grouped by: of the `top` groups with the
+    /// most bytes each, and of all groups together. There are no groups if the query has none or several dimensions, or one of
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Reader::answer`].
+    pub fn series_by(&self, query: &Query, edges: &[i64], top: usize) -> Result<SeriesByGroup, StoreError> {
+        self.read(|connection| execute_series_by(connection, query, edges, top, &self.interrupted))
     }
 
     /// Returns the times of the first and the last window with a record; `None` for a log without records.
