@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     error::{StoreError, sql_error},
     event::{self, loss_kind},
+    identity::Identity,
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
     retention,
@@ -36,6 +38,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A read-only connection to the log.
 pub struct Reader {
     path: PathBuf,
+    /// Device and inode of the file at the path just before it was opened.
+    file: (u64, u64),
     connection: Connection,
     interrupted: Arc<AtomicBool>,
 }
@@ -69,14 +73,14 @@ impl Reader {
     /// See [`StoreError`]; [`StoreError::is_permission`] holds if the user may not read the file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file_error = |source| StoreError::File { path: path.to_owned(), source };
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => {}
+        let file = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => (metadata.dev(), metadata.ino()),
             Ok(_) => return Err(StoreError::NotAFile(path.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Missing(path.to_owned()));
             }
             Err(source) => return Err(file_error(source)),
-        }
+        };
         // SQLite's own error would only be "unable to open". Opening and closing the file here would release the locks
         // of other connections of this process (fcntl(2)).
         nix::unistd::eaccess(path, nix::unistd::AccessFlags::R_OK)
@@ -92,9 +96,23 @@ impl Reader {
             found if found < known => Err(StoreError::Older { path: path.to_owned(), found, known }),
             _ => {
                 connection.set_prepared_statement_cache_capacity(64);
-                Ok(Self { path: path.to_owned(), connection, interrupted: Arc::default() })
+                Ok(Self { path: path.to_owned(), file, connection, interrupted: Arc::default() })
             }
         }
+    }
+
+    /// Whether the file at the path is still the one that is open: it was not removed, moved or replaced.
+    pub fn is_current(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file)
+    }
+
+    /// A text that stays the same as long as the log is the same one: another log, or an older copy that the daemon has gone on with,
+    /// has another.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn identity(&self) -> Result<String, StoreError> {
+        self.read(|connection| Identity::read(connection).map(|identity| identity.text()))
     }
 
     /// A handle for another thread to interrupt the queries of this reader.
