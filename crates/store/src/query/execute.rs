@@ -60,8 +60,7 @@ pub(super) fn execute(
     let mut total = sums.total();
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
-        let rows = if query.limit == Some(0) { Vec::new() } else { vec![row] };
-        return Ok(Answer { rows, row_count: 1, total });
+        return Ok(Answer { rows: query.cut(vec![row]).collect(), row_count: 1, total });
     }
     let seen = match (query.seen, &query.group_by[..]) {
         (Some(filter), [dimension]) if dimension.is_seen() => {
@@ -90,10 +89,9 @@ pub(super) fn execute(
         rows.reverse();
     }
     let row_count = rows.len();
-    rows.truncate(query.max_rows());
     let decode =
         |EncodedRow { codes, counters, seen }| Row { values: decode(&codes, &columns), counters, seen };
-    Ok(Answer { rows: rows.into_iter().map(decode).collect(), row_count, total })
+    Ok(Answer { rows: query.cut(rows).map(decode).collect(), row_count, total })
 }
 
 /// Adds up the sums of equal values.

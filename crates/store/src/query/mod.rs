@@ -20,7 +20,7 @@ mod value;
 mod value_names;
 
 pub use calendar_parts::{calendar_step, calendar_value};
-pub use compare::{Change, ComparedRow, Comparison, change_text};
+pub use compare::{Change, CompareOrder, ComparedRow, Comparison, change_text};
 pub use definition::{Query, Range, SeenFilter, Sort};
 pub use dimension::{Dimension, UnknownDimension};
 pub(crate) use filter::FilterOperand;

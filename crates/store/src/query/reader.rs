@@ -15,7 +15,7 @@ use model::{Counters, Event, EventKind, Loss};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::{
-    compare::{Comparison, execute_comparison},
+    compare::{CompareOrder, Comparison, execute_comparison},
     definition::{Query, Range},
     execute::execute,
     row::{Answer, Row},
@@ -139,13 +139,17 @@ impl Reader {
         self.read(|connection| execute(connection, query, &self.interrupted))
     }
 
-    /// Puts the answers to a query for its range and for another one side by side. The order is by the difference of what the
-    /// query sorts by.
+    /// Puts the answers to a query for its range and for another one side by side.
     ///
     /// # Errors
     /// As [`Reader::answer`].
-    pub fn compare(&self, query: &Query, before: Range) -> Result<Comparison, StoreError> {
-        self.read(|connection| execute_comparison(connection, query, before, &self.interrupted))
+    pub fn compare(
+        &self,
+        query: &Query,
+        before: Range,
+        order: CompareOrder,
+    ) -> Result<Comparison, StoreError> {
+        self.read(|connection| execute_comparison(connection, query, (before, order), &self.interrupted))
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
