@@ -2,7 +2,7 @@
 
 use calendar::TimeZone;
 use model::{Scope, text::sanitize};
-use store::{Dimension, Filter, Query, SeenFilter, Sort, Value};
+use store::{CompareOrder, Dimension, Filter, Query, SeenFilter, Sort, Value};
 
 use crate::{
     error::{Parameter, Problem, QuestionError},
@@ -40,10 +40,14 @@ pub struct Asked {
     pub seen: bool,
     /// Another range: `previous`, or written as `range`.
     pub compare: Option<String>,
+    /// The order of a comparison.
+    pub order: CompareOrder,
     /// The order; without it that of time for points of time, otherwise by bytes.
     pub sort: Option<Sort>,
     /// Whether the order is the other one.
     pub reverse: bool,
+    /// The number of rows that are left out at the beginning.
+    pub offset: Option<u64>,
     /// The number of rows at most.
     pub limit: Option<u64>,
 }
@@ -57,6 +61,8 @@ pub struct Question {
     pub query: Query,
     /// The range to compare with.
     pub before: Option<calendar::Range>,
+    /// The order of a comparison.
+    pub order: CompareOrder,
 }
 
 impl Asked {
@@ -102,8 +108,17 @@ impl Asked {
                 self.sort = Some(text().parse().map_err(|_| wrong(&words))?);
             }
             Parameter::Reverse => self.reverse = flag()?,
-            Parameter::Limit => {
-                self.limit = Some(text().parse().map_err(|_| wrong(&"write a number of rows"))?);
+            Parameter::Order => {
+                self.order = match value {
+                    b"now" => CompareOrder::Now,
+                    b"difference" => CompareOrder::Difference,
+                    _ => return Err(wrong(&"write now or difference")),
+                };
+            }
+            Parameter::Offset | Parameter::Limit => {
+                let rows = text().parse().map_err(|_| wrong(&"write a number of rows"))?;
+                *(if parameter == Parameter::Offset { &mut self.offset } else { &mut self.limit }) =
+                    Some(rows);
             }
         }
         Ok(true)
@@ -147,10 +162,11 @@ impl Asked {
             zone: Some(now.zone.clone()),
             sort,
             reverse: self.reverse,
+            offset: self.offset,
             limit: self.limit,
         };
         let before = self.before(&query, range, now)?;
-        Ok(Question { range, query, before })
+        Ok(Question { range, query, before, order: self.order })
     }
 
     /// Reads the range.

@@ -37,12 +37,16 @@ pub enum Parameter {
     Sort,
     /// Whether the order is the other one.
     Reverse,
+    /// The order of a comparison.
+    Order,
+    /// The number of rows that are left out.
+    Offset,
     /// The number of rows.
     Limit,
 }
 
 impl Parameter {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::Range,
         Self::Since,
         Self::Until,
@@ -58,6 +62,8 @@ impl Parameter {
         Self::Compare,
         Self::Sort,
         Self::Reverse,
+        Self::Order,
+        Self::Offset,
         Self::Limit,
     ];
 
@@ -79,6 +85,8 @@ impl Parameter {
             Self::Compare => "compare",
             Self::Sort => "sort",
             Self::Reverse => "reverse",
+            Self::Order => "order",
+            Self::Offset => "offset",
             Self::Limit => "limit",
         }
     }

@@ -2,7 +2,7 @@
 
 use calendar::TimeZone;
 use model::Scope;
-use store::{Dimension, Filter, SeenFilter, Sort, Value};
+use store::{CompareOrder, Dimension, Filter, SeenFilter, Sort, Value};
 
 use super::*;
 
@@ -37,6 +37,8 @@ fn parameters_become_a_query() {
         ("sort", "sent"),
         ("reverse", "1"),
         ("limit", "7"),
+        ("offset", "3"),
+        ("order", "now"),
         ("compare", "previous"),
     ])
     .unwrap();
@@ -54,7 +56,8 @@ fn parameters_become_a_query() {
     ];
     assert_eq!(query.filters, expected);
     assert_eq!(query.find, Some(find(Dimension::Domain, b"Example")));
-    assert_eq!((query.sort, query.reverse, query.limit), (Sort::Sent, true, Some(7)));
+    assert_eq!((query.sort, query.reverse), (Sort::Sent, true));
+    assert_eq!((query.offset, query.limit, question.order), (Some(3), Some(7), CompareOrder::Now));
     assert_eq!((query.seen, query.zone), (None, Some(TimeZone::UTC)));
 }
 

@@ -32,6 +32,11 @@ impl Identity {
             Ok(Self { uuid: row.get(0)?, epoch: row.get(1)?, last_window: row.get(2)? })
         })
     }
+
+    /// The log as a text; its windows may have been written since.
+    pub fn text(&self) -> String {
+        format!("{}-{}", hex::encode(self.uuid), self.epoch)
+    }
 }
 
 /// The file beside the log.

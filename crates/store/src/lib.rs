@@ -34,9 +34,9 @@ pub use forget::{Forget, Forgotten, TextMatcher, temporary_directory};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use program_seen::ProgramSeen;
 pub use query::{
-    Answer, Change, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, Interrupter, Query, Range,
-    Reader, Row, Seen, SeenFilter, Sort, UnknownDimension, Value, calendar_step, calendar_value, change_text,
-    protocol_name,
+    Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,
+    Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, UnknownDimension, Value,
+    calendar_step, calendar_value, change_text, protocol_name,
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};

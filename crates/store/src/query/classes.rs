@@ -23,6 +23,7 @@ pub(super) fn read(connection: &Connection, group_by: &[Dimension]) -> rusqlite:
     Ok(Classes {
         contexts: representatives(connection, "context", &of(KeyField::Context))?,
         endpoints: representatives(connection, "endpoint", &of(KeyField::Endpoint))?,
+        ..Classes::default()
     })
 }
 

@@ -40,6 +40,16 @@ impl Change {
     }
 }
 
+/// The order of the rows of a comparison. Where the query sorts by a dimension, it is that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompareOrder {
+    /// By the difference of what the query sorts by, the largest first.
+    #[default]
+    Difference,
+    /// As in the answer to the query alone; behind that what is gone, in the order of the range before.
+    Now,
+}
+
 /// A group in both ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComparedRow {
@@ -125,11 +135,11 @@ fn bytes(counters: Counters) -> u64 {
 /// A group in both ranges, whose values are codes.
 type EncodedRow = (Vec<i64>, [Option<Counters>; 2]);
 
-/// Puts the sums of a query for its range and for the range `before` side by side, those that changed most first.
+/// Puts the sums of a query for its range and for the range `before` side by side, those first that changed most, or that have most now.
 pub(super) fn execute_comparison(
     connection: &Connection,
     query: &Query,
-    before: Range,
+    (before, order): (Range, CompareOrder),
     interrupted: &AtomicBool,
 ) -> rusqlite::Result<Comparison> {
     let earlier = Query { range: before, ..query.clone() };
@@ -149,20 +159,19 @@ pub(super) fn execute_comparison(
         groups.insert(Vec::new(), [Some(now.total()), Some(before.total())]);
     }
     let mut rows: Vec<EncodedRow> = groups.into_iter().collect();
-    sort(query, &mut rows);
+    sort(query, order, &mut rows);
     if query.reverse {
         rows.reverse();
     }
     let row_count = rows.len();
-    rows.truncate(query.max_rows());
     let row =
         |(codes, [now, before]): EncodedRow| ComparedRow { values: decode(&codes, &columns), now, before };
-    let rows = rows.into_iter().map(row).collect();
+    let rows = query.cut(rows).map(row).collect();
     Ok(Comparison { rows, row_count, now: now.total(), before: before.total() })
 }
 
-/// Sorts by the difference of what the query sorts by. Codes sort like their values.
-fn sort(query: &Query, rows: &mut [EncodedRow]) {
+/// Sorts by the difference of what the query sorts by, or by it alone. Codes sort like their values.
+fn sort(query: &Query, order: CompareOrder, rows: &mut [EncodedRow]) {
     if let Sort::Dimension(dimension) = query.sort
         && let Some(at) = query.group_by.iter().position(|grouped| *grouped == dimension)
     {
@@ -178,11 +187,26 @@ fn sort(query: &Query, rows: &mut [EncodedRow]) {
             _ => bytes(counters),
         }
     };
-    let key = |row: &EncodedRow| {
+    let changed = |row: &EncodedRow| {
         let [now, before] = row.1.map(amount);
         (Reverse(now.abs_diff(before)), Reverse(now.max(before)))
     };
-    rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0)));
+    // As in the answer to the query alone.
+    let is_total = !matches!(query.sort, Sort::Connections | Sort::Sent | Sort::Received);
+    let largest = |row: &EncodedRow| {
+        let [now, before] = row.1;
+        let counters = now.or(before);
+        let connections = counters.filter(|_| is_total).map(|counters| counters.connections);
+        (now.is_none(), Reverse(amount(counters)), Reverse(connections))
+    };
+    match order {
+        CompareOrder::Difference => {
+            rows.sort_unstable_by(|a, b| changed(a).cmp(&changed(b)).then_with(|| a.0.cmp(&b.0)));
+        }
+        CompareOrder::Now => {
+            rows.sort_unstable_by(|a, b| largest(a).cmp(&largest(b)).then_with(|| a.0.cmp(&b.0)));
+        }
+    }
 }
 
 #[cfg(test)]

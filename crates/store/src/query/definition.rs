@@ -100,14 +100,17 @@ pub struct Query {
     pub sort: Sort,
     /// Whether the rows come in the opposite order.
     pub reverse: bool,
+    /// Rows at the beginning that are left out; `None`: none.
+    pub offset: Option<u64>,
     /// Maximum number of rows; `None`: all.
     pub limit: Option<u64>,
 }
 
 impl Query {
-    /// The maximum number of rows.
-    pub(super) fn max_rows(&self) -> usize {
-        self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+    /// Leaves the rows that are wanted, of all in their order.
+    pub(super) fn cut<T>(&self, rows: Vec<T>) -> impl Iterator<Item = T> + use<T> {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        rows.into_iter().skip(self.offset.map_or(0, number)).take(self.limit.map_or(usize::MAX, number))
     }
 
     /// The time zone of the calendar's dimensions.

@@ -29,7 +29,7 @@ struct EncodedRow {
 }
 
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
-const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
+pub(super) const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
 
 /// In a range that is longer than this, seconds, groups by contexts and endpoints are so many that finding those that the query
 /// does not tell apart takes less time.
@@ -60,8 +60,7 @@ pub(super) fn execute(
     let mut total = sums.total();
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
-        let rows = if query.limit == Some(0) { Vec::new() } else { vec![row] };
-        return Ok(Answer { rows, row_count: 1, total });
+        return Ok(Answer { rows: query.cut(vec![row]).collect(), row_count: 1, total });
     }
     let seen = match (query.seen, &query.group_by[..]) {
         (Some(filter), [dimension]) if dimension.is_seen() => {
@@ -90,10 +89,9 @@ pub(super) fn execute(
         rows.reverse();
     }
     let row_count = rows.len();
-    rows.truncate(query.max_rows());
     let decode =
         |EncodedRow { codes, counters, seen }| Row { values: decode(&codes, &columns), counters, seen };
-    Ok(Answer { rows: rows.into_iter().map(decode).collect(), row_count, total })
+    Ok(Answer { rows: query.cut(rows).map(decode).collect(), row_count, total })
 }
 
 /// Adds up the sums of equal values.
@@ -121,7 +119,7 @@ pub(super) fn decode(codes: &[i64], columns: &[Rc<ResultColumn>]) -> Vec<Value> 
 
 /// What the sums of a query need besides its range, read once for all ranges.
 pub(super) struct Conditions {
-    filters: FilterSet,
+    pub filters: FilterSet,
     classes: OnceCell<Classes>,
 }
 
@@ -216,61 +214,9 @@ pub(super) fn columns<const N: usize>(
     Ok(all)
 }
 
-/// Returns the sums between each two neighbours of `edges`, which are ascending: from an edge to the second before the
-/// next one.
-pub(super) fn execute_series(
-    connection: &Connection,
-    query: &Query,
-    edges: &[i64],
-    interrupted: &AtomicBool,
-) -> rusqlite::Result<Vec<Counters>> {
-    let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
-    let mut series = vec![Counters::default(); edges.len().saturating_sub(1)];
-    let edges = snap(connection, edges)?;
-    let calendar = calendar_filters(&query.filters);
-    let span = match (rollup::extent(connection)?, &edges[..]) {
-        (Some((first, last)), [begin, .., end]) => (first.max(*begin), last.saturating_add(1).min(*end)),
-        _ => return Ok(series),
-    };
-    let mut add = |interval: i64, counters: Counters| {
-        if let Some(sum) = usize::try_from(interval).ok().and_then(|interval| series.get_mut(interval)) {
-            *sum += counters;
-        }
-    };
-    let interval_of = |point: i64| edges.partition_point(|edge| *edge <= point) as i64 - 1;
-    let sums = |by, edges| Aggregation::new(connection, edges, by, &filters, interrupted);
-    if calendar.is_empty() {
-        for (key, counters) in sums(KeyFields::default(), &edges).by_interval().run(LEVELS.len())? {
-            add(key.time, counters);
-        }
-    } else if span.1.saturating_sub(span.0) > MAX_DIVIDED_SECONDS {
-        let (by, zone) = (KeyFields { time: true, ..KeyFields::default() }, query.zone());
-        for (key, counters) in sums(by, &edges).run(LEVELS.len())? {
-            if passes(&calendar, key.time, &zone) {
-                add(interval_of(key.time), counters);
-            }
-        }
-    } else {
-        // Divided further, where the filters on the calendar begin and end to match.
-        let zone = query.zone();
-        let parts = CalendarParts::new(span, &[], &calendar, &zone);
-        let mut divided: Vec<i64> = edges.iter().copied().chain(parts.edges).collect();
-        divided.sort_unstable();
-        divided.dedup();
-        let divided = snap(connection, &divided)?;
-        let slot = |begin: &i64| passes(&calendar, *begin, &zone).then(|| interval_of(*begin));
-        let slots: Vec<Option<i64>> = divided.iter().map(slot).collect();
-        let aggregation = sums(KeyFields::default(), &divided).by_interval().slots(&slots);
-        for (key, counters) in aggregation.run(LEVELS.len())? {
-            add(key.time, counters);
-        }
-    }
-    Ok(series)
-}
-
 /// Moves edges to whole quarters of an hour where the log has nothing finer: the last one to the end of its quarter, so that
 /// a range has all quarters that it touches; all others to the start.
-fn snap(connection: &Connection, edges: &[i64]) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn snap(connection: &Connection, edges: &[i64]) -> rusqlite::Result<Vec<i64>> {
     let mut snapped = edges.to_vec();
     let Some(since) = rollup::detail_since(connection)? else { return Ok(snapped) };
     let last = snapped.len().saturating_sub(1);

@@ -14,12 +14,13 @@ mod reader;
 mod result_column;
 mod row;
 mod seen;
+mod series;
 mod sql_value;
 mod value;
 mod value_names;
 
 pub use calendar_parts::{calendar_step, calendar_value};
-pub use compare::{Change, ComparedRow, Comparison, change_text};
+pub use compare::{Change, CompareOrder, ComparedRow, Comparison, change_text};
 pub use definition::{Query, Range, SeenFilter, Sort};
 pub use dimension::{Dimension, UnknownDimension};
 pub(crate) use filter::FilterOperand;
@@ -27,6 +28,7 @@ pub use filter::{Filter, FilterError, Find};
 pub use reader::{Interrupter, Reader};
 pub use row::{Answer, Row};
 pub use seen::Seen;
+pub use series::{GroupSeries, SeriesByGroup};
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,14 +15,16 @@ use model::{Counters, Event, EventKind, Loss};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::{
-    compare::{Comparison, execute_comparison},
+    compare::{CompareOrder, Comparison, execute_comparison},
     definition::{Query, Range},
-    execute::{execute, execute_series},
+    execute::execute,
     row::{Answer, Row},
+    series::{SeriesByGroup, execute_series, execute_series_by},
 };
 use crate::{
     error::{StoreError, sql_error},
     event::{self, loss_kind},
+    identity::Identity,
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
     retention,
@@ -35,6 +38,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A read-only connection to the log.
 pub struct Reader {
     path: PathBuf,
+    /// Device and inode of the file at the path just before it was opened.
+    file: (u64, u64),
     connection: Connection,
     interrupted: Arc<AtomicBool>,
 }
@@ -68,14 +73,14 @@ impl Reader {
     /// See [`StoreError`]; [`StoreError::is_permission`] holds if the user may not read the file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file_error = |source| StoreError::File { path: path.to_owned(), source };
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => {}
+        let file = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => (metadata.dev(), metadata.ino()),
             Ok(_) => return Err(StoreError::NotAFile(path.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Missing(path.to_owned()));
             }
             Err(source) => return Err(file_error(source)),
-        }
+        };
         // SQLite's own error would only be "unable to open". Opening and closing the file here would release the locks
         // of other connections of this process (fcntl(2)).
         nix::unistd::eaccess(path, nix::unistd::AccessFlags::R_OK)
@@ -91,9 +96,23 @@ impl Reader {
             found if found < known => Err(StoreError::Older { path: path.to_owned(), found, known }),
             _ => {
                 connection.set_prepared_statement_cache_capacity(64);
-                Ok(Self { path: path.to_owned(), connection, interrupted: Arc::default() })
+                Ok(Self { path: path.to_owned(), file, connection, interrupted: Arc::default() })
             }
         }
+    }
+
+    /// Whether the file at the path is still the one that is open: it was not removed, moved or replaced.
+    pub fn is_current(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file)
+    }
+
+    /// A text that stays the same as long as the log is the same one: another log, or an older copy that the daemon has gone on with,
+    /// has another.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn identity(&self) -> Result<String, StoreError> {
+        self.read(|connection| Identity::read(connection).map(|identity| identity.text()))
     }
 
     /// A handle for another thread to interrupt the queries of this reader.
@@ -120,13 +139,17 @@ impl Reader {
         self.read(|connection| execute(connection, query, &self.interrupted))
     }
 
-    /// Puts the answers to a query for its range and for another one side by side. The order is by the difference of what the
-    /// query sorts by.
+    /// Puts the answers to a query for its range and for another one side by side.
     ///
     /// # Errors
     /// As [`Reader::answer`].
-    pub fn compare(&self, query: &Query, before: Range) -> Result<Comparison, StoreError> {
-        self.read(|connection| execute_comparison(connection, query, before, &self.interrupted))
+    pub fn compare(
+        &self,
+        query: &Query,
+        before: Range,
+        order: CompareOrder,
+    ) -> Result<Comparison, StoreError> {
+        self.read(|connection| execute_comparison(connection, query, (before, order), &self.interrupted))
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
@@ -137,6 +160,16 @@ impl Reader {
     /// As [`Reader::answer`].
     pub fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
         self.read(|connection| execute_series(connection, query, edges, &self.interrupted))
+    }
+
+    /// As [`Reader::series`], and by the values of the one dimension that the query is grouped by: of the `top` groups with the
+    /// most bytes each, and of all groups together. There are no groups if the query has none or several dimensions, or one of
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Reader::answer`].
+    pub fn series_by(&self, query: &Query, edges: &[i64], top: usize) -> Result<SeriesByGroup, StoreError> {
+        self.read(|connection| execute_series_by(connection, query, edges, top, &self.interrupted))
     }
 
     /// Returns the times of the first and the last window with a record; `None` for a log without records.

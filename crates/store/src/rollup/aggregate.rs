@@ -48,12 +48,14 @@ impl Predicate for AcceptAll {
     }
 }
 
-/// Contexts and endpoints that groups do not tell apart: by id the id that stands for it. An id that is not there stands for
-/// itself.
+/// Contexts, endpoints and ports that groups do not tell apart: by id, or port, the one that stands for it. One that is not there
+/// stands for itself.
 #[derive(Default)]
 pub(crate) struct Classes {
     pub contexts: IdMap<i64>,
     pub endpoints: IdMap<i64>,
+    pub remote_ports: IdMap<i64>,
+    pub local_ports: IdMap<i64>,
 }
 
 impl Classes {
@@ -62,6 +64,8 @@ impl Classes {
         GroupKey {
             context: self.contexts.get(key.context).unwrap_or(key.context),
             endpoint: self.endpoints.get(key.endpoint).unwrap_or(key.endpoint),
+            remote_port: self.remote_ports.get(key.remote_port).unwrap_or(key.remote_port),
+            local_port: self.local_ports.get(key.local_port).unwrap_or(key.local_port),
             ..key
         }
     }
@@ -191,7 +195,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         self
     }
 
-    /// Groups by classes of contexts and endpoints.
+    /// Groups by classes.
     pub fn classes(mut self, classes: &'a Classes) -> Self {
         self.classes = Some(classes);
         self

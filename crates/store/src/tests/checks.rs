@@ -26,14 +26,15 @@ pub(super) fn compare(path: &Path, random: &mut Random, count: usize) {
             _ => row.counters.sent + row.counters.received,
         };
         assert!(answer.is_sorted_by(|a, b| sort_key(a) >= sort_key(b)), "{query:?}");
-        let limit = random.below(5);
+        let (offset, limit) = (random.below(3), random.below(5));
         let Answer { rows: limited, row_count, total } =
-            reader.answer(&Query { limit: Some(limit), ..query.clone() }).unwrap();
+            reader.answer(&Query { offset: Some(offset), limit: Some(limit), ..query.clone() }).unwrap();
         assert_eq!(row_count, answer.len(), "{query:?}");
         let mut sum = Counters::default();
         answer.iter().for_each(|row| sum += row.counters);
         assert_eq!(total, sum, "{query:?}");
-        assert_eq!(limited, answer.iter().take(limit as usize).cloned().collect::<Vec<_>>(), "{query:?}");
+        let page = answer.iter().skip(offset as usize).take(limit as usize);
+        assert_eq!(limited, page.cloned().collect::<Vec<_>>(), "{query:?}");
         assert_eq!(sorted(answer), sorted(oracle::answer(&connection, &query)), "{query:?}");
         // A chart has the same sums.
         let (zone, step) = (random.pick(&[0, 3600, -34_200, 20_700]), random.pick(&[1, 10, 900, 86_400]));
@@ -50,6 +51,55 @@ pub(super) fn compare(path: &Path, random: &mut Random, count: usize) {
             let range = Range { since: Some(pair[0]), until: Some(pair[1] - 1) };
             let query = Query { range, group_by: Vec::new(), ..query.clone() };
             assert_eq!(oracle::answer(&connection, &query)[0].counters, sum, "{pair:?} {query:?}");
+        }
+        if random.below(3) == 0 {
+            edges.truncate(4);
+            check_series_by((&reader, &connection), &query, &edges, random);
+        }
+    }
+}
+
+/// Compares sums by interval of the largest groups with those of the records alone.
+fn check_series_by(
+    (reader, connection): (&Reader, &Connection),
+    query: &Query,
+    edges: &[i64],
+    random: &mut Random,
+) {
+    let is_time = |dimension: Dimension| dimension == Dimension::Time || dimension.is_calendar();
+    let dimensions: Vec<Dimension> =
+        Dimension::ALL.into_iter().filter(|dimension| !is_time(*dimension)).collect();
+    let query = Query { group_by: vec![random.pick(&dimensions)], ..query.clone() };
+    let top = random.below(4) as usize;
+    let SeriesByGroup { groups, total } = reader.series_by(&query, edges, top).unwrap();
+    assert_eq!(total, reader.series(&query, edges).unwrap(), "{query:?}");
+    let rows_of = |begin: i64, end: i64| {
+        let range = Range { since: Some(begin), until: Some(end - 1) };
+        oracle::answer(connection, &Query { range, ..query.clone() })
+    };
+    let mut expected = match edges {
+        [begin, .., end] => rows_of(*begin, *end),
+        _ => Vec::new(),
+    };
+    let bytes = |counters: Counters| counters.sent + counters.received;
+    expected.sort_by(|a, b| {
+        let largest = |row: &Row| (bytes(row.counters), row.counters.connections);
+        largest(b).cmp(&largest(a)).then_with(|| a.values.cmp(&b.values))
+    });
+    let expected: Vec<Value> = expected.into_iter().take(top).map(|row| row.values[0].clone()).collect();
+    let values: Vec<Value> = groups.iter().map(|group| group.value.clone()).collect();
+    assert_eq!(values, expected, "{query:?}");
+    let series = SeriesByGroup { groups, total };
+    let rest = series.rest();
+    for (index, pair) in edges.windows(2).enumerate() {
+        let rows = rows_of(pair[0], pair[1]);
+        let mut others = Counters::default();
+        rows.iter().filter(|row| !values.contains(&row.values[0])).for_each(|row| others += row.counters);
+        assert_eq!(rest[index], others, "{pair:?} {query:?}");
+        for group in &series.groups {
+            let row = rows.iter().find(|row| row.values[0] == group.value);
+            let sum = row.map(|row| row.counters).unwrap_or_default();
+            assert_eq!(group.sums[index], sum, "{:?} {pair:?} {query:?}", group.value);
         }
     }
 }

@@ -55,6 +55,31 @@ fn a_log_that_is_removed_or_restored_begins_an_epoch() {
 }
 
 #[test]
+fn a_reader_tells_another_file_and_another_log() {
+    let (directory, path) = new_log();
+    write(&path, 3);
+    let reader = Reader::open(&path).unwrap();
+    let before = reader.identity().unwrap();
+    write(&path, 1);
+    assert!(reader.is_current());
+    assert_eq!(reader.identity().unwrap(), before);
+    // The same log in another file.
+    let moved = directory.path().join("moved.db");
+    fs::rename(&path, &moved).unwrap();
+    assert!(!reader.is_current());
+    fs::copy(&moved, &path).unwrap();
+    assert!(!reader.is_current());
+    let reader = Reader::open(&path).unwrap();
+    assert!(reader.is_current());
+    assert_eq!(reader.identity().unwrap(), before);
+    // Another log.
+    remove(&path);
+    write(&path, 1);
+    assert!(!reader.is_current());
+    assert_ne!(Reader::open(&path).unwrap().identity().unwrap(), before);
+}
+
+#[test]
 fn without_what_is_remembered_the_log_is_believed() {
     let (directory, path) = new_log();
     write(&path, 3);

@@ -101,6 +101,7 @@ impl Random {
             seen: None,
             sort: self.pick(&sorts),
             reverse: false,
+            offset: None,
             limit: None,
         }
     }

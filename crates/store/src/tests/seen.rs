@@ -126,7 +126,7 @@ fn a_comparison_has_the_answers_of_both_ranges() {
     for _ in 0..100 {
         let query = random.query(first, last);
         let before = random.query(first, last).range;
-        let comparison = reader.compare(&query, before).unwrap();
+        let comparison = reader.compare(&query, before, CompareOrder::Difference).unwrap();
         let now = reader.answer(&query).unwrap();
         let earlier = Query { range: before, ..query.clone() };
         let then = reader.answer(&earlier).unwrap();
@@ -134,6 +134,10 @@ fn a_comparison_has_the_answers_of_both_ranges() {
         let by_values = |rows: &[Row]| -> BTreeMap<Vec<Value>, Counters> {
             rows.iter().map(|row| (row.values.clone(), row.counters)).collect()
         };
+        let by_now = reader.compare(&query, before, CompareOrder::Now).unwrap().rows;
+        let of_now = by_now.iter().filter(|row| row.now.is_some()).map(|row| &row.values);
+        assert!(of_now.eq(now.rows.iter().map(|row| &row.values)), "{query:?}");
+        assert!(by_now.iter().skip(now.rows.len()).all(|row| row.change() == Change::Gone));
         let (now, then) = (by_values(&now.rows), by_values(&then.rows));
         for row in &comparison.rows {
             assert_eq!(row.now, now.get(&row.values).copied());
@@ -179,7 +183,7 @@ fn a_comparison_sorts_by_a_dimension_that_is_grouped_by() {
     let before = Range { since: Some(1), until: Some(2) };
     let sorted = |sort| {
         let query = Query { group_by: vec![Dimension::Executable], sort, ..Query::default() };
-        let rows = reader.compare(&query, before).unwrap().rows;
+        let rows = reader.compare(&query, before, CompareOrder::Difference).unwrap().rows;
         rows.into_iter().map(|row| row.values).collect::<Vec<_>>()
     };
     let value = |path: &[u8]| vec![Value::Bytes(path.to_vec())];

@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 pub use super::row_choice::Only;
 use super::{event_rows, list_row::ListRow, period::Period};
 use model::{Bytes, Consequence, Counters, EventKind, Losses, Sha256};
-use store::{Answer, Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value};
+use store::{
+    Answer, CompareOrder, Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value,
+};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
@@ -165,7 +167,7 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
 fn add_rows(reader: &Reader, query: &ScreenQuery, answer: &mut ScreenRows) -> Result<(), StoreError> {
     let limited = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
     if let Some(before) = query.before {
-        let comparison = reader.compare(&limited, before.range())?;
+        let comparison = reader.compare(&limited, before.range(), CompareOrder::Difference)?;
         (answer.total, answer.total_before) = (comparison.now, Some(comparison.before));
         answer.rows = comparison.rows.into_iter().map(ListRow::from).collect();
         return Ok(());

@@ -3,7 +3,7 @@
 use model::{Counters, text::units};
 use question::{csv, for_log, json};
 use serde_json::Value as Json;
-use store::{ComparedRow, Comparison, Query, Reader, change_text};
+use store::{CompareOrder, ComparedRow, Comparison, Query, Reader, change_text};
 
 use super::{
     Output, hints, json_text,
@@ -22,7 +22,7 @@ pub(super) fn output(
     query: &Query,
     before: calendar::Range,
 ) -> anyhow::Result<Output> {
-    let comparison = reader.compare(query, for_log(before))?;
+    let comparison = reader.compare(query, for_log(before), CompareOrder::Difference)?;
     let is_empty = comparison.row_count == 0;
     let mut notes = hints::notes(reader, setting, query, is_empty)?;
     let now = setting.now;

@@ -107,6 +107,7 @@ fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyho
         filters: others.chain(unknown).collect(),
         seen: None,
         sort: Sort::Total,
+        offset: None,
         limit: None,
         ..query.clone()
     })?;

@@ -144,6 +144,7 @@ impl Options {
             sort: self.sort,
             reverse: self.reverse,
             limit: self.limit,
+            ..Asked::default()
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
 pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
     // Of rows that are filled in any may be the first.
     let asked = match setting.options.zeros {
-        true => Query { limit: None, ..query.clone() },
+        true => Query { offset: None, limit: None, ..query.clone() },
         false => query.clone(),
     };
     let Answer { mut rows, row_count: mut count, total } = reader.answer(&asked)?;
