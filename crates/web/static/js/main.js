@@ -71,7 +71,10 @@ startRouting();
 startKeys();
 effect(title);
 load(page.value).then(() => {
-  render(html`<${App} />`, /** @type {Element} */ (document.getElementById('app')));
+  const place = /** @type {Element} */ (document.getElementById('app'));
+  // The header that index.html has only for the first moment.
+  place.replaceChildren();
+  render(html`<${App} />`, place);
   startWatch();
   startLive();
 });

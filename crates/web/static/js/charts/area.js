@@ -26,6 +26,7 @@ export { layerKey, OTHER };
  * @property {string} label what the chart shows, for screen readers
  * @property {(value: string | number | null, slot: number) => string} [colorOf] a CSS colour, '' for the usual one
  * @property {(value: string | number | null) => string} [nameOf]
+ * @property {boolean} [ago] times on the spine are counted from the end
  */
 
 /** @param {AreaProps} props */
@@ -41,6 +42,7 @@ export function AreaChart(props) {
     label,
     onZoom,
     onPoint,
+    ago,
   } = props;
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const svg = useRef(/** @type {SVGSVGElement | null} */ (null));
@@ -55,9 +57,9 @@ export function AreaChart(props) {
   const model = useMemo(
     () =>
       answer && answer.edges.length > 1 && width > 0
-        ? buildModel({ answer, dimension, width, height, hasMarks, ownScale, unit, colorOf, nameOf })
+        ? buildModel({ answer, dimension, width, height, hasMarks, ownScale, unit, colorOf, nameOf, ago })
         : null,
-    [answer, dimension, width, height, hasMarks, ownScale, unit, colorOf, nameOf, theme],
+    [answer, dimension, width, height, hasMarks, ownScale, unit, colorOf, nameOf, ago, theme],
   );
   const placed = useMemo(() => (model ? placedMarks(model, marks ?? []) : []), [model, marks]);
   const drawn = useMemo(
@@ -178,7 +180,7 @@ function Spine({ model, marks, ownScale }) {
   return html`
     ${
       !box.narrow &&
-      html`${side(upperAxis - 8, 'received')} ${side(lowerAxis + 16, 'sent')} ${side(upperAxis + 16, zoneName(model.until))}
+      html`${side(upperAxis - 8, 'received')} ${side(lowerAxis + 16, 'sent')} ${!model.ago && side(upperAxis + 16, zoneName(model.until))}
       ${ownScale && side(lowerAxis + 30, 'own scale')}`
     }
     <line class="axis" x1=${left} x2=${right} y1=${upperAxis + 0.5} y2=${upperAxis + 0.5} />

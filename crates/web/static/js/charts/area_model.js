@@ -1,7 +1,7 @@
 /** What the area chart draws, as numbers and paths: pure functions of an answer and a size. */
 import { drawnParts, layersOf, ratesOf } from './layers.js';
 import { inkOn, sentOpacity, textWidth } from './paint.js';
-import { byteStep, timeTicks } from './scale.js';
+import { agoTicks, byteStep, timeTicks } from './scale.js';
 
 /** @typedef {import('./layers.js').SeriesAnswer} SeriesAnswer */
 /** @typedef {import('./layers.js').Layer} Layer */
@@ -217,8 +217,20 @@ function rateTicks(box, unit) {
  * @param {import('../lib/format.js').Units} options.unit
  * @param {((value: string | number | null, slot: number) => string) | undefined} options.colorOf
  * @param {((value: string | number | null) => string) | undefined} options.nameOf
+ * @param {boolean} [options.ago]
  */
-export function buildModel({ answer, dimension, width, height, hasMarks, ownScale, unit, colorOf, nameOf }) {
+export function buildModel({
+  answer,
+  dimension,
+  width,
+  height,
+  hasMarks,
+  ownScale,
+  unit,
+  colorOf,
+  nameOf,
+  ago,
+}) {
   const { edges } = answer;
   const since = edges[0];
   const until = edges[edges.length - 1];
@@ -257,6 +269,7 @@ export function buildModel({ answer, dimension, width, height, hasMarks, ownScal
     since,
     until,
     now: answer.now,
+    ago: Boolean(ago),
     earliest: answer.extent ? answer.extent[0] : since,
     parts,
     layers,
@@ -268,7 +281,9 @@ export function buildModel({ answer, dimension, width, height, hasMarks, ownScal
     shapes,
     before: answer.before ? linesBefore(ratesOf(answer.before, parts), xs, box) : [],
     rateTicks: rateTicks(box, unit),
-    timeTicks: timeTicks(since, until, (box.right - box.left) / (box.narrow ? 76 : 104)),
+    timeTicks: ago
+      ? agoTicks(since, until)
+      : timeTicks(since, until, (box.right - box.left) / (box.narrow ? 76 : 104)),
     losses: lossesByPart(answer, parts),
     gaps: (answer.gaps ?? []).filter(([begin, end]) => end > since && begin < until),
   };

@@ -136,3 +136,18 @@ export function timeTicks(since, until, most) {
   }
   return ticks;
 }
+
+/**
+ * Times counted from the end, for a chart that moves.
+ * @param {number} since unix seconds
+ * @param {number} until unix seconds
+ */
+export function agoTicks(since, until) {
+  const length = until - since;
+  const step = length > 60 ? 30 : 15;
+  const ticks = [];
+  for (let seconds = Math.ceil(length / step) * step - step; seconds > 0; seconds -= step) {
+    ticks.push({ time: until - seconds, text: `${seconds} s ago`, strong: false });
+  }
+  return ticks;
+}

@@ -142,18 +142,14 @@ export function valueText(dimension, value, labels = {}) {
 /**
  * The page of a value: programs and destinations have their own, of anything else it is its traffic.
  * @param {string} dimension @param {DimValue} value
+ * @param {boolean} [keep] the filters of this page; what is found by the search is shown without them
  */
-export function valueLink(dimension, value) {
+export function valueLink(dimension, value, keep = true) {
   const text = value === null ? '' : String(value);
-  if (isProgram(dimension) && text.startsWith('/')) return link('program', { exe: text });
-  if (isDestination(dimension) && text) return link('destination', { [dimension]: text });
-  if (dimension === 'domain')
-    return link('explore', {
-      where: [...new URLSearchParams(location.search).getAll('where'), 'domain='],
-      group_by: 'address',
-    });
-  return link('explore', {
-    where: [...new URLSearchParams(location.search).getAll('where'), `${dimension}=${text}`],
-    group_by: dimension === 'exe' ? 'domain' : null,
-  });
+  const changes = keep ? {} : { where: null, exclude: null, scope: null };
+  if (isProgram(dimension) && text.startsWith('/')) return link('program', { ...changes, exe: text });
+  if (isDestination(dimension) && text) return link('destination', { ...changes, [dimension]: text });
+  const filters = keep ? new URLSearchParams(location.search).getAll('where') : [];
+  const by = dimension === 'domain' ? 'address' : dimension === 'exe' ? 'domain' : null;
+  return link('explore', { ...changes, where: [...filters, `${dimension}=${text}`], group_by: by });
 }

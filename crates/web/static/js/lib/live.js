@@ -1,6 +1,5 @@
 /** The live stream: one for all tabs of the browser. The tab that has the lock reads it, and tells the others. */
 import { ApiError, allowed, request } from './api.js';
-import { rate as rateText } from './format.js';
 import { batch, effect, signal } from './html.js';
 import { LiveModel, SECONDS } from './live_model.js';
 
@@ -39,8 +38,6 @@ export const connections = signal({ time: 0, model });
 /** Alerts, errors and losses since the stream began, the newest first. */
 export const alerts = signal(/** @type {Line[]} */ ([]));
 export const hello = signal(/** @type {Record<string, any> | null} */ (null));
-/** The name of the page, which the title shows after the rate. */
-export const pageTitle = signal('picosnitch');
 
 /** Whether the connections are shown somewhere; hidden tabs do not draw. */
 const isShown = () => document.visibilityState === 'visible';
@@ -68,7 +65,10 @@ function publish() {
  */
 function setState(state, why = '') {
   batch(() => {
-    if (daemonState.value !== state) silentSince.value = state === 'recording' ? null : Date.now();
+    if (daemonState.value === state && stoppedText.value === why) return;
+    silentSince.value = state === 'recording' ? null : Date.now();
+    // An old rate would be taken for the present one.
+    if (state !== 'recording') rate.value = { ...rate.value, received: 0, sent: 0 };
     daemonState.value = state;
     stoppedText.value = why;
   });
@@ -320,25 +320,12 @@ async function alone() {
   }
 }
 
-/** The title shows the rate, so that a tab in the background is of use. */
-function startTitle() {
-  let last = '';
-  effect(() => {
-    const isLive = daemonState.value === 'recording';
-    const now = isLive ? `\u2193 ${rateText(rate.value.received)}  ` : '';
-    const title = now + pageTitle.value;
-    if (title !== last) document.title = title;
-    last = title;
-  });
-}
-
 let isStarted = false;
 
 /** Begins to read; called once when the page starts. */
 export function startLive() {
   if (isStarted) return;
   isStarted = true;
-  startTitle();
   setInterval(() => {
     if (daemonState.value === 'recording' && Date.now() - heard > SILENCE) setState('connecting');
   }, 2000);

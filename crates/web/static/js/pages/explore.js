@@ -96,8 +96,8 @@ function Find({ dimension }) {
 function Sum({ data, dimension }) {
   const total = compare.value ? (data.total.now ?? data.total) : data.total;
   return html`
-    <span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>
-    <span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>
+    ${total.received > 0 && html`<span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
+    ${total.sent > 0 && html`<span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
     ${find.value && html`<span>containing “${find.value}” in ${dimensionName(dimension).toLowerCase()}</span>`}
   `;
 }

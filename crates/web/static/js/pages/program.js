@@ -86,20 +86,65 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
 /** @param {string} exe @param {any} params */
 function useProgram(exe, params) {
   const sums = useAnswer('query', { ...params, group_by: 'exe', limit: 1 });
-  const seen = useAnswer('seen', { where: `exe=${exe}`, zone: ZONE, limit: 500 }).data;
+  const seenAnswer = useAnswer('seen', { where: `exe=${exe}`, zone: ZONE, limit: 500 });
+  const seen = seenAnswer.data;
   const events = useAnswer('events', { where: `exe=${exe}`, range: 'all', zone: ZONE, limit: 100 }).data;
   const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
   const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
   const first = digests.length ? Math.min(...digests.map((one) => one.first)) : 0;
   const last = digests.length ? Math.max(...digests.map((one) => one.last)) : 0;
-  return { sums, seen, events, digests, color: slotColor(slot), first, last };
+  // Nothing is drawn below a part whose height is not known yet: the page would jump.
+  const ready = Boolean((seen || seenAnswer.error) && (sums.data || sums.error));
+  return { sums, seen, ready, events, digests, color: slotColor(slot), first, last };
+}
+
+/** Everything below the facts. @param {any} props */
+function Rest({
+  exe,
+  params,
+  seen,
+  digests,
+  color,
+  events,
+  rows,
+  by,
+  marks,
+  lifted,
+  setLifted,
+  series,
+  fresh,
+}) {
+  const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
+  return html`
+    ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
+    <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
+    <div class="cols three">
+      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'asn']} params=${params} limit=${10}
+        onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
+        colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
+        badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value !== null ? { kind: 'new', text: 'new' } : null) : undefined)} />
+      <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
+        colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
+      <${Family} exe=${exe} params=${params} />
+    </div>
+    <section class="sec" aria-label="Command lines">
+      <div class="lhead prow"><h2>Command lines</h2><span class="num">received</span><span class="num">sent</span></div>
+      <${TopList} dimension="cmdline" params=${params} limit=${6} colorOf=${() => color} more=${exploreLink('exe', exe, 'cmdline')} />
+    </section>
+    <section class=${cls('sec')} aria-label="Events">
+      <div class="lhead"><h2>Events</h2></div>
+      ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
+      ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
+      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: `exe=${exe}` })}>All ${rows.length} events</a>`}
+    </section>
+  `;
 }
 
 export default function Program() {
   const exe = param('exe');
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const params = about('exe', exe);
-  const { sums, seen, events, digests, color, first, last } = useProgram(exe, params);
+  const { sums, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
   const by = SHADES.includes(param('by')) ? param('by') : SHADES[0];
   const series = useAnswer('series', {
     ...params,
@@ -144,7 +189,6 @@ export default function Program() {
       : since && first >= since
         ? { kind: 'new', text: 'new' }
         : null;
-  const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
   return html`
     <${RangeBar} answered=${range}><${CompareSwitch} /><${InternetSwitch} /><//>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
@@ -170,26 +214,6 @@ export default function Program() {
       ],
     ]} />
     <${Problem} answer=${sums} />
-    ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
-    <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
-    <div class="cols three">
-      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'asn']} params=${params} limit=${10}
-        onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
-        colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
-        badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value !== null ? { kind: 'new', text: 'new' } : null) : undefined)} />
-      <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
-        colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
-      <${Family} exe=${exe} params=${params} />
-    </div>
-    <section class="sec" aria-label="Command lines">
-      <div class="lhead prow"><h2>Command lines</h2><span class="num">received</span><span class="num">sent</span></div>
-      <${TopList} dimension="cmdline" params=${params} limit=${6} colorOf=${() => color} more=${exploreLink('exe', exe, 'cmdline')} />
-    </section>
-    <section class=${cls('sec')} aria-label="Events">
-      <div class="lhead"><h2>Events</h2></div>
-      ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
-      ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
-      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: `exe=${exe}` })}>All ${rows.length} events</a>`}
-    </section>
+    ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh }} />`}
   `;
 }

@@ -37,6 +37,7 @@ function weeks(year, month) {
       return {
         key: `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`,
         day: date.getDate(),
+        label: `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}`,
         inside: date.getMonth() === month,
       };
     }),
@@ -54,9 +55,9 @@ const Month = ({ year, month, from, to, today, onDay }) => html`
         (week) => html`
           <tr key=${week[0].key}>
             ${week.map(
-              ({ key, day, inside }) => html`
+              ({ key, day, label, inside }) => html`
                 <td key=${key} class=${key >= from && key <= to ? 'in' : ''}>
-                  <button type="button" disabled=${key > today} class=${inside ? '' : 'other'} aria-label=${key}
+                  <button type="button" disabled=${key > today} class=${inside ? '' : 'other'} aria-label=${label}
                     aria-pressed=${String(key === from || key === to)} onClick=${() => onDay(key)}>${day}</button>
                 </td>
               `,

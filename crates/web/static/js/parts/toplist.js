@@ -6,7 +6,7 @@ import { html, useMemo } from '../lib/html.js';
 import { question } from '../lib/state.js';
 import { Bytes } from './figures.js';
 import { Ident, MirrorBar, slotColor } from './identity.js';
-import { Figures, Problem } from './states.js';
+import { Figures } from './states.js';
 
 /** Dimensions of the other side: coloured by the program that uses them most. */
 const OTHER_SIDE = new Set(['domain', 'address', 'country', 'port', 'network', 'asn']);
@@ -96,7 +96,7 @@ export function TopList({ dimension, second, params = {}, limit = 10, more, badg
       </ul>
       ${data && !data.row_count && html`<p class="note nothing">None in the range.</p>`}
     <//>
-    <${Problem} answer=${answer} />
+    ${answer.error && !data && html`<p class="note nothing">Could not be read.</p>`}
     ${
       more &&
       data &&
