@@ -3,8 +3,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -209,15 +207,12 @@ impl Readers {
 
     /// The log, which is opened again if another file is in its place.
     fn open<'a>(&self, log: &'a mut Option<LogFile>) -> Result<&'a LogFile, ApiError> {
-        let id = fs::metadata(&self.path).map(|file| format!("{:x}-{:x}", file.dev(), file.ino())).ok();
-        let is_same = |log: &LogFile| id.as_ref() == Some(&log.id);
-        let file = match log.take().filter(is_same) {
+        let file = match log.take().filter(|log| log.reader.is_current()) {
             Some(file) => file,
-            None => LogFile {
-                reader: Reader::open(&self.path)?,
-                id: id.unwrap_or_default(),
-                slots: Slots::default(),
-            },
+            None => {
+                let reader = Reader::open(&self.path)?;
+                LogFile { id: reader.identity()?, reader, slots: Slots::default() }
+            }
         };
         Ok(log.insert(file))
     }

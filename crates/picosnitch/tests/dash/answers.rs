@@ -17,13 +17,23 @@ fn log() -> Log {
     for hour in 0..72_i64 {
         let time = TIME + hour * 3600;
         let scale = u64::try_from(hour).unwrap() + 1;
-        traffic.push((time, Traffic { sent: scale, received: 1000 * scale, domain: "github.com", country: "US", ..TRAFFIC }));
-        let firefox = Traffic { exe: b"/usr/lib/firefox/firefox", digest: 1, uid: 0, unit: "app.scope", ..TRAFFIC };
+        traffic.push((
+            time,
+            Traffic { sent: scale, received: 1000 * scale, domain: "github.com", country: "US", ..TRAFFIC },
+        ));
+        let firefox =
+            Traffic { exe: b"/usr/lib/firefox/firefox", digest: 1, uid: 0, unit: "app.scope", ..TRAFFIC };
         if hour % 3 == 0 {
-            traffic.push((time + 10, Traffic { received: 7 * scale, domain: "example.org", port: 80, ..firefox }));
+            traffic.push((
+                time + 10,
+                Traffic { received: 7 * scale, domain: "example.org", port: 80, ..firefox },
+            ));
         }
         if hour > 60 {
-            traffic.push((time + 20, Traffic { exe: b"/opt/new", digest: 2, address: "10.0.0.7", sent: 3, ..TRAFFIC }));
+            traffic.push((
+                time + 20,
+                Traffic { exe: b"/opt/new", digest: 2, address: "10.0.0.7", sent: 3, ..TRAFFIC },
+            ));
         }
     }
     Log::new("Europe/Berlin", &traffic)
@@ -69,7 +79,9 @@ fn rows_are_those_of_the_command() {
         let command: Vec<&str> = options.to_vec();
         let expected = log.json(&[&command[..], &["--json"]].concat());
         let answer = dash.json(&target(options));
-        for field in ["rows", "row_count", "total", "range", "scope", "losses", "sums_of_quarter_hours_before"] {
+        for field in
+            ["rows", "row_count", "total", "range", "scope", "losses", "sums_of_quarter_hours_before"]
+        {
             if let Some(expected) = expected.get(field) {
                 assert_eq!(&answer[field], expected, "{field} of {options:?}");
             }
@@ -188,7 +200,10 @@ fn an_export_has_all_rows() {
     let expected = log.json(&["--range=all", "--group-by=hour", "--json"]);
     assert_eq!(rows, expected["rows"]);
     let compared = dash.get("/api/v1/export?range=2023-11-15&compare=previous&group_by=exe").text();
-    assert!(compared.starts_with("exe,change,conns,received,sent,conns_before,received_before,sent_before\r\n"), "{compared}");
+    assert!(
+        compared.starts_with("exe,change,conns,received,sent,conns_before,received_before,sent_before\r\n"),
+        "{compared}"
+    );
     assert_eq!(dash.get("/api/v1/export?range=2020&group_by=exe&format=json").json(), json!([]));
 }
 
@@ -255,13 +270,31 @@ fn the_description_has_every_path_and_parameter() {
             assert!(!matches!(response.status, 404 | 405), "{method} {path}");
         }
     }
-    for path in ["/api/v1/query", "/api/v1/series", "/api/v1/export", "/api/v1/live", "/metrics", "/api/v1/login"] {
+    for path in
+        ["/api/v1/query", "/api/v1/series", "/api/v1/export", "/api/v1/live", "/metrics", "/api/v1/login"]
+    {
         assert!(paths.contains_key(path), "{path}");
     }
     let parameters = paths["/api/v1/query"]["get"]["parameters"].as_array().unwrap();
     for name in [
-        "range", "since", "until", "zone", "where", "exclude", "scope", "find", "group_by", "sort", "reverse", "seen", "new_since",
-        "changed_since", "compare", "limit", "offset", "order",
+        "range",
+        "since",
+        "until",
+        "zone",
+        "where",
+        "exclude",
+        "scope",
+        "find",
+        "group_by",
+        "sort",
+        "reverse",
+        "seen",
+        "new_since",
+        "changed_since",
+        "compare",
+        "limit",
+        "offset",
+        "order",
     ] {
         assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{name}");
     }

@@ -21,7 +21,14 @@ fn log() -> Log {
 fn a_name_that_points_here_is_not_answered() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);
-    let names = ["evil.example", "evil.example:5100", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1].evil"];
+    let names = [
+        "evil.example",
+        "evil.example:5100",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "[::1].evil",
+    ];
     for host in names {
         for path in ["/", "/api/v1/health", "/static/js/main.js", "/metrics"] {
             let response = dash.get_with(path, &[("Host", host)]);
@@ -64,15 +71,20 @@ fn another_site_gets_no_answer_even_with_the_token() {
         assert_eq!(dash.get_with("/static/js/main.js", &[("Sec-Fetch-Site", site)]).status, 403, "{site}");
     }
     // A link from another site leads to the page, which is empty without the token; a frame or a script of it does not.
-    let link = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+    let link =
+        [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
     assert_eq!(dash.get_with("/", &link).status, 200);
-    let frame = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")];
+    let frame =
+        [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")];
     assert_eq!(dash.get_with("/", &frame).status, 403);
     for (method, status) in [("OPTIONS", 403), ("PUT", 403), ("DELETE", 403), ("POST", 405)] {
         let headers = [("Authorization", &*format!("Bearer {}", dash.token)), ("Origin", &*own)];
         assert_eq!(http::send(port, method, "/api/v1/query", &headers, b"").status, status, "{method}");
     }
-    assert_eq!(dash.get_with("/api/v1/health", &[("Origin", &own), ("Sec-Fetch-Site", "same-origin")]).status, 200);
+    assert_eq!(
+        dash.get_with("/api/v1/health", &[("Origin", &own), ("Sec-Fetch-Site", "same-origin")]).status,
+        200
+    );
 }
 
 #[test]
@@ -99,7 +111,13 @@ fn without_the_token_of_this_run_nothing_is_told() {
             assert!(!response.text().contains("curl"), "{}", response.text());
         }
         // Nor in the address, which proxies and histories keep.
-        let response = http::send(dash.port, "GET", &format!("{path}{}token={}", if path.contains('?') { "&" } else { "?" }, dash.token), &[], b"");
+        let response = http::send(
+            dash.port,
+            "GET",
+            &format!("{path}{}token={}", if path.contains('?') { "&" } else { "?" }, dash.token),
+            &[],
+            b"",
+        );
         assert_eq!(response.status, 401, "{path}");
     }
     for path in ["/api/v1/session", "/api/v1/openapi.json", "/"] {
@@ -158,7 +176,15 @@ fn the_bytes_of_strangers_stay_data() {
 fn values_do_not_become_sql() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);
-    let texts = ["' OR 1=1 --", "'; DROP TABLE connections; --", "\\", "%", "_", "x' UNION SELECT * FROM sqlite_schema --", "\u{0}"];
+    let texts = [
+        "' OR 1=1 --",
+        "'; DROP TABLE connections; --",
+        "\\",
+        "%",
+        "_",
+        "x' UNION SELECT * FROM sqlite_schema --",
+        "\u{0}",
+    ];
     for text in texts {
         let text = escape(text);
         for target in [
@@ -172,7 +198,10 @@ fn values_do_not_become_sql() {
         ] {
             assert_eq!(dash.get(&target).status, 200, "{target}");
         }
-        for parameter in ["group_by", "sort", "range", "since", "zone", "scope", "limit", "kind", "order", "nothing", "where"] {
+        for parameter in [
+            "group_by", "sort", "range", "since", "zone", "scope", "limit", "kind", "order", "nothing",
+            "where",
+        ] {
             let response = dash.get(&format!("/api/v1/query?{parameter}={text}"));
             assert_eq!((response.status, &*response.error()), (400, "bad_request"), "{parameter} {text}");
         }

@@ -84,7 +84,8 @@ pub fn read(stream: &mut TcpStream) -> Response {
 fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
-        let length = std::str::from_utf8(&bytes[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let length =
+            std::str::from_utf8(&bytes[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
         let Some(length) = length.filter(|length| *length > 0) else { break };
         let chunk = bytes.get(end + 2..end + 2 + length).unwrap_or_default();
         body.extend_from_slice(chunk);

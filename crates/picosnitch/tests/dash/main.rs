@@ -5,6 +5,7 @@
 mod answers;
 mod attacks;
 mod http;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../logs/mod.rs"]
 mod logs;
 mod other_users;

@@ -21,7 +21,12 @@ fn log() -> Log {
 
 /// What curl gets as another user.
 fn as_nobody(arguments: &[&str]) -> String {
-    let output = Command::new("curl").args(["-s", "--max-time", "20"]).args(arguments).uid(NOBODY).gid(NOBODY).output();
+    let output = Command::new("curl")
+        .args(["-s", "--max-time", "20"])
+        .args(arguments)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output();
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 

@@ -18,7 +18,8 @@ const PASSWORD: &str = "correct horse battery staple";
 /// A log with a certificate and a password in its configuration.
 fn log() -> Log {
     let log = Log::new("Europe/Berlin", &[(1_700_000_000, TRAFFIC)]);
-    let made = picosnitch(log.path(), "UTC", "dash").arg("--make-certificate").arg(log.path()).output().unwrap();
+    let made =
+        picosnitch(log.path(), "UTC", "dash").arg("--make-certificate").arg(log.path()).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let mut config = String::from_utf8(made.stdout).unwrap().split_once("[web]").unwrap().1.to_owned();
     let hash = hash(PASSWORD).unwrap();
@@ -86,7 +87,8 @@ fn a_password_opens_a_protected_server() {
         assert_eq!(curl(&log, &["-d", body, "-X", "POST", &format!("{url}/login")]).0, "400", "{body}");
     }
     // Without encryption nothing is answered.
-    let plain = Command::new("curl").args(["-s", "--max-time", "5", &url.replace("https", "http")]).output().unwrap();
+    let plain =
+        Command::new("curl").args(["-s", "--max-time", "5", &url.replace("https", "http")]).output().unwrap();
     assert!(!plain.status.success());
 }
 
@@ -110,7 +112,11 @@ fn halves_of_a_protection_are_refused() {
     };
     assert!(start(&without("key"), "localhost").contains("belong together"));
     assert!(start(&without("password_hash"), "0.0.0.0").contains("needs a certificate and a password"));
-    let no_tls: String = without("key").lines().filter(|line| !line.starts_with("certificate")).flat_map(|line| [line, "\n"]).collect();
+    let no_tls: String = without("key")
+        .lines()
+        .filter(|line| !line.starts_with("certificate"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     assert!(start(&no_tls, "0.0.0.0").contains("needs a certificate and a password"));
     fs::write(log.path().join("key.pem"), "no key").unwrap();
     assert!(start(&config, "localhost").contains("cannot read a key"));

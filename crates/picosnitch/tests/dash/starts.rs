@@ -94,7 +94,8 @@ fn the_name_of_the_machine_in_host_is_no_wish() {
     command.args(["--no-browser"]).env("HOST", "my-machine").env("PORT", &port);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.starts_with(&format!("http://localhost:{port}/#token=")), "{line}");

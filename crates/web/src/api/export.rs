@@ -137,7 +137,9 @@ pub(crate) async fn export(
 fn read(file: &LogFile, question: &Question) -> Result<Rows, ApiError> {
     Ok(match question.before {
         None => Rows::Of(file.reader.answer(&question.query)?.rows),
-        Some(before) => Rows::Compared(file.reader.compare(&question.query, question::for_log(before))?.rows),
+        Some(before) => Rows::Compared(
+            file.reader.compare(&question.query, question::for_log(before), question.order)?.rows,
+        ),
     })
 }
 

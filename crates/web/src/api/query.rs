@@ -99,7 +99,7 @@ pub(crate) struct QueryAnswer {
         QuestionParameters, RowParameters,
         ("limit" = Option<u64>, Query, description = "Rows at most, up to 10000. Default: 100"),
         ("offset" = Option<u64>, Query, description = "Rows to leave out before the first"),
-        ("order" = Option<String>, Query, description = "`now`: a comparison in the order of `range`, not of the difference"),
+        ("order" = Option<String>, Query, description = "Of a comparison: difference (the default), or now"),
     ),
     responses((status = 200, body = QueryAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
     security(("token" = [])),
@@ -109,25 +109,17 @@ pub(crate) async fn query(
     RawQuery(text): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut parameters = Parameters::parse(text)?;
-    let limit = parameters.take_number("limit", MAX_ROWS)?.unwrap_or(DEFAULT_ROWS);
-    let offset = parameters.take_number("offset", MAX_OFFSET)?;
-    let by_now = take_order(&mut parameters)?;
-    let (asked, now) = parameters.asked()?;
-    let mut question = asked.read(&now)?;
-    question.query.limit = Some(limit);
-    question.query.offset = offset;
-    question.query.order_by_now = by_now;
+    let (mut asked, now) = parameters.asked()?;
+    asked.limit.get_or_insert(DEFAULT_ROWS);
+    for (name, number, max) in [("limit", asked.limit, MAX_ROWS), ("offset", asked.offset, MAX_OFFSET)] {
+        if number.is_some_and(|number| number > max) {
+            return Err(ApiError::bad_parameter(name, format!("{name}: write a number up to {max}")));
+        }
+    }
+    let question = asked.read(&now)?;
     let key = format!("query?{}", parameters.text);
     let answer = api.readers.answer(key, move |file| answer(file, &question, asked.scope, &now)).await?;
     Ok(json_response(answer))
-}
-
-fn take_order(parameters: &mut Parameters) -> Result<bool, ApiError> {
-    match parameters.take("order").as_deref() {
-        None => Ok(false),
-        Some("now") => Ok(true),
-        Some(_) => Err(ApiError::bad_parameter("order", "order: write now, or leave it out")),
-    }
 }
 
 fn answer(
@@ -136,7 +128,7 @@ fn answer(
     scope: Option<model::Scope>,
     now: &Now,
 ) -> Result<Bytes, ApiError> {
-    let Question { range, query, before } = question;
+    let Question { range, query, before, order } = question;
     let setting = Setting::new(file, *range, scope, now)?;
     let answer = match before {
         None => {
@@ -152,7 +144,7 @@ fn answer(
             }
         }
         Some(before) => {
-            let comparison = file.reader.compare(query, question::for_log(*before))?;
+            let comparison = file.reader.compare(query, question::for_log(*before), *order)?;
             let values = comparison.rows.iter().map(|row| &row.values[..]);
             QueryAnswer {
                 setting,
