@@ -104,10 +104,16 @@ impl Guard {
     /// Whether the host that a request asks for is this machine by a name that nobody else can make point here: a site that lets
     /// its own name point to 127.0.0.1 (DNS rebinding) would be of the same origin as its scripts.
     fn is_our_name(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) => (name, port.strip_prefix(':').or(port.is_empty().then_some(""))),
+                None => return false,
+            },
+            None => host.split_once(':').map_or((host, Some("")), |(name, port)| (name, Some(port))),
         };
+        if !port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
+            return false;
+        }
         let is_address = name.parse::<IpAddr>().is_ok();
         let name = name.to_ascii_lowercase();
         is_address

@@ -76,8 +76,7 @@ fn rows_are_those_of_the_command() {
         &["--range=all", "--group-by=sha256", "--where=uid=root"],
     ];
     for options in questions {
-        let command: Vec<&str> = options.to_vec();
-        let expected = log.json(&[&command[..], &["--json"]].concat());
+        let expected = log.json(options);
         let answer = dash.json(&target(options));
         for field in
             ["rows", "row_count", "total", "range", "scope", "losses", "sums_of_quarter_hours_before"]
@@ -171,12 +170,12 @@ fn programs_and_events_are_listed() {
     let newest = &seen["rows"][0];
     assert_eq!((&newest["exe"], &newest["uid"]), (&json!("/opt/new"), &json!(UID)));
     assert_eq!(newest["first"], TIME + 61 * 3600 + 20);
-    let expected = log.json(&["--seen", "--json"]);
+    let expected = log.json(&["--seen"]);
     assert_eq!(seen["rows"].as_array().unwrap().len(), expected.as_array().unwrap().len());
     let one = dash.json("/api/v1/seen?where=exe%3D/opt/new");
     assert_eq!(one["rows"], json!([newest]));
     let events = dash.json("/api/v1/events?range=all");
-    let expected = log.json(&["--events", "--range=all", "--json"]);
+    let expected = log.json(&["--events", "--range=all"]);
     let mut expected = expected.as_array().unwrap().clone();
     expected.reverse();
     for (event, expected) in events["rows"].as_array().unwrap().iter().zip(&expected) {
@@ -197,7 +196,7 @@ fn an_export_has_all_rows() {
     let expected = log.text(&["--range=all", "--group-by=exe", "--group-by=domain", "--csv"]);
     assert_eq!(csv, expected);
     let rows = dash.get("/api/v1/export?range=all&group_by=hour&format=json&zone=Europe/Berlin").json();
-    let expected = log.json(&["--range=all", "--group-by=hour", "--json"]);
+    let expected = log.json(&["--range=all", "--group-by=hour"]);
     assert_eq!(rows, expected["rows"]);
     let compared = dash.get("/api/v1/export?range=2023-11-15&compare=previous&group_by=exe").text();
     assert!(
@@ -253,7 +252,7 @@ fn metrics_are_those_of_prometheus() {
     log.write([Window { time: TIME + 72 * 3600, records: vec![record.record()], ..Window::default() }]);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let text = dash.get("/metrics").text();
-    let line = r#"picosnitch_traffic_bytes_total{exe="/bin/\"odd\"\\n",direction="sent"} 70000"#;
+    let line = r#"picosnitch_traffic_bytes_total{exe="/bin/\"odd\"\n",direction="sent"} 70000"#;
     assert!(text.lines().any(|found| found == line), "{text}");
 }
 

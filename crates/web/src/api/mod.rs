@@ -28,6 +28,7 @@ use axum::{
     routing::{get, post},
 };
 use config::layout::Layout;
+use model::text::sanitize;
 use serde::Serialize;
 
 use crate::{guard::Guard, readers::Readers, verdicts::Verdicts};
@@ -89,9 +90,9 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     next.run(request).await
 }
 
-/// The JSON of an answer. It is plain data, whose serialisation cannot fail.
+/// The JSON of an answer, without characters on which a terminal acts. It is plain data, whose serialisation cannot fail.
 fn to_json(answer: &impl Serialize) -> Bytes {
-    serde_json::to_vec(answer).unwrap_or_default().into()
+    sanitize::json_document(&serde_json::to_string(answer).unwrap_or_default()).into()
 }
 
 fn json_response(body: Bytes) -> Response {
