@@ -1,9 +1,9 @@
 /** The start of the page: theme, token, keys, routes; each page is a module of its own, loaded when it is first opened. */
 import { allowed, takeToken } from './lib/api.js';
-import { baseName, rate as rateText } from './lib/format.js';
+import { baseName } from './lib/format.js';
 import { effect, html, render, useEffect, useState } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
-import { daemonState, rate, startLive } from './lib/live.js';
+import { pageTitle, startLive } from './lib/live.js';
 import { page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
 import { startWatch } from './lib/watch.js';
@@ -52,7 +52,7 @@ function App() {
   `;
 }
 
-/** The title of the window: the rate first, so that it is seen in a narrow tab. */
+/** The title of the window; the rate is put before it by the stream of live data. */
 function title() {
   const name = page.value;
   const subject = param('exe')
@@ -62,14 +62,7 @@ function title() {
     (name === 'program' || name === 'destination') && subject
       ? subject
       : name[0].toUpperCase() + name.slice(1);
-  const state = daemonState.value;
-  const now =
-    state === 'stopped'
-      ? 'not recording · '
-      : rate.value.received
-        ? `↓ ${rateText(rate.value.received)} · `
-        : '';
-  document.title = `${now}${text} · picosnitch`;
+  pageTitle.value = `${text} · picosnitch`;
 }
 
 takeToken();
@@ -78,7 +71,10 @@ startRouting();
 startKeys();
 effect(title);
 load(page.value).then(() => {
-  render(html`<${App} />`, /** @type {Element} */ (document.getElementById('app')));
+  const place = /** @type {Element} */ (document.getElementById('app'));
+  // The header that index.html has only for the first moment.
+  place.replaceChildren();
+  render(html`<${App} />`, place);
   startWatch();
   startLive();
 });

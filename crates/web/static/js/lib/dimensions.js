@@ -1,5 +1,5 @@
 /** The dimensions of the log: what they are called, how a value is shown, and which page a value has. */
-import { baseName, clock, date, dayMonth, hourMinute, weekday } from './format.js';
+import { baseName, calendarParts, clock, date, dayMonth, hourMinute, weekday } from './format.js';
 import { link } from './state.js';
 
 /** @typedef {string | number | null} DimValue a value of an answer */
@@ -107,6 +107,18 @@ function timeText(dimension, time) {
 }
 
 /**
+ * A part of the calendar as two moments, the second not in it.
+ * @param {string} dimension @param {number} begin unix seconds @returns {[number, number] | null}
+ */
+export function timeSpan(dimension, begin) {
+  if (dimension === 'hour') return [begin, begin + 3600];
+  const { year, month, day } = calendarParts(begin);
+  const step = { day: [0, 0, 1], week: [0, 0, 7], month: [0, 1, 0], year: [1, 0, 0] }[dimension];
+  if (!step) return null;
+  return [begin, new Date(year + step[0], month - 1 + step[1], day + step[2]).getTime() / 1000];
+}
+
+/**
  * What stands for a value in a row: the word, and what is dimmed beside it.
  * @param {string} dimension @param {DimValue} value @param {Labels} [labels]
  * @returns {{text: string, aside: string}}
@@ -130,18 +142,14 @@ export function valueText(dimension, value, labels = {}) {
 /**
  * The page of a value: programs and destinations have their own, of anything else it is its traffic.
  * @param {string} dimension @param {DimValue} value
+ * @param {boolean} [keep] the filters of this page; what is found by the search is shown without them
  */
-export function valueLink(dimension, value) {
+export function valueLink(dimension, value, keep = true) {
   const text = value === null ? '' : String(value);
-  if (isProgram(dimension) && text.startsWith('/')) return link('program', { exe: text });
-  if (isDestination(dimension) && text) return link('destination', { [dimension]: text });
-  if (dimension === 'domain')
-    return link('explore', {
-      where: [...new URLSearchParams(location.search).getAll('where'), 'domain='],
-      group_by: 'address',
-    });
-  return link('explore', {
-    where: [...new URLSearchParams(location.search).getAll('where'), `${dimension}=${text}`],
-    group_by: dimension === 'exe' ? 'domain' : null,
-  });
+  const changes = keep ? {} : { where: null, exclude: null, scope: null };
+  if (isProgram(dimension) && text.startsWith('/')) return link('program', { ...changes, exe: text });
+  if (isDestination(dimension) && text) return link('destination', { ...changes, [dimension]: text });
+  const filters = keep ? new URLSearchParams(location.search).getAll('where') : [];
+  const by = dimension === 'domain' ? 'address' : dimension === 'exe' ? 'domain' : null;
+  return link('explore', { ...changes, where: [...filters, `${dimension}=${text}`], group_by: by });
 }

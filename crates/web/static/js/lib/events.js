@@ -15,7 +15,7 @@ export function eventWord(row) {
   if (row.kind !== 'alert') return row.sentence || row.text || row.kind;
   const subject = row.subject ?? '';
   if (subject === 'new hash') return row.writer?.name ? `changed by ${row.writer.name}` : 'changed on disk';
-  if (subject.includes('new exe')) return 'first seen';
+  if (/\bexe\b/.test(subject)) return 'first seen';
   if (subject === 'new name') return row.name ? `new name ${row.name}` : 'new name';
   return subject || row.sentence;
 }
@@ -23,25 +23,23 @@ export function eventWord(row) {
 /** Whose event it is: the program, or picosnitch itself. @param {any} row @returns {string} */
 export const eventName = (row) => (row.exe ? baseName(row.exe) : (row.name ?? 'picosnitch'));
 
-/** @param {any} row @returns {'new' | 'wrong' | 'lost'} */
-const markKind = (row) => (row.kind === 'loss' ? 'lost' : eventKind(row) === 'new' ? 'new' : 'wrong');
-
 /**
- * The few events that are marked on a chart: what is wrong first, then what is new, the latest first.
+ * The few events that are marked on a chart: what is wrong first, then what is new, the latest first. Losses are marked by the
+ * chart itself, from the answer with the figures.
  * @param {any[]} rows
  * @param {number} most
- * @returns {{time: number, kind: 'new' | 'wrong' | 'lost', text: string, short: string}[]}
+ * @returns {{time: number, kind: 'new' | 'wrong', text: string, short: string}[]}
  */
 export function eventMarks(rows, most = 6) {
-  const order = { lost: 0, wrong: 0, new: 1 };
   return rows
-    .filter((row) => row.kind === 'loss' || (row.kind === 'alert' && eventKind(row)))
-    .sort((a, b) => order[markKind(a)] - order[markKind(b)] || b.time - a.time)
+    .map((row) => ({ row, kind: row.kind === 'alert' ? eventKind(row) : '' }))
+    .filter(({ kind }) => kind !== '')
+    .sort((a, b) => Number(b.kind === 'wrong') - Number(a.kind === 'wrong') || b.row.time - a.row.time)
     .slice(0, most)
-    .map((row) => {
-      const kind = markKind(row);
-      if (kind === 'lost')
-        return { time: row.time, kind, text: `${grouped(row.count ?? 1)} lost`, short: 'lost' };
-      return { time: row.time, kind, text: `${eventName(row)} ${eventWord(row)}`, short: eventName(row) };
-    });
+    .map(({ row, kind }) => ({
+      time: row.time,
+      kind: kind === 'new' ? 'new' : 'wrong',
+      text: `${eventName(row)} ${eventWord(row)}`,
+      short: eventName(row),
+    }));
 }

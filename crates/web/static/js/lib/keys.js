@@ -21,6 +21,8 @@ const typing = (target) =>
 /** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey) return;
+  // An open dialog has the keyboard for itself.
+  if (document.querySelector('dialog[open]')) return;
   if (typing(event.target) && event.key !== 'Escape') return;
   const name = event.key === ' ' ? 'Space' : event.key;
   const wanted = pending ? `${pending} ${name}` : name;

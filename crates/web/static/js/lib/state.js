@@ -155,6 +155,27 @@ export const removeFilter = (filter) =>
 export const setMoments = (since, until) =>
   change({ range: null, since: String(Math.round(since)), until: String(Math.round(until)) });
 
+/** How many zooms the browser's "back" undoes. */
+let zooms = 0;
+
+/**
+ * Zooms a chart; null is out: back to where the zoom began, or to twice the length.
+ * @param {number | null} since @param {number} [until] unix seconds, both included
+ * @param {{since: number, until: number}} [shown]
+ */
+export function zoom(since, until, shown) {
+  if (since !== null && until !== undefined) {
+    zooms++;
+    setMoments(since, until);
+  } else if (zooms > 0) {
+    zooms--;
+    history.back();
+  } else if (shown) {
+    const half = (shown.until - shown.since) / 2;
+    setMoments(shown.since - half, Math.min(shown.until + half, Date.now() / 1000));
+  }
+}
+
 /** @param {string} preset */
 export const setPreset = (preset) =>
   change({ range: preset === '1d' ? null : preset, since: null, until: null });

@@ -1,6 +1,209 @@
-/** The page Explore. */
-import { html } from '../lib/html.js';
+/** Explore: how much, by anything, against the period before. */
+import { useAnswer } from '../lib/answer.js';
+import {
+  DIMENSIONS,
+  dimensionName,
+  dimensionPlural,
+  isCalendar,
+  isProgram,
+  isTime,
+  TABS,
+} from '../lib/dimensions.js';
+import { bytes, exactBytes, grouped } from '../lib/format.js';
+import { cls, html, useEffect, useMemo, useRef, useState } from '../lib/html.js';
+import {
+  change,
+  compare,
+  find,
+  groupBy,
+  navigate,
+  offset,
+  param,
+  question,
+  replace,
+  sort,
+} from '../lib/state.js';
+import { Chips } from '../parts/chips.js';
+import { CompareSwitch, InternetSwitch, Menu, Switch, Tabs } from '../parts/controls.js';
+import { ExportMenu } from '../parts/exporting.js';
+import { Icon } from '../parts/icons.js';
+import { slotColor } from '../parts/identity.js';
+import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { NoLog, Nothing, Problem, SkeletonRows } from '../parts/states.js';
+import { groupedBy, PAGE, Table } from '../parts/table.js';
+import { useDominant } from '../parts/toplist.js';
+import { chartLabel, groupColor, Traffic } from '../parts/traffic.js';
+
+/** Which order the server is asked for: a comparison has two, everything else sorts by a column. @param {string[]} groups */
+function order(groups) {
+  const { by, reverse } = sort.value;
+  if (compare.value) return by === 'change' ? {} : { order: 'now' };
+  return { sort: by || (isCalendar(groups[0]) ? groups[0] : 'total'), reverse: reverse || null };
+}
+
+/** @param {{first: string, second: string | null}} props */
+function GroupBy({ first, second }) {
+  const others = DIMENSIONS.filter((name) => !TABS.includes(name));
+  const tabs = TABS.includes(first) ? TABS : [...TABS, first];
+  return html`
+    <span class="phone-only">
+      <${Menu} quiet label=${`By ${dimensionName(first).toLowerCase()}`}
+        items=${DIMENSIONS.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
+    </span>
+    <span class="lab">Group by</span>
+    <span class="wide-only tabs-host">
+    <${Tabs} label="Group by" scroll tabs=${tabs.map((name) => [name, dimensionName(name)])} current=${first}
+      onChoose=${(/** @type {string} */ name) => navigate(groupedBy(name, name === second ? null : second))} />
+    <${Menu} quiet label="More" title="All other dimensions"
+      items=${others.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
+    </span>
+    <${Menu} quiet label=${second ? `then by ${dimensionName(second).toLowerCase()}` : 'then by'} title="A second dimension"
+      items=${[
+        { text: 'Nothing', current: !second, run: () => navigate(groupedBy(first, null)) },
+        ...['day', 'hour', ...DIMENSIONS.filter((name) => name !== 'day' && name !== 'hour')]
+          .filter((name) => name !== first)
+          .map((name) => ({
+            text: dimensionName(name),
+            current: name === second,
+            run: () => navigate(groupedBy(first, name)),
+          })),
+      ]} />
+  `;
+}
+
+/** The text that rows must contain; the address follows while it is typed. @param {{dimension: string}} props */
+function Find({ dimension }) {
+  const [text, setText] = useState(find.value);
+  const timer = useRef(/** @type {any} */ (null));
+  useEffect(() => setText(find.value), [find.value]);
+  /** @param {string} next */
+  const type = (next) => {
+    setText(next);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => replace({ find: next || null }), 180);
+  };
+  return html`
+    <label class="search local find">
+      <${Icon} name="search" />
+      <input type="search" value=${text} placeholder=${`Find in ${dimensionPlural(dimension)}`} aria-label=${`Find in ${dimensionPlural(dimension)}`}
+        onInput=${(/** @type {Event} */ event) => type(/** @type {HTMLInputElement} */ (event.currentTarget).value)}
+        onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === 'Escape' && type('')} />
+    </label>
+  `;
+}
+
+/** @param {{data: any, dimension: string}} props */
+function Sum({ data, dimension }) {
+  const total = compare.value ? (data.total.now ?? data.total) : data.total;
+  return html`
+    ${total.received > 0 && html`<span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
+    ${total.sent > 0 && html`<span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
+    ${find.value && html`<span>containing “${find.value}” in ${dimensionName(dimension).toLowerCase()}</span>`}
+  `;
+}
+
+/** Small charts of the rows on this page: a question only about them. @param {string} dimension @param {any[]} rows @param {boolean} on */
+function useSparks(dimension, rows, on) {
+  const others = [question.value.where]
+    .flat()
+    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const { data } = useAnswer(on && rows.length ? 'series' : null, {
+    ...question.value,
+    where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
+    group_by: dimension,
+    top: PAGE,
+    parts: 48,
+  });
+  return useMemo(() => {
+    if (!on) return null;
+    return new Map((data?.groups ?? []).map((/** @type {any} */ group) => [group[dimension], group]));
+  }, [data, on, dimension]);
+}
+
+/** The colours of rows and layers are the same. @param {string} dimension @param {any[]} rows @param {any} series */
+function useColors(dimension, rows, series) {
+  const known = new Set(rows.map((row) => row[dimension]));
+  const groups = (series?.groups ?? []).filter(
+    (/** @type {any} */ group) => dimension in group && !known.has(group[dimension]),
+  );
+  const dominant = useDominant(dimension, [...rows, ...groups], question.value);
+  return useMemo(() => {
+    /** @param {any} value */
+    const ofChart = (value) => (dominant.size ? slotColor(dominant.get(value)?.slot) : '');
+    return { ofChart, dominant };
+  }, [dominant]);
+}
 
 export default function Explore() {
-  return html`<h1>Explore</h1>`;
+  const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
+  const [first = 'exe', second = null] = groupBy.value;
+  const groups = second ? [first, second] : [first];
+  const seen = param('seen') === '1' && !second && !isCalendar(first) && first !== 'lport';
+  const asked = {
+    ...question.value,
+    group_by: groups,
+    find: find.value || null,
+    compare: compare.value ? 'previous' : null,
+    seen: seen && !compare.value ? 1 : null,
+    ...order(groups),
+  };
+  const answer = useAnswer('query', { ...asked, limit: PAGE, offset: offset.value || null });
+  const { data, error } = answer;
+  /** Rows of the grouping before do not have this dimension. @type {any[]} */
+  const rows = data?.rows.length && groups.every((name) => name in data.rows[0]) ? data.rows : [];
+  const seriesParams = {
+    ...question.value,
+    group_by: isCalendar(first) ? 'exe' : first,
+    top: 8,
+    parts: 144,
+    compare: compare.value ? 'previous' : null,
+  };
+  const chartDimension = String(seriesParams.group_by);
+  const series = useAnswer('series', seriesParams).data;
+  const sparks = useSparks(first, rows, !second && !isCalendar(first));
+  const { ofChart } = useColors(first, rows, series);
+  /** @param {any} value */
+  const colorOf = (value) =>
+    isProgram(first)
+      ? slotColor(data?.slots[value])
+      : isCalendar(first)
+        ? slotColor(0)
+        : ofChart(value) || groupColor(series, first, value);
+  if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
+    return html`<${NoLog} error=${error} />`;
+  const title = `${data ? grouped(data.row_count) : ''} ${second ? 'rows' : dimensionPlural(first, data?.row_count)}`;
+  return html`
+    <h1 class="vh">Explore</h1>
+    <${RangeBar} answered=${data?.range} />
+    <div class="ctl groups">
+      <${GroupBy} first=${first} second=${second} /><span class="grow"></span>
+      <${ExportMenu} params=${asked} seriesParams=${seriesParams} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
+    </div>
+    <div class="ctl">
+      <${Chips} labels=${data?.labels} /><span class="grow"></span><${Find} dimension=${first} />
+      <span class="switches">
+      ${
+        !second &&
+        !isTime(first) &&
+        html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null })}>First seen<//>`
+      }
+      <${CompareSwitch} /><${InternetSwitch} />
+      </span>
+    </div>
+    <${Traffic} title=${title} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
+      height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
+      label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
+    <${Problem} answer=${answer} />
+    ${
+      data
+        ? html`
+            <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
+              <${Table} data=${data} groups=${groups} sortedBy=${compare.value ? (sort.value.by === 'change' ? 'change' : 'total') : sort.value.by || (isCalendar(first) ? first : 'total')}
+                sparks=${sparks} seen=${seen} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+            </div>
+            ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
+          `
+        : html`<div class="sec">${answer.slow && html`<${SkeletonRows} rows=${PAGE} />`}</div>`
+    }
+  `;
 }

@@ -41,8 +41,8 @@ function useBefore() {
 /** @param {{total: any, programs: number, destinations: number | undefined, fresh: any, losses: any[]}} props */
 function Totals({ total, programs, destinations, fresh, losses }) {
   const before = useBefore();
-  const [received, receivedUnit] = bytesParts(total.received);
-  const [sent, sentUnit] = bytesParts(total.sent);
+  const [received, receivedUnit] = total.received ? bytesParts(total.received) : ['0', 'B'];
+  const [sent, sentUnit] = total.sent ? bytesParts(total.sent) : ['0', 'B'];
   const lost = losses.reduce((sum, loss) => sum + loss.count, 0);
   return html`
     <dl class="totals">

@@ -1,6 +1,219 @@
-/** The page Program. */
-import { html } from '../lib/html.js';
+/** The page of a program: is it still the same, and whom does it talk to. */
+import { useAnswer } from '../lib/answer.js';
+import { dimensionPlural } from '../lib/dimensions.js';
+import { eventMarks } from '../lib/events.js';
+import { ago, baseName, bytes, dayAndTime } from '../lib/format.js';
+import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
+import { change, filters, link, param, ZONE } from '../lib/state.js';
+import { Chips } from '../parts/chips.js';
+import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
+import { badScanners, Digests, digestsOf } from '../parts/digests.js';
+import { EventRows } from '../parts/events.js';
+import { When } from '../parts/figures.js';
+import { Icon } from '../parts/icons.js';
+import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
+import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { NoLog, Problem } from '../parts/states.js';
+import { about, exploreLink, Facts, Names, shade, TabbedList } from '../parts/subject.js';
+import { TopList } from '../parts/toplist.js';
+import { chartLabel, Traffic } from '../parts/traffic.js';
+
+const SHADES = ['domain', 'sha256', 'port', 'uid'];
+
+/** What matters about this program, in one sentence. @param {{events: any[], digests: any[], since: number, first: number}} props */
+function Verdict({ events, digests, since, first }) {
+  const changed = events.find((row) => row.subject === 'new hash');
+  const suspicious = digests.find((one) => one.bad);
+  const recent = changed && changed.time >= Math.min(since, Date.now() / 1000 - 86400 * 7);
+  if (suspicious && badScanners(suspicious.virustotal))
+    return html`<p class="verdict"><b class="t-wrong">VirusTotal calls a digest of it suspicious: ${suspicious.virustotal}.</b> ${changed && recent && `It changed ${dayAndTime(changed.time)}: ${changed.sentence}.`}</p>`;
+  if (changed && recent)
+    return html`<p class="verdict"><b class="t-wrong">Not the file it was until ${dayAndTime(changed.time)}.</b> ${changed.sentence}</p>`;
+  if (first >= since)
+    return html`<p class="verdict"><b class="t-new">New.</b> It was first seen ${dayAndTime(first)}.</p>`;
+  return null;
+}
+
+/** @param {{exe: string, color: string, badge: any, explore: string}} props */
+const Title = ({ exe, color, badge, explore }) => html`
+  <div class="title">
+    <${Swatch} color=${color} big />
+    <h1 title=${exe}>${baseName(exe)}</h1><${Path} path=${exe} />
+    ${badge && html`<${Badge} kind=${badge.kind}>${badge.text}<//>`}
+    <span class="grow"></span>
+    <a class="btn quiet" href=${explore}>Explore<${Icon} name="go" /></a>
+  </div>
+`;
+
+/** @param {{exe: string, params: any}} props */
+function Family({ exe, params }) {
+  const others = [params.where].flat().filter((one) => !String(one).startsWith('exe='));
+  return html`
+    <section aria-label="Family">
+      <div class="lhead"><h2>Family</h2><span class="grow"></span><span>connections</span></div>
+      <${Names} title="Started by" dimension="pexe" params=${params} />
+      <${Names} title="Starts" dimension="exe" params=${{ ...params, where: [...others, `pexe=${exe}`] }} />
+      <${Names} title="Users" dimension="uid" params=${params} />
+      <${Names} title="Units" dimension="unit" params=${params} />
+      <${Names} title="Containers" dimension="container" params=${params} />
+    </section>
+  `;
+}
+
+/** The chart, shaded by what is chosen. @param {{by: string, params: any, color: string, marks: any[], lifted: string | null, series: any, fresh: Set<any>}} props */
+function Chart({ by, params, color, marks, lifted, series, fresh }) {
+  const order = useMemo(
+    () => (series?.groups ?? []).map((/** @type {any} */ group) => group[by]),
+    [series, by],
+  );
+  const colorOf = useCallback(
+    (/** @type {any} */ value) =>
+      fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length),
+    [order, color, fresh],
+  );
+  return html`
+    <div class="sec">
+      <${Traffic} title="Traffic" dimension=${by} params=${params} marks=${marks} lifted=${lifted} colorOf=${colorOf}
+        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 240)} label=${chartLabel(`Traffic of the ${rangeName()}`, by, '')}
+        extra=${html`
+          <${Tabs} label="Shaded by" current=${by} tabs=${SHADES.map((name) => [name, `by ${dimensionPlural(name, 1)}`])}
+            onChoose=${(/** @type {string} */ key) => change({ by: key === SHADES[0] ? null : key })} />
+        `} />
+    </div>
+  `;
+}
+
+/** @param {string} exe @param {any} params */
+function useProgram(exe, params) {
+  const sums = useAnswer('query', { ...params, group_by: 'exe', limit: 1 });
+  const seenAnswer = useAnswer('seen', { where: `exe=${exe}`, zone: ZONE, limit: 500 });
+  const seen = seenAnswer.data;
+  const events = useAnswer('events', { where: `exe=${exe}`, range: 'all', zone: ZONE, limit: 100 }).data;
+  const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
+  const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
+  const first = digests.length ? Math.min(...digests.map((one) => one.first)) : 0;
+  const last = digests.length ? Math.max(...digests.map((one) => one.last)) : 0;
+  // Nothing is drawn below a part whose height is not known yet: the page would jump.
+  const ready = Boolean((seen || seenAnswer.error) && (sums.data || sums.error));
+  return { sums, seen, ready, events, digests, color: slotColor(slot), first, last };
+}
+
+/** Everything below the facts. @param {any} props */
+function Rest({
+  exe,
+  params,
+  seen,
+  digests,
+  color,
+  events,
+  rows,
+  by,
+  marks,
+  lifted,
+  setLifted,
+  series,
+  fresh,
+}) {
+  const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
+  return html`
+    ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
+    <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
+    <div class="cols three">
+      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'asn']} params=${params} limit=${10}
+        onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
+        colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
+        badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value !== null ? { kind: 'new', text: 'new' } : null) : undefined)} />
+      <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
+        colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
+      <${Family} exe=${exe} params=${params} />
+    </div>
+    <section class="sec" aria-label="Command lines">
+      <div class="lhead prow"><h2>Command lines</h2><span class="num">received</span><span class="num">sent</span></div>
+      <${TopList} dimension="cmdline" params=${params} limit=${6} colorOf=${() => color} more=${exploreLink('exe', exe, 'cmdline')} />
+    </section>
+    <section class=${cls('sec')} aria-label="Events">
+      <div class="lhead"><h2>Events</h2></div>
+      ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
+      ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
+      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: `exe=${exe}` })}>All ${rows.length} events</a>`}
+    </section>
+  `;
+}
 
 export default function Program() {
-  return html`<h1>Program</h1>`;
+  const exe = param('exe');
+  const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
+  const params = about('exe', exe);
+  const { sums, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
+  const by = SHADES.includes(param('by')) ? param('by') : SHADES[0];
+  const series = useAnswer('series', {
+    ...params,
+    group_by: by,
+    top: 8,
+    parts: 144,
+    compare: param('compare') ? 'previous' : null,
+  }).data;
+  const range = sums.data?.range;
+  const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
+  const peers = useAnswer(since ? 'query' : null, {
+    ...params,
+    range: null,
+    since,
+    group_by: 'domain',
+    new_since: since,
+    limit: 100,
+  }).data;
+  const fresh = useMemo(
+    () => new Set((peers?.rows ?? []).map((/** @type {any} */ row) => row.domain)),
+    [peers],
+  );
+  const rows = useMemo(() => events?.rows ?? [], [events]);
+  const marks = useMemo(
+    () =>
+      range?.since
+        ? eventMarks(
+            rows.filter((/** @type {any} */ row) => row.time >= range.since && row.time <= range.until),
+          )
+        : [],
+    [rows, range?.since, range?.until],
+  );
+  const { error, data } = sums;
+  if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
+    return html`<${NoLog} error=${error} />`;
+  const changed = rows.find(
+    (/** @type {any} */ row) => row.subject === 'new hash' && row.time >= (range?.since ?? 0),
+  );
+  const badge =
+    digests[0]?.bad || changed
+      ? { kind: 'wrong', text: digests[0]?.bad ? 'suspicious' : 'changed' }
+      : since && first >= since
+        ? { kind: 'new', text: 'new' }
+        : null;
+  return html`
+    <${RangeBar} answered=${range}><${CompareSwitch} /><${InternetSwitch} /><//>
+    ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
+    <${Title} exe=${exe} color=${color} badge=${badge} explore=${exploreLink('exe', exe, 'domain')} />
+    ${range && digests.length > 0 && html`<${Verdict} events=${rows} digests=${digests} since=${range.since} first=${first} />`}
+    <${Facts} facts=${[
+      [
+        'First seen',
+        html`<${When} time=${first} as=${dayAndTime} />${first > 0 && html`<span class="dim-t">, ${ago(first)}</span>`}`,
+      ],
+      ['Last seen', html`<${When} time=${last} />`],
+      seen && [
+        'Runs as',
+        [
+          ...new Set(
+            seen.rows.map((/** @type {any} */ row) => seen.labels.uid?.[row.uid] ?? String(row.uid)),
+          ),
+        ].join(', ') || '·',
+      ],
+      data && [
+        `In the range`,
+        html`<b>${bytes(data.total.received)}</b> received, <b>${bytes(data.total.sent)}</b> sent`,
+      ],
+    ]} />
+    <${Problem} answer=${sums} />
+    ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh }} />`}
+  `;
 }

@@ -37,6 +37,7 @@ function weeks(year, month) {
       return {
         key: `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`,
         day: date.getDate(),
+        label: `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}`,
         inside: date.getMonth() === month,
       };
     }),
@@ -54,9 +55,9 @@ const Month = ({ year, month, from, to, today, onDay }) => html`
         (week) => html`
           <tr key=${week[0].key}>
             ${week.map(
-              ({ key, day, inside }) => html`
+              ({ key, day, label, inside }) => html`
                 <td key=${key} class=${key >= from && key <= to ? 'in' : ''}>
-                  <button type="button" disabled=${key > today} class=${inside ? '' : 'other'} aria-label=${key}
+                  <button type="button" disabled=${key > today} class=${inside ? '' : 'other'} aria-label=${label}
                     aria-pressed=${String(key === from || key === to)} onClick=${() => onDay(key)}>${day}</button>
                 </td>
               `,
@@ -127,7 +128,7 @@ export function Calendar({ since, until, onWord, onMoments }) {
           <span>From</span>${input('from', 'date', 'First day')}${input('fromTime', 'time', 'Time of the first day')}
           <span>To</span>${input('to', 'date', 'Last day')}${input('toTime', 'time', 'Time of the last day')}
         </div>
-        <div class="foot">
+        <div class="show">
           <span class="zone">${zoneName(until)}</span><span class="grow"></span>
           <button class="btn" type="submit" disabled=${!valid}>Show</button>
         </div>

@@ -46,7 +46,7 @@ function Editor({ onDone, first = 'exe' }) {
     onDone();
   };
   return html`
-    <form class="popup editor" role="dialog" aria-label="Filter" onSubmit=${(
+    <div class="popup" role="dialog" aria-label="Filter"><form class="editor" onSubmit=${(
       /** @type {SubmitEvent} */ event,
     ) => {
       event.preventDefault();
@@ -90,7 +90,7 @@ function Editor({ onDone, first = 'exe' }) {
       </ul>
       ${text && html`<button class="btn" type="submit">${dimensionName(dimension)} ${exclude ? 'is not' : 'is'} “${text}”</button>`}
       <p class="dim-t hint">A star stands for anything: <code>*.example.org</code></p>
-    </form>
+    </form></div>
   `;
 }
 

@@ -1,5 +1,5 @@
 /** Small controls: tabs, switches, a menu that opens below its button. */
-import { cls, html, useEffect, useRef, useState } from '../lib/html.js';
+import { cls, html, useEffect, useLayoutEffect, useRef, useState } from '../lib/html.js';
 import { change, compare, scope } from '../lib/state.js';
 import { Icon } from './icons.js';
 
@@ -8,6 +8,18 @@ import { Icon } from './icons.js';
  * @param {{label: string, tabs: [string, string][], current: string, onChoose: (key: string) => void, scroll?: boolean}} props
  */
 export function Tabs({ label, tabs, current, onChoose, scroll }) {
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  const [over, setOver] = useState(false);
+  // Tabs that do not fit fade at the edge, so that it is seen that there are more.
+  useLayoutEffect(() => {
+    const element = list.current;
+    if (!element) return undefined;
+    const measure = () => setOver(element.scrollWidth > element.clientWidth + element.scrollLeft + 1);
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    element.addEventListener('scroll', measure);
+    return () => observer.disconnect();
+  }, []);
   /** @param {KeyboardEvent} event */
   const onKey = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -17,11 +29,12 @@ export function Tabs({ label, tabs, current, onChoose, scroll }) {
     const at = tabs.findIndex(([key]) => key === current);
     const next = (at + step + tabs.length) % tabs.length;
     onChoose(tabs[next][0]);
-    const list = /** @type {HTMLElement} */ (event.currentTarget);
-    requestAnimationFrame(() => /** @type {HTMLElement | undefined} */ (list.children[next])?.focus());
+    requestAnimationFrame(() =>
+      /** @type {HTMLElement | undefined} */ (list.current?.children[next])?.focus(),
+    );
   };
   return html`
-    <div class=${cls('tabs', scroll && 'scroll')} role="tablist" aria-label=${label} onKeyDown=${onKey}>
+    <div ref=${list} class=${cls('tabs', scroll && 'scroll', over && 'over')} role="tablist" aria-label=${label} onKeyDown=${onKey}>
       ${tabs.map(
         ([key, text]) => html`
           <button type="button" role="tab" key=${key} aria-selected=${String(key === current)}
@@ -46,7 +59,7 @@ export const toggleInternet = () => change({ scope: scope.value === 'internet' ?
 
 export const CompareSwitch = () => html`
   <${Switch} on=${compare.value} onChange=${toggleCompare} title="Beside the same length of time before  c">
-    Compare<span class="wide"> with the period before</span>
+    <span>Compare<span class="wide"> with the period before</span></span>
   <//>
 `;
 export const InternetSwitch = () => html`

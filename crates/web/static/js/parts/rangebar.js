@@ -3,7 +3,7 @@ import { dayAndTime, zoneName } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { change, PRESETS, range, setMoments, setPreset } from '../lib/state.js';
 import { Calendar } from './calendar.js';
-import { usePopup } from './controls.js';
+import { Menu, usePopup } from './controls.js';
 import { Icon } from './icons.js';
 
 /** @type {Record<string, number>} */
@@ -72,6 +72,10 @@ export function RangeBar({ answered, children }) {
           `,
         )}
       </div>
+      <span class="phone-only">
+        <${Menu} quiet label=${(preset && TEXTS[preset]) ?? 'Range'} title="Range"
+          items=${PRESETS.map((name) => ({ text: TEXTS[name], current: name === preset, run: () => setPreset(name) }))} />
+      </span>
       <span class="pair">
         <button class="iconb" type="button" aria-label="Earlier" title="Earlier  [" onClick=${() => move(-1, answered)}>
           <${Icon} name="prev" />
@@ -79,7 +83,7 @@ export function RangeBar({ answered, children }) {
         <button class="iconb" type="button" aria-label="Later" title="Later  ]" disabled=${atNow(shown)}
           onClick=${() => move(1, answered)}><${Icon} name="next" /></button>
       </span>
-      <span class="popup-host" ref=${host}>
+      <span class="popup-host when-host" ref=${host}>
         <button class="when" type="button" title="Choose from a calendar" aria-haspopup="dialog"
           aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>
           <${Icon} name="calendar" />
@@ -102,7 +106,7 @@ export function RangeBar({ answered, children }) {
         }
       </span>
       <span class="grow"></span>
-      ${children}
+      ${children && html`<span class="switches">${children}</span>`}
     </div>
   `;
 }

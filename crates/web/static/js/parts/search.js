@@ -41,7 +41,7 @@ const flat = (answer) =>
       dimension: part.dimension,
       value: row[part.dimension],
       row,
-      href: valueLink(part.dimension, row[part.dimension]),
+      href: valueLink(part.dimension, row[part.dimension], false),
     })),
   );
 
@@ -110,7 +110,7 @@ export function Search() {
       take(
         answer?.text === text.trim() && items[active]
           ? items[active].href
-          : link('explore', { find: text.trim() }),
+          : link('explore', { where: null, exclude: null, find: text.trim() }),
       );
     } else if (event.key === 'Escape') {
       event.preventDefault();

@@ -4,7 +4,7 @@ import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { html, useEffect, useState } from '../lib/html.js';
-import { daemonState } from '../lib/live.js';
+import { daemonState, stoppedText } from '../lib/live.js';
 import { change, filters, find, here, scope } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 
@@ -84,14 +84,15 @@ export function Nothing({ range, last, what = 'traffic' }) {
 export function Banners() {
   const known = health.value;
   const stopped = daemonState.value === 'stopped' || (known && !known.daemon);
+  const why = stoppedText.value || known?.daemon_problem;
   const replaced = logOpened.value && logNow.value !== logOpened.value;
   return html`
     ${
       stopped &&
       html`
       <p class="banner wrong" role="status">
-        <b>Nothing is recorded now.</b> ${known?.daemon_problem ?? 'The daemon does not run.'} To start it:
-        ${' '}<code>sudo systemctl start picosnitch</code>
+        <b>Nothing is recorded now.</b>${' '}
+        ${why ? why : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}
       </p>
     `
     }

@@ -6,7 +6,7 @@ import { html, useMemo } from '../lib/html.js';
 import { question } from '../lib/state.js';
 import { Bytes } from './figures.js';
 import { Ident, MirrorBar, slotColor } from './identity.js';
-import { Figures, Problem } from './states.js';
+import { Figures } from './states.js';
 
 /** Dimensions of the other side: coloured by the program that uses them most. */
 const OTHER_SIDE = new Set(['domain', 'address', 'country', 'port', 'network', 'asn']);
@@ -64,35 +64,39 @@ export function ListRow({ dimension, row, max, color, labels, badge, aside, onLi
 }
 
 /**
- * @param {{dimension: string, params?: import('../lib/api.js').Params, limit?: number, more?: string, badgeOf?: (value: any) => any,
- *   colorOf?: (value: any) => string | null, onLift?: (value: string | null) => void, swatch?: boolean}} props
+ * @param {{dimension: string, second?: string, params?: import('../lib/api.js').Params, limit?: number, more?: string,
+ *   badgeOf?: (value: any) => any, colorOf?: (value: any) => string | null, onLift?: (value: string | null) => void}} props
  */
-export function TopList({ dimension, params = {}, limit = 10, more, badgeOf, colorOf, onLift }) {
+export function TopList({ dimension, second, params = {}, limit = 10, more, badgeOf, colorOf, onLift }) {
   const asked = { ...question.value, ...params };
-  const answer = useAnswer('query', { ...asked, group_by: dimension, limit });
+  const answer = useAnswer('query', { ...asked, group_by: second ? [dimension, second] : dimension, limit });
   const { data } = answer;
   /** Rows of the tab before have another dimension. @type {any[]} */
   const rows = data?.rows?.length && dimension in data.rows[0] ? data.rows : [];
   const dominant = useDominant(dimension, colorOf ? [] : rows, asked);
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
+  /** What is dimmed beside the value; undefined is the usual. @param {any} row */
+  const asideOf = (row) => {
+    if (second) return [data.labels?.[dimension]?.[row[dimension]], row[second]].filter(Boolean).join(' ');
+    if (dimension !== 'domain' && dimension !== 'address') return undefined;
+    return (row[dimension] !== null && dominant.get(row[dimension])?.country) || '';
+  };
   /** @param {any} value */
   const color = (value) =>
     colorOf?.(value) ?? slotColor(isProgram(dimension) ? data.slots[value] : dominant.get(value)?.slot);
   return html`
     <${Figures} answer=${answer} rows=${limit}>
       <ul>
-        ${rows.map((row) => {
-          const known = dominant.get(row[dimension]);
-          return html`
-            <${ListRow} key=${String(row[dimension])} dimension=${dimension} row=${row} max=${max} color=${color(row[dimension])}
-              labels=${data.labels} badge=${badgeOf?.(row[dimension])} onLift=${onLift}
-              aside=${dimension === 'domain' || dimension === 'address' ? (known?.country && row[dimension] !== null ? known.country : '') : undefined} />
-          `;
-        })}
+        ${rows.map(
+          (row) => html`
+            <${ListRow} key=${`${row[dimension]} ${second ? row[second] : ''}`} dimension=${dimension} row=${row} max=${max} color=${color(row[dimension])}
+              labels=${data.labels} badge=${badgeOf?.(row[dimension])} onLift=${onLift} aside=${asideOf(row)} />
+          `,
+        )}
       </ul>
-      ${data && !rows.length && html`<p class="note nothing">None in the range.</p>`}
+      ${data && !data.row_count && html`<p class="note nothing">None in the range.</p>`}
     <//>
-    <${Problem} answer=${answer} />
+    ${answer.error && !data && html`<p class="note nothing">Could not be read.</p>`}
     ${
       more &&
       data &&

@@ -1,0 +1,76 @@
+/** The export menu: what is on the screen, all pages of it, as CSV or JSON, and the chart as a picture. */
+import { saveBlob, savePng, saveText, svgText } from '../charts/export.js';
+import { request } from '../lib/api.js';
+import { dayAndTime, zoneName } from '../lib/format.js';
+import { html, useState } from '../lib/html.js';
+import { filters } from '../lib/state.js';
+import { health } from '../lib/watch.js';
+import { Menu } from './controls.js';
+
+/** @param {Response} response @param {string} otherwise */
+function fileName(response, otherwise) {
+  const said = /filename="([^"/\\]+)"/.exec(response.headers.get('Content-Disposition') ?? '');
+  return said ? said[1] : otherwise;
+}
+
+/** Range and filters, as the line below the title of a picture. @param {{since: number | null, until: number | null} | undefined} range */
+function detail(range) {
+  const span =
+    range?.since && range?.until
+      ? `${dayAndTime(range.since)} – ${dayAndTime(range.until)} ${zoneName(range.until)}`
+      : 'all of the log';
+  const kept = filters.value.map(
+    (one) => `${one.dimension} ${one.exclude ? '≠' : '='} ${one.value || 'unknown'}`,
+  );
+  return [span, ...kept].join(' · ');
+}
+
+/**
+ * @param {{params: import('../lib/api.js').Params, seriesParams: import('../lib/api.js').Params, title: string,
+ *   range: {since: number | null, until: number | null} | undefined}} props
+ */
+export function ExportMenu({ params, seriesParams, title, range }) {
+  const [problem, setProblem] = useState('');
+  /** @param {Promise<unknown>} work */
+  const watch = (work) => {
+    setProblem('');
+    work.catch((error) => setProblem(error.text ?? error.message));
+  };
+  /** @param {import('../lib/api.js').Params} asked @param {'csv' | 'json'} format */
+  const save = async (asked, format) => {
+    const response = await request('export', { ...asked, format });
+    saveBlob(fileName(response, `picosnitch.${format}`), await response.blob());
+  };
+  const chart = () => /** @type {SVGSVGElement | null} */ (document.querySelector('svg.area'));
+  const words = () => ({
+    title,
+    detail: detail(range),
+    source: `picosnitch${health.value ? ` ${health.value.version} on ${health.value.hostname}` : ''}`,
+  });
+  const items = [
+    { text: 'Table as CSV', note: 'all rows', run: () => watch(save(params, 'csv')) },
+    { text: 'Table as JSON', note: 'all rows', run: () => watch(save(params, 'json')) },
+    {
+      text: 'Figures of the chart as CSV',
+      run: () => watch(save({ ...seriesParams, what: 'series' }, 'csv')),
+    },
+    {
+      text: 'Chart as SVG',
+      run: () => {
+        const svg = chart();
+        if (svg) saveText('picosnitch-chart.svg', 'image/svg+xml', svgText(svg, words()));
+      },
+    },
+    {
+      text: 'Chart as PNG',
+      run: () => {
+        const svg = chart();
+        if (svg) watch(savePng(svg, 'picosnitch-chart.png', words()));
+      },
+    },
+  ];
+  return html`
+    ${problem && html`<span class="t-wrong" role="alert">${problem}</span>`}
+    <${Menu} label="Export" title="What is on the screen, all pages of it" items=${items} />
+  `;
+}

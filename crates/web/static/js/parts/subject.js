@@ -1,0 +1,109 @@
+/** What the pages of a program and of a destination share: facts, lists of the other side, family, colours that shade one program. */
+import { useAnswer } from '../lib/answer.js';
+import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
+import { count, grouped } from '../lib/format.js';
+import { html } from '../lib/html.js';
+import { change, link, param, question } from '../lib/state.js';
+import { Tabs } from './controls.js';
+import { Ident } from './identity.js';
+import { Figures } from './states.js';
+import { TopList } from './toplist.js';
+
+/**
+ * The question of a page about one value: the filters of the address, and this value.
+ * @param {string} dimension @param {string} value
+ * @returns {import('../lib/api.js').Params}
+ */
+export function about(dimension, value) {
+  const others = [question.value.where]
+    .flat()
+    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  return { ...question.value, where: [...others, `${dimension}=${value}`] };
+}
+
+/** Explore with this value as a filter. @param {string} dimension @param {string} value @param {string | null} [by] */
+export const exploreLink = (dimension, value, by = null) =>
+  link('explore', { where: /** @type {string[]} */ ([about(dimension, value).where].flat()), group_by: by });
+
+/** @param {{facts: ([string, unknown] | null | false | undefined)[]}} props */
+export const Facts = ({ facts }) => html`
+  <dl class="facts">
+    ${facts.map((fact) => fact && html`<div key=${fact[0]}><dt>${fact[0]}</dt><dd>${fact[1]}</dd></div>`)}
+  </dl>
+`;
+
+/** Shades of one colour by rank: the largest is the colour itself. @param {string} color @param {number} rank @param {number} of */
+export function shade(color, rank, of) {
+  if (rank < 0) return 'var(--p0)';
+  const part = Math.round(100 - (rank * 64) / Math.max(1, of - 1));
+  return `color-mix(in oklab, ${color} ${part}%, var(--tint))`;
+}
+
+/**
+ * A list with tabs for its dimension, kept in the address.
+ * @param {{label: string, word: string, list: string[], params: import('../lib/api.js').Params, second?: Record<string, string>,
+ *   colorOf?: (dimension: string) => ((value: any) => string | null) | undefined, badgeOf?: (dimension: string) => ((value: any) => any) | undefined,
+ *   more?: (dimension: string) => string, limit?: number, onLift?: (value: string | null) => void}} props
+ */
+export function TabbedList({
+  label,
+  word,
+  list,
+  params,
+  second = {},
+  colorOf,
+  badgeOf,
+  more,
+  limit = 8,
+  onLift,
+}) {
+  const current = list.includes(param(word)) ? param(word) : list[0];
+  /** @param {string} dimension @returns {[string, string]} */
+  const tab = (dimension) => {
+    const text = dimensionPlural(dimension);
+    return [dimension, text[0].toUpperCase() + text.slice(1)];
+  };
+  return html`
+    <section aria-label=${label}>
+      <div class="lhead prow">
+        <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
+          onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
+        <span class="num">received</span><span class="num">sent</span>
+      </div>
+      <${TopList} key=${current} dimension=${current} second=${second[current]} params=${params} limit=${limit} onLift=${onLift}
+        colorOf=${colorOf?.(current)} badgeOf=${badgeOf?.(current)} more=${more?.(current)} />
+    </section>
+  `;
+}
+
+/**
+ * Names with how often they were: parents, children, users, units.
+ * @param {{title: string, dimension: string, params: import('../lib/api.js').Params, limit?: number}} props
+ */
+export function Names({ title, dimension, params, limit = 5 }) {
+  const answer = useAnswer('query', { ...params, group_by: dimension, sort: 'conns', limit });
+  const { data } = answer;
+  const rows = (data?.rows ?? []).filter(
+    (/** @type {any} */ row) => row[dimension] !== null && row[dimension] !== '',
+  );
+  if (data && !rows.length) return null;
+  return html`
+    <div class="famh">${title}</div>
+    <${Figures} answer=${answer} rows=${2}>
+      <ul>
+        ${rows.map(
+          (/** @type {any} */ row) => html`
+            <li class="lrow frow" key=${String(row[dimension])} data-dimension=${dimension} data-value=${row[dimension]}>
+              <${Ident} dimension=${dimension} value=${row[dimension]} labels=${data.labels} />
+              <span class="num">${count(row.conns)}</span>
+            </li>
+          `,
+        )}
+      </ul>
+      ${data && data.row_count > limit && html`<span class="dim-t small">and ${grouped(data.row_count - limit)} more ${dimensionPlural(dimension)}</span>`}
+    <//>
+  `;
+}
+
+/** @param {string} dimension */
+export const inTitle = (dimension) => dimensionName(dimension).toLowerCase();
