@@ -185,7 +185,7 @@ export default function Explore() {
       ${
         !second &&
         !isTime(first) &&
-        html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null })}>First seen<//>`
+        html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null, sort: null, reverse: null })}>First seen<//>`
       }
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
