@@ -189,7 +189,7 @@ export function Table({ data, groups, sortedBy, sparks, seen, stale, colorOf, on
   );
   return html`
     <div class=${cls('tablewrap', 'sec', stale && 'stale')}>
-      <table class="explore">
+      <table class="explore" aria-label="Traffic">
         <thead><tr>${list.map((column) => html`<${Heading} key=${column.text} column=${column} current=${sortedBy} />`)}</tr></thead>
         <tbody>
           ${rows.map(
