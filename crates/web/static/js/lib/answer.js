@@ -57,6 +57,8 @@ export function ask(path, params) {
   if (old && Date.now() - old.time < FRESH) return old.promise;
   const promise = get(path, params).then((data) => {
     noticeLog(data);
+    // A range without an end ends now.
+    if (data?.range) data.range.until ??= data.now;
     entry.data = data;
     return data;
   });

@@ -20,7 +20,7 @@ function columns(groups, has) {
     key: has.compared ? '' : dimension,
     text: dimensionName(dimension),
     className: i ? 'w-id2' : 'w-id',
-    ascending: !isTime(dimension),
+    ascending: true,
   }));
   if (has.sparks) list.push({ key: '', text: rangeName(), className: 'w-sp' });
   if (has.compared) {
