@@ -25,7 +25,8 @@ function spanText(begin, end, now) {
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
   const { edges, total } = answer;
-  const length = edges[1] - edges[0];
+  // The first part may be cut by the begin of the range.
+  const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
   const both = (i) => (total.received[i] + total.sent[i]) / (edges[i + 1] - edges[i]);
   let top = 0;
