@@ -1,5 +1,6 @@
 /** Marks of the area chart: shapes on the spine, labels above that do not touch, and the texts of losses. */
 
+import { lossAmount } from '../lib/losses.js';
 import { partAt } from './area_model.js';
 import { shortened, textWidth } from './paint.js';
 
@@ -8,17 +9,13 @@ import { shortened, textWidth } from './paint.js';
 /** @typedef {{x: number, kind: Mark['kind'], text: string, title: string, labelX: number, labelY: number, anchor: string, lineTo: number}} PlacedMark */
 
 const ORDER = { lost: 0, wrong: 1, new: 2 };
-const THIN_SPACE = '\u202f';
-
-/** @param {number} number */
-const counted = (number) => String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, THIN_SPACE);
 
 /**
  * The losses of a part in words, such as `1 204 process events lost`.
  * @param {Model['losses'][number]} loss
  */
 export const lossText = (loss) =>
-  `${loss.texts.map(({ count, text }) => `${counted(count)} ${text}`.trim()).join(', ')} lost`;
+  `${[...loss.kinds].map(([kind, count]) => lossAmount(kind, count)).join(', ')} lost`;
 
 /**
  * Marks of one kind in one drawn part become one.
@@ -31,7 +28,13 @@ function gathered(model, marks) {
   for (const loss of model.losses) {
     const text = lossText(loss);
     const time = (loss.part.begin + loss.part.end) / 2;
-    groups.set(`lost ${loss.part.first}`, { time, kind: 'lost', text, short: 'lost', texts: [text] });
+    groups.set(`lost ${loss.part.first}`, {
+      time,
+      kind: 'lost',
+      text,
+      short: 'lost',
+      texts: [text, ...loss.sentences],
+    });
   }
   for (const mark of marks) {
     if (mark.time >= model.since && mark.time < model.until) {
@@ -65,7 +68,7 @@ export function placedMarks(model, marks) {
       ];
   return gathered(model, marks).map((mark) => {
     const x = Math.round(model.x(mark.time)) + 0.5;
-    const more = mark.texts.length > 1 ? ` +${mark.texts.length - 1}` : '';
+    const more = mark.kind !== 'lost' && mark.texts.length > 1 ? ` +${mark.texts.length - 1}` : '';
     const text = shortened(
       (isShort ? (mark.short ?? mark.text) : mark.text) + more,
       isShort ? 110 : 220,

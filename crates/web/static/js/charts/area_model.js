@@ -1,4 +1,5 @@
 /** What the area chart draws, as numbers and paths: pure functions of an answer and a size. */
+import { isMissing } from '../lib/losses.js';
 import { drawnParts, layersOf, ratesOf } from './layers.js';
 import { inkOn, sentOpacity, textWidth } from './paint.js';
 import { agoTicks, byteStep, timeTicks } from './scale.js';
@@ -290,35 +291,25 @@ export function buildModel({
 }
 
 /**
- * Losses of each drawn part in one text.
+ * What each drawn part has lost, by kind.
  * @param {SeriesAnswer} answer
  * @param {Part[]} parts
  */
 function lossesByPart(answer, parts) {
-  /** @type {Map<number, {part: Part, texts: Map<string, {count: number, text: string}>, traffic: boolean}>} */
+  /** @type {Map<number, {part: Part, kinds: Map<string, number>, sentences: Set<string>}>} */
   const found = new Map();
   const fold = parts.length > 0 ? parts[0].last - parts[0].first + 1 : 1;
   for (const loss of answer.losses ?? []) {
     const index = Math.floor(loss.part / fold);
     const part = parts[index];
-    if (part) {
-      const entry = found.get(index) ?? { part, texts: new Map(), traffic: false };
-      const kind = entry.texts.get(loss.kind);
-      // The server's text counts one part; where parts were summed the count is summed and the noun is kept.
-      const noun = /^[\d\s.,\u202f]*(.*)$/.exec(loss.text)?.[1] ?? loss.text;
-      entry.texts.set(
-        loss.kind,
-        kind ? { count: kind.count + loss.count, text: noun } : { count: loss.count, text: noun },
-      );
-      entry.traffic ||= loss.consequence !== 'nothing_missing';
+    if (part && isMissing(loss)) {
+      const entry = found.get(index) ?? { part, kinds: new Map(), sentences: new Set() };
+      entry.kinds.set(loss.kind, (entry.kinds.get(loss.kind) ?? 0) + loss.count);
+      entry.sentences.add(loss.text);
       found.set(index, entry);
     }
   }
-  return [...found.values()].map(({ part, texts, traffic }) => ({
-    part,
-    texts: [...texts.values()],
-    traffic,
-  }));
+  return [...found.values()];
 }
 
 /**

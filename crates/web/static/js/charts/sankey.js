@@ -68,7 +68,7 @@ function Label({ node, box, fresh }) {
   const name = shortened(text, Math.max(40, room - beside), size, 600);
   const toLeft = box.narrow ? node.column === 2 : node.column === 0;
   return html`
-    <text x=${box.labels[node.column]} y=${(node.y + node.height / 2 + 4).toFixed(1)} text-anchor=${toLeft ? 'end' : 'start'}>
+    <text x=${box.labels[node.column]} y=${(node.y + node.height / 2 + 4).toFixed(1)} text-anchor=${toLeft ? 'end' : 'start'} aria-hidden="true">
       <tspan class="nm">${name}</tspan>
       ${!box.narrow && html`<tspan class="v" dx="8">${amount}</tspan>`}
       ${!box.narrow && fresh && html`<tspan class="flag" dx="8">new</tspan>`}
@@ -83,24 +83,32 @@ function Label({ node, box, fresh }) {
 function NodeMark({ node, box, fresh, onLift, onChoose }) {
   const name = nodeName(node.column, node.key);
   const isRest = node.key === REST;
-  const choose = () => onChoose(node.column, node.key);
-  const bar = (/** @type {number} */ x) => html`
-    <rect x=${x} y=${node.y.toFixed(1)} width=${BAR} height=${node.height.toFixed(1)} rx="1" style=${{ fill: node.color }} />
-  `;
+  const choose = isRest ? undefined : () => onChoose(node.column, node.key);
+  const lift = () => onLift(name);
+  const drop = () => onLift(null);
+  const bars = [...new Set([box.into[node.column], box.out[node.column]])].map(
+    (x) => html`
+      <rect key=${x} x=${x} y=${node.y.toFixed(1)} width=${BAR} height=${node.height.toFixed(1)} rx="1" style=${{ fill: node.color }} />
+    `,
+  );
+  // The button is the bar, and its name has what the label beside it may have to shorten.
   return html`
-    <g class=${cls('node', box.narrow && 'thin', isRest && 'rest')} tabindex=${isRest ? undefined : 0} role=${isRest ? undefined : 'button'}
-      aria-label=${isRest ? undefined : `${node.text}, ${bytes(node.received)} received, ${bytes(node.sent)} sent: filter by it`}
-      onPointerEnter=${() => onLift(name)} onPointerLeave=${() => onLift(null)} onFocus=${() => onLift(name)} onBlur=${() => onLift(null)}
-      onClick=${isRest ? undefined : choose}
-      onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
-        if (isRest || (event.key !== 'Enter' && event.key !== ' ')) return;
-        event.preventDefault();
-        event.stopPropagation();
-        choose();
-      }}>
+    <g class=${cls('node', box.narrow && 'thin', isRest && 'rest')} onPointerEnter=${lift} onPointerLeave=${drop} onClick=${choose}>
       <title>${`${node.text}: ${bytes(node.received)} received, ${bytes(node.sent)} sent`}</title>
-      ${bar(box.into[node.column])}
-      ${box.out[node.column] !== box.into[node.column] && bar(box.out[node.column])}
+      ${
+        isRest
+          ? bars
+          : html`
+            <g role="button" tabindex="0" aria-label=${`${node.text}, ${bytes(node.received)} received, ${bytes(node.sent)} sent: filter by it`}
+              onFocus=${lift} onBlur=${drop}
+              onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
+                if (event.key !== 'Enter' && event.key !== ' ') return;
+                event.preventDefault();
+                event.stopPropagation();
+                choose?.();
+              }}>${bars}</g>
+          `
+      }
       <${Label} node=${node} box=${box} fresh=${fresh} />
     </g>
   `;

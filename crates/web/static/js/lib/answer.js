@@ -2,7 +2,14 @@
 import { get, url } from './api.js';
 import { signal, useEffect, useState } from './html.js';
 
-/** @typedef {{data: any, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
+/**
+ * An answer of the server; which of these it has depends on the question.
+ * @typedef {{log: any, range: {since: number, until: number}, compared_with: {since: number, until: number}, now: number,
+ *   rows: any[], groups: any[], results: any[], row_count: number, total: any, labels: any, slots: Record<string, number>,
+ *   losses: any[], edges: number[], other: any, before: any, gaps: [number, number][], extent: [number, number] | null,
+ *   scope: string | null, notes: string[], daemon: any, losses_24h: any[], losses_30d: any[]}} Data
+ */
+/** @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
 
 /** Counts up when figures should be asked for again. */
 export const refresh = signal(0);
@@ -50,6 +57,8 @@ export function ask(path, params) {
   if (old && Date.now() - old.time < FRESH) return old.promise;
   const promise = get(path, params).then((data) => {
     noticeLog(data);
+    // A range without an end ends now.
+    if (data?.range) data.range.until ??= data.now;
     entry.data = data;
     return data;
   });
@@ -74,8 +83,9 @@ export function useAnswer(path, params = {}) {
   const key = path === null ? '' : url(path, params);
   const [state, setState] = useState(
     /** @returns {Answer & {key: string}} */ () => {
-      const data = key ? answers.get(key)?.data : undefined;
-      return { key, data, error: null, waiting: Boolean(key), slow: false, time: data ? Date.now() : 0 };
+      const kept = key ? answers.get(key) : undefined;
+      const data = kept?.data;
+      return { key, data, error: null, waiting: Boolean(key), slow: false, time: kept?.time ?? 0 };
     },
   );
   const count = refresh.value;

@@ -1,6 +1,175 @@
-/** The page Alerts. */
-import { html } from '../lib/html.js';
+/** The page Alerts: what happened, by kind, program and time; one event is shown with all that is known about it. */
+import { alertKey, isSeen, markAllSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
+import { useAnswer } from '../lib/answer.js';
+import { eventKind, eventName } from '../lib/events.js';
+import { dayKey, grouped, hourMinute, plural, weekday } from '../lib/format.js';
+import { cls, html, useEffect, useState } from '../lib/html.js';
+import { change, filters, param, question, replace } from '../lib/state.js';
+import { Chips } from '../parts/chips.js';
+import { EventDetail, eventTitle } from '../parts/event_detail.js';
+import { EventStrip } from '../parts/event_strip.js';
+import { When } from '../parts/figures.js';
+import { Icon } from '../parts/icons.js';
+import { Swatch, slotColor } from '../parts/identity.js';
+import { RangeBar } from '../parts/rangebar.js';
+import { Figures, NoLog, Problem } from '../parts/states.js';
+
+/** What the server gives at once. */
+const LIMIT = 2000;
+/** Rows that are drawn at first. */
+const DRAWN = 150;
+/** Events know only these. */
+const KNOWN = /^(exe|name|uid|sha256)=/;
+
+/** @param {any} row @param {string} subject */
+const isAlert = (row, subject) => row.kind === 'alert' && (row.subject ?? '').includes(subject);
+/** Word of the address, label, which events. @type {[string, string, (row: any) => boolean][]} */
+const KINDS = [
+  ['', 'All', () => true],
+  ['unseen', 'Not seen yet', (row) => !isSeen(row)],
+  ['new', 'New', (row) => isAlert(row, 'new name') || isAlert(row, 'exe')],
+  ['changed', 'Changed', (row) => isAlert(row, 'new hash')],
+  ['verdict', 'VirusTotal', (row) => isAlert(row, 'suspicious') || isAlert(row, 'clean')],
+  ['error', 'Errors', (row) => row.kind === 'error' || row.kind === 'late_digest'],
+  ['lost', 'Lost', (row) => row.kind === 'loss' || row.kind === 'gap'],
+  ['daemon', 'picosnitch', (row) => !['alert', 'error', 'late_digest', 'loss', 'gap'].includes(row.kind)],
+];
+
+/** @param {string} query of a media query */
+function useMedia(query) {
+  const [matches, setMatches] = useState(() => matchMedia(query).matches);
+  useEffect(() => {
+    const media = matchMedia(query);
+    const listener = () => setMatches(media.matches);
+    media.addEventListener('change', listener);
+    return () => media.removeEventListener('change', listener);
+  }, [query]);
+  return matches;
+}
+
+/** @param {number} time @param {number} now */
+function dayName(time, now) {
+  if (dayKey(time) === dayKey(now)) return 'Today';
+  return dayKey(time) === dayKey(now - 86400) ? 'Yesterday' : weekday(time);
+}
+
+/** Arrows move through the list. @param {KeyboardEvent} event */
+function onListKey(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || !(event.target instanceof Element)) return;
+  const rows = [.../** @type {Element} */ (event.currentTarget).querySelectorAll('button.arow')];
+  const next = rows[rows.indexOf(event.target) + step];
+  if (next instanceof HTMLElement) {
+    event.preventDefault();
+    next.focus();
+    next.click();
+  }
+}
+
+/** @param {{row: any, slots: any, chosen: boolean, onChoose: (row: any) => void}} props */
+function EventRow({ row, slots, chosen, onChoose }) {
+  const kind = eventKind(row);
+  const seen = isSeen(row);
+  return html`
+    <button type="button" class=${cls('lrow', 'arow', chosen && 'sel')} aria-pressed=${String(chosen)} onClick=${() => onChoose(row)}>
+      <span class=${cls('unseen', !seen && 'on')} title=${seen ? undefined : 'not seen yet'}>${!seen && html`<span class="vh">not seen yet</span>`}</span>
+      <span class="at"><${When} time=${row.time} as=${hourMinute} /></span>
+      <span class=${cls('kind', kind)} aria-hidden="true"></span>
+      <span class=${cls('kw', kind === 'wrong' && 't-wrong', kind === 'new' && 't-new')}>${eventTitle(row)}</span>
+      <span class="ident">${row.exe ? html`<${Swatch} color=${slotColor(slots[row.exe])} />` : html`<span class="sw"></span>`}<span class="name">${eventName(row)}</span></span>
+      <span class="ell dim-t">${row.sentence || row.text}</span>
+    </button>
+  `;
+}
+
+/** @param {{rows: any[], data: any, chosen: any, inline: boolean, onChoose: (row: any) => void}} props */
+function List({ rows, data, chosen, inline, onChoose }) {
+  const [drawn, setDrawn] = useState(DRAWN);
+  let last = '';
+  return html`
+    <div onKeyDown=${onListKey}>
+      ${rows.slice(0, drawn).map((row) => {
+        const day = dayName(row.time, data.now);
+        const isFirst = day !== last;
+        last = day;
+        const key = alertKey(row);
+        return html`
+          ${isFirst && html`<h2 class="dayhead" key=${`day ${day}`}>${day}</h2>`}
+          <${EventRow} key=${key} row=${row} slots=${data.slots} chosen=${row === chosen} onChoose=${onChoose} />
+          ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} row=${row} answer=${data} /></aside>`}
+        `;
+      })}
+      ${rows.length > drawn && html`<button type="button" class="more lnk" onClick=${() => setDrawn(drawn + 300)}>${plural(rows.length - drawn, 'older event')}</button>`}
+      ${data.rows.length >= LIMIT && rows.length <= drawn && html`<p class="note">Only the latest ${grouped(LIMIT)} events of the range are here. Choose an earlier range for those before.</p>`}
+    </div>
+  `;
+}
+
+/** @param {{rows: any[], kind: string, complete: boolean}} props */
+const Kinds = ({ rows, kind, complete }) => html`
+  <div class="chips" role="group" aria-label="Kind">
+    ${KINDS.map(([word, text, test]) => {
+      const number = rows.filter(test).length;
+      return (
+        (number > 0 || word === '' || word === kind || word === 'unseen') &&
+        html`
+          <button type="button" key=${word} class="chip pick" aria-pressed=${String(word === kind)} onClick=${() => change({ kind: word, event: null })}>${text}
+            <span>${grouped(number)}${!complete && '+'}</span></button>
+        `
+      );
+    })}
+  </div>
+`;
 
 export default function Alerts() {
-  return html`<h1>Alerts</h1>`;
+  const inline = useMedia('(max-width: 1180px)');
+  const { scope: _, where, exclude, ...asked } = question.value;
+  /** @param {import('../lib/api.js').Value | import('../lib/api.js').Value[]} list */
+  const known = (list) => [list].flat().filter((one) => KNOWN.test(String(one ?? '')));
+  const answer = useAnswer('events', {
+    ...asked,
+    where: known(where),
+    exclude: known(exclude),
+    limit: LIMIT,
+  });
+  const { data, error } = answer;
+  const kind = param('kind');
+  const test = KINDS.find(([word]) => word === kind)?.[2] ?? (() => true);
+  /** @type {any[]} */
+  const all = data?.rows ?? [];
+  const rows = all.filter(test);
+  const wanted = param('event');
+  const found = rows.find((row) => alertKey(row) === wanted);
+  // On a wide screen something is always shown beside the list: what is wrong rather than what is new.
+  const chosen =
+    found ??
+    (inline
+      ? null
+      : (rows.find((row) => eventKind(row) === 'wrong' && row.kind === 'alert') ?? rows[0] ?? null));
+  const choose = (/** @type {any} */ row) => {
+    markOneSeen(row);
+    replace({ event: row === found && inline ? null : alertKey(row) });
+  };
+  if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
+    return html`<${NoLog} error=${error} />`;
+  const ignored = filters.value.filter((one) => !KNOWN.test(`${one.dimension}=`)).length;
+  const { since, until } = data?.range ?? {};
+  return html`
+    <h1 class="vh">Alerts</h1>
+    <${RangeBar} answered=${data?.range}>
+      <button class="btn" type="button" disabled=${unseenAlerts.value === 0} onClick=${() => markAllSeen(all[0]?.time ?? 0)}><${Icon} name="ok" />Mark all as seen</button>
+    <//>
+    <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
+    ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
+    ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
+    <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
+    <div class=${cls('split', error && 'stale')}>
+      <${Figures} answer=${answer} rows=${10}>
+        ${data && html`<${List} key=${kind} rows=${rows} data=${data} chosen=${chosen} inline=${inline} onChoose=${choose} />`}
+        ${data && rows.length === 0 && html`<p class="note nothing">${kind || filters.value.length ? 'No event of this kind in the range.' : 'Nothing is new, nothing changed, nothing was lost in the range.'}</p>`}
+      <//>
+      ${!inline && html`<aside aria-label="The chosen event">${chosen && html`<${EventDetail} row=${chosen} answer=${data} />`}</aside>`}
+    </div>
+    <${Problem} answer=${answer} />
+  `;
 }

@@ -1,6 +1,329 @@
-/** The page Health. */
-import { html } from '../lib/html.js';
+/** The page Health: is this machine recorded, what is not captured or was lost, what it costs, and how the log grows. */
+import { refresh } from '../lib/answer.js';
+import { get } from '../lib/api.js';
+import { bytesParts, count, date, dayAndTime, duration, grouped, plural } from '../lib/format.js';
+import { cls, html, useEffect, useState } from '../lib/html.js';
+import { daemonState } from '../lib/live.js';
+import { isMissing, lossAmount, lossClause } from '../lib/losses.js';
+import { link } from '../lib/state.js';
+import { health } from '../lib/watch.js';
+import { When } from '../parts/figures.js';
+import { Path } from '../parts/identity.js';
+import { Problem, SkeletonRows } from '../parts/states.js';
+import { WindowStrip } from '../parts/window_strip.js';
+
+/** Asked for again while the page is open, in milliseconds: what it costs now is the difference of two answers. */
+const AGAIN = 10_000;
+
+/** What is captured on a kernel that has all hooks; an unseen sentence that matches makes it "in part". @type {[string, string, RegExp][]} */
+const CAPTURED = [
+  ['TCP', 'IPv4 and IPv6, also loopback', /\btcp\b|connects/i],
+  ['UDP, UDP-Lite', 'also QUIC', /\budp/i],
+  ['ICMP, raw IP', '', /\braw\b|\bping\b|icmp/i],
+  ['SCTP', '', /sctp/i],
+  ['MPTCP', '', /mptcp/i],
+  ['AF_PACKET', '', /af_packet/i],
+  ['sendfile, splice, zero-copy', '', /sendfile|splice|zero.?copy/i],
+  ['io_uring', '', /io_uring/i],
+  ['kTLS', '', /ktls/i],
+  ['Programs', 'also short-lived ones', /program|process|executable|sha-256/i],
+  ['Domains', 'from look-ups and handshakes', /names that processes|domain|handshake|name server/i],
+  ['Containers', 'every network namespace', /cgroup|container|namespace/i],
+];
+
+/** Percent of one CPU since the start, and bytes of memory, of all processes. @param {any} daemon @param {number} now */
+function mean(daemon, now) {
+  let cpu = 0;
+  let memory = 0;
+  for (const one of daemon.processes) {
+    cpu += one.cpu_seconds / Math.max(1, now - one.started);
+    memory += one.resident_bytes ?? 0;
+  }
+  return { cpu: cpu * 100, memory: memory || null };
+}
+
+/**
+ * The health, asked for again and again, with the answer before it.
+ * @returns {{answer: import('../lib/answer.js').Answer, before: any}}
+ */
+function useHealth() {
+  const [state, setState] = useState({
+    data: health.peek(),
+    before: /** @type {any} */ (null),
+    error: /** @type {any} */ (null),
+    time: Date.now(),
+  });
+  const [slow, setSlow] = useState(false);
+  useEffect(() => {
+    const abort = new AbortController();
+    const look = () =>
+      get('health', {}, abort.signal).then(
+        (data) => {
+          // The header shows the same.
+          health.value = data;
+          setState((old) => ({ data, before: old.data, error: null, time: Date.now() }));
+        },
+        (error) => !abort.signal.aborted && setState((old) => ({ ...old, error })),
+      );
+    look();
+    const timer = setInterval(() => document.visibilityState === 'visible' && look(), AGAIN);
+    const wait = setTimeout(() => setSlow(true), 300);
+    return () => {
+      abort.abort();
+      clearInterval(timer);
+      clearTimeout(wait);
+    };
+  }, [refresh.value]);
+  const { data, error, time, before } = state;
+  return { answer: { data, error, time, waiting: !data && !error, slow }, before };
+}
+
+/** CPU of a process since the answer before, in percent of one; null if there was none. @param {any} process @param {any} data @param {any} before */
+function cpuNow(process, data, before) {
+  const old = [...(before?.daemon?.processes ?? []), before?.dash && { ...before.dash, name: 'dash' }].find(
+    (one) => one?.pid === process.pid,
+  );
+  const seconds = data.now - (before?.now ?? data.now);
+  return old && seconds > 0 ? Math.max(0, ((process.cpu_seconds - old.cpu_seconds) / seconds) * 100) : null;
+}
+
+/** @param {number | null} value */
+const percent = (value) =>
+  value === null ? '' : value < 0.005 ? '0' : value < 10 ? value.toFixed(2) : value.toFixed(1);
+
+/** The sentence that answers the page's question, and what is wrong. @param {any} data @returns {[string, string]} */
+function verdict(data) {
+  if (!data.daemon) return ['', 'Nothing is recorded now.'];
+  const lost = data.losses_24h.filter(isMissing);
+  if (lost.length > 0) {
+    const amounts = lost.map((/** @type {any} */ loss) => lossAmount(loss.kind, loss.count)).join(', ');
+    return ['Recording.', `In the last 24 hours this was lost: ${amounts}; ${lossClause(lost[0])}.`];
+  }
+  if (data.losses_30d.some(isMissing))
+    return ['Recording. Nothing was missed in the last 24 hours, something in the last 30 days.', ''];
+  const since = data.log ? Math.max(data.log.first, data.now - 30 * 86400) : data.daemon.since;
+  return [`Recording. Nothing was missed since ${date(since)}.`, ''];
+}
+
+/** @param {{kind?: string | false, value: unknown, unit?: string, label: string, title?: string}} props */
+const Total = ({ kind, value, unit, label, title }) => html`
+  <div class=${cls('tot', kind)} title=${title}><dt>${label}</dt><dd>${value}${unit && html`<u>${unit}</u>`}</dd></div>
+`;
+
+/** @param {{data: any}} props */
+function Totals({ data }) {
+  const { daemon, log } = data;
+  const lost = data.losses_24h
+    .filter(isMissing)
+    .reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.count, 0);
+  const cost = daemon && mean(daemon, data.now);
+  const [memory, memoryUnit] = bytesParts(cost?.memory ?? 0);
+  const [size, sizeUnit] = bytesParts(log?.bytes ?? 0);
+  const [growth, growthUnit] = bytesParts(log?.bytes_per_day ?? 0);
+  return html`
+    <dl class="totals">
+      <${Total} kind=${lost > 0 && 'wrong'} value=${lost > 0 ? grouped(lost) : '0'} label="lost in 24 h" />
+      ${daemon && html`<${Total} value=${percent(cost?.cpu ?? 0)} unit="%" label="of one CPU" title="mean since the start" />`}
+      ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
+      ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
+      ${log?.bytes_per_day && html`<${Total} value=${growth} unit=${growthUnit} label="growth a day" />`}
+      ${
+        log &&
+        html`<${Total} value=${duration(Math.max(0, data.now - log.last)).split(' ')[0]} unit=${duration(
+          Math.max(0, data.now - log.last),
+        )
+          .split(' ')
+          .slice(1)
+          .join(' ')} label="since the last record" />`
+      }
+    </dl>
+  `;
+}
+
+/** @param {{title: string, aside?: unknown, children?: unknown}} props */
+const Section = ({ title, aside, children }) => html`
+  <section aria-label=${title}><div class="lhead"><h2>${title}</h2><span class="grow"></span>${aside && html`<span>${aside}</span>`}</div>${children}</section>
+`;
+
+/** @param {{label: string, children?: unknown}} props */
+const Row = ({ label, children }) =>
+  html`<li class="lrow kv"><span class="dim-t">${label}</span><span class="num ell">${children}</span></li>`;
+
+/** @param {{daemon: any}} props */
+function Captured({ daemon }) {
+  const unseen = /** @type {string[]} */ (daemon.unseen).filter((sentence) => !/AF_XDP/.test(sentence));
+  const rows = CAPTURED.map(([name, note, pattern]) => ({
+    name,
+    note,
+    part: unseen.some((sentence) => pattern.test(sentence)),
+  }));
+  const whole = rows.filter((row) => !row.part).length;
+  return html`
+    <${Section} title="What is captured" aside=${`${whole} of ${rows.length} fully`}>
+      <ul>
+        ${rows.map(
+          ({ name, note, part }) => html`
+            <li class="lrow hrow" key=${name}>
+              <span class="ident"><span class=${cls('mk', part ? 'part' : 'ok')} aria-hidden="true"></span><span class="name">${name}</span><span class="dim-t ell">${note}</span></span>
+              <span class=${cls('num', part ? 't-wrong' : 'dim-t')}>${part ? 'in part' : 'seen'}</span>
+            </li>
+          `,
+        )}
+        <li class="lrow hrow">
+          <span class="ident"><span class="mk no" aria-hidden="true"></span><span class="name">AF_XDP</span><span class="dim-t ell">passes the kernel's network stack by</span></span>
+          <span class="num t-wrong">not seen</span>
+        </li>
+      </ul>
+    <//>
+  `;
+}
+
+/** @param {{data: any}} props */
+function Lost({ data }) {
+  const { daemon, losses_30d: month } = data;
+  return html`
+    <${Section} title="What is not" aside="last 30 days">
+      <ul class="todo">
+        ${month.map(
+          (/** @type {any} */ loss) => html`
+            <li key=${loss.kind}>
+              <p><b class=${cls(isMissing(loss) && 't-wrong')}>${lossAmount(loss.kind, loss.count)} ${isMissing(loss) ? 'lost' : 'noticed late'}:</b> ${lossClause(loss)}.</p>
+              <p class="dim-t">${loss.text}</p>
+            </li>
+          `,
+        )}
+        ${(daemon?.unseen ?? []).map((/** @type {string} */ sentence) => html`<li key=${sentence}><p>${sentence[0].toUpperCase() + sentence.slice(1)}</p></li>`)}
+        ${month.length === 0 && (daemon?.unseen ?? []).length === 0 && daemon && html`<li><p>Nothing was lost, and this kernel shows everything but AF_XDP sockets.</p></li>`}
+        <li><p class="dim-t">What this kernel shows, in full: <code>sudo picosnitch doctor</code></p></li>
+      </ul>
+    <//>
+  `;
+}
+
+/** @param {{data: any, before: any}} props */
+function Cost({ data, before }) {
+  const processes = [
+    ...(data.daemon?.processes ?? []),
+    { ...data.dash, name: 'this page (dash)', started: data.dash.since },
+  ];
+  return html`
+    <${Section} title="What it costs" aside="CPU now, mean, memory">
+      <ul>
+        ${processes.map((one) => {
+          const now = cpuNow(one, data, before);
+          const [memory, unit] = bytesParts(one.resident_bytes ?? 0);
+          return html`
+            <li class="lrow costs" key=${one.pid}>
+              <span class="ell" title=${`process ${one.pid}`}>${one.name} <span class="dim-t">${one.pid}</span></span>
+              <span class="num">${now === null ? '' : html`<b>${percent(now)}</b><u> %</u>`}</span>
+              <span class="num dim-t">${percent((one.cpu_seconds / Math.max(1, data.now - one.started)) * 100)} %</span>
+              <span class="num">${one.resident_bytes ? html`<b>${memory}</b><u> ${unit}</u>` : html`<span class="dim-t">unknown</span>`}</span>
+            </li>
+          `;
+        })}
+      </ul>
+      <p class="note small">${plural(data.dash.requests, 'request')} answered since ${dayAndTime(data.dash.since)}, ${grouped(data.dash.answers_from_cache)} of them without asking the log again;
+        ${' '}${plural(data.dash.streams, 'live stream')} open.</p>
+    <//>
+  `;
+}
+
+/** @param {{data: any}} props */
+function Log({ data }) {
+  const { log, retention } = data;
+  if (!log)
+    return html`<${Section} title="The log"><p class="note">${data.log_problem ?? 'There is no log.'}</p><//>`;
+  const most = retention?.megabytes ? retention.megabytes * 1e6 : null;
+  const days = most && log.bytes_per_day > 0 ? Math.max(0, (most - log.bytes) / log.bytes_per_day) : null;
+  const size = (/** @type {number} */ number) => bytesParts(number).join(' ');
+  return html`
+    <${Section} title="The log" aside=${`schema ${log.schema}`}>
+      ${most && html`<div class="fill" role="img" aria-label=${`${size(log.bytes)} of ${size(most)}`}><i style=${{ width: `${Math.min(100, (log.bytes / most) * 100)}%` }}></i></div>`}
+      <ul>
+        <${Row} label="Size">${size(log.bytes)}${most && ` of ${size(most)}`}<//>
+        ${days !== null && html`<${Row} label="Full in about">${days < 1 ? 'less than a day' : duration(days * 86400)}, then the oldest go first<//>`}
+        <${Row} label="Reaches back to">${date(log.first)}, ${duration(data.now - log.first)}<//>
+        ${log.detail_since && html`<${Row} label="Single windows since">${date(log.detail_since)}, sums before<//>`}
+        <${Row} label="Last record"><${When} time=${log.last} /><//>
+        <${Row} label="Records">${count(log.records)}<//>
+        <${Row} label="Kept">${retention?.days ? plural(retention.days, 'day') : 'without an end'}<//>
+        <${Row} label="Identity">${log.id}<//>
+      </ul>
+      ${data.log_problem && html`<p class="note small t-wrong">${data.log_problem}</p>`}
+    <//>
+  `;
+}
+
+/** @param {{data: any}} props */
+function Files({ data }) {
+  const { daemon, log } = data;
+  /** @type {[string, string | null | undefined][]} */
+  const files = [
+    ['Log', daemon?.files.database ?? log?.path],
+    ['Known programs', daemon?.files.record],
+    ['Alerts', daemon?.files.exe_log],
+    ['Connections', daemon?.files.conn_log],
+  ];
+  return html`
+    <${Section} title="Files">
+      <ul>
+        ${files.map(([name, path]) => path && html`<li class="lrow filerow" key=${name}><span class="dim-t">${name}</span><${Path} path=${path} /></li>`)}
+      </ul>
+      ${daemon?.virustotal?.text && html`<p class="note small">VirusTotal: ${daemon.virustotal.text}</p>`}
+      ${daemon?.digests_pending > 0 && html`<p class="note small">${plural(daemon.digests_pending, 'executable waits', 'executables wait')} to be hashed.</p>`}
+      ${daemon?.subscribers_dropped > 0 && html`<p class="note small">${plural(daemon.subscribers_dropped, 'client')} of the live socket dropped since the start: too slow, or too many.</p>`}
+      ${daemon?.last_error && html`<p class="note small"><b class="t-wrong">Last error</b>, <${When} time=${daemon.last_error.time} />: ${daemon.last_error.text} <a class="lnk" href=${link('alerts', { kind: 'error' })}>All errors</a></p>`}
+    <//>
+  `;
+}
+
+/** @param {{data: any}} props */
+function Hero({ data }) {
+  const { daemon } = data;
+  const [text, wrong] = verdict(data);
+  return html`
+    <div class="hero">
+      <h1>${data.hostname}</h1>
+      <p class="verdict"><b>${text}</b> ${wrong && html`<b class="t-wrong">${wrong}</b>`}</p>
+      <p class="note">
+        ${
+          daemon
+            ? html`Running for ${duration(data.now - daemon.since)}, version ${data.version}, Linux ${data.kernel}.
+              ${daemon.unseen.length > 0 ? ` ${plural(daemon.unseen.length, 'thing is', 'things are')} not captured in full on this kernel.` : ''}
+              ${daemonState.value === 'recording' ? '' : ' The stream of live data is silent.'}`
+            : html`${data.daemon_problem ?? 'picosnitch is not running.'} Version ${data.version}, Linux ${data.kernel}.`
+        }
+      </p>
+    </div>
+  `;
+}
 
 export default function Health() {
-  return html`<h1>Health</h1>`;
+  const { answer, before } = useHealth();
+  const { data } = answer;
+  if (!data)
+    return html`<h1 class="vh">Health</h1>${answer.slow && html`<div class="hero"></div><${SkeletonRows} rows=${12} />`}<${Problem} answer=${answer} />`;
+  return html`
+    <div class=${cls(answer.error && 'stale')}>
+      <${Hero} data=${data} />
+      <${Totals} data=${data} />
+      ${
+        data.log &&
+        html`
+        <section aria-label="Windows of the last 24 hours">
+          <div class="chead"><h2>The last 24 hours, window by window</h2>
+            ${data.losses_24h.filter(isMissing).map((/** @type {any} */ loss) => html`<span class="t-wrong" key=${loss.kind}>${lossAmount(loss.kind, loss.count)} lost</span>`)}
+          </div>
+          <${WindowStrip} />
+        </section>
+      `
+      }
+      <div class="cols health">
+        <div>${data.daemon && html`<${Captured} daemon=${data.daemon} /><div class="gap"></div>`}<${Files} data=${data} /></div>
+        <div><${Lost} data=${data} /></div>
+        <div><${Cost} data=${data} before=${before} /><div class="gap"></div><${Log} data=${data} /></div>
+      </div>
+    </div>
+    <${Problem} answer=${answer} />
+  `;
 }

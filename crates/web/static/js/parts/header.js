@@ -1,12 +1,13 @@
 /** The header: pages with the number of unseen alerts and the state of picosnitch, search, the rate now, the theme. */
 
 import { Spark } from '../charts/spark.js';
+import { unseenAlerts as unseen } from '../lib/alerts.js';
 import { rateParts } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { daemonState, rate } from '../lib/live.js';
 import { link, page } from '../lib/state.js';
 import { theme, toggleTheme } from '../lib/theme.js';
-import { troubles, unseen } from '../lib/watch.js';
+import { troubles } from '../lib/watch.js';
 import { Brand, Icon } from './icons.js';
 import { Search } from './search.js';
 

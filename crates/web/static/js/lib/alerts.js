@@ -1,0 +1,78 @@
+/** Which alerts were looked at in this browser, and how many were not. */
+import { computed, signal } from './html.js';
+import { alerts } from './live.js';
+import { markSeen, recentAlerts, seenUntil } from './watch.js';
+
+const KEY = 'picosnitch-alerts-seen-ones';
+const KEY_UNTIL = 'picosnitch-alerts-seen';
+/** Alerts that are marked one by one; beyond this the oldest marks go. */
+const MOST = 500;
+
+/** @param {string | null} text @returns {Set<string>} */
+function parsed(text) {
+  try {
+    const list = JSON.parse(text ?? '[]');
+    return new Set(Array.isArray(list) ? list.filter((one) => typeof one === 'string').slice(-MOST) : []);
+  } catch {
+    return new Set();
+  }
+}
+function stored() {
+  try {
+    return parsed(localStorage.getItem(KEY));
+  } catch {
+    return parsed(null);
+  }
+}
+const seenOnes = signal(stored());
+
+/** @param {Set<string>} ones */
+function keep(ones) {
+  seenOnes.value = ones;
+  try {
+    localStorage.setItem(KEY, JSON.stringify([...ones].slice(-MOST)));
+  } catch {
+    // Private browsing: kept as long as the page.
+  }
+}
+
+/** A short word for an alert: its time, and a hash of what it is about. @param {any} row */
+export function alertKey(row) {
+  let hash = 0x811c9dc5;
+  for (const character of `${row.subject ?? row.kind} ${row.exe ?? ''} ${row.name ?? ''} ${row.sha256 ?? ''}`) {
+    hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
+  }
+  return `${row.time}-${(hash >>> 0).toString(36)}`;
+}
+
+/** Only alerts are counted; what picosnitch says about itself is on the page Health. @param {any} row */
+export const isSeen = (row) =>
+  row.kind !== 'alert' || row.time <= seenUntil.value || seenOnes.value.has(alertKey(row));
+
+/** @param {any} row */
+export function markOneSeen(row) {
+  if (!isSeen(row)) keep(new Set([...seenOnes.peek(), alertKey(row)]));
+}
+
+/** @param {number} newest time of the newest alert that is shown */
+export function markAllSeen(newest) {
+  // The clock of this browser may be behind that of the log.
+  markSeen(Math.max(newest, Math.floor(Date.now() / 1000)));
+  keep(new Set());
+}
+
+/** Alerts that were not looked at; those of the stream count before they are in the log. */
+export const unseenAlerts = computed(() => {
+  const rows = recentAlerts.value;
+  const newest = rows[0]?.time ?? 0;
+  const live = alerts.value.filter(
+    (line) => line.event === 'alert' && line.time > newest && line.time > seenUntil.value,
+  );
+  return rows.filter((row) => !isSeen(row)).length + live.length;
+});
+
+// Another tab marked something.
+addEventListener('storage', (event) => {
+  if (event.key === KEY) seenOnes.value = parsed(event.newValue);
+  if (event.key === KEY_UNTIL) seenUntil.value = Number(event.newValue) || 0;
+});
