@@ -1,9 +1,9 @@
 /** The start of the page: theme, token, keys, routes; each page is a module of its own, loaded when it is first opened. */
 import { allowed, takeToken } from './lib/api.js';
-import { baseName } from './lib/format.js';
+import { baseName, rate as rateText } from './lib/format.js';
 import { effect, html, render, useEffect, useState } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
-import { pageTitle, startLive } from './lib/live.js';
+import { daemonState, rate, startLive } from './lib/live.js';
 import { page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
 import { startWatch } from './lib/watch.js';
@@ -52,7 +52,7 @@ function App() {
   `;
 }
 
-/** The title of the window; the rate is put before it by the stream of live data. */
+/** The title of the window: the rate first, so that it is seen in a narrow tab. */
 function title() {
   const name = page.value;
   const subject = param('exe')
@@ -62,7 +62,11 @@ function title() {
     (name === 'program' || name === 'destination') && subject
       ? subject
       : name[0].toUpperCase() + name.slice(1);
-  pageTitle.value = `${text} · picosnitch`;
+  const state = daemonState.value;
+  const { received } = rate.value;
+  const now = state === 'stopped' ? 'not recording · ' : received ? `↓ ${rateText(received)} · ` : '';
+  const title = `${now}${text} · picosnitch`;
+  if (document.title !== title) document.title = title;
 }
 
 takeToken();

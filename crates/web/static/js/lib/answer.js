@@ -2,7 +2,14 @@
 import { get, url } from './api.js';
 import { signal, useEffect, useState } from './html.js';
 
-/** @typedef {{data: any, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
+/**
+ * An answer of the server; which of these it has depends on the question.
+ * @typedef {{log: any, range: {since: number, until: number}, compared_with: {since: number, until: number}, now: number,
+ *   rows: any[], groups: any[], results: any[], row_count: number, total: any, labels: any, slots: Record<string, number>,
+ *   losses: any[], edges: number[], other: any, before: any, gaps: [number, number][], extent: [number, number] | null,
+ *   scope: string | null, notes: string[], daemon: any, losses_24h: any[], losses_30d: any[]}} Data
+ */
+/** @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
 
 /** Counts up when figures should be asked for again. */
 export const refresh = signal(0);

@@ -28,9 +28,6 @@ export function markSeen(time) {
     // Private browsing: kept as long as the page.
   }
 }
-export const unseen = computed(
-  () => recentAlerts.value.filter((/** @type {any} */ row) => row.time > seenUntil.value).length,
-);
 
 /** What is wrong with picosnitch itself, as sentences; empty is all right. */
 export const troubles = computed(() => {

@@ -47,15 +47,15 @@ export default function Destination() {
   const { data, error } = sums;
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
-  const row = data?.rows.find((/** @type {any} */ one) => String(one[kind]) === value) ?? data?.rows[0];
-  const isNew = Boolean(row && data.range.since && row.first_seen >= data.range.since);
+  const row = data?.rows.find((one) => String(one[kind]) === value) ?? data?.rows[0];
+  const isNew = Boolean(data && row && data.range.since && row.first_seen >= data.range.since);
   /** @param {string} name */
   const more = (name) => exploreLink(kind, value, name);
   return html`
     <${RangeBar} answered=${data?.range}><${CompareSwitch} /><${InternetSwitch} /><//>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     <${Title} kind=${kind} value=${value} badge=${isNew} explore=${more('exe')}
-      countries=${(countries?.rows ?? []).filter((/** @type {any} */ one) => one.country)} />
+      countries=${(countries?.rows ?? []).filter((one) => one.country)} />
     <${Facts} facts=${[
       [
         'First seen',

@@ -116,7 +116,7 @@ function useSparks(dimension, rows, on) {
   });
   return useMemo(() => {
     if (!on) return null;
-    return new Map((data?.groups ?? []).map((/** @type {any} */ group) => [group[dimension], group]));
+    return new Map((data?.groups ?? []).map((group) => [group[dimension], group]));
   }, [data, on, dimension]);
 }
 

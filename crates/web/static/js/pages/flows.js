@@ -132,7 +132,7 @@ function Countries() {
         <//>
         ${
           rows.length > LISTED &&
-          html`<a class="more" href=${link('explore', { group_by: 'country' })}>All ${grouped(data.row_count)} ${dimensionPlural('country')}, as a table</a>`
+          html`<a class="more" href=${link('explore', { group_by: 'country' })}>All ${grouped(data?.row_count ?? 0)} ${dimensionPlural('country')}, as a table</a>`
         }
       </section>
     </div>
@@ -169,7 +169,7 @@ function FlowTable({ data, dimensions }) {
     </div>
     ${
       data.row_count > rows.length &&
-      html`<a class="more" href=${link('explore', { group_by: dimensions })}>All ${grouped(data.row_count)} in Explore</a>`
+      html`<a class="more" href=${link('explore', { group_by: dimensions })}>All ${grouped(data?.row_count ?? 0)} in Explore</a>`
     }
   `;
 }

@@ -67,8 +67,7 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
     [series, by],
   );
   const colorOf = useCallback(
-    (/** @type {any} */ value) =>
-      fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length),
+    (value) => (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)),
     [order, color, fresh],
   );
   return html`
@@ -163,26 +162,19 @@ export default function Program() {
     new_since: since,
     limit: 100,
   }).data;
-  const fresh = useMemo(
-    () => new Set((peers?.rows ?? []).map((/** @type {any} */ row) => row.domain)),
-    [peers],
-  );
+  const fresh = useMemo(() => new Set((peers?.rows ?? []).map((row) => row.domain)), [peers]);
   const rows = useMemo(() => events?.rows ?? [], [events]);
   const marks = useMemo(
     () =>
       range?.since
-        ? eventMarks(
-            rows.filter((/** @type {any} */ row) => row.time >= range.since && row.time <= range.until),
-          )
+        ? eventMarks(rows.filter((row) => row.time >= range.since && row.time <= range.until))
         : [],
     [rows, range?.since, range?.until],
   );
   const { error, data } = sums;
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
-  const changed = rows.find(
-    (/** @type {any} */ row) => row.subject === 'new hash' && row.time >= (range?.since ?? 0),
-  );
+  const changed = rows.find((row) => row.subject === 'new hash' && row.time >= (range?.since ?? 0));
   const badge =
     digests[0]?.bad || changed
       ? { kind: 'wrong', text: digests[0]?.bad ? 'suspicious' : 'changed' }
@@ -202,11 +194,7 @@ export default function Program() {
       ['Last seen', html`<${When} time=${last} />`],
       seen && [
         'Runs as',
-        [
-          ...new Set(
-            seen.rows.map((/** @type {any} */ row) => seen.labels.uid?.[row.uid] ?? String(row.uid)),
-          ),
-        ].join(', ') || '·',
+        [...new Set(seen.rows.map((row) => seen.labels.uid?.[row.uid] ?? String(row.uid)))].join(', ') || '·',
       ],
       data && [
         `In the range`,

@@ -90,7 +90,7 @@ function VirusTotal({ text }) {
 /** @param {{list: Digest[], now: number, color: string, events: any[], params: import('../lib/api.js').Params}} props */
 export function Digests({ list, now, color, events, params }) {
   const traffic = useAnswer('query', { ...params, group_by: 'sha256', limit: 100 }).data;
-  const sums = new Map((traffic?.rows ?? []).map((/** @type {any} */ row) => [row.sha256, row]));
+  const sums = new Map((traffic?.rows ?? []).map((row) => [row.sha256, row]));
   const known = list.filter((one) => one.sha256);
   const first = Math.min(...list.map((one) => one.first));
   return html`

@@ -83,18 +83,16 @@ export function TabbedList({
 export function Names({ title, dimension, params, limit = 5 }) {
   const answer = useAnswer('query', { ...params, group_by: dimension, sort: 'conns', limit });
   const { data } = answer;
-  const rows = (data?.rows ?? []).filter(
-    (/** @type {any} */ row) => row[dimension] !== null && row[dimension] !== '',
-  );
+  const rows = (data?.rows ?? []).filter((row) => row[dimension] !== null && row[dimension] !== '');
   if (data && !rows.length) return null;
   return html`
     <div class="famh">${title}</div>
     <${Figures} answer=${answer} rows=${2}>
       <ul>
         ${rows.map(
-          (/** @type {any} */ row) => html`
+          (row) => html`
             <li class="lrow frow" key=${String(row[dimension])} data-dimension=${dimension} data-value=${row[dimension]}>
-              <${Ident} dimension=${dimension} value=${row[dimension]} labels=${data.labels} />
+              <${Ident} dimension=${dimension} value=${row[dimension]} labels=${data?.labels} />
               <span class="num">${count(row.conns)}</span>
             </li>
           `,

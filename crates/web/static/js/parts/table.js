@@ -45,8 +45,8 @@ function columns(groups, has) {
   list.push({ key: 'total', text: 'Total', className: 'w-n num opt' });
   list.push({ key: 'conns', text: 'Connections', className: 'w-n num opt' });
   if (has.seen) {
-    list.push({ key: 'first-seen', text: 'First seen', className: 'w-n num opt' });
-    list.push({ key: 'last-seen', text: 'Last seen', className: 'w-n num opt' });
+    list.push({ key: 'first-seen', text: 'First seen', className: 'w-t num opt' });
+    list.push({ key: 'last-seen', text: 'Last seen', className: 'w-t num opt' });
   }
   return list;
 }

@@ -35,7 +35,7 @@ export function useDominant(dimension, rows, params) {
       const old = found.get(row[dimension]);
       if (!old)
         found.set(row[dimension], {
-          slot: data.slots[row.exe] ?? 0,
+          slot: data?.slots[row.exe] ?? 0,
           country: row.country ?? null,
           countries: 1,
         });
@@ -77,20 +77,20 @@ export function TopList({ dimension, second, params = {}, limit = 10, more, badg
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
   /** What is dimmed beside the value; undefined is the usual. @param {any} row */
   const asideOf = (row) => {
-    if (second) return [data.labels?.[dimension]?.[row[dimension]], row[second]].filter(Boolean).join(' ');
+    if (second) return [data?.labels?.[dimension]?.[row[dimension]], row[second]].filter(Boolean).join(' ');
     if (dimension !== 'domain' && dimension !== 'address') return undefined;
     return (row[dimension] !== null && dominant.get(row[dimension])?.country) || '';
   };
   /** @param {any} value */
   const color = (value) =>
-    colorOf?.(value) ?? slotColor(isProgram(dimension) ? data.slots[value] : dominant.get(value)?.slot);
+    colorOf?.(value) ?? slotColor(isProgram(dimension) ? data?.slots[value] : dominant.get(value)?.slot);
   return html`
     <${Figures} answer=${answer} rows=${limit}>
       <ul>
         ${rows.map(
           (row) => html`
             <${ListRow} key=${`${row[dimension]} ${second ? row[second] : ''}`} dimension=${dimension} row=${row} max=${max} color=${color(row[dimension])}
-              labels=${data.labels} badge=${badgeOf?.(row[dimension])} onLift=${onLift} aside=${asideOf(row)} />
+              labels=${data?.labels} badge=${badgeOf?.(row[dimension])} onLift=${onLift} aside=${asideOf(row)} />
           `,
         )}
       </ul>
