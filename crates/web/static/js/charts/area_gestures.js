@@ -9,6 +9,8 @@ import { layerKey } from './layers.js';
 const SHORTEST = 60;
 /** A wheel that was already scrolling the page when the chart came under it goes on scrolling. */
 const SCROLLING = 400;
+/** Who zoomed with the wheel just now means the chart, also with a turn towards the reader; else that scrolls the page. */
+const ZOOMING = 10_000;
 /** The wheel has stopped after this. */
 const WHEEL_REST = 160;
 let scrolled = 0;
@@ -70,15 +72,20 @@ function scaled(range, share, factor, model) {
  */
 function useWheel(models, svg, hands) {
   const state = useRef(/** @type {{range: Range, timer: number} | null} */ (null));
+  const zoomed = useRef(Number.NEGATIVE_INFINITY);
   const [preview, setPreview] = useState(/** @type {Range | null} */ (null));
   useEffect(() => () => clearTimeout(state.current?.timer), []);
   const onWheel = (/** @type {WheelEvent} */ event) => {
     const model = models.current;
-    const isDeliberate = event.ctrlKey || event.metaKey;
+    const isDeliberate = event.ctrlKey || event.metaKey || document.activeElement === svg.current;
     if (!model || !svg.current || !hands.current.onZoom || event.deltaY === 0 || event.shiftKey) {
       return;
     }
-    if (!isDeliberate && performance.now() - scrolled < SCROLLING) {
+    const now = performance.now();
+    if (
+      !isDeliberate &&
+      (now - scrolled < SCROLLING || (event.deltaY > 0 && now - zoomed.current > ZOOMING))
+    ) {
       return;
     }
     const range = state.current?.range ?? { since: model.since, until: model.until };
@@ -92,6 +99,7 @@ function useWheel(models, svg, hands) {
       return;
     }
     event.preventDefault();
+    zoomed.current = now;
     clearTimeout(state.current?.timer);
     const timer = setTimeout(() => {
       state.current = null;
