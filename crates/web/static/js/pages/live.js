@@ -93,7 +93,7 @@ function Programs({ model, colorOf, chosen, onChoose, onLift }) {
   }
   return html`
     <section aria-label="Programs">
-      <div class="lhead liverow"><h2>Programs</h2><span>last minute</span><span class="num">received</span><span class="num">sent</span></div>
+      <div class="lhead liverow"><h2>Programs</h2><span>last 60 s</span><span class="num">received</span><span class="num">sent</span></div>
       <ul>
         ${rows.map(
           (row) => html`
