@@ -1,4 +1,5 @@
 /** The start of the page: theme, token, keys, routes; each page is a module of its own, loaded when it is first opened. */
+import { askAgain } from './lib/answer.js';
 import { allowed, takeToken } from './lib/api.js';
 import { baseName, rate as rateText } from './lib/format.js';
 import { effect, html, render, useEffect, useState } from './lib/html.js';
@@ -40,12 +41,14 @@ function App() {
     load(name).then(() => drawn(name));
   }, [name]);
   const Page = loaded.get(name);
+  // Another program is another page: figures of the one before are not shown under its name.
+  const subject = ['exe', 'domain', 'address', 'country'].map(param).join(' ');
   if (!allowed.value) return html`<main id="main" tabindex="-1"><${NotAllowed} /></main>`;
   return html`
     <${Header} />
     <main id="main" tabindex="-1">
       <${Banners} />
-      ${Page && html`<${Page} key=${name} />`}
+      ${Page && html`<${Page} key=${name + subject} />`}
     </main>
     <${Footer} />
     <${Help} />
@@ -70,6 +73,8 @@ function title() {
 }
 
 takeToken();
+// The printed address opened in a tab that has the page already changes only the fragment.
+addEventListener('hashchange', () => takeToken() && askAgain());
 startTheme();
 startRouting();
 startKeys();

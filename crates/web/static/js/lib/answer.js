@@ -57,6 +57,8 @@ export function ask(path, params) {
   if (old && Date.now() - old.time < FRESH) return old.promise;
   const promise = get(path, params).then((data) => {
     noticeLog(data);
+    // A range without an end ends now.
+    if (data?.range) data.range.until ??= data.now;
     entry.data = data;
     return data;
   });
@@ -81,8 +83,9 @@ export function useAnswer(path, params = {}) {
   const key = path === null ? '' : url(path, params);
   const [state, setState] = useState(
     /** @returns {Answer & {key: string}} */ () => {
-      const data = key ? answers.get(key)?.data : undefined;
-      return { key, data, error: null, waiting: Boolean(key), slow: false, time: data ? Date.now() : 0 };
+      const kept = key ? answers.get(key) : undefined;
+      const data = kept?.data;
+      return { key, data, error: null, waiting: Boolean(key), slow: false, time: kept?.time ?? 0 };
     },
   );
   const count = refresh.value;

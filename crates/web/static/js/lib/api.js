@@ -48,12 +48,13 @@ export function setToken(value) {
   allowed.value = true;
 }
 
-/** Takes the token out of the address, where it would be seen, copied and kept in the history. */
+/** Takes the token out of the address, where it would be seen, copied and kept in the history. @returns {boolean} there was one */
 export function takeToken() {
   const found = /(?:^#|&)token=([0-9A-Za-z_-]+)/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   setToken(found[1]);
   history.replaceState(history.state, '', location.pathname + location.search);
+  return true;
 }
 
 /**

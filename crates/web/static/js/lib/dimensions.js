@@ -20,7 +20,7 @@ const NAMES = {
   sha256: ['Digest', 'digests', 'digest unknown'],
   cmdline: ['Command line', 'command lines', 'unknown'],
   name: ['Process name', 'process names', 'unknown'],
-  asn: ['Operator', 'operators', 'local or unknown'],
+  asn: ['AS number', 'AS numbers', 'local or unknown'],
   network: ['Network', 'networks', 'no network'],
   protocol: ['Protocol', 'protocols', 'unknown'],
   family: ['IP version', 'IP versions', 'unknown'],
@@ -73,7 +73,7 @@ export const dimensionName = (dimension) => NAMES[dimension]?.[0] ?? dimension;
 /** @param {string} dimension @param {number} [number] */
 export const dimensionPlural = (dimension, number = 2) =>
   number === 1
-    ? dimensionName(dimension).toLowerCase().replace('ip ', 'IP ')
+    ? dimensionName(dimension).toLowerCase().replace('ip ', 'IP ').replace('as n', 'AS n')
     : (NAMES[dimension]?.[1] ?? dimension);
 /** @param {string} dimension */
 export const isProgram = (dimension) => PROGRAMS.has(dimension);
@@ -128,6 +128,8 @@ export function valueText(dimension, value, labels = {}) {
     return { text: NAMES[dimension]?.[2] || 'unknown', aside: '' };
   const text = String(value);
   if (isTime(dimension) && typeof value === 'number') return { text: timeText(dimension, value), aside: '' };
+  if (dimension === 'weekday') return { text: text[0].toUpperCase() + text.slice(1), aside: '' };
+  if (dimension === 'asn') return { text: `AS${text}`, aside: '' };
   if (dimension === 'hour-of-day') return { text: `${text.padStart(2, '0')}:00`, aside: '' };
   if (dimension === 'country') return { text: countryName(text), aside: text };
   const label = labels[dimension]?.[text];

@@ -17,9 +17,9 @@ import { chartLabel, Traffic } from '../parts/traffic.js';
 const KINDS = ['domain', 'address', 'country'];
 /** What each kind consists of. @type {Record<string, string[]>} */
 const INSIDE = {
-  domain: ['address', 'country', 'asn'],
-  address: ['domain', 'country', 'asn'],
-  country: ['domain', 'address', 'asn'],
+  domain: ['address', 'country', 'network'],
+  address: ['domain', 'country', 'network'],
+  country: ['domain', 'address', 'network'],
 };
 
 /** @param {{kind: string, value: string, badge: boolean, explore: string, countries: any[]}} props */

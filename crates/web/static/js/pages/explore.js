@@ -34,10 +34,10 @@ import { groupedBy, PAGE, Table } from '../parts/table.js';
 import { useDominant } from '../parts/toplist.js';
 import { chartLabel, groupColor, Traffic } from '../parts/traffic.js';
 
-/** Which order the server is asked for: a comparison has two, everything else sorts by a column. @param {string[]} groups */
-function order(groups) {
+/** Which order the server is asked for: a comparison has two, everything else sorts by a column. @param {string[]} groups @param {boolean} compared */
+function order(groups, compared) {
   const { by, reverse } = sort.value;
-  if (compare.value) return by === 'change' ? {} : { order: 'now' };
+  if (compared) return by === 'change' ? {} : { order: 'now' };
   return { sort: by || (isCalendar(groups[0]) ? groups[0] : 'total'), reverse: reverse || null };
 }
 
@@ -94,7 +94,7 @@ function Find({ dimension }) {
 
 /** @param {{data: any, dimension: string}} props */
 function Sum({ data, dimension }) {
-  const total = compare.value ? (data.total.now ?? data.total) : data.total;
+  const total = data.total.now ?? data.total;
   return html`
     ${total.received > 0 && html`<span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
     ${total.sent > 0 && html`<span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
@@ -138,14 +138,16 @@ export default function Explore() {
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const [first = 'exe', second = null] = groupBy.value;
   const groups = second ? [first, second] : [first];
+  // Two ranges have no hour and no day in common.
+  const compared = compare.value && !groups.some(isTime);
   const seen = param('seen') === '1' && !second && !isCalendar(first) && first !== 'lport';
   const asked = {
     ...question.value,
     group_by: groups,
     find: find.value || null,
-    compare: compare.value ? 'previous' : null,
-    seen: seen && !compare.value ? 1 : null,
-    ...order(groups),
+    compare: compared ? 'previous' : null,
+    seen: seen && !compared ? 1 : null,
+    ...order(groups, compared),
   };
   const answer = useAnswer('query', { ...asked, limit: PAGE, offset: offset.value || null });
   const { data, error } = answer;
@@ -185,7 +187,7 @@ export default function Explore() {
       ${
         !second &&
         !isTime(first) &&
-        html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null })}>First seen<//>`
+        html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null, sort: null, reverse: null })}>First seen<//>`
       }
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
@@ -198,8 +200,8 @@ export default function Explore() {
       data
         ? html`
             <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
-              <${Table} data=${data} groups=${groups} sortedBy=${compare.value ? (sort.value.by === 'change' ? 'change' : 'total') : sort.value.by || (isCalendar(first) ? first : 'total')}
-                sparks=${sparks} seen=${seen} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+              <${Table} data=${data} groups=${groups} sortedBy=${compared ? (sort.value.by === 'change' ? 'change' : 'total') : sort.value.by || (isCalendar(first) ? first : 'total')}
+                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
           `

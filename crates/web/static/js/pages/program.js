@@ -118,10 +118,10 @@ function Rest({
     ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
     <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
-      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'asn']} params=${params} limit=${10}
+      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'network']} params=${params} limit=${10}
         onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
         colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
-        badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value !== null ? { kind: 'new', text: 'new' } : null) : undefined)} />
+        badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value ? { kind: 'new', text: 'new' } : null) : undefined)} />
       <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
         colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
       <${Family} exe=${exe} params=${params} />

@@ -36,8 +36,8 @@ export function Ident({ dimension, value, color, labels, badge, aside, href }) {
   return html`
     <span class="ident">
       ${color && html`<${Swatch} color=${color} />`}
-      <a class=${cls('name', value === null && 'none')} href=${href ?? valueLink(dimension, value)}
-        title=${value === null ? undefined : String(value)}>${said.text}</a>
+      <a class=${cls('name', (value === null || value === '') && 'none')} href=${href ?? valueLink(dimension, value)}
+        title=${value === null || value === '' ? undefined : String(value)}>${said.text}</a>
       ${path ? html`<${Path} path=${beside} />` : beside && html`<span class="cc">${beside}</span>`}
       ${badge && html`<${Badge} kind=${badge.kind}>${badge.text}<//>`}
     </span>

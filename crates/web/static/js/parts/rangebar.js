@@ -42,9 +42,12 @@ export const rangeName = () => {
   return preset && TEXTS[preset] ? `last ${TEXTS[preset]}` : 'in the range';
 };
 
-/** Moves the range by its own length; a preset that reaches now again stays a preset. @param {number} direction @param {Moments} [answered] */
-export function move(direction, answered) {
-  const { since, until } = moments(answered);
+/** The range of the last answer, for the keys: a word such as "last-month" has its moments only from the server. */
+let lastAnswered = /** @type {Moments | undefined} */ (undefined);
+
+/** Moves the range by its own length; a preset that reaches now again stays a preset. @param {number} direction */
+export function move(direction) {
+  const { since, until } = moments(lastAnswered);
   const length = until - since;
   const now = Date.now() / 1000;
   if (direction > 0 && until + length >= now - 60) {
@@ -57,11 +60,18 @@ export function move(direction, answered) {
 /** @param {Moments} shown */
 const atNow = (shown) => shown.until >= Date.now() / 1000 - 90;
 
+/** On a phone a range that ends now needs only its begin. @param {{shown: Moments}} props */
+const Span = ({ shown }) => html`
+  <span class=${atNow(shown) ? 'wide-only' : ''}>${dayAndTime(shown.since)}<span class="dash"> – </span>${dayAndTime(shown.until)}</span>
+  ${atNow(shown) && html`<span class="phone-only">since ${dayAndTime(shown.since)}</span>`}
+`;
+
 /** @param {{answered?: Moments, children?: unknown}} props */
 export function RangeBar({ answered, children }) {
   const { open, setOpen, host } = usePopup();
   const { preset } = range.value;
   const shown = moments(answered);
+  lastAnswered = answered;
   return html`
     <div class="toolbar">
       <div class="seg" role="group" aria-label="Range">
@@ -77,17 +87,17 @@ export function RangeBar({ answered, children }) {
           items=${PRESETS.map((name) => ({ text: TEXTS[name], current: name === preset, run: () => setPreset(name) }))} />
       </span>
       <span class="pair">
-        <button class="iconb" type="button" aria-label="Earlier" title="Earlier  [" onClick=${() => move(-1, answered)}>
+        <button class="iconb" type="button" aria-label="Earlier" title="Earlier  [" onClick=${() => move(-1)}>
           <${Icon} name="prev" />
         </button>
         <button class="iconb" type="button" aria-label="Later" title="Later  ]" disabled=${atNow(shown)}
-          onClick=${() => move(1, answered)}><${Icon} name="next" /></button>
+          onClick=${() => move(1)}><${Icon} name="next" /></button>
       </span>
       <span class="popup-host when-host" ref=${host}>
         <button class="when" type="button" title="Choose from a calendar" aria-haspopup="dialog"
           aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>
           <${Icon} name="calendar" />
-          <span>${preset === 'all' ? 'All of the log' : html`${dayAndTime(shown.since)}<span class="dash"> – </span>${dayAndTime(shown.until)}`}</span>
+          ${preset === 'all' ? html`<span>All of the log</span>` : html`<${Span} shown=${shown} />`}
           <span class="zone">${zoneName(shown.until)}</span>
         </button>
         ${

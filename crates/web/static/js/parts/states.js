@@ -40,7 +40,7 @@ export function Problem({ answer }) {
   if (!error) return null;
   return html`
     <p class="note problem" role="alert">
-      <b class="t-wrong">${error.text}</b>
+      <b class="t-wrong"><${Said} text=${error.text} /></b>
       ${data && ` Figures are those of ${hourMinute(time / 1000)}.`}
       ${error.kind !== 'no_log' && error.kind !== 'no_rights' && error.status !== 400 && ' Recording is not affected.'}${' '}
       <button type="button" class="lnk" onClick=${askAgain}>Try again</button>
@@ -80,6 +80,10 @@ export function Nothing({ range, last, what = 'traffic' }) {
   `;
 }
 
+/** A sentence of the server; what is between backticks is a command. @param {{text: string}} props */
+export const Said = ({ text }) =>
+  text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
+
 /** Above every page: the daemon does not run, or the log is another one. */
 export function Banners() {
   const known = health.value;
@@ -92,7 +96,7 @@ export function Banners() {
       html`
       <p class="banner wrong" role="status">
         <b>Nothing is recorded now.</b>${' '}
-        ${why ? why : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}
+        ${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}
       </p>
     `
     }
@@ -154,7 +158,7 @@ export function NotAllowed() {
 export const NoLog = ({ error }) => html`
   <div class="alone">
     <h1>${error.kind === 'no_log' ? 'There is no log yet' : 'The log cannot be read'}</h1>
-    <p class="note">${error.text}</p>
+    <p class="note"><${Said} text=${error.text} /></p>
     <button type="button" class="btn" onClick=${askAgain}>Try again</button>
   </div>
 `;

@@ -3,7 +3,7 @@ import { Spark } from '../charts/spark.js';
 import { dimensionName, isCalendar, isTime, timeSpan } from '../lib/dimensions.js';
 import { count, delta, grouped } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { addFilter, change, compare, here, link, offset, sort } from '../lib/state.js';
+import { addFilter, change, here, link, offset, sort } from '../lib/state.js';
 import { Bytes, When } from './figures.js';
 import { Icon } from './icons.js';
 import { Ident, MirrorBar } from './identity.js';
@@ -20,7 +20,7 @@ function columns(groups, has) {
     key: has.compared ? '' : dimension,
     text: dimensionName(dimension),
     className: i ? 'w-id2' : 'w-id',
-    ascending: !isTime(dimension),
+    ascending: true,
   }));
   if (has.sparks) list.push({ key: '', text: rangeName(), className: 'w-sp' });
   if (has.compared) {
@@ -109,13 +109,12 @@ function onRowKey(event) {
 }
 
 /**
- * @param {{row: any, groups: string[], data: any, max: number, sparks: Map<any, any> | null, seen: boolean, color: string,
+ * @param {{row: any, groups: string[], data: any, max: number, sparks: Map<any, any> | null, seen: boolean, compared: boolean, color: string,
  *   onLift: (value: string | null) => void}} props
  */
-function Row({ row, groups, data, max, sparks, seen, color, onLift }) {
+function Row({ row, groups, data, max, sparks, seen, compared, color, onLift }) {
   const [first] = groups;
   const value = row[first];
-  const compared = compare.value;
   const now = compared ? (row.now ?? { received: 0, sent: 0, conns: 0 }) : row;
   const before = compared ? (row.before ?? { received: 0, sent: 0 }) : null;
   const spark = sparks?.get(value);
@@ -175,27 +174,27 @@ const Pager = ({ from, shown, all }) => html`
 `;
 
 /**
- * @param {{data: any, groups: string[], sortedBy: string, sparks: Map<any, any> | null, seen: boolean, stale: boolean,
+ * @param {{data: any, groups: string[], sortedBy: string, sparks: Map<any, any> | null, seen: boolean, compared: boolean, stale: boolean,
  *   colorOf: (value: any) => string, onLift: (value: string | null) => void}} props
  */
-export function Table({ data, groups, sortedBy, sparks, seen, stale, colorOf, onLift }) {
+export function Table({ data, groups, sortedBy, sparks, seen, compared, stale, colorOf, onLift }) {
   const rows = data.rows.length && !(groups[0] in data.rows[0]) ? [] : data.rows;
-  const list = columns(groups, { compared: compare.value, seen, sparks: sparks !== null });
+  const list = columns(groups, { compared, seen, sparks: sparks !== null });
   /** @param {any} row */
-  const now = (row) => (compare.value ? (row.now ?? { received: 0, sent: 0 }) : row);
+  const now = (row) => (compared ? (row.now ?? { received: 0, sent: 0 }) : row);
   const max = Math.max(
     1,
     ...rows.map((/** @type {any} */ row) => Math.max(now(row).received ?? 0, now(row).sent ?? 0)),
   );
   return html`
     <div class=${cls('tablewrap', 'sec', stale && 'stale')}>
-      <table class="explore">
+      <table class="explore" aria-label="Traffic">
         <thead><tr>${list.map((column) => html`<${Heading} key=${column.text} column=${column} current=${sortedBy} />`)}</tr></thead>
         <tbody>
           ${rows.map(
             (/** @type {any} */ row) => html`
               <${Row} key=${groups.map((dimension) => row[dimension]).join('\0')} row=${row} groups=${groups} data=${data} max=${max}
-                sparks=${sparks} seen=${seen} color=${colorOf(row[groups[0]])} onLift=${onLift} />
+                sparks=${sparks} seen=${seen} compared=${compared} color=${colorOf(row[groups[0]])} onLift=${onLift} />
             `,
           )}
         </tbody>

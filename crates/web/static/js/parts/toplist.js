@@ -79,7 +79,7 @@ export function TopList({ dimension, second, params = {}, limit = 10, more, badg
   const asideOf = (row) => {
     if (second) return [data?.labels?.[dimension]?.[row[dimension]], row[second]].filter(Boolean).join(' ');
     if (dimension !== 'domain' && dimension !== 'address') return undefined;
-    return (row[dimension] !== null && dominant.get(row[dimension])?.country) || '';
+    return (row[dimension] && dominant.get(row[dimension])?.country) || '';
   };
   /** @param {any} value */
   const color = (value) =>

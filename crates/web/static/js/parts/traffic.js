@@ -25,14 +25,18 @@ function spanText(begin, end, now) {
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
   const { edges, total } = answer;
-  const length = edges[1] - edges[0];
+  // The first part may be cut by the begin of the range.
+  const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
   const both = (i) => (total.received[i] + total.sent[i]) / (edges[i + 1] - edges[i]);
   let top = 0;
   for (let i = 1; i < total.received.length; i++) if (both(i) > both(top)) top = i;
+  const near = edges[edges.length - 1] - edges[0] < 86400 * 1.5;
+  const text = length < 86400 ? dayAndTime(edges[top], answer.now) : weekday(edges[top]);
+  const when = near ? text.replace('today ', '') : text;
   return html`
     <span>mean of ${duration(length)}</span>
-    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b> at ${length < 86400 ? dayAndTime(edges[top], answer.now).replace('today ', '') : weekday(edges[top])}</span>`}
+    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b> at ${when}</span>`}
     ${compare.value && answer.before && html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`}
   `;
 }
