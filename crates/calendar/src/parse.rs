@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-/// Reads a duration in seconds: a number with the unit `s`, `m`, `h`, `d` or `w`.
+/// Reads a duration in seconds: a number with the unit `s`, `m`, `h`, `d`, `w` or `y` (365 days).
 pub fn parse_span(text: &str) -> Option<i64> {
     let seconds = match text.chars().next_back()? {
         's' => 1,
@@ -51,6 +51,7 @@ pub fn parse_span(text: &str) -> Option<i64> {
         'h' => 3600,
         'd' => 86_400,
         'w' => 604_800,
+        'y' => 365 * 86_400,
         _ => return None,
     };
     let number = &text[..text.len() - 1];
