@@ -8,6 +8,7 @@ mod api;
 mod certificate;
 mod error;
 mod guard;
+mod memory;
 mod password;
 mod process;
 mod readers;
@@ -99,6 +100,7 @@ impl Server {
     /// # Errors
     /// The system refuses what the server needs.
     pub fn run(self) -> Result<(), WebError> {
+        memory::prepare();
         let Self { listeners, settings, token } = self;
         let readers =
             Readers::start(&settings.layout.database).map_err(WebError::system("start a thread"))?;

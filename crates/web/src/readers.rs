@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::{ApiError, ErrorKind},
+    memory,
     slots::Slots,
 };
 
@@ -176,8 +177,12 @@ impl Readers {
                     state.kept.insert(job.key, (Instant::now(), answer.clone()));
                 }
             }
+            let is_idle = state.waiting.is_empty();
             drop(state);
             job.flight.answer.send_replace(Some(answer));
+            if is_idle {
+                memory::give_back();
+            }
         }
     }
 

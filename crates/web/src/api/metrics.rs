@@ -135,7 +135,7 @@ fn text(api: &Api, file: &LogFile, status: Option<&HelloLine>) -> Result<Bytes, 
         Unit::Bytes,
         gauge(reader.used_bytes()?),
     );
-    registry.register("log_records", "Records of the log", gauge(reader.record_count()?));
+    registry.register("log_records", "Records of the log", gauge(api.record_count.now(file)?));
     let last = reader.extent()?.map_or(0, |(_, last)| last.unsigned_abs());
     registry.register(
         "last_window_timestamp",

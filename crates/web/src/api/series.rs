@@ -32,6 +32,9 @@ const MAX_PARTS: u64 = 1000;
 /// Groups without a number, and at most.
 const DEFAULT_GROUPS: u64 = 8;
 const MAX_GROUPS: u64 = 20;
+/// In a range of a day or more no part is shorter than a quarter of an hour, seconds.
+const DAY: i64 = 86_400;
+const QUARTER_HOUR: i64 = 900;
 /// Starts and stops that are read to find the time without recording.
 const MAX_STARTS: u64 = 1000;
 
@@ -108,7 +111,7 @@ struct SeriesQuestion {
     params(
         QuestionParameters,
         ("group_by" = Option<String>, Query, description = "The dimension of the groups, none of time. Without it: the total only"),
-        ("parts" = Option<u64>, Query, description = "Parts at most, up to 1000; they are parts of the calendar. Default: 144"),
+        ("parts" = Option<u64>, Query, description = "Parts at most, up to 1000; they are parts of the calendar, of a day or more none shorter than a quarter of an hour. Default: 144"),
         ("top" = Option<u64>, Query, description = "Groups at most, up to 20. Default: 8"),
         ("compare" = Option<String>, Query, description = "`previous`, or a range as for `range`: its sums in as many parts"),
     ),
@@ -185,7 +188,10 @@ impl SeriesQuestion {
         let (first, last) = extent.unwrap_or((self.now.seconds, self.now.seconds));
         let start = range.start.unwrap_or(first);
         let end = range.end.unwrap_or(last.max(self.now.seconds) + 1);
-        calendar::divide(start, end.max(start + 1), self.parts, &self.now.zone)
+        // Sums of quarters of an hour make parts of a day as exact, and need a tenth of the time.
+        let in_quarters = usize::try_from((end - start) / QUARTER_HOUR + 2).unwrap_or(usize::MAX);
+        let parts = if end - start >= DAY { self.parts.min(in_quarters) } else { self.parts };
+        calendar::divide(start, end.max(start + 1), parts, &self.now.zone)
     }
 
     /// The sums of the range to compare with, in parts that are as far from its beginning.
