@@ -10,6 +10,7 @@ mod cost;
 mod generate;
 mod instructions;
 mod median;
+mod page;
 mod questions;
 mod random;
 mod random_queries;
@@ -37,6 +38,8 @@ enum Chore {
     /// Make a load for `bench --growth`
     #[command(hide = true)]
     Load(bench::growth::Options),
+    /// Measure how fast `picosnitch dash` answers, one client and many at once
+    Page(page::Options),
     /// Ask a log the questions of docs/questions.md, and measure how long the answers take
     Questions(questions::Options),
     /// Run a command under stock kernels in virtual machines
@@ -46,7 +49,9 @@ enum Chore {
 fn main() -> ExitCode {
     // A debug build would measure something else: these run again in a release build.
     if cfg!(debug_assertions)
-        && std::env::args_os().nth(1).is_some_and(|chore| chore == "gen-db" || chore == "ask-db")
+        && std::env::args_os()
+            .nth(1)
+            .is_some_and(|chore| ["gen-db", "ask-db", "page"].iter().any(|slow| chore == *slow))
     {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut again = std::process::Command::new(cargo);
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Load(options) => bench::growth::run(&options),
+        Chore::Page(options) => page::run(&options),
         Chore::Questions(options) => questions::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };
