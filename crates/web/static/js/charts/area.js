@@ -10,24 +10,7 @@ import { textWidth, useThemeVersion, useWidth } from './paint.js';
 
 export { layerKey, OTHER };
 
-/** @typedef {import('./area_model.js').Model} Model */
-/** @typedef {import('./area_model.js').Mark} Mark */
-/** @typedef {import('./area_marks.js').PlacedMark} PlacedMark */
-/**
- * @typedef {object} AreaProps
- * @property {import('./layers.js').SeriesAnswer | null | undefined} answer of /api/v1/series; the place is kept without one
- * @property {string | null} [dimension] the answer's group_by
- * @property {Mark[]} [marks] besides the answer's losses
- * @property {number | ((narrow: boolean) => number)} [height]
- * @property {(since: number | null, until?: number) => void} [onZoom] both ends included; null is "back"
- * @property {(index: number | null, point: import('./area_gestures.js').Point | null) => void} [onPoint]
- * @property {string | null} [lifted] key of a layer: `layerKey(value)` or `OTHER`
- * @property {boolean} [ownScale] a scale for each direction
- * @property {string} label what the chart shows, for screen readers
- * @property {(value: string | number | null, slot: number) => string} [colorOf] a CSS colour, '' for the usual one
- * @property {(value: string | number | null) => string} [nameOf]
- * @property {boolean} [ago] times on the spine are counted from the end
- */
+/** @import { AreaProps, Model, PlacedMark, Range, Selection } from './types.js' */
 
 /** @param {AreaProps} props */
 export function AreaChart(props) {
@@ -259,7 +242,7 @@ function Marks({ model, marks }) {
 
 /**
  * What moves with the pointer and the keys.
- * @param {{model: Model, at: number | null, selection: import('./area_gestures.js').Selection | null, preview: {since: number, until: number} | null}} props
+ * @param {{model: Model, at: number | null, selection: Selection | null, preview: Range | null}} props
  */
 function Cursor({ model, at, selection, preview }) {
   const { box, xs } = model;

@@ -3,31 +3,14 @@ import { useEffect, useRef, useState } from '../lib/html.js';
 import { layerAt, partAt } from './area_model.js';
 import { layerKey } from './layers.js';
 
-/** @typedef {import('./area_model.js').Model} Model */
-/**
- * What is under the cursor: a drawn part, which may sum several parts of the answer.
- * @typedef {object} Point
- * @property {number} since
- * @property {number} until
- * @property {number} seconds
- * @property {number} received bytes a second
- * @property {number} sent bytes a second
- * @property {number} first index of the first part in it
- * @property {number} last
- * @property {boolean} open not over yet
- * @property {{key: string, name: string, received: number, sent: number} | null} layer
- */
-/** @typedef {{from: number, to: number}} Selection indices of drawn parts, in the order of choosing */
-/**
- * @typedef {object} Hands
- * @property {((since: number | null, until?: number) => void) | undefined} onZoom
- * @property {((index: number | null, point: Point | null) => void) | undefined} onPoint
- */
+/** @import { Hands, Model, Point, Range, Ref, Selection } from './types.js' */
 
 /** A range is not made shorter than this by zooming, in seconds. */
 const SHORTEST = 60;
 /** A wheel that was already scrolling the page when the chart came under it goes on scrolling. */
 const SCROLLING = 400;
+/** Who zoomed with the wheel just now means the chart, also with a turn towards the reader; else that scrolls the page. */
+const ZOOMING = 10_000;
 /** The wheel has stopped after this. */
 const WHEEL_REST = 160;
 let scrolled = 0;
@@ -68,7 +51,7 @@ export function pointAt(model, index, y) {
 
 /**
  * The range after turning the wheel or pinching: the time at `x` stays where it is.
- * @param {{since: number, until: number}} range
+ * @param {Range} range
  * @param {number} share place of the fixed point in the range, 0 to 1
  * @param {number} factor below 1 is closer
  * @param {Model} model
@@ -83,21 +66,26 @@ function scaled(range, share, factor, model) {
 }
 
 /**
- * @param {{current: Model | null}} models
- * @param {{current: SVGSVGElement | null}} svg
- * @param {{current: Hands}} hands
+ * @param {Ref<Model | null>} models
+ * @param {Ref<SVGSVGElement | null>} svg
+ * @param {Ref<Hands>} hands
  */
 function useWheel(models, svg, hands) {
-  const state = useRef(/** @type {{range: {since: number, until: number}, timer: number} | null} */ (null));
-  const [preview, setPreview] = useState(/** @type {{since: number, until: number} | null} */ (null));
+  const state = useRef(/** @type {{range: Range, timer: number} | null} */ (null));
+  const zoomed = useRef(Number.NEGATIVE_INFINITY);
+  const [preview, setPreview] = useState(/** @type {Range | null} */ (null));
   useEffect(() => () => clearTimeout(state.current?.timer), []);
   const onWheel = (/** @type {WheelEvent} */ event) => {
     const model = models.current;
-    const isDeliberate = event.ctrlKey || event.metaKey;
+    const isDeliberate = event.ctrlKey || event.metaKey || document.activeElement === svg.current;
     if (!model || !svg.current || !hands.current.onZoom || event.deltaY === 0 || event.shiftKey) {
       return;
     }
-    if (!isDeliberate && performance.now() - scrolled < SCROLLING) {
+    const now = performance.now();
+    if (
+      !isDeliberate &&
+      (now - scrolled < SCROLLING || (event.deltaY > 0 && now - zoomed.current > ZOOMING))
+    ) {
       return;
     }
     const range = state.current?.range ?? { since: model.since, until: model.until };
@@ -111,6 +99,7 @@ function useWheel(models, svg, hands) {
       return;
     }
     event.preventDefault();
+    zoomed.current = now;
     clearTimeout(state.current?.timer);
     const timer = setTimeout(() => {
       state.current = null;
@@ -128,15 +117,13 @@ const distance = (a, b) => Math.max(24, Math.abs(a - b));
 
 /**
  * Two fingers: what was under them stays under them.
- * @param {{current: Model | null}} models
- * @param {{current: Hands}} hands
- * @param {(range: {since: number, until: number} | null) => void} setPreview
+ * @param {Ref<Model | null>} models
+ * @param {Ref<Hands>} hands
+ * @param {(range: Range | null) => void} setPreview
  */
 function usePinch(models, hands, setPreview) {
   const fingers = useRef(/** @type {Map<number, number>} */ (new Map())).current;
-  const start = useRef(
-    /** @type {{a: number, b: number, range: {since: number, until: number}} | null} */ (null),
-  );
+  const start = useRef(/** @type {{a: number, b: number, range: Range} | null} */ (null));
   return {
     /** Whether this finger is the second one. @param {PointerEvent} event @param {number} x */
     begin: (event, x) => {
@@ -185,7 +172,7 @@ function usePinch(models, hands, setPreview) {
 
 /**
  * @param {Model | null} model
- * @param {{current: SVGSVGElement | null}} svg
+ * @param {Ref<SVGSVGElement | null>} svg
  * @param {Hands} given
  */
 export function useGestures(model, svg, given) {
@@ -283,13 +270,13 @@ export function useGestures(model, svg, given) {
 /**
  * @param {KeyboardEvent} event
  * @param {object} parts
- * @param {{current: Model | null}} parts.models
+ * @param {Ref<Model | null>} parts.models
  * @param {number | null} parts.cursor
  * @param {Selection | null} parts.selection
  * @param {(index: number | null) => void} parts.show
  * @param {(selection: Selection | null) => void} parts.setSelection
  * @param {(selection: Selection) => void} parts.zoomTo
- * @param {{current: Hands}} parts.hands
+ * @param {Ref<Hands>} parts.hands
  */
 function keyDown(event, { models, cursor, selection, show, setSelection, zoomTo, hands }) {
   const count = models.current?.parts.length ?? 0;

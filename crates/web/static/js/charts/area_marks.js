@@ -4,9 +4,7 @@ import { lossAmount } from '../lib/losses.js';
 import { partAt } from './area_model.js';
 import { shortened, textWidth } from './paint.js';
 
-/** @typedef {import('./area_model.js').Model} Model */
-/** @typedef {import('./area_model.js').Mark} Mark */
-/** @typedef {{x: number, kind: Mark['kind'], text: string, title: string, labelX: number, labelY: number, anchor: string, lineTo: number}} PlacedMark */
+/** @import { Mark, Model, PlacedMark } from './types.js' */
 
 const ORDER = { lost: 0, wrong: 1, new: 2 };
 

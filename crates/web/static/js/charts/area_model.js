@@ -4,12 +4,7 @@ import { drawnParts, layersOf, ratesOf } from './layers.js';
 import { inkOn, sentOpacity, textWidth } from './paint.js';
 import { agoTicks, byteStep, timeTicks } from './scale.js';
 
-/** @typedef {import('./layers.js').SeriesAnswer} SeriesAnswer */
-/** @typedef {import('./layers.js').Layer} Layer */
-/** @typedef {import('./layers.js').Part} Part */
-/** @typedef {'received' | 'sent'} Side */
-/** @typedef {{time: number, kind: 'new' | 'wrong' | 'lost', text: string, short?: string}} Mark */
-/** @typedef {ReturnType<typeof buildModel>} Model */
+/** @import { Box, Heights, Layer, Model, ModelOptions, Part, SeriesAnswer, Side } from './types.js' */
 
 /** Height of the band between received and sent. */
 export const SPINE = 24;
@@ -26,6 +21,7 @@ const LEAST = 1;
  * @param {number} peakReceived
  * @param {number} peakSent
  * @param {boolean} ownScale
+ * @returns {Box}
  */
 function geometry(width, height, hasMarks, peakReceived, peakSent, ownScale) {
   const narrow = width < 560;
@@ -94,7 +90,7 @@ function stacked(layers, side, scale, count) {
 /**
  * A stepped outline; stretches without anything are left out.
  * @param {number[]} xs edges of the drawn parts in pixels
- * @param {{floor: Float64Array, size: Float64Array}} heights
+ * @param {Heights} heights
  * @param {number} axis
  * @param {1 | -1} direction 1 is upwards
  */
@@ -129,7 +125,7 @@ function outline(xs, { floor, size }, axis, direction) {
 /**
  * Where a layer is high enough over the width of its name.
  * @param {Layer} layer
- * @param {{floor: Float64Array, size: Float64Array}} heights
+ * @param {Heights} heights
  * @param {number[]} xs
  */
 function nameSpot(layer, { floor, size }, xs) {
@@ -160,7 +156,7 @@ function nameSpot(layer, { floor, size }, xs) {
 /**
  * @param {{received: number[], sent: number[]}} before
  * @param {number[]} xs
- * @param {ReturnType<typeof geometry>} box
+ * @param {Box} box
  */
 function linesBefore(before, xs, box) {
   const line = (
@@ -183,7 +179,7 @@ function linesBefore(before, xs, box) {
 
 /**
  * The lines of the rates, with y and the rate.
- * @param {ReturnType<typeof geometry>} box
+ * @param {Box} box
  * @param {import('../lib/format.js').Units} unit
  */
 function rateTicks(box, unit) {
@@ -207,19 +203,7 @@ function rateTicks(box, unit) {
   return ticks;
 }
 
-/**
- * @param {object} options
- * @param {SeriesAnswer} options.answer
- * @param {string | null | undefined} options.dimension
- * @param {number} options.width
- * @param {number} options.height
- * @param {boolean} options.hasMarks
- * @param {boolean} options.ownScale
- * @param {import('../lib/format.js').Units} options.unit
- * @param {((value: string | number | null, slot: number) => string) | undefined} options.colorOf
- * @param {((value: string | number | null) => string) | undefined} options.nameOf
- * @param {boolean} [options.ago]
- */
+/** @param {ModelOptions} options */
 export function buildModel({
   answer,
   dimension,

@@ -1,38 +1,13 @@
 /** The layers of the area chart: windows summed until they are wide enough, order and colours of the stack. */
 
-/** @typedef {{conns: number[], received: number[], sent: number[]}} Counts */
-/**
- * An answer of /api/v1/series.
- * @typedef {object} SeriesAnswer
- * @property {number} now
- * @property {[number, number] | null} [extent]
- * @property {number[]} edges
- * @property {Counts} total
- * @property {(Counts & Record<string, any>)[]} groups
- * @property {Counts | null} [other]
- * @property {Counts | null} [before]
- * @property {{part: number, kind: string, count: number, consequence: string, text: string}[]} [losses]
- * @property {[number, number][]} [gaps]
- * @property {Record<string, Record<string, string>>} [labels]
- * @property {Record<string, number>} [slots]
- */
-/** @typedef {{begin: number, end: number, first: number, last: number}} Part a drawn part and the parts of the answer in it */
-/**
- * @typedef {object} Layer
- * @property {string | number | null} value
- * @property {string} key
- * @property {string} name
- * @property {string} colour
- * @property {number[]} received bytes a second in each drawn part
- * @property {number[]} sent
- */
+/** @import { ColorOf, Counts, Layer, NameOf, Part, SeriesAnswer, Value } from './types.js' */
 
 /** The key of the layer of everything else; no value of an answer has a control character. */
 export const OTHER = '\u0000other';
 
 /**
  * The key of a group's layer: what `lifted` is compared with.
- * @param {string | number | null | undefined} value
+ * @param {Value | undefined} value
  */
 export const layerKey = (value) => (value === null || value === undefined ? '' : String(value));
 
@@ -79,7 +54,7 @@ const isProgram = (dimension) => /^g?p?exe$/.test(dimension);
 
 /**
  * @param {string} dimension
- * @param {string | number | null} value
+ * @param {Value} value
  * @param {SeriesAnswer} answer
  */
 function plainName(dimension, value, answer) {
@@ -151,8 +126,8 @@ function shadeNeighbours(layers) {
  * @param {SeriesAnswer} answer
  * @param {string | null | undefined} dimension
  * @param {Part[]} parts
- * @param {((value: string | number | null, slot: number) => string) | undefined} colorOf
- * @param {((value: string | number | null) => string) | undefined} nameOf
+ * @param {ColorOf | undefined} colorOf
+ * @param {NameOf | undefined} nameOf
  * @returns {Layer[]}
  */
 export function layersOf(answer, dimension, parts, colorOf, nameOf) {

@@ -2,9 +2,7 @@
 import { bytes } from '../lib/format.js';
 import { cls, html, useEffect, useMemo, useState } from '../lib/html.js';
 
-/** Outlines are rings of a point and steps from it, in half units. @typedef {{width: number, height: number, outlines: [string, number[][]][], points: [string, number, number][]}} World */
-/** @typedef {{code: string, path: string, x: number, y: number, size: number}} Shape */
-/** @typedef {{country: string | null, received: number, sent: number}} Row */
+/** @import { CountryRow, Shape, World } from './types.js' */
 
 /** @type {Promise<{shapes: Shape[], width: number, height: number}> | null} */
 let loading = null;
@@ -60,12 +58,12 @@ function load() {
   return loading;
 }
 
-/** @param {Row} row */
+/** @param {CountryRow} row */
 const total = (row) => row.received + row.sent;
 
 /**
  * Five steps of ten: the largest country is in the last.
- * @param {Row[]} rows
+ * @param {CountryRow[]} rows
  */
 export function stepsOf(rows) {
   const largest = rows.reduce((most, row) => Math.max(most, row.country ? total(row) : 0), 0);
@@ -91,7 +89,7 @@ export const MapLegend = ({ limits }) => html`
 `;
 
 /**
- * @param {{rows: Row[], fresh: Set<string>, chosen: Set<string>, nameOf: (code: string) => string, label: string,
+ * @param {{rows: CountryRow[], fresh: Set<string>, chosen: Set<string>, nameOf: (code: string) => string, label: string,
  *   onChoose: (code: string) => void, onPoint: (code: string | null) => void}} props
  */
 export function WorldMap({ rows, fresh, chosen, nameOf, label, onChoose, onPoint }) {

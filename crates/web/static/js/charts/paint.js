@@ -100,7 +100,10 @@ export function textWidth(text, size = 11, weight = 400) {
   if (widths.size > 2000) {
     widths.clear();
   }
-  widths.set(key, width);
+  // What another program chose may be long.
+  if (text.length < 200) {
+    widths.set(key, width);
+  }
   return width;
 }
 

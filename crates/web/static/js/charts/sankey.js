@@ -4,9 +4,7 @@ import { cls, html, useMemo, useRef, useState } from '../lib/html.js';
 import { shortened, textWidth, useWidth } from './paint.js';
 import { nodeName, REST, sankeyLayout } from './sankey_model.js';
 
-/** @typedef {import('./sankey_model.js').Flow} Flow */
-/** @typedef {import('./sankey_model.js').Node} Node */
-/** @typedef {import('./sankey_model.js').Band} Band */
+/** @import { Band, Flow, Node } from './types.js' */
 
 const BAR = 8;
 const HEAD = 28;

@@ -1,32 +1,6 @@
 /** Where the nodes and bands of a Sankey lie: three columns, ordered so that few bands cross. Pure functions. */
 
-/** @typedef {{key: string, text: string, color: string}} End one end of a flow; an empty key is everything else */
-/** @typedef {{ends: [End, End, End], received: number, sent: number}} Flow */
-/**
- * @typedef {object} Node
- * @property {number} column
- * @property {string} key
- * @property {string} text
- * @property {string} color
- * @property {number} received
- * @property {number} sent
- * @property {number} size
- * @property {number} y
- * @property {number} height
- * @property {Band[]} out
- * @property {Band[]} into
- */
-/**
- * @typedef {object} Band
- * @property {Node} from
- * @property {Node} to
- * @property {string} program key of the program whose bytes these are
- * @property {string} color
- * @property {number} size
- * @property {number} y0 top of its beginning
- * @property {number} y1 top of its end
- * @property {Set<string>} nodes all nodes whose bytes are in it, as `column key`
- */
+/** @import { Band, Flow, Node } from './types.js' */
 
 /** A label needs this much, also at a thin node. */
 const PITCH = 19;

@@ -115,13 +115,17 @@ export function timeTicks(since, until, most) {
     if (unit === 'day') {
       return new Date(year, month, day + i * count);
     }
+    if (seconds <= 900) {
+      // No zone is apart from UTC by less than a quarter of an hour.
+      return new Date((Math.ceil(since / seconds) + i) * seconds * 1000);
+    }
     const perDay = DAY / seconds;
     const ofDay = i % perDay;
     return new Date(year, month, day + Math.floor(i / perDay), 0, 0, ofDay * seconds);
   };
   // Few steps lie before the range: a day at most, of which those before its start are skipped at once.
   const midnight = new Date(year, month, day).getTime() / 1000;
-  const first = seconds < DAY ? Math.max(0, Math.floor((since - midnight - 2 * HOUR) / seconds)) : 0;
+  const first = seconds < DAY && seconds > 900 ? Math.max(0, Math.floor((since - midnight - 2 * HOUR) / seconds)) : 0;
   let last = -Infinity;
   for (let i = first; i < first + 1000; i += 1) {
     const date = at(i);

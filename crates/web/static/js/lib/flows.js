@@ -2,8 +2,7 @@
 import { REST } from '../charts/sankey_model.js';
 import { valueText } from './dimensions.js';
 
-/** @typedef {import('../charts/sankey_model.js').Flow} Flow */
-/** @typedef {import('../charts/sankey_model.js').End} End */
+/** @import { End, Flow } from '../charts/types.js' */
 
 /** How many nodes a column has besides everything else. */
 const MOST = [9, 11, 7];

@@ -4,9 +4,7 @@ import { rate as rateText } from './format.js';
 import { batch, effect, signal } from './html.js';
 import { LiveModel, SECONDS } from './live_model.js';
 
-/** @typedef {import('./live_model.js').History} History */
-/** @typedef {import('./live_model.js').Line} Line */
-/** @typedef {'connecting' | 'recording' | 'stopped' | 'not allowed'} DaemonState */
+/** @import { DaemonState, History, Line } from './live_types.js' */
 
 /** The name of the page, which the title shows after the rate. */
 export const pageTitle = signal('picosnitch');

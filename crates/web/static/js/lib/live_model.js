@@ -1,40 +1,6 @@
 /** What the live stream says, as rates and open connections. Everything here has a bound: the page may stay open for a month. */
 
-/**
- * A program of live traffic.
- * @typedef {object} LiveContext
- * @property {string} path
- * @property {string} name
- * @property {string} command
- * @property {number} uid
- * @property {string} unit
- * @property {string} container
- * @property {string} app
- */
-/**
- * @typedef {object} LiveConnection
- * @property {number} id
- * @property {number} context
- * @property {number} process
- * @property {boolean} listening
- * @property {boolean} opened
- * @property {number} family
- * @property {number} protocol
- * @property {string | null} address of the peer
- * @property {number} port of the peer
- * @property {number} localPort
- * @property {string} domain
- * @property {number | null} began unix seconds
- * @property {number} received bytes since it began
- * @property {number} sent
- * @property {number} baseReceived the same at the start of the second that is being measured
- * @property {number} baseSent
- * @property {number} rateReceived bytes a second
- * @property {number} rateSent
- * @property {number | null} ended when it ended
- */
-/** @typedef {{received: number[], sent: number[]}} History the last two minutes, one number a second, the newest last */
-/** @typedef {Record<string, any> & {event: string}} Line */
+/** @import { History, Line, LiveConnection, LiveContext } from './live_types.js' */
 
 /** Seconds of history. */
 export const SECONDS = 120;

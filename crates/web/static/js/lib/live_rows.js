@@ -1,9 +1,8 @@
 /** Which live connections are shown and in which order: rows keep their place while someone reads them. */
 import { baseName } from './format.js';
 
-/** @typedef {import('./live_model.js').LiveConnection} LiveConnection */
-/** @typedef {import('./live_model.js').LiveModel} LiveModel */
-/** @typedef {LiveConnection & {path: string, name: string, peer: string, text: string}} Row `text` is what a search looks at */
+/** @import { LiveModel } from './live_model.js' */
+/** @import { History, LiveConnection, Row } from './live_types.js' */
 
 /** Rows are sorted again after this, in milliseconds. */
 const SETTLED = 5000;
@@ -55,7 +54,7 @@ export function rowOf(model, connection) {
   const context = model.contextOf(connection.context);
   const name = context.path ? baseName(context.path) : context.name || 'unknown program';
   const peer = connection.domain || connection.address || '';
-  return { ...connection, path: context.path, name, peer, text: '' };
+  return { ...connection, path: context.path, name, peer };
 }
 
 /**
@@ -164,14 +163,14 @@ export function historyAnswer(model, before, slots, seconds) {
     ...top.filter((path) => !before.includes(path)),
   ];
   const end = Math.round(model.time);
-  const counts = (/** @type {import('./live_model.js').History} */ one) => ({
+  const counts = (/** @type {History} */ one) => ({
     conns: [],
     received: one.received.slice(-seconds),
     sent: one.sent.slice(-seconds),
   });
   const groups = order.map((path) => ({
     exe: path,
-    ...counts(/** @type {import('./live_model.js').History} */ (model.programs.get(path))),
+    ...counts(/** @type {History} */ (model.programs.get(path))),
   }));
   const total = counts(model.history);
   const rest = (/** @type {'received' | 'sent'} */ side) =>

@@ -119,6 +119,7 @@ function Totals({ data }) {
   const cost = daemon && mean(daemon, data.now);
   const [memory, memoryUnit] = bytesParts(cost?.memory ?? 0);
   const [size, sizeUnit] = bytesParts(log?.bytes ?? 0);
+  const [age, ageUnit] = duration(Math.max(0, data.now - (log?.last ?? data.now))).split(' ');
   const [growth, growthUnit] = bytesParts(log?.bytes_per_day ?? 0);
   return html`
     <dl class="totals">
@@ -127,15 +128,7 @@ function Totals({ data }) {
       ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
       ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
       ${log?.bytes_per_day && html`<${Total} value=${growth} unit=${growthUnit} label="growth a day" />`}
-      ${
-        log &&
-        html`<${Total} value=${duration(Math.max(0, data.now - log.last)).split(' ')[0]} unit=${duration(
-          Math.max(0, data.now - log.last),
-        )
-          .split(' ')
-          .slice(1)
-          .join(' ')} label="since the last record" />`
-      }
+      ${log?.last && html`<${Total} value=${age} unit=${ageUnit} label="since the last record" />`}
     </dl>
   `;
 }
@@ -204,7 +197,13 @@ function Lost({ data }) {
 function Cost({ data, before }) {
   const processes = [
     ...(data.daemon?.processes ?? []),
-    { ...data.dash, name: 'this page (dash)', started: data.dash.since },
+    {
+      pid: 0,
+      cpu_seconds: 0,
+      ...data.dash,
+      name: 'this page (dash)',
+      started: data.dash.since,
+    },
   ];
   return html`
     <${Section} title="What it costs" aside="CPU now, mean, memory">
@@ -242,7 +241,7 @@ function Log({ data }) {
       <ul>
         <${Row} label="Size">${size(log.bytes)}${most && ` of ${size(most)}`}<//>
         ${days !== null && html`<${Row} label="Full in about">${days < 1 ? 'less than a day' : duration(days * 86400)}, then the oldest go first<//>`}
-        <${Row} label="Reaches back to">${date(log.first)}, ${duration(data.now - log.first)}<//>
+        ${log.first && html`<${Row} label="Reaches back to">${date(log.first)}, ${duration(data.now - log.first)}<//>`}
         ${log.detail_since && html`<${Row} label="Single windows since">${date(log.detail_since)}, sums before<//>`}
         <${Row} label="Last record"><${When} time=${log.last} /><//>
         <${Row} label="Records">${count(log.records)}<//>

@@ -93,7 +93,7 @@ function Programs({ model, colorOf, chosen, onChoose, onLift }) {
   }
   return html`
     <section aria-label="Programs">
-      <div class="lhead liverow"><h2>Programs</h2><span>last minute</span><span class="num">received</span><span class="num">sent</span></div>
+      <div class="lhead liverow"><h2>Programs</h2><span>last 60 s</span><span class="num">received</span><span class="num">sent</span></div>
       <ul>
         ${rows.map(
           (row) => html`
@@ -171,7 +171,7 @@ export default function Live() {
   const [drawn, setDrawn] = useState(DRAWN);
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const order = useRef(new RowOrder()).current;
-  const { data } = useAnswer('query', { group_by: 'exe', range: '30d', limit: 1000 });
+  const { data } = useAnswer('query', { group_by: 'exe', range: '7d', limit: 500 });
   const slots = data?.slots ?? {};
   const colorOf = (/** @type {string} */ path) => slotColor(slots[path]);
   // Reading the signals draws the page again after each measurement.

@@ -6,7 +6,7 @@ import { protocolName } from '../lib/live_rows.js';
 import { Bytes, Rate } from './figures.js';
 import { MirrorBar, Path, Swatch } from './identity.js';
 
-/** @typedef {import('../lib/live_rows.js').Row} Row */
+/** @import { Row } from '../lib/live_types.js' */
 
 /** Heading, class. @type {[string, string][]} */
 const HEADS = [
