@@ -77,7 +77,7 @@ export function ExportMenu({ params, series, dimension, title, range }) {
     { text: 'Table as JSON', note: 'all rows', run: () => watch(save(params, 'json')) },
     {
       text: 'Figures of the chart as CSV',
-      run: () => watch(save({ ...seriesParams, what: 'series' }, 'csv')),
+      run: () => series && saveText('picosnitch-chart.csv', 'text/csv', seriesCsv(series, dimension)),
     },
     {
       text: 'Chart as SVG',
