@@ -179,7 +179,7 @@ export default function Explore() {
     <${RangeBar} answered=${data?.range} />
     <div class="ctl groups">
       <${GroupBy} first=${first} second=${second} /><span class="grow"></span>
-      <${ExportMenu} params=${asked} seriesParams=${seriesParams} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
+      <${ExportMenu} params=${asked} series=${series} dimension=${chartDimension} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
     </div>
     <div class="ctl">
       <${Chips} labels=${data?.labels} /><span class="grow"></span><${Find} dimension=${first} />

@@ -25,11 +25,36 @@ function detail(range) {
   return [span, ...kept].join(' · ');
 }
 
+/** @param {unknown} value */
+const cell = (value) => {
+  const text = String(value ?? '');
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
 /**
- * @param {{params: import('../lib/api.js').Params, seriesParams: import('../lib/api.js').Params, title: string,
+ * The figures of a chart: a line for each part and group that has any.
+ * @param {import('../lib/answer.js').Data} series @param {string} dimension
+ */
+export function seriesCsv(series, dimension) {
+  const groups = [
+    ...series.groups.map((group) => ({ name: group[dimension], of: group })),
+    { name: '(everything else)', of: series.other },
+  ];
+  const lines = [['begin', 'end', dimension, 'conns', 'received', 'sent'].join(',')];
+  for (let i = 0; i + 1 < series.edges.length; i++) {
+    const ends = [series.edges[i], series.edges[i + 1]].map((time) => new Date(time * 1000).toISOString());
+    for (const { name, of } of groups)
+      if (of.conns[i] || of.received[i] || of.sent[i])
+        lines.push([...ends, cell(name), of.conns[i], of.received[i], of.sent[i]].join(','));
+  }
+  return `${lines.join('\r\n')}\r\n`;
+}
+
+/**
+ * @param {{params: import('../lib/api.js').Params, series: import('../lib/answer.js').Data | undefined, dimension: string, title: string,
  *   range: {since: number | null, until: number | null} | undefined}} props
  */
-export function ExportMenu({ params, seriesParams, title, range }) {
+export function ExportMenu({ params, series, dimension, title, range }) {
   const [problem, setProblem] = useState('');
   /** @param {Promise<unknown>} work */
   const watch = (work) => {
@@ -52,7 +77,7 @@ export function ExportMenu({ params, seriesParams, title, range }) {
     { text: 'Table as JSON', note: 'all rows', run: () => watch(save(params, 'json')) },
     {
       text: 'Figures of the chart as CSV',
-      run: () => watch(save({ ...seriesParams, what: 'series' }, 'csv')),
+      run: () => series && saveText('picosnitch-chart.csv', 'text/csv', seriesCsv(series, dimension)),
     },
     {
       text: 'Chart as SVG',
