@@ -150,7 +150,7 @@ export function Sankey({ flows, heads, label, fresh = new Set(), onChoose }) {
                 ({ band, d }) => html`
                   <path key=${`${nodeName(0, band.program)}\n${nodeName(band.from.column, band.from.key)}\n${band.to.key}`} d=${d}
                     class=${lifted !== null && band.nodes.has(lifted) ? 'on' : undefined}
-                    stroke-width=${Math.max(1, band.size * layout.scale).toFixed(1)} style=${{ stroke: band.color }}>
+                    stroke-width=${Math.max(0.5, band.size * layout.scale).toFixed(1)} style=${{ stroke: band.color }}>
                     <title>${`${band.from.text} → ${band.to.text}: ${bytes(band.size)}`}</title>
                   </path>
                 `,

@@ -1,87 +1,179 @@
-/** The rows of a question by program, destination and port as flows of a Sankey whose sums are those of the answer. */
+/** The flows of a Sankey: the largest programs, destinations and ports, and everything else, so that every sum is exact. */
 import { REST } from '../charts/sankey_model.js';
-import { valueText } from './dimensions.js';
+import { useAnswer } from './answer.js';
+import { countryName, valueText } from './dimensions.js';
+import { useMemo } from './html.js';
 
 /** @import { End, Flow } from '../charts/types.js' */
+/** @typedef {Record<string, any>} Row of an answer */
 
+export const TOP_PROGRAMS = 9;
 /** How many nodes a column has besides everything else. */
-const MOST = [9, 11, 7];
+const MOST = [TOP_PROGRAMS, 11, 7];
 const OTHERS = ['other programs', 'other destinations', 'other ports'];
 
-/** The key of a value; a value that is null has a key of its own, which is not that of everything else. @param {unknown} value */
+/** What the log has for addresses that belong to no country. @type {Record<string, string>} */
+const PLACES = {
+  loopback: 'This machine',
+  private: 'Private network',
+  'link-local': 'Local link',
+  'carrier NAT': 'Network of the provider',
+  multicast: 'Multicast',
+  broadcast: 'Broadcast',
+};
+
+/** @param {string | null} country */
+export const isCountry = (country) => /^[A-Z]{2}$/.test(country ?? '');
+
+/** A country, or the words for addresses that belong to none. @param {string | null} country */
+export function placeName(country) {
+  if (!country) return 'Unknown country';
+  return isCountry(country)
+    ? countryName(country)
+    : (PLACES[country] ?? country[0].toUpperCase() + country.slice(1));
+}
+
+/** The key of a value; null has a key of its own, which is not that of everything else. @param {unknown} value */
 export const flowKey = (value) => `=${value ?? ''}`;
 /** What is sent in a filter for a key. @param {string} key */
 export const keyValue = (key) => key.slice(1);
 
+/** @param {string} dimension @param {any[]} rows */
+const filtersOf = (dimension, rows) => rows.map((row) => `${dimension}=${row[dimension] ?? ''}`);
+
 /**
- * The keys with most bytes of a dimension.
- * @param {any[]} rows
- * @param {string} dimension
- * @param {number} most
+ * A question about only these values; a filter that is set already leaves fewer.
+ * @param {import('./api.js').Params} asked
+ * @param {Record<string, any[]>} only by dimension
  */
-function largest(rows, dimension, most) {
-  /** @type {Map<string, number>} */
-  const sums = new Map();
-  for (const row of rows) {
-    const key = flowKey(row[dimension]);
-    sums.set(key, (sums.get(key) ?? 0) + row.received + row.sent);
-  }
-  const sorted = [...sums].filter(([, sum]) => sum > 0).sort((a, b) => b[1] - a[1]);
-  // One node more is better than "everything else" with one member.
-  return new Set(sorted.slice(0, sorted.length === most + 1 ? most + 1 : most).map(([key]) => key));
+function narrowed(asked, only) {
+  const where = [asked.where]
+    .flat()
+    .filter((one) => !Object.keys(only).some((name) => String(one ?? '').startsWith(`${name}=`)));
+  for (const [dimension, rows] of Object.entries(only)) where.push(...filtersOf(dimension, rows));
+  return { ...asked, where };
+}
+
+/** The columns that are grouped by in the second questions; the first ones are about one column each. */
+const PAIRS = [
+  [0, 1],
+  [0, 2],
+  [1, 2],
+  [0, 1, 2],
+];
+
+/**
+ * The answers of which flows are made: the largest of each column, then what these have with each other.
+ * @param {import('./api.js').Params} asked
+ * @param {string[]} dimensions program, destination, port
+ */
+export function useFlows(asked, dimensions) {
+  const top = dimensions.map((dimension, i) =>
+    useAnswer('query', { ...asked, group_by: dimension, limit: MOST[i] }),
+  );
+  const rows = top.map((answer, i) => {
+    const found = answer.data?.rows;
+    // An answer to the question before has other columns.
+    return found && (found.length === 0 || dimensions[i] in found[0]) ? found : null;
+  });
+  const isThere = rows.every((found) => found && found.length > 0);
+  const together = PAIRS.map((columns) => {
+    const only = Object.fromEntries(columns.map((column) => [dimensions[column], rows[column] ?? []]));
+    return useAnswer(isThere ? 'query' : null, {
+      ...narrowed(asked, only),
+      group_by: Object.keys(only),
+      limit: 5000,
+    });
+  });
+  const answers = [...top, ...together];
+  const flows = useMemo(
+    () => {
+      if (!isThere) return rows.some((found) => found?.length === 0) ? [] : null;
+      if (
+        together.some(
+          ({ data }, i) =>
+            !data ||
+            (data.rows.length > 0 && PAIRS[i].some((column) => !(dimensions[column] in data.rows[0]))),
+        )
+      )
+        return null;
+      /** @type {[number[], Row[]][]} */
+      const tables = [
+        [[], [top[0].data?.total]],
+        ...rows.map((found, i) => /** @type {[number[], Row[]]} */ ([[i], found])),
+        ...together.map(({ data }, i) => /** @type {[number[], Row[]]} */ ([PAIRS[i], data?.rows])),
+      ];
+      const labels = { ...top[1].data?.labels, ...top[2].data?.labels };
+      return flowsOf(dimensions, /** @type {Row[][]} */ (rows), tables, labels, top[0].data?.slots ?? {});
+    },
+    answers.map((answer) => answer.data),
+  );
+  return { flows, error: answers.find((answer) => answer.error) ?? null, range: top[0].data?.range };
 }
 
 /**
- * @param {any} answer of /query, grouped by `dimensions`
- * @param {string[]} dimensions program, destination, port
+ * @param {string[]} dimensions
+ * @param {Row[][]} tops the largest values of each column
+ * @param {[number[], Row[]][]} tables sums of the largest values of some columns, over all values of the others
+ * @param {any} labels
+ * @param {Record<string, number>} slots
  * @returns {Flow[]}
  */
-export function flowsOf(answer, dimensions) {
-  const tops = dimensions.map((dimension, i) => largest(answer.rows, dimension, MOST[i]));
-  /** @type {Map<string, Flow>} */
-  const flows = new Map();
-  const add = (/** @type {End[]} */ ends, /** @type {number} */ received, /** @type {number} */ sent) => {
-    const key = ends.map((end) => end.key).join('\n');
-    const old = flows.get(key);
-    if (old) {
-      old.received += received;
-      old.sent += sent;
-    } else if (received + sent > 0) {
-      flows.set(key, { ends: /** @type {[End, End, End]} */ (ends), received, sent });
+export function flowsOf(dimensions, tops, tables, labels, slots) {
+  /** @type {Map<string, {keys: string[], received: number, sent: number}>} */
+  const sums = new Map();
+  // What a program has with others is what it has in all, less what it has with those that are shown: each sum is added
+  // where it belongs, and taken from where "everything else" would have it twice.
+  for (const [columns, rows] of tables) {
+    for (const row of rows) {
+      for (let without = 0; without < 1 << columns.length; without++) {
+        const keys = [REST, REST, REST];
+        let sign = 1;
+        columns.forEach((column, bit) => {
+          if (without & (1 << bit)) sign = -sign;
+          else keys[column] = flowKey(row[dimensions[column]]);
+        });
+        const name = keys.join('\n');
+        const sum = sums.get(name) ?? { keys, received: 0, sent: 0 };
+        sum.received += sign * row.received;
+        sum.sent += sign * row.sent;
+        sums.set(name, sum);
+      }
     }
-  };
-  const rest = (/** @type {number} */ column) => ({ key: REST, text: OTHERS[column], color: 'var(--p0)' });
-  let received = 0;
-  let sent = 0;
-  for (const row of answer.rows) {
-    received += row.received;
-    sent += row.sent;
-    const ends = dimensions.map((dimension, column) => {
-      const key = flowKey(row[dimension]);
-      if (!tops[column].has(key)) return rest(column);
-      const said = valueText(dimension, row[dimension], answer.labels);
-      const text = dimension === 'port' && said.aside ? `${said.text} ${said.aside}` : said.text;
-      const slot = column === 0 ? answer.slots[row[dimension]] : 0;
-      return { key, text, color: column === 0 ? `var(--p${slot ?? 0})` : 'var(--ink-3)' };
-    });
-    add(ends, row.received, row.sent);
   }
-  // Rows beyond the limit of the answer.
-  add([rest(0), rest(1), rest(2)], answer.total.received - received, answer.total.sent - sent);
+  const names = dimensions.map(
+    (dimension, i) => new Map(tops[i].map((row) => [flowKey(row[dimension]), row[dimension]])),
+  );
+  const end = (/** @type {string} */ found, /** @type {number} */ column) => {
+    if (found === REST) return { key: REST, text: OTHERS[column], color: 'var(--p0)' };
+    const value = names[column].get(found) ?? null;
+    const said = valueText(dimensions[column], value, labels);
+    const text = dimensions[column] === 'port' && said.aside ? `${said.text} ${said.aside}` : said.text;
+    const color = column === 0 ? `var(--p${slots[value] ?? 0})` : 'var(--ink-3)';
+    return { key: found, text: dimensions[column] === 'country' ? placeName(value) : text, color };
+  };
+  // The answers may be of moments that are seconds apart, so a difference may be a little below nothing.
+  const flows = [...sums.values()]
+    .map(({ keys, received, sent }) => ({
+      ends: /** @type {[End, End, End]} */ (keys.map(end)),
+      received: Math.max(0, received),
+      sent: Math.max(0, sent),
+    }))
+    .filter((flow) => flow.received + flow.sent > 0);
   colourDestinations(flows);
-  return [...flows.values()];
+  return flows;
 }
 
-/** A destination has the colour of the program that uses it most. @param {Map<string, Flow>} flows */
+/** A destination has the colour of the program that uses it most. @param {Flow[]} flows */
 function colourDestinations(flows) {
   /** @type {Map<string, {size: number, color: string}>} */
   const most = new Map();
-  for (const { ends, received, sent } of flows.values()) {
+  for (const { ends, received, sent } of flows) {
     const old = most.get(ends[1].key);
     if (!old || received + sent > old.size)
       most.set(ends[1].key, { size: received + sent, color: ends[0].color });
   }
-  for (const { ends } of flows.values()) {
+  for (const { ends } of flows) {
     if (ends[1].key !== REST) ends[1].color = most.get(ends[1].key)?.color ?? 'var(--p0)';
   }
 }

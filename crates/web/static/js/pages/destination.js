@@ -1,7 +1,7 @@
 /** The page of a destination, a domain, an address or a country: who talks to it, how, since when. */
 import { useAnswer } from '../lib/answer.js';
 import { countryName, dimensionName } from '../lib/dimensions.js';
-import { ago, bytes, dayAndTime } from '../lib/format.js';
+import { ago, dayAndTime } from '../lib/format.js';
 import { html, useState } from '../lib/html.js';
 import { filters, param } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
@@ -11,7 +11,7 @@ import { Icon } from '../parts/icons.js';
 import { Badge } from '../parts/identity.js';
 import { RangeBar, rangeName } from '../parts/rangebar.js';
 import { NoLog, Problem } from '../parts/states.js';
-import { about, exploreLink, Facts, Names, TabbedList } from '../parts/subject.js';
+import { about, exploreLink, Facts, moved, Names, TabbedList } from '../parts/subject.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
 
 const KINDS = ['domain', 'address', 'country'];
@@ -64,12 +64,7 @@ export default function Destination() {
           : '·',
       ],
       ['Last seen', html`<${When} time=${row?.last_seen} />`],
-      [
-        'In the range',
-        data
-          ? html`<b>${bytes(data.total.received)}</b> received, <b>${bytes(data.total.sent)}</b> sent`
-          : '·',
-      ],
+      ['In the range', data ? moved(data.total) : '·'],
     ]} />
     <${Problem} answer=${sums} />
     <div class="sec">

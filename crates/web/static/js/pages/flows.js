@@ -3,8 +3,8 @@ import { MapLegend, stepsOf, WorldMap } from '../charts/map.js';
 import { Sankey } from '../charts/sankey.js';
 import { nodeName } from '../charts/sankey_model.js';
 import { useAnswer } from '../lib/answer.js';
-import { countryName, dimensionName, dimensionPlural, valueLink } from '../lib/dimensions.js';
-import { flowKey, flowsOf, keyValue } from '../lib/flows.js';
+import { dimensionName, dimensionPlural, valueLink } from '../lib/dimensions.js';
+import { flowKey, isCountry, keyValue, placeName, TOP_PROGRAMS, useFlows } from '../lib/flows.js';
 import { bytes, grouped, plural } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { addFilter, change, filters, link, param, question, removeFilter } from '../lib/state.js';
@@ -61,19 +61,19 @@ function useFresh(dimension, answered) {
 /** @param {{row: any, max: number, fresh: boolean, chosen: boolean, onPoint: (code: string | null) => void}} props */
 function CountryRow({ row, max, fresh, chosen, onPoint }) {
   const { country } = row;
-  const name = country === null ? 'Local or unknown' : countryName(country);
+  const name = placeName(country);
   return html`
     <li class=${cls('lrow', 'crow', chosen && 'sel')} onPointerEnter=${() => onPoint(country)} onPointerLeave=${() => onPoint(null)}>
       <span class="ident">
-        <span class="cc w2">${country ?? ''}</span>
-        <button type="button" class=${cls('name', country === null && 'none')} aria-pressed=${String(chosen)}
+        <span class="cc w2">${isCountry(country) ? country : ''}</span>
+        <button type="button" class="name" aria-pressed=${String(chosen)}
           title=${chosen ? 'Show all countries again' : `Only traffic with ${name}`} onClick=${() => toggle('country', country)}>${name}</button>
         ${fresh && html`<${Badge} kind="new">new<//>`}
       </span>
       ${country === null ? html`<span></span>` : html`<a class="acts" href=${valueLink('country', country)} aria-label=${`Page of ${name}`}>page</a>`}
       <${Bytes} value=${row.received} />
       <${Bytes} value=${row.sent} />
-      <${MirrorBar} received=${row.received} sent=${row.sent} max=${max} color=${country === null ? 'var(--p0)' : 'var(--m4)'} />
+      <${MirrorBar} received=${row.received} sent=${row.sent} max=${max} color=${isCountry(country) ? 'var(--m4)' : 'var(--p0)'} />
     </li>
   `;
 }
@@ -83,7 +83,7 @@ function Readout({ code, rows, count, fresh }) {
   const row = rows.find((one) => one.country === code);
   if (code)
     return html`
-      <span><b>${countryName(code)}</b></span>
+      <span><b>${placeName(code)}</b></span>
       ${
         row
           ? html`<span>↓${'\u2009'}<b>${bytes(row.received)}</b></span><span>↑${'\u2009'}<b>${bytes(row.sent)}</b></span>
@@ -104,7 +104,7 @@ function Countries() {
   const chosen = new Set(
     filters.value.filter((one) => one.dimension === 'country' && !one.exclude).map((one) => one.value),
   );
-  const known = rows.filter((row) => row.country !== null);
+  const known = rows.filter((row) => isCountry(row.country));
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
   return html`
     <div class=${cls('geo', answer.error && 'stale')}>
@@ -112,7 +112,7 @@ function Countries() {
         <div class="chead"><h2>Where it goes</h2><div class="readout">
           ${data && html`<${Readout} code=${pointed} rows=${rows} count=${known.length} fresh=${known.filter((row) => fresh.has(row.country)).length} />`}
         </div></div>
-        <${WorldMap} rows=${known} fresh=${fresh} chosen=${chosen} nameOf=${countryName} onPoint=${setPointed}
+        <${WorldMap} rows=${known} fresh=${fresh} chosen=${chosen} nameOf=${placeName} onPoint=${setPointed}
           onChoose=${(/** @type {string} */ code) => toggle('country', code)}
           label=${`World map: ${plural(known.length, 'country', 'countries')} shaded by traffic. The same figures are in the list beside it.`} />
         <${MapLegend} limits=${stepsOf(known).limits} />
@@ -140,37 +140,69 @@ function Countries() {
   `;
 }
 
-/** The figures of the picture. @param {{data: any, dimensions: string[]}} props */
-function FlowTable({ data, dimensions }) {
-  const rows = data.rows.slice(0, TABLE_ROWS);
+/** The figures of the picture, and smaller ones. @param {{dimensions: string[]}} props */
+function FlowTable({ dimensions }) {
+  const answer = useAnswer('query', { ...question.value, group_by: dimensions, limit: TABLE_ROWS });
+  const { data } = answer;
+  /** @type {any[]} */
+  const rows = data?.rows.length && dimensions[1] in data.rows[0] ? data.rows : [];
   return html`
-    <div class="tablewrap">
-      <table class="flowt">
-        <thead><tr>
-          ${dimensions.map((dimension) => html`<th scope="col" key=${dimension} class=${dimension === 'port' ? 'w-c' : undefined}>${dimensionName(dimension)}</th>`)}
-          <th scope="col" class="w-n num">Received</th><th scope="col" class="w-n num">Sent</th>
-        </tr></thead>
-        <tbody>
-          ${rows.map(
-            (/** @type {any} */ row) => html`
-              <tr key=${dimensions.map((dimension) => row[dimension]).join('\n')}>
-                ${dimensions.map(
-                  (
-                    dimension,
-                  ) => html`<td key=${dimension}><${Ident} dimension=${dimension} value=${row[dimension]} labels=${data.labels}
-                    color=${dimension === 'exe' ? `var(--p${data.slots[row.exe] ?? 0})` : null} /></td>`,
-                )}
-                <td class="num"><${Bytes} value=${row.received} /></td><td class="num"><${Bytes} value=${row.sent} /></td>
-              </tr>
-            `,
-          )}
-        </tbody>
-      </table>
-    </div>
+    <${Figures} answer=${answer} rows=${12}>
+      <div class="tablewrap">
+        <table class="flowt">
+          <thead><tr>
+            ${dimensions.map((dimension) => html`<th scope="col" key=${dimension} class=${dimension === 'port' ? 'w-c' : undefined}>${dimensionName(dimension)}</th>`)}
+            <th scope="col" class="w-n num">Received</th><th scope="col" class="w-n num">Sent</th>
+          </tr></thead>
+          <tbody>
+            ${rows.map(
+              (row) => html`
+                <tr key=${dimensions.map((dimension) => row[dimension]).join('\n')}>
+                  ${dimensions.map(
+                    (
+                      dimension,
+                    ) => html`<td key=${dimension}><${Ident} dimension=${dimension} value=${row[dimension]} labels=${data?.labels}
+                      color=${dimension === 'exe' ? `var(--p${data?.slots[row.exe] ?? 0})` : null} /></td>`,
+                  )}
+                  <td class="num"><${Bytes} value=${row.received} /></td><td class="num"><${Bytes} value=${row.sent} /></td>
+                </tr>
+              `,
+            )}
+          </tbody>
+        </table>
+      </div>
+    <//>
     ${
+      data &&
       data.row_count > rows.length &&
-      html`<a class="more" href=${link('explore', { group_by: dimensions })}>All ${grouped(data?.row_count ?? 0)} in Explore</a>`
+      html`<a class="more" href=${link('explore', { group_by: dimensions })}>All ${grouped(data.row_count)} in Explore</a>`
     }
+    <${Problem} answer=${answer} />
+  `;
+}
+
+/** @param {{middle: string, dimensions: string[]}} props */
+function FlowPicture({ middle, dimensions }) {
+  const { flows, error, range } = useFlows(question.value, dimensions);
+  const freshValues = useFresh(middle, { range: range ?? {} });
+  const fresh = useMemo(
+    () => new Set([...freshValues].map((value) => nodeName(1, flowKey(value)))),
+    [freshValues],
+  );
+  return html`
+    ${
+      flows &&
+      flows.length > 0 &&
+      html`
+        <div class=${cls(error && 'stale')}>
+          <${Sankey} flows=${flows} heads=${['Program', dimensionName(middle), 'Port']} fresh=${fresh}
+            label=${`Flows from program to ${dimensionName(middle).toLowerCase()} to port; a table has the same figures.`}
+            onChoose=${(/** @type {number} */ column, /** @type {string} */ key) => toggle(dimensions[column], keyValue(key))} />
+        </div>
+      `
+    }
+    ${flows?.length === 0 && range && html`<${Nothing} range=${range} />`}
+    ${error && html`<${Problem} answer=${error} />`}
   `;
 }
 
@@ -178,16 +210,6 @@ function WhoWithWhom() {
   const middle = MIDDLES.includes(param('middle')) ? param('middle') : MIDDLES[0];
   const view = param('view') === 'table' ? 'table' : 'picture';
   const dimensions = useMemo(() => ['exe', middle, 'port'], [middle]);
-  const answer = useAnswer('query', { ...question.value, group_by: dimensions, limit: 2000 });
-  const { data } = answer;
-  // An answer to another question than the one that is asked has other columns.
-  const fits = data && (data.rows.length === 0 || middle in data.rows[0]);
-  const flows = useMemo(() => (fits ? flowsOf(data, dimensions) : []), [data, dimensions]);
-  const freshValues = useFresh(middle, data);
-  const fresh = useMemo(
-    () => new Set([...freshValues].map((value) => nodeName(1, flowKey(value)))),
-    [freshValues],
-  );
   return html`
     <section class="sec" aria-label="Who talks to whom">
       <div class="chead">
@@ -200,27 +222,20 @@ function WhoWithWhom() {
         <${Tabs} label="Show as" tabs=${[['picture', 'Picture'], ['table', 'Table']]} current=${view}
           onChoose=${(/** @type {string} */ name) => change({ view: name === 'table' ? name : null })} />
       </div>
-      <div class=${cls('flowplace', answer.error && 'stale')}>
-        ${fits && view === 'table' && flows.length > 0 && html`<${FlowTable} data=${data} dimensions=${dimensions} />`}
+      <div class="flowplace">
         ${
-          fits &&
-          view === 'picture' &&
-          flows.length > 0 &&
-          html`
-            <${Sankey} flows=${flows} heads=${['Program', dimensionName(middle), 'Port']} fresh=${fresh}
-              label=${`Flows from program to ${dimensionName(middle).toLowerCase()} to port; the same figures are in the table.`}
-              onChoose=${(/** @type {number} */ column, /** @type {string} */ key) => toggle(dimensions[column], keyValue(key))} />
-          `
+          view === 'table'
+            ? html`<${FlowTable} dimensions=${dimensions} />`
+            : html`<${FlowPicture} key=${middle} middle=${middle} dimensions=${dimensions} />`
         }
       </div>
-      ${fits && flows.length === 0 && html`<${Nothing} range=${data.range} />`}
-      <${Problem} answer=${answer} />
     </section>
   `;
 }
 
 export default function Flows() {
-  const { data, error } = useAnswer('query', { ...question.value });
+  // The same question as that of the first column of the picture, so that it is asked once.
+  const { data, error } = useAnswer('query', { ...question.value, group_by: 'exe', limit: TOP_PROGRAMS });
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
   return html`

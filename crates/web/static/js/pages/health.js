@@ -9,7 +9,7 @@ import { link } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 import { When } from '../parts/figures.js';
 import { Path } from '../parts/identity.js';
-import { Problem, SkeletonRows } from '../parts/states.js';
+import { Problem, Said, SkeletonRows } from '../parts/states.js';
 import { WindowStrip } from '../parts/window_strip.js';
 
 /** Asked for again while the page is open, in milliseconds: what it costs now is the difference of two answers. */
@@ -290,7 +290,7 @@ function Hero({ data }) {
             ? html`Running for ${duration(data.now - daemon.since)}, version ${data.version}, Linux ${data.kernel}.
               ${daemon.unseen.length > 0 ? ` ${plural(daemon.unseen.length, 'thing is', 'things are')} not captured in full on this kernel.` : ''}
               ${daemonState.value === 'recording' ? '' : ' The stream of live data is silent.'}`
-            : html`${data.daemon_problem ?? 'picosnitch is not running.'} Version ${data.version}, Linux ${data.kernel}.`
+            : html`<${Said} text=${data.daemon_problem ?? 'picosnitch is not running'} />. Version ${data.version}, Linux ${data.kernel}.`
         }
       </p>
     </div>
@@ -313,7 +313,7 @@ export default function Health() {
           <div class="chead"><h2>The last 24 hours, window by window</h2>
             ${data.losses_24h.filter(isMissing).map((/** @type {any} */ loss) => html`<span class="t-wrong" key=${loss.kind}>${lossAmount(loss.kind, loss.count)} lost</span>`)}
           </div>
-          <${WindowStrip} />
+          <${WindowStrip} until=${data.daemon ? null : data.log.last} />
         </section>
       `
       }

@@ -2,7 +2,7 @@
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
-import { ago, baseName, bytes, dayAndTime } from '../lib/format.js';
+import { ago, baseName, dayAndTime } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
 import { change, filters, link, param, ZONE } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
@@ -14,7 +14,7 @@ import { Icon } from '../parts/icons.js';
 import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
 import { RangeBar, rangeName } from '../parts/rangebar.js';
 import { NoLog, Problem } from '../parts/states.js';
-import { about, exploreLink, Facts, Names, shade, TabbedList } from '../parts/subject.js';
+import { about, exploreLink, Facts, moved, Names, shade, TabbedList } from '../parts/subject.js';
 import { TopList } from '../parts/toplist.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
 
@@ -196,10 +196,7 @@ export default function Program() {
         'Runs as',
         [...new Set(seen.rows.map((row) => seen.labels.uid?.[row.uid] ?? String(row.uid)))].join(', ') || '·',
       ],
-      data && [
-        `In the range`,
-        html`<b>${bytes(data.total.received)}</b> received, <b>${bytes(data.total.sent)}</b> sent`,
-      ],
+      data && [`In the range`, moved(data.total)],
     ]} />
     <${Problem} answer=${sums} />
     ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh }} />`}

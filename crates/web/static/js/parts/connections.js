@@ -5,6 +5,7 @@ import { cls, html } from '../lib/html.js';
 import { protocolName } from '../lib/live_rows.js';
 import { Bytes, Rate } from './figures.js';
 import { MirrorBar, Path, Swatch } from './identity.js';
+import { Said } from './states.js';
 
 /** @import { Row } from '../lib/live_types.js' */
 
@@ -80,7 +81,7 @@ export function Connections({ rows, count, now, colorOf, onHold, onMore, empty }
           ${rows.map((row) => html`<${ConnectionRow} key=${row.id} row=${row} now=${now} max=${max} color=${colorOf(row.path)} />`)}
         </tbody>
       </table>
-      ${rows.length === 0 && html`<p class="note nothing">${empty}</p>`}
+      ${rows.length === 0 && html`<p class="note nothing"><${Said} text=${empty} /></p>`}
       ${count > rows.length && html`<button type="button" class="more lnk" onClick=${onMore}>${plural(count - rows.length, 'more connection')}</button>`}
     </div>
   `;

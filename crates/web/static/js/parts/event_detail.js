@@ -81,7 +81,7 @@ function Facts({ row, users }) {
       }
       ${own?.virustotal && html`<${Fact} label="VirusTotal"><span class=${cls(/^(suspicious|malicious)/i.test(own.virustotal) && 't-wrong')}>${own.virustotal}</span><//>`}
       ${row.uid !== null && html`<${Fact} label="User">${userName(row, users)}<//>`}
-      ${row.count !== null && row.kind !== 'alert' && html`<${Fact} label="Count">${grouped(row.count)}<//>`}
+      ${row.count > 1 && row.kind !== 'alert' && html`<${Fact} label="Count">${grouped(row.count)}<//>`}
       ${row.begin !== null && row.begin !== row.time && html`<${Fact} label="Began">${fullTime(row.begin)}<//>`}
       ${own && html`<${Fact} label="First seen">${dayAndTime(own.first)}<//>`}
       ${later && html`<${Fact} label="Since then">${bytes(later.total.received)} received, ${bytes(later.total.sent)} sent<//>`}

@@ -1,7 +1,7 @@
 /** What the pages of a program and of a destination share: facts, lists of the other side, family, colours that shade one program. */
 import { useAnswer } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
-import { count, grouped } from '../lib/format.js';
+import { bytes, count, grouped } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { change, link, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
@@ -31,6 +31,10 @@ export const Facts = ({ facts }) => html`
     ${facts.map((fact) => fact && html`<div key=${fact[0]}><dt>${fact[0]}</dt><dd>${fact[1]}</dd></div>`)}
   </dl>
 `;
+
+/** Received and sent in words. @param {{received: number, sent: number}} total */
+export const moved = ({ received, sent }) =>
+  received || sent ? html`<b>${bytes(received)}</b> received, <b>${bytes(sent)}</b> sent` : 'nothing';
 
 /** Shades of one colour by rank: the largest is the colour itself. @param {string} color @param {number} rank @param {number} of */
 export function shade(color, rank, of) {

@@ -36,7 +36,7 @@ function Highest({ answer }) {
   const when = near ? text.replace('today ', '') : text;
   return html`
     <span>mean of ${duration(length)}</span>
-    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b> at ${when}</span>`}
+    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b>${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</span>`}
     ${compare.value && answer.before && html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`}
   `;
 }

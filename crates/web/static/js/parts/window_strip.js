@@ -8,8 +8,8 @@ import { html, useRef } from '../lib/html.js';
 import { isMissing, lossAmount } from '../lib/losses.js';
 import { ZONE } from '../lib/state.js';
 
-/** @param {any} data of /series @returns {{name: string, title: string}[]} */
-function cells(data) {
+/** @param {any} data of /series @param {number | null} until last record if nothing is recorded now @returns {{name: string, title: string}[]} */
+function cells(data, until) {
   /** @type {Map<number, string[]>} */
   const lost = new Map();
   for (const loss of data.losses) {
@@ -27,16 +27,18 @@ function cells(data) {
     );
     if (lost.has(i)) return { name: 'bad', title: `${when}: ${lost.get(i)?.join(', ')} lost` };
     if (begin <= data.now && end > data.now) return { name: 'open', title: `${when}: not over yet` };
-    if (begin > data.now || away * 2 > end - begin) return { name: 'away', title: `${when}: not recorded` };
+    if (begin > data.now || begin > (until ?? end) || away * 2 > end - begin)
+      return { name: 'away', title: `${when}: not recorded` };
     return { name: 'good', title: `${when}: nothing lost` };
   });
 }
 
-export function WindowStrip() {
+/** @param {{until: number | null}} props */
+export function WindowStrip({ until: recordedUntil }) {
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const width = useWidth(host);
   const { data } = useAnswer('series', { range: '1d', zone: ZONE, parts: width < 560 ? 72 : 144 });
-  const list = data ? cells(data) : [];
+  const list = data ? cells(data, recordedUntil) : [];
   const each = width / Math.max(1, list.length);
   const number = (/** @type {string} */ name) => list.filter((cell) => cell.name === name).length;
   const [since, until] = data ? [data.edges[0], data.edges[data.edges.length - 1]] : [0, 1];
