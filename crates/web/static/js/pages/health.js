@@ -15,22 +15,6 @@ import { WindowStrip } from '../parts/window_strip.js';
 /** Asked for again while the page is open, in milliseconds: what it costs now is the difference of two answers. */
 const AGAIN = 10_000;
 
-/** What is captured on a kernel that has all hooks; an unseen sentence that matches makes it "in part". @type {[string, string, RegExp][]} */
-const CAPTURED = [
-  ['TCP', 'IPv4 and IPv6, also loopback', /\btcp\b|connects/i],
-  ['UDP, UDP-Lite', 'also QUIC', /\budp/i],
-  ['ICMP, raw IP', '', /\braw\b|\bping\b|icmp/i],
-  ['SCTP', '', /sctp/i],
-  ['MPTCP', '', /mptcp/i],
-  ['AF_PACKET', '', /af_packet/i],
-  ['sendfile, splice, zero-copy', '', /sendfile|splice|zero.?copy/i],
-  ['io_uring', '', /io_uring/i],
-  ['kTLS', '', /ktls/i],
-  ['Programs', 'also short-lived ones', /program|process|executable|sha-256/i],
-  ['Domains', 'from look-ups and handshakes', /names that processes|domain|handshake|name server/i],
-  ['Containers', 'every network namespace', /cgroup|container|namespace/i],
-];
-
 /** Percent of one CPU since the start, and bytes of memory, of all processes. @param {any} daemon @param {number} now */
 function mean(daemon, now) {
   let cpu = 0;
@@ -142,56 +126,32 @@ const Section = ({ title, aside, children }) => html`
 const Row = ({ label, children }) =>
   html`<li class="lrow kv"><span class="dim-t">${label}</span><span class="num ell">${children}</span></li>`;
 
-/** @param {{daemon: any}} props */
-function Captured({ daemon }) {
-  const unseen = /** @type {string[]} */ (daemon.unseen).filter((sentence) => !/AF_XDP/.test(sentence));
-  const rows = CAPTURED.map(([name, note, pattern]) => ({
-    name,
-    note,
-    part: unseen.some((sentence) => pattern.test(sentence)),
-  }));
-  const whole = rows.filter((row) => !row.part).length;
-  return html`
-    <${Section} title="What is captured" aside=${`${whole} of ${rows.length} fully`}>
-      <ul>
-        ${rows.map(
-          ({ name, note, part }) => html`
-            <li class="lrow hrow" key=${name}>
-              <span class="ident"><span class=${cls('mk', part ? 'part' : 'ok')} aria-hidden="true"></span><span class="name">${name}</span><span class="dim-t ell">${note}</span></span>
-              <span class=${cls('num', part ? 't-wrong' : 'dim-t')}>${part ? 'in part' : 'seen'}</span>
-            </li>
-          `,
-        )}
-        <li class="lrow hrow">
-          <span class="ident"><span class="mk no" aria-hidden="true"></span><span class="name">AF_XDP</span><span class="dim-t ell">passes the kernel's network stack by</span></span>
-          <span class="num t-wrong">not seen</span>
-        </li>
-      </ul>
-    <//>
-  `;
-}
+/** What was lost. @param {{data: any}} props */
+const Lost = ({ data }) => html`
+  <${Section} title="What was lost" aside="last 30 days">
+    <ul class="todo">
+      ${data.losses_30d.map(
+        (/** @type {any} */ loss) => html`
+          <li key=${loss.kind}>
+            <p><b class=${cls(isMissing(loss) && 't-wrong')}>${lossAmount(loss.kind, loss.count)} ${isMissing(loss) ? 'lost' : 'noticed late'}:</b> ${lossClause(loss)}.</p>
+            <p class="dim-t">${loss.text}</p>
+          </li>
+        `,
+      )}
+      ${data.losses_30d.length === 0 && html`<li><p>${data.log ? 'Nothing.' : 'Not known without the log.'}</p></li>`}
+    </ul>
+  <//>
+`;
 
-/** @param {{data: any}} props */
-function Lost({ data }) {
-  const { daemon, losses_30d: month } = data;
-  return html`
-    <${Section} title="What is not" aside="last 30 days">
-      <ul class="todo">
-        ${month.map(
-          (/** @type {any} */ loss) => html`
-            <li key=${loss.kind}>
-              <p><b class=${cls(isMissing(loss) && 't-wrong')}>${lossAmount(loss.kind, loss.count)} ${isMissing(loss) ? 'lost' : 'noticed late'}:</b> ${lossClause(loss)}.</p>
-              <p class="dim-t">${loss.text}</p>
-            </li>
-          `,
-        )}
-        ${(daemon?.unseen ?? []).map((/** @type {string} */ sentence) => html`<li key=${sentence}><p>${sentence[0].toUpperCase() + sentence.slice(1)}</p></li>`)}
-        ${month.length === 0 && (daemon?.unseen ?? []).length === 0 && daemon && html`<li><p>Nothing was lost, and this kernel shows everything but AF_XDP sockets.</p></li>`}
-        <li><p class="dim-t">What this kernel shows, in full: <code>sudo picosnitch doctor</code></p></li>
-      </ul>
-    <//>
-  `;
-}
+/** What this kernel does not show, in the daemon's words. @param {{daemon: any}} props */
+const Unseen = ({ daemon }) => html`
+  <${Section} title="What this kernel does not show">
+    <ul class="todo">
+      ${daemon.unseen.map((/** @type {string} */ sentence) => html`<li key=${sentence}><p>${sentence[0].toUpperCase() + sentence.slice(1)}</p></li>`)}
+      <li><p class="dim-t">AF_XDP sockets are seen on no kernel. All of it: <code>sudo picosnitch doctor</code></p></li>
+    </ul>
+  <//>
+`;
 
 /** @param {{data: any, before: any}} props */
 function Cost({ data, before }) {
@@ -318,8 +278,8 @@ export default function Health() {
       `
       }
       <div class="cols health">
-        <div>${data.daemon && html`<${Captured} daemon=${data.daemon} /><div class="gap"></div>`}<${Files} data=${data} /></div>
-        <div><${Lost} data=${data} /></div>
+        <div><${Lost} data=${data} /><div class="gap"></div><${Files} data=${data} /></div>
+        <div>${data.daemon && html`<${Unseen} daemon=${data.daemon} />`}</div>
         <div><${Cost} data=${data} before=${before} /><div class="gap"></div><${Log} data=${data} /></div>
       </div>
     </div>
