@@ -2,7 +2,7 @@
 import { askAgain } from './lib/answer.js';
 import { allowed, takeToken } from './lib/api.js';
 import { baseName, rate as rateText } from './lib/format.js';
-import { effect, html, render, useEffect, useState } from './lib/html.js';
+import { effect, html, render, useEffect, useErrorBoundary, useState } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
 import { daemonState, rate, startLive } from './lib/live.js';
 import { page, param, startRouting } from './lib/state.js';
@@ -33,6 +33,19 @@ async function load(name) {
   return loaded.get(name);
 }
 
+/** A mistake of ours in one page leaves the header and the other pages. @param {{children: unknown}} props */
+function Guarded({ children }) {
+  const [error, again] = useErrorBoundary((problem) => console.error(problem));
+  if (!error) return children;
+  return html`
+    <div class="alone">
+      <h1>This page could not be drawn</h1>
+      <p class="note">Recording is not affected. What went wrong: ${String(error)}</p>
+      <button type="button" class="btn" onClick=${again}>Try again</button>
+    </div>
+  `;
+}
+
 function App() {
   const name = page.value;
   const [, drawn] = useState('');
@@ -47,8 +60,8 @@ function App() {
   return html`
     <${Header} />
     <main id="main" tabindex="-1">
+      ${Page && html`<${Guarded} key=${name + subject}><${Page} /><//>`}
       <${Banners} />
-      ${Page && html`<${Page} key=${name + subject} />`}
     </main>
     <${Footer} />
     <${Help} />

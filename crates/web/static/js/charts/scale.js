@@ -125,7 +125,8 @@ export function timeTicks(since, until, most) {
   };
   // Few steps lie before the range: a day at most, of which those before its start are skipped at once.
   const midnight = new Date(year, month, day).getTime() / 1000;
-  const first = seconds < DAY && seconds > 900 ? Math.max(0, Math.floor((since - midnight - 2 * HOUR) / seconds)) : 0;
+  const first =
+    seconds < DAY && seconds > 900 ? Math.max(0, Math.floor((since - midnight - 2 * HOUR) / seconds)) : 0;
   let last = -Infinity;
   for (let i = first; i < first + 1000; i += 1) {
     const date = at(i);

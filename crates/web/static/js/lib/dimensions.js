@@ -131,7 +131,8 @@ export function valueText(dimension, value, labels = {}) {
   if (dimension === 'weekday') return { text: text[0].toUpperCase() + text.slice(1), aside: '' };
   if (dimension === 'asn') return { text: `AS${text}`, aside: '' };
   if (dimension === 'hour-of-day') return { text: `${text.padStart(2, '0')}:00`, aside: '' };
-  if (dimension === 'country') return { text: countryName(text), aside: text };
+  if (dimension === 'country')
+    return { text: countryName(text), aside: countryName(text) === text ? '' : text };
   const label = labels[dimension]?.[text];
   if (dimension === 'port')
     return text === '-1' ? { text: 'no traffic', aside: 'only run' } : { text, aside: label ?? '' };

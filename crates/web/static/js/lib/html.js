@@ -6,6 +6,7 @@ import { Fragment, h, render } from '../vendor/preact.js';
 export {
   useCallback,
   useEffect,
+  useErrorBoundary,
   useId,
   useLayoutEffect,
   useMemo,

@@ -84,13 +84,15 @@ export function Nothing({ range, last, what = 'traffic' }) {
 export const Said = ({ text }) =>
   text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
 
-/** Above every page: the daemon does not run, or the log is another one. */
+/** On every page, at the foot of the window so that nothing moves: the daemon does not run, or the log is another one. */
 export function Banners() {
   const known = health.value;
   const stopped = daemonState.value === 'stopped' || (known && !known.daemon);
   const why = stoppedText.value || known?.daemon_problem;
   const replaced = logOpened.value && logNow.value !== logOpened.value;
+  if (!stopped && !replaced) return null;
   return html`
+    <div class="banners">
     ${
       stopped &&
       html`
@@ -109,6 +111,7 @@ export function Banners() {
       </p>
     `
     }
+    </div>
   `;
 }
 

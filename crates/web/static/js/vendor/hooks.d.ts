@@ -7,3 +7,4 @@ export function useMemo<T>(make: () => T, inputs: readonly unknown[]): T;
 // biome-ignore lint/suspicious/noExplicitAny: the argument types are those of the function that is given
 export function useCallback<T extends (...given: any[]) => unknown>(callback: T, inputs: readonly unknown[]): T;
 export function useId(): string;
+export function useErrorBoundary(callback?: (error: unknown) => void): [unknown, () => void];
