@@ -26,17 +26,14 @@ for i in range(int(sys.argv[2])):
 export const ODD = '<script>alert(1)<"\'&\u202egpj.exe';
 export const ODD_LINE = '<img src=x onerror=alert(2)>\u001b[31m\u202e';
 
-/** @param {string} binary */
+/** The network of the tests. */
 export async function makeLab() {
   const lab = new Lab(HOSTS, PORTS);
   await lab.start();
   return lab;
 }
 
-/**
- * One round of traffic; after two rounds one program is no longer the file it was.
- * @param {Lab} lab
- */
+/** @param {Lab} lab */
 export async function makePrograms(lab) {
   const curl = '/usr/bin/curl';
   const busybox = '/bin/busybox';
@@ -53,7 +50,10 @@ export async function makePrograms(lab) {
   };
 }
 
-/** @param {Lab} lab @param {Awaited<ReturnType<typeof makePrograms>>} programs */
+/**
+ * Two rounds of traffic; in the second a program is no longer the file it was. Returns the time between them.
+ * @param {Lab} lab @param {Awaited<ReturnType<typeof makePrograms>>} programs
+ */
 export async function makeTraffic(lab, programs) {
   const get = (/** @type {string} */ program, /** @type {string} */ url) => lab.ran(program, ['-sS', '-o', '/dev/null', url]);
   const wget = (/** @type {string} */ program, /** @type {string[]} */ args) => lab.ran(program, ['-q', '-O', '/dev/null', ...args], 'wget');
@@ -68,6 +68,8 @@ export async function makeTraffic(lab, programs) {
   await get(programs.updated, 'http://updates.example.com/40000');
   await wget(programs.odd, ['--header', `X-Odd: ${ODD_LINE.replaceAll(/[^ -~]/g, '')}`, '-U', ODD_LINE, 'http://files.example.net/7000']);
   for (const [i, program] of programs.many.entries()) await wget(program, [`http://cdn.example.net:8384/${(i + 1) * 500}`]);
+  await sleep(1500);
+  const middle = Math.floor(Date.now() / 1000);
   // The same path, another file.
   copyFileSync(programs.updated, `${programs.updated}.new`);
   appendFileSync(`${programs.updated}.new`, 'version 2');
@@ -77,4 +79,5 @@ export async function makeTraffic(lab, programs) {
   await get(programs.browser, 'http://mirror.example.org:443/500000');
   await sleep(2500);
   await get(programs.browser, 'http://cdn.example.net:443/800000');
+  return middle;
 }
