@@ -68,13 +68,12 @@ export async function makeTraffic(lab, programs) {
   await get(programs.updated, 'http://updates.example.com/40000');
   await wget(programs.odd, ['--header', `X-Odd: ${ODD_LINE.replaceAll(/[^ -~]/g, '')}`, '-U', ODD_LINE, 'http://files.example.net/7000']);
   for (const [i, program] of programs.many.entries()) await wget(program, [`http://cdn.example.net:8384/${(i + 1) * 500}`]);
-  await sleep(1500);
+  await sleep(2500);
   const middle = Math.floor(Date.now() / 1000);
   // The same path, another file.
   copyFileSync(programs.updated, `${programs.updated}.new`);
   appendFileSync(`${programs.updated}.new`, 'version 2');
   renameSync(`${programs.updated}.new`, programs.updated);
-  await sleep(2500);
   await lab.ran(programs.updated, ['-sS', '-o', '/dev/null', 'http://updates.example.com/41000']);
   await get(programs.browser, 'http://mirror.example.org:443/500000');
   await sleep(2500);
