@@ -10,5 +10,6 @@ mod http;
 mod logs;
 mod other_users;
 mod protection;
+mod rights;
 mod server;
 mod starts;
