@@ -4,6 +4,7 @@
 
 mod answers;
 mod attacks;
+mod grafana;
 mod http;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../logs/mod.rs"]
