@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use calendar::TimeZone;
+use futures_util::StreamExt as _;
 use question::{Question, csv, json};
 use store::{ComparedRow, Query, Row};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -113,9 +114,11 @@ pub(crate) async fn export(
         .name("export".to_owned())
         .spawn(write)
         .map_err(|_| ApiError::new(ErrorKind::Busy, "there is no room for another file now; try again"))?;
+    // Fused: what compresses the body asks once more after its end.
     let parts = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|part| (Ok::<Bytes, io::Error>(part), receiver))
-    });
+    })
+    .fuse();
     let (kind, extension) = match format {
         Format::Csv => ("text/csv; charset=utf-8", "csv"),
         Format::Json => ("application/json", "json"),

@@ -17,6 +17,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt as _;
 use live::{
     client::{ClientError, LiveClient},
     protocol::SOCKET_NAME,
@@ -95,7 +96,8 @@ pub(crate) async fn live(State(api): State<Arc<Api>>) -> Result<Response, ApiErr
         .map_err(|_| busy())?;
     let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|part| (Ok::<Bytes, io::Error>(part), receiver))
-    });
+    })
+    .fuse();
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(([kind], Body::from_stream(lines)).into_response())
 }

@@ -44,7 +44,9 @@ function without(dimension) {
 function useFresh(dimension, answered) {
   // To the minute, so that the figures of one minute are asked for once.
   const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
-  const { range: _, ...asked } = without(dimension);
+  const { range: _, ...rest } = without(dimension);
+  // The answer may still be of the range before: its ends belong together.
+  const asked = rest.until ? { ...rest, until: answered?.range.until } : rest;
   const { data } = useAnswer(since ? 'query' : null, {
     ...asked,
     since,

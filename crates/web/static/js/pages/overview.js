@@ -75,7 +75,9 @@ function Totals({ total, programs, destinations, fresh, losses }) {
 function useFresh(answered) {
   // To the minute, so that the figures of one minute are asked for once.
   const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
-  const { range: _, since: __, ...asked } = question.value;
+  const { range: _, since: __, ...rest } = question.value;
+  // The answer may still be of the range before: its ends belong together.
+  const asked = rest.until ? { ...rest, until: answered?.range.until } : rest;
   const created = useAnswer(since ? 'query' : null, {
     ...asked,
     since,

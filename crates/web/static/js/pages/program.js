@@ -158,6 +158,8 @@ export default function Program() {
     ...params,
     range: null,
     since,
+    // The answer may still be of the range before: its ends belong together.
+    until: params.until ? range?.until : null,
     group_by: 'domain',
     new_since: since,
     limit: 100,

@@ -86,7 +86,9 @@ export function Search() {
   useShortcuts([{ key: '/', text: 'Search', run: () => focus() }], []);
   const focus = () => {
     searching.value = true;
-    requestAnimationFrame(() => field.current?.focus());
+    // At once, so that what is typed next is not taken for shortcuts; on a narrow screen the field is only drawn now.
+    field.current?.focus();
+    if (document.activeElement !== field.current) requestAnimationFrame(() => field.current?.focus());
   };
   const close = () => {
     setOpen(false);

@@ -1,0 +1,78 @@
+/** How much the page is, and how soon it can be seen and used. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { lab, RANGE, visit } from './lib/browser.js';
+
+const STATIC = join(dirname(fileURLToPath(import.meta.url)), '../static');
+/** Bytes of all modules, each as it is sent. */
+const MOST_SCRIPT = 120 * 1024;
+const MOST_PAINT = 300;
+const MOST_INTERACTIVE = 1000;
+
+/** @param {string} directory @returns {string[]} */
+const files = (directory) =>
+  readdirSync(directory, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? files(join(directory, entry.name)) : join(directory, entry.name)));
+
+test('the scripts of the page are small', () => {
+  const sizes = files(join(STATIC, 'js'))
+    .filter((file) => file.endsWith('.js'))
+    .map((file) => gzipSync(readFileSync(file), { level: 9 }).length);
+  const sum = sizes.reduce((a, b) => a + b, 0);
+  console.log(`# ${sizes.length} modules, ${sum} bytes compressed`);
+  assert.ok(sum <= MOST_SCRIPT, `${sum} bytes, at most ${MOST_SCRIPT}`);
+});
+
+/** @param {number[]} list */
+const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
+
+test('the first paint is soon', async () => {
+  const paints = [];
+  for (let i = 0; i < 5; i++) {
+    await visit({}, async (tab) => {
+      await tab.open(`/?${RANGE}`);
+      paints.push(await tab.page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime));
+    });
+  }
+  console.log(`# first paints: ${paints.map(Math.round).join(', ')} ms`);
+  assert.ok(median(paints) <= MOST_PAINT, `${paints} ms`);
+});
+
+/** What is there when a page is complete. @type {[string, string][]} */
+const PAGES = [
+  [`/?${RANGE}`, 'section[aria-label=Programs] li.prow .name'],
+  [`/explore?${RANGE}`, 'table.explore tbody tr .name'],
+  [`/program?${RANGE}&exe=${encodeURIComponent(lab.programs.browser)}`, 'section[aria-label=Peers] li .name'],
+  [`/destination?${RANGE}&domain=cdn.example.net`, 'section[aria-label=Programs] li .name'],
+  [`/flows?${RANGE}`, 'section[aria-label=Countries] li .name'],
+  ['/live', 'svg.area'],
+  [`/alerts?${RANGE}`, 'button.arow'],
+  ['/health', 'section[aria-label="The log"] li'],
+];
+
+test('each page can be used within a second, with nothing in the cache of the browser', { timeout: 120_000 }, async () => {
+  /** @type {Record<string, number>} */
+  const times = {};
+  for (const [path, selector] of PAGES) {
+    const taken = [];
+    for (let i = 0; i < 3; i++) {
+      // A context of its own has an empty cache.
+      await visit({}, async (tab) => {
+        await tab.page.goto(tab.origin + path, { waitUntil: 'commit' });
+        await tab.page.waitForSelector(selector);
+        taken.push(
+          await tab.page.evaluate(
+            () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(() => resolve(performance.now())))),
+          ),
+        );
+        await tab.settled();
+      });
+    }
+    times[path.split('?')[0]] = Math.round(median(taken));
+  }
+  console.log(`# usable after: ${JSON.stringify(times)} ms`);
+  for (const [path, time] of Object.entries(times)) assert.ok(time <= MOST_INTERACTIVE, `${path}: ${time} ms`);
+});

@@ -1,0 +1,79 @@
+/** Names that strangers choose are text on every page, and cannot act or turn the line around. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { asked, lab, RANGE, visit } from './lib/browser.js';
+
+const { odd } = lab.programs;
+
+/** What the answers call it, which has escapes for what must not act. */
+function spelling() {
+  const row = asked(['--internet', '-l', '1000']).rows.find((/** @type {any} */ one) => one.exe.includes('<script>'));
+  assert.ok(row, 'the odd program is in the log');
+  return row.exe;
+}
+
+/** @param {import('./lib/browser.js').Tab} tab @param {string} where */
+async function assertHarmless(tab, where) {
+  const found = await tab.page.evaluate(() => ({
+    scripts: [...document.querySelectorAll('script')].filter((one) => !one.src.endsWith('/static/js/main.js')).length,
+    images: document.querySelectorAll('img, iframe, object, embed, base').length,
+    handlers: [...document.querySelectorAll('*')].filter((one) => [...one.attributes].some(({ name }) => name.startsWith('on'))).length,
+    links: [...document.querySelectorAll('a[href]')].filter((one) => /** @type {HTMLAnchorElement} */ (one).origin !== location.origin).length,
+    text: document.body.innerText + [...document.querySelectorAll('[title],[aria-label]')].map((one) => `${one.getAttribute('title')} ${one.getAttribute('aria-label')}`).join(' ') + document.title,
+  }));
+  const { text, ...elements } = found;
+  assert.deepEqual(elements, { scripts: 0, images: 0, handlers: 0, links: 0 }, where);
+  // Direction marks and control characters would act on what is beside them.
+  assert.doesNotMatch(text, /[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/, where);
+  return text;
+}
+
+test('on every page', { timeout: 60_000 }, () =>
+  visit({}, async (tab) => {
+    const exe = spelling();
+    const filter = `where=${encodeURIComponent(`exe=${exe}`)}`;
+    for (const path of [
+      `/?${RANGE}&${filter}`,
+      `/explore?${RANGE}&${filter}`,
+      `/explore?${RANGE}&${filter}&group_by=cmdline`,
+      `/explore?${RANGE}&${filter}&group_by=name&group_by=exe`,
+      `/program?${RANGE}&exe=${encodeURIComponent(exe)}`,
+      `/destination?${RANGE}&domain=files.example.net`,
+      `/flows?${RANGE}&${filter}`,
+      `/flows?${RANGE}&${filter}&view=table`,
+      `/alerts?${RANGE}&${filter}`,
+    ]) {
+      await tab.open(path);
+      const text = await assertHarmless(tab, path);
+      assert.ok(text.includes('<script>alert(1)') || path.includes('cmdline'), `${path}: ${text}`);
+      if (path.includes('cmdline')) assert.ok(text.includes('<img src=x onerror=alert(2)>'), text);
+    }
+    assert.ok(odd.includes('\u202e'));
+  }));
+
+test('the row of it leads to its page and filters exactly it', () =>
+  visit({}, async (tab) => {
+    const exe = spelling();
+    const { total } = asked(['-w', `exe=${exe}`]);
+    await tab.open(`/explore?${RANGE}&find=gpj&scope=internet`);
+    const row = tab.page.locator('table.explore tbody tr');
+    assert.equal(await row.count(), 1);
+    await row.locator('a.name').click();
+    await tab.settled();
+    assert.equal(tab.params().get('exe'), exe);
+    assert.match((await tab.texts('.facts')).join(), new RegExp(`${(total.received / 1000).toFixed(2)}.kB`));
+  }));
+
+test('in the search, in filters and in the export', () =>
+  visit({}, async (tab) => {
+    await tab.open(`/explore?${RANGE}`);
+    await tab.press('/');
+    await tab.page.keyboard.type('<script>');
+    await tab.page.locator('#found [role=option]').first().waitFor();
+    await assertHarmless(tab, 'search');
+    await tab.page.keyboard.press('Escape');
+    await tab.open(`/explore?${RANGE}&where=${encodeURIComponent('domain=<img src=x onerror=alert(3)>')}&find=${encodeURIComponent('<b>"\'')}`);
+    await assertHarmless(tab, 'a filter of the address');
+    await tab.open(`/destination?domain=${encodeURIComponent('<svg onload=alert(4)>')}&${RANGE}`);
+    await assertHarmless(tab, 'a destination of the address');
+  }));
