@@ -5,7 +5,7 @@ import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { html, useEffect, useState } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
-import { change, filters, find, here, scope } from '../lib/state.js';
+import { change, filters, find, here, link, scope } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 
 /** A line of the height that a row will have. @param {{widths?: string[], rows?: number}} props */
@@ -98,7 +98,8 @@ export function Banners() {
       html`
       <p class="banner wrong" role="status">
         <b>Nothing is recorded now.</b>${' '}
-        ${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}
+        <a class="lnk phone-only" href=${link('health')}>What to do</a>
+        <span class="wide-only">${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}</span>
       </p>
     `
     }
@@ -106,8 +107,8 @@ export function Banners() {
       replaced &&
       html`
       <p class="banner" role="status">
-        The log is not the one this page was opened on: it was restored or begun anew.
-        <button type="button" class="lnk" onClick=${takeNewLog}>Load the new one</button>; filters are kept.
+        The log is not the one this page was opened on<span class="wide-only">: it was restored or begun anew</span>.
+        ${' '}<button type="button" class="lnk" onClick=${takeNewLog}>Load the new one</button><span class="wide-only">; filters are kept</span>.
       </p>
     `
     }
