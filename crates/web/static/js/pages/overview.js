@@ -65,7 +65,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
       ${
         lost > 0 &&
         html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
-          href=${link('health')} title=${losses.map((loss) => loss.text).join('\n')} />`
+          href=${link('health')} title=${losses.map((loss) => loss.text).join(' · ')} />`
       }
     </dl>
   `;

@@ -26,7 +26,7 @@ function NavMark({ name }) {
   if (name === 'alerts' && unseen.value)
     return html`<span class="count" title=${`${unseen.value} not seen yet`}>${unseen.value > 99 ? '99+' : unseen.value}</span>`;
   if (name === 'health' && troubles.value.length)
-    return html`<span class="hdot" role="img" aria-label="something to look at" title=${troubles.value.join('\n')}></span>`;
+    return html`<span class="hdot" role="img" aria-label="something to look at" title=${troubles.value.join(' · ')}></span>`;
   return null;
 }
 

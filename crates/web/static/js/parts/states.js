@@ -3,7 +3,7 @@
 import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
-import { html, useEffect, useState } from '../lib/html.js';
+import { html, useEffect, useState, visible } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
 import { change, filters, find, here, link, scope } from '../lib/state.js';
 import { health } from '../lib/watch.js';
@@ -82,7 +82,7 @@ export function Nothing({ range, last, what = 'traffic' }) {
 
 /** A sentence of the server; what is between backticks is a command. @param {{text: string}} props */
 export const Said = ({ text }) =>
-  text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
+  text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : visible(part)));
 
 /** On every page, at the foot of the window so that nothing moves: the daemon does not run, or the log is another one. */
 export function Banners() {
