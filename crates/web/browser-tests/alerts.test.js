@@ -9,7 +9,7 @@ test('alerts of new and changed programs are those of the log, by kind', () =>
     await tab.open(`/alerts?${RANGE}`);
     assert.match((await tab.texts('button.arow')).join('\n'), /Changed on disk\s*updater/);
     const chips = await tab.texts('.chip.pick');
-    assert.ok(chips.some((one) => one === 'Changed 1'), chips.join());
+    assert.ok(chips.some((one) => /^Changed\s*1$/.test(one)), chips.join());
     await tab.page.getByRole('button', { name: /^New \d/ }).click();
     await tab.settled();
     assert.equal(tab.params().get('kind'), 'new');
@@ -82,6 +82,6 @@ test('health: the daemon, what it costs, the log', () =>
     for (const process of answer.daemon.processes) assert.match(text, new RegExp(`${process.name}\\s+${process.pid}\\b`));
     assert.match(text, new RegExp(`dash\\)?\\s+${answer.dash.pid}\\b`));
     assert.ok(text.includes(answer.log.id), 'the identity of the log');
-    assert.match(text, /What is captured[\s\S]*What is not[\s\S]*What it costs[\s\S]*The log[\s\S]*Files/);
+    for (const part of ['What is captured', 'What is not', 'What it costs', 'The log', 'Files']) assert.ok(text.includes(part), part);
     for (const sentence of answer.daemon.unseen) assert.ok(text.toLowerCase().includes(sentence.toLowerCase()), sentence);
   }));

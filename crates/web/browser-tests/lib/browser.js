@@ -15,6 +15,8 @@ export const AXE = tools.resolve('axe-core/axe.min.js');
 export const lab = JSON.parse(process.env.PICOSNITCH_PAGE_LAB ?? '{}');
 /** The traffic of the runner, without that of the browser. */
 export const RANGE = `since=${lab.since}&until=${lab.until}`;
+/** Serves the files of the page as they are now, in place of those in the program. */
+export const STATIC = process.env.PICOSNITCH_PAGE_STATIC ? ['--static-dir', process.env.PICOSNITCH_PAGE_STATIC] : [];
 export const WIDE = { width: 1440, height: 900 };
 export const PHONE = { width: 390, height: 844 };
 

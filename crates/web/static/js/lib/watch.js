@@ -1,6 +1,8 @@
 /** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
 import { ask, askAgain, refresh } from './answer.js';
+import { get } from './api.js';
 import { computed, effect, signal } from './html.js';
+import { daemonState } from './live.js';
 import { param, question, ZONE } from './state.js';
 
 /** The answer of /health, null until it is there. @type {import('../vendor/signals.js').Signal<any>} */
@@ -41,7 +43,7 @@ export const troubles = computed(() => {
 });
 
 function look() {
-  ask('health', {}).then(
+  get('health').then(
     (data) => {
       health.value = data;
     },
@@ -62,7 +64,10 @@ function pace() {
 }
 
 export function startWatch() {
-  look();
+  // At once, and when the daemon went or came back.
+  effect(() => {
+    if (daemonState.value) look();
+  });
   setInterval(() => document.visibilityState === 'visible' && look(), 60_000);
   let last = Date.now();
   // Without this the figures of a page that is left open would be those of the morning.
