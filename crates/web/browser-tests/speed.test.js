@@ -1,30 +1,10 @@
-/** How much the page is, and how soon it can be seen and used. */
+/** How soon the page can be seen and used. How much it is: crates/web/src/static_files.rs. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
 import { lab, RANGE, visit } from './lib/browser.js';
 
-const STATIC = join(dirname(fileURLToPath(import.meta.url)), '../static');
-/** Bytes of all modules, each as it is sent. */
-const MOST_SCRIPT = 120 * 1024;
 const MOST_PAINT = 300;
 const MOST_INTERACTIVE = 1000;
-
-/** @param {string} directory @returns {string[]} */
-const files = (directory) =>
-  readdirSync(directory, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? files(join(directory, entry.name)) : join(directory, entry.name)));
-
-test('the scripts of the page are small', () => {
-  const sizes = files(join(STATIC, 'js'))
-    .filter((file) => file.endsWith('.js'))
-    .map((file) => gzipSync(readFileSync(file), { level: 9 }).length);
-  const sum = sizes.reduce((a, b) => a + b, 0);
-  console.log(`# ${sizes.length} modules, ${sum} bytes compressed`);
-  assert.ok(sum <= MOST_SCRIPT, `${sum} bytes, at most ${MOST_SCRIPT}`);
-});
 
 /** @param {number[]} list */
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];

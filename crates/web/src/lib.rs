@@ -12,6 +12,7 @@ mod memory;
 mod password;
 mod process;
 mod readers;
+mod script_text;
 mod server;
 mod settings;
 mod slots;

@@ -1,6 +1,11 @@
-//! The files of the page, which are a part of the program.
+//! The files of the page, which are a part of the program. Scripts are sent as they are written, but for their comments.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::{Component, Path, PathBuf},
+    sync::LazyLock,
+};
 
 use axum::{
     body::Bytes,
@@ -8,12 +13,31 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use flate2::{Compression, write::GzEncoder};
 use include_dir::{Dir, include_dir};
 use ring::digest::{SHA256, digest};
 
-use crate::error::{ApiError, ErrorKind};
+use crate::{
+    error::{ApiError, ErrorKind},
+    script_text::without_comments,
+};
 
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
+
+/// The built-in files by name, made ready at the first request.
+static READY: LazyLock<HashMap<&str, ReadyFile>> = LazyLock::new(|| {
+    let mut ready = HashMap::new();
+    let mut directories = vec![&FILES];
+    while let Some(directory) = directories.pop() {
+        directories.extend(directory.dirs());
+        for file in directory.files() {
+            if let Some(name) = file.path().to_str().filter(|name| kind(name).is_some()) {
+                ready.insert(name, ReadyFile::new(name, file.contents()));
+            }
+        }
+    }
+    ready
+});
 
 /// Pages, which are all the same document: its script shows the one that the address names.
 const PAGES: [&str; 8] =
@@ -24,8 +48,28 @@ const PAGES: [&str; 8] =
 pub(crate) enum StaticFiles {
     /// Those of the program.
     BuiltIn,
-    /// Those of a directory, for work on the page.
+    /// Those of a directory as they are, for work on the page.
     Directory(PathBuf),
+}
+
+/// A file as it is sent.
+#[derive(Clone)]
+struct ReadyFile {
+    content: Bytes,
+    compressed: Option<Bytes>,
+    tag: HeaderValue,
+}
+
+impl ReadyFile {
+    fn new(name: &str, content: &'static [u8]) -> Self {
+        let content = match std::str::from_utf8(content) {
+            Ok(text) if name.ends_with(".js") => without_comments(text).into(),
+            _ => Bytes::from_static(content),
+        };
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let compressed = encoder.write_all(&content).and_then(|()| encoder.finish());
+        Self { compressed: compressed.ok().map(Bytes::from), tag: tag(&content), content }
+    }
 }
 
 /// Answers with a file.
@@ -36,8 +80,8 @@ pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) ->
         "/manifest.webmanifest" => Some("manifest.webmanifest"),
         path => path.strip_prefix("/static/"),
     };
-    match name.and_then(|name| Some((name, files.read(name)?))) {
-        Some((name, content)) => answer(name, content, request.headers()),
+    match name.and_then(|name| Some((kind(name)?, files.read(name)?))) {
+        Some((kind, file)) => answer(kind, file, request.headers()),
         None => {
             ApiError::new(ErrorKind::NotFound, "there is no such page; the first one is /").into_response()
         }
@@ -45,39 +89,83 @@ pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) ->
 }
 
 impl StaticFiles {
-    fn read(&self, name: &str) -> Option<Bytes> {
+    fn read(&self, name: &str) -> Option<ReadyFile> {
         match self {
-            Self::BuiltIn => FILES.get_file(name).map(|file| Bytes::from_static(file.contents())),
+            Self::BuiltIn => READY.get(name).cloned(),
             Self::Directory(directory) => {
                 let is_below = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-                is_below.then(|| std::fs::read(directory.join(name)).ok().map(Bytes::from)).flatten()
+                let content = is_below.then(|| std::fs::read(directory.join(name)).ok()).flatten()?;
+                Some(ReadyFile { tag: tag(&content), content: content.into(), compressed: None })
             }
         }
     }
 }
 
-fn answer(name: &str, content: Bytes, headers: &HeaderMap) -> Response {
-    let kind = match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-        "html" => "text/html; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "json" => "application/json",
-        "svg" => "image/svg+xml",
-        "webmanifest" => "application/manifest+json",
-        _ => "text/plain; charset=utf-8",
-    };
-    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+/// The content type of a file; `None` for those that are no part of the page.
+fn kind(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1 {
+        "html" => Some("text/html; charset=utf-8"),
+        "js" => Some("text/javascript; charset=utf-8"),
+        "css" => Some("text/css; charset=utf-8"),
+        "json" => Some("application/json"),
+        "svg" => Some("image/svg+xml"),
+        "webmanifest" => Some("application/manifest+json"),
+        _ => None,
+    }
+}
+
+fn answer(kind: &'static str, file: ReadyFile, headers: &HeaderMap) -> Response {
     // Asked for again each time, but only sent when it is another one.
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let tag = (header::ETAG, tag(&content));
+    let tag = (header::ETAG, file.tag);
     if headers.get(header::IF_NONE_MATCH) == Some(&tag.1) {
         return (StatusCode::NOT_MODIFIED, [cache, tag]).into_response();
     }
-    ([kind, cache, tag], content).into_response()
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let takes_gzip = accepted.is_some_and(|names| names.split(',').any(|name| name.trim() == "gzip"));
+    match file.compressed.filter(|_| takes_gzip) {
+        Some(compressed) => {
+            let encoding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            ([kind, cache, tag, vary, encoding], compressed).into_response()
+        }
+        None => ([kind, cache, tag, vary], file.content).into_response(),
+    }
 }
 
 /// The first bytes of a digest, which change with the content.
 fn tag(content: &[u8]) -> HeaderValue {
     let text = format!("\"{}\"", &hex::encode(digest(&SHA256, content))[..16]);
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"0\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What all scripts of the page may have, compressed: the promise to those who read it over a slow line.
+    const MAX_SCRIPT_BYTES: usize = 120_000;
+
+    #[test]
+    fn the_scripts_are_small() {
+        let scripts = READY.iter().filter(|(name, _)| name.ends_with(".js"));
+        let sizes: Vec<usize> = scripts.map(|(_, file)| file.compressed.as_ref().unwrap().len()).collect();
+        let sum: usize = sizes.iter().sum();
+        println!("{} scripts, {sum} bytes", sizes.len());
+        assert!(sizes.len() > 30 && sum <= MAX_SCRIPT_BYTES, "{sum}");
+    }
+
+    #[test]
+    fn no_script_has_comments() {
+        for (name, file) in READY.iter().filter(|(name, _)| name.ends_with(".js") && !name.contains("vendor"))
+        {
+            let text = std::str::from_utf8(&file.content).unwrap();
+            // A text that is not understood is sent whole.
+            assert!(
+                !text.contains("/**") && !text.lines().any(|line| line.trim_start().starts_with("// ")),
+                "{name}"
+            );
+        }
+    }
 }

@@ -198,6 +198,15 @@ fn an_export_has_all_rows() {
     let rows = dash.get("/api/v1/export?range=all&group_by=hour&format=json&zone=Europe/Berlin").json();
     let expected = log.json(&["--range=all", "--group-by=hour"]);
     assert_eq!(rows, expected["rows"]);
+    // As browsers ask.
+    let compressed =
+        dash.get_with("/api/v1/export?range=all&group_by=exe&format=json", &[("Accept-Encoding", "gzip")]);
+    assert_eq!((compressed.status, compressed.header("content-encoding")), (200, Some("gzip")));
+    assert!(
+        compressed.body.starts_with(&[0x1f, 0x8b]) && compressed.body.len() > 100,
+        "{:?}",
+        compressed.body
+    );
     let compared = dash.get("/api/v1/export?range=2023-11-15&compare=previous&group_by=exe").text();
     assert!(
         compared.starts_with("exe,change,conns,received,sent,conns_before,received_before,sent_before\r\n"),
@@ -232,7 +241,16 @@ fn a_log_that_was_replaced_is_noticed() {
 fn health_is_told_without_a_daemon() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);
-    let health = dash.json("/api/v1/health");
+    // The records are counted in the background.
+    let begin = std::time::Instant::now();
+    let health = loop {
+        let health = dash.json("/api/v1/health");
+        if !health["log"]["records"].is_null() {
+            break health;
+        }
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{health}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
     assert_eq!(health["daemon"], Value::Null);
     assert!(health["daemon_problem"].as_str().unwrap().contains("picosnitch is not running"));
     assert_eq!(health["log"]["records"], 72 + 24 + 11);

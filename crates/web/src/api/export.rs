@@ -1,7 +1,6 @@
 //! `/api/v1/export`: all rows of a query as a file, sent in parts.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,19 +9,18 @@ use std::{
 };
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{RawQuery, State},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use calendar::TimeZone;
-use futures_util::StreamExt as _;
 use question::{Question, csv, json};
 use store::{ComparedRow, Query, Row};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Api,
+    Api, body_of,
     parameters::{Parameters, QuestionParameters, RowParameters},
 };
 use crate::{
@@ -114,11 +112,6 @@ pub(crate) async fn export(
         .name("export".to_owned())
         .spawn(write)
         .map_err(|_| ApiError::new(ErrorKind::Busy, "there is no room for another file now; try again"))?;
-    // Fused: what compresses the body asks once more after its end.
-    let parts = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|part| (Ok::<Bytes, io::Error>(part), receiver))
-    })
-    .fuse();
     let (kind, extension) = match format {
         Format::Csv => ("text/csv; charset=utf-8", "csv"),
         Format::Json => ("application/json", "json"),
@@ -134,7 +127,7 @@ pub(crate) async fn export(
             HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("attachment")),
         ),
     ];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok((headers, body_of(receiver)).into_response())
 }
 
 fn read(file: &LogFile, question: &Question) -> Result<Rows, ApiError> {

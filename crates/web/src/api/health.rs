@@ -1,7 +1,7 @@
 //! `/api/v1/health`: whether picosnitch records, what it could not see, what it costs, and how large its log is.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use live::{
 };
 use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
 use serde::{Deserialize, Serialize};
-use store::{Range, StoreError};
+use store::Range;
 use utoipa::ToSchema;
 
 use super::Api;
@@ -135,8 +135,8 @@ pub(crate) struct Log {
     path: String,
     /// Bytes that are in use.
     bytes: u64,
-    /// Records, as many as there were a minute ago at most.
-    records: u64,
+    /// Records, as many as there were a minute ago; null until they are counted.
+    records: Option<u64>,
     /// End of the first window, unix seconds; null in an empty log.
     first: Option<i64>,
     /// End of the last window, unix seconds; null in an empty log.
@@ -191,6 +191,7 @@ pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
         (LiveClient::connect(&socket).map(|client| Daemon::new(client.status())), retention)
     });
     let path = sanitize::terminal(api.layout.database.as_os_str().as_encoded_bytes());
+    api.record_count.renew(&api);
     let shared = Arc::clone(&api);
     let log = api.readers.answer("health".to_owned(), move |file| log_json(&shared, file, path)).await;
     let (daemon, retention) = daemon.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
@@ -290,21 +291,48 @@ impl LossSum {
     }
 }
 
-/// The number of records, which is counted once in a minute: of ten million that takes 0.15 s.
+/// The number of records. It is counted once in a minute, and nobody waits for it: of ten million that takes 0.15 s.
 #[derive(Default)]
-pub(crate) struct RecordCount(Mutex<Option<(String, Instant, u64)>>);
+pub(crate) struct RecordCount(Mutex<Option<Counted>>);
+
+struct Counted {
+    /// Identity of the log; empty while the first count is at work.
+    id: String,
+    begin: Instant,
+    count: u64,
+}
 
 impl RecordCount {
-    pub fn now(&self, file: &LogFile) -> Result<u64, StoreError> {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*counted {
-            Some((id, time, count)) if *id == file.id && time.elapsed() < COUNTED_FOR => Ok(*count),
-            _ => {
-                let count = file.reader.record_count()?;
-                *counted = Some((file.id.clone(), Instant::now(), count));
-                Ok(count)
-            }
+    fn lock(&self) -> MutexGuard<'_, Option<Counted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of records of a log, if it is known.
+    pub fn known(&self, id: &str) -> Option<u64> {
+        self.lock().as_ref().filter(|counted| counted.id == id).map(|counted| counted.count)
+    }
+
+    /// Counts again in the background, if the last count began a minute ago.
+    pub fn renew(&self, api: &Arc<Api>) {
+        let mut counted = self.lock();
+        match &mut *counted {
+            Some(counted) if counted.begin.elapsed() < COUNTED_FOR => return,
+            Some(counted) => counted.begin = Instant::now(),
+            None => *counted = Some(Counted { id: String::new(), begin: Instant::now(), count: 0 }),
         }
+        drop(counted);
+        let api = Arc::clone(api);
+        tokio::spawn(async move {
+            let shared = Arc::clone(&api);
+            let work = move |file: &LogFile| {
+                let count = file.reader.record_count()?;
+                let counted = Counted { id: file.id.clone(), begin: Instant::now(), count };
+                *shared.record_count.lock() = Some(counted);
+                Ok(Bytes::new())
+            };
+            // Without a log there is nothing to count.
+            let _ = api.readers.answer("record count".to_owned(), work).await;
+        });
     }
 }
 
@@ -334,7 +362,7 @@ fn log_json(api: &Api, file: &LogFile, path: String) -> Result<Bytes, ApiError> 
             id: file.id.clone(),
             path,
             bytes,
-            records: api.record_count.now(file)?,
+            records: api.record_count.known(&file.id),
             first: extent.map(|(first, _)| first),
             last: extent.map(|(_, last)| last),
             detail_since: reader.detail_since()?,

@@ -1,7 +1,6 @@
 //! `/api/v1/live`: the lines of the live socket as a stream.
 
 use std::{
-    io,
     path::Path,
     sync::{
         Arc,
@@ -12,12 +11,11 @@ use std::{
 };
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use futures_util::StreamExt as _;
 use live::{
     client::{ClientError, LiveClient},
     protocol::SOCKET_NAME,
@@ -25,7 +23,7 @@ use live::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::Api;
+use super::{Api, body_of};
 use crate::error::{ApiError, ErrorKind, with_sources};
 
 /// Streams at the same time. The tabs of a browser share one, and the daemon serves 16 clients of a user.
@@ -94,12 +92,8 @@ pub(crate) async fn live(State(api): State<Arc<Api>>) -> Result<Response, ApiErr
             pass_on(&socket, &sender);
         })
         .map_err(|_| busy())?;
-    let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|part| (Ok::<Bytes, io::Error>(part), receiver))
-    })
-    .fuse();
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    Ok(([kind], Body::from_stream(lines)).into_response())
+    Ok(([kind], body_of(receiver)).into_response())
 }
 
 /// Passes the lines of the daemon on until the client goes.

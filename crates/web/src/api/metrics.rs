@@ -103,6 +103,7 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Api
         LiveClient::connect(&socket).ok().map(|client| client.status().clone())
     });
     let status = status.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
+    api.record_count.renew(&api);
     let shared = Arc::clone(&api);
     let work = move |file: &LogFile| text(&shared, file, status.as_ref());
     let body = api.readers.answer("metrics".to_owned(), work).await?;
@@ -135,7 +136,9 @@ fn text(api: &Api, file: &LogFile, status: Option<&HelloLine>) -> Result<Bytes, 
         Unit::Bytes,
         gauge(reader.used_bytes()?),
     );
-    registry.register("log_records", "Records of the log", gauge(api.record_count.now(file)?));
+    if let Some(records) = api.record_count.known(&file.id) {
+        registry.register("log_records", "Records of the log", gauge(records));
+    }
     let last = reader.extent()?.map_or(0, |(_, last)| last.unsigned_abs());
     registry.register(
         "last_window_timestamp",

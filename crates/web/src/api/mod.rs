@@ -13,14 +13,17 @@ mod search;
 mod series;
 mod session;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, header},
     middleware::{self, Next},
@@ -28,8 +31,10 @@ use axum::{
     routing::{get, post},
 };
 use config::layout::Layout;
+use futures_util::StreamExt;
 use model::text::sanitize;
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::{guard::Guard, readers::Readers, verdicts::Verdicts};
 
@@ -100,4 +105,13 @@ fn to_json(answer: &impl Serialize) -> Bytes {
 fn json_response(body: Bytes) -> Response {
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     ([kind], body).into_response()
+}
+
+/// The parts that another thread sends, up to the end of the channel.
+fn body_of(parts: mpsc::Receiver<Bytes>) -> Body {
+    let parts = futures_util::stream::unfold(parts, |mut parts| async move {
+        parts.recv().await.map(|part| (Ok::<Bytes, io::Error>(part), parts))
+    });
+    // Compression asks once more after the end.
+    Body::from_stream(parts.fuse())
 }
