@@ -23,7 +23,6 @@ test('each tab of a list is another question', () =>
       ['left', 'unit', 'Programs'],
       ['right', 'country', 'Destinations'],
       ['right', 'port', 'Destinations'],
-      ['right', 'network', 'Destinations'],
     ]) {
       await tab.open(`/?${RANGE}&scope=internet&${word}=${dimension}`);
       const { rows } = asked(['--internet', '-g', dimension, '-l', '10']);

@@ -1,6 +1,7 @@
 /** Names that strangers choose are text on every page, and cannot act or turn the line around. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { visible } from '../static/js/lib/html.js';
 import { asked, lab, RANGE, visit } from './lib/browser.js';
 
 const { odd } = lab.programs;
@@ -24,9 +25,15 @@ async function assertHarmless(tab, where) {
   const { text, ...elements } = found;
   assert.deepEqual(elements, { scripts: 0, images: 0, handlers: 0, links: 0 }, where);
   // Direction marks and control characters would act on what is beside them.
-  assert.doesNotMatch(text, /[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/, where);
+  assert.doesNotMatch(text, /[\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/, where);
   return text;
 }
+
+test('what cannot be seen is written out, as on a terminal', () => {
+  assert.equal(visible('/usr/bin/café \\n 日本 עברית'), '/usr/bin/café \\n 日本 עברית');
+  assert.equal(visible('a\n\t\x1b[31m\0\x7f'), 'a\\x0a\\x09\\x1b[31m\\x00\\x7f');
+  assert.equal(visible('\u009b\u202e\u200b\u2066\ufeff\u{e0041}'), '\\u{9b}\\u{202e}\\u{200b}\\u{2066}\\u{feff}\\u{e0041}');
+});
 
 test('on every page', { timeout: 60_000 }, () =>
   visit({}, async (tab) => {

@@ -2,7 +2,7 @@
 import { askAgain } from './lib/answer.js';
 import { allowed, takeToken } from './lib/api.js';
 import { baseName, rate as rateText } from './lib/format.js';
-import { effect, html, render, useEffect, useErrorBoundary, useState } from './lib/html.js';
+import { effect, html, render, useEffect, useErrorBoundary, useState, visible } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
 import { daemonState, rate, startLive } from './lib/live.js';
 import { page, param, startRouting } from './lib/state.js';
@@ -81,7 +81,7 @@ function title() {
   const state = daemonState.value;
   const { received } = rate.value;
   const now = state === 'stopped' ? 'not recording · ' : received ? `↓ ${rateText(received)} · ` : '';
-  const title = `${now}${text} · picosnitch`;
+  const title = visible(`${now}${text} · picosnitch`);
   if (document.title !== title) document.title = title;
 }
 

@@ -86,7 +86,7 @@ export function placedMarks(model, marks) {
       x,
       kind: mark.kind,
       text: row && from >= 0 ? text : '',
-      title: mark.texts.slice(0, 12).join('\n'),
+      title: mark.texts.slice(0, 12).join(' · '),
       labelX: toLeft ? Math.min(x + 3, box.width - 2) : x - 3,
       labelY: row ? row[0] : 0,
       anchor: toLeft ? 'end' : 'start',

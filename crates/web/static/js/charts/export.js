@@ -1,4 +1,5 @@
 /** Charts and figures as files: an SVG that stands alone, the same as PNG, and text. */
+import { visible } from '../lib/html.js';
 import { rgbOf } from './paint.js';
 
 const NAMESPACE = 'http://www.w3.org/2000/svg';
@@ -83,7 +84,7 @@ function line(text, x, y, size, fill, weight = 400) {
   for (const [name, value] of Object.entries({ x, y, fill, 'font-size': size, 'font-weight': weight })) {
     element.setAttribute(name, String(value));
   }
-  element.textContent = text;
+  element.textContent = visible(text);
   return element;
 }
 

@@ -1,5 +1,5 @@
 /** Colours and widths as they are really painted, so that lettering on a layer can be read; the size and theme of a chart. */
-import { useEffect, useLayoutEffect, useState } from '../lib/html.js';
+import { useEffect, useLayoutEffect, useState, visible } from '../lib/html.js';
 
 /** @type {CanvasRenderingContext2D | null | undefined} */
 let context;
@@ -108,13 +108,14 @@ export function textWidth(text, size = 11, weight = 400) {
 }
 
 /**
- * A text that is not wider than `room`: its middle is left out.
- * @param {string} text
+ * A text as it is shown, not wider than `room`: its middle is left out.
+ * @param {string} raw
  * @param {number} room
  * @param {number} size
  * @param {number} weight
  */
-export function shortened(text, room, size = 11, weight = 400) {
+export function shortened(raw, room, size = 11, weight = 400) {
+  const text = visible(raw);
   if (textWidth(text, size, weight) <= room) {
     return text;
   }

@@ -58,8 +58,7 @@ export const question = computed(() => {
   /** @type {import('./api.js').Params} */
   const asked = { zone: ZONE };
   const { preset, since, until } = range.value;
-  // The server's words for lengths end with weeks.
-  if (preset) asked.range = preset === '1y' ? '365d' : preset;
+  if (preset) asked.range = preset;
   if (since) asked.since = since;
   if (until) asked.until = until;
   asked.where = params.value.getAll('where');

@@ -34,11 +34,15 @@ import { groupedBy, PAGE, Table } from '../parts/table.js';
 import { useDominant } from '../parts/toplist.js';
 import { chartLabel, groupColor, Traffic } from '../parts/traffic.js';
 
-/** Which order the server is asked for: a comparison has two, everything else sorts by a column. @param {string[]} groups @param {boolean} compared */
+/** Which order the server is asked for; a comparison is by its difference unless it is asked for that of now. @param {string[]} groups @param {boolean} compared */
 function order(groups, compared) {
   const { by, reverse } = sort.value;
-  if (compared) return by === 'change' ? {} : { order: 'now' };
-  return { sort: by || (isCalendar(groups[0]) ? groups[0] : 'total'), reverse: reverse || null };
+  if (compared && by === 'change') return { reverse: reverse || null };
+  return {
+    order: compared ? 'now' : null,
+    sort: by || (isCalendar(groups[0]) ? groups[0] : 'total'),
+    reverse: reverse || null,
+  };
 }
 
 /** @param {{first: string, second: string | null}} props */
@@ -200,7 +204,7 @@ export default function Explore() {
       data
         ? html`
             <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
-              <${Table} data=${data} groups=${groups} sortedBy=${compared ? (sort.value.by === 'change' ? 'change' : 'total') : sort.value.by || (isCalendar(first) ? first : 'total')}
+              <${Table} data=${data} groups=${groups} sortedBy=${sort.value.by || (isCalendar(first) ? first : 'total')}
                 sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}

@@ -186,7 +186,8 @@ function FlowTable({ dimensions }) {
 /** @param {{middle: string, dimensions: string[]}} props */
 function FlowPicture({ middle, dimensions }) {
   const { flows, error, range } = useFlows(question.value, dimensions);
-  const freshValues = useFresh(middle, { range: range ?? {} });
+  // After the picture, which is waited for.
+  const freshValues = useFresh(middle, { range: flows ? range : {} });
   const fresh = useMemo(
     () => new Set([...freshValues].map((value) => nodeName(1, flowKey(value)))),
     [freshValues],

@@ -14,7 +14,7 @@ import { TopList } from '../parts/toplist.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
 
 const LEFT = ['exe', 'uid', 'unit', 'container'];
-const RIGHT = ['domain', 'country', 'port', 'network'];
+const RIGHT = ['domain', 'country', 'port'];
 
 /** @param {{kind?: string, value: string, unit?: string, label: string, change?: string, href?: string, title?: string}} props */
 const Total = ({ kind, value, unit, label, change: changed, href, title }) => html`
@@ -65,7 +65,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
       ${
         lost > 0 &&
         html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
-          href=${link('health')} title=${losses.map((loss) => loss.text).join('\n')} />`
+          href=${link('health')} title=${losses.map((loss) => loss.text).join(' · ')} />`
       }
     </dl>
   `;

@@ -62,7 +62,7 @@ function Band({ list, now, color }) {
         const wide = (end - one.first) / span > 0.12;
         return html`
           <span key=${String(one.sha256)} class=${cls('digest', one.bad && 'bad')}
-            title=${`${one.sha256 ?? 'unknown'}\nfrom ${fullTime(one.first)}`}
+            title=${`${one.sha256 ?? 'unknown'}, from ${fullTime(one.first)}`}
             style=${{ left: place(one.first), width: `calc(${((end - one.first) / span) * 100}% - 2px)`, background: one.bad ? 'var(--wrong-mark)' : shade(color, list.length - 1 - i, list.length) }}>
             ${(wide || one.bad) && html`<span class=${cls('mono', one.bad && !wide && 'end')}>${(one.sha256 ?? 'unknown').slice(0, wide ? 16 : 8)}</span>`}
           </span>

@@ -2,7 +2,7 @@
 import { saveBlob, savePng, saveText, svgText } from '../charts/export.js';
 import { request } from '../lib/api.js';
 import { dayAndTime, zoneName } from '../lib/format.js';
-import { html, useState } from '../lib/html.js';
+import { html, useState, visible } from '../lib/html.js';
 import { filters } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 import { Menu } from './controls.js';
@@ -25,9 +25,9 @@ function detail(range) {
   return [span, ...kept].join(' · ');
 }
 
-/** @param {unknown} value */
+/** As the server writes CSV: what cannot be seen is escaped, and nothing is a formula of a spreadsheet. @param {string | number | null} value */
 const cell = (value) => {
-  const text = String(value ?? '');
+  const text = visible(String(value ?? '')).replace(/^[=+\-@']/, "'$&");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 

@@ -26,7 +26,7 @@ function NavMark({ name }) {
   if (name === 'alerts' && unseen.value)
     return html`<span class="count" title=${`${unseen.value} not seen yet`}>${unseen.value > 99 ? '99+' : unseen.value}</span>`;
   if (name === 'health' && troubles.value.length)
-    return html`<span class="hdot" role="img" aria-label="something to look at" title=${troubles.value.join('\n')}></span>`;
+    return html`<span class="hdot" role="img" aria-label="something to look at" title=${troubles.value.join(' · ')}></span>`;
   return null;
 }
 
@@ -38,12 +38,12 @@ function RateNow() {
   if (state === 'stopped')
     return html`<a class="rate" href=${link('health')}><span class="t-wrong">not recording</span></a>`;
   return html`
-    <a class="rate" href=${link('live')} title="Right now, all programs" aria-label=${`Right now ${down} ${downUnit} received, ${up} ${upUnit} sent`}>
+    <a class="rate" href=${link('live')} title="Right now, all programs">
       <span class="spark-host">
         ${history.received.length > 1 && html`<${Spark} received=${history.received} sent=${history.sent} width=${80} height=${20} color="var(--ink-2)" />`}
       </span>
-      <span>↓${'\u2009'}<b>${down}</b><u> ${downUnit}</u></span>
-      <span>↑${'\u2009'}<b>${up}</b><u> ${upUnit}</u></span>
+      <span class="now"><span class="vh">Right now received </span>↓${'\u2009'}<b>${down}</b><u> ${downUnit}</u></span>
+      <span class="now"><span class="vh">sent </span>↑${'\u2009'}<b>${up}</b><u> ${upUnit}</u></span>
     </a>
   `;
 }

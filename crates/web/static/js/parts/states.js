@@ -3,9 +3,9 @@
 import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
-import { html, useEffect, useState } from '../lib/html.js';
+import { html, useEffect, useState, visible } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
-import { change, filters, find, here, scope } from '../lib/state.js';
+import { change, filters, find, here, link, scope } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 
 /** A line of the height that a row will have. @param {{widths?: string[], rows?: number}} props */
@@ -82,7 +82,7 @@ export function Nothing({ range, last, what = 'traffic' }) {
 
 /** A sentence of the server; what is between backticks is a command. @param {{text: string}} props */
 export const Said = ({ text }) =>
-  text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part));
+  text.split('`').map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : visible(part)));
 
 /** On every page, at the foot of the window so that nothing moves: the daemon does not run, or the log is another one. */
 export function Banners() {
@@ -98,7 +98,8 @@ export function Banners() {
       html`
       <p class="banner wrong" role="status">
         <b>Nothing is recorded now.</b>${' '}
-        ${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}
+        <a class="lnk phone-only" href=${link('health')}>What to do</a>
+        <span class="wide-only">${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}</span>
       </p>
     `
     }
@@ -106,8 +107,8 @@ export function Banners() {
       replaced &&
       html`
       <p class="banner" role="status">
-        The log is not the one this page was opened on: it was restored or begun anew.
-        <button type="button" class="lnk" onClick=${takeNewLog}>Load the new one</button>; filters are kept.
+        The log is not the one this page was opened on<span class="wide-only">: it was restored or begun anew</span>.
+        ${' '}<button type="button" class="lnk" onClick=${takeNewLog}>Load the new one</button><span class="wide-only">; filters are kept</span>.
       </p>
     `
     }

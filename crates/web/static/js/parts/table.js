@@ -17,34 +17,26 @@ export const PAGE = 20;
 function columns(groups, has) {
   /** @type {Column[]} */
   const list = groups.map((dimension, i) => ({
-    key: has.compared ? '' : dimension,
+    key: dimension,
     text: dimensionName(dimension),
     className: i ? 'w-id2' : 'w-id',
     ascending: true,
   }));
   if (has.sparks) list.push({ key: '', text: rangeName(), className: 'w-sp' });
-  if (has.compared) {
-    list.push(
-      { key: '', text: 'Received', className: 'w-n num' },
-      { key: '', text: 'Sent', className: 'w-n num' },
-    );
-    list.push({ key: 'total', text: 'Total', className: 'w-n num opt' });
-    list.push({
-      key: '',
-      text: beforeName()[0].toUpperCase() + beforeName().slice(1),
-      className: 'w-n num opt',
-    });
-    list.push({ key: 'change', text: 'Change', className: 'w-c num' });
-    list.push({ key: '', text: 'Connections', className: 'w-n num opt' });
-    return list;
-  }
   list.push(
     { key: 'received', text: 'Received', className: 'w-n num' },
     { key: 'sent', text: 'Sent', className: 'w-n num' },
+    { key: 'total', text: 'Total', className: 'w-n num opt' },
   );
-  list.push({ key: 'total', text: 'Total', className: 'w-n num opt' });
+  if (has.compared) {
+    const before = beforeName();
+    list.push(
+      { key: '', text: before[0].toUpperCase() + before.slice(1), className: 'w-n num opt' },
+      { key: 'change', text: 'Change', className: 'w-c num' },
+    );
+  }
   list.push({ key: 'conns', text: 'Connections', className: 'w-n num opt' });
-  if (has.seen) {
+  if (has.seen && !has.compared) {
     list.push({ key: 'first-seen', text: 'First seen', className: 'w-t num opt' });
     list.push({ key: 'last-seen', text: 'Last seen', className: 'w-t num opt' });
   }
