@@ -107,7 +107,7 @@ test('nothing in the range, and filtered to nothing', () =>
   visit({}, async (tab) => {
     await tab.open('/?since=1000000000&until=1000003600');
     assert.match(await tab.page.innerText('main'), /No traffic between/);
-    await tab.page.getByRole('link', { name: /Last\s+traffic was/ }).waitFor();
+    await tab.page.getByRole('link', { name: 'Look in all of history' }).first().waitFor();
     await tab.open(`/explore?${RANGE}&where=domain%3Dnowhere.invalid`);
     assert.match(await tab.page.innerText('main'), /No traffic .* that the filters leave/);
     await tab.page.getByRole('button', { name: 'remove the filters' }).click();

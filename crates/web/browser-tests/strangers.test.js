@@ -61,7 +61,7 @@ test('on every page', { timeout: 60_000 }, () =>
 test('the row of it leads to its page and filters exactly it', () =>
   visit({}, async (tab) => {
     const exe = spelling();
-    const { total } = asked(['-w', `exe=${exe}`]);
+    const { total } = asked(['--internet', '-w', `exe=${exe}`]);
     await tab.open(`/explore?${RANGE}&find=gpj&scope=internet`);
     const row = tab.page.locator('table.explore tbody tr');
     assert.equal(await row.count(), 1);

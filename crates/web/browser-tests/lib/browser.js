@@ -43,6 +43,8 @@ function watchRequests(page) {
   const open = new Set();
   let last = Date.now();
   page.on('request', (request) => {
+    // What the page before asked for is of no use any more, and its end is not always told.
+    if (request.isNavigationRequest()) open.clear();
     if (!request.url().includes('/api/v1/live')) open.add(request);
     last = Date.now();
   });
