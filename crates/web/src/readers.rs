@@ -322,3 +322,107 @@ impl Drop for Waiter {
         drop(unanswered);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::Pin, sync::atomic::AtomicUsize};
+
+    use store::Writer;
+
+    use super::*;
+
+    /// Readers of an empty log, and a runtime for those who ask.
+    fn readers() -> (tempfile::TempDir, Arc<Readers>, tokio::runtime::Runtime) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("snitch.db");
+        drop(Writer::open(&path).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        (place, Readers::start(&path).unwrap(), runtime)
+    }
+
+    /// Work that takes a while, and is counted.
+    fn slow(count: &Arc<AtomicUsize>) -> impl FnOnce(&LogFile) -> Result<Bytes, ApiError> + Send + use<> {
+        let count = Arc::clone(count);
+        move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(300));
+            Ok(Bytes::from_static(b"answer"))
+        }
+    }
+
+    /// A question, asked so far that it is in the queue.
+    async fn begin<'a>(
+        question: impl Future<Output = Result<Bytes, ApiError>> + 'a,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, ApiError>> + 'a>> {
+        let mut question = Box::pin(question);
+        let once = std::future::poll_fn(|context| {
+            assert!(question.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        });
+        once.await;
+        question
+    }
+
+    #[test]
+    fn equal_questions_are_answered_once() {
+        let (_place, readers, runtime) = readers();
+        let count = Arc::default();
+        runtime.block_on(async {
+            let mut asked = Vec::new();
+            for _ in 0..50 {
+                asked.push(begin(readers.answer("same".into(), slow(&count))).await);
+            }
+            for question in asked {
+                assert_eq!(question.await.unwrap(), "answer");
+            }
+            // It is kept for a moment.
+            assert_eq!(readers.answer("same".into(), slow(&count)).await.unwrap(), "answer");
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        assert_eq!(readers.shared_answers.load(Ordering::Relaxed), 50);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_done_and_takes_no_place() {
+        let (_place, readers, runtime) = readers();
+        let (busy, abandoned, last) = (Arc::default(), Arc::default(), Arc::default());
+        runtime.block_on(async {
+            let mut at_work = Vec::new();
+            for number in 0..READERS {
+                at_work.push(begin(readers.answer(format!("busy {number}"), slow(&busy))).await);
+            }
+            for number in 0..MAX_WAITING * 2 {
+                drop(begin(readers.answer(format!("gone {number}"), slow(&abandoned))).await);
+            }
+            // The same as one that was given up is asked anew.
+            assert_eq!(readers.answer("gone 0".into(), slow(&last)).await.unwrap(), "answer");
+            for question in at_work {
+                question.await.unwrap();
+            }
+        });
+        let counts = [&busy, &abandoned, &last].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((counts[0], counts[2]), (READERS, 1));
+        // A reader may take one before it is given up.
+        assert!(counts[1] <= READERS, "{counts:?}");
+    }
+
+    #[test]
+    fn too_many_questions_are_refused() {
+        let (_place, readers, runtime) = readers();
+        let count = Arc::default();
+        runtime.block_on(async {
+            let mut asked = Vec::new();
+            for number in 0..READERS + MAX_WAITING + 10 {
+                let mut question = Box::pin(readers.answer(number.to_string(), slow(&count)));
+                let state =
+                    std::future::poll_fn(|context| std::task::Poll::Ready(question.as_mut().poll(context)));
+                if let std::task::Poll::Ready(answer) = state.await {
+                    assert_eq!(answer.unwrap_err().kind, ErrorKind::Busy);
+                    return;
+                }
+                asked.push(question);
+            }
+            panic!("all of them were taken");
+        });
+    }
+}
