@@ -78,7 +78,7 @@ test('health: the daemon, what it costs, the log', () =>
     const answer = await (await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })).json();
     const text = await tab.page.innerText('main');
     assert.equal(await tab.page.textContent('main h1'), answer.hostname);
-    assert.match(text, /Recording\. Nothing was missed/);
+    assert.match(text, /Recording\. Nothing was lost/);
     for (const process of answer.daemon.processes) assert.match(text, new RegExp(`${process.name}\\s+${process.pid}\\b`));
     assert.match(text, new RegExp(`dash\\)?\\s+${answer.dash.pid}\\b`));
     assert.ok(text.includes(answer.log.id), 'the identity of the log');

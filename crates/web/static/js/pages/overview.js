@@ -5,6 +5,7 @@ import { eventMarks } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { change, compare, filters, link, param, question } from '../lib/state.js';
+import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
@@ -71,7 +72,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   `;
 }
 
-/** Programs that the range saw first, and those that changed in it. @param {any} answered */
+/** Programs that the range saw first, and those that changed in it; no row is marked as new where all are. @param {any} answered */
 function useFresh(answered) {
   // To the minute, so that the figures of one minute are asked for once.
   const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
@@ -95,10 +96,12 @@ function useFresh(answered) {
   return useMemo(() => {
     /** @type {Map<string, {kind: 'new' | 'wrong', text: string}>} */
     const badges = new Map();
-    for (const row of created?.rows ?? []) badges.set(row.exe, { kind: 'new', text: 'new' });
+    const isFirstDay = created?.row_count === answered?.row_count;
+    for (const row of isFirstDay ? [] : (created?.rows ?? []))
+      badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
     return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
-  }, [created, changed]);
+  }, [created, changed, answered?.row_count]);
 }
 
 /** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
@@ -130,7 +133,7 @@ function Changed({ answer }) {
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
       ${data && html`<${EventList} rows=${rows} now=${data.now} />`}
-      ${data && !rows.length && html`<p class="note nothing">Nothing is new, nothing changed, nothing was lost.</p>`}
+      ${data && !rows.length && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;
