@@ -1,13 +1,9 @@
 /** The live stream: one for all tabs of the browser. The tab that has the lock reads it, and tells the others. */
 import { ApiError, allowed, request } from './api.js';
-import { rate as rateText } from './format.js';
 import { batch, effect, signal } from './html.js';
 import { LiveModel, SECONDS } from './live_model.js';
 
 /** @import { DaemonState, History, Line } from './live_types.js' */
-
-/** The name of the page, which the title shows after the rate. */
-export const pageTitle = signal('picosnitch');
 
 const NAME = 'picosnitch-live';
 /** Silence of the daemon is said after this, in milliseconds: it sends a tick each second. */
@@ -322,30 +318,12 @@ async function alone() {
   }
 }
 
-/** The title shows the rate first, so that a narrow tab in the background is of use. */
-function startTitle() {
-  let last = '';
-  effect(() => {
-    const state = daemonState.value;
-    const now =
-      state === 'stopped'
-        ? 'not recording · '
-        : state === 'recording' && rate.value.received > 0
-          ? `\u2193 ${rateText(rate.value.received)} · `
-          : '';
-    const title = now + pageTitle.value;
-    if (title !== last) document.title = title;
-    last = title;
-  });
-}
-
 let isStarted = false;
 
 /** Begins to read; called once when the page starts. */
 export function startLive() {
   if (isStarted) return;
   isStarted = true;
-  startTitle();
   setInterval(() => {
     if (daemonState.value === 'recording' && Date.now() - heard > SILENCE) setState('connecting');
   }, 2000);
