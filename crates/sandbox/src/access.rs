@@ -18,6 +18,8 @@ use crate::user::User;
 /// What a user wants to do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessWanted {
+    /// Read a file.
+    Read,
     /// Read and write a file.
     File,
     /// List a directory, make and remove files in it.
@@ -55,6 +57,7 @@ impl User {
             }
         }
         let mode = match wanted {
+            AccessWanted::Read => libc::R_OK,
             AccessWanted::File => libc::R_OK | libc::W_OK,
             AccessWanted::Directory => libc::R_OK | libc::W_OK | libc::X_OK,
             AccessWanted::Pass => libc::X_OK,

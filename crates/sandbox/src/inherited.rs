@@ -42,6 +42,12 @@ pub fn reset() -> io::Result<()> {
     Ok(())
 }
 
+/// Closes all descriptors but standard input, output and error. A process that keeps its user and its environment calls it
+/// before it opens a file of its own.
+pub fn close() {
+    close_others(0);
+}
+
 /// Closes all descriptors but standard input, output and error, or marks them as close-on-exec. Needs no memory. Kernels
 /// before 5.11 cannot mark them, and it has no effect there.
 pub(crate) fn close_others(flags: libc::c_uint) {

@@ -27,19 +27,41 @@
 //! | notifier | the desktop user | cannot gain any | empty, `/` | default |
 //! | file opener | the user of one process | cannot gain any | empty, `/` | default |
 //!
-//! Each of them may open what its user may open, and use the network. Other processes of the same user may read the
+//! | web server ([`WebServer`]) | who started it; instead of root, nobody in the group of the log | cannot gain any | as started | default |
+//!
+//! Each of the roles may open what its user may open, and use the network. Other processes of the same user may read the
 //! memory of a notifier or a file opener (ptrace(2)), but not that of the recorder.
 //!
-//! The monitor is no [`Role`]: it keeps the rights and the environment it was started with. The program that tries return probes
-//! (`capture::return_probe`) is none either: it handles no data at all, and a seccomp filter of its own leaves it only
+//! # The web server
+//!
+//! A user starts it, not the monitor. It is no [`Role`], keeps its environment and directory, and has an order of its own:
+//!
+//! 1. *With the rights of who started it*: closes the descriptors that it inherited ([`close_inherited`]), reads the configuration,
+//!    binds its addresses, reads its certificate, writes its address for the service, and starts the browser. It has one thread: the
+//!    steps below hold for the thread that takes them and for those that it starts later.
+//! 2. [`WebServer::enter`]: no core dumps and `PR_SET_NO_NEW_PRIVS`; empties the bounding set, as long as it is root; becomes the user with
+//!    the least rights who can read the log and use the live socket, in one group; gives up all capabilities; hides its memory,
+//!    after the change of the user, which would show it again; then Landlock, where the kernel has it (reading beneath the
+//!    directories of the log, the live socket and the configuration, `/proc`, and names and zones of the system; no writing, execution,
+//!    TCP, or signals); the filter of system calls comes last, since it refuses the steps before it.
+//! 3. Reads the first request. Whatever a request makes of the server, it can read the log and answer, and no more: it writes no
+//!    file, starts no process, opens no socket but `AF_UNIX`, and signals nobody, on every kernel.
+//!
+//! The monitor is no [`Role`] either: it keeps the rights and the environment it was started with. The program that tries return probes
+//! (`capture::return_probe`) is none: it handles no data at all, and a seccomp filter of its own leaves it only
 //! exit_group(2).
 
 mod access;
+mod capabilities;
+mod file_access;
 mod inherited;
 mod role;
+mod system_calls;
 mod user;
+mod web_server;
 
 pub use access::{AccessWanted, Denied};
-pub use inherited::{limit_problem, reset as reset_inherited};
+pub use inherited::{close as close_inherited, limit_problem, reset as reset_inherited};
 pub use role::{Role, command, enter};
 pub use user::User;
+pub use web_server::WebServer;

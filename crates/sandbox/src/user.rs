@@ -1,4 +1,4 @@
-//! The users that roles run as; none of them is root.
+//! The users that roles run as. None of them is root, but for a web server of a log that only root can read.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -7,7 +7,7 @@ use nix::unistd::{self, Gid, Uid};
 /// The user that packages and `make run` create.
 const SERVICE_USER: &str = "picosnitch";
 /// `nobody` and its group on every distribution that reserves one (`overflowuid` of the kernel).
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A user and its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

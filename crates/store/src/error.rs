@@ -152,6 +152,11 @@ impl StoreError {
         matches!(self, Self::Sql { source, .. } if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
     }
 
+    /// Whether SQLite could not open the file or one that it needs beside it.
+    pub(crate) fn is_cannot_open(&self) -> bool {
+        matches!(self, Self::Sql { source, .. } if source.sqlite_error_code() == Some(ErrorCode::CannotOpen))
+    }
+
     /// Whether the user lacks the right to open the file.
     pub fn is_permission(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ mod forget;
 mod growth_budget;
 mod id_map;
 mod identity;
+mod immutable;
 mod intern;
 mod migrations;
 mod port_seen;

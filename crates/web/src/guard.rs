@@ -13,7 +13,7 @@ use axum::{
 use crate::{
     access::Access,
     error::{ApiError, ErrorKind},
-    server::PeerUser,
+    server::Peer,
 };
 
 /// Only our own files, no script or style in the page itself, no frames, and strings do not become script (Trusted Types).
@@ -47,7 +47,13 @@ pub(crate) struct Guard {
 
 /// Lets a request pass, or answers it with an error.
 pub(crate) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let mut response = match guard.refusal(&request) {
+    let path = request.uri().path();
+    let peer = (is_api(path) && !is_open(path)).then(|| request.extensions().get::<Peer>().cloned());
+    let refusal = match (guard.refusal(&request), peer) {
+        (None, Some(peer)) => guard.refusal_of_user(peer).await,
+        (refusal, _) => refusal,
+    };
+    let mut response = match refusal {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     };
@@ -64,7 +70,7 @@ pub(crate) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
 impl Guard {
     fn refusal(&self, request: &Request) -> Option<ApiError> {
         let (headers, path) = (request.headers(), request.uri().path());
-        let is_api = path.starts_with("/api/") || path == "/metrics";
+        let is_api = is_api(path);
         let forbidden = |text: String| Some(ApiError::new(ErrorKind::Forbidden, text));
         let host = match headers.get(header::HOST).map(HeaderValue::to_str) {
             Some(Ok(host)) => host,
@@ -73,7 +79,7 @@ impl Guard {
         };
         if !self.is_our_name(host) {
             return forbidden(format!(
-                "this server is not {}; open it as localhost, or add the name to web.host_names in the configuration",
+                "this server is not {}; open it as localhost, or add the name to web.host_name in the configuration",
                 model::text::sanitize::message(host)
             ));
         }
@@ -83,20 +89,26 @@ impl Guard {
         if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
             return forbidden("only GET is answered here".to_owned());
         }
-        if let (true, Some(users)) = (is_api, &self.users) {
-            let user = request.extensions().get::<PeerUser>().and_then(|user| user.0);
-            if !user.is_some_and(|user| users.contains(&user)) {
-                return forbidden(
-                    "this is the server of another user; start your own with `picosnitch dash`, or ask to become a member of the \
-                     group picosnitch"
-                        .to_owned(),
-                );
-            }
-        }
         (is_api && !is_open(path) && !self.access.allows(headers)).then(|| {
             ApiError::new(
                 ErrorKind::Unauthorized,
                 "the token is missing or is that of an earlier run: open the address that `picosnitch dash` prints",
+            )
+        })
+    }
+
+    /// Refuses a program of a user who may not read, also if it shows the token.
+    async fn refusal_of_user(&self, peer: Option<Peer>) -> Option<ApiError> {
+        let users = self.users.as_ref()?;
+        let user = match peer {
+            Some(peer) => peer.user().await,
+            None => None,
+        };
+        (!user.is_some_and(|user| users.contains(&user))).then(|| {
+            ApiError::new(
+                ErrorKind::Forbidden,
+                "this is the server of another user; start your own with `picosnitch dash`, or ask to become a member of the group \
+                 picosnitch",
             )
         })
     }
@@ -139,6 +151,10 @@ impl Guard {
             }
         }
     }
+}
+
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/metrics"
 }
 
 /// Paths of the API that need no token: they tell nothing about the machine.

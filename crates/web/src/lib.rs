@@ -116,7 +116,11 @@ impl Server {
             Some(directory) => StaticFiles::Directory(directory),
             None => StaticFiles::BuiltIn,
         };
-        let router = router(Arc::new(Api::new(settings.layout, Arc::clone(&guard), readers)), guard, files);
+        let router = router(
+            Arc::new(Api::new(settings.layout, settings.log, Arc::clone(&guard), readers)),
+            guard,
+            files,
+        );
         // One thread does all but the answers: it only passes bytes on.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -216,6 +216,7 @@ impl Readers {
             Some(file) => file,
             None => {
                 let reader = Reader::open(&self.path)?;
+                reader.make_no_files()?;
                 LogFile { id: reader.identity()?, reader, slots: Slots::default() }
             }
         };

@@ -19,6 +19,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
+    sync::OnceCell,
     task::AbortHandle,
 };
 use tokio_rustls::TlsAcceptor;
@@ -74,9 +75,26 @@ impl Connections {
 #[derive(Clone)]
 struct KnownConnection(Arc<AtomicBool>);
 
-/// The user of the program at the other end of a connection; `None` if it is not of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PeerUser(pub Option<u32>);
+/// The other end of a connection.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    address: SocketAddr,
+    own_address: SocketAddr,
+    user: Arc<OnceCell<Option<u32>>>,
+}
+
+impl Peer {
+    /// The user of its program; `None` if it is not of this machine. It is looked up once, and only when somebody asks: the table of
+    /// sockets may be long.
+    pub async fn user(&self) -> Option<u32> {
+        let (address, own_address) = (self.address, self.own_address);
+        let look_up = || async move {
+            let user = tokio::task::spawn_blocking(move || socket_owner::of_peer(address, own_address));
+            user.await.ok().flatten()
+        };
+        *self.user.get_or_init(look_up).await
+    }
+}
 
 /// Takes connections from all listeners, for ever.
 pub(crate) async fn serve(listeners: Vec<TcpListener>, router: Router, tls: Option<TlsAcceptor>) {
@@ -95,7 +113,7 @@ async fn accept(
     connections: Arc<Connections>,
 ) {
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(_) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -109,12 +127,10 @@ async fn accept(
         let is_known = Arc::new(AtomicBool::new(false));
         let known = KnownConnection(Arc::clone(&is_known));
         let (router, tls) = (router.clone(), tls.clone());
-        let own = stream.local_addr().unwrap_or(peer);
+        let own_address = stream.local_addr().unwrap_or(address);
+        let peer = Peer { address, own_address, user: Arc::default() };
         let task = tokio::spawn(async move {
-            // The table of sockets may be long.
-            let user = tokio::task::spawn_blocking(move || socket_owner::of_peer(peer, own)).await;
-            let user = PeerUser(user.ok().flatten());
-            let router = router.layer(axum::Extension(known)).layer(axum::Extension(user));
+            let router = router.layer(axum::Extension(known)).layer(axum::Extension(peer));
             match tls {
                 None => serve_connection(stream, router).await,
                 Some(tls) => {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub(crate) tls: Option<TlsAcceptor>,
     /// Files that replace the built-in ones of the page, for work on it.
     pub static_directory: Option<PathBuf>,
+    /// What the configuration says of the log, if the server may not read it later.
+    pub log: Option<config::Log>,
 }
 
 /// How people show that they may read.
@@ -99,6 +101,7 @@ impl Settings {
             authentication,
             tls,
             static_directory: None,
+            log: None,
         })
     }
 

@@ -4,11 +4,13 @@
 
 mod answers;
 mod attacks;
+mod grafana;
 mod http;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../logs/mod.rs"]
 mod logs;
 mod other_users;
 mod protection;
+mod rights;
 mod server;
 mod starts;

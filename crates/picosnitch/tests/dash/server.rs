@@ -5,6 +5,8 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -72,6 +74,20 @@ impl Dash {
         let response = self.get(target);
         assert_eq!(response.status, 200, "{target}: {}", response.text());
         response.json()
+    }
+
+    /// The health, once the records are counted.
+    #[track_caller]
+    pub fn counted_health(&self) -> Value {
+        let begin = Instant::now();
+        loop {
+            let health = self.json("/api/v1/health");
+            if !health["log"]["records"].is_null() {
+                return health;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "{health}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub fn pid(&self) -> u32 {

@@ -25,6 +25,7 @@ use crate::{
     error::{StoreError, sql_error},
     event::{self, loss_kind},
     identity::Identity,
+    immutable,
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
     retention,
@@ -40,6 +41,8 @@ pub struct Reader {
     path: PathBuf,
     /// Device and inode of the file at the path just before it was opened.
     file: (u64, u64),
+    /// It was opened as a file that nobody writes to.
+    is_immutable: bool,
     connection: Connection,
     interrupted: Arc<AtomicBool>,
 }
@@ -87,23 +90,45 @@ impl Reader {
             .map_err(|errno| file_error(errno.into()))?;
         let fail = sql_error(path, "cannot open the log for reading");
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(&fail)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(&fail)?;
-        connection.execute_batch("PRAGMA trusted_schema = OFF").map_err(&fail)?;
+        let mut connection = prepare(Connection::open_with_flags(path, flags)).map_err(&fail)?;
+        let mut version = schema::version(&connection, path);
+        // A copy without its other files, where this user may not make them.
+        let is_immutable = version.as_ref().is_err_and(StoreError::is_cannot_open) && !has_wal(path);
+        if is_immutable {
+            connection = prepare(immutable::open(path)).map_err(&fail)?;
+            version = schema::version(&connection, path);
+        }
         let known = MIGRATIONS.len() as i64;
-        match schema::version(&connection, path)? {
+        match version? {
             0 => Err(StoreError::Empty(path.to_owned())),
             found if found < known => Err(StoreError::Older { path: path.to_owned(), found, known }),
             _ => {
                 connection.set_prepared_statement_cache_capacity(64);
-                Ok(Self { path: path.to_owned(), file, connection, interrupted: Arc::default() })
+                Ok(Self {
+                    path: path.to_owned(),
+                    file,
+                    is_immutable,
+                    connection,
+                    interrupted: Arc::default(),
+                })
             }
         }
     }
 
-    /// Whether the file at the path is still the one that is open: it was not removed, moved or replaced.
+    /// Whether the file at the path is still the one that is open: it was not removed, moved or replaced, and nobody has begun to
+    /// write to a file that was at rest.
     pub fn is_current(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file)
+            && !(self.is_immutable && has_wal(&self.path))
+    }
+
+    /// Keeps in memory what is sorted, for a process that may make no temporary files.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn make_no_files(&self) -> Result<(), StoreError> {
+        let set = self.connection.execute_batch("PRAGMA temp_store = MEMORY");
+        set.map_err(sql_error(&self.path, "cannot set where to sort"))
     }
 
     /// A text that stays the same as long as the log is the same one: another log, or an older copy that the daemon has gone on with,
@@ -313,4 +338,19 @@ impl Reader {
         };
         read().map_err(sql_error(&self.path, "cannot read the log"))
     }
+}
+
+/// A connection that waits for locks and trusts nothing in the file.
+fn prepare(opened: rusqlite::Result<Connection>) -> rusqlite::Result<Connection> {
+    let connection = opened?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF")?;
+    Ok(connection)
+}
+
+/// Whether the log has a write-ahead log: it has one as long as, and since, somebody writes to it.
+fn has_wal(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    fs::symlink_metadata(wal).is_ok()
 }

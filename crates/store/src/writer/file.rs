@@ -2,16 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-    },
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use crate::{error::StoreError, identity::Identity};
+use crate::{error::StoreError, identity::Identity, immutable};
 
 /// Mode of the database file; SQLite gives the same mode to its `-wal` and `-shm` files.
 const FILE_MODE: u32 = 0o640;
@@ -165,13 +162,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// The identity that the file has without the write-ahead log, which may belong to another content; `None` if it has none.
 fn content(path: &Path) -> Option<Identity> {
-    // SQLite's URI escapes: https://www.sqlite.org/uri.html
-    let escaped: Vec<String> =
-        path.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
-    let uri = format!("file:{}?immutable=1", escaped.concat());
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(uri, flags).ok()?;
+    let connection = immutable::open(path).ok()?;
     Identity::read(&connection).ok()
 }
 

@@ -182,12 +182,11 @@ pub(crate) struct Dash {
 )]
 pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, ApiError> {
     let socket = api.layout.run_dir.join(SOCKET_NAME);
-    let layout = api.layout.clone();
+    let (layout, at_start) = (api.layout.clone(), api.log.clone());
     let daemon = tokio::task::spawn_blocking(move || {
-        let retention = config::Config::load(&layout).ok().map(|loaded| Retention {
-            days: loaded.config.log.retention_days,
-            megabytes: loaded.config.log.retention_megabytes,
-        });
+        let log = config::Config::load(&layout).ok().map(|loaded| loaded.config.log).or(at_start);
+        let retention =
+            log.map(|log| Retention { days: log.retention_days, megabytes: log.retention_megabytes });
         (LiveClient::connect(&socket).map(|client| Daemon::new(client.status())), retention)
     });
     let path = sanitize::terminal(api.layout.database.as_os_str().as_encoded_bytes());

@@ -44,6 +44,8 @@ const MAX_BODY_BYTES: usize = 4096;
 /// What the handlers share.
 pub(crate) struct Api {
     pub layout: Layout,
+    /// What the configuration said of the log at the start.
+    pub log: Option<config::Log>,
     pub guard: Arc<Guard>,
     pub readers: Arc<Readers>,
     pub verdicts: Verdicts,
@@ -56,10 +58,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub fn new(layout: Layout, guard: Arc<Guard>, readers: Arc<Readers>) -> Self {
+    pub fn new(layout: Layout, log: Option<config::Log>, guard: Arc<Guard>, readers: Arc<Readers>) -> Self {
         Self {
             verdicts: Verdicts::new(&layout.record_json),
             layout,
+            log,
             guard,
             readers,
             exports: export::Exports::default(),

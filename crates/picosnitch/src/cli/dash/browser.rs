@@ -4,8 +4,7 @@ use std::{
     env,
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
-    thread,
+    process::{Child, Command, Stdio},
 };
 
 use nix::unistd::Uid;
@@ -16,25 +15,24 @@ pub(super) fn sudo_user() -> Option<u32> {
     uid.filter(|uid| *uid != 0 && Uid::effective().is_root())
 }
 
-/// Opens an address in the browser of the user, if there is a desktop. The browser is never run as root.
-pub(super) fn open(url: &str) {
+/// Opens an address in the browser of the user, if there is a desktop. The browser is never run as root. Returns the process that
+/// opens it, which is to be waited for.
+pub(super) fn open(url: &str) -> Option<Child> {
     let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let desktop: Vec<&str> = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter().filter(is_set).collect();
     if desktop.is_empty() {
-        return;
+        return None;
     }
     let mut command = match (Uid::effective().is_root(), sudo_user()) {
         (false, _) => Command::new("xdg-open"),
         (true, Some(uid)) => as_user(uid, &desktop),
-        (true, None) => return,
+        (true, None) => return None,
     };
     command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Signals for this process are not meant for the browser.
     command.process_group(0);
     // Without xdg-open there is still the printed address.
-    if let Ok(mut child) = command.spawn() {
-        thread::spawn(move || child.wait());
-    }
+    command.spawn().ok()
 }
 
 /// xdg-open as the user who called sudo, with what sudo took out of the environment.

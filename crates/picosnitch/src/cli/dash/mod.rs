@@ -10,11 +10,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Child, ExitCode},
+    thread,
 };
 
 use anyhow::{Context, bail};
-use config::{Config, Web, layout::Layout};
+use config::{Config, Log, Web, layout::Layout};
 
 use super::{common::Common, output::print};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
@@ -59,33 +60,51 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     }
     if options.open {
         let url = service::url()?;
-        return open(&url, options).map(|()| ExitCode::SUCCESS);
+        return open(&url, options).map(|_| ExitCode::SUCCESS);
     }
+    sandbox::close_inherited();
     let users = if options.no_auth { None } else { Some(allowed_users(&layout.database)) };
-    let web = web_section(&layout)?;
-    let mut settings = Settings::new(layout, &web, users)?;
+    let (web, log) = sections(&layout)?;
+    let mut settings = Settings::new(layout.clone(), &web, users)?;
     settings.static_directory.clone_from(&options.static_dir);
+    settings.log = log;
     let server = Server::start(settings).map_err(explain)?;
     let url = server.url();
-    match service::publish(&url)? {
+    let browser = match service::publish(&url)? {
         // The journal is read by others than the page.
-        true => print("The page is served. Open it with: picosnitch dash --open\n")?,
+        true => {
+            print("The page is served. Open it with: picosnitch dash --open\n")?;
+            None
+        }
         false => open(&url, options)?,
+    };
+    give_up_rights(&layout, options)?;
+    if let Some(mut browser) = browser {
+        thread::spawn(move || browser.wait());
     }
     server.run()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the address, and opens it if there is a browser.
-fn open(url: &str, options: &Options) -> anyhow::Result<()> {
+/// Gives up all rights but to read what the page shows. There is one thread only until here.
+fn give_up_rights(layout: &Layout, options: &Options) -> anyhow::Result<()> {
+    let files = [Some(&layout.config), layout.config_json.as_ref()];
+    let mut readable: Vec<&Path> = files.into_iter().flatten().filter_map(|file| file.parent()).collect();
+    let static_directory = options.static_dir.as_deref().map(std::path::absolute).transpose()?;
+    readable.extend(static_directory.as_deref());
+    let socket = layout.run_dir.join(live::SOCKET_NAME);
+    sandbox::WebServer { database: &layout.database, socket: &socket, readable: &readable }
+        .enter()
+        .context("cannot give up the rights that the page does not need")
+}
+
+/// Prints the address, and opens it if there is a browser, whose process is returned.
+fn open(url: &str, options: &Options) -> anyhow::Result<Option<Child>> {
     print(&format!("{url}\n"))?;
     if options.no_auth {
         eprintln!("picosnitch: every user of this machine can read what this page shows (--no-auth)");
     }
-    if !options.no_browser {
-        browser::open(url);
-    }
-    Ok(())
+    Ok(if options.no_browser { None } else { browser::open(url) })
 }
 
 /// A variable of the environment, by the name of ours or the shorter one of the original.
@@ -97,17 +116,17 @@ fn variable(name: &str) -> Option<(String, OsString)> {
     })
 }
 
-/// The section `[web]` of the configuration, and what the environment says instead.
+/// The section `[web]` of the configuration, and what the environment says instead; and the section `[log]`, if it can be read.
 ///
 /// # Errors
 /// A variable has no host or port.
-fn web_section(layout: &Layout) -> anyhow::Result<Web> {
-    let mut web = match Config::load(layout) {
-        Ok(loaded) => loaded.config.web,
+fn sections(layout: &Layout) -> anyhow::Result<(Web, Option<Log>)> {
+    let (mut web, log) = match Config::load(layout) {
+        Ok(loaded) => (loaded.config.web, Some(loaded.config.log)),
         Err(error) => {
             // The defaults are the safest.
             eprintln!("picosnitch: the section [web] of the configuration is not used: {error}");
-            Web::default()
+            (Web::default(), None)
         }
     };
     if let Some((name, value)) = variable("HOST") {
@@ -122,7 +141,7 @@ fn web_section(layout: &Layout) -> anyhow::Result<Web> {
         let port = value.to_str().and_then(|value| value.parse().ok()).filter(|port| *port > 0);
         web.port = port.with_context(|| format!("{name} is no port: it is a number from 1 to 65535"))?;
     }
-    Ok(web)
+    Ok((web, log))
 }
 
 /// The users who may read: root, the user of this command, who called sudo, and the members of the log's group.
@@ -171,7 +190,7 @@ fn taken(address: SocketAddr) -> anyhow::Error {
 
 /// Makes a certificate for the names of this machine.
 fn make_certificate(layout: &Layout, directory: &Path) -> anyhow::Result<ExitCode> {
-    let web = web_section(layout)?;
+    let (web, _) = sections(layout)?;
     let own_name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
     let mut names = vec!["localhost".to_owned()];
     names.extend(own_name);
