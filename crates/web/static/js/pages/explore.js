@@ -18,6 +18,7 @@ import {
   groupBy,
   navigate,
   offset,
+  otherFilters,
   param,
   question,
   replace,
@@ -108,9 +109,7 @@ function Sum({ data, dimension }) {
 
 /** Small charts of the rows on this page: a question only about them. @param {string} dimension @param {any[]} rows @param {boolean} on */
 function useSparks(dimension, rows, on) {
-  const others = [question.value.where]
-    .flat()
-    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const others = otherFilters(question.value.where, dimension);
   const { data } = useAnswer(on && rows.length ? 'series' : null, {
     ...question.value,
     where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
