@@ -207,6 +207,7 @@ function Hatching({ model, id }) {
   const last = model.parts.find((part) => part.begin <= model.now && part.end > model.now);
   return html`
     <g class="edges">
+      ${model.earliest > model.since && plot(model.x(model.since), model.x(model.earliest), 'var(--well)', 'Before the log begins')}
       ${model.gaps.map(([begin, end]) => plot(model.x(begin), Math.max(model.x(end), model.x(begin) + 2), `url(#${id}h)`, 'picosnitch was not recording'))}
       ${last && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
       ${model.losses.map(({ part }) => {

@@ -18,6 +18,7 @@ import {
   groupBy,
   navigate,
   offset,
+  otherFilters,
   param,
   question,
   replace,
@@ -108,9 +109,7 @@ function Sum({ data, dimension }) {
 
 /** Small charts of the rows on this page: a question only about them. @param {string} dimension @param {any[]} rows @param {boolean} on */
 function useSparks(dimension, rows, on) {
-  const others = [question.value.where]
-    .flat()
-    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const others = otherFilters(question.value.where, dimension);
   const { data } = useAnswer(on && rows.length ? 'series' : null, {
     ...question.value,
     where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
@@ -205,7 +204,7 @@ export default function Explore() {
         ? html`
             <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
               <${Table} data=${data} groups=${groups} sortedBy=${sort.value.by || (isCalendar(first) ? first : 'total')}
-                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
           `

@@ -84,9 +84,9 @@ function verdict(data) {
     return ['Recording.', `In the last 24 hours this was lost: ${amounts}; ${lossClause(lost[0])}.`];
   }
   if (data.losses_30d.some(isMissing))
-    return ['Recording. Nothing was missed in the last 24 hours, something in the last 30 days.', ''];
+    return ['Recording. Nothing was lost in the last 24 hours, something was in the last 30 days.', ''];
   const since = data.log ? Math.max(data.log.first, data.now - 30 * 86400) : data.daemon.since;
-  return [`Recording. Nothing was missed since ${date(since)}.`, ''];
+  return [`Recording. Nothing was lost since ${date(since)}.`, ''];
 }
 
 /** @param {{kind?: string | false, value: unknown, unit?: string, label: string, title?: string}} props */
@@ -112,7 +112,7 @@ function Totals({ data }) {
       ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
       ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
       ${log?.bytes_per_day && html`<${Total} value=${growth} unit=${growthUnit} label="growth a day" />`}
-      ${log?.last && html`<${Total} value=${age} unit=${ageUnit} label="since the last record" />`}
+      ${log?.last && html`<${Total} value=${age} unit=${ageUnit} label="since last record" />`}
     </dl>
   `;
 }

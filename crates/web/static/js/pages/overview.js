@@ -1,10 +1,11 @@
 /** Overview: what uses the line, who is new, what changed. */
-import { useAnswer } from '../lib/answer.js';
+import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { change, compare, filters, link, param, question } from '../lib/state.js';
+import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
@@ -71,34 +72,19 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   `;
 }
 
-/** Programs that the range saw first, and those that changed in it. @param {any} answered */
+/** Programs that the range saw first, and those that changed in it; no row is marked as new where all are. @param {any} answered */
 function useFresh(answered) {
-  // To the minute, so that the figures of one minute are asked for once.
-  const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
-  const { range: _, since: __, ...rest } = question.value;
-  // The answer may still be of the range before: its ends belong together.
-  const asked = rest.until ? { ...rest, until: answered?.range.until } : rest;
-  const created = useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    group_by: 'exe',
-    new_since: since,
-    limit: 100,
-  }).data;
-  const changed = useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    group_by: 'exe',
-    changed_since: since,
-    limit: 100,
-  }).data;
+  const created = useNew('exe', question.value, answered?.range);
+  const changed = useNew('exe', question.value, answered?.range, 'changed_since');
   return useMemo(() => {
     /** @type {Map<string, {kind: 'new' | 'wrong', text: string}>} */
     const badges = new Map();
-    for (const row of created?.rows ?? []) badges.set(row.exe, { kind: 'new', text: 'new' });
+    const isFirstDay = created?.row_count === answered?.row_count;
+    for (const row of isFirstDay ? [] : (created?.rows ?? []))
+      badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
     return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
-  }, [created, changed]);
+  }, [created, changed, answered?.row_count]);
 }
 
 /** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
@@ -130,7 +116,7 @@ function Changed({ answer }) {
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
       ${data && html`<${EventList} rows=${rows} now=${data.now} />`}
-      ${data && !rows.length && html`<p class="note nothing">Nothing is new, nothing changed, nothing was lost.</p>`}
+      ${data && !rows.length && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;

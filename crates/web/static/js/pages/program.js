@@ -1,5 +1,5 @@
 /** The page of a program: is it still the same, and whom does it talk to. */
-import { useAnswer } from '../lib/answer.js';
+import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { ago, baseName, dayAndTime } from '../lib/format.js';
@@ -118,7 +118,7 @@ function Rest({
     ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
     <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
-      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'network']} params=${params} limit=${10}
+      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country']} params=${params} limit=${10}
         onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
         colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
         badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value ? { kind: 'new', text: 'new' } : null) : undefined)} />
@@ -153,18 +153,13 @@ export default function Program() {
     compare: param('compare') ? 'previous' : null,
   }).data;
   const range = sums.data?.range;
-  const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
-  const peers = useAnswer(since ? 'query' : null, {
-    ...params,
-    range: null,
-    since,
-    // The answer may still be of the range before: its ends belong together.
-    until: params.until ? range?.until : null,
-    group_by: 'domain',
-    new_since: since,
-    limit: 100,
-  }).data;
-  const fresh = useMemo(() => new Set((peers?.rows ?? []).map((row) => row.domain)), [peers]);
+  const peers = useNew('domain', params, range);
+  // Of a new program everything is new, which says nothing.
+  const isNew = Boolean(range?.since && first >= range.since - 60);
+  const fresh = useMemo(
+    () => new Set(isNew ? [] : (peers?.rows ?? []).map((row) => row.domain)),
+    [peers, isNew],
+  );
   const rows = useMemo(() => events?.rows ?? [], [events]);
   const marks = useMemo(
     () =>
@@ -180,7 +175,7 @@ export default function Program() {
   const badge =
     digests[0]?.bad || changed
       ? { kind: 'wrong', text: digests[0]?.bad ? 'suspicious' : 'changed' }
-      : since && first >= since
+      : isNew
         ? { kind: 'new', text: 'new' }
         : null;
   return html`

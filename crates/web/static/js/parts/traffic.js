@@ -3,8 +3,9 @@ import { AreaChart } from '../charts/area.js';
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram, valueText } from '../lib/dimensions.js';
 import { dayAndTime, duration, hourMinute, rate, weekday } from '../lib/format.js';
-import { cls, html, useCallback, useState } from '../lib/html.js';
+import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
+import { isStopped } from '../lib/watch.js';
 import { Swatch, slotColor } from './identity.js';
 import { beforeName } from './rangebar.js';
 import { Nothing, Problem } from './states.js';
@@ -24,7 +25,7 @@ function spanText(begin, end, now) {
 
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
-  const { edges, total } = answer;
+  const { edges, total, extent } = answer;
   // The first part may be cut by the begin of the range.
   const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
@@ -37,7 +38,14 @@ function Highest({ answer }) {
   return html`
     <span>mean of ${duration(length)}</span>
     ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b>${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</span>`}
-    ${compare.value && answer.before && html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`}
+    ${extent?.[0] > edges[0] && html`<span class="opt">log begins ${dayAndTime(extent[0], answer.now)}</span>`}
+    ${
+      compare.value &&
+      answer.before &&
+      (extent?.[0] > edges[0]
+        ? html`<span class="opt">nothing to compare with</span>`
+        : html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`)
+    }
   `;
 }
 
@@ -96,7 +104,15 @@ export function Traffic({
     parts: 144,
     compare: compare.value ? 'previous' : null,
   });
-  const { data } = answer;
+  // Where the daemon does not run, nothing was recorded since the last record.
+  const data = useMemo(() => {
+    const known = answer.data;
+    if (!isStopped.value || !known?.extent) return known;
+    return {
+      ...known,
+      gaps: [...known.gaps, /** @type {[number, number]} */ ([known.extent[1], known.now])],
+    };
+  }, [answer.data, isStopped.value]);
   const ownScale = param('scale') === 'own';
   const total = data ? [...data.total.received, ...data.total.sent].some((value) => value > 0) : true;
   /** @param {any} value */
@@ -120,7 +136,7 @@ export function Traffic({
           onZoom=${(/** @type {number | null} */ since, /** @type {number | undefined} */ until) => zoom(since, until, data?.range)} />
       </div>
       <${Problem} answer=${answer} />
-      ${data && !total && html`<${Nothing} range=${data.range} last=${data.extent?.[1]} />`}
+      ${data && !total && html`<${Nothing} range=${data.range} extent=${data.extent} />`}
     </section>
   `;
 }

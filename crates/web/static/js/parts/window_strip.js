@@ -3,7 +3,7 @@
 import { textWidth, useWidth } from '../charts/paint.js';
 import { timeTicks } from '../charts/scale.js';
 import { useAnswer } from '../lib/answer.js';
-import { dayAndTime } from '../lib/format.js';
+import { dayAndTime, duration } from '../lib/format.js';
 import { html, useRef } from '../lib/html.js';
 import { isMissing, lossAmount } from '../lib/losses.js';
 import { ZONE } from '../lib/state.js';
@@ -19,8 +19,8 @@ function cells(data, until) {
   return data.edges.slice(0, -1).map((/** @type {number} */ begin, /** @type {number} */ i) => {
     const end = data.edges[i + 1];
     const when = dayAndTime(begin);
-    // More than half of a window without picosnitch counts as a window without it.
-    const away = data.gaps.reduce(
+    // More than half of a window without picosnitch counts as a window without it; so does the time before the log.
+    const away = [[0, data.extent?.[0] ?? data.now], ...data.gaps].reduce(
       (/** @type {number} */ sum, /** @type {[number, number]} */ [from, to]) =>
         sum + Math.max(0, Math.min(end, to) - Math.max(begin, from)),
       0,
@@ -29,7 +29,10 @@ function cells(data, until) {
     if (begin <= data.now && end > data.now) return { name: 'open', title: `${when}: not over yet` };
     if (begin > data.now || begin > (until ?? end) || away * 2 > end - begin)
       return { name: 'away', title: `${when}: not recorded` };
-    return { name: 'good', title: `${when}: nothing lost` };
+    return {
+      name: 'good',
+      title: `${when}: ${away ? `not recorded for ${duration(away)}` : 'nothing lost'}`,
+    };
   });
 }
 
