@@ -164,7 +164,7 @@ export default function Explore() {
     compare: compare.value ? 'previous' : null,
   };
   const chartDimension = String(seriesParams.group_by);
-  const series = useAnswer('series', seriesParams).data;
+  const { data: series, error: said } = useAnswer('series', seriesParams);
   const sparks = useSparks(first, rows, !second && !isCalendar(first));
   const { ofChart } = useColors(first, rows, series);
   /** @param {any} value */
@@ -198,7 +198,7 @@ export default function Explore() {
     <${Traffic} title=${title} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
       label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
-    <${Problem} answer=${answer} />
+    ${!said && html`<${Problem} answer=${answer} />`}
     ${
       data
         ? html`
