@@ -90,6 +90,7 @@ test('the daemon stops and comes back; the log is replaced', { timeout: 120_000 
     const other = join(base, 'other.db');
     execFileSync(lab.binary, ['--base-dir', lab.base, 'backup', other], { stdio: 'ignore' });
     chownSync(other, uid, gid);
+    // A copy is for its owner only.
     chmodSync(other, mode & 0o777);
     renameSync(other, log);
     daemon = await startDaemon(lab.binary, base);
