@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeBase, Process, startDaemon, startDash } from './lib/lab.js';
+import { makeBase, query, startDaemon, startDash } from './lib/lab.js';
 import { Scene } from './lib/scene.js';
 
 const [binary, directory] = process.argv.slice(2);
@@ -68,10 +68,29 @@ async function take(pages, meanwhile) {
   for (const picture of open) await picture();
 }
 
+/**
+ * Nobody's own programs belong into a picture: what else this machine did meanwhile is deleted from the log.
+ * @param {string[]} programs
+ */
+function keepOnly(programs) {
+  const asked = (/** @type {string[]} */ args) =>
+    JSON.parse(query(binary, base, ['--json', '--range', 'all', ...args]));
+  const rows = [...asked(['-g', 'exe', '-l', '100000']).rows, ...asked(['--events', '-l', '100000'])];
+  const others = new Set(rows.map(({ exe }) => exe).filter((exe) => exe && !programs.includes(exe)));
+  for (const exe of others) {
+    try {
+      execFileSync(binary, ['--base-dir', base, 'forget', '--yes', `exe=${exe}`], { stdio: 'ignore' });
+    } catch {
+      // It was forgotten with another one.
+    }
+  }
+  say(`forgot ${others.size} other programs`);
+}
+
 const base = makeBase('ignore = ["127.0.0.0/8", "192.168.1.0/24", "::1"]\n');
 const scene = new Scene();
 mkdirSync(directory, { recursive: true });
-/** @type {Process[]} */
+/** @type {import('./lib/lab.js').Process[]} */
 const started = [];
 try {
   await scene.start();
@@ -83,6 +102,9 @@ try {
   await scene.play(say);
   await sleep(2500);
   const until = Math.floor(Date.now() / 1000);
+  await started.pop()?.stop();
+  keepOnly(scene.programs);
+  started.push(await startDaemon(binary, base));
   // The names of users are those of the lab.
   const passwd = join(scene.lab.directory, 'etc/passwd');
   const within = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/passwd && exec "$@"', passwd];

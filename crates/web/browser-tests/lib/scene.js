@@ -42,7 +42,23 @@ function dice() {
   };
 }
 
+/** Copies of a real program under names that people know. */
+const PROGRAMS = [
+  '/opt/firefox/firefox',
+  '/opt/thunderbird/thunderbird',
+  '/opt/Signal/signal-desktop',
+  '/usr/local/bin/syncthing',
+  '/usr/local/bin/restic',
+  '/usr/local/bin/apt',
+  '/usr/local/bin/git',
+  '/home/anna/.cache/.helper/agent',
+];
+const CLOCK_PROGRAM = '/usr/local/bin/chronyd';
+
 export class Scene {
+  /** What is seen in the pictures. */
+  programs = [...PROGRAMS, CLOCK_PROGRAM, '/usr/bin/curl', '/usr/bin/bash'];
+
   constructor() {
     this.lab = new Lab(HOSTS, PORTS);
     this.random = dice();
@@ -52,20 +68,9 @@ export class Scene {
 
   async start() {
     const { lab } = this;
-    const place = (/** @type {string} */ path) => `root/${path}`;
-    const curl = '/usr/bin/curl';
-    for (const path of [
-      'opt/firefox/firefox',
-      'opt/thunderbird/thunderbird',
-      'opt/Signal/signal-desktop',
-      'usr-local/bin/syncthing',
-      'usr-local/bin/restic',
-      'usr-local/bin/apt',
-      'usr-local/bin/git',
-      'home/anna/.cache/.helper/agent',
-    ])
-      lab.program(curl, place(path));
-    lab.program('/usr/bin/python3', place('usr-local/bin/chronyd'));
+    const place = (/** @type {string} */ path) => `root${path.replace('/usr/local/', '/usr-local/')}`;
+    for (const path of PROGRAMS) lab.program('/usr/bin/curl', place(path));
+    lab.program('/usr/bin/python3', place(CLOCK_PROGRAM));
     mkdirSync(join(lab.directory, 'root/home/anna'), { recursive: true });
     for (let i = 1; i <= 30; i++) writeFileSync(this.upload(i * STEP), Buffer.alloc(i * STEP));
     const prepare = ['opt', 'home', 'usr-local']
@@ -129,7 +134,7 @@ export class Scene {
     if (t % 26 === 3) this.get(1000, '/opt/thunderbird/thunderbird', 'mail.example.com:993', about(240_000));
     if (t % 14 === 5) this.get(1000, '/opt/Signal/signal-desktop', 'chat.example.net:443', about(90_000));
     if (t % 33 === 8) this.get(1000, '/usr/local/bin/git', 'git.example.com:22', about(700_000));
-    if (t % 45 === 9) this.run(0, '/usr/local/bin/chronyd', '-c', CLOCK, 'time.example.org');
+    if (t % 45 === 9) this.run(0, CLOCK_PROGRAM, '-c', CLOCK, 'time.example.org');
     if (t % 60 === 20) this.get(1000, '/usr/bin/curl', 'weather.example.org:80', 12_000);
     if (t === 150) this.change();
     if (t > 240 && t % 9 === 0)

@@ -121,7 +121,12 @@ export function WorldMap({ rows, fresh, chosen, nameOf, label, onChoose, onPoint
       onPointerLeave: () => onPoint(null),
     };
   };
-  const pins = shapes.filter((shape) => fresh.has(shape.code) && byCode.has(shape.code)).slice(0, 4);
+  /** Labels that would lie on each other are left out: the list names all. @type {Shape[]} */
+  const pins = [];
+  for (const shape of shapes) {
+    const isFree = pins.every((pin) => Math.abs(pin.y - shape.y) > 48 || Math.abs(pin.x - shape.x) > 320);
+    if (pins.length < 4 && fresh.has(shape.code) && byCode.has(shape.code) && isFree) pins.push(shape);
+  }
   return html`
     <svg class="map" viewBox="112 0 1848 872" role="img" aria-label=${label}>
       ${shapes.map(
