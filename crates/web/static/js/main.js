@@ -33,10 +33,14 @@ async function load(name) {
   return loaded.get(name);
 }
 
-/** A mistake of ours in one page leaves the header and the other pages. @param {{children: unknown}} props */
-function Guarded({ children }) {
+/**
+ * A mistake of ours in one page leaves the header and the other pages. The page is made here: as a child it would be kept as
+ * it was first drawn, with all that was drawn since.
+ * @param {{is: unknown}} props
+ */
+function Guarded({ is }) {
   const [error, again] = useErrorBoundary((problem) => console.error(problem));
-  if (!error) return children;
+  if (!error) return html`<${is} />`;
   return html`
     <div class="alone">
       <h1>This page could not be drawn</h1>
@@ -60,7 +64,7 @@ function App() {
   return html`
     <${Header} />
     <main id="main" tabindex="-1">
-      ${Page && html`<${Guarded} key=${name + subject}><${Page} /><//>`}
+      ${Page && html`<${Guarded} key=${name + subject} is=${Page} />`}
       <${Banners} />
     </main>
     <${Footer} />

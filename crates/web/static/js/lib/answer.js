@@ -23,6 +23,8 @@ const SLOW = 300;
 const FRESH = 5000;
 const KEPT = 60;
 
+/** Whether the last question failed in a way that may pass: it is asked again soon. */
+export let failed = false;
 /** @type {Map<string, {time: number, promise: Promise<any>, data: any}>} */
 const answers = new Map();
 
@@ -56,6 +58,7 @@ export function ask(path, params) {
   const old = answers.get(key);
   if (old && Date.now() - old.time < FRESH) return old.promise;
   const promise = get(path, params).then((data) => {
+    failed = false;
     noticeLog(data);
     // A range without an end ends now.
     if (data?.range) data.range.until ??= data.now;
@@ -66,7 +69,8 @@ export function ask(path, params) {
   answers.delete(key);
   answers.set(key, entry);
   if (answers.size > KEPT) answers.delete(/** @type {string} */ (answers.keys().next().value));
-  promise.catch(() => {
+  promise.catch((error) => {
+    failed = error.status === 0 || error.status > 500;
     if (answers.get(key) === entry) answers.delete(key);
   });
   return promise;

@@ -56,7 +56,14 @@ export const html = (strings, ...values) => {
     if (which[i] && typeof values[i] === 'string') values[i] = visible(values[i]);
   return template(strings, ...values);
 };
-const template = htm.bind(h);
+/** Elements without values are made anew each time: one that htm kept would keep the tree that it was first drawn in, and all later ones. */
+const template = htm.bind(
+  /** @this {number[]} @param {any[]} args */
+  function (...args) {
+    this[0] = 3;
+    return /** @type {any} */ (h)(...args);
+  },
+);
 
 /**
  * Joins the class names that apply.

@@ -1,5 +1,5 @@
 /** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
-import { ask, askAgain, refresh } from './answer.js';
+import { ask, askAgain, failed, refresh } from './answer.js';
 import { get } from './api.js';
 import { computed, effect, signal } from './html.js';
 import { daemonState } from './live.js';
@@ -59,26 +59,49 @@ function look() {
 
 /** A range that ends now is asked for again: this often, in seconds. */
 function pace() {
+  if (failed) return 10;
   if (param('until')) return 0;
-  return { '1h': 10, '6h': 30, '1d': 60 }[String(question.value.range ?? '1d')] ?? 300;
+  return { '1h': 10, '6h': 30, '1d': 60, today: 60 }[String(question.value.range ?? '1d')] ?? 300;
+}
+
+/** A row that moves to another place when figures are new would lose the keyboard. */
+function keepFocus() {
+  let last = /** @type {EventTarget | null} */ (null);
+  addEventListener('focusin', (event) => {
+    last = event.target;
+  });
+  new MutationObserver((changes) => {
+    const lost = last instanceof HTMLElement && last.isConnected && document.activeElement === document.body;
+    for (const { removedNodes } of lost ? changes : [])
+      for (const node of removedNodes)
+        if (node.contains(/** @type {Node} */ (last)))
+          /** @type {HTMLElement} */ (last).focus({ preventScroll: true });
+  }).observe(document.body, { childList: true, subtree: true });
 }
 
 export function startWatch() {
+  let looked = Date.now();
+  let last = looked;
   // At once, and when the daemon went or came back.
   effect(() => {
     if (daemonState.value) look();
   });
-  setInterval(() => document.visibilityState === 'visible' && look(), 60_000);
-  let last = Date.now();
-  // Without this the figures of a page that is left open would be those of the morning.
-  setInterval(() => {
-    const seconds = pace();
-    if (document.visibilityState !== 'visible' || !seconds || Date.now() - last < seconds * 1000) return;
-    last = Date.now();
-    refresh.value++;
-  }, 5000);
   effect(() => {
     if (refresh.value) last = Date.now();
   });
+  // Without this the figures of a page that is left open would be those of the morning.
+  const turn = () => {
+    if (document.visibilityState !== 'visible') return;
+    const now = Date.now();
+    if (now - looked >= 60_000) {
+      looked = now;
+      look();
+    }
+    const seconds = pace();
+    if (seconds && now - last >= seconds * 1000) refresh.value++;
+  };
+  setInterval(turn, 5000);
+  document.addEventListener('visibilitychange', turn);
   addEventListener('online', askAgain);
+  keepFocus();
 }

@@ -3,7 +3,7 @@
 import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
-import { html, useEffect, useState, visible } from '../lib/html.js';
+import { cls, html, useEffect, useState, visible } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
 import { change, filters, find, here, link, scope } from '../lib/state.js';
 import { health } from '../lib/watch.js';
@@ -39,7 +39,7 @@ export function Problem({ answer }) {
   const { error, data, time } = answer;
   if (!error) return null;
   return html`
-    <p class="note problem" role="alert">
+    <p class=${cls('note', 'problem', data && 'kept')} role="alert">
       <b class="t-wrong"><${Said} text=${error.text} /></b>
       ${data && ` Figures are those of ${hourMinute(time / 1000)}.`}
       ${error.kind !== 'no_log' && error.kind !== 'no_rights' && error.status !== 400 && ' Recording is not affected.'}${' '}
