@@ -2,6 +2,7 @@
 
 import { hourMinute, rate, units, weekday, zoneName } from '../lib/format.js';
 import { cls, html, useId, useMemo, useRef } from '../lib/html.js';
+import { awayText } from '../lib/recorded.js';
 import { useGestures } from './area_gestures.js';
 import { placedMarks } from './area_marks.js';
 import { buildModel, SPINE } from './area_model.js';
@@ -207,8 +208,16 @@ function Hatching({ model, id }) {
   const last = model.parts.find((part) => part.begin <= model.now && part.end > model.now);
   return html`
     <g class="edges">
-      ${model.gaps.map(([begin, end]) => plot(model.x(begin), Math.max(model.x(end), model.x(begin) + 2), `url(#${id}h)`, 'picosnitch was not recording'))}
-      ${last && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
+      ${model.away.map((one) => {
+        const from = model.x(one.begin);
+        const to = Math.max(model.x(one.end), from + 2);
+        const words = awayText(one);
+        return html`
+          ${plot(from, to, `url(#${id}h)`, words)}
+          ${to - from > textWidth(words, 11, 600) + 16 && html`<text class="away" x=${((from + to) / 2).toFixed(1)} y=${box.top + 20} text-anchor="middle">${words}</text>`}
+        `;
+      })}
+      ${last && !model.away.some((one) => one.why === 'stopped') && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
       ${model.losses.map(({ part }) => {
         const x = model.x(part.begin);
         const width = Math.max(6, model.x(part.end) - x);

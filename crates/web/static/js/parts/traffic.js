@@ -3,8 +3,10 @@ import { AreaChart } from '../charts/area.js';
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram, valueText } from '../lib/dimensions.js';
 import { dayAndTime, duration, hourMinute, rate, weekday } from '../lib/format.js';
-import { cls, html, useCallback, useState } from '../lib/html.js';
+import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
+import { unrecorded } from '../lib/recorded.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
+import { health } from '../lib/watch.js';
 import { Swatch, slotColor } from './identity.js';
 import { beforeName } from './rangebar.js';
 import { Nothing, Problem } from './states.js';
@@ -96,7 +98,12 @@ export function Traffic({
     parts: 144,
     compare: compare.value ? 'previous' : null,
   });
-  const { data } = answer;
+  const daemon = health.value?.daemon;
+  const data = useMemo(
+    () => answer.data && { ...answer.data, away: unrecorded(answer.data, health.peek()) },
+    // The rest of what is known about the daemon does not change the picture.
+    [answer.data, health.value === null, daemon?.since],
+  );
   const ownScale = param('scale') === 'own';
   const total = data ? [...data.total.received, ...data.total.sent].some((value) => value > 0) : true;
   /** @param {any} value */
