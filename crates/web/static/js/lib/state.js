@@ -26,6 +26,8 @@ export const page = computed(() => {
  */
 export const param = (name) => params.value.get(name) ?? '';
 
+/** Whether the address says which range. */
+export const hasRange = computed(() => ['range', 'since', 'until'].some((word) => param(word) !== ''));
 /** The range as it is asked for: one of the words of the API, or two moments (unix seconds, as text). */
 export const range = computed(() => {
   const [since, until] = [param('since'), param('until')];
