@@ -9,6 +9,17 @@ export function eventKind(row) {
   return row.subject === 'clean' ? '' : 'new';
 }
 
+/** @param {any} row @param {string} subject */
+const isAlert = (row, subject) => row.kind === 'alert' && (row.subject ?? '').includes(subject);
+/** A program, or a name of one, that was never seen before. @param {any} row */
+export const isNew = (row) => isAlert(row, 'new name') || isAlert(row, 'exe');
+/** @param {any} row */
+export const isChanged = (row) => isAlert(row, 'new hash');
+/** @param {any} row */
+export const isVerdict = (row) => isAlert(row, 'suspicious') || isAlert(row, 'clean');
+/** How many programs some events are about. @param {any[]} rows */
+export const programsOf = (rows) => new Set(rows.map((row) => row.exe ?? row.name)).size;
+
 /** What happened, in few words beside the name of the program. @param {any} row @returns {string} */
 export function eventWord(row) {
   if (row.kind === 'loss') return row.text || `${grouped(row.count ?? 1)} events lost`;
