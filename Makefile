@@ -15,13 +15,14 @@ run: build
 check: lint
 	cargo test --workspace
 
-# Everything that must hold before a commit: `check`, the tests that need root, this kernel, Debian 12's kernel in a virtual
-# machine, and what recording costs, counted in instructions.
+# Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, Debian 12's
+# kernel in a virtual machine, and what recording costs, counted in instructions.
 test: setup-test lint
 	cargo build --release
 	cargo test --workspace
 	scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored
 	scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
+	scripts/as-root scripts/test-page "$$(scripts/release-binary)"
 	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
 	cargo xtask cost --binary "$$(scripts/release-binary)"
 
@@ -37,6 +38,7 @@ lint: setup-check
 	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --quiet
+	scripts/check-page
 	scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities in what we depend on; needs the network, so it is not part of `test`.

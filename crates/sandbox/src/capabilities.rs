@@ -15,7 +15,7 @@ struct Header {
 
 /// 32 capabilities.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Sets {
     effective: u32,
     permitted: u32,
@@ -37,8 +37,15 @@ pub(crate) fn limit() {
 /// # Errors
 /// See capset(2).
 pub(crate) fn drop_all() -> io::Result<()> {
-    let header = Header { version: VERSION, pid: 0 };
+    let mut header = Header { version: VERSION, pid: 0 };
     let none = [Sets { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    let mut held = none;
+    // SAFETY: both are of the layout of this version.
+    let found = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, held.as_mut_ptr()) };
+    // A service without capabilities may not even be allowed the call below.
+    if found == 0 && held == none {
+        return Ok(());
+    }
     // The kernel takes out of the ambient set what is no longer permitted.
     // SAFETY: both are of the layout of this version, and are only read.
     if unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } != 0 {

@@ -9,7 +9,10 @@ test('alerts of new and changed programs are those of the log, by kind', () =>
     await tab.open(`/alerts?${RANGE}`);
     assert.match((await tab.texts('button.arow')).join('\n'), /Changed on disk\s*updater/);
     const chips = await tab.texts('.chip.pick');
-    assert.ok(chips.some((one) => /^Changed\s*1$/.test(one)), chips.join());
+    assert.ok(
+      chips.some((one) => /^Changed\s*1$/.test(one)),
+      chips.join(),
+    );
     await tab.page.getByRole('button', { name: /^New \d/ }).click();
     await tab.settled();
     assert.equal(tab.params().get('kind'), 'new');
@@ -36,7 +39,14 @@ test('from an alert to the traffic around it', () =>
     assert.deepEqual(tab.params().getAll('where'), [`exe=${lab.programs.updated}`]);
     const row = tab.page.locator('table.explore tr[data-value="updates.example.com"]');
     await row.waitFor();
-    const [{ received }] = asked(['-g', 'domain', '-w', `exe=${lab.programs.updated}`, '-w', 'domain=updates.example.com']).rows;
+    const [{ received }] = asked([
+      '-g',
+      'domain',
+      '-w',
+      `exe=${lab.programs.updated}`,
+      '-w',
+      'domain=updates.example.com',
+    ]).rows;
     assert.equal(await row.locator('.n').first().textContent(), shown(received));
   }));
 
@@ -46,7 +56,10 @@ test('what was seen stays seen after a reload', () =>
     const count = async () => Number((await tab.texts('nav .count'))[0] ?? 0);
     assert.ok((await count()) > 3);
     // A wide screen shows one at once; the one that is clicked is another.
-    await tab.page.locator('button.arow', { has: tab.page.locator('.unseen.on') }).nth(2).click();
+    await tab.page
+      .locator('button.arow', { has: tab.page.locator('.unseen.on') })
+      .nth(2)
+      .click();
     await tab.settled();
     const unseen = async () => (await tab.page.$$('button.arow .unseen.on')).length;
     const after = await unseen();
@@ -75,13 +88,18 @@ test('arrows move through the list, and a program filters it', () =>
 test('health: the daemon, what it costs, the log', () =>
   visit({}, async (tab) => {
     await tab.open('/health');
-    const answer = await (await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })).json();
+    const answer = await (
+      await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })
+    ).json();
     const text = await tab.page.innerText('main');
     assert.equal(await tab.page.textContent('main h1'), answer.hostname);
-    assert.match(text, /Recording\. Nothing was missed/);
-    for (const process of answer.daemon.processes) assert.match(text, new RegExp(`${process.name}\\s+${process.pid}\\b`));
+    assert.match(text, /Recording\. Nothing was lost/);
+    for (const process of answer.daemon.processes)
+      assert.match(text, new RegExp(`${process.name}\\s+${process.pid}\\b`));
     assert.match(text, new RegExp(`dash\\)?\\s+${answer.dash.pid}\\b`));
     assert.ok(text.includes(answer.log.id), 'the identity of the log');
-    for (const part of ['What is captured', 'What is not', 'What it costs', 'The log', 'Files']) assert.ok(text.includes(part), part);
-    for (const sentence of answer.daemon.unseen) assert.ok(text.toLowerCase().includes(sentence.toLowerCase()), sentence);
+    for (const part of ['What was lost', 'What it costs', 'The log', 'Files'])
+      assert.ok(text.includes(part), part);
+    for (const sentence of answer.daemon.unseen)
+      assert.ok(text.toLowerCase().includes(sentence.toLowerCase()), sentence);
   }));

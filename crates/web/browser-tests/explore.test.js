@@ -9,11 +9,26 @@ const three = (row) => [row.received, row.sent, row.received + row.sent];
 
 test('rows are those of the query for every grouping', () =>
   visit({}, async (tab) => {
-    for (const dimension of ['exe', 'domain', 'address', 'country', 'port', 'uid', 'pexe', 'sha256', 'cmdline', 'protocol', 'laddress', 'network']) {
+    for (const dimension of [
+      'exe',
+      'domain',
+      'address',
+      'country',
+      'port',
+      'uid',
+      'pexe',
+      'sha256',
+      'cmdline',
+      'protocol',
+      'laddress',
+      'network',
+    ]) {
       await tab.open(`/explore?${RANGE}&scope=internet&group_by=${dimension}`);
       const answer = asked(['--internet', '-g', dimension, '-l', '20']);
       assert.deepEqual(await figures(tab, TABLE), wanted(answer.rows, dimension, three), dimension);
-      const sum = await tab.page.$$eval('.chead span[title]', (list) => list.map((one) => one.getAttribute('title')));
+      const sum = await tab.page.$$eval('.chead span[title]', (list) =>
+        list.map((one) => one.getAttribute('title')),
+      );
       assert.deepEqual(sum.slice(0, 2), [exact(answer.total.received), exact(answer.total.sent)]);
     }
   }));
@@ -50,7 +65,16 @@ test('filters and exclusions by click become chips, which remove them', () =>
     await other.hover();
     await other.getByRole('button', { name: 'Leave out' }).click();
     await tab.settled();
-    answer = asked(['-g', 'exe', '-w', 'domain=cdn.example.net', '-x', `exe=${lab.programs.browser}`, '-l', '20']);
+    answer = asked([
+      '-g',
+      'exe',
+      '-w',
+      'domain=cdn.example.net',
+      '-x',
+      `exe=${lab.programs.browser}`,
+      '-l',
+      '20',
+    ]);
     assert.deepEqual(await figures(tab, TABLE), wanted(answer.rows, 'exe', three));
     assert.deepEqual(await tab.texts('.chip'), ['Domain =cdn.example.net', 'Program ≠firefox']);
     await tab.page.getByRole('button', { name: /Remove the filter Program/ }).click();
@@ -81,7 +105,10 @@ test('the editor of filters suggests values of the log', () =>
     await tab.page.getByRole('button', { name: 'Filter', exact: true }).click();
     await tab.page.getByLabel('Dimension').selectOption('domain');
     await tab.page.getByLabel('Value').fill('mirr');
-    await tab.page.getByRole('button', { name: /mirror\.example\.org/ }).first().click();
+    await tab.page
+      .getByRole('button', { name: /mirror\.example\.org/ })
+      .first()
+      .click();
     await tab.settled();
     assert.deepEqual(tab.params().getAll('where'), ['domain=mirror.example.org']);
   }));
@@ -89,11 +116,16 @@ test('the editor of filters suggests values of the log', () =>
 test('columns sort on the server, both ways', () =>
   visit({}, async (tab) => {
     await tab.open(`/explore?${RANGE}&scope=internet`);
-    for (const [button, key] of [['Sent', 'sent'], ['Connections', 'conns'], ['Received', 'received']]) {
+    for (const [button, key] of [
+      ['Sent', 'sent'],
+      ['Connections', 'conns'],
+      ['Received', 'received'],
+    ]) {
       await tab.page.locator(`${TABLE} th`).getByRole('button', { name: button }).click();
       await tab.settled();
       const values = async () => (await figures(tab, TABLE)).map((row) => row.value);
-      const expected = (/** @type {string[]} */ more) => asked(['--internet', '-s', key, '-l', '20', ...more]).rows.map((/** @type {any} */ row) => row.exe);
+      const expected = (/** @type {string[]} */ more) =>
+        asked(['--internet', '-s', key, '-l', '20', ...more]).rows.map((/** @type {any} */ row) => row.exe);
       assert.deepEqual(await values(), expected([]));
       assert.equal(await tab.page.locator(`${TABLE} th[aria-sort]`).getAttribute('aria-sort'), 'descending');
       await tab.page.locator(`${TABLE} th`).getByRole('button', { name: button }).click();
@@ -131,8 +163,18 @@ test('the text that rows must contain', () =>
 
 test('comparison with the period before', () =>
   visit({}, async (tab) => {
-    await tab.open(`/explore?since=${lab.middle}&until=${lab.until}&scope=internet&compare=previous&sort=change`);
-    const { rows } = asked(['--internet', '--since', String(lab.middle), '--compare', 'previous', '-l', '20']);
+    await tab.open(
+      `/explore?since=${lab.middle}&until=${lab.until}&scope=internet&compare=previous&sort=change`,
+    );
+    const { rows } = asked([
+      '--internet',
+      '--since',
+      String(lab.middle),
+      '--compare',
+      'previous',
+      '-l',
+      '20',
+    ]);
     const none = { received: 0, sent: 0 };
     const amounts = (/** @type {any} */ { now, before }) => {
       const [one, other] = [now ?? none, before ?? none];

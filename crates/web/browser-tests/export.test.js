@@ -22,7 +22,10 @@ async function serve(work) {
 /** @param {import('./lib/browser.js').Tab} tab @param {string} item */
 async function exported(tab, item) {
   await tab.page.getByRole('button', { name: 'Export' }).click();
-  const [download] = await Promise.all([tab.page.waitForEvent('download'), tab.page.getByRole('menuitem', { name: item }).click()]);
+  const [download] = await Promise.all([
+    tab.page.waitForEvent('download'),
+    tab.page.getByRole('menuitem', { name: item }).click(),
+  ]);
   return { name: download.suggestedFilename(), data: readFileSync(await download.path()) };
 }
 
@@ -44,6 +47,9 @@ test('exports: CSV and JSON of all rows are those of the query, the chart as SVG
     const { data } = await exported(tab, 'Chart as PNG');
     assert.equal(data.subarray(1, 4).toString(), 'PNG');
     const [width, height] = [data.readUInt32BE(16), data.readUInt32BE(20)];
-    assert.ok(width >= wide && Math.abs(width / height - wide / high) < 0.02, `${width}x${height}, ${wide}x${high}`);
+    assert.ok(
+      width >= wide && Math.abs(width / height - wide / high) < 0.02,
+      `${width}x${height}, ${wide}x${high}`,
+    );
     assert.ok(data.length > 5000, `${data.length} bytes`);
   }));

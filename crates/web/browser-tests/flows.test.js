@@ -3,14 +3,27 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { asked, exact, lab, RANGE, visit } from './lib/browser.js';
 
+/** What is no country. @type {Record<string, string>} */
+const NAMES = { loopback: 'This machine', private: 'Private network' };
+
 test('countries of the list and the map are those of the query, and filter', () =>
   visit({}, async (tab) => {
     await tab.open(`/flows?${RANGE}`);
     const rows = asked(['-g', 'country']).rows;
     const listed = await tab.page.$$eval('section[aria-label=Countries] li', (list) =>
-      list.map((row) => [row.querySelector('.cc')?.textContent, ...[...row.querySelectorAll('.n')].map((one) => one.getAttribute('title'))]),
+      list.map((row) => [
+        row.querySelector('.cc')?.textContent || row.querySelector('.name')?.textContent,
+        ...[...row.querySelectorAll('.n')].map((one) => one.getAttribute('title')),
+      ]),
     );
-    assert.deepEqual(listed, rows.map((/** @type {any} */ row) => [row.country ?? '', exact(row.received), exact(row.sent)]));
+    assert.deepEqual(
+      listed,
+      rows.map((/** @type {any} */ row) => [
+        NAMES[row.country] ?? row.country ?? 'Local or unknown',
+        exact(row.received),
+        exact(row.sent),
+      ]),
+    );
     const codes = rows.filter((/** @type {any} */ row) => /^[A-Z]{2}$/.test(row.country ?? '')).length;
     assert.ok(codes >= 5);
     await tab.page.locator('svg.map path.on').first().waitFor();
@@ -38,7 +51,16 @@ test('the table of flows has the figures of the query', () =>
         ...[...row.querySelectorAll('.n')].map((one) => one.getAttribute('title')),
       ]),
     );
-    assert.deepEqual(cells, rows.map((/** @type {any} */ row) => [row.exe, row.domain || null, String(row.port), exact(row.received), exact(row.sent)]));
+    assert.deepEqual(
+      cells,
+      rows.map((/** @type {any} */ row) => [
+        row.exe.replaceAll('\u202e', '\\u{202e}'),
+        row.domain || null,
+        String(row.port),
+        exact(row.received),
+        exact(row.sent),
+      ]),
+    );
   }));
 
 test('the Sankey has a node of each large program and filters by click and by key', () =>

@@ -8,11 +8,17 @@ import { lab, visit } from './lib/browser.js';
 function download(rate) {
   const place = `/proc/${lab.place.holder}/ns`;
   const url = `http://mirror.example.org:443/900000000/${rate}`;
-  return spawn('nsenter', [`--net=${place}/net`, `--mount=${place}/mnt`, lab.programs.browser, '-sS', '-o', '/dev/null', url], { stdio: 'ignore' });
+  return spawn(
+    'nsenter',
+    [`--net=${place}/net`, `--mount=${place}/mnt`, lab.programs.browser, '-sS', '-o', '/dev/null', url],
+    { stdio: 'ignore' },
+  );
 }
 const ROW = 'table.livet tbody tr';
 
-test('a connection appears with its rate, the filter finds it, pause holds it, and it fades when it ended', { timeout: 60_000 }, async () => {
+test('a connection appears with its rate, the filter finds it, pause holds it, and it fades when it ended', {
+  timeout: 60_000,
+}, async () => {
   const client = download(400_000);
   try {
     await visit({}, async (tab) => {
@@ -22,7 +28,11 @@ test('a connection appears with its rate, the filter finds it, pause holds it, a
       await row.waitFor();
       // Rates of a second or so: 400 kB/s, give or take what a loaded machine delays.
       await page.waitForFunction(
-        (selector) => [...document.querySelectorAll(selector)].some((one) => one.textContent?.includes('mirror.example.org') && /[345]\d\d\s*kB\/s/.test(one.textContent)),
+        (selector) =>
+          [...document.querySelectorAll(selector)].some(
+            (one) =>
+              one.textContent?.includes('mirror.example.org') && /[345]\d\d\s*kB\/s/.test(one.textContent),
+          ),
         ROW,
       );
       assert.match(await row.innerText(), /firefox[\s\S]*443/);
@@ -35,10 +45,16 @@ test('a connection appears with its rate, the filter finds it, pause holds it, a
         await page.getByRole('searchbox', { name: 'Show only' }).fill(text);
         await row.waitFor();
         const rows = await tab.texts(ROW);
-        assert.ok(rows.every((one) => one.includes('firefox')), rows.join('\n'));
+        assert.ok(
+          rows.every((one) => one.includes('firefox')),
+          rows.join('\n'),
+        );
       }
       await page.getByRole('searchbox', { name: 'Show only' }).fill('');
-      await page.getByRole('button', { name: lab.programs.browser.split('/').at(-1) }).first().click();
+      await page
+        .getByRole('button', { name: lab.programs.browser.split('/').at(-1) })
+        .first()
+        .click();
       await page.waitForFunction(() => location.search.includes('exe='));
       assert.ok((await tab.texts(ROW)).every((one) => one.includes('firefox')));
 
@@ -84,13 +100,18 @@ test('rates move', { timeout: 30_000 }, async () => {
 test('two tabs share one stream, and the second goes on when the first is closed', { timeout: 60_000 }, () =>
   visit({}, async (tab, context) => {
     await tab.page.goto(`${tab.origin}/live`);
-    const live = (/** @type {import('playwright-core').Page} */ page) => page.locator('[role=status]', { hasText: /^live$/ }).waitFor();
+    const live = (/** @type {import('playwright-core').Page} */ page) =>
+      page.locator('[role=status]', { hasText: /^live$/ }).waitFor();
     await live(tab.page);
     const other = await context.newPage();
     await other.goto(`${tab.origin}/live`);
     await live(other);
     const streams = async () =>
-      (await (await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })).json()).dash.streams;
+      (
+        await (
+          await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })
+        ).json()
+      ).dash.streams;
     // A stream of the test before may be about to end.
     for (let i = 0; i < 50 && (await streams()) !== 1; i++) await other.waitForTimeout(100);
     assert.equal(await streams(), 1);
@@ -99,4 +120,5 @@ test('two tabs share one stream, and the second goes on when the first is closed
     await other.waitForTimeout(1500);
     assert.equal(await streams(), 1);
     await live(other);
-  }));
+  }),
+);

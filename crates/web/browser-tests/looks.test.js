@@ -22,10 +22,19 @@ const PAGES = {
 async function assertAccessible(tab, where) {
   // The policy of the page forbids a script of others in it: this one comes through the debugger.
   await tab.page.evaluate(axe);
-  const violations = await tab.page.evaluate(async () => (await /** @type {any} */ (globalThis).axe.run(document, { resultTypes: ['violations'] })).violations);
+  const violations = await tab.page.evaluate(
+    async () =>
+      (await /** @type {any} */ (globalThis).axe.run(document, { resultTypes: ['violations'] })).violations,
+  );
   const serious = violations
     .filter((/** @type {any} */ one) => one.impact === 'serious' || one.impact === 'critical')
-    .map((/** @type {any} */ one) => `${one.id}: ${one.nodes.slice(0, 3).map((/** @type {any} */ node) => `${node.target} ${node.failureSummary}`).join('\n')}`);
+    .map(
+      (/** @type {any} */ one) =>
+        `${one.id}: ${one.nodes
+          .slice(0, 3)
+          .map((/** @type {any} */ node) => `${node.target} ${node.failureSummary}`)
+          .join('\n')}`,
+    );
   assert.deepEqual(serious, [], where);
 }
 
@@ -48,18 +57,30 @@ for (const [name, options] of LOOKS) {
       await tab.page.keyboard.press('Escape');
       await tab.page.keyboard.press('?');
       await assertAccessible(tab, `help, ${name}`);
-    }));
+    }),
+  );
 }
 
 test('no page scrolls sideways on a phone, nor on a very large screen', { timeout: 120_000 }, async () => {
-  for (const size of [PHONE, { width: 360, height: 740 }, { width: 768, height: 1024 }, { width: 3840, height: 2160 }]) {
+  for (const size of [
+    PHONE,
+    { width: 360, height: 740 },
+    { width: 768, height: 1024 },
+    { width: 3840, height: 2160 },
+  ]) {
     await visit({ size, touch: size.width < 800 }, async (tab) => {
       for (const [page, path] of Object.entries(PAGES)) {
         await tab.open(path);
-        const [inner, client] = await tab.page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+        const [inner, client] = await tab.page.evaluate(() => [
+          document.documentElement.scrollWidth,
+          document.documentElement.clientWidth,
+        ]);
         const wide = await tab.page.evaluate(() => {
           const own = document.documentElement.clientWidth;
-          return [...document.querySelectorAll('main *, header *')].filter((one) => one.getBoundingClientRect().right > own + 1).slice(0, 3).map((one) => one.outerHTML.slice(0, 100));
+          return [...document.querySelectorAll('main *, header *')]
+            .filter((one) => one.getBoundingClientRect().right > own + 1)
+            .slice(0, 3)
+            .map((one) => one.outerHTML.slice(0, 100));
         });
         assert.ok(inner <= client, `${page} at ${size.width}: ${inner} > ${client}: ${wide.join('\n')}`);
       }
@@ -80,15 +101,20 @@ test('on a phone one can search, choose a range and go to a page', () =>
     await tab.page.getByRole('menuitemradio', { name: '7 d' }).click();
     await tab.settled();
     assert.equal(tab.params().get('range'), '7d');
-    await tab.page.getByRole('navigation').getByRole('link', { name: /Alerts/ }).click();
+    await tab.page
+      .getByRole('navigation')
+      .getByRole('link', { name: /Alerts/ })
+      .click();
     await tab.settled();
     await tab.page.locator('button.arow').first().click();
     await tab.page.locator('aside h2').waitFor();
   }));
 
-const paper = (/** @type {import('./lib/browser.js').Tab} */ tab) => tab.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+const paper = (/** @type {import('./lib/browser.js').Tab} */ tab) =>
+  tab.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 /** @param {string} color */
-const isDark = (color) => (color.match(/[\d.]+/g) ?? []).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) < 384;
+const isDark = (color) =>
+  (color.match(/[\d.]+/g) ?? []).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) < 384;
 
 test('dark by the system, and by choice, which is kept', async () => {
   await visit({ theme: 'dark' }, async (tab) => {
@@ -110,7 +136,14 @@ test('with reduced motion nothing moves by itself', () =>
   visit({ reduced: true }, async (tab) => {
     for (const path of [PAGES.overview, PAGES.live]) {
       await tab.open(path);
-      const moving = await tab.page.evaluate(() => document.getAnimations().filter((one) => one.playState === 'running' && Number(one.effect?.getComputedTiming().duration) > 10).length);
+      const moving = await tab.page.evaluate(
+        () =>
+          document
+            .getAnimations()
+            .filter(
+              (one) => one.playState === 'running' && Number(one.effect?.getComputedTiming().duration) > 10,
+            ).length,
+      );
       assert.equal(moving, 0, path);
     }
   }));
@@ -118,14 +151,24 @@ test('with reduced motion nothing moves by itself', () =>
 test('every page by keys; help; tabs; the chart', () =>
   visit({}, async (tab) => {
     await tab.open(PAGES.overview);
-    for (const [key, path] of [['e', '/explore'], ['f', '/flows'], ['l', '/live'], ['a', '/alerts'], ['h', '/health'], ['o', '/']]) {
+    for (const [key, path] of [
+      ['e', '/explore'],
+      ['f', '/flows'],
+      ['l', '/live'],
+      ['a', '/alerts'],
+      ['h', '/health'],
+      ['o', '/'],
+    ]) {
       await tab.press(`g ${key}`);
       assert.equal(new URL(tab.page.url()).pathname, path);
       assert.equal((await tab.texts('nav [aria-current=page]')).length, 1);
     }
     assert.equal(tab.params().get('since'), String(lab.since));
     await tab.press('?');
-    assert.match(await tab.page.getByRole('dialog', { name: 'Keyboard' }).innerText(), /Earlier[\s\S]*Move through the chart/);
+    assert.match(
+      await tab.page.getByRole('dialog', { name: 'Keyboard' }).innerText(),
+      /Earlier[\s\S]*Move through the chart/,
+    );
     await tab.press('Escape');
     assert.equal(await tab.page.locator('dialog[open]').count(), 0);
     await tab.page.getByRole('tablist', { name: 'Destinations' }).locator('[aria-selected=true]').focus();

@@ -7,7 +7,9 @@ test('totals and lists are those of the query', () =>
   visit({}, async (tab) => {
     await tab.open(`/?${RANGE}`);
     const { total, row_count: programs, rows } = asked(['-l', '10']);
-    const titles = await tab.page.$$eval('.totals dd', (list) => list.map((one) => one.getAttribute('title')));
+    const titles = await tab.page.$$eval('.totals dd', (list) =>
+      list.map((one) => one.getAttribute('title')),
+    );
     assert.deepEqual(titles.slice(0, 2), [exact(total.received), exact(total.sent)]);
     assert.equal(await tab.page.textContent('.totals .tot:nth-child(3) dd'), String(programs));
     assert.deepEqual(await figures(tab, 'section[aria-label=Programs]'), wanted(rows, 'exe'));
@@ -26,7 +28,11 @@ test('each tab of a list is another question', () =>
     ]) {
       await tab.open(`/?${RANGE}&scope=internet&${word}=${dimension}`);
       const { rows } = asked(['--internet', '-g', dimension, '-l', '10']);
-      assert.deepEqual(await figures(tab, `section[aria-label=${section}]`), wanted(rows, dimension), dimension);
+      assert.deepEqual(
+        await figures(tab, `section[aria-label=${section}]`),
+        wanted(rows, dimension),
+        dimension,
+      );
     }
     await tab.page.getByRole('tab', { name: 'Countries' }).click();
     await tab.settled();
@@ -36,12 +42,15 @@ test('each tab of a list is another question', () =>
 
 test('new and changed programs are named, with a badge in the list', () =>
   visit({}, async (tab) => {
-    await tab.open(`/?${RANGE}`);
+    await tab.open(`/?${RANGE}&scope=internet`);
     const list = (await tab.texts('section[aria-label="New and changed"] li')).join('\n');
     assert.match(list, /updater\s*changed/);
     assert.match((await tab.texts('section[aria-label=Programs] li')).join('\n'), /updater\D*changed/);
-    const { rows } = asked(['--changed-since', String(lab.since), '-g', 'exe']);
-    assert.deepEqual(rows.map((/** @type {any} */ row) => row.exe), [lab.programs.updated]);
+    const { rows } = asked(['--internet', '--changed-since', String(lab.since), '-g', 'exe']);
+    assert.deepEqual(
+      rows.map((/** @type {any} */ row) => row.exe),
+      [lab.programs.updated],
+    );
     assert.match((await tab.texts('.totals')).join(), /changed on disk\s?1/);
   }));
 
@@ -89,7 +98,12 @@ test('ranges: presets by click and by key, earlier and later, words and days of 
     await tab.page.getByRole('button', { name: 'Show' }).click();
     await tab.settled();
     // That day, in the zone of the browser.
-    const format = new Intl.DateTimeFormat('en-GB', { timeZone: 'Europe/Berlin', day: 'numeric', month: 'long', year: 'numeric' });
+    const format = new Intl.DateTimeFormat('en-GB', {
+      timeZone: 'Europe/Berlin',
+      day: 'numeric',
+      month: 'long',
+      year: 'numeric',
+    });
     assert.equal(format.format(Number(tab.params().get('since')) * 1000), label);
     assert.ok(Number(tab.params().get('until')) - Number(tab.params().get('since')) >= 86_340);
     assert.match((await tab.texts('button.when .zone')).join(), /CES?T/);
@@ -150,7 +164,9 @@ test('a point of the chart is read above it, and its sums are those of the query
     await tab.press('Home');
     const series = await tab.page.evaluate(
       async ([range, token]) =>
-        (await fetch(`/api/v1/series?${range}&parts=144`, { headers: { Authorization: `Bearer ${token}` } })).json(),
+        (
+          await fetch(`/api/v1/series?${range}&parts=144`, { headers: { Authorization: `Bearer ${token}` } })
+        ).json(),
       [RANGE, lab.token],
     );
     const sum = (/** @type {number[]} */ list) => list.reduce((a, b) => a + b, 0);
@@ -160,7 +176,10 @@ test('a point of the chart is read above it, and its sums are those of the query
       said.push(await tab.page.getAttribute('svg.area', 'aria-valuetext'));
       await tab.page.keyboard.press('ArrowRight');
     }
-    assert.ok(said.some((text) => /received [\d.]+.[kM]B\/s/.test(text ?? '')), said.join('\n'));
+    assert.ok(
+      said.some((text) => /received [\d.]+.[kM]B\/s/.test(text ?? '')),
+      said.join('\n'),
+    );
     assert.match((await tab.texts('.readout')).join(), /firefox|web-server|↓/);
   }));
 
@@ -172,7 +191,10 @@ test('internet only and compare change the figures by click and by key', () =>
     await tab.press('c');
     assert.equal(tab.params().get('compare'), 'previous');
     const { total } = asked(['--internet', '--since', String(lab.middle), '--compare', 'previous']);
-    assert.equal(await tab.page.locator('.totals dd').first().getAttribute('title'), exact(total.now.received));
+    assert.equal(
+      await tab.page.locator('.totals dd').first().getAttribute('title'),
+      exact(total.now.received),
+    );
     assert.match((await tab.texts('.totals .tot:first-child dt')).join(), /received, (new|[+−×])/);
     await tab.page.getByRole('switch', { name: 'Internet only' }).click();
     await tab.settled();

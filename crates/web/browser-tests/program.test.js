@@ -4,23 +4,36 @@ import { test } from 'node:test';
 import { asked, figures, lab, RANGE, shown, visit, wanted } from './lib/browser.js';
 
 const { browser, updated, fetcher } = lab.programs;
-const page = (/** @type {string} */ exe, more = '') => `/program?${RANGE}&exe=${encodeURIComponent(exe)}${more}`;
+const page = (/** @type {string} */ exe, more = '') =>
+  `/program?${RANGE}&exe=${encodeURIComponent(exe)}${more}`;
 
 test('peers, ports and command lines of a program are those of the query', () =>
   visit({}, async (tab) => {
     await tab.open(page(browser));
     const is = ['-w', `exe=${browser}`];
-    assert.deepEqual(await figures(tab, 'section[aria-label=Peers]'), wanted(asked(['-g', 'domain', ...is]).rows, 'domain'));
+    assert.deepEqual(
+      await figures(tab, 'section[aria-label=Peers]'),
+      wanted(asked(['-g', 'domain', ...is]).rows, 'domain'),
+    );
     const ports = asked(['-g', 'port', '-g', 'protocol', ...is]).rows;
-    assert.deepEqual(await figures(tab, 'section[aria-label="Ports and protocols"]'), wanted(ports.slice(0, 8), 'port'));
+    assert.deepEqual(
+      await figures(tab, 'section[aria-label="Ports and protocols"]'),
+      wanted(ports.slice(0, 8), 'port'),
+    );
     const lines = asked(['-g', 'cmdline', '-l', '6', ...is]).rows;
     assert.deepEqual(await figures(tab, 'section[aria-label="Command lines"]'), wanted(lines, 'cmdline'));
     const { total } = asked(is);
     const facts = (await tab.texts('.facts')).join();
-    assert.ok(facts.replaceAll(/\s/g, '').includes(`${shown(total.received)}received,${shown(total.sent)}sent`), facts);
+    assert.ok(
+      facts.replaceAll(/\s/g, '').includes(`${shown(total.received)}received,${shown(total.sent)}sent`),
+      facts,
+    );
     await tab.page.getByRole('tab', { name: 'Countries' }).click();
     await tab.settled();
-    assert.deepEqual(await figures(tab, 'section[aria-label=Peers]'), wanted(asked(['-g', 'country', ...is]).rows, 'country'));
+    assert.deepEqual(
+      await figures(tab, 'section[aria-label=Peers]'),
+      wanted(asked(['-g', 'country', ...is]).rows, 'country'),
+    );
   }));
 
 test('a program that is not the file it was: its digests and what happened', () =>
@@ -57,7 +70,11 @@ test('a program that is not in the log', () =>
 test('destinations: a domain, an address and a country from the other side', () =>
   visit({}, async (tab) => {
     const address = asked(['-g', 'address', '-w', 'domain=cdn.example.net']).rows[0].address;
-    for (const [kind, value, title] of [['domain', 'cdn.example.net', 'cdn.example.net'], ['address', address, address], ['country', 'FR', 'France']]) {
+    for (const [kind, value, title] of [
+      ['domain', 'cdn.example.net', 'cdn.example.net'],
+      ['address', address, address],
+      ['country', 'FR', 'France'],
+    ]) {
       await tab.open(`/destination?${RANGE}&${kind}=${value}`);
       assert.equal(await tab.page.textContent('main h1'), title);
       const { rows } = asked(['-g', 'exe', '-w', `${kind}=${value}`, '-l', '12']);

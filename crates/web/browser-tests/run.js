@@ -21,16 +21,23 @@ const tests = readdirSync(here)
 function run(lab) {
   const env = { ...process.env, PICOSNITCH_PAGE_LAB: JSON.stringify(lab) };
   // One file after the other: they share one daemon, and the tests of speed need the processor for themselves.
-  const args = ['--test', '--test-reporter=spec', ...(process.version < 'v20' ? [] : ['--test-concurrency=1']), ...tests.map((name) => join(here, name))];
+  const args = [
+    '--test',
+    '--test-reporter=spec',
+    ...(process.version < 'v20' ? [] : ['--test-concurrency=1']),
+    ...tests.map((name) => join(here, name)),
+  ];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, { env, stdio: 'inherit' });
-    for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill(signal));
+    for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM']))
+      process.on(signal, () => child.kill(signal));
     child.on('close', (code) => resolve(code ?? 1));
   });
 }
 
 const began = Date.now();
-const say = (/** @type {string} */ text) => console.log(`# ${((Date.now() - began) / 1000).toFixed(1)} s: ${text}`);
+const say = (/** @type {string} */ text) =>
+  console.log(`# ${((Date.now() - began) / 1000).toFixed(1)} s: ${text}`);
 const base = makeBase();
 const lab = await makeLab();
 let code = 1;
@@ -42,15 +49,31 @@ try {
   say('recording');
   const middle = await makeTraffic(lab, programs);
   await until('the last traffic in the log', () => {
-    const rows = JSON.parse(query(binary, base, ['--json', '--range', '1h', '-g', 'exe', '-w', `exe=${programs.browser}`])).rows;
+    const rows = JSON.parse(
+      query(binary, base, ['--json', '--range', '1h', '-g', 'exe', '-w', `exe=${programs.browser}`]),
+    ).rows;
     return rows[0]?.received > 5_590_000;
   });
   const now = Math.floor(Date.now() / 1000);
-  const { dash, address, origin } = await startDash(binary, base, process.env.PICOSNITCH_PAGE_STATIC ? ['--static-dir', process.env.PICOSNITCH_PAGE_STATIC] : []);
+  const { dash, address, origin } = await startDash(
+    binary,
+    base,
+    process.env.PICOSNITCH_PAGE_STATIC ? ['--static-dir', process.env.PICOSNITCH_PAGE_STATIC] : [],
+  );
   lab.started.push(dash);
   say('serving');
   const place = { directory: lab.directory, holder: lab.holder?.child.pid };
-  code = await run({ binary, base, origin, token: address.split('token=')[1], since, middle, until: now, programs, place });
+  code = await run({
+    binary,
+    base,
+    origin,
+    token: address.split('token=')[1],
+    since,
+    middle,
+    until: now,
+    programs,
+    place,
+  });
   say(code ? 'failed' : 'passed');
 } finally {
   await lab.stop();

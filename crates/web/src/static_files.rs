@@ -88,6 +88,15 @@ pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) ->
     }
 }
 
+fn not_found() -> Response {
+    ApiError::new(ErrorKind::NotFound, "there is no such page; the first one is /").into_response()
+}
+
+/// Whether a browser wants to show the answer.
+fn takes_pages(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|dest| dest == "document")
+}
+
 impl StaticFiles {
     fn read(&self, name: &str) -> Option<ReadyFile> {
         match self {

@@ -16,7 +16,9 @@ export const lab = JSON.parse(process.env.PICOSNITCH_PAGE_LAB ?? '{}');
 /** The traffic of the runner, without that of the browser. */
 export const RANGE = `since=${lab.since}&until=${lab.until}`;
 /** Serves the files of the page as they are now, in place of those in the program. */
-export const STATIC = process.env.PICOSNITCH_PAGE_STATIC ? ['--static-dir', process.env.PICOSNITCH_PAGE_STATIC] : [];
+export const STATIC = process.env.PICOSNITCH_PAGE_STATIC
+  ? ['--static-dir', process.env.PICOSNITCH_PAGE_STATIC]
+  : [];
 export const WIDE = { width: 1440, height: 900 };
 export const PHONE = { width: 390, height: 844 };
 
@@ -42,9 +44,15 @@ export function browser() {
 function watchRequests(page) {
   const open = new Set();
   let last = Date.now();
+  let isLeaving = false;
+  // The end of what the document before asked for is not always told.
+  page.on('framenavigated', (frame) => {
+    if (!isLeaving || frame !== page.mainFrame()) return;
+    isLeaving = false;
+    open.clear();
+  });
   page.on('request', (request) => {
-    // What the page before asked for is of no use any more, and its end is not always told.
-    if (request.isNavigationRequest()) open.clear();
+    if (request.isNavigationRequest()) isLeaving = true;
     if (!request.url().includes('/api/v1/live')) open.add(request);
     last = Date.now();
   });
@@ -54,7 +62,7 @@ function watchRequests(page) {
       last = Date.now();
     });
   }
-  return () => open.size === 0 && Date.now() - last > 120;
+  return { isQuiet: () => open.size === 0 && Date.now() - last > 120, open };
 }
 
 /**
@@ -68,6 +76,9 @@ function watchRequests(page) {
  * @property {boolean} [touch]
  */
 
+/** What is drawn while an answer is awaited. */
+const WAITING = '.hold, .skel, .waiting, [aria-busy=true]';
+
 /** A tab, and what went wrong in it. */
 export class Tab {
   /** @param {import('playwright-core').Page} page @param {Options} options */
@@ -76,12 +87,13 @@ export class Tab {
     this.origin = options.origin ?? lab.origin;
     /** @type {string[]} */
     this.problems = [];
-    this.isQuiet = watchRequests(page);
+    this.requests = watchRequests(page);
     const problem = (/** @type {string} */ text) => {
       if (!options.expected?.test(text)) this.problems.push(text);
     };
     page.on('console', (message) => {
-      if (message.type() === 'error' || message.type() === 'warning') problem(`${message.type()}: ${message.text()} ${message.location().url}`);
+      if (message.type() === 'error' || message.type() === 'warning')
+        problem(`${message.type()}: ${message.text()} ${message.location().url}`);
     });
     page.on('pageerror', (error) => problem(`exception: ${error.stack}`));
     page.on('dialog', (dialog) => {
@@ -100,15 +112,22 @@ export class Tab {
   async settled() {
     const end = Date.now() + 15_000;
     for (;;) {
-      if (this.isQuiet() && !(await this.page.$('.hold, .skel, .waiting, [aria-busy=true]'))) return;
-      if (Date.now() > end) throw new Error(`the page does not settle: ${this.page.url()}`);
+      if (this.requests.isQuiet() && !(await this.page.$(WAITING))) return;
+      if (Date.now() > end) {
+        const open = [...this.requests.open].map((request) => request.url()).join(' ');
+        throw new Error(
+          `the page does not settle: ${this.page.url()}: ${open || (await this.page.$$eval(WAITING, (list) => list.map((one) => one.outerHTML.slice(0, 80)).join()))}`,
+        );
+      }
       await this.page.waitForTimeout(30);
     }
   }
 
   /** @param {string} selector */
   texts(selector) {
-    return this.page.$$eval(selector, (list) => list.map((element) => (element.textContent ?? '').replaceAll(/\s+/g, ' ').trim()));
+    return this.page.$$eval(selector, (list) =>
+      list.map((element) => (element.textContent ?? '').replaceAll(/\s+/g, ' ').trim()),
+    );
   }
 
   params() {
@@ -139,8 +158,11 @@ export async function visit(options, work) {
   context.setDefaultTimeout(10_000);
   const token = options.token === undefined ? lab.token : options.token;
   await context.addInitScript((value) => {
-    if (value && !sessionStorage.getItem('picosnitch-token')) sessionStorage.setItem('picosnitch-token', value);
-    addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+    if (value && !sessionStorage.getItem('picosnitch-token'))
+      sessionStorage.setItem('picosnitch-token', value);
+    addEventListener('securitypolicyviolation', (event) =>
+      console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
+    );
   }, token);
   const tab = new Tab(await context.newPage(), options);
   try {
@@ -152,7 +174,9 @@ export async function visit(options, work) {
       mkdirSync(place, { recursive: true });
       const name = `${process.argv[1].replace(/.*\//, '').replace('.test.js', '')}-${Date.now()}.png`;
       await tab.page.screenshot({ path: join(place, name) }).catch(() => {});
-      console.error(`picture of the failure: ${join(place, name)} ${tab.page.url()} ${tab.problems.join('; ')}`);
+      console.error(
+        `picture of the failure: ${join(place, name)} ${tab.page.url()} ${tab.problems.join('; ')}`,
+      );
     }
     throw error;
   } finally {
@@ -161,10 +185,20 @@ export async function visit(options, work) {
 }
 
 /** The answer of `picosnitch query` about the traffic of the runner. @param {string[]} args */
-export const asked = (args) => JSON.parse(query(lab.binary, lab.base, ['--json', ...(args.includes('--since') ? [] : ['--since', String(lab.since)]), '--until', String(lab.until), ...args]));
+export const asked = (args) =>
+  JSON.parse(
+    query(lab.binary, lab.base, [
+      '--json',
+      ...(args.includes('--since') ? [] : ['--since', String(lab.since)]),
+      '--until',
+      String(lab.until),
+      ...args,
+    ]),
+  );
 
 /** `1 234 bytes` as the page says it when pointed at. @param {number} bytes */
-export const exact = (bytes) => (bytes ? `${bytes.toLocaleString('en').replaceAll(',', '\u202f')} bytes` : 'none');
+export const exact = (bytes) =>
+  bytes ? `${bytes.toLocaleString('en').replaceAll(',', '\u202f')} bytes` : 'none';
 
 /** Three digits and the unit, as the page shows an amount. @param {number} bytes */
 export function shown(bytes) {

@@ -3,7 +3,16 @@
  * Everything it starts is in `started` and is ended by `stop`.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -92,7 +101,10 @@ export function makeBase(more = '') {
   const country = join(base, 'country.mmdb');
   copyFileSync(join(REPOSITORY, 'assets/country.mmdb'), country);
   chmodSync(country, 0o644);
-  writeFileSync(join(base, 'config.toml'), `[log]\nwrite_limit_seconds = 1\n${more}\n[names]\ncountry_file = "${country}"\n`);
+  writeFileSync(
+    join(base, 'config.toml'),
+    `[log]\nwrite_limit_seconds = 1\n${more}\n[names]\ncountry_file = "${country}"\n`,
+  );
   return base;
 }
 
@@ -142,20 +154,39 @@ export class Lab {
   /** Opens the network and starts its servers; `prepare` is a shell command that changes the mounts first. @param {string} [prepare] */
   async start(prepare = 'true') {
     // A network in which every address is this machine, and name servers of its own.
-    cpSync('/etc', join(this.directory, 'etc'), { recursive: true, verbatimSymlinks: true, errorOnExist: false });
+    cpSync('/etc', join(this.directory, 'etc'), {
+      recursive: true,
+      verbatimSymlinks: true,
+      errorOnExist: false,
+    });
     rmSync(join(this.directory, 'etc/resolv.conf'), { force: true });
     writeFileSync(join(this.directory, 'etc/resolv.conf'), 'nameserver 192.168.1.1\noptions timeout:2\n');
-    writeFileSync(join(this.directory, 'etc/nsswitch.conf'), 'passwd: files\ngroup: files\nhosts: files dns\n');
+    writeFileSync(
+      join(this.directory, 'etc/nsswitch.conf'),
+      'passwd: files\ngroup: files\nhosts: files dns\n',
+    );
     const script = `
       mount --bind "$0/etc" /etc && ip link set lo up && ip address add ${CLIENT}/24 dev lo && ip address add 192.168.1.1/24 dev lo &&
       ip route add local 0.0.0.0/1 dev lo src ${CLIENT} && ip route add local 128.0.0.0/1 dev lo src ${CLIENT} && ${prepare} &&
       echo ready && exec sleep infinity`;
-    this.holder = this.spawn('unshare', ['--net', '--mount', '--propagation', 'private', 'sh', '-c', script, this.directory]);
+    this.holder = this.spawn('unshare', [
+      '--net',
+      '--mount',
+      '--propagation',
+      'private',
+      'sh',
+      '-c',
+      script,
+      this.directory,
+    ]);
     await this.holder.line(/ready/);
     const lab = join(this.directory, 'lab.json');
     const echo = [...new Set(Object.values(this.hosts))];
     writeFileSync(lab, JSON.stringify({ hosts: this.hosts, ports: this.ports, echo }));
-    const servers = this.run(this.program('/usr/bin/python3', 'srv/web-server'), [join(HERE, 'servers.py'), lab]);
+    const servers = this.run(this.program('/usr/bin/python3', 'srv/web-server'), [
+      join(HERE, 'servers.py'),
+      lab,
+    ]);
     await servers.line(/ready/);
   }
 

@@ -1,5 +1,5 @@
 /** The traffic of the tests: real programs of several names that send and receive known amounts over several ports. */
-import { copyFileSync, renameSync, appendFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, renameSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lab } from './lab.js';
 
@@ -38,7 +38,9 @@ export async function makePrograms(lab) {
   const curl = '/usr/bin/curl';
   const busybox = '/bin/busybox';
   const python = '/usr/bin/python3';
-  const many = Array.from({ length: 24 }, (_, i) => lab.program(busybox, `opt/tools/tool-${String(i + 1).padStart(2, '0')}`));
+  const many = Array.from({ length: 24 }, (_, i) =>
+    lab.program(busybox, `opt/tools/tool-${String(i + 1).padStart(2, '0')}`),
+  );
   return {
     browser: lab.program(curl, 'opt/firefox/firefox'),
     backup: lab.program(curl, 'usr/local/bin/restic'),
@@ -55,8 +57,10 @@ export async function makePrograms(lab) {
  * @param {Lab} lab @param {Awaited<ReturnType<typeof makePrograms>>} programs
  */
 export async function makeTraffic(lab, programs) {
-  const get = (/** @type {string} */ program, /** @type {string} */ url) => lab.ran(program, ['-sS', '-o', '/dev/null', url]);
-  const wget = (/** @type {string} */ program, /** @type {string[]} */ args) => lab.ran(program, ['-q', '-O', '/dev/null', ...args], 'wget');
+  const get = (/** @type {string} */ program, /** @type {string} */ url) =>
+    lab.ran(program, ['-sS', '-o', '/dev/null', url]);
+  const wget = (/** @type {string} */ program, /** @type {string[]} */ args) =>
+    lab.ran(program, ['-q', '-O', '/dev/null', ...args], 'wget');
   const upload = `${lab.directory}/upload`;
   appendFileSync(upload, Buffer.alloc(300_000));
   await get(programs.browser, 'http://mirror.example.org:443/3000000');
@@ -65,16 +69,23 @@ export async function makeTraffic(lab, programs) {
   await lab.ran(programs.backup, ['-sS', '-T', upload, 'http://backup.example.org:8443/']);
   await lab.ran(programs.sync, ['-c', UDP, HOSTS['sync.example.net'], '200']);
   await wget(programs.fetcher, ['http://files.example.net:8080/250000']);
-  await get(programs.updated, 'http://updates.example.com/40000');
-  await wget(programs.odd, ['--header', `X-Odd: ${ODD_LINE.replaceAll(/[^ -~]/g, '')}`, '-U', ODD_LINE, 'http://files.example.net/7000']);
-  for (const [i, program] of programs.many.entries()) await wget(program, [`http://cdn.example.net:8384/${(i + 1) * 500}`]);
+  await get(programs.updated, 'http://updates.example.com/400000');
+  await wget(programs.odd, [
+    '--header',
+    `X-Odd: ${ODD_LINE.replaceAll(/[^ -~]/g, '')}`,
+    '-U',
+    ODD_LINE,
+    'http://files.example.net/7000',
+  ]);
+  for (const [i, program] of programs.many.entries())
+    await wget(program, [`http://cdn.example.net:8384/${(i + 1) * 500}`]);
   await sleep(2500);
   const middle = Math.floor(Date.now() / 1000);
   // The same path, another file.
   copyFileSync(programs.updated, `${programs.updated}.new`);
   appendFileSync(`${programs.updated}.new`, 'version 2');
   renameSync(`${programs.updated}.new`, programs.updated);
-  await lab.ran(programs.updated, ['-sS', '-o', '/dev/null', 'http://updates.example.com/41000']);
+  await lab.ran(programs.updated, ['-sS', '-o', '/dev/null', 'http://updates.example.com/410000']);
   await get(programs.browser, 'http://mirror.example.org:443/500000');
   await sleep(2500);
   await get(programs.browser, 'http://cdn.example.net:443/800000');

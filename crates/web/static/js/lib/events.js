@@ -1,5 +1,5 @@
 /** Events of the log as the page says them: shape and colour, few words, marks on a chart. */
-import { baseName, grouped } from './format.js';
+import { baseName, duration, grouped } from './format.js';
 
 /** Amber is new, red is wrong, '' is known and harmless. @param {any} row @returns {'new' | 'wrong' | ''} */
 export function eventKind(row) {
@@ -23,6 +23,7 @@ export const programsOf = (rows) => new Set(rows.map((row) => row.exe ?? row.nam
 /** What happened, in few words beside the name of the program. @param {any} row @returns {string} */
 export function eventWord(row) {
   if (row.kind === 'loss') return row.text || `${grouped(row.count ?? 1)} events lost`;
+  if (row.kind === 'gap') return `not running for ${duration(row.time - row.begin)}`;
   if (row.kind !== 'alert') return row.sentence || row.text || row.kind;
   const subject = row.subject ?? '';
   if (subject === 'new hash') return row.writer?.name ? `changed by ${row.writer.name}` : 'changed on disk';

@@ -31,6 +31,11 @@ export function markSeen(time) {
   }
 }
 
+/** Whether the daemon does not run. */
+export const isStopped = computed(
+  () => daemonState.value === 'stopped' || Boolean(health.value && !health.value.daemon),
+);
+
 /** What is wrong with picosnitch itself, as sentences; empty is all right. */
 export const troubles = computed(() => {
   const known = health.value;

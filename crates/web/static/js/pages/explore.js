@@ -205,7 +205,7 @@ export default function Explore() {
         ? html`
             <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
               <${Table} data=${data} groups=${groups} sortedBy=${sort.value.by || (isCalendar(first) ? first : 'total')}
-                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
           `

@@ -117,7 +117,7 @@ function Countries() {
         <${WorldMap} rows=${known} fresh=${fresh} chosen=${chosen} nameOf=${placeName} onPoint=${setPointed}
           onChoose=${(/** @type {string} */ code) => toggle('country', code)}
           label=${`World map: ${plural(known.length, 'country', 'countries')} shaded by traffic. The same figures are in the list beside it.`} />
-        <${MapLegend} limits=${stepsOf(known).limits} />
+        ${(!data || known.length > 0) && html`<${MapLegend} limits=${stepsOf(known).limits} />`}
       </section>
       <section aria-label="Countries">
         <div class="lhead crow"><h2>Countries</h2><span></span><span class="num">received</span><span class="num">sent</span></div>

@@ -115,10 +115,10 @@ function verdict(data, away) {
   }
   if (away.day > 0) return ['Recording.', `In the last 24 hours ${duration(away.day)} were not recorded.`];
   if (data.losses_30d.some(isMissing) || away.month > 0)
-    return ['Recording. Nothing was missed in the last 24 hours, something in the last 30 days.', ''];
+    return ['Recording. Nothing was lost in the last 24 hours, something was in the last 30 days.', ''];
   const since = data.log?.first ? Math.max(data.log.first, data.now - 30 * 86400) : data.daemon.since;
   const isToday = dayKey(since) === dayKey(data.now);
-  return [`Recording. Nothing was missed since ${isToday ? hourMinute(since) : date(since)}.`, ''];
+  return [`Recording. Nothing was lost since ${isToday ? hourMinute(since) : date(since)}.`, ''];
 }
 
 /** @param {{kind?: string | false, value: unknown, unit?: string, label: string, title?: string}} props */
@@ -146,7 +146,7 @@ function Totals({ data, away }) {
       ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
       ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
       ${log?.bytes_per_day && html`<${Total} value=${growth} unit=${growthUnit} label="growth a day" />`}
-      ${log?.last && html`<${Total} value=${age} unit=${ageUnit} label="since the last record" />`}
+      ${log?.last && html`<${Total} value=${age} unit=${ageUnit} label="since last record" />`}
     </dl>
   `;
 }

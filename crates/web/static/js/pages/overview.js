@@ -5,6 +5,7 @@ import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { change, compare, filters, link, param, question, scope } from '../lib/state.js';
+import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
@@ -72,7 +73,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   `;
 }
 
-/** Programs that the range saw first, and those that changed in it. @param {any} answered @param {any[] | undefined} events of the range */
+/** Programs that the range saw first, and those that changed in it; no row is marked as new where all are. @param {any} answered @param {any[] | undefined} events of the range */
 function useFresh(answered, events) {
   // Events know of no peers: with filters the log is asked for the programs that match them.
   const isFiltered = filters.value.length > 0 || scope.value !== '';
@@ -98,7 +99,9 @@ function useFresh(answered, events) {
   return useMemo(() => {
     /** @type {Map<string, {kind: 'new' | 'wrong', text: string}>} */
     const badges = new Map();
-    for (const row of created?.rows ?? []) badges.set(row.exe, { kind: 'new', text: 'new' });
+    const isFirstDay = created?.row_count === answered?.row_count;
+    for (const row of isFirstDay ? [] : (created?.rows ?? []))
+      badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
     if (isFiltered || !events)
       return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
@@ -108,7 +111,7 @@ function useFresh(answered, events) {
       changed: programsOf(events.filter(isChanged)),
       badges,
     };
-  }, [created, changed, events, isFiltered]);
+  }, [created, changed, events, isFiltered, answered?.row_count]);
 }
 
 /** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
@@ -150,7 +153,7 @@ function Changed({ answer }) {
       ${data && wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data.now} />`}
       ${data && wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
       ${data && rest.length > 0 && html`<${EventList} rows=${rest} now=${data.now} />`}
-      ${data && !latest.size && html`<p class="note nothing">Nothing is new, nothing changed, nothing was lost.</p>`}
+      ${data && !latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;

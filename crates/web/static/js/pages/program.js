@@ -118,7 +118,7 @@ function Rest({
     ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
     <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
-      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country', 'network']} params=${params} limit=${10}
+      <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country']} params=${params} limit=${10}
         onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
         colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
         badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value ? { kind: 'new', text: 'new' } : null) : undefined)} />
@@ -164,7 +164,12 @@ export default function Program() {
     new_since: since,
     limit: 100,
   }).data;
-  const fresh = useMemo(() => new Set((peers?.rows ?? []).map((row) => row.domain)), [peers]);
+  // Of a new program everything is new, which says nothing.
+  const isNew = since !== null && first >= since;
+  const fresh = useMemo(
+    () => new Set(isNew ? [] : (peers?.rows ?? []).map((row) => row.domain)),
+    [peers, isNew],
+  );
   const rows = useMemo(() => events?.rows ?? [], [events]);
   const marks = useMemo(
     () =>
@@ -180,7 +185,7 @@ export default function Program() {
   const badge =
     digests[0]?.bad || changed
       ? { kind: 'wrong', text: digests[0]?.bad ? 'suspicious' : 'changed' }
-      : since && first >= since
+      : isNew
         ? { kind: 'new', text: 'new' }
         : null;
   return html`

@@ -4,9 +4,9 @@ import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { cls, html, useEffect, useState, visible } from '../lib/html.js';
-import { daemonState, stoppedText } from '../lib/live.js';
-import { change, filters, find, here, link, scope } from '../lib/state.js';
-import { health } from '../lib/watch.js';
+import { stoppedText } from '../lib/live.js';
+import { change, filters, find, here, link, page, scope } from '../lib/state.js';
+import { health, isStopped } from '../lib/watch.js';
 
 /** A line of the height that a row will have. @param {{widths?: string[], rows?: number}} props */
 export const SkeletonRows = ({ widths = ['70%', '48px', '48px'], rows = 8 }) => html`
@@ -53,9 +53,10 @@ const between = (range) => `between ${dayAndTime(range.since)} and ${dayAndTime(
 
 /**
  * Why there is nothing: filters, or no traffic.
- * @param {{range: {since: number | null, until: number | null}, last?: number | null, what?: string}} props
+ * @param {{range: {since: number | null, until: number | null}, extent?: [number, number] | null, what?: string}} props
  */
-export function Nothing({ range, last, what = 'traffic' }) {
+export function Nothing({ range, extent, what = 'traffic' }) {
+  const [first, last] = extent ?? [];
   const where =
     range.since && range.until ? between({ since: range.since, until: range.until }) : 'in the log';
   const all = html`<a class="lnk" href=${here({ range: 'all', since: null, until: null, offset: null })}>Look in all of history</a>`;
@@ -69,7 +70,7 @@ export function Nothing({ range, last, what = 'traffic' }) {
     `;
   return html`
     <p class="note nothing">
-      No ${what} ${where}.
+      No ${what} ${where}.${first && range.until && range.until < first && ` The log begins ${dayAndTime(first)}.`}
       ${
         last && range.since && last < range.since
           ? html`${' '}<a class="lnk" href=${here({ range: null, since: String(last - 86400), until: String(last) })}>Last
@@ -87,7 +88,8 @@ export const Said = ({ text }) =>
 /** On every page, at the foot of the window so that nothing moves: the daemon does not run, or the log is another one. */
 export function Banners() {
   const known = health.value;
-  const stopped = daemonState.value === 'stopped' || (known && !known.daemon);
+  // Health says it itself.
+  const stopped = isStopped.value && page.value !== 'health';
   const why = stoppedText.value || known?.daemon_problem;
   const replaced = logOpened.value && logNow.value !== logOpened.value;
   if (!stopped && !replaced) return null;

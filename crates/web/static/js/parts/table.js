@@ -101,10 +101,10 @@ function onRowKey(event) {
 }
 
 /**
- * @param {{row: any, groups: string[], data: any, max: number, sparks: Map<any, any> | null, seen: boolean, compared: boolean, color: string,
- *   onLift: (value: string | null) => void}} props
+ * @param {{row: any, groups: string[], data: any, max: number, sparks: Map<any, any> | null, seen: boolean, compared: boolean, begin: number, color: string,
+ *   onLift: (value: string | null) => void}} props `begin` of the log: nothing can be compared with what was before it
  */
-function Row({ row, groups, data, max, sparks, seen, compared, color, onLift }) {
+function Row({ row, groups, data, max, sparks, seen, compared, begin, color, onLift }) {
   const [first] = groups;
   const value = row[first];
   const now = compared ? (row.now ?? { received: 0, sent: 0, conns: 0 }) : row;
@@ -137,7 +137,7 @@ function Row({ row, groups, data, max, sparks, seen, compared, color, onLift }) 
         before &&
         html`
           <td class="num opt dim-t"><${Bytes} value=${before.received + before.sent} /></td>
-          <td class="num"><${Change} now=${now.received + now.sent} before=${before.received + before.sent} /></td>
+          <td class="num">${!(begin > data.compared_with.until) && html`<${Change} now=${now.received + now.sent} before=${before.received + before.sent} />`}</td>
         `
       }
       <td class="num opt">${count(now.conns)}</td>
@@ -166,10 +166,10 @@ const Pager = ({ from, shown, all }) => html`
 `;
 
 /**
- * @param {{data: any, groups: string[], sortedBy: string, sparks: Map<any, any> | null, seen: boolean, compared: boolean, stale: boolean,
+ * @param {{data: any, groups: string[], sortedBy: string, sparks: Map<any, any> | null, seen: boolean, compared: boolean, begin: number, stale: boolean,
  *   colorOf: (value: any) => string, onLift: (value: string | null) => void}} props
  */
-export function Table({ data, groups, sortedBy, sparks, seen, compared, stale, colorOf, onLift }) {
+export function Table({ data, groups, sortedBy, sparks, seen, compared, begin, stale, colorOf, onLift }) {
   const rows = data.rows.length && !(groups[0] in data.rows[0]) ? [] : data.rows;
   const list = columns(groups, { compared, seen, sparks: sparks !== null });
   /** @param {any} row */
@@ -186,7 +186,7 @@ export function Table({ data, groups, sortedBy, sparks, seen, compared, stale, c
           ${rows.map(
             (/** @type {any} */ row) => html`
               <${Row} key=${groups.map((dimension) => row[dimension]).join('\0')} row=${row} groups=${groups} data=${data} max=${max}
-                sparks=${sparks} seen=${seen} compared=${compared} color=${colorOf(row[groups[0]])} onLift=${onLift} />
+                sparks=${sparks} seen=${seen} compared=${compared} begin=${begin} color=${colorOf(row[groups[0]])} onLift=${onLift} />
             `,
           )}
         </tbody>

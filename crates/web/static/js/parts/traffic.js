@@ -26,7 +26,7 @@ function spanText(begin, end, now) {
 
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
-  const { edges, total } = answer;
+  const { edges, total, extent } = answer;
   // The first part may be cut by the begin of the range.
   const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
@@ -39,7 +39,14 @@ function Highest({ answer }) {
   return html`
     <span>mean of ${duration(length)}</span>
     ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b>${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</span>`}
-    ${compare.value && answer.before && html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`}
+    ${extent?.[0] > edges[0] && html`<span class="opt">log begins ${dayAndTime(extent[0], answer.now)}</span>`}
+    ${
+      compare.value &&
+      answer.before &&
+      (extent?.[0] > edges[0]
+        ? html`<span class="opt">nothing to compare with</span>`
+        : html`<span class="pv"><svg width="24" height="8" aria-hidden="true"><path class="prev" d="M0 4.5H24" /></svg> ${beforeName()}</span>`)
+    }
   `;
 }
 
@@ -127,7 +134,7 @@ export function Traffic({
           onZoom=${(/** @type {number | null} */ since, /** @type {number | undefined} */ until) => zoom(since, until, data?.range)} />
       </div>
       <${Problem} answer=${answer} />
-      ${data && !total && html`<${Nothing} range=${data.range} last=${data.extent?.[1]} />`}
+      ${data && !total && html`<${Nothing} range=${data.range} extent=${data.extent} />`}
     </section>
   `;
 }

@@ -3,10 +3,10 @@
 import { textWidth, useWidth } from '../charts/paint.js';
 import { timeTicks } from '../charts/scale.js';
 import { useAnswer } from '../lib/answer.js';
-import { dayAndTime } from '../lib/format.js';
+import { dayAndTime, duration } from '../lib/format.js';
 import { html, useRef } from '../lib/html.js';
 import { isMissing, lossAmount } from '../lib/losses.js';
-import { awayText, unrecorded } from '../lib/recorded.js';
+import { awayText, secondsAway, unrecorded } from '../lib/recorded.js';
 import { ZONE } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 
@@ -29,7 +29,11 @@ function cells(data) {
     if (lost.has(i)) return { name: 'bad', title: `${when}: ${lost.get(i)?.join(', ')} lost` };
     if (away) return { name: 'away', title: `${when}: ${awayText(away)}` };
     if (end > data.now) return { name: 'open', title: `${when}: not over yet` };
-    return { name: 'good', title: `${when}: nothing lost` };
+    const seconds = secondsAway(spans, begin, end);
+    return {
+      name: 'good',
+      title: `${when}: ${seconds ? `not recorded for ${duration(seconds)}` : 'nothing lost'}`,
+    };
   });
 }
 
