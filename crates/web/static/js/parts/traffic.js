@@ -2,7 +2,7 @@
 import { AreaChart } from '../charts/area.js';
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram, valueText } from '../lib/dimensions.js';
-import { dayAndTime, duration, hourMinute, rate, weekday } from '../lib/format.js';
+import { dayAndTime, duration, hourMinute, rate, rateParts, weekday } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
 import { unrecorded } from '../lib/recorded.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
@@ -24,6 +24,18 @@ function spanText(begin, end, now) {
   return `${dayAndTime(begin, now)} – ${end - begin < 86400 ? hourMinute(end) : dayAndTime(end, now)}`;
 }
 
+/** Received and sent of the highest part; a unit that both have is said once. @param {{received: number, sent: number}} props */
+function Both({ received, sent }) {
+  const [down, downUnit] = rateParts(received);
+  const [up, upUnit] = rateParts(sent);
+  const unit = upUnit || downUnit;
+  const first = downUnit && downUnit !== unit ? `${down}\u00a0${downUnit}` : down;
+  return html`
+    <span class="vh">received </span>↓${'\u2009'}<b>${first}</b>
+    <span class="vh"> sent</span> ↑${'\u2009'}<b>${`${up}\u00a0${unit}`}</b>
+  `;
+}
+
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
   const { edges, total, extent } = answer;
@@ -37,8 +49,13 @@ function Highest({ answer }) {
   const text = length < 86400 ? dayAndTime(edges[top], answer.now) : weekday(edges[top]);
   const when = near ? text.replace('today ', '') : text;
   return html`
-    <span>mean of ${duration(length)}</span>
-    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b>${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</span>`}
+    <span>each bar ${duration(length)}</span>
+    ${
+      both(top) > 0 &&
+      html`<button type="button" class="peak" title="Zoom to it" onClick=${() => zoom(edges[top], edges[top + 1] - 1)}>peak${' '}
+        <${Both} received=${total.received[top] / (edges[top + 1] - edges[top])} sent=${total.sent[top] / (edges[top + 1] - edges[top])} />
+        ${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</button>`
+    }
     ${extent?.[0] > edges[0] && html`<span class="opt">log begins ${dayAndTime(extent[0], answer.now)}</span>`}
     ${
       compare.value &&
