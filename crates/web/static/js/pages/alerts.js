@@ -4,7 +4,7 @@ import { useAnswer } from '../lib/answer.js';
 import { eventKind, eventName, isChanged, isNew, isVerdict, programsOf } from '../lib/events.js';
 import { dayKey, grouped, hourMinute, plural, weekday } from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
-import { change, filters, param, question, replace } from '../lib/state.js';
+import { change, filters, logBegin, param, question, replace } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { EventDetail, eventTitle } from '../parts/event_detail.js';
 import { EventStrip } from '../parts/event_strip.js';
@@ -162,6 +162,7 @@ export default function Alerts() {
     <//>
     <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
+    ${logBegin.value !== null && logBegin.value > Date.now() / 1000 - 86400 && html`<p class="note small">picosnitch is new here: every program is new to it.</p>`}
     ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
     <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
     <div class=${cls('split', error && 'stale')}>

@@ -6,7 +6,7 @@ import { dayAndTime, duration, hourMinute, rate, rateParts, weekday } from '../l
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
 import { unrecorded } from '../lib/recorded.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
-import { health } from '../lib/watch.js';
+import { health, isStopped } from '../lib/watch.js';
 import { Swatch, slotColor } from './identity.js';
 import { beforeName } from './rangebar.js';
 import { Nothing, Problem } from './states.js';
@@ -56,7 +56,7 @@ function Highest({ answer }) {
         <${Both} received=${total.received[top] / (edges[top + 1] - edges[top])} sent=${total.sent[top] / (edges[top + 1] - edges[top])} />
         ${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</button>`
     }
-    ${extent?.[0] > edges[0] && html`<span class="opt">log begins ${dayAndTime(extent[0], answer.now)}</span>`}
+    ${extent?.[0] > edges[0] && html`<span>${isStopped.value ? 'log begins' : 'recording since'} ${dayAndTime(extent[0], answer.now).replace('today ', '')}</span>`}
     ${
       compare.value &&
       answer.before &&
