@@ -205,6 +205,14 @@ function Hatching({ model, id }) {
       </g>`
     );
   };
+  const [first, second] = model.parts;
+  // A day of 23 hours is not cut.
+  const day = second && second.end - second.begin;
+  const cut =
+    day >= 72000 &&
+    first.end - first.begin < day - 4000 &&
+    !model.away.some((one) => one.why === 'before') &&
+    first;
   const last = model.parts.find((part) => part.begin <= model.now && part.end > model.now);
   return html`
     <g class="edges">
@@ -218,6 +226,7 @@ function Hatching({ model, id }) {
         `;
       })}
       ${last && !model.away.some((one) => one.why === 'stopped') && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
+      ${cut && plot(model.x(cut.begin), model.x(cut.end), `url(#${id}h)`, 'Begins before the range')}
       ${model.losses.map(({ part }) => {
         const x = model.x(part.begin);
         const width = Math.max(6, model.x(part.end) - x);

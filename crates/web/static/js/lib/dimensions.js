@@ -56,6 +56,7 @@ export const TABS = [
   'address',
   'country',
   'port',
+  'day',
   'uid',
   'pexe',
   'unit',

@@ -52,6 +52,14 @@ export const range = computed(() => {
   return { preset: param('range') || defaultPreset.value, since: '', until: '' };
 });
 
+/** Whether the range is a day or less, as far as the address says. */
+export const isShortRange = computed(() => {
+  const { preset, since, until } = range.value;
+  if (preset)
+    return (LENGTHS[preset] ?? 0) <= 86400 && !/^(this-|last-|all$|\d{4}(-\d\d)?$)|\.\./.test(preset);
+  return (Number(until) || Date.now() / 1000) - Number(since) <= 86400;
+});
+
 /** @returns {Filter[]} */
 const readFilters = () =>
   ['where', 'exclude'].flatMap((word) =>

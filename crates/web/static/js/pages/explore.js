@@ -16,10 +16,12 @@ import {
   compare,
   find,
   groupBy,
+  LENGTHS,
   navigate,
   offset,
   param,
   question,
+  range,
   replace,
   sort,
 } from '../lib/state.js';
@@ -157,11 +159,14 @@ export default function Explore() {
   const { data, error } = answer;
   /** Rows of the grouping before do not have this dimension. @type {any[]} */
   const rows = data?.rows.length && groups.every((name) => name in data.rows[0]) ? data.rows : [];
+  // By day a bar is a day, as the rows are.
+  const days = (LENGTHS[range.value.preset ?? ''] ?? 0) / 86400;
+  const parts = first === 'day' && days >= 7 && days < 144 ? days + 3 : 144;
   const seriesParams = {
     ...question.value,
     group_by: isCalendar(first) ? 'exe' : first,
     top: 8,
-    parts: 144,
+    parts,
     compare: compare.value ? 'previous' : null,
   };
   const chartDimension = String(seriesParams.group_by);
@@ -196,7 +201,7 @@ export default function Explore() {
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
     </div>
-    <${Traffic} title=${title} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
+    <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
       label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
     <${Problem} answer=${answer} />

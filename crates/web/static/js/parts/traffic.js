@@ -98,7 +98,7 @@ function Reading({ answer, dimension, point, colorOf }) {
 
 /**
  * @param {{title: unknown, dimension?: string | null, params?: import('../lib/api.js').Params, marks?: any[], height?: number | ((narrow: boolean) => number),
- *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number}} props
+ *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number, parts?: number}} props
  */
 export function Traffic({
   title,
@@ -111,6 +111,7 @@ export function Traffic({
   extra,
   label,
   top = 8,
+  parts = 144,
 }) {
   const [point, setPoint] = useState(/** @type {any} */ (null));
   const onPoint = useCallback((/** @type {any} */ _, /** @type {any} */ there) => setPoint(there), []);
@@ -119,7 +120,7 @@ export function Traffic({
     ...params,
     group_by: dimension,
     top,
-    parts: 144,
+    parts,
     compare: compare.value ? 'previous' : null,
   });
   const daemon = health.value?.daemon;
