@@ -49,7 +49,7 @@ function Highest({ answer }) {
   const text = length < 86400 ? dayAndTime(edges[top], answer.now) : weekday(edges[top]);
   const when = near ? text.replace('today ', '') : text;
   return html`
-    <span>each bar ${duration(length)}</span>
+    <span class="opt">each bar ${duration(length)}</span>
     ${
       both(top) > 0 &&
       html`<button type="button" class="peak" title="Zoom to it" onClick=${() => zoom(edges[top], edges[top + 1] - 1)}>peak${' '}
