@@ -32,6 +32,18 @@ export function eventWord(row) {
   return subject || row.sentence;
 }
 
+/**
+ * The sentence of an event for a list, where all would begin alike: what differs comes first.
+ * @param {any} row @returns {string}
+ */
+export function shortSentence(row) {
+  const text = String(row.sentence || row.text || '');
+  const found = /^A (?:(parent|grandparent) of a )?program on the network (.+)$/.exec(text);
+  if (!found) return text;
+  const rest = found[2].replace(/^has changed on disk: |^was |^is an? |^has an? /, '');
+  return found[1] ? `As a ${found[1]}: ${rest}` : rest[0].toUpperCase() + rest.slice(1);
+}
+
 /** Whose event it is: the program, or picosnitch itself. @param {any} row @returns {string} */
 export const eventName = (row) => (row.exe ? baseName(row.exe) : (row.name ?? 'picosnitch'));
 

@@ -1,7 +1,15 @@
 /** The page Alerts: what happened, by kind, program and time; one event is shown with all that is known about it. */
 import { alertKey, isSeen, markAllSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
 import { useAnswer } from '../lib/answer.js';
-import { eventKind, eventName, isChanged, isNew, isVerdict, programsOf } from '../lib/events.js';
+import {
+  eventKind,
+  eventName,
+  isChanged,
+  isNew,
+  isVerdict,
+  programsOf,
+  shortSentence,
+} from '../lib/events.js';
 import { dayKey, grouped, hourMinute, plural, weekday } from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
 import { change, filters, logBegin, param, question, replace } from '../lib/state.js';
@@ -75,7 +83,7 @@ function EventRow({ row, slots, chosen, onChoose }) {
       <span class=${cls('kind', kind)} aria-hidden="true"></span>
       <span class=${cls('kw', kind === 'wrong' && 't-wrong', kind === 'new' && 't-new')}>${eventTitle(row)}</span>
       <span class="ident">${row.exe ? html`<${Swatch} color=${slotColor(slots[row.exe])} />` : html`<span class="sw"></span>`}<span class="name">${eventName(row)}</span></span>
-      <span class="ell dim-t">${row.sentence || row.text}</span>
+      <span class="ell dim-t" title=${row.sentence || row.text}>${shortSentence(row)}</span>
     </button>
   `;
 }

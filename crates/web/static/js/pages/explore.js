@@ -63,7 +63,7 @@ function GroupBy({ first, second }) {
     <${Menu} quiet label="More" title="All other dimensions"
       items=${others.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
     </span>
-    <${Menu} quiet label=${second ? `then by ${dimensionName(second).toLowerCase()}` : 'then by'} title="A second dimension"
+    <${Menu} quiet label=${second ? `and by ${dimensionName(second).toLowerCase()}` : 'and by'} title="A second dimension"
       items=${[
         { text: 'Nothing', current: !second, run: () => navigate(groupedBy(first, null)) },
         ...['day', 'hour', ...DIMENSIONS.filter((name) => name !== 'day' && name !== 'hour')]
@@ -191,7 +191,7 @@ export default function Explore() {
       <${ExportMenu} params=${asked} series=${series} dimension=${chartDimension} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
     </div>
     <div class="ctl">
-      <${Chips} labels=${data?.labels} /><span class="grow"></span><${Find} dimension=${first} />
+      <${Chips} labels=${data?.labels} /><span class="grow"></span>${!isCalendar(first) && html`<${Find} dimension=${first} />`}
       <span class="switches">
       ${
         !second &&

@@ -7,7 +7,7 @@ import { addFilter, change, here, isShortRange, link, offset, sort } from '../li
 import { Bytes, When } from './figures.js';
 import { Icon } from './icons.js';
 import { Ident, MirrorBar } from './identity.js';
-import { beforeName, rangeName } from './rangebar.js';
+import { beforeName } from './rangebar.js';
 
 export const PAGE = 20;
 
@@ -22,7 +22,7 @@ function columns(groups, has) {
     className: i ? 'w-id2' : 'w-id',
     ascending: true,
   }));
-  if (has.sparks) list.push({ key: '', text: rangeName(), className: 'w-sp' });
+  if (has.sparks) list.push({ key: '', text: 'Over time', className: 'w-sp' });
   list.push(
     { key: 'received', text: 'Received', className: 'w-n num' },
     { key: 'sent', text: 'Sent', className: 'w-n num' },

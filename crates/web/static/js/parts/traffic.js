@@ -96,6 +96,15 @@ function Reading({ answer, dimension, point, colorOf }) {
   `;
 }
 
+/** Whether a height means the same on both sides of the axis. @param {{own: boolean}} props */
+const Scale = ({ own }) => html`
+  <span class="scale" role="group" aria-label="Scale of received and sent">scale
+    <button type="button" aria-pressed=${String(!own)} title="Received and sent on one scale" onClick=${() => change({ scale: null })}>shared</button>
+    <button type="button" aria-pressed=${String(own)} title="Each on its own scale, so that a small sender is seen"
+      onClick=${() => change({ scale: 'own' })}>separate</button>
+  </span>
+`;
+
 /**
  * @param {{title: unknown, dimension?: string | null, params?: import('../lib/api.js').Params, marks?: any[], height?: number | ((narrow: boolean) => number),
  *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number, parts?: number}} props
@@ -142,9 +151,7 @@ export function Traffic({
           ${shown ? html`<${Reading} answer=${data} dimension=${dimension} point=${point} colorOf=${color} />` : data && total && html`<${Highest} answer=${data} />`}
         </div>
         <span class="grow"></span>
-        <button class="scale" type="button" aria-pressed=${String(ownScale)}
-          title="Received and sent on one scale, or each on its own so that a small sender is seen"
-          onClick=${() => change({ scale: ownScale ? null : 'own' })}>${ownScale ? 'own scales' : 'one scale'}</button>
+        <${Scale} own=${ownScale} />
       </div>
       <div class=${cls('bleed', answer.error && 'stale')}>
         <${AreaChart} answer=${data} dimension=${dimension} marks=${marks} height=${height} lifted=${lifted ?? null}
