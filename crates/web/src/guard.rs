@@ -48,11 +48,15 @@ pub(crate) struct Guard {
 /// Lets a request pass, or answers it with an error.
 pub(crate) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let peer = (is_api(path) && !is_open(path)).then(|| request.extensions().get::<Peer>().cloned());
-    let refusal = match (guard.refusal(&request), peer) {
-        (None, Some(peer)) => guard.refusal_of_user(peer).await,
-        (refusal, _) => refusal,
+    let is_protected = is_api(path) && !is_open(path);
+    let peer = request.extensions().get::<Peer>().cloned();
+    let refusal = match guard.refusal(&request) {
+        None if is_protected => guard.refusal_of_user(peer.as_ref()).await,
+        refusal => refusal,
     };
+    if let (None, true, Some(peer)) = (&refusal, is_protected, peer) {
+        peer.set_known();
+    }
     let mut response = match refusal {
         Some(error) => error.into_response(),
         None => next.run(request).await,
@@ -98,7 +102,7 @@ impl Guard {
     }
 
     /// Refuses a program of a user who may not read, also if it shows the token.
-    async fn refusal_of_user(&self, peer: Option<Peer>) -> Option<ApiError> {
+    async fn refusal_of_user(&self, peer: Option<&Peer>) -> Option<ApiError> {
         let users = self.users.as_ref()?;
         let user = match peer {
             Some(peer) => peer.user().await,

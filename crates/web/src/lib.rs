@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod certificate;
+mod daemon_status;
 mod error;
 mod guard;
 mod memory;
@@ -26,7 +27,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use axum::{Router, middleware};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tower_http::compression::CompressionLayer;
+use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 pub use certificate::{CertificateError, MadeCertificate, make as make_certificate};
 pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
@@ -121,7 +122,8 @@ impl Server {
             guard,
             files,
         );
-        // One thread does all but the answers: it only passes bytes on.
+        static_files::make_ready();
+        // One thread does all but the answers and what waits for the system: it passes bytes on, and compresses them.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(4)
@@ -140,7 +142,7 @@ impl Server {
 fn router(api: Arc<Api>, guard: Arc<Guard>, files: StaticFiles) -> Router {
     api::router(api)
         .fallback_service(Router::new().fallback(static_files::serve).with_state(files))
-        .layer(CompressionLayer::new())
+        // More would take longer than it saves.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn_with_state(guard, guard::check))
-        .layer(middleware::from_fn(server::mark_known))
 }

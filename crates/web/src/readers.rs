@@ -26,7 +26,9 @@ use crate::{
 const READERS: usize = 4;
 /// Questions that wait; more are refused.
 const MAX_WAITING: usize = 256;
-/// How long an answer may be made.
+/// How long a question may wait for a reader.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+/// How long a reader may work on an answer, whoever waits for it.
 const MAX_WORK: Duration = Duration::from_secs(20);
 /// How long an answer is given to those who ask the same again. The windows of the log are longer.
 const KEPT_FOR: Duration = Duration::from_secs(1);
@@ -36,8 +38,6 @@ const MAX_KEPT_BYTES: usize = 128 * 1024;
 
 /// The work for an answer.
 type Work = Box<dyn FnOnce(&LogFile) -> Result<Bytes, ApiError> + Send>;
-/// An answer, when it is there.
-type Answer = Option<Result<Bytes, ApiError>>;
 
 /// The log as a reader sees it.
 pub(crate) struct LogFile {
@@ -49,15 +49,40 @@ pub(crate) struct LogFile {
     pub slots: Slots,
 }
 
-/// A question that waits or is at work.
+/// A question that waits or is at work, for all who ask it (a single flight).
 struct Flight {
-    answer: watch::Sender<Answer>,
-    /// Interrupts the work; `None` while it waits.
+    progress: watch::Sender<Progress>,
+    /// Interrupts the work; `None` while it waits. Changed with the lock of the [`State`].
     at_work: Mutex<Option<Interrupter>>,
-    /// Nobody waits any more. Written and read with the lock of the [`State`].
+    /// Nobody gets this answer any more. Written and read with the lock of the [`State`].
     is_abandoned: AtomicBool,
 }
 
+/// How far a question is.
+#[derive(Clone, Debug)]
+enum Progress {
+    Waiting,
+    /// A reader has worked on it since this time.
+    Working(Instant),
+    Done(Result<Bytes, ApiError>),
+}
+
+impl Flight {
+    /// Ends the work. The caller holds the lock of the [`State`].
+    fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        if let Some(interrupter) = &*self.at_work.lock().unwrap_or_else(PoisonError::into_inner) {
+            interrupter.interrupt();
+        }
+    }
+
+    /// Sets what interrupts the work. The caller holds the lock of the [`State`].
+    fn set_at_work(&self, interrupter: Option<Interrupter>) {
+        *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
+    }
+}
+
+/// A question for the readers.
 struct Job {
     key: String,
     work: Work,
@@ -108,18 +133,9 @@ impl Readers {
         key: String,
         work: impl FnOnce(&LogFile) -> Result<Bytes, ApiError> + Send + 'static,
     ) -> Result<Bytes, ApiError> {
-        let mut waiter = match self.join(key, Box::new(work))? {
-            Joined::Kept(answer) => return Ok(answer),
-            Joined::Waiting(waiter) => waiter,
-        };
-        let wait = waiter.answer.wait_for(Option::is_some);
-        match tokio::time::timeout(MAX_WORK, wait).await {
-            Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(ended())),
-            Ok(Err(_)) => Err(ended()),
-            Err(_) => Err(ApiError::new(
-                ErrorKind::Timeout,
-                "the answer took too long; ask for a shorter range or set a filter",
-            )),
+        match self.join(key, Box::new(work))? {
+            Joined::Kept(answer) => Ok(answer),
+            Joined::Waiting(waiter) => waiter.wait().await,
         }
     }
 
@@ -144,7 +160,7 @@ impl Readers {
             ));
         }
         let flight = Arc::new(Flight {
-            answer: watch::Sender::new(None),
+            progress: watch::Sender::new(Progress::Waiting),
             at_work: Mutex::new(None),
             is_abandoned: AtomicBool::new(false),
         });
@@ -160,10 +176,7 @@ impl Readers {
         let mut log = None;
         loop {
             let job = self.next();
-            let answer = match job.flight.is_abandoned.load(Ordering::Relaxed) {
-                true => Err(ended()),
-                false => self.run(&mut log, job.work, &job.flight),
-            };
+            let answer = self.run(&mut log, job.work, &job.flight);
             let mut state = self.lock();
             // The same may have been asked again after this was given up.
             if state.flights.get(&job.key).is_some_and(|flight| Arc::ptr_eq(flight, &job.flight)) {
@@ -179,7 +192,7 @@ impl Readers {
             }
             let is_idle = state.waiting.is_empty();
             drop(state);
-            job.flight.answer.send_replace(Some(answer));
+            job.flight.progress.send_replace(Progress::Done(answer));
             if is_idle {
                 memory::give_back();
             }
@@ -197,11 +210,21 @@ impl Readers {
     }
 
     fn run(&self, log: &mut Option<LogFile>, work: Work, flight: &Flight) -> Result<Bytes, ApiError> {
+        flight.progress.send_replace(Progress::Working(Instant::now()));
         let file = self.open(log)?;
         let interrupter = file.reader.interrupter();
-        *flight.at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupter.clone());
+        {
+            let _state = self.lock();
+            if flight.is_abandoned.load(Ordering::Relaxed) {
+                return Err(ended());
+            }
+            flight.set_at_work(Some(interrupter.clone()));
+        }
         let answer = work(file);
-        flight.at_work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        {
+            let _state = self.lock();
+            flight.set_at_work(None);
+        }
         interrupter.resume();
         if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Log) {
             // It may be another file by now, or readable again.
@@ -237,27 +260,169 @@ enum Joined {
     Waiting(Waiter),
 }
 
-/// Somebody who waits for an answer. The last one who goes ends the work.
+/// A client that waits for an answer. The last one that goes ends the work.
 struct Waiter {
-    answer: watch::Receiver<Answer>,
+    progress: watch::Receiver<Progress>,
     flight: Arc<Flight>,
     readers: Arc<Readers>,
 }
 
 impl Waiter {
     fn new(readers: &Arc<Readers>, flight: &Arc<Flight>) -> Self {
-        Self { answer: flight.answer.subscribe(), flight: Arc::clone(flight), readers: Arc::clone(readers) }
+        let progress = flight.progress.subscribe();
+        Self { progress, flight: Arc::clone(flight), readers: Arc::clone(readers) }
+    }
+
+    async fn wait(mut self) -> Result<Bytes, ApiError> {
+        let joined = Instant::now();
+        loop {
+            let progress = self.progress.borrow_and_update().clone();
+            let deadline = match &progress {
+                Progress::Waiting => joined + MAX_WAIT,
+                Progress::Working(begin) => *begin + MAX_WORK,
+                Progress::Done(answer) => return answer.clone(),
+            };
+            match (tokio::time::timeout_at(deadline.into(), self.progress.changed()).await, progress) {
+                (Ok(Ok(())), _) => {}
+                (Ok(Err(_)), _) => return Err(ended()),
+                (Err(_), Progress::Waiting) => {
+                    return Err(ApiError::new(
+                        ErrorKind::Busy,
+                        "other questions are being answered; try again in a moment",
+                    ));
+                }
+                (Err(_), _) => {
+                    let _state = self.readers.lock();
+                    self.flight.abandon();
+                    return Err(ApiError::new(
+                        ErrorKind::Timeout,
+                        "the answer took too long; ask for a shorter range or set a filter",
+                    ));
+                }
+            }
+        }
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let _state = self.readers.lock();
-        if self.flight.answer.receiver_count() == 1 {
-            self.flight.is_abandoned.store(true, Ordering::Relaxed);
-            if let Some(interrupter) = &*self.flight.at_work.lock().unwrap_or_else(PoisonError::into_inner) {
-                interrupter.interrupt();
-            }
+        let mut state = self.readers.lock();
+        if self.flight.progress.receiver_count() > 1 {
+            return;
         }
+        self.flight.abandon();
+        let is_same = |flight: &Arc<Flight>| Arc::ptr_eq(flight, &self.flight);
+        let at = state.waiting.iter().position(|job| is_same(&job.flight));
+        let unanswered = at.and_then(|at| state.waiting.remove(at));
+        if let Some(job) = &unanswered {
+            state.flights.remove(&job.key);
+        }
+        // What the work has captured is dropped without the lock.
+        drop(state);
+        drop(unanswered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::Pin, sync::atomic::AtomicUsize};
+
+    use store::Writer;
+
+    use super::*;
+
+    /// Readers of an empty log, and a runtime for those who ask.
+    fn readers() -> (tempfile::TempDir, Arc<Readers>, tokio::runtime::Runtime) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("snitch.db");
+        drop(Writer::open(&path).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        (place, Readers::start(&path).unwrap(), runtime)
+    }
+
+    /// Work that takes a while, and is counted.
+    fn slow(count: &Arc<AtomicUsize>) -> impl FnOnce(&LogFile) -> Result<Bytes, ApiError> + Send + use<> {
+        let count = Arc::clone(count);
+        move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(300));
+            Ok(Bytes::from_static(b"answer"))
+        }
+    }
+
+    /// A question, asked so far that it is in the queue.
+    async fn begin<'a>(
+        question: impl Future<Output = Result<Bytes, ApiError>> + 'a,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, ApiError>> + 'a>> {
+        let mut question = Box::pin(question);
+        let once = std::future::poll_fn(|context| {
+            assert!(question.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        });
+        once.await;
+        question
+    }
+
+    #[test]
+    fn equal_questions_are_answered_once() {
+        let (_place, readers, runtime) = readers();
+        let count = Arc::default();
+        runtime.block_on(async {
+            let mut asked = Vec::new();
+            for _ in 0..50 {
+                asked.push(begin(readers.answer("same".into(), slow(&count))).await);
+            }
+            for question in asked {
+                assert_eq!(question.await.unwrap(), "answer");
+            }
+            // It is kept for a moment.
+            assert_eq!(readers.answer("same".into(), slow(&count)).await.unwrap(), "answer");
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        assert_eq!(readers.shared_answers.load(Ordering::Relaxed), 50);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_done_and_takes_no_place() {
+        let (_place, readers, runtime) = readers();
+        let (busy, abandoned, last) = (Arc::default(), Arc::default(), Arc::default());
+        runtime.block_on(async {
+            let mut at_work = Vec::new();
+            for number in 0..READERS {
+                at_work.push(begin(readers.answer(format!("busy {number}"), slow(&busy))).await);
+            }
+            for number in 0..MAX_WAITING * 2 {
+                drop(begin(readers.answer(format!("gone {number}"), slow(&abandoned))).await);
+            }
+            // The same as one that was given up is asked anew.
+            assert_eq!(readers.answer("gone 0".into(), slow(&last)).await.unwrap(), "answer");
+            for question in at_work {
+                question.await.unwrap();
+            }
+        });
+        let counts = [&busy, &abandoned, &last].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!((counts[0], counts[2]), (READERS, 1));
+        // A reader may take one before it is given up.
+        assert!(counts[1] <= READERS, "{counts:?}");
+    }
+
+    #[test]
+    fn too_many_questions_are_refused() {
+        let (_place, readers, runtime) = readers();
+        let count = Arc::default();
+        runtime.block_on(async {
+            let mut asked = Vec::new();
+            for number in 0..READERS + MAX_WAITING + 10 {
+                let mut question = Box::pin(readers.answer(number.to_string(), slow(&count)));
+                let state =
+                    std::future::poll_fn(|context| std::task::Poll::Ready(question.as_mut().poll(context)));
+                if let std::task::Poll::Ready(answer) = state.await {
+                    assert_eq!(answer.unwrap_err().kind, ErrorKind::Busy);
+                    return;
+                }
+                asked.push(question);
+            }
+            panic!("all of them were taken");
+        });
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request, middleware::Next, response::Response};
+use axum::Router;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -22,6 +22,7 @@ use tokio::{
     sync::OnceCell,
     task::AbortHandle,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::socket_owner;
@@ -30,6 +31,8 @@ use crate::socket_owner;
 const MAX_CONNECTIONS: usize = 512;
 /// How long a client may take for the head of a request, or for the next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of an answer. Then its connection ends, and with it the stream or file that it was sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to agree on a key.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of the head of a request, and number of its header lines.
@@ -71,16 +74,13 @@ impl Connections {
     }
 }
 
-/// Marks a request's connection as one that may read.
-#[derive(Clone)]
-struct KnownConnection(Arc<AtomicBool>);
-
 /// The other end of a connection.
 #[derive(Clone)]
 pub(crate) struct Peer {
     address: SocketAddr,
     own_address: SocketAddr,
     user: Arc<OnceCell<Option<u32>>>,
+    is_known: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -93,6 +93,11 @@ impl Peer {
             user.await.ok().flatten()
         };
         *self.user.get_or_init(look_up).await
+    }
+
+    /// Notes that it has shown that it may read.
+    pub fn set_known(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 }
 
@@ -124,13 +129,12 @@ async fn accept(
             continue;
         }
         let _ = stream.set_nodelay(true);
-        let is_known = Arc::new(AtomicBool::new(false));
-        let known = KnownConnection(Arc::clone(&is_known));
         let (router, tls) = (router.clone(), tls.clone());
         let own_address = stream.local_addr().unwrap_or(address);
-        let peer = Peer { address, own_address, user: Arc::default() };
+        let is_known = Arc::new(AtomicBool::new(false));
+        let peer = Peer { address, own_address, user: Arc::default(), is_known: Arc::clone(&is_known) };
         let task = tokio::spawn(async move {
-            let router = router.layer(axum::Extension(known)).layer(axum::Extension(peer));
+            let router = router.layer(axum::Extension(peer));
             match tls {
                 None => serve_connection(stream, router).await,
                 Some(tls) => {
@@ -151,22 +155,11 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
-    // An error here is the client's: it went away, or wrote no HTTP.
-    let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
-}
-
-/// Notes that the connection of a request that passed the guard may read.
-pub(crate) async fn mark_known(request: Request, next: Next) -> Response {
-    let known = request.extensions().get::<KnownConnection>().cloned();
-    let is_question = request.headers().contains_key(axum::http::header::AUTHORIZATION);
-    let response = next.run(request).await;
-    if let Some(KnownConnection(is_known)) = known
-        && is_question
-        && response.status().is_success()
-    {
-        is_known.store(true, Ordering::Relaxed);
-    }
-    response
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let stream = TokioIo::new(Box::pin(stream));
+    // An error here is the client's: it went away, took nothing for too long, or wrote no HTTP.
+    let _ = builder.serve_connection(stream, TowerToHyperService::new(router)).await;
 }
 
 /// Binds the addresses. `localhost` is both 127.0.0.1 and ::1: a browser may try either, and another user's server must not be

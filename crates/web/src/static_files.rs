@@ -24,7 +24,7 @@ use crate::{
 
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
-/// The built-in files by name, made ready at the first request.
+/// The built-in files by name.
 static READY: LazyLock<HashMap<&str, ReadyFile>> = LazyLock::new(|| {
     let mut ready = HashMap::new();
     let mut directories = vec![&FILES];
@@ -72,6 +72,11 @@ impl ReadyFile {
     }
 }
 
+/// Compresses the files, so that the first request does not wait for it.
+pub(crate) fn make_ready() {
+    LazyLock::force(&READY);
+}
+
 /// Answers with a file.
 pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) -> Response {
     let path = request.uri().path();
@@ -82,9 +87,15 @@ pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) ->
     };
     match name.and_then(|name| Some((kind(name)?, files.read(name)?))) {
         Some((kind, file)) => answer(kind, file, request.headers()),
-        None => {
-            ApiError::new(ErrorKind::NotFound, "there is no such page; the first one is /").into_response()
-        }
+        None if takes_pages(request.headers()) => match files.read("index.html") {
+            // The page shows its first view.
+            Some(file) => {
+                let page = answer("text/html; charset=utf-8", file, &HeaderMap::new());
+                (StatusCode::NOT_FOUND, page).into_response()
+            }
+            None => not_found(),
+        },
+        None => not_found(),
     }
 }
 

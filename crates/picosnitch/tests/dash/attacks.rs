@@ -251,6 +251,18 @@ fn slow_clients_lock_nobody_out() {
     let begin = Instant::now();
     assert_eq!(dash.get("/api/v1/health").status, 200);
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    // Nor do those that get an answer, but not with the token.
+    let idle: Vec<_> = (0..700)
+        .map(|_| {
+            let mut stream = connect(dash.port);
+            let head = "GET /static/icon.svg HTTP/1.1\r\nHost: localhost\r\nAuthorization: x\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.read_exact(&mut [0; 12]));
+            stream
+        })
+        .collect();
+    assert_eq!(dash.get("/api/v1/query?range=all").status, 200);
+    drop(idle);
+    let begin = Instant::now();
     // Those that are left are closed after ten seconds.
     let mut last = slow.pop().unwrap();
     let mut bytes = Vec::new();

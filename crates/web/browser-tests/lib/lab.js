@@ -4,6 +4,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   copyFileSync,
@@ -119,12 +120,13 @@ let port = 20_000 + (process.pid % 20_000);
 
 /**
  * Starts the server of the page; `address` has the token in it.
- * @param {string} binary @param {string} base @param {string[]} [options]
+ * @param {string} binary @param {string} base @param {string[]} [options] @param {string[]} [within] a command that runs it
  */
-export async function startDash(binary, base, options = []) {
+export async function startDash(binary, base, options = [], within = []) {
   port += 1;
   const env = { ...process.env, PICOSNITCH_PORT: String(port) };
-  const dash = new Process(binary, ['--base-dir', base, 'dash', '--no-browser', ...options], { env });
+  const [file, ...args] = [...within, binary, '--base-dir', base, 'dash', '--no-browser', ...options];
+  const dash = new Process(file, args, { env });
   const [address] = await dash.line(/http:\/\/localhost:\d+\/(#token=\w+)?/);
   return { dash, address, origin: `http://localhost:${port}`, port };
 }
@@ -151,14 +153,15 @@ export class Lab {
     this.started = [];
   }
 
-  /** Opens the network and starts its servers; `prepare` is a shell command that changes the mounts first. @param {string} [prepare] */
-  async start(prepare = 'true') {
+  /** Opens the network and starts its servers; `prepare` is a shell command that changes the mounts first. @param {string} [prepare] @param {string} [users] lines of passwd */
+  async start(prepare = 'true', users = '') {
     // A network in which every address is this machine, and name servers of its own.
     cpSync('/etc', join(this.directory, 'etc'), {
       recursive: true,
       verbatimSymlinks: true,
       errorOnExist: false,
     });
+    appendFileSync(join(this.directory, 'etc/passwd'), users);
     rmSync(join(this.directory, 'etc/resolv.conf'), { force: true });
     writeFileSync(join(this.directory, 'etc/resolv.conf'), 'nameserver 192.168.1.1\noptions timeout:2\n');
     writeFileSync(
@@ -182,11 +185,14 @@ export class Lab {
     await this.holder.line(/ready/);
     const lab = join(this.directory, 'lab.json');
     const echo = [...new Set(Object.values(this.hosts))];
-    writeFileSync(lab, JSON.stringify({ hosts: this.hosts, ports: this.ports, echo }));
-    const servers = this.run(this.program('/usr/bin/python3', 'srv/web-server'), [
-      join(HERE, 'servers.py'),
+    writeFileSync(
       lab,
-    ]);
+      JSON.stringify({ hosts: this.hosts, ports: this.ports, echo, datagrams: [123, 4001] }),
+    );
+    // The mounts of `prepare` may hide where this file is.
+    const copy = join(this.directory, 'servers.py');
+    copyFileSync(join(HERE, 'servers.py'), copy);
+    const servers = this.run(this.program('/usr/bin/python3', 'srv/web-server'), [copy, lab]);
     await servers.line(/ready/);
   }
 

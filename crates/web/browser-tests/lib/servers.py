@@ -2,7 +2,7 @@
 """The other side of all traffic of the lab: a name server, web servers and an echo over UDP, in a network of their own.
 
     servers.py HOSTS
-HOSTS is a JSON file: {"hosts": {name: address}, "ports": [TCP ports], "echo": [addresses with UDP port 4001]}.
+HOSTS is a JSON file: {"hosts": {name: address}, "ports": [TCP ports], "echo": [addresses], "datagrams": [UDP ports of those]}.
 
 A web server answers GET /N with N bytes, GET /N/RATE with N bytes at RATE bytes per second, and takes what is PUT.
 """
@@ -90,7 +90,8 @@ def start(target, *arguments):
 
 start(serve_datagrams, NAME_SERVER, 53, answer)
 for place in LAB["echo"]:
-    start(serve_datagrams, place, 4001, lambda message: message)
+    for port in LAB["datagrams"]:
+        start(serve_datagrams, place, port, lambda message: message)
 for port in LAB["ports"]:
     start(Server(("0.0.0.0", port), Handler).serve_forever)
 print("ready", flush=True)

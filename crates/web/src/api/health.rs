@@ -6,11 +6,7 @@ use std::{
 };
 
 use axum::{Json, body::Bytes, extract::State};
-use live::{
-    SOCKET_NAME,
-    client::LiveClient,
-    protocol::{FilePaths, HelloLine, LastError},
-};
+use live::protocol::{FilePaths, HelloLine, LastError};
 use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
 use serde::{Deserialize, Serialize};
 use store::Range;
@@ -18,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use crate::{
-    error::{ApiError, ErrorBody, ErrorKind, with_sources},
+    error::{ApiError, ErrorBody},
     process::{ProcessUse, usage},
     readers::LogFile,
 };
@@ -181,22 +177,20 @@ pub(crate) struct Dash {
     security(("token" = [])),
 )]
 pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, ApiError> {
-    let socket = api.layout.run_dir.join(SOCKET_NAME);
     let (layout, at_start) = (api.layout.clone(), api.log.clone());
-    let daemon = tokio::task::spawn_blocking(move || {
+    let retention = tokio::task::spawn_blocking(move || {
         let log = config::Config::load(&layout).ok().map(|loaded| loaded.config.log).or(at_start);
-        let retention =
-            log.map(|log| Retention { days: log.retention_days, megabytes: log.retention_megabytes });
-        (LiveClient::connect(&socket).map(|client| Daemon::new(client.status())), retention)
+        log.map(|log| Retention { days: log.retention_days, megabytes: log.retention_megabytes })
     });
     let path = sanitize::terminal(api.layout.database.as_os_str().as_encoded_bytes());
     api.record_count.renew(&api);
     let shared = Arc::clone(&api);
     let log = api.readers.answer("health".to_owned(), move |file| log_json(&shared, file, path)).await;
-    let (daemon, retention) = daemon.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
-    let (daemon, daemon_problem) = match daemon {
-        Ok(daemon) => (Some(daemon), None),
-        Err(error) => (None, Some(with_sources(&error))),
+    let retention = retention.await.unwrap_or_default();
+    let (daemon, daemon_problem) = match api.daemon.now().await {
+        // The processes are looked at now.
+        Ok(status) => (Some(Daemon::new(&status)), None),
+        Err(problem) => (None, Some(problem)),
     };
     let (log, log_problem) = match log {
         Ok(bytes) => (serde_json::from_slice::<LogState>(&bytes).ok(), None),

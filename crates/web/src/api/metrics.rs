@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use live::{SOCKET_NAME, client::LiveClient, protocol::HelloLine};
+use live::protocol::HelloLine;
 use model::{Counters, text::lossless};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -98,11 +98,7 @@ struct ProcessLabels {
     security(("token" = [])),
 )]
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
-    let socket = api.layout.run_dir.join(SOCKET_NAME);
-    let status = tokio::task::spawn_blocking(move || {
-        LiveClient::connect(&socket).ok().map(|client| client.status().clone())
-    });
-    let status = status.await.map_err(|_| ApiError::new(ErrorKind::Busy, "try again"))?;
+    let status = api.daemon.now().await.ok();
     api.record_count.renew(&api);
     let shared = Arc::clone(&api);
     let work = move |file: &LogFile| text(&shared, file, status.as_ref());

@@ -36,7 +36,7 @@ use model::text::sanitize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::{guard::Guard, readers::Readers, verdicts::Verdicts};
+use crate::{daemon_status::DaemonStatus, guard::Guard, readers::Readers, verdicts::Verdicts};
 
 /// Bytes of the body of a request: only the log-in has one.
 const MAX_BODY_BYTES: usize = 4096;
@@ -48,6 +48,7 @@ pub(crate) struct Api {
     pub log: Option<config::Log>,
     pub guard: Arc<Guard>,
     pub readers: Arc<Readers>,
+    pub daemon: DaemonStatus,
     pub verdicts: Verdicts,
     pub exports: export::Exports,
     pub traffic: metrics::Traffic,
@@ -60,6 +61,7 @@ pub(crate) struct Api {
 impl Api {
     pub fn new(layout: Layout, log: Option<config::Log>, guard: Arc<Guard>, readers: Arc<Readers>) -> Self {
         Self {
+            daemon: DaemonStatus::new(&layout.run_dir),
             verdicts: Verdicts::new(&layout.record_json),
             layout,
             log,

@@ -1,6 +1,8 @@
 //! `/api/v1/openapi.json`: the description of this API, made from its code.
 
-use axum::Json;
+use std::sync::LazyLock;
+
+use axum::{body::Bytes, response::Response};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -8,6 +10,8 @@ use utoipa::{
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
+
+use super::json_response;
 
 /// The description. Needs no token.
 #[derive(OpenApi)]
@@ -35,6 +39,8 @@ impl Modify for Token {
 
 /// The description of this API (OpenAPI 3.1). Needs no token.
 #[utoipa::path(get, path = "/api/v1/openapi.json", responses((status = 200, content_type = "application/json")))]
-pub(crate) async fn openapi() -> Json<Document> {
-    Json(Description::openapi())
+pub(crate) async fn openapi() -> Response {
+    static TEXT: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&Description::openapi()).unwrap_or_default().into());
+    json_response(TEXT.clone())
 }

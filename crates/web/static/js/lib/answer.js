@@ -77,6 +77,28 @@ export function ask(path, params) {
 }
 
 /**
+ * Values that a range saw first, or that changed in it.
+ * @param {string} dimension
+ * @param {import('./api.js').Params} params
+ * @param {{since?: number | null, until?: number} | undefined} range of an answer, which knows the moments
+ * @param {'new_since' | 'changed_since'} [word]
+ */
+export function useNew(dimension, params, range, word = 'new_since') {
+  // To the minute, so that the figures of one minute are asked for once.
+  const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
+  const { range: _, ...asked } = params;
+  return useAnswer(since ? 'query' : null, {
+    ...asked,
+    since,
+    // The answer may still be of the range before: its ends belong together.
+    until: asked.until && range?.until,
+    group_by: dimension,
+    [word]: since,
+    limit: 200,
+  }).data;
+}
+
+/**
  * Asks whenever the question changes, and again when `refresh` counts up.
  * `data` is the last good answer, also while the next one is awaited or if that failed (`error`, `time` of the old one).
  * @param {string | null} path null asks nothing

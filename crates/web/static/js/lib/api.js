@@ -22,7 +22,8 @@ export class ApiError extends Error {
   constructor(kind, text, status, parameter = null) {
     super(text);
     this.kind = kind;
-    this.text = text;
+    // Terminals have it after "picosnitch: ".
+    this.text = text.replace(/^[a-z]/, (letter) => letter.toUpperCase()).replace(/[^.?!]$/, '$&.');
     this.status = status;
     this.parameter = parameter;
   }

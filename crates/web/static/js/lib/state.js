@@ -159,6 +159,10 @@ export function replace(changes) {
 const same = (filter, other) =>
   filter.dimension === other.dimension && filter.value === other.value && filter.exclude === other.exclude;
 
+/** Filters as they are sent, without those of a dimension. @param {import('./api.js').Params[string]} list @param {string} dimension */
+export const otherFilters = (list, dimension) =>
+  [list].flat().filter((one) => one && !String(one).startsWith(`${dimension}=`));
+
 /** @param {Filter[]} list @returns {Changes} */
 export const filterChanges = (list) => ({
   where: list.filter((one) => !one.exclude).map((one) => `${one.dimension}=${one.value}`),

@@ -26,6 +26,8 @@ function apply() {
 }
 
 export function toggleTheme() {
+  // The system may have changed in this moment.
+  apply();
   chosen.value = theme.value === 'dark' ? 'light' : 'dark';
   try {
     localStorage.setItem(KEY, chosen.value);

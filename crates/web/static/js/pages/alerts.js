@@ -72,12 +72,12 @@ function onListKey(event) {
   }
 }
 
-/** @param {{row: any, slots: any, chosen: boolean, onChoose: (row: any) => void}} props */
-function EventRow({ row, slots, chosen, onChoose }) {
+/** One row of the list is a stop of the tab key, arrows go to the others. @param {{row: any, slots: any, chosen: boolean, stop: boolean, onChoose: (row: any) => void}} props */
+function EventRow({ row, slots, chosen, stop, onChoose }) {
   const kind = eventKind(row);
   const seen = isSeen(row);
   return html`
-    <button type="button" class=${cls('lrow', 'arow', chosen && 'sel')} aria-pressed=${String(chosen)} onClick=${() => onChoose(row)}>
+    <button type="button" class=${cls('lrow', 'arow', chosen && 'sel')} tabindex=${stop ? 0 : -1} aria-pressed=${String(chosen)} onClick=${() => onChoose(row)}>
       <span class=${cls('unseen', !seen && 'on')} title=${seen ? undefined : 'not seen yet'}>${!seen && html`<span class="vh">not seen yet</span>`}</span>
       <span class="at"><${When} time=${row.time} as=${hourMinute} /></span>
       <span class=${cls('kind', kind)} aria-hidden="true"></span>
@@ -92,16 +92,18 @@ function EventRow({ row, slots, chosen, onChoose }) {
 function List({ rows, data, chosen, inline, onChoose }) {
   const [drawn, setDrawn] = useState(DRAWN);
   let last = '';
+  const list = rows.slice(0, drawn);
+  const stop = list.includes(chosen) ? chosen : list[0];
   return html`
     <div onKeyDown=${onListKey}>
-      ${rows.slice(0, drawn).map((row) => {
+      ${list.map((row) => {
         const day = dayName(row.time, data.now);
         const isFirst = day !== last;
         last = day;
         const key = alertKey(row);
         return html`
           ${isFirst && html`<h2 class="dayhead" key=${`day ${day}`}>${day}</h2>`}
-          <${EventRow} key=${key} row=${row} slots=${data.slots} chosen=${row === chosen} onChoose=${onChoose} />
+          <${EventRow} key=${key} row=${row} slots=${data.slots} chosen=${row === chosen} stop=${row === stop} onChoose=${onChoose} />
           ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} row=${row} answer=${data} /></aside>`}
         `;
       })}

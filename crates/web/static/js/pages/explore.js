@@ -19,6 +19,7 @@ import {
   LENGTHS,
   navigate,
   offset,
+  otherFilters,
   param,
   question,
   range,
@@ -110,9 +111,7 @@ function Sum({ data, dimension }) {
 
 /** Small charts of the rows on this page: a question only about them. @param {string} dimension @param {any[]} rows @param {boolean} on */
 function useSparks(dimension, rows, on) {
-  const others = [question.value.where]
-    .flat()
-    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const others = otherFilters(question.value.where, dimension);
   const { data } = useAnswer(on && rows.length ? 'series' : null, {
     ...question.value,
     where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
@@ -170,7 +169,7 @@ export default function Explore() {
     compare: compare.value ? 'previous' : null,
   };
   const chartDimension = String(seriesParams.group_by);
-  const series = useAnswer('series', seriesParams).data;
+  const { data: series, error: said } = useAnswer('series', seriesParams);
   const sparks = useSparks(first, rows, !second && !isCalendar(first));
   const { ofChart } = useColors(first, rows, series);
   /** @param {any} value */
@@ -204,7 +203,7 @@ export default function Explore() {
     <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
       label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
-    <${Problem} answer=${answer} />
+    ${!said && html`<${Problem} answer=${answer} />`}
     ${
       data
         ? html`

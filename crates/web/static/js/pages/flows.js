@@ -2,12 +2,21 @@
 import { MapLegend, stepsOf, WorldMap } from '../charts/map.js';
 import { Sankey } from '../charts/sankey.js';
 import { nodeName } from '../charts/sankey_model.js';
-import { useAnswer } from '../lib/answer.js';
+import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural, valueLink } from '../lib/dimensions.js';
 import { flowKey, isCountry, keyValue, placeName, TOP_PROGRAMS, useFlows } from '../lib/flows.js';
 import { bytes, grouped, plural } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
-import { addFilter, change, filters, link, param, question, removeFilter } from '../lib/state.js';
+import {
+  addFilter,
+  change,
+  filters,
+  link,
+  otherFilters,
+  param,
+  question,
+  removeFilter,
+} from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { InternetSwitch, Tabs } from '../parts/controls.js';
 import { Bytes } from '../parts/figures.js';
@@ -28,32 +37,16 @@ function toggle(dimension, value) {
   else addFilter(dimension, value);
 }
 
-/**
- * The parameters without filters of a dimension, so that what was not chosen can still be.
- * @param {string} dimension
- * @returns {import('../lib/api.js').Params}
- */
-function without(dimension) {
-  const { where, exclude, ...asked } = question.value;
-  /** @param {import('../lib/api.js').Value | import('../lib/api.js').Value[]} list */
-  const others = (list) => [list].flat().filter((one) => !String(one ?? '').startsWith(`${dimension}=`));
-  return { ...asked, where: others(where), exclude: others(exclude) };
-}
+/** The parameters without filters of a dimension, so that what was not chosen can still be. @param {string} dimension */
+const without = (dimension) => ({
+  ...question.value,
+  where: otherFilters(question.value.where, dimension),
+  exclude: otherFilters(question.value.exclude, dimension),
+});
 
-/** Values that the range saw first. @param {string} dimension @param {any} answered @returns {Set<string>} */
-function useFresh(dimension, answered) {
-  // To the minute, so that the figures of one minute are asked for once.
-  const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
-  const { range: _, ...rest } = without(dimension);
-  // The answer may still be of the range before: its ends belong together.
-  const asked = rest.until ? { ...rest, until: answered?.range.until } : rest;
-  const { data } = useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    group_by: dimension,
-    new_since: since,
-    limit: 200,
-  });
+/** Values that the range saw first. @param {string} dimension @param {any} range @returns {Set<string>} */
+function useFresh(dimension, range) {
+  const data = useNew(dimension, without(dimension), range);
   return useMemo(
     () => new Set((data?.rows ?? []).map((/** @type {any} */ row) => row[dimension]).filter(Boolean)),
     [data, dimension],
@@ -100,7 +93,7 @@ function Countries() {
   const [pointed, setPointed] = useState(/** @type {string | null} */ (null));
   const answer = useAnswer('query', { ...without('country'), group_by: 'country', limit: 300 });
   const { data } = answer;
-  const fresh = useFresh('country', data);
+  const fresh = useFresh('country', data?.range);
   /** @type {any[]} */
   const rows = data?.rows ?? [];
   const chosen = new Set(
@@ -187,7 +180,7 @@ function FlowTable({ dimensions }) {
 function FlowPicture({ middle, dimensions }) {
   const { flows, error, range } = useFlows(question.value, dimensions);
   // After the picture, which is waited for.
-  const freshValues = useFresh(middle, { range: flows ? range : {} });
+  const freshValues = useFresh(middle, flows ? range : undefined);
   const fresh = useMemo(
     () => new Set([...freshValues].map((value) => nodeName(1, flowKey(value)))),
     [freshValues],

@@ -1,5 +1,5 @@
 /** Overview: what uses the line, who is new, what changed. */
-import { useAnswer } from '../lib/answer.js';
+import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
 import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
@@ -73,29 +73,15 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   `;
 }
 
-/** Programs that the range saw first, and those that changed in it; no row is marked as new where all are. @param {any} answered @param {any[] | undefined} events of the range */
+/**
+ * Programs that the range saw first, and those that changed in it; no row is marked as new where all are.
+ * @param {any} answered @param {any[] | undefined} events of the range
+ */
 function useFresh(answered, events) {
   // Events know of no peers: with filters the log is asked for the programs that match them.
   const isFiltered = filters.value.length > 0 || scope.value !== '';
-  // To the minute, so that the figures of one minute are asked for once.
-  const since = answered?.range.since ? Math.floor(answered.range.since / 60) * 60 : null;
-  const { range: _, since: __, ...rest } = question.value;
-  // The answer may still be of the range before: its ends belong together.
-  const asked = rest.until ? { ...rest, until: answered?.range.until } : rest;
-  const created = useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    group_by: 'exe',
-    new_since: since,
-    limit: 100,
-  }).data;
-  const changed = useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    group_by: 'exe',
-    changed_since: since,
-    limit: 100,
-  }).data;
+  const created = useNew('exe', question.value, answered?.range);
+  const changed = useNew('exe', question.value, answered?.range, 'changed_since');
   return useMemo(() => {
     /** @type {Map<string, {kind: 'new' | 'wrong', text: string}>} */
     const badges = new Map();

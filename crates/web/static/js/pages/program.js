@@ -1,5 +1,5 @@
 /** The page of a program: is it still the same, and whom does it talk to. */
-import { useAnswer } from '../lib/answer.js';
+import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { ago, baseName, dayAndTime } from '../lib/format.js';
@@ -165,19 +165,9 @@ export default function Program() {
     compare: param('compare') ? 'previous' : null,
   }).data;
   const range = sums.data?.range;
-  const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
-  const peers = useAnswer(since ? 'query' : null, {
-    ...params,
-    range: null,
-    since,
-    // The answer may still be of the range before: its ends belong together.
-    until: params.until ? range?.until : null,
-    group_by: 'domain',
-    new_since: since,
-    limit: 100,
-  }).data;
+  const peers = useNew('domain', params, range);
   // Of a new program everything is new, which says nothing.
-  const isNew = since !== null && first >= since;
+  const isNew = Boolean(range?.since && first >= range.since - 60);
   const fresh = useMemo(
     () => new Set(isNew ? [] : (peers?.rows ?? []).map((row) => row.domain)),
     [peers, isNew],

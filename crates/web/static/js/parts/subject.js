@@ -1,9 +1,9 @@
 /** What the pages of a program and of a destination share: facts, lists of the other side, family, colours that shade one program. */
 import { useAnswer } from '../lib/answer.js';
-import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
+import { dimensionPlural } from '../lib/dimensions.js';
 import { bytes, count, grouped } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { change, link, param, question } from '../lib/state.js';
+import { change, link, otherFilters, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
 import { SortHeads, sortOf } from './heads.js';
 import { Ident } from './identity.js';
@@ -16,9 +16,7 @@ import { TopList } from './toplist.js';
  * @returns {import('../lib/api.js').Params}
  */
 export function about(dimension, value) {
-  const others = [question.value.where]
-    .flat()
-    .filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const others = otherFilters(question.value.where, dimension);
   return { ...question.value, where: [...others, `${dimension}=${value}`] };
 }
 
@@ -107,6 +105,3 @@ export function Names({ title, dimension, params, limit = 5 }) {
     <//>
   `;
 }
-
-/** @param {string} dimension */
-export const inTitle = (dimension) => dimensionName(dimension).toLowerCase();

@@ -75,11 +75,11 @@ function Change({ now, before }) {
   `;
 }
 
-/** @param {{dimension: string, value: any}} props */
+/** With the keyboard the row itself has these. @param {{dimension: string, value: any}} props */
 const Actions = ({ dimension, value }) => html`
   <span class="rowacts">
-    <button type="button" class="iconb" title="Only this  Enter" aria-label="Only this" onClick=${() => addFilter(dimension, value)}><${Icon} name="filter" /></button>
-    <button type="button" class="iconb" title="Leave out  x" aria-label="Leave out" onClick=${() => addFilter(dimension, value, true)}><${Icon} name="minus" /></button>
+    <button type="button" class="iconb" tabindex="-1" title="Only this  Enter" aria-label="Only this" onClick=${() => addFilter(dimension, value)}><${Icon} name="filter" /></button>
+    <button type="button" class="iconb" tabindex="-1" title="Leave out  x" aria-label="Leave out" onClick=${() => addFilter(dimension, value, true)}><${Icon} name="minus" /></button>
   </span>
 `;
 

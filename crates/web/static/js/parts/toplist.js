@@ -3,7 +3,7 @@ import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram } from '../lib/dimensions.js';
 import { grouped } from '../lib/format.js';
 import { html, useMemo } from '../lib/html.js';
-import { question } from '../lib/state.js';
+import { otherFilters, question } from '../lib/state.js';
 import { Bytes } from './figures.js';
 import { Ident, MirrorBar, slotColor } from './identity.js';
 import { Figures } from './states.js';
@@ -21,7 +21,7 @@ const OTHER_SIDE = new Set(['domain', 'address', 'country', 'port', 'network', '
 export function useDominant(dimension, rows, params) {
   const wanted = OTHER_SIDE.has(dimension) && rows.length > 0;
   const country = dimension === 'domain' || dimension === 'address';
-  const others = [params.where].flat().filter((one) => one && !String(one).startsWith(`${dimension}=`));
+  const others = otherFilters(params.where, dimension);
   const { data } = useAnswer(wanted ? 'query' : null, {
     ...params,
     where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
