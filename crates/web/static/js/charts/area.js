@@ -156,11 +156,19 @@ function Spine({ model, marks, ownScale }) {
     html`<text class="side" x=${end} y=${y} text-anchor="end">${text}</text>`;
   const isFree = (/** @type {number} */ from, /** @type {number} */ to) =>
     from > left && to < right && !marks.some((mark) => mark.x > from - 8 && mark.x < to + 8);
-  // A time stands to the right of its line; an important one may stand to the left of it.
-  const place = (/** @type {number} */ x, /** @type {string} */ text, /** @type {boolean} */ strong) => {
+  /** Labels with where they begin and end. @type {{x: number, end: number, text: string, strong: boolean}[]} */
+  const labels = [];
+  // A time stands to the right of its line; an important one may stand to the left of it, in place of the time there.
+  for (const { time, text, strong } of model.timeTicks) {
+    const x = model.x(time);
     const room = textWidth(text, 11, strong ? 600 : 400) + 6;
-    return isFree(x + 2, x + room) ? 4 : strong && isFree(x - room, x - 2) ? 2 - room : null;
-  };
+    const at = isFree(x + 2, x + room) ? x + 4 : strong && isFree(x - room, x - 2) ? x + 2 - room : null;
+    const before = labels[labels.length - 1];
+    const isTouching = before && at !== null && at < before.end + 6;
+    if (at === null || (isTouching && before.strong)) continue;
+    if (isTouching) labels.pop();
+    labels.push({ x: at, end: at + room - 6, text, strong });
+  }
   return html`
     ${
       !box.narrow &&
@@ -170,14 +178,11 @@ function Spine({ model, marks, ownScale }) {
     <line class="axis" x1=${left} x2=${right} y1=${upperAxis + 0.5} y2=${upperAxis + 0.5} />
     <line class="axis" x1=${left} x2=${right} y1=${lowerAxis - 0.5} y2=${lowerAxis - 0.5} />
     <g class="tlab">
-      ${model.timeTicks.map(({ time, text, strong }) => {
-        const x = model.x(time);
-        const shift = place(x, text, strong);
-        return html`
-          <line x1=${Math.round(x) + 0.5} x2=${Math.round(x) + 0.5} y1=${upperAxis} y2=${upperAxis + 5} />
-          ${shift !== null && html`<text class=${strong ? 'day' : undefined} x=${(x + shift).toFixed(1)} y=${upperAxis + 16}>${text}</text>`}
-        `;
+      ${model.timeTicks.map(({ time }) => {
+        const x = Math.round(model.x(time)) + 0.5;
+        return html`<line key=${time} x1=${x} x2=${x} y1=${upperAxis} y2=${upperAxis + 5} />`;
       })}
+      ${labels.map(({ x, text, strong }) => html`<text key=${text} class=${strong ? 'day' : undefined} x=${x.toFixed(1)} y=${upperAxis + 16}>${text}</text>`)}
     </g>
   `;
 }
