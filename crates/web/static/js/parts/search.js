@@ -85,7 +85,8 @@ function flat(answer) {
       })
       .sort(better),
   );
-  const exact = parts.flatMap((part) => part.filter((item) => item.rank === 0)).sort(better);
+  // In the order of the answer: a program comes before its process name, which is moved the same.
+  const exact = parts.flatMap((part) => part.filter((item) => item.rank === 0));
   const rest = parts.map((part) => part.filter((item) => item.rank > 0)).filter((part) => part.length > 0);
   return [...exact, ...rest.sort((a, b) => better(a[0], b[0])).flat()];
 }
