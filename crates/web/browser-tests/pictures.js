@@ -32,39 +32,40 @@ const LOOKS = [
   ],
 ];
 
-/** @param {string} origin @param {string} token @param {Record<string, string>} pages */
-async function take(origin, token, pages) {
-  process.env.PICOSNITCH_PAGE_LAB = JSON.stringify({ origin, token });
-  const { browser, Tab } = await import('./lib/browser.js');
+/**
+ * Opens each page in each look, or leaves them open for what happens `meanwhile`, and takes pictures.
+ * @param {Record<string, string>} pages @param {() => Promise<unknown>} [meanwhile]
+ */
+async function take(pages, meanwhile) {
+  const { browser, lab, Tab } = await import('./lib/browser.js');
+  const open = [];
   for (const [look, options] of LOOKS) {
     const context = await (await browser()).newContext({
       ...options,
       timezoneId: 'Europe/Berlin',
       locale: 'en-GB',
     });
-    await context.addInitScript((value) => sessionStorage.setItem('picosnitch-token', value), token);
-    const tab = new Tab(await context.newPage(), {});
+    await context.addInitScript((value) => sessionStorage.setItem('picosnitch-token', value), lab.token);
     for (const [name, path] of Object.entries(pages)) {
+      const tab = new Tab(await context.newPage(), {});
       await tab.open(path);
-      if (path.startsWith('/live')) await sleep(5000);
-      const file = join(directory, `${name}-${look}.png`);
-      await tab.page.screenshot({ path: file });
-      // Few colours are enough for flat areas and text, and a third of the size.
-      execFileSync('convert', [
-        file,
-        '-strip',
-        '-dither',
-        'None',
-        '-colors',
-        '96',
-        '-define',
-        'png:compression-level=9',
-        `PNG8:${file}`,
-      ]);
+      const picture = async () => {
+        // The header has the rate when the stream has begun.
+        await tab.page.waitForFunction(() => /\d/.test(document.querySelector('a.rate')?.textContent ?? ''));
+        const file = join(directory, `${name}-${look}.png`);
+        await tab.page.screenshot({ path: file });
+        // Few colours are enough for flat areas and text, and a third of the size.
+        const few = ['-strip', '-dither', 'None', '-colors', '96', '-define', 'png:compression-level=9'];
+        execFileSync('convert', [file, ...few, `PNG8:${file}`]);
+        if (tab.problems.length) console.error(tab.problems.join('\n'));
+        await tab.page.close();
+      };
+      if (meanwhile) open.push(picture);
+      else await picture();
     }
-    if (tab.problems.length) console.error(tab.problems.join('\n'));
-    await context.close();
   }
+  await meanwhile?.();
+  for (const picture of open) await picture();
 }
 
 const base = makeBase('ignore = ["127.0.0.0/8", "192.168.1.0/24", "::1"]\n');
@@ -76,7 +77,9 @@ try {
   await scene.start();
   started.push(await startDaemon(binary, base));
   say('recording');
-  const since = Math.floor(Date.now() / 1000) - 4;
+  const first = Math.floor(Date.now() / 1000);
+  await scene.warmUp();
+  const since = Math.floor(Date.now() / 1000);
   await scene.play(say);
   await sleep(2500);
   const until = Math.floor(Date.now() / 1000);
@@ -85,20 +88,20 @@ try {
   const within = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/passwd && exec "$@"', passwd];
   const { dash, origin, address } = await startDash(binary, base, STATIC, within);
   started.push(dash);
+  process.env.PICOSNITCH_PAGE_LAB = JSON.stringify({ origin, token: address.split('token=')[1] });
   scene.linger();
   const range = `since=${since}&until=${until}`;
   const middle = Math.round((since + until) / 2);
-  const token = address.split('token=')[1];
-  await take(origin, token, {
+  await take({
     overview: `/?${range}`,
     explore: `/explore?since=${middle}&until=${until}&compare=previous`,
-    program: `/program?${range}&exe=${encodeURIComponent('/opt/Signal/signal-desktop')}`,
-    destination: `/destination?${range}&domain=media.example.net`,
+    program: `/program?${range}&exe=${encodeURIComponent('/opt/Signal/signal-desktop')}&by=sha256`,
+    destination: `/destination?${range}&domain=backup.example.org`,
     flows: `/flows?${range}`,
-    live: '/live?scope=internet',
-    alerts: `/alerts?${range}`,
+    alerts: `/alerts?since=${first}&until=${until}`,
     health: '/health',
   });
+  await take({ live: '/live?scope=internet' }, () => scene.play(say, 100, 215));
   say('done');
 } finally {
   for (const one of started.reverse()) await one.stop();

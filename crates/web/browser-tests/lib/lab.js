@@ -4,13 +4,13 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
-  appendFileSync,
   chmodSync,
   chownSync,
   copyFileSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -161,7 +161,9 @@ export class Lab {
       verbatimSymlinks: true,
       errorOnExist: false,
     });
-    appendFileSync(join(this.directory, 'etc/passwd'), users);
+    const passwd = join(this.directory, 'etc/passwd');
+    // The first line of a number counts.
+    writeFileSync(passwd, users + readFileSync(passwd, 'utf8'));
     rmSync(join(this.directory, 'etc/resolv.conf'), { force: true });
     writeFileSync(join(this.directory, 'etc/resolv.conf'), 'nameserver 192.168.1.1\noptions timeout:2\n');
     writeFileSync(

@@ -1,5 +1,5 @@
 /** The traffic of the pictures: some minutes of a computer at work, with programs that people know. */
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lab } from './lab.js';
@@ -21,6 +21,8 @@ const HOSTS = {
 };
 const PORTS = [22, 80, 443, 993, 8443, 22000];
 export const SECONDS = 330;
+/** Sizes of what is sent are multiples of this. */
+const STEP = 60_000;
 
 const CLOCK = `
 import socket, sys
@@ -65,8 +67,7 @@ export class Scene {
       lab.program(curl, place(path));
     lab.program('/usr/bin/python3', place('usr-local/bin/chronyd'));
     mkdirSync(join(lab.directory, 'root/home/anna'), { recursive: true });
-    this.upload = join(lab.directory, 'upload');
-    writeFileSync(this.upload, Buffer.alloc(4_000_000));
+    for (let i = 1; i <= 30; i++) writeFileSync(this.upload(i * STEP), Buffer.alloc(i * STEP));
     const prepare = ['opt', 'home', 'usr-local']
       .map((name) => `mount --bind "$0/root/${name}" /${name.replace('-', '/')}`)
       .join(' && ');
@@ -96,17 +97,14 @@ export class Scene {
     );
   }
 
+  /** The file that is about so large. @param {number} bytes */
+  upload(bytes) {
+    return join(this.lab.directory, `upload-${Math.min(30, Math.max(1, Math.round(bytes / STEP)))}`);
+  }
+
   /** @param {number} user @param {string} program @param {string} place @param {number} bytes */
   put(user, program, place, bytes) {
-    return this.run(
-      user,
-      'sh',
-      '-c',
-      `head -c ${Math.round(bytes)} "$1" | exec "$0" -sS -o /dev/null -T - "http://$2/"`,
-      program,
-      this.upload ?? '',
-      place,
-    );
+    return this.run(user, program, '-sS', '-o', '/dev/null', '-T', this.upload(bytes), `http://${place}/`);
   }
 
   /** What happens in a second. @param {number} t */
@@ -138,25 +136,37 @@ export class Scene {
       this.put(1000, '/home/anna/.cache/.helper/agent', 'telemetry.example.com:443', about(180_000));
   }
 
-  /** Another file in place of a program, which a shell script puts there. */
+  /** Another file in place of a program, as an update does. */
   change() {
-    const path = join(this.lab.directory, 'root/opt/Signal/signal-desktop');
-    copyFileSync(path, `${path}.new`);
-    writeFileSync(`${path}.new`, 'another version', { flag: 'a' });
+    const path = '/opt/Signal/signal-desktop';
     this.run(
       0,
       'sh',
       '-c',
-      'chmod 755 /opt/Signal/signal-desktop.new; mv /opt/Signal/signal-desktop.new /opt/Signal/signal-desktop',
+      `(cat ${path}; echo 2) > ${path}.new && chmod 755 ${path}.new && mv ${path}.new ${path}`,
     );
   }
 
-  /** All of it, with word of it each half minute. @param {(text: string) => void} say */
-  async play(say) {
-    const began = Date.now();
-    for (let t = 0; t < SECONDS; t++) {
+  /**
+   * What is known before the pictures begin: all programs and destinations but one. What comes in the minutes after that is new.
+   */
+  async warmUp() {
+    const hosts = Object.keys(HOSTS).filter((name) => !name.startsWith('telemetry'));
+    for (const name of hosts) this.get(1000, '/opt/firefox/firefox', `${name}:443`, 20_000);
+    for (const t of [0, 3, 5, 8, 9, 11, 20]) this.second(t);
+    this.get(0, '/usr/local/bin/apt', 'mirror.example.org:80', 30_000);
+    this.put(0, '/usr/local/bin/restic', 'backup.example.org:8443', STEP);
+    await Promise.all(this.running);
+    // The page rounds to minutes what was new in a range.
+    await sleep(60_000 - (Date.now() % 60_000) + 1000);
+  }
+
+  /** All of it, with word of it each half minute. @param {(text: string) => void} say @param {number} [from] @param {number} [to] */
+  async play(say, from = 0, to = SECONDS) {
+    const began = Date.now() - from * 1000;
+    for (let t = from; t < to; t++) {
       this.second(t);
-      if (t % 30 === 0) say(`second ${t} of ${SECONDS}`);
+      if (t % 30 === 0) say(`second ${t} of ${to}`);
       await sleep(Math.max(0, began + (t + 1) * 1000 - Date.now()));
     }
   }
