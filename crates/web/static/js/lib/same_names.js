@@ -1,6 +1,9 @@
 /** Programs with one file name in several directories: what differs, so that they are told apart where only names are shown. */
 import { baseName } from './format.js';
 
+/** Longer ends of directories are cut after what differs. */
+const LONG = 20;
+
 /**
  * For each program whose name another one has as well, the shortest end of its directory that only it has.
  * @param {Iterable<string>} paths
@@ -29,7 +32,9 @@ export function differingDirectories(paths) {
         directories.some((other, j) => j !== i && end(other, length) === end(own, length))
       )
         length++;
-      found.set(path, end(own, length) || '/');
+      const text = end(own, length);
+      // What differs is at its begin, and labels are cut in the middle.
+      found.set(path, text.length > LONG ? `${own[own.length - length]}/…` : text || '/');
     });
   }
   return found;
