@@ -131,8 +131,10 @@ function Changed({ answer }) {
     if (!latest.has(key)) latest.set(key, row);
   }
   // What is wrong must not be below what is only new.
-  const wrong = [...latest.values()].filter((row) => eventKind(row) === 'wrong').slice(0, 11);
-  const rest = [...latest.values()].filter((row) => eventKind(row) !== 'wrong').slice(0, 11 - wrong.length);
+  const isWrong = (/** @type {any} */ row) => eventKind(row) === 'wrong';
+  const rest = [...latest.values()].filter((row) => !isWrong(row)).slice(0, 11);
+  const wrong = [...latest.values()].filter(isWrong).slice(0, 11 - Math.min(3, rest.length));
+  rest.splice(11 - wrong.length);
   return html`
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
