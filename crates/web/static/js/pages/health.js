@@ -106,7 +106,7 @@ function verdict(data, away) {
   if (!data.daemon)
     return [
       '',
-      `Nothing is recorded now${data.log?.last ? `; the last record is of ${dayAndTime(data.log.last)}` : ''}.`,
+      `Nothing is recorded now.${data.log?.last ? ` The last record is of ${dayAndTime(data.log.last)}.` : ''}`,
     ];
   const lost = data.losses_24h.filter(isMissing);
   if (lost.length > 0) {
