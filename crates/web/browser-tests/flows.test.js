@@ -76,7 +76,10 @@ test('the Sankey has a node of each large program and filters by click and by ke
     assert.deepEqual(tab.params().getAll('where'), ['domain=mirror.example.org']);
     await tab.page.goBack();
     await tab.settled();
-    await picture.getByRole('button', { name: /^firefox,/ }).click();
+    await picture
+      .getByRole('button', { name: /^firefox,/ })
+      .first()
+      .click();
     await tab.settled();
     assert.deepEqual(tab.params().getAll('where'), [`exe=${lab.programs.browser}`]);
     await tab.page.getByRole('tab', { name: 'Country' }).click();

@@ -41,19 +41,23 @@ const say = (/** @type {string} */ text) =>
 const base = makeBase();
 const lab = await makeLab();
 let code = 1;
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
+  process.on(signal, () => lab.stop().finally(() => process.exit(1)));
+}
 try {
   const programs = await makePrograms(lab);
   lab.started.push(await startDaemon(binary, base));
   // Ten minutes: parts of a chart are not shorter than some seconds.
   const since = Math.floor(Date.now() / 1000) - 580;
   say('recording');
-  const middle = await makeTraffic(lab, programs);
-  await until('the last traffic in the log', () => {
-    const rows = JSON.parse(
-      query(binary, base, ['--json', '--range', '1h', '-g', 'exe', '-w', `exe=${programs.browser}`]),
-    ).rows;
-    return rows[0]?.received > 5_590_000;
-  });
+  const recorded = (/** @type {string} */ program, /** @type {number} */ received) =>
+    until('the traffic in the log', () => {
+      const args = ['--json', '--range', '1h', '-g', 'exe', '-w', `exe=${program}`];
+      return JSON.parse(query(binary, base, args)).rows[0]?.received >= received;
+    });
+  const last = /** @type {string} */ (programs.many.at(-1));
+  const middle = await makeTraffic(lab, programs, () => recorded(last, 12_000));
+  await recorded(programs.browser, 5_590_000);
   const now = Math.floor(Date.now() / 1000);
   const { dash, address, origin } = await startDash(
     binary,

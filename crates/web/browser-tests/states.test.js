@@ -1,7 +1,7 @@
 /** What the page shows when it may not, cannot, or has nothing to show; a daemon and a log of its own. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chownSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { lab, RANGE, STATIC, visit } from './lib/browser.js';
@@ -85,11 +85,13 @@ test('the daemon stops and comes back; the log is replaced', { timeout: 120_000 
 
     // Another log in its place, as after a restore.
     const log = join(base, 'snitch.db');
-    const { uid, gid } = statSync(log);
+    const { uid, gid, mode } = statSync(log);
     for (const end of ['-wal', '-shm']) rmSync(log + end, { force: true });
     const other = join(base, 'other.db');
     execFileSync(lab.binary, ['--base-dir', lab.base, 'backup', other], { stdio: 'ignore' });
     chownSync(other, uid, gid);
+    // A copy is for its owner only.
+    chmodSync(other, mode & 0o777);
     renameSync(other, log);
     daemon = await startDaemon(lab.binary, base);
     await tab.page.getByText('Nothing is recorded now.').waitFor({ state: 'detached', timeout: 15_000 });

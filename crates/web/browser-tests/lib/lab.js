@@ -57,7 +57,8 @@ export class Process {
   constructor(file, args, options = {}) {
     this.text = '';
     this.code = /** @type {number | null} */ (null);
-    this.child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    // A group of its own, so that what it started can be ended with it.
+    this.child = spawn(file, args, { ...options, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on('data', (data) => {
         this.text += data;
@@ -87,8 +88,16 @@ export class Process {
 
   /** @param {NodeJS.Signals} [signal] */
   async stop(signal = 'SIGTERM') {
-    if (this.code === null) this.child.kill(signal);
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 10_000);
+    if (this.code === null && signal !== 'SIGKILL') this.child.kill(signal);
+    const kill = () => {
+      try {
+        process.kill(-Number(this.child.pid), 'SIGKILL');
+      } catch {
+        // All of it has ended.
+      }
+    };
+    if (signal === 'SIGKILL') kill();
+    const timer = setTimeout(kill, 10_000);
     await this.ended;
     clearTimeout(timer);
   }

@@ -55,8 +55,9 @@ export async function makePrograms(lab) {
 /**
  * Two rounds of traffic; in the second a program is no longer the file it was. Returns the time between them.
  * @param {Lab} lab @param {Awaited<ReturnType<typeof makePrograms>>} programs
+ * @param {() => Promise<unknown>} isRecorded waits until the first round is in the log
  */
-export async function makeTraffic(lab, programs) {
+export async function makeTraffic(lab, programs, isRecorded) {
   const get = (/** @type {string} */ program, /** @type {string} */ url) =>
     lab.ran(program, ['-sS', '-o', '/dev/null', url]);
   const wget = (/** @type {string} */ program, /** @type {string[]} */ args) =>
@@ -79,8 +80,9 @@ export async function makeTraffic(lab, programs) {
   ]);
   for (const [i, program] of programs.many.entries())
     await wget(program, [`http://cdn.example.net:8384/${(i + 1) * 500}`]);
-  await sleep(2500);
-  const middle = Math.floor(Date.now() / 1000);
+  await isRecorded();
+  const middle = Math.floor(Date.now() / 1000) + 1;
+  await sleep(1500);
   // The same path, another file.
   copyFileSync(programs.updated, `${programs.updated}.new`);
   appendFileSync(`${programs.updated}.new`, 'version 2');
