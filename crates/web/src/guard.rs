@@ -104,7 +104,13 @@ impl Guard {
             Some(peer) => peer.user().await,
             None => None,
         };
-        (!user.is_some_and(|user| users.contains(&user))).then(|| {
+        let Some(user) = user else {
+            return Some(ApiError::new(
+                ErrorKind::Forbidden,
+                "the kernel does not tell whose program asks: ask from this machine, and from the network namespace of this server",
+            ));
+        };
+        (!users.contains(&user)).then(|| {
             ApiError::new(
                 ErrorKind::Forbidden,
                 "this is the server of another user; start your own with `picosnitch dash`, or ask to become a member of the group \

@@ -31,7 +31,7 @@ use tower_http::compression::CompressionLayer;
 pub use certificate::{CertificateError, MadeCertificate, make as make_certificate};
 pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
 pub use settings::{Settings, SettingsError};
-pub use socket_owner::of_listener as owner_of_listener;
+pub use socket_owner::{of_listener as owner_of_listener, of_listeners as owners_of_listeners};
 
 use crate::{
     access::Access, api::Api, guard::Guard, readers::Readers, settings::Authentication,
