@@ -10,6 +10,7 @@ mod error;
 mod guard;
 mod memory;
 mod password;
+mod permitted_users;
 mod process;
 mod readers;
 mod script_text;
@@ -30,6 +31,7 @@ use tower_http::compression::CompressionLayer;
 
 pub use certificate::{CertificateError, MadeCertificate, make as make_certificate};
 pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
+pub use permitted_users::PermittedUsers;
 pub use settings::{Settings, SettingsError};
 pub use socket_owner::{of_listener as owner_of_listener, of_listeners as owners_of_listeners};
 
