@@ -78,9 +78,15 @@ fn rows_are_those_of_the_command() {
     for options in questions {
         let expected = log.json(options);
         let answer = dash.json(&target(options));
-        for field in
-            ["rows", "row_count", "total", "range", "scope", "losses", "sums_of_quarter_hours_before"]
-        {
+        for field in [
+            "rows",
+            "row_count",
+            "total",
+            "range",
+            "scope",
+            "losses",
+            "sums_of_quarter_hours_before",
+        ] {
             if let Some(expected) = expected.get(field) {
                 assert_eq!(&answer[field], expected, "{field} of {options:?}");
             }
@@ -133,6 +139,51 @@ fn a_series_adds_up_to_the_rows() {
     let slots = series["slots"].as_object().unwrap();
     assert_eq!(slots.len(), 2);
     assert!(slots.values().all(|slot| (1..=8).contains(&slot.as_u64().unwrap())));
+}
+
+#[test]
+fn another_range_has_all_of_its_traffic_in_as_many_parts() {
+    let log = log();
+    let dash = Dash::start(log.path(), &[]);
+    for (range, compare) in [
+        ("2023-11-15", "2023-11-14..2023-11-16"),
+        ("2023-11-15..2023-11-17", "2023-11-16"),
+        ("2023-11-15", "previous"),
+        ("2023-11", "previous"),
+        ("2023-11-16", "2023-11-16 10:07..2023-11-16 10:19"),
+        ("2023-11-17", "all"),
+        ("all", "2023-11-15"),
+    ] {
+        let question =
+            format!("range={}&compare={}&zone=Europe/Berlin", http::escape(range), http::escape(compare));
+        let rows = dash.json(&format!("/api/v1/query?{question}"));
+        let series = dash.json(&format!("/api/v1/series?parts=30&{question}"));
+        for field in ["conns", "received", "sent"] {
+            let before = &series["before"][field];
+            assert_eq!(sum(before), rows["total"]["before"][field], "{field} of {range} and {compare}");
+            assert_eq!(before.as_array().unwrap().len() + 1, series["edges"].as_array().unwrap().len());
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_time_are_answered() {
+    let log = log();
+    let dash = Dash::start(log.path(), &[]);
+    let (min, max) = (i64::MIN, i64::MAX);
+    for range in [
+        format!("since={min}"),
+        format!("until={max}"),
+        format!("since={min}&until={max}"),
+        format!("since={max}"),
+    ] {
+        for path in
+            ["query?group_by=day&", "series?parts=20&", "series?group_by=exe&compare=2023-11-15&", "events?"]
+        {
+            let response = dash.get(&format!("/api/v1/{path}{range}"));
+            assert!(matches!(response.status, 200 | 400), "{path}{range}: {}", response.text());
+        }
+    }
 }
 
 #[test]
