@@ -86,6 +86,7 @@ fn rows_are_those_of_the_command() {
             "scope",
             "losses",
             "sums_of_quarter_hours_before",
+            "compared_with",
         ] {
             if let Some(expected) = expected.get(field) {
                 assert_eq!(&answer[field], expected, "{field} of {options:?}");
