@@ -212,6 +212,10 @@ fn a_text_is_found_in_all_values() {
     assert_eq!(found("http"), ["port"]);
     assert_eq!(found("10.0.0"), ["address"]);
     assert_eq!(found("nowhere"), [""; 0]);
+    // What a search has not is not ignored.
+    for other in ["limit=3", "compare=previous", "group_by=exe", "sort=sent", "where=exe%3Dcurl", "seen=1"] {
+        assert_eq!(dash.get(&format!("/api/v1/search?q=github&{other}")).status, 400, "{other}");
+    }
 }
 
 #[test]
