@@ -156,5 +156,5 @@ fn answer(
             }
         }
     };
-    Ok(to_json(&answer))
+    to_json(&answer)
 }

@@ -182,7 +182,7 @@ impl SeriesQuestion {
             labels: Labels::of_rows(file, &query.group_by, values.iter().map(|values| &values[..]))?,
             edges,
         };
-        Ok(to_json(&answer))
+        to_json(&answer)
     }
 
     /// The points where the parts begin and end.
