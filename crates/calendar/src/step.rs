@@ -66,7 +66,8 @@ pub(crate) fn clock_change(start: i64, end: i64, zone: &TimeZone) -> Option<i64>
 /// an hour, hours are counted from the change on.
 fn floor_seconds(seconds: i64, point: i64, zone: &TimeZone) -> i64 {
     let offset = offset(point, zone);
-    let start = (point + offset).div_euclid(seconds).saturating_mul(seconds).saturating_sub(offset);
+    let start =
+        point.saturating_add(offset).div_euclid(seconds).saturating_mul(seconds).saturating_sub(offset);
     match clock_change(start, point, zone) {
         Some(change) if (self::offset(start, zone) - offset) % seconds != 0 => change,
         _ => start,
@@ -109,7 +110,9 @@ fn floor_local(step: Step, local: DateTime) -> Option<DateTime> {
 pub fn after(step: Step, start: i64, zone: &TimeZone) -> i64 {
     if let Step::Seconds(seconds) = step {
         let offset = offset(start, zone);
-        let end = ((start + offset).div_euclid(seconds) + 1).saturating_mul(seconds).saturating_sub(offset);
+        let end = (start.saturating_add(offset).div_euclid(seconds) + 1)
+            .saturating_mul(seconds)
+            .saturating_sub(offset);
         return match clock_change(start, end - 1, zone) {
             Some(change) if (self::offset(end - 1, zone) - offset) % seconds != 0 => change,
             _ => end,
@@ -168,7 +171,7 @@ const CHART_STEPS: [(Step, i64); 18] = [
 /// first and the last part may be shorter.
 pub fn divide(start: i64, end: i64, max_parts: usize, zone: &TimeZone) -> Vec<i64> {
     let max_parts = max_parts.max(1);
-    let fits = |(_, seconds): &&(Step, i64)| (end - start) / seconds + 2 <= max_parts as i64;
+    let fits = |(_, seconds): &&(Step, i64)| end.saturating_sub(start) / seconds + 2 <= max_parts as i64;
     let step = CHART_STEPS.iter().find(fits).map_or(Step::Years, |(step, _)| *step);
     let mut edges = vec![start];
     let mut at = after(step, floor(step, start, zone), zone);
@@ -176,7 +179,7 @@ pub fn divide(start: i64, end: i64, max_parts: usize, zone: &TimeZone) -> Vec<i6
         edges.push(at);
         at = after(step, at, zone);
     }
-    edges.push(end.max(start + 1));
+    edges.push(end.max(start.saturating_add(1)));
     edges
 }
 
@@ -203,6 +206,10 @@ mod tests {
             let end = after(step, start, &zone());
             assert!(start <= point || point < i64::MIN + DAY, "{step:?} {point} {start}");
             assert!(point < end || end == i64::MAX, "{step:?} {point} {end}");
+        }
+        for (start, end) in [(i64::MIN, 0), (0, i64::MAX), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX)] {
+            let edges = divide(start, end, 10, &zone());
+            assert!(edges.len() <= 11 && edges.is_sorted() && edges[0] == start, "{edges:?}");
         }
     }
 

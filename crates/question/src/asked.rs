@@ -184,12 +184,12 @@ impl Asked {
     /// # Errors
     /// A value that does not fit its dimension; a scope that is asked for twice.
     pub fn filters(&self, zone: &TimeZone) -> Result<Vec<Filter>, QuestionError> {
-        let mut filters = Vec::new();
+        let (mut filters, names) = (Vec::new(), filters::Names::default());
         for (texts, exclude, parameter) in
             [(&self.wanted, false, Parameter::Where), (&self.exclude, true, Parameter::Exclude)]
         {
             for text in texts {
-                let typed = filters::filter(text, exclude, zone);
+                let typed = filters::filter(text, exclude, zone, &names);
                 let problem = |words| Problem::Value(sanitize::terminal(text), words);
                 filters.extend(typed.map_err(|words| QuestionError::new(parameter, problem(words)))?);
             }

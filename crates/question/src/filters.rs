@@ -1,34 +1,52 @@
 //! Values as people type them.
 
+use std::cell::OnceCell;
+
 use calendar::TimeZone;
 use store::{Dimension, Filter, Find, Value};
 use system_names::{Services, Users};
 
 use crate::error::{Parameter, Problem, QuestionError};
 
+/// The names that the system knows, read when the first one is asked for.
+#[derive(Default)]
+pub(crate) struct Names {
+    users: OnceCell<Users>,
+    services: OnceCell<Services>,
+}
+
+impl Names {
+    /// The number of a user or a service by its name. The log has the numbers only.
+    fn number(&self, dimension: Dimension, name: &str) -> Option<i64> {
+        if name.parse::<i64>().is_ok() {
+            return None;
+        }
+        match dimension {
+            Dimension::Uid => self.users.get_or_init(Users::load).id(name),
+            Dimension::Port | Dimension::LocalPort => {
+                self.services.get_or_init(Services::load).port(name).map(i64::from)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Reads `DIMENSION=VALUE`. The value stays bytes, because paths are bytes.
-pub(crate) fn filter(text: &[u8], exclude: bool, zone: &TimeZone) -> Result<Vec<Filter>, String> {
+pub(crate) fn filter(
+    text: &[u8],
+    exclude: bool,
+    zone: &TimeZone,
+    names: &Names,
+) -> Result<Vec<Filter>, String> {
     let Some(equal) = text.iter().position(|byte| *byte == b'=') else {
         return Err("write DIMENSION=VALUE".to_owned());
     };
     let name = String::from_utf8_lossy(&text[..equal]);
     let dimension: Dimension = name.parse().map_err(|error: store::UnknownDimension| error.to_string())?;
     let value = &text[equal + 1..];
-    match known_number(dimension, &String::from_utf8_lossy(value)) {
+    match names.number(dimension, &String::from_utf8_lossy(value)) {
         Some(number) => Ok(vec![Filter::equal(dimension, Value::Integer(number), exclude)]),
         None => Filter::parse(dimension, value, exclude, zone).map_err(|error| error.to_string()),
-    }
-}
-
-/// The number of a user or a service by its name. The log has the numbers only.
-fn known_number(dimension: Dimension, name: &str) -> Option<i64> {
-    if name.parse::<i64>().is_ok() {
-        return None;
-    }
-    match dimension {
-        Dimension::Uid => Users::load().id(name),
-        Dimension::Port | Dimension::LocalPort => Services::load().port(name).map(i64::from),
-        _ => None,
     }
 }
 

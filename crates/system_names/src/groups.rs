@@ -38,11 +38,25 @@ impl Groups {
         self.0.iter().find(|group| group.gid == gid).map(|group| &*group.name)
     }
 
-    /// The user ids of the members that the group lists. Those whose own group it is are not among them.
+    /// The number of a group.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|group| group.name == name).map(|group| group.gid)
+    }
+
+    /// Whether there are none, because the file could not be read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The user ids of the members: those that the group lists, and those whose own group it is.
     pub fn members(&self, gid: u32, users: &Users) -> Vec<u32> {
         let groups = self.0.iter().filter(|group| group.gid == gid);
         let ids = groups.flat_map(|group| &group.members).filter_map(|name| users.id(name));
-        ids.filter_map(|id| u32::try_from(id).ok()).collect()
+        let mut ids: Vec<u32> =
+            ids.chain(users.of_group(gid)).filter_map(|id| u32::try_from(id).ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 }
 
@@ -57,7 +71,10 @@ mod tests {
             Groups::from_group("root:x:0:\npicosnitch:x:970:anna, bob,ghost\nbroken\nusers:x:no:anna\n");
         assert_eq!(groups.name(970), Some("picosnitch"));
         assert_eq!(groups.name(1), None);
+        assert_eq!((groups.id("picosnitch"), groups.id("ghost")), (Some(970), None));
         assert_eq!(groups.members(970, &users), [1000, 1001]);
+        // A user's own group does not list the user.
+        assert_eq!(groups.members(1001, &users), [1001]);
         assert_eq!(groups.members(0, &users), [0; 0]);
     }
 }

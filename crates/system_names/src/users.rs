@@ -7,7 +7,14 @@ const MAX_PASSWD_BYTES: u64 = 1 << 20;
 
 /// The names of users by their ids. Another program may have chosen them: they are sanitised where they are shown.
 #[derive(Clone, Debug, Default)]
-pub struct Users(HashMap<i64, String>);
+pub struct Users(HashMap<i64, User>);
+
+#[derive(Clone, Debug)]
+struct User {
+    name: String,
+    /// The group that belongs to the user at log-in.
+    gid: Option<u32>,
+}
 
 impl Users {
     /// Reads `/etc/passwd`. The C library's lookup would load modules and could query the network.
@@ -24,7 +31,9 @@ impl Users {
         let user = |line: &str| {
             let mut fields = line.split(':');
             let name = fields.next().filter(|name| !name.is_empty())?;
-            Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
+            let uid = fields.nth(1)?.parse().ok()?;
+            let gid = fields.next().and_then(|gid| gid.parse().ok());
+            Some((uid, User { name: name.to_owned(), gid }))
         };
         // The first of several names for one uid counts, as in getpwuid(3); in reverse order it is inserted last.
         Self(passwd.lines().rev().filter_map(user).collect())
@@ -32,7 +41,7 @@ impl Users {
 
     /// The id of the user with a name; `None` if there is none.
     pub fn id(&self, name: &str) -> Option<i64> {
-        self.0.iter().find(|(_, known)| *known == name).map(|(uid, _)| *uid)
+        self.0.iter().find(|(_, user)| user.name == name).map(|(uid, _)| *uid)
     }
 
     /// The ids of the users whose names contain a text, whatever the case of its letters.
@@ -41,7 +50,7 @@ impl Users {
         let mut ids: Vec<i64> = self
             .0
             .iter()
-            .filter(|(_, name)| name.to_lowercase().contains(&text))
+            .filter(|(_, user)| user.name.to_lowercase().contains(&text))
             .map(|(uid, _)| *uid)
             .collect();
         ids.sort_unstable();
@@ -50,6 +59,11 @@ impl Users {
 
     /// The name of a user; `None` if there is none.
     pub fn name(&self, uid: i64) -> Option<&str> {
-        self.0.get(&uid).map(String::as_str)
+        self.0.get(&uid).map(|user| &*user.name)
+    }
+
+    /// The ids of the users whose own group this is.
+    pub(crate) fn of_group(&self, gid: u32) -> impl Iterator<Item = i64> {
+        self.0.iter().filter(move |(_, user)| user.gid == Some(gid)).map(|(uid, _)| *uid)
     }
 }

@@ -41,7 +41,7 @@ test('two dimensions, and parts of time', () =>
     await tab.open(`/explore?${RANGE}&group_by=hour`);
     const hours = asked(['-g', 'hour']).rows;
     assert.equal((await tab.texts(`${TABLE} tbody tr`)).length, hours.length);
-    await tab.page.getByRole('button', { name: /then by/ }).click();
+    await tab.page.getByRole('button', { name: /and by/ }).click();
     await tab.page.getByRole('menuitemradio', { name: 'Port', exact: true }).click();
     await tab.settled();
     assert.deepEqual(tab.params().getAll('group_by'), ['hour', 'port']);

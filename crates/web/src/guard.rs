@@ -13,6 +13,7 @@ use axum::{
 use crate::{
     access::Access,
     error::{ApiError, ErrorKind},
+    permitted_users::PermittedUsers,
     server::Peer,
 };
 
@@ -42,7 +43,7 @@ pub(crate) struct Guard {
     pub scheme: &'static str,
     /// The users whose programs may read; `None`: those of all users, also of other machines. A token may become known: it is
     /// seen on the command line of the browser that opens the page.
-    pub users: Option<Vec<u32>>,
+    pub users: Option<PermittedUsers>,
 }
 
 /// Lets a request pass, or answers it with an error.
@@ -108,7 +109,13 @@ impl Guard {
             Some(peer) => peer.user().await,
             None => None,
         };
-        (!user.is_some_and(|user| users.contains(&user))).then(|| {
+        let Some(user) = user else {
+            return Some(ApiError::new(
+                ErrorKind::Forbidden,
+                "the kernel does not tell whose program asks: ask from this machine, and from the network namespace of this server",
+            ));
+        };
+        (!users.contains(user)).then(|| {
             ApiError::new(
                 ErrorKind::Forbidden,
                 "this is the server of another user; start your own with `picosnitch dash`, or ask to become a member of the group \

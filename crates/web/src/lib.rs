@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod memory;
 mod password;
+mod permitted_users;
 mod process;
 mod readers;
 mod script_text;
@@ -31,8 +32,9 @@ use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 pub use certificate::{CertificateError, MadeCertificate, make as make_certificate};
 pub use password::{MIN_PASSWORD_LENGTH, hash as hash_password};
+pub use permitted_users::PermittedUsers;
 pub use settings::{Settings, SettingsError};
-pub use socket_owner::of_listener as owner_of_listener;
+pub use socket_owner::{of_listener as owner_of_listener, of_listeners as owners_of_listeners};
 
 use crate::{
     access::Access, api::Api, guard::Guard, readers::Readers, settings::Authentication,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::{
     error::{ApiError, ErrorKind},
     memory,
-    slots::Slots,
+    slots::{SharedSlots, Slots},
 };
 
 /// Questions at work at the same time. More would only wait for the processor.
@@ -46,7 +46,7 @@ pub(crate) struct LogFile {
     /// Which file it is. A log that was replaced has another one.
     pub id: String,
     /// Colours of its programs.
-    pub slots: Slots,
+    pub slots: Arc<Slots>,
 }
 
 /// A question that waits or is at work, for all who ask it (a single flight).
@@ -101,6 +101,7 @@ pub(crate) struct Readers {
     path: PathBuf,
     state: Mutex<State>,
     wake: Condvar,
+    slots: SharedSlots,
     /// Answers that were given without work of their own.
     pub shared_answers: AtomicU64,
 }
@@ -115,6 +116,7 @@ impl Readers {
             path: path.to_owned(),
             state: Mutex::default(),
             wake: Condvar::new(),
+            slots: SharedSlots::default(),
             shared_answers: AtomicU64::new(0),
         });
         for number in 0..READERS {
@@ -240,7 +242,8 @@ impl Readers {
             None => {
                 let reader = Reader::open(&self.path)?;
                 reader.make_no_files()?;
-                LogFile { id: reader.identity()?, reader, slots: Slots::default() }
+                let id = reader.identity()?;
+                LogFile { slots: self.slots.of_log(&id), id, reader }
             }
         };
         Ok(log.insert(file))

@@ -1,4 +1,4 @@
-//! Scripts without their comments: a fifth of what is sent would be words for those who read the source.
+//! Scripts without their comments and the indentation of code: a fifth of what is sent would be for those who read the source.
 
 /// What precedes a slash that begins a regular expression, and not a division (ECMA-262, section 12.9.5).
 const BEFORE_REGEX: &[u8] = b"(,=:[!&|?{};+-*%~^<>";
@@ -12,7 +12,7 @@ enum Place {
     Template,
 }
 
-/// Leaves comments out: those between `/*` and `*/`, and lines that begin with `//`. Returns the text as it is if it does not end
+/// Leaves out comments (between `/*` and `*/`, and from `//` on) and the spaces at the beginning of lines of code. Returns the text as it is if it does not end
 /// where code ends: then it was not understood.
 pub(crate) fn without_comments(text: &str) -> String {
     let bytes = text.as_bytes();
@@ -57,6 +57,12 @@ pub(crate) fn without_comments(text: &str) -> String {
                 continue;
             }
             (_, b'/') if begins_regex(&out) => regex(rest),
+            (_, b'\n') => {
+                // Code does not mean anything by its indentation.
+                out.push(b'\n');
+                at += 1 + rest[1..].iter().take_while(|byte| **byte == b' ').count();
+                continue;
+            }
             _ => 1,
         };
         out.extend_from_slice(&rest[..length.min(rest.len())]);
@@ -138,6 +144,7 @@ mod tests {
                 "let q = \"\\\"/*\";  let z = (x) / 2;\n",
             ),
             ("return /\\/\\//.test(a); // c\n", "return /\\/\\//.test(a);\n"),
+            ("if (a) {\n  b(`\n  c`);\n}\n", "if (a) {\nb(`\n  c`);\n}\n"),
             ("let open = `${ // c\n", "let open = `${ // c\n"),
         ] {
             assert_eq!(without_comments(source), expected);

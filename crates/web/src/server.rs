@@ -84,6 +84,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// The address of the client.
+    pub fn ip(&self) -> std::net::IpAddr {
+        self.address.ip()
+    }
+
     /// The user of its program; `None` if it is not of this machine. It is looked up once, and only when somebody asks: the table of
     /// sockets may be long.
     pub async fn user(&self) -> Option<u32> {

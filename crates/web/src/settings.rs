@@ -1,4 +1,4 @@
-//! Where the server listens, and who may read: from the environment and the configuration.
+//! Where the server listens, and which clients may read: from the environment and the configuration.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     certificate::{self, CertificateError},
     password::Password,
+    permitted_users::PermittedUsers,
 };
 
 /// What a server is started with.
@@ -23,7 +24,7 @@ pub struct Settings {
     host: String,
     /// Names of this machine besides `localhost` and addresses.
     pub(crate) host_names: Vec<String>,
-    /// Who may read.
+    /// Which clients may read.
     pub(crate) authentication: Authentication,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Files that replace the built-in ones of the page, for work on it.
@@ -37,7 +38,7 @@ pub(crate) enum Authentication {
     /// They need not.
     None,
     /// With the token of this run, from programs of these users.
-    Token { users: Vec<u32> },
+    Token { users: PermittedUsers },
     /// With a password.
     Password(Password),
 }
@@ -72,7 +73,7 @@ impl Settings {
     ///
     /// # Errors
     /// See [`SettingsError`].
-    pub fn new(layout: Layout, web: &Web, users: Option<Vec<u32>>) -> Result<Self, SettingsError> {
+    pub fn new(layout: Layout, web: &Web, users: Option<PermittedUsers>) -> Result<Self, SettingsError> {
         let addresses: Vec<IpAddr> = match &*web.host {
             "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             host => vec![host.parse().map_err(|_| SettingsError::Host(host.to_owned()))?],

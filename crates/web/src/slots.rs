@@ -1,8 +1,8 @@
 //! The colour of each program: one of eight, the same on every page and day.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,14 +12,29 @@ use store::{Reader, StoreError};
 
 /// Colours of the page: `--p1` to `--p8`.
 const COLOURS: usize = 8;
-/// How long a program that nobody knows yet may have the colour of its hash only.
-const REFRESH: Duration = Duration::from_secs(10);
+/// How long no further program is looked for in the log; it has the colour of its hash meanwhile.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// The colours of the log, the same for all readers.
+#[derive(Default)]
+pub(crate) struct SharedSlots(Mutex<(String, Arc<Slots>)>);
+
+impl SharedSlots {
+    /// The colours of the log with this identity.
+    pub fn of_log(&self, id: &str) -> Arc<Slots> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 != id {
+            *shared = (id.to_owned(), Arc::default());
+        }
+        Arc::clone(&shared.1)
+    }
+}
 
 /// The colours of the programs of a log. Each program gets the colour that the fewest programs before it have, in the order in
-/// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart, and a colour
-/// never changes.
+/// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart. A colour
+/// changes only in the first second of a program, and when the first sight of an earlier one is deleted.
 #[derive(Default)]
-pub(crate) struct Slots(RefCell<State>);
+pub(crate) struct Slots(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -33,7 +48,7 @@ impl Slots {
     /// # Errors
     /// The log cannot be read.
     pub fn of(&self, reader: &Reader, path: &[u8]) -> Result<u8, StoreError> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = state.slots.get(path) {
             return Ok(*slot);
         }
@@ -74,6 +89,14 @@ fn first_choice(path: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readers_share_the_colours_of_a_log() {
+        let shared = SharedSlots::default();
+        let slots = shared.of_log("one");
+        assert!(Arc::ptr_eq(&slots, &shared.of_log("one")));
+        assert!(!Arc::ptr_eq(&slots, &shared.of_log("another")));
+    }
 
     #[test]
     fn later_programs_change_no_colour() {

@@ -1,4 +1,4 @@
-//! Whose a TCP socket of this machine is, from /proc/net/tcp and tcp6 (proc_net_tcp(5)).
+//! The user of a TCP socket of this machine, from /proc/net/tcp and tcp6 (proc_net_tcp(5)).
 
 use std::{
     fs::File,
@@ -22,6 +22,7 @@ struct TableRow {
 /// The user of the other end of a connection within this machine: of the socket whose local address is `peer` and whose remote
 /// address is `own`. `None` if there is none.
 pub(crate) fn of_peer(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    let (peer, own) = (canonical(peer), canonical(own));
     find(peer.is_ipv4(), |row| row.state == ESTABLISHED && row.local == peer && row.remote == own)
 }
 
@@ -31,13 +32,34 @@ pub fn of_listener(port: u16) -> Option<u32> {
         let ip = row.local.ip();
         row.state == LISTEN && row.local.port() == port && (ip.is_loopback() || ip.is_unspecified())
     };
-    find(true, listens).or_else(|| find(false, listens))
+    find(true, listens)
 }
 
+/// The users whose servers listen on a port, at whatever address.
+pub fn of_listeners(port: u16) -> Vec<u32> {
+    let listens = |row: &TableRow| row.state == LISTEN && row.local.port() == port;
+    rows(true).filter(listens).map(|row| row.uid).collect()
+}
+
+/// Looks in both tables: a socket for both families has the address ::ffff:127.0.0.1 in that of IPv6.
 fn find(is_ipv4: bool, is_wanted: impl Fn(&TableRow) -> bool) -> Option<u32> {
-    let path = if is_ipv4 { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let lines = BufReader::new(File::open(path).ok()?).lines();
-    lines.map_while(Result::ok).filter_map(|line| parse(&line)).find(is_wanted).map(|row| row.uid)
+    rows(is_ipv4).find(is_wanted).map(|row| row.uid)
+}
+
+/// The rows of both tables, those of one family first.
+fn rows(is_ipv4_first: bool) -> impl Iterator<Item = TableRow> {
+    let mut paths = ["/proc/net/tcp", "/proc/net/tcp6"];
+    if !is_ipv4_first {
+        paths.reverse();
+    }
+    let files = paths.into_iter().filter_map(|path| File::open(path).ok());
+    let lines = files.flat_map(|file| BufReader::new(file).lines().map_while(Result::ok));
+    lines.filter_map(|line| parse(&line))
+}
+
+/// An IPv4 address as such, and nothing but address and port.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Reads a line of the table; `None` for the heading.
@@ -62,7 +84,7 @@ fn address(text: &str) -> Option<SocketAddr> {
         Ok(bytes) => IpAddr::from(Ipv4Addr::from(bytes)),
         Err(_) => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[..]).ok()?)),
     };
-    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+    Some(canonical(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
 }
 
 #[cfg(test)]
@@ -83,6 +105,18 @@ mod tests {
             let (server, peer) = listener.accept().unwrap();
             assert_eq!(of_peer(peer, server.local_addr().unwrap()), Some(own_uid));
             assert_eq!(of_listener(listener.local_addr().unwrap().port()), Some(own_uid));
+            drop(client);
+        }
+        let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { return };
+        let port = listener.local_addr().unwrap().port();
+        if let Ok(client) = TcpStream::connect(format!("[::ffff:127.0.0.1]:{port}")) {
+            let (server, peer) = listener.accept().unwrap();
+            assert_eq!(
+                of_peer(peer, server.local_addr().unwrap()),
+                Some(own_uid),
+                "a socket of both families"
+            );
+            assert_eq!(of_listeners(port), [own_uid]);
             drop(client);
         }
         // The discard port of a host that is not this one.

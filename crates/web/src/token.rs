@@ -1,4 +1,4 @@
-//! Tokens: who shows one may read.
+//! Tokens: a client that shows one may read.
 
 use std::io;
 

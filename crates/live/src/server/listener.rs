@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use system_names::Groups;
 
 /// Name of the group that may connect besides root.
 const GROUP: &str = "picosnitch";
@@ -35,19 +36,10 @@ pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     // bind(2) gives the file the mode of the socket, so that it never has more rights than it should.
     fs::File::from(listener.try_clone()?).set_permissions(fs::Permissions::from_mode(0o600))?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-    if let Some(group) = group_id(GROUP) {
+    if let Some(group) = Groups::load().id(GROUP) {
         chown(path, None, Some(group))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     listen(&listener, Backlog::new(i32::try_from(MAX_SUBSCRIBERS).unwrap_or(32))?)?;
     Ok(listener)
-}
-
-/// The id of a local group. `/etc/group` is read here because getgrnam(3) may also ask directories in the network.
-fn group_id(name: &str) -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
-    })
 }

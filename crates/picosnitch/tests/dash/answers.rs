@@ -78,9 +78,16 @@ fn rows_are_those_of_the_command() {
     for options in questions {
         let expected = log.json(options);
         let answer = dash.json(&target(options));
-        for field in
-            ["rows", "row_count", "total", "range", "scope", "losses", "sums_of_quarter_hours_before"]
-        {
+        for field in [
+            "rows",
+            "row_count",
+            "total",
+            "range",
+            "scope",
+            "losses",
+            "sums_of_quarter_hours_before",
+            "compared_with",
+        ] {
             if let Some(expected) = expected.get(field) {
                 assert_eq!(&answer[field], expected, "{field} of {options:?}");
             }
@@ -136,6 +143,51 @@ fn a_series_adds_up_to_the_rows() {
 }
 
 #[test]
+fn another_range_has_all_of_its_traffic_in_as_many_parts() {
+    let log = log();
+    let dash = Dash::start(log.path(), &[]);
+    for (range, compare) in [
+        ("2023-11-15", "2023-11-14..2023-11-16"),
+        ("2023-11-15..2023-11-17", "2023-11-16"),
+        ("2023-11-15", "previous"),
+        ("2023-11", "previous"),
+        ("2023-11-16", "2023-11-16 10:07..2023-11-16 10:19"),
+        ("2023-11-17", "all"),
+        ("all", "2023-11-15"),
+    ] {
+        let question =
+            format!("range={}&compare={}&zone=Europe/Berlin", http::escape(range), http::escape(compare));
+        let rows = dash.json(&format!("/api/v1/query?{question}"));
+        let series = dash.json(&format!("/api/v1/series?parts=30&{question}"));
+        for field in ["conns", "received", "sent"] {
+            let before = &series["before"][field];
+            assert_eq!(sum(before), rows["total"]["before"][field], "{field} of {range} and {compare}");
+            assert_eq!(before.as_array().unwrap().len() + 1, series["edges"].as_array().unwrap().len());
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_time_are_answered() {
+    let log = log();
+    let dash = Dash::start(log.path(), &[]);
+    let (min, max) = (i64::MIN, i64::MAX);
+    for range in [
+        format!("since={min}"),
+        format!("until={max}"),
+        format!("since={min}&until={max}"),
+        format!("since={max}"),
+    ] {
+        for path in
+            ["query?group_by=day&", "series?parts=20&", "series?group_by=exe&compare=2023-11-15&", "events?"]
+        {
+            let response = dash.get(&format!("/api/v1/{path}{range}"));
+            assert!(matches!(response.status, 200 | 400), "{path}{range}: {}", response.text());
+        }
+    }
+}
+
+#[test]
 fn names_of_numbers_come_along() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);
@@ -160,6 +212,10 @@ fn a_text_is_found_in_all_values() {
     assert_eq!(found("http"), ["port"]);
     assert_eq!(found("10.0.0"), ["address"]);
     assert_eq!(found("nowhere"), [""; 0]);
+    // What a search has not is not ignored.
+    for other in ["limit=3", "compare=previous", "group_by=exe", "sort=sent", "where=exe%3Dcurl", "seen=1"] {
+        assert_eq!(dash.get(&format!("/api/v1/search?q=github&{other}")).status, 400, "{other}");
+    }
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod other_users;
 mod protection;
 mod rights;
 mod server;
+mod service;
 mod starts;

@@ -89,7 +89,7 @@ pub(crate) async fn events(
             row
         };
         let rows = events.iter().map(row).collect();
-        Ok(list(file, (range, &now), rows, labels))
+        list(file, (range, &now), rows, labels)
     };
     Ok(json_response(api.readers.answer(key, work).await?))
 }
@@ -136,7 +136,7 @@ pub(crate) async fn seen(
             row
         });
         let rows = rows.collect();
-        Ok(list(file, (range, &now), rows, labels))
+        list(file, (range, &now), rows, labels)
     };
     Ok(json_response(api.readers.answer(key, work).await?))
 }
@@ -165,7 +165,7 @@ fn list(
     (range, now): (calendar::Range, &Now),
     rows: Vec<json::Object>,
     labels: Labels,
-) -> Bytes {
+) -> Result<Bytes, ApiError> {
     to_json(&ListAnswer {
         log: file.id.clone(),
         now: now.seconds,

@@ -365,5 +365,5 @@ fn log_json(api: &Api, file: &LogFile, path: String) -> Result<Bytes, ApiError> 
         losses_24h: losses_since(file, now - DAY)?,
         losses_30d: losses_since(file, now - 30 * DAY)?,
     };
-    Ok(super::to_json(&state))
+    super::to_json(&state)
 }

@@ -36,7 +36,13 @@ use model::text::sanitize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::{daemon_status::DaemonStatus, guard::Guard, readers::Readers, verdicts::Verdicts};
+use crate::{
+    daemon_status::DaemonStatus,
+    error::{ApiError, ErrorKind},
+    guard::Guard,
+    readers::Readers,
+    verdicts::Verdicts,
+};
 
 /// Bytes of the body of a request: only the log-in has one.
 const MAX_BODY_BYTES: usize = 4096;
@@ -102,9 +108,15 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     next.run(request).await
 }
 
-/// The JSON of an answer, without characters on which a terminal acts. It is plain data, whose serialisation cannot fail.
-fn to_json(answer: &impl Serialize) -> Bytes {
-    sanitize::json_document(&serde_json::to_string(answer).unwrap_or_default()).into()
+/// The JSON of an answer, without characters on which a terminal acts.
+///
+/// # Errors
+/// The answer is none that JSON has, for example a map whose keys are no texts.
+fn to_json(answer: &impl Serialize) -> Result<Bytes, ApiError> {
+    let text = serde_json::to_string(answer);
+    let text = text
+        .map_err(|error| ApiError::new(ErrorKind::Log, format!("the answer cannot be written: {error}")))?;
+    Ok(sanitize::json_document(&text).into())
 }
 
 fn json_response(body: Bytes) -> Response {
@@ -119,4 +131,18 @@ fn body_of(parts: mpsc::Receiver<Bytes>) -> Body {
     });
     // Compression asks once more after the end.
     Body::from_stream(parts.fuse())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_an_error() {
+        assert_eq!(to_json(&BTreeMap::from([("a", "\u{1b}")])).unwrap(), "{\"a\":\"\\u001b\"}");
+        let error = to_json(&BTreeMap::from([(vec![1], 2)])).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Log);
+    }
 }

@@ -62,9 +62,7 @@ impl Setting {
             completeness: json::completeness(&file.reader, range, &now.zone)?,
         })
     }
-}
 
-impl Setting {
     /// Leaves the losses out, for an answer that says in which part each was.
     pub fn without_losses(&mut self) {
         self.completeness.remove("losses");
@@ -76,7 +74,7 @@ impl Setting {
 pub(crate) struct QueryAnswer {
     #[serde(flatten)]
     setting: Setting,
-    /// The range of `compare`, as `range`.
+    /// The range of `compare`: its ends as in `range`, with `losses` and `sums_of_quarter_hours_before` of its own.
     #[schema(value_type = Option<Object>)]
     compared_with: Option<json::Object>,
     /// Rows, also those beyond `limit`.
@@ -146,9 +144,11 @@ fn answer(
         Some(before) => {
             let comparison = file.reader.compare(query, question::for_log(*before), *order)?;
             let values = comparison.rows.iter().map(|row| &row.values[..]);
+            let mut compared_with = json::bounds(*before, &now.zone);
+            compared_with.extend(json::completeness(&file.reader, *before, &now.zone)?);
             QueryAnswer {
                 setting,
-                compared_with: Some(json::bounds(*before, &now.zone)),
+                compared_with: Some(compared_with),
                 row_count: comparison.row_count,
                 total: json::compared_total(&comparison),
                 labels: Labels::of_rows(file, &query.group_by, values)?,
@@ -156,5 +156,5 @@ fn answer(
             }
         }
     };
-    Ok(to_json(&answer))
+    to_json(&answer)
 }

@@ -88,6 +88,19 @@ pub(crate) async fn search(
     if asked.range.is_none() && asked.since.is_none() {
         asked.range = Some(DEFAULT_RANGE.to_owned());
     }
+    let ranges = Asked {
+        range: asked.range.clone(),
+        since: asked.since.clone(),
+        until: asked.until.clone(),
+        scope: asked.scope,
+        ..Asked::default()
+    };
+    if ranges != asked {
+        return Err(ApiError::bad_parameter(
+            "",
+            "a search takes q, range, since, until, zone and scope only",
+        ));
+    }
     // What is wrong is told before the question waits.
     asked.read(&now)?;
     let key = format!("search?{}", parameters.text);
@@ -112,5 +125,5 @@ fn answer(file: &LogFile, text: &str, asked: &Asked, now: &Now) -> Result<Bytes,
             rows: found.rows.iter().map(|row| json::row(&query, row, &now.zone)).collect(),
         });
     }
-    Ok(to_json(&SearchAnswer { log: file.id.clone(), results, labels }))
+    to_json(&SearchAnswer { log: file.id.clone(), results, labels })
 }

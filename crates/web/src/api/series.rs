@@ -101,6 +101,8 @@ struct SeriesQuestion {
     question: Question,
     scope: Option<Scope>,
     now: Now,
+    /// Whether the other range is the one before.
+    is_previous: bool,
     parts: usize,
     top: usize,
 }
@@ -142,7 +144,8 @@ impl SeriesQuestion {
                 return Err(ApiError::bad_parameter("group_by", text));
             }
         }
-        Ok(Self { question, scope: asked.scope, now, parts, top })
+        let is_previous = asked.compare.as_deref() == Some("previous");
+        Ok(Self { question, scope: asked.scope, now, is_previous, parts, top })
     }
 
     fn answer(&self, file: &LogFile) -> Result<Bytes, ApiError> {
@@ -173,13 +176,13 @@ impl SeriesQuestion {
             total: Columns::new(&by.total),
             groups: query.group_by.first().copied().map(group).unwrap_or_default(),
             other: Columns::new(&by.rest()),
-            before: self.before(file, &edges)?,
+            before: self.before(file, &edges, extent)?,
             part_losses,
             gaps: gaps(file, &edges, self.now.seconds)?,
             labels: Labels::of_rows(file, &query.group_by, values.iter().map(|values| &values[..]))?,
             edges,
         };
-        Ok(to_json(&answer))
+        to_json(&answer)
     }
 
     /// The points where the parts begin and end.
@@ -187,22 +190,46 @@ impl SeriesQuestion {
         let range = self.question.range;
         let (first, last) = extent.unwrap_or((self.now.seconds, self.now.seconds));
         let start = range.start.unwrap_or(first);
-        let end = range.end.unwrap_or(last.max(self.now.seconds) + 1);
+        let end = range.end.unwrap_or(last.max(self.now.seconds).saturating_add(1));
+        let seconds = end.saturating_sub(start);
         // Sums of quarters of an hour make parts of a day as exact, and need a tenth of the time.
-        let in_quarters = usize::try_from((end - start) / QUARTER_HOUR + 2).unwrap_or(usize::MAX);
-        let parts = if end - start >= DAY { self.parts.min(in_quarters) } else { self.parts };
-        calendar::divide(start, end.max(start + 1), parts, &self.now.zone)
+        let in_quarters = usize::try_from(seconds / QUARTER_HOUR + 2).unwrap_or(usize::MAX);
+        let parts = if seconds >= DAY { self.parts.min(in_quarters) } else { self.parts };
+        calendar::divide(start, end.max(start.saturating_add(1)), parts, &self.now.zone)
     }
 
-    /// The sums of the range to compare with, in parts that are as far from its beginning.
-    fn before(&self, file: &LogFile, edges: &[i64]) -> Result<Option<Columns>, ApiError> {
-        let Some(range) = self.question.before else { return Ok(None) };
-        let (Some(start), Some(first)) = (range.start, edges.first()) else { return Ok(None) };
-        let shifted: Vec<i64> = edges.iter().map(|edge| edge - first + start).collect();
-        let query =
-            Query { range: question::for_log(range), group_by: Vec::new(), ..self.question.query.clone() };
-        Ok(Some(Columns::new(&file.reader.series(&query, &shifted)?)))
+    /// The sums of the range to compare with, in as many parts, each of the same share of it.
+    fn before(
+        &self,
+        file: &LogFile,
+        edges: &[i64],
+        extent: Option<(i64, i64)>,
+    ) -> Result<Option<Columns>, ApiError> {
+        let (Some(range), [first, .., last]) = (self.question.before, edges) else { return Ok(None) };
+        let present = self.now.seconds.saturating_add(1);
+        let start = range.start.or(extent.map(|(first, _)| first)).unwrap_or(present);
+        let end = range.end.or(extent.map(|(_, last)| last.saturating_add(1).max(present)));
+        let end = end.unwrap_or(present).max(start);
+        // The range before is as long as what is over of this one.
+        let over = if self.is_previous { present.clamp(first.saturating_add(1), *last) } else { *last };
+        let before = share_edges(edges, (*first, over.max(first.saturating_add(1))), (start, end));
+        let query = Query { group_by: Vec::new(), ..self.question.query.clone() };
+        Ok(Some(Columns::new(&file.reader.series(&query, &before)?)))
     }
+}
+
+/// Edges that divide the second range in the shares in which `edges` divide the first one; in a day or more at quarters of an hour.
+/// Ranges are from a start to the second before an end.
+fn share_edges(edges: &[i64], (first, last): (i64, i64), (start, end): (i64, i64)) -> Vec<i64> {
+    let (length, other) = (last.abs_diff(first).max(1), end.abs_diff(start));
+    let share = |edge: &i64| {
+        let share = u128::from(edge.abs_diff(first)) * u128::from(other) / u128::from(length);
+        let point = u64::try_from(share).ok().and_then(|share| start.checked_add_unsigned(share));
+        let point = point.map_or(end, |point| point.min(end));
+        let is_inside = other >= DAY.unsigned_abs() && point > start && point < end;
+        if is_inside { (point - point.rem_euclid(QUARTER_HOUR)).max(start) } else { point }
+    };
+    edges.iter().map(share).collect()
 }
 
 /// The times between a stop and the next start, and those of gaps, within the edges.
@@ -231,4 +258,22 @@ fn gaps(file: &LogFile, edges: &[i64], now: i64) -> Result<Vec<(i64, i64)>, ApiE
         }
     }
     Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_range_is_divided_in_the_same_shares() {
+        let edges = [1000, 1600, 1900, 2200];
+        assert_eq!(share_edges(&edges, (1000, 2200), (0, 1200)), [0, 600, 900, 1200]);
+        assert_eq!(share_edges(&edges, (1000, 2200), (0, 400)), [0, 200, 300, 400]);
+        // Of an unfinished range the rest has nothing to compare with.
+        assert_eq!(share_edges(&edges, (1000, 1700), (0, 700)), [0, 600, 700, 700]);
+        let days = [0, DAY, 2 * DAY];
+        assert_eq!(share_edges(&days, (0, 2 * DAY), (7, 7 + 3 * DAY + 100)), [7, 129_600, 7 + 3 * DAY + 100]);
+        let all = [i64::MIN, 0, i64::MAX];
+        assert_eq!(share_edges(&all, (i64::MIN, i64::MAX), (i64::MIN, i64::MAX))[2], i64::MAX);
+    }
 }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, body::Body, extract::State};
+use axum::{Extension, Json, body::Body, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Api, MAX_BODY_BYTES};
-use crate::error::{ApiError, ErrorBody, ErrorKind};
+use crate::{
+    error::{ApiError, ErrorBody, ErrorKind},
+    server::Peer,
+};
 
 /// How long the body of a log-in may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +50,11 @@ pub(crate) async fn session(State(api): State<Arc<Api>>) -> Json<Session> {
     post, path = "/api/v1/login", request_body = LogIn,
     responses((status = 200, body = LoggedIn), (status = 401, body = ErrorBody), (status = 429, body = ErrorBody)),
 )]
-pub(crate) async fn login(State(api): State<Arc<Api>>, body: Body) -> Result<Json<LoggedIn>, ApiError> {
+pub(crate) async fn login(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Json<LoggedIn>, ApiError> {
     let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await;
     let body = match read {
         Ok(Ok(body)) => body,
@@ -57,7 +64,7 @@ pub(crate) async fn login(State(api): State<Arc<Api>>, body: Body) -> Result<Jso
     let log_in: LogIn = serde_json::from_slice(&body)
         .map_err(|_| ApiError::bad_parameter("password", r#"send {"password": "..."}"#))?;
     let guard = Arc::clone(&api.guard);
-    let token = tokio::task::spawn_blocking(move || guard.access.log_in(&log_in.password)).await;
+    let token = tokio::task::spawn_blocking(move || guard.access.log_in(&log_in.password, peer.ip())).await;
     let token = token.map_err(|_| ApiError::new(ErrorKind::Busy, "the log-in was given up; try again"))??;
     Ok(Json(LoggedIn { token: token.text().to_owned() }))
 }

@@ -5,9 +5,9 @@ import { baseName, rate as rateText } from './lib/format.js';
 import { effect, html, render, useEffect, useErrorBoundary, useState, visible } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
 import { daemonState, rate, startLive } from './lib/live.js';
-import { page, param, startRouting } from './lib/state.js';
+import { hasRange, page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
-import { startWatch } from './lib/watch.js';
+import { firstLook, startWatch } from './lib/watch.js';
 import { Footer } from './parts/footer.js';
 import { Header } from './parts/header.js';
 import { Help, useCommonShortcuts } from './parts/help.js';
@@ -96,7 +96,7 @@ startTheme();
 startRouting();
 startKeys();
 effect(title);
-load(page.value).then(() => {
+Promise.all([load(page.value), hasRange.value ? null : firstLook()]).then(() => {
   const place = /** @type {Element} */ (document.getElementById('app'));
   // The header that index.html has only for the first moment.
   place.replaceChildren();

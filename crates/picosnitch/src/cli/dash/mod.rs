@@ -8,7 +8,6 @@ use std::{
     ffi::OsString,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, ExitCode},
     thread,
@@ -19,14 +18,14 @@ use config::{Config, Log, Web, layout::Layout};
 
 use super::{common::Common, output::print};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use system_names::{Groups, Users};
-use web::{Server, Settings, WebError};
+use system_names::Users;
+use web::{PermittedUsers, Server, Settings, WebError};
 
 #[derive(clap::Args)]
 #[command(
     after_help = "The page shows what `query` and `top` do. It is served on http://localhost:5100; PICOSNITCH_HOST and \
-    PICOSNITCH_PORT (or HOST and PORT) in the environment change that. The printed address has a secret token: only who has it, \
-    and is root, the user of this command or a member of the group of the log, can read. From another machine: \
+    PICOSNITCH_PORT (or HOST and PORT) in the environment change that. The printed address has a secret token: only a \
+    program that shows it, of root, the user of this command or a member of the group of the log, can read. From another machine: \
     ssh -L 5100:localhost:5100 HOST, then open the printed address there."
 )]
 pub struct Options {
@@ -63,7 +62,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         return open(&url, options).map(|_| ExitCode::SUCCESS);
     }
     sandbox::close_inherited();
-    let users = if options.no_auth { None } else { Some(allowed_users(&layout.database)) };
+    let users = if options.no_auth { None } else { Some(permitted_users(&layout.database)) };
     let (web, log) = sections(&layout)?;
     let mut settings = Settings::new(layout.clone(), &web, users)?;
     settings.static_directory.clone_from(&options.static_dir);
@@ -144,14 +143,11 @@ fn sections(layout: &Layout) -> anyhow::Result<(Web, Option<Log>)> {
     Ok((web, log))
 }
 
-/// The users who may read: root, the user of this command, who called sudo, and the members of the log's group.
-fn allowed_users(database: &Path) -> Vec<u32> {
+/// The users who may read: root, the user of this command, the user who called sudo, and those in the group of the log.
+fn permitted_users(database: &Path) -> PermittedUsers {
     let mut users = vec![0, nix::unistd::geteuid().as_raw()];
     users.extend(browser::sudo_user());
-    if let Ok(log) = std::fs::metadata(database) {
-        users.extend(Groups::load().members(log.gid(), &Users::load()));
-    }
-    users
+    PermittedUsers::new(users, database)
 }
 
 /// Adds what to do to an error of the server.

@@ -1,4 +1,4 @@
-//! The page of the system service: it leaves its address in a file for those who may read the log.
+//! The page of the system service: it leaves its address in a file for the users who may read the log.
 
 use std::{
     env, fs,
@@ -17,18 +17,21 @@ const TOKEN_FILE: &str = "token";
 /// The file has one line.
 const MAX_BYTES: usize = 512;
 
+/// The directory that systemd has made for the service, where this process is the service.
+fn runtime_directory() -> Option<PathBuf> {
+    env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// Writes the address for [`url`] and the token, if this is the service: systemd names its runtime directory in the environment. The group of
 /// the service may read it.
 ///
 /// # Errors
 /// A file cannot be written.
 pub(super) fn publish(url: &str) -> anyhow::Result<bool> {
-    let Some(directory) = env::var_os("RUNTIME_DIRECTORY").filter(|value| !value.is_empty()) else {
-        return Ok(false);
-    };
+    let Some(directory) = runtime_directory() else { return Ok(false) };
     let token = url.split_once("#token=").map_or("", |(_, token)| token);
     for (name, text) in [(ADDRESS_FILE, url), (TOKEN_FILE, token)] {
-        let path = PathBuf::from(&directory).join(name);
+        let path = directory.join(name);
         write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(true)
@@ -48,7 +51,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// It does not run, may not be opened by this user, or somebody else's server is in its place.
 pub(super) fn url() -> anyhow::Result<String> {
-    let path = Path::new(RUNTIME_DIRECTORY).join(ADDRESS_FILE);
+    let path = runtime_directory().unwrap_or(RUNTIME_DIRECTORY.into()).join(ADDRESS_FILE);
     let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => anyhow::anyhow!(
             "the service does not run; start it with `sudo systemctl start picosnitch-dash`, or serve a page of your own with \
@@ -61,15 +64,45 @@ pub(super) fn url() -> anyhow::Result<String> {
         _ => anyhow::Error::new(error).context(format!("cannot read {}", path.display())),
     })?;
     let url = text.trim();
-    let port = url.strip_prefix("http://localhost:").and_then(|rest| rest.split('/').next());
-    let port = port.and_then(|port| port.parse().ok()).filter(|_| text.len() <= MAX_BYTES);
+    let port = port(url).filter(|_| text.len() <= MAX_BYTES);
     let port = port.with_context(|| format!("{} has no address of a page", path.display()))?;
     // The service may have ended, and another user's server may be there now, waiting for the token.
     let owner = fs::metadata(&path)?.uid();
+    let owners = web::owners_of_listeners(port);
     ensure!(
-        web::owner_of_listener(port) == Some(owner),
+        !owners.is_empty() && owners.iter().all(|found| *found == owner),
         "the service that wrote {} does not serve port {port} any more; restart it with `sudo systemctl restart picosnitch-dash`",
         path.display()
     );
     Ok(url.to_owned())
+}
+
+/// The port in the address of a page.
+fn port(url: &str) -> Option<u16> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, port) = rest.split('/').next()?.rsplit_once(':')?;
+    let is_page = matches!(scheme, "http" | "https") && !host.is_empty() && !url.contains(char::is_control);
+    port.parse().ok().filter(|port| is_page && *port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port;
+
+    #[test]
+    fn the_port_of_every_address_is_read() {
+        for url in [
+            "http://localhost:5100/#token=ab",
+            "http://127.0.0.1:5100/#token=a:1/b",
+            "http://[::1]:5100/",
+            "https://snitch.example:5100/",
+        ] {
+            assert_eq!(port(url), Some(5100), "{url}");
+        }
+        for url in
+            ["", "localhost:5100", "file:///tmp:5100", "http://:5100/", "http://localhost/", "http://a:0/"]
+        {
+            assert_eq!(port(url), None, "{url}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ use self::records::Setting;
 use super::{common::Common, output::print};
 use model::{EventKind, Scope, text::sanitize};
 use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, StoreError};
+use system_names::Groups;
 
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
@@ -231,23 +232,14 @@ pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyh
     // The directory's owner can be read even where the file's cannot.
     let owner =
         std::fs::metadata(database).or_else(|_| std::fs::metadata(database.parent().unwrap_or(database)));
-    let group = match owner.ok().and_then(|owner| group_name(owner.gid())) {
+    let groups = Groups::load();
+    let group = match owner.ok().and_then(|owner| groups.name(owner.gid())) {
         Some(group) if group != "root" => format!(" or become a member of the group {group}"),
         _ => String::new(),
     };
     anyhow::Error::new(error).context(format!(
         "you have no right to read the log; run it as root (sudo picosnitch {command} ...){group}"
     ))
-}
-
-/// The name of a group, from `/etc/group`: getgrgid(3) would load NSS modules at run time.
-fn group_name(gid: u32) -> Option<String> {
-    let groups = std::fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
-    })
 }
 
 /// JSON as text that is safe for a terminal.

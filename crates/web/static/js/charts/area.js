@@ -2,6 +2,7 @@
 
 import { hourMinute, rate, units, weekday, zoneName } from '../lib/format.js';
 import { cls, html, useId, useMemo, useRef } from '../lib/html.js';
+import { awayText } from '../lib/recorded.js';
 import { useGestures } from './area_gestures.js';
 import { placedMarks } from './area_marks.js';
 import { buildModel, SPINE } from './area_model.js';
@@ -155,11 +156,19 @@ function Spine({ model, marks, ownScale }) {
     html`<text class="side" x=${end} y=${y} text-anchor="end">${text}</text>`;
   const isFree = (/** @type {number} */ from, /** @type {number} */ to) =>
     from > left && to < right && !marks.some((mark) => mark.x > from - 8 && mark.x < to + 8);
-  // A time stands to the right of its line; an important one may stand to the left of it.
-  const place = (/** @type {number} */ x, /** @type {string} */ text, /** @type {boolean} */ strong) => {
+  /** Labels with where they begin and end. @type {{x: number, end: number, text: string, strong: boolean}[]} */
+  const labels = [];
+  // A time stands to the right of its line; an important one may stand to the left of it, in place of the time there.
+  for (const { time, text, strong } of model.timeTicks) {
+    const x = model.x(time);
     const room = textWidth(text, 11, strong ? 600 : 400) + 6;
-    return isFree(x + 2, x + room) ? 4 : strong && isFree(x - room, x - 2) ? 2 - room : null;
-  };
+    const at = isFree(x + 2, x + room) ? x + 4 : strong && isFree(x - room, x - 2) ? x + 2 - room : null;
+    const before = labels[labels.length - 1];
+    const isTouching = before && at !== null && at < before.end + 6;
+    if (at === null || (isTouching && before.strong)) continue;
+    if (isTouching) labels.pop();
+    labels.push({ x: at, end: at + room - 6, text, strong });
+  }
   return html`
     ${
       !box.narrow &&
@@ -169,14 +178,11 @@ function Spine({ model, marks, ownScale }) {
     <line class="axis" x1=${left} x2=${right} y1=${upperAxis + 0.5} y2=${upperAxis + 0.5} />
     <line class="axis" x1=${left} x2=${right} y1=${lowerAxis - 0.5} y2=${lowerAxis - 0.5} />
     <g class="tlab">
-      ${model.timeTicks.map(({ time, text, strong }) => {
-        const x = model.x(time);
-        const shift = place(x, text, strong);
-        return html`
-          <line x1=${Math.round(x) + 0.5} x2=${Math.round(x) + 0.5} y1=${upperAxis} y2=${upperAxis + 5} />
-          ${shift !== null && html`<text class=${strong ? 'day' : undefined} x=${(x + shift).toFixed(1)} y=${upperAxis + 16}>${text}</text>`}
-        `;
+      ${model.timeTicks.map(({ time }) => {
+        const x = Math.round(model.x(time)) + 0.5;
+        return html`<line key=${time} x1=${x} x2=${x} y1=${upperAxis} y2=${upperAxis + 5} />`;
       })}
+      ${labels.map(({ x, text, strong }) => html`<text key=${text} class=${strong ? 'day' : undefined} x=${x.toFixed(1)} y=${upperAxis + 16}>${text}</text>`)}
     </g>
   `;
 }
@@ -204,12 +210,28 @@ function Hatching({ model, id }) {
       </g>`
     );
   };
+  const [first, second] = model.parts;
+  // A day of 23 hours is not cut.
+  const day = second && second.end - second.begin;
+  const cut =
+    day >= 72000 &&
+    first.end - first.begin < day - 4000 &&
+    !model.away.some((one) => one.why === 'before') &&
+    first;
   const last = model.parts.find((part) => part.begin <= model.now && part.end > model.now);
   return html`
     <g class="edges">
-      ${model.earliest > model.since && plot(model.x(model.since), model.x(model.earliest), 'var(--well)', 'Before the log begins')}
-      ${model.gaps.map(([begin, end]) => plot(model.x(begin), Math.max(model.x(end), model.x(begin) + 2), `url(#${id}h)`, 'picosnitch was not recording'))}
-      ${last && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
+      ${model.away.map((one) => {
+        const from = model.x(one.begin);
+        const to = Math.max(model.x(one.end), from + 2);
+        const words = awayText(one);
+        return html`
+          ${plot(from, to, `url(#${id}h)`, words)}
+          ${to - from > textWidth(words, 11, 600) + 16 && html`<text class="away" x=${((from + to) / 2).toFixed(1)} y=${box.top + 20} text-anchor="middle">${words}</text>`}
+        `;
+      })}
+      ${last && !model.away.some((one) => one.why === 'stopped') && plot(model.x(last.begin), model.x(last.end), `url(#${id}h)`, 'Not over yet')}
+      ${cut && plot(model.x(cut.begin), model.x(cut.end), `url(#${id}h)`, 'Begins before the range')}
       ${model.losses.map(({ part }) => {
         const x = model.x(part.begin);
         const width = Math.max(6, model.x(part.end) - x);

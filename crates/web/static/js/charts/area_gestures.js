@@ -257,6 +257,18 @@ export function useGestures(model, svg, given) {
         show(null);
       }
     },
+    // A double click must not mark a word below the chart.
+    onMouseDown: (/** @type {MouseEvent} */ event) => {
+      if (event.detail > 1) {
+        event.preventDefault();
+      }
+    },
+    onDblClick: (/** @type {MouseEvent} */ event) => {
+      if (models.current && svg.current) {
+        const at = partAt(models.current, event.clientX - svg.current.getBoundingClientRect().left);
+        zoomTo({ from: at, to: at });
+      }
+    },
     onBlur: () => {
       setSelection(null);
       show(null);

@@ -270,7 +270,7 @@ export function buildModel({
       ? agoTicks(since, until)
       : timeTicks(since, until, (box.right - box.left) / (box.narrow ? 76 : 104)),
     losses: lossesByPart(answer, parts),
-    gaps: (answer.gaps ?? []).filter(([begin, end]) => end > since && begin < until),
+    away: answer.away ?? [],
   };
 }
 

@@ -1,4 +1,5 @@
 // The types of the charts, for the type checker only: declared here, so that the browser does not load them.
+import type { Away } from '../lib/recorded.js';
 import type { Units } from '../lib/format.js';
 import type { buildModel } from './area_model.js';
 
@@ -18,7 +19,8 @@ export type SeriesAnswer = {
   other?: Counts | null;
   before?: Counts | null;
   losses?: Loss[];
-  gaps?: [number, number][];
+  /** When nothing was recorded. */
+  away?: Away[];
   labels?: Record<string, Record<string, string>>;
   slots?: Record<string, number>;
 };

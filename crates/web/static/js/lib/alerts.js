@@ -1,4 +1,5 @@
 /** Which alerts were looked at in this browser, and how many were not. */
+import { eventKind } from './events.js';
 import { computed, signal } from './html.js';
 import { alerts } from './live.js';
 import { markSeen, recentAlerts, seenUntil } from './watch.js';
@@ -62,14 +63,20 @@ export function markAllSeen(newest) {
 }
 
 /** Alerts that were not looked at; those of the stream count before they are in the log. */
-export const unseenAlerts = computed(() => {
+const unseen = computed(() => {
   const rows = recentAlerts.value;
   const newest = rows[0]?.time ?? 0;
   const live = alerts.value.filter(
     (line) => line.event === 'alert' && line.time > newest && line.time > seenUntil.value,
   );
-  return rows.filter((row) => !isSeen(row)).length + live.length;
+  return [
+    ...rows.filter((row) => !isSeen(row)),
+    ...live.map((line) => ({ kind: line.event, subject: line.tag })),
+  ];
 });
+export const unseenAlerts = computed(() => unseen.value.length);
+/** Whether something changed or is suspicious: what is only new is no alarm. */
+export const unseenWrong = computed(() => unseen.value.some((row) => eventKind(row) === 'wrong'));
 
 // Another tab marked something.
 addEventListener('storage', (event) => {

@@ -116,7 +116,13 @@ export async function request(path, params, abort, init = {}) {
  * @returns {Promise<any>}
  */
 export async function get(path, params, abort) {
-  return (await request(path, params, abort)).json();
+  const response = await request(path, params, abort);
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw new ApiError('network', 'The answer of picosnitch dash was cut off.', 0);
+  }
 }
 
 /** How this server lets people in; needs no token. @returns {Promise<{auth: string, version: string}>} */

@@ -1,6 +1,6 @@
 /** The dimensions of the log: what they are called, how a value is shown, and which page a value has. */
 import { baseName, calendarParts, clock, date, dayMonth, hourMinute, weekday } from './format.js';
-import { link } from './state.js';
+import { hasRange, link } from './state.js';
 
 /** @typedef {string | number | null} DimValue a value of an answer */
 /** @typedef {Record<string, Record<string, string>>} Labels */
@@ -56,6 +56,7 @@ export const TABS = [
   'address',
   'country',
   'port',
+  'day',
   'uid',
   'pexe',
   'unit',
@@ -145,11 +146,13 @@ export function valueText(dimension, value, labels = {}) {
 /**
  * The page of a value: programs and destinations have their own, of anything else it is its traffic.
  * @param {string} dimension @param {DimValue} value
- * @param {boolean} [keep] the filters of this page; what is found by the search is shown without them
+ * @param {boolean} [keep] the filters of this page; what is found by the search is shown without them, in the 30 days it is of
  */
 export function valueLink(dimension, value, keep = true) {
   const text = value === null ? '' : String(value);
+  /** @type {import('./state.js').Changes} */
   const changes = keep ? {} : { where: null, exclude: null, scope: null };
+  if (!keep && !hasRange.value) changes.range = '30d';
   if (isProgram(dimension) && text.startsWith('/')) return link('program', { ...changes, exe: text });
   if (isDestination(dimension) && text) return link('destination', { ...changes, [dimension]: text });
   const filters = keep ? new URLSearchParams(location.search).getAll('where') : [];

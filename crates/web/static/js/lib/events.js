@@ -9,6 +9,17 @@ export function eventKind(row) {
   return row.subject === 'clean' ? '' : 'new';
 }
 
+/** @param {any} row @param {string} subject */
+const isAlert = (row, subject) => row.kind === 'alert' && (row.subject ?? '').includes(subject);
+/** A program, or a name of one, that was never seen before. @param {any} row */
+export const isNew = (row) => isAlert(row, 'new name') || isAlert(row, 'exe');
+/** @param {any} row */
+export const isChanged = (row) => isAlert(row, 'new hash');
+/** @param {any} row */
+export const isVerdict = (row) => isAlert(row, 'suspicious') || isAlert(row, 'clean');
+/** How many programs some events are about. @param {any[]} rows */
+export const programsOf = (rows) => new Set(rows.map((row) => row.exe ?? row.name)).size;
+
 /** What happened, in few words beside the name of the program. @param {any} row @returns {string} */
 export function eventWord(row) {
   if (row.kind === 'loss') return row.text || `${grouped(row.count ?? 1)} events lost`;
@@ -19,6 +30,18 @@ export function eventWord(row) {
   if (/\bexe\b/.test(subject)) return 'first seen';
   if (subject === 'new name') return row.name ? `new name ${row.name}` : 'new name';
   return subject || row.sentence;
+}
+
+/**
+ * The sentence of an event for a list, where all would begin alike: what differs comes first.
+ * @param {any} row @returns {string}
+ */
+export function shortSentence(row) {
+  const text = String(row.sentence || row.text || '');
+  const found = /^A (?:(parent|grandparent) of a )?program on the network (.+)$/.exec(text);
+  if (!found) return text;
+  const rest = found[2].replace(/^has changed on disk: |^was |^is an? |^has an? /, '');
+  return found[1] ? `As a ${found[1]}: ${rest}` : rest[0].toUpperCase() + rest.slice(1);
 }
 
 /** Whose event it is: the program, or picosnitch itself. @param {any} row @returns {string} */

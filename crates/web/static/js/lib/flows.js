@@ -3,6 +3,7 @@ import { REST } from '../charts/sankey_model.js';
 import { useAnswer } from './answer.js';
 import { countryName, valueText } from './dimensions.js';
 import { useMemo } from './html.js';
+import { differingDirectories } from './same_names.js';
 
 /** @import { End, Flow } from '../charts/types.js' */
 /** @typedef {Record<string, any>} Row of an answer */
@@ -144,11 +145,14 @@ export function flowsOf(dimensions, tops, tables, labels, slots) {
   const names = dimensions.map(
     (dimension, i) => new Map(tops[i].map((row) => [flowKey(row[dimension]), row[dimension]])),
   );
+  const directories = differingDirectories(tops[0].map((row) => row[dimensions[0]] ?? ''));
   const end = (/** @type {string} */ found, /** @type {number} */ column) => {
     if (found === REST) return { key: REST, text: OTHERS[column], color: 'var(--p0)' };
     const value = names[column].get(found) ?? null;
     const said = valueText(dimensions[column], value, labels);
-    const text = dimensions[column] === 'port' && said.aside ? `${said.text} ${said.aside}` : said.text;
+    const directory = column === 0 && directories.get(value);
+    const beside = dimensions[column] === 'port' ? said.aside : directory ? `(${directory})` : '';
+    const text = beside ? `${said.text} ${beside}` : said.text;
     const color = column === 0 ? `var(--p${slots[value] ?? 0})` : 'var(--ink-3)';
     return { key: found, text: dimensions[column] === 'country' ? placeName(value) : text, color };
   };

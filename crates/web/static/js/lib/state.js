@@ -5,7 +5,24 @@ import { batch, computed, signal } from './html.js';
 /** @typedef {Record<string, string | string[] | null | undefined>} Changes */
 
 export const PAGES = ['overview', 'explore', 'flows', 'live', 'alerts', 'health', 'program', 'destination'];
-export const PRESETS = ['1h', '6h', '1d', '7d', '30d', '1y'];
+/** The ranges that have a button, with their seconds. @type {Record<string, number>} */
+export const LENGTHS = {
+  '15m': 900,
+  '1h': 3600,
+  '6h': 21600,
+  '1d': 86400,
+  '7d': 604800,
+  '30d': 2592000,
+  '1y': 31536000,
+};
+export const PRESETS = Object.keys(LENGTHS);
+/** When the log begins, null is not known yet: a day would be mostly empty on the first day. @type {import('../vendor/signals.js').Signal<number | null>} */
+export const logBegin = signal(null);
+/** The range of an address that has none: a day, or less if that holds the whole log. */
+const defaultPreset = computed(() => {
+  const age = logBegin.value === null ? Number.POSITIVE_INFINITY : Date.now() / 1000 - logBegin.value;
+  return PRESETS.find((name) => LENGTHS[name] >= age || name === '1d') ?? '1d';
+});
 /** What stays when another page is opened. */
 const KEPT = ['range', 'since', 'until', 'where', 'exclude', 'scope', 'compare'];
 
@@ -26,11 +43,21 @@ export const page = computed(() => {
  */
 export const param = (name) => params.value.get(name) ?? '';
 
+/** Whether the address says which range. */
+export const hasRange = computed(() => ['range', 'since', 'until'].some((word) => param(word) !== ''));
 /** The range as it is asked for: one of the words of the API, or two moments (unix seconds, as text). */
 export const range = computed(() => {
   const [since, until] = [param('since'), param('until')];
   if (since || until) return { preset: null, since, until };
-  return { preset: param('range') || '1d', since: '', until: '' };
+  return { preset: param('range') || defaultPreset.value, since: '', until: '' };
+});
+
+/** Whether the range is a day or less, as far as the address says. */
+export const isShortRange = computed(() => {
+  const { preset, since, until } = range.value;
+  if (preset)
+    return (LENGTHS[preset] ?? 0) <= 86400 && !/^(this-|last-|all$|\d{4}(-\d\d)?$)|\.\./.test(preset);
+  return (Number(until) || Date.now() / 1000) - Number(since) <= 86400;
 });
 
 /** @returns {Filter[]} */
@@ -182,7 +209,11 @@ export function zoom(since, until, shown) {
 
 /** @param {string} preset */
 export const setPreset = (preset) =>
-  change({ range: preset === '1d' ? null : preset, since: null, until: null });
+  change({
+    range: preset === '1d' && defaultPreset.value === '1d' ? null : preset,
+    since: null,
+    until: null,
+  });
 
 /** Follows links within the page and the browser's back and forward. */
 export function startRouting() {

@@ -1,9 +1,9 @@
 /** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
 import { ask, askAgain, failed, refresh } from './answer.js';
 import { get } from './api.js';
-import { computed, effect, signal } from './html.js';
+import { batch, computed, effect, signal } from './html.js';
 import { daemonState } from './live.js';
-import { param, question, ZONE } from './state.js';
+import { logBegin, param, question, ZONE } from './state.js';
 
 /** The answer of /health, null until it is there. @type {import('../vendor/signals.js').Signal<any>} */
 export const health = signal(null);
@@ -47,13 +47,25 @@ export const troubles = computed(() => {
   return /** @type {string[]} */ (list);
 });
 
-function look() {
-  get('health').then(
+/** @returns {Promise<void>} */
+function lookAtHealth() {
+  return get('health').then(
     (data) => {
-      health.value = data;
+      batch(() => {
+        health.value = data;
+        logBegin.value = data.log?.first ?? data.daemon?.since ?? null;
+      });
     },
     () => {},
   );
+}
+
+/** What the first questions depend on is waited for, but not long. */
+export const firstLook = () =>
+  Promise.race([lookAtHealth(), new Promise((resolve) => setTimeout(resolve, 250))]);
+
+function look() {
+  lookAtHealth();
   ask('events', { kind: 'alert', range: '30d', limit: 200, zone: ZONE }).then(
     (data) => {
       recentAlerts.value = data.rows;
@@ -66,7 +78,7 @@ function look() {
 function pace() {
   if (failed) return 10;
   if (param('until')) return 0;
-  return { '1h': 10, '6h': 30, '1d': 60, today: 60 }[String(question.value.range ?? '1d')] ?? 300;
+  return { '15m': 10, '1h': 10, '6h': 30, '1d': 60, today: 60 }[String(question.value.range ?? '1d')] ?? 300;
 }
 
 /** A row that moves to another place when figures are new would lose the keyboard. */

@@ -1,10 +1,18 @@
 /** The page Alerts: what happened, by kind, program and time; one event is shown with all that is known about it. */
 import { alertKey, isSeen, markAllSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
 import { useAnswer } from '../lib/answer.js';
-import { eventKind, eventName } from '../lib/events.js';
+import {
+  eventKind,
+  eventName,
+  isChanged,
+  isNew,
+  isVerdict,
+  programsOf,
+  shortSentence,
+} from '../lib/events.js';
 import { dayKey, grouped, hourMinute, plural, weekday } from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
-import { change, filters, param, question, replace } from '../lib/state.js';
+import { change, filters, logBegin, param, question, replace } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { EventDetail, eventTitle } from '../parts/event_detail.js';
 import { EventStrip } from '../parts/event_strip.js';
@@ -21,15 +29,13 @@ const DRAWN = 150;
 /** Events know only these. */
 const KNOWN = /^(exe|name|uid|sha256)=/;
 
-/** @param {any} row @param {string} subject */
-const isAlert = (row, subject) => row.kind === 'alert' && (row.subject ?? '').includes(subject);
-/** Word of the address, label, which events. @type {[string, string, (row: any) => boolean][]} */
+/** Word of the address, label, which events, whether their programs are counted. @type {[string, string, (row: any) => boolean, boolean?][]} */
 const KINDS = [
   ['', 'All', () => true],
   ['unseen', 'Not seen yet', (row) => !isSeen(row)],
-  ['new', 'New', (row) => isAlert(row, 'new name') || isAlert(row, 'exe')],
-  ['changed', 'Changed', (row) => isAlert(row, 'new hash')],
-  ['verdict', 'VirusTotal', (row) => isAlert(row, 'suspicious') || isAlert(row, 'clean')],
+  ['new', 'New', isNew, true],
+  ['changed', 'Changed', isChanged, true],
+  ['verdict', 'VirusTotal', isVerdict],
   ['error', 'Errors', (row) => row.kind === 'error' || row.kind === 'late_digest'],
   ['lost', 'Lost', (row) => row.kind === 'loss' || row.kind === 'gap'],
   ['daemon', 'picosnitch', (row) => !['alert', 'error', 'late_digest', 'loss', 'gap'].includes(row.kind)],
@@ -77,7 +83,7 @@ function EventRow({ row, slots, chosen, stop, onChoose }) {
       <span class=${cls('kind', kind)} aria-hidden="true"></span>
       <span class=${cls('kw', kind === 'wrong' && 't-wrong', kind === 'new' && 't-new')}>${eventTitle(row)}</span>
       <span class="ident">${row.exe ? html`<${Swatch} color=${slotColor(slots[row.exe])} />` : html`<span class="sw"></span>`}<span class="name">${eventName(row)}</span></span>
-      <span class="ell dim-t">${row.sentence || row.text}</span>
+      <span class="ell dim-t" title=${row.sentence || row.text}>${shortSentence(row)}</span>
     </button>
   `;
 }
@@ -110,13 +116,16 @@ function List({ rows, data, chosen, inline, onChoose }) {
 /** @param {{rows: any[], kind: string, complete: boolean}} props */
 const Kinds = ({ rows, kind, complete }) => html`
   <div class="chips" role="group" aria-label="Kind">
-    ${KINDS.map(([word, text, test]) => {
-      const number = rows.filter(test).length;
+    ${KINDS.map(([word, text, test, ofPrograms]) => {
+      const found = rows.filter(test);
+      const number = ofPrograms ? programsOf(found) : found.length;
+      const events = plural(found.length, 'event');
       return (
         (number > 0 || word === '' || word === kind || word === 'unseen') &&
         html`
-          <button type="button" key=${word} class="chip pick" aria-pressed=${String(word === kind)} onClick=${() => change({ kind: word, event: null })}>${text}
-            <span>${grouped(number)}${!complete && '+'}</span></button>
+          <button type="button" key=${word} class="chip pick" aria-pressed=${String(word === kind)} title=${ofPrograms ? `${plural(number, 'program')}, ${events}` : events}
+            onClick=${() => change({ kind: word, event: null })}>${text}
+            <span>${grouped(number)}${!complete && '+'}${word === '' && (number === 1 ? ' event' : ' events')}</span></button>
         `
       );
     })}
@@ -163,6 +172,7 @@ export default function Alerts() {
     <//>
     <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
+    ${logBegin.value !== null && logBegin.value > Date.now() / 1000 - 86400 && html`<p class="note small">picosnitch is new here: every program is new to it.</p>`}
     ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
     <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
     <div class=${cls('split', error && 'stale')}>

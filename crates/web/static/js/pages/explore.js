@@ -16,11 +16,13 @@ import {
   compare,
   find,
   groupBy,
+  LENGTHS,
   navigate,
   offset,
   otherFilters,
   param,
   question,
+  range,
   replace,
   sort,
 } from '../lib/state.js';
@@ -62,7 +64,7 @@ function GroupBy({ first, second }) {
     <${Menu} quiet label="More" title="All other dimensions"
       items=${others.map((name) => ({ text: dimensionName(name), current: name === first, run: () => navigate(groupedBy(name, name === second ? null : second)) }))} />
     </span>
-    <${Menu} quiet label=${second ? `then by ${dimensionName(second).toLowerCase()}` : 'then by'} title="A second dimension"
+    <${Menu} quiet label=${second ? `and by ${dimensionName(second).toLowerCase()}` : 'and by'} title="A second dimension"
       items=${[
         { text: 'Nothing', current: !second, run: () => navigate(groupedBy(first, null)) },
         ...['day', 'hour', ...DIMENSIONS.filter((name) => name !== 'day' && name !== 'hour')]
@@ -156,11 +158,14 @@ export default function Explore() {
   const { data, error } = answer;
   /** Rows of the grouping before do not have this dimension. @type {any[]} */
   const rows = data?.rows.length && groups.every((name) => name in data.rows[0]) ? data.rows : [];
+  // By day a bar is a day, as the rows are.
+  const days = (LENGTHS[range.value.preset ?? ''] ?? 0) / 86400;
+  const parts = first === 'day' && days >= 7 && days < 144 ? days + 3 : 144;
   const seriesParams = {
     ...question.value,
     group_by: isCalendar(first) ? 'exe' : first,
     top: 8,
-    parts: 144,
+    parts,
     compare: compare.value ? 'previous' : null,
   };
   const chartDimension = String(seriesParams.group_by);
@@ -185,7 +190,7 @@ export default function Explore() {
       <${ExportMenu} params=${asked} series=${series} dimension=${chartDimension} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
     </div>
     <div class="ctl">
-      <${Chips} labels=${data?.labels} /><span class="grow"></span><${Find} dimension=${first} />
+      <${Chips} labels=${data?.labels} /><span class="grow"></span>${!isCalendar(first) && html`<${Find} dimension=${first} />`}
       <span class="switches">
       ${
         !second &&
@@ -195,7 +200,7 @@ export default function Explore() {
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
     </div>
-    <${Traffic} title=${title} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
+    <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
       label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
     ${!said && html`<${Problem} answer=${answer} />`}

@@ -1,11 +1,22 @@
 /** The page Health: is this machine recorded, what is not captured or was lost, what it costs, and how the log grows. */
-import { refresh } from '../lib/answer.js';
+import { refresh, useAnswer } from '../lib/answer.js';
 import { get } from '../lib/api.js';
-import { bytesParts, count, date, dayAndTime, duration, grouped, plural } from '../lib/format.js';
+import {
+  bytesParts,
+  count,
+  date,
+  dayAndTime,
+  dayKey,
+  duration,
+  grouped,
+  hourMinute,
+  plural,
+} from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
 import { daemonState } from '../lib/live.js';
 import { isMissing, lossAmount, lossClause } from '../lib/losses.js';
-import { link } from '../lib/state.js';
+import { secondsAway, unrecorded } from '../lib/recorded.js';
+import { link, ZONE } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 import { When } from '../parts/figures.js';
 import { Path } from '../parts/identity.js';
@@ -75,18 +86,39 @@ function cpuNow(process, data, before) {
 const percent = (value) =>
   value === null ? '' : value < 0.005 ? '0' : value < 10 ? value.toFixed(2) : value.toFixed(1);
 
-/** The sentence that answers the page's question, and what is wrong. @param {any} data @returns {[string, string]} */
-function verdict(data) {
-  if (!data.daemon) return ['', 'Nothing is recorded now.'];
+/** @typedef {{day: number, month: number}} Away seconds without picosnitch in the last 24 hours and 30 days */
+
+/** How long nothing was recorded, 0 where the log does not say. @param {any} data of /health @returns {Away} */
+function useAway(data) {
+  // Asked for the hours of a month: only their ends and the gaps between them matter.
+  const series = useAnswer(data?.log ? 'series' : null, { range: '30d', zone: ZONE, parts: 30 }).data;
+  if (!series) return { day: 0, month: 0 };
+  // The last window of the answer may be minutes old.
+  const list = unrecorded({ ...series, now: Math.max(series.now, data.now) }, data);
+  return {
+    day: secondsAway(list, data.now - 86400, data.now),
+    month: secondsAway(list, data.now - 30 * 86400, data.now),
+  };
+}
+
+/** The sentence that answers the page's question, and what is wrong. @param {any} data @param {Away} away @returns {[string, string]} */
+function verdict(data, away) {
+  if (!data.daemon)
+    return [
+      '',
+      `Nothing is recorded now.${data.log?.last ? ` The last record is of ${dayAndTime(data.log.last)}.` : ''}`,
+    ];
   const lost = data.losses_24h.filter(isMissing);
   if (lost.length > 0) {
     const amounts = lost.map((/** @type {any} */ loss) => lossAmount(loss.kind, loss.count)).join(', ');
     return ['Recording.', `In the last 24 hours this was lost: ${amounts}; ${lossClause(lost[0])}.`];
   }
-  if (data.losses_30d.some(isMissing))
+  if (away.day > 0) return ['Recording.', `In the last 24 hours ${duration(away.day)} were not recorded.`];
+  if (data.losses_30d.some(isMissing) || away.month > 0)
     return ['Recording. Nothing was lost in the last 24 hours, something was in the last 30 days.', ''];
-  const since = data.log ? Math.max(data.log.first, data.now - 30 * 86400) : data.daemon.since;
-  return [`Recording. Nothing was lost since ${date(since)}.`, ''];
+  const since = data.log?.first ? Math.max(data.log.first, data.now - 30 * 86400) : data.daemon.since;
+  const isToday = dayKey(since) === dayKey(data.now);
+  return [`Recording. Nothing was lost since ${isToday ? hourMinute(since) : date(since)}.`, ''];
 }
 
 /** @param {{kind?: string | false, value: unknown, unit?: string, label: string, title?: string}} props */
@@ -94,12 +126,13 @@ const Total = ({ kind, value, unit, label, title }) => html`
   <div class=${cls('tot', kind)} title=${title}><dt>${label}</dt><dd>${value}${unit && html`<u>${unit}</u>`}</dd></div>
 `;
 
-/** @param {{data: any}} props */
-function Totals({ data }) {
+/** @param {{data: any, away: Away}} props */
+function Totals({ data, away }) {
   const { daemon, log } = data;
   const lost = data.losses_24h
     .filter(isMissing)
     .reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.count, 0);
+  const [awayFigure, awayUnit] = duration(away.day).split(' ');
   const cost = daemon && mean(daemon, data.now);
   const [memory, memoryUnit] = bytesParts(cost?.memory ?? 0);
   const [size, sizeUnit] = bytesParts(log?.bytes ?? 0);
@@ -107,7 +140,8 @@ function Totals({ data }) {
   const [growth, growthUnit] = bytesParts(log?.bytes_per_day ?? 0);
   return html`
     <dl class="totals">
-      <${Total} kind=${lost > 0 && 'wrong'} value=${lost > 0 ? grouped(lost) : '0'} label="lost in 24 h" />
+      ${(lost > 0 || !away.day) && html`<${Total} kind=${lost > 0 && 'wrong'} value=${lost > 0 ? grouped(lost) : '0'} label="lost in 24 h" />`}
+      ${away.day > 0 && html`<${Total} kind="wrong" value=${awayFigure} unit=${awayUnit} label="not recorded in 24 h" />`}
       ${daemon && html`<${Total} value=${percent(cost?.cpu ?? 0)} unit="%" label="of one CPU" title="mean since the start" />`}
       ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
       ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
@@ -126,8 +160,8 @@ const Section = ({ title, aside, children }) => html`
 const Row = ({ label, children }) =>
   html`<li class="lrow kv"><span class="dim-t">${label}</span><span class="num ell">${children}</span></li>`;
 
-/** What was lost. @param {{data: any}} props */
-const Lost = ({ data }) => html`
+/** What was lost. @param {{data: any, away: Away}} props */
+const Lost = ({ data, away }) => html`
   <${Section} title="What was lost" aside="last 30 days">
     <ul class="todo">
       ${data.losses_30d.map(
@@ -138,7 +172,11 @@ const Lost = ({ data }) => html`
           </li>
         `,
       )}
-      ${data.losses_30d.length === 0 && html`<li><p>${data.log ? 'Nothing.' : 'Not known without the log.'}</p></li>`}
+      ${
+        away.month > 0 &&
+        html`<li><p><b class="t-wrong">${duration(away.month)} not recorded:</b> picosnitch did not run; what was moved then is in no record.</p></li>`
+      }
+      ${data.losses_30d.length === 0 && !away.month && html`<li><p>${data.log ? 'Nothing.' : 'Not known without the log.'}</p></li>`}
     </ul>
   <//>
 `;
@@ -236,10 +274,10 @@ function Files({ data }) {
   `;
 }
 
-/** @param {{data: any}} props */
-function Hero({ data }) {
+/** @param {{data: any, away: Away}} props */
+function Hero({ data, away }) {
   const { daemon } = data;
-  const [text, wrong] = verdict(data);
+  const [text, wrong] = verdict(data, away);
   return html`
     <div class="hero">
       <h1>${data.hostname}</h1>
@@ -260,25 +298,31 @@ function Hero({ data }) {
 export default function Health() {
   const { answer, before } = useHealth();
   const { data } = answer;
+  const away = useAway(data);
   if (!data)
     return html`<h1 class="vh">Health</h1>${answer.slow && html`<div class="hero"></div><${SkeletonRows} rows=${12} />`}<${Problem} answer=${answer} />`;
   return html`
     <div class=${cls(answer.error && 'stale')}>
-      <${Hero} data=${data} />
-      <${Totals} data=${data} />
+      <${Hero} data=${data} away=${away} />
+      <${Totals} data=${data} away=${away} />
       ${
         data.log &&
         html`
         <section aria-label="Windows of the last 24 hours">
           <div class="chead"><h2>The last 24 hours, window by window</h2>
             ${data.losses_24h.filter(isMissing).map((/** @type {any} */ loss) => html`<span class="t-wrong" key=${loss.kind}>${lossAmount(loss.kind, loss.count)} lost</span>`)}
+            ${away.day > 0 && html`<span class="t-wrong">${duration(away.day)} not recorded</span>`}
+            <span class="grow"></span>
+            <ul class="striplegend" aria-label="Legend">
+              <li><i class="good"></i>nothing lost</li><li><i class="bad"></i>something lost</li><li><i class="away"></i>not recorded</li><li><i class="open"></i>not over yet</li>
+            </ul>
           </div>
-          <${WindowStrip} until=${data.daemon ? null : data.log.last} />
+          <${WindowStrip} />
         </section>
       `
       }
       <div class="cols health">
-        <div><${Lost} data=${data} /><div class="gap"></div><${Files} data=${data} /></div>
+        <div><${Lost} data=${data} away=${away} /><div class="gap"></div><${Files} data=${data} /></div>
         <div>${data.daemon && html`<${Unseen} daemon=${data.daemon} />`}</div>
         <div><${Cost} data=${data} before=${before} /><div class="gap"></div><${Log} data=${data} /></div>
       </div>

@@ -9,6 +9,7 @@ import { useShortcuts } from '../lib/keys.js';
 import { alerts, connections, daemonState, rate, silentSince, stoppedText } from '../lib/live.js';
 import { LiveModel, SECONDS } from '../lib/live_model.js';
 import { busyPrograms, historyAnswer, RowOrder, rowOf } from '../lib/live_rows.js';
+import { differingDirectories } from '../lib/same_names.js';
 import { link, param, replace, scope } from '../lib/state.js';
 import { Connections, Listening } from '../parts/connections.js';
 import { InternetSwitch } from '../parts/controls.js';
@@ -82,10 +83,10 @@ function LastMinutes({ model, slots, lifted }) {
 const nameOf = (path) => baseName(String(path ?? '')) || 'unknown';
 
 /**
- * @param {{model: LiveModel, time: number, colorOf: (path: string) => string, chosen: string | null, onChoose: (path: string | null) => void,
+ * @param {{model: LiveModel, time: number, directories: Map<string, string>, colorOf: (path: string) => string, chosen: string | null, onChoose: (path: string | null) => void,
  *   onLift: (path: string | null) => void}} props
  */
-function Programs({ model, colorOf, chosen, onChoose, onLift }) {
+function Programs({ model, directories, colorOf, chosen, onChoose, onLift }) {
   const rows = busyPrograms(model).slice(0, PROGRAMS);
   if (chosen !== null && !rows.some((row) => row.path === chosen)) {
     const none = { received: [], sent: [] };
@@ -100,7 +101,7 @@ function Programs({ model, colorOf, chosen, onChoose, onLift }) {
             <li key=${row.path} class=${cls('lrow', 'liverow', row.path === chosen && 'sel')} onPointerEnter=${() => onLift(row.path)} onPointerLeave=${() => onLift(null)}>
               <button type="button" class="ident" aria-pressed=${String(row.path === chosen)} title=${row.path}
                 onClick=${() => onChoose(row.path === chosen ? null : row.path)}>
-                <span class="sw" style=${{ background: colorOf(row.path) }} aria-hidden="true"></span><span class="name">${nameOf(row.path)}</span>
+                <span class="sw" style=${{ background: colorOf(row.path) }} aria-hidden="true"></span><span class="name">${nameOf(row.path)}</span>${directories.has(row.path) && html`<span class="cc ell">${directories.get(row.path)}</span>`}
               </button>
               <${Spark} received=${row.history.received.slice(-60)} sent=${row.history.sent.slice(-60)} width=${64} height=${20} color=${colorOf(row.path)} />
               <${Rate} value=${row.received} /><${Rate} value=${row.sent} />
@@ -193,6 +194,11 @@ export default function Live() {
     () => [...model.connections.values()].filter((one) => one.listening).map((one) => rowOf(model, one)),
     [model, Math.floor(now / 3)],
   );
+  const directories = differingDirectories([
+    ...model.programs.keys(),
+    ...rows.map((row) => row.path),
+    ...listening.map((row) => row.path),
+  ]);
   return html`
     <h1 class="vh">Live</h1>
     <div class="toolbar">
@@ -213,14 +219,14 @@ export default function Live() {
       </div>
       <${News} />
       <div class="livecols">
-        <${Programs} model=${model} time=${now} colorOf=${colorOf} chosen=${program} onLift=${setLifted}
+        <${Programs} model=${model} time=${now} directories=${directories} colorOf=${colorOf} chosen=${program} onLift=${setLifted}
           onChoose=${(/** @type {string | null} */ path) => replace({ exe: path })} />
         <section aria-label="Connections">
-          <${Connections} rows=${rows} count=${Math.min(chosen.length, MOST)} now=${now} colorOf=${colorOf} onHold=${setHeld}
+          <${Connections} rows=${rows} count=${Math.min(chosen.length, MOST)} now=${now} directories=${directories} colorOf=${colorOf} onHold=${setHeld}
             onMore=${() => setDrawn(Math.min(MOST, drawn + MORE))} empty=${emptyText(Boolean(find || program || scope.value))} />
           ${chosen.length > MOST && drawn >= MOST && html`<p class="note">${count(chosen.length - MOST)} more connections are open: search to see them.</p>`}
           ${model.omitted > 0 && html`<p class="note">${count(model.omitted)} connections are left out, because there are too many to list. The log has their traffic.</p>`}
-          <${Listening} rows=${listening} colorOf=${colorOf} />
+          <${Listening} rows=${listening} directories=${directories} colorOf=${colorOf} />
         </section>
       </div>
     </div>

@@ -1,14 +1,15 @@
 /** Overview: what uses the line, who is new, what changed. */
 import { useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
-import { eventMarks } from '../lib/events.js';
+import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
-import { change, compare, filters, link, param, question } from '../lib/state.js';
+import { change, compare, filters, link, param, question, scope } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
+import { SortHeads, sortOf } from '../parts/heads.js';
 import { beforeName, RangeBar, rangeName } from '../parts/rangebar.js';
 import { NoLog } from '../parts/states.js';
 import { TopList } from '../parts/toplist.js';
@@ -61,8 +62,8 @@ function Totals({ total, programs, destinations, fresh, losses }) {
             change=${before?.destinations !== undefined ? difference(destinations, before.destinations) : ''} />
         `
       }
-      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts')} />`}
-      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts')} />`}
+      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
+      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
       ${
         lost > 0 &&
         html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
@@ -72,8 +73,13 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   `;
 }
 
-/** Programs that the range saw first, and those that changed in it; no row is marked as new where all are. @param {any} answered */
-function useFresh(answered) {
+/**
+ * Programs that the range saw first, and those that changed in it; no row is marked as new where all are.
+ * @param {any} answered @param {any[] | undefined} events of the range
+ */
+function useFresh(answered, events) {
+  // Events know of no peers: with filters the log is asked for the programs that match them.
+  const isFiltered = filters.value.length > 0 || scope.value !== '';
   const created = useNew('exe', question.value, answered?.range);
   const changed = useNew('exe', question.value, answered?.range, 'changed_since');
   return useMemo(() => {
@@ -83,8 +89,15 @@ function useFresh(answered) {
     for (const row of isFirstDay ? [] : (created?.rows ?? []))
       badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
-    return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
-  }, [created, changed, answered?.row_count]);
+    if (isFiltered || !events)
+      return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
+    // The same figures as on the page Alerts.
+    return {
+      created: programsOf(events.filter(isNew)),
+      changed: programsOf(events.filter(isChanged)),
+      badges,
+    };
+  }, [created, changed, events, isFiltered, answered?.row_count]);
 }
 
 /** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
@@ -100,9 +113,9 @@ function Column({ label, word, list, badgeOf, onLift }) {
       <div class="lhead prow">
         <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
           onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
-        <span class="num">received</span><span class="num">sent</span>
+        <${SortHeads} word=${word} />
       </div>
-      <${TopList} key=${current} dimension=${current} more=${link('explore', { group_by: current === 'exe' ? null : current })}
+      <${TopList} key=${current} dimension=${current} sort=${sortOf(word)} more=${link('explore', { group_by: current === 'exe' ? null : current, sort: sortOf(word) })}
         badgeOf=${current === 'exe' ? badgeOf : undefined} onLift=${current === 'exe' ? onLift : undefined} />
     </section>
   `;
@@ -111,12 +124,24 @@ function Column({ label, word, list, badgeOf, onLift }) {
 /** @param {{answer: any}} props */
 function Changed({ answer }) {
   const { data } = answer;
-  const rows = (data?.rows ?? []).filter((/** @type {any} */ row) => row.kind !== 'stop').slice(0, 11);
+  /** The latest of each program and what happened to it. @type {Map<string, any>} */
+  const latest = new Map();
+  for (const row of data?.rows ?? []) {
+    const key = `${row.exe} ${row.name} ${eventWord(row)}`;
+    if (!latest.has(key)) latest.set(key, row);
+  }
+  // What is wrong must not be below what is only new.
+  const isWrong = (/** @type {any} */ row) => eventKind(row) === 'wrong';
+  const rest = [...latest.values()].filter((row) => !isWrong(row)).slice(0, 11);
+  const wrong = [...latest.values()].filter(isWrong).slice(0, 11 - Math.min(3, rest.length));
+  rest.splice(11 - wrong.length);
   return html`
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
-      ${data && html`<${EventList} rows=${rows} now=${data.now} />`}
-      ${data && !rows.length && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
+      ${data && wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data.now} />`}
+      ${data && wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
+      ${data && rest.length > 0 && html`<${EventList} rows=${rest} now=${data.now} />`}
+      ${data && !latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;
@@ -127,9 +152,9 @@ export default function Overview() {
   const programs = useAnswer('query', { ...question.value, group_by: 'exe', limit: 10 });
   const destinations = useAnswer('query', { ...question.value, group_by: 'domain', limit: 10 });
   const { where: _, exclude: __, scope: ___, ...asked } = question.value;
-  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: 100 });
+  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: 2000 });
   const { data, error } = programs;
-  const fresh = useFresh(data);
+  const fresh = useFresh(data, events.data?.rows);
   const marks = useMemo(() => eventMarks(events.data?.rows ?? []), [events.data]);
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;

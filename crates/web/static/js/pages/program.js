@@ -4,7 +4,7 @@ import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { ago, baseName, dayAndTime } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
-import { change, filters, link, param, ZONE } from '../lib/state.js';
+import { range as asked, change, filters, link, param, ZONE } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { badScanners, Digests, digestsOf } from '../parts/digests.js';
@@ -13,6 +13,7 @@ import { When } from '../parts/figures.js';
 import { Icon } from '../parts/icons.js';
 import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
 import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { Recent } from '../parts/recent.js';
 import { NoLog, Problem } from '../parts/states.js';
 import { about, exploreLink, Facts, moved, Names, shade, TabbedList } from '../parts/subject.js';
 import { TopList } from '../parts/toplist.js';
@@ -41,6 +42,7 @@ const Title = ({ exe, color, badge, explore }) => html`
     <h1 title=${exe}>${baseName(exe)}</h1><${Path} path=${exe} />
     ${badge && html`<${Badge} kind=${badge.kind}>${badge.text}<//>`}
     <span class="grow"></span>
+    <a class="btn quiet" href=${link('live', { exe })} title="Its connections of now">Live<${Icon} name="go" /></a>
     <a class="btn quiet" href=${explore}>Explore<${Icon} name="go" /></a>
   </div>
 `;
@@ -112,10 +114,18 @@ function Rest({
   setLifted,
   series,
   fresh,
+  range,
+  last,
 }) {
+  // Who zoomed looks at traffic, not at the file.
+  const isZoomed = asked.value.preset === null;
+  const same =
+    seen &&
+    digests.length > 0 &&
+    html`<${Digests} key="digests" list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`;
   const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
   return html`
-    ${seen && digests.length > 0 && html`<${Digests} list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`}
+    ${!isZoomed && same}
     <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
       <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country']} params=${params} limit=${10}
@@ -126,6 +136,8 @@ function Rest({
         colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
       <${Family} exe=${exe} params=${params} />
     </div>
+    <${Recent} params=${params} range=${range} last=${last} />
+    ${isZoomed && same}
     <section class="sec" aria-label="Command lines">
       <div class="lhead prow"><h2>Command lines</h2><span class="num">received</span><span class="num">sent</span></div>
       <${TopList} dimension="cmdline" params=${params} limit=${6} colorOf=${() => color} more=${exploreLink('exe', exe, 'cmdline')} />
@@ -196,6 +208,6 @@ export default function Program() {
       data && [`In the range`, moved(data.total)],
     ]} />
     <${Problem} answer=${sums} />
-    ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh }} />`}
+    ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh, range, last }} />`}
   `;
 }

@@ -9,7 +9,7 @@ import { Said } from './states.js';
 
 /** @import { Row } from '../lib/live_types.js' */
 
-/** Heading, class. @type {[string, string][]} */
+/** Heading, class, columns. @type {[string, string, number?][]} */
 const HEADS = [
   ['Program', 'w-id'],
   ['Peer', 'w-peer opt'],
@@ -18,12 +18,11 @@ const HEADS = [
   ['Received', 'w-n num'],
   ['Sent', 'w-n num'],
   ['For', 'w-for num opt'],
-  ['↓ in all', 'w-n num opt'],
-  ['↑ in all', 'w-n num opt'],
+  ['↓ ↑ since it opened', 'w-both num opt', 2],
 ];
 
-/** @param {{row: Row, now: number, max: number, color: string}} props */
-function ConnectionRow({ row, now, max, color }) {
+/** @param {{row: Row, now: number, max: number, color: string, directory?: string}} props */
+function ConnectionRow({ row, now, max, color, directory }) {
   const isOver = row.ended !== null;
   const port = row.port || row.localPort;
   const age = row.began ? Math.max(0, (row.ended ?? now) - row.began) : 0;
@@ -38,7 +37,7 @@ function ConnectionRow({ row, now, max, color }) {
         <span class="ident">
           <${Swatch} color=${color} />
           <a class="name" href=${valueLink('exe', row.path || null)} title=${row.path || undefined}>${row.name}</a>
-          ${row.path && html`<${Path} path=${row.path} />`}
+          ${directory ? html`<span class="cc ell" title=${row.path}>${directory}</span>` : row.path && html`<${Path} path=${row.path} />`}
         </span>
         <span class="sub ell">${row.opened ? '→' : '←'} ${row.peer || 'no address'} ${port || ''}</span>
         ${!isOver && html`<${MirrorBar} received=${row.rateReceived} sent=${row.rateSent} max=${max} color=${color} />`}
@@ -66,19 +65,19 @@ function ConnectionRow({ row, now, max, color }) {
 }
 
 /**
- * @param {{rows: Row[], count: number, now: number, colorOf: (path: string) => string, onHold: (held: boolean) => void, onMore: () => void, empty: string}} props
+ * @param {{rows: Row[], count: number, now: number, directories: Map<string, string>, colorOf: (path: string) => string, onHold: (held: boolean) => void, onMore: () => void, empty: string}} props
  *   `count` is the number of all rows, of which `rows` are drawn
  */
-export function Connections({ rows, count, now, colorOf, onHold, onMore, empty }) {
+export function Connections({ rows, count, now, directories, colorOf, onHold, onMore, empty }) {
   let max = 1;
   for (const row of rows) max = Math.max(max, row.rateReceived, row.rateSent);
   return html`
     <div class="tablewrap" onPointerEnter=${() => onHold(true)} onPointerLeave=${() => onHold(false)}
       onFocusIn=${() => onHold(true)} onFocusOut=${() => onHold(false)}>
       <table class="livet">
-        <thead><tr>${HEADS.map(([text, names]) => html`<th scope="col" key=${text} class=${names}>${text}</th>`)}</tr></thead>
+        <thead><tr>${HEADS.map(([text, names, columns]) => html`<th scope="col" key=${text} class=${names} colspan=${columns}>${text}</th>`)}</tr></thead>
         <tbody>
-          ${rows.map((row) => html`<${ConnectionRow} key=${row.id} row=${row} now=${now} max=${max} color=${colorOf(row.path)} />`)}
+          ${rows.map((row) => html`<${ConnectionRow} key=${row.id} row=${row} now=${now} max=${max} color=${colorOf(row.path)} directory=${directories.get(row.path)} />`)}
         </tbody>
       </table>
       ${rows.length === 0 && html`<p class="note nothing"><${Said} text=${empty} /></p>`}
@@ -89,19 +88,19 @@ export function Connections({ rows, count, now, colorOf, onHold, onMore, empty }
 
 const LISTED = 200;
 
-/** @param {{rows: Row[], colorOf: (path: string) => string}} props */
-export function Listening({ rows, colorOf }) {
+/** @param {{rows: Row[], directories: Map<string, string>, colorOf: (path: string) => string}} props */
+export function Listening({ rows, directories, colorOf }) {
   if (rows.length === 0) return null;
   const sorted = [...rows].sort((a, b) => a.localPort - b.localPort || (a.name < b.name ? -1 : 1));
   return html`
     <details class="sec listening">
-      <summary>${plural(rows.length, 'socket waits for peers', 'sockets wait for peers')}</summary>
+      <summary>${plural(rows.length, 'listening port')}</summary>
       <ul class="cols three">
         ${sorted.slice(0, LISTED).map(
           (row) => html`
             <li class=${cls('lrow', 'frow')} key=${row.id}>
               <span class="ident"><${Swatch} color=${colorOf(row.path)} /><a class="name" href=${valueLink('exe', row.path || null)}>${row.name}</a>
-                <span class="dim-t ell">pid ${row.process}</span></span>
+                <span class="dim-t ell">${directories.get(row.path)} pid ${row.process}</span></span>
               <span class="num">${row.localPort} <span class="dim-t">${protocolName(row)}</span></span>
             </li>
           `,

@@ -1,5 +1,5 @@
 /** A list of events: a shape, the program, what happened, when. */
-import { eventKind, eventName, eventWord } from '../lib/events.js';
+import { eventKind, eventName, eventWord, shortSentence } from '../lib/events.js';
 import { dayKey, dayMonth, hourMinute, weekday } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
 import { link } from '../lib/state.js';
@@ -54,7 +54,7 @@ export const EventRows = ({ rows, now }) => html`
           <span class=${cls('kind', kind)} aria-hidden="true"></span>
           <${When} time=${row.time} as=${(/** @type {number} */ time) => (dayKey(time) === dayKey(now) ? hourMinute(time) : dayMonth(time))} />
           <span class=${cls('ell', kind === 'wrong' && 't-wrong', kind === 'new' && 't-new')}>${eventWord(row)}</span>
-          <span class="ell dim-t" title=${row.sentence}>${row.sentence}</span>
+          <span class="ell dim-t" title=${row.sentence}>${shortSentence(row)}</span>
           <a class="acts" href=${link('explore', { range: null, since: String(row.time - 900), until: String(row.time + 900), where: row.exe ? `exe=${row.exe}` : null })}>traffic around it</a>
         </li>
       `;

@@ -1,9 +1,9 @@
 /** The header: pages with the number of unseen alerts and the state of picosnitch, search, the rate now, the theme. */
 
 import { Spark } from '../charts/spark.js';
-import { unseenAlerts as unseen } from '../lib/alerts.js';
+import { unseenAlerts as unseen, unseenWrong } from '../lib/alerts.js';
 import { rateParts } from '../lib/format.js';
-import { html } from '../lib/html.js';
+import { cls, html } from '../lib/html.js';
 import { daemonState, rate } from '../lib/live.js';
 import { link, page } from '../lib/state.js';
 import { theme, toggleTheme } from '../lib/theme.js';
@@ -24,7 +24,7 @@ export const NAV = [
 /** @param {{name: string}} props */
 function NavMark({ name }) {
   if (name === 'alerts' && unseen.value)
-    return html`<span class="count" title=${`${unseen.value} not seen yet`}>${unseen.value > 99 ? '99+' : unseen.value}</span>`;
+    return html`<span class=${cls('count', !unseenWrong.value && 'new')} title=${`${unseen.value} not seen yet`}>${unseen.value > 99 ? '99+' : unseen.value}</span>`;
   if (name === 'health' && troubles.value.length)
     return html`<span class="hdot" role="img" aria-label="something to look at" title=${troubles.value.join(' · ')}></span>`;
   return null;

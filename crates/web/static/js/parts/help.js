@@ -46,10 +46,15 @@ export function useCommonShortcuts() {
       { key: '[', text: 'Earlier', run: () => move(-1) },
       { key: ']', text: 'Later', run: () => move(1) },
       ...PRESETS.map((preset, i) => ({
-        key: String(i + 1),
+        key: String(i),
         text: `Range ${preset}`,
         run: () => setPreset(preset),
       })),
+      {
+        key: 'y',
+        text: 'Yesterday',
+        run: () => change({ range: 'yesterday', since: null, until: null }),
+      },
       { key: 't', text: 'Light or dark', run: toggleTheme },
       { key: 'c', text: 'Compare with the period before', run: toggleCompare },
       { key: 'i', text: 'Internet only', run: toggleInternet },
@@ -94,7 +99,7 @@ export function Help() {
   const close = () => {
     helpOpen.value = false;
   };
-  const ranges = listShortcuts().filter((one) => !/^[1-6]$/.test(one.key));
+  const ranges = listShortcuts().filter((one) => !/^[0-6]$/.test(one.key));
   return html`
     <dialog class="help" ref=${dialog} aria-label="Keyboard" onClose=${close}
       onClick=${(/** @type {Event} */ event) => event.target === dialog.current && close()}>
@@ -104,7 +109,7 @@ export function Help() {
         <dl>
           ${[
             ...ranges.map((one) => [keyText(one.key), one.text]),
-            ['1 – 6', 'Range of 1 h to 1 y'],
+            ['0 – 6', 'Range of 15 min to 1 y'],
             ...CHART,
           ].map(
             ([key, text]) =>

@@ -1,15 +1,21 @@
 /** The range of a page: presets, earlier and later, the two moments with their zone, and the switches a page adds. */
 import { dayAndTime, zoneName } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { change, PRESETS, range, setMoments, setPreset } from '../lib/state.js';
+import { change, LENGTHS, PRESETS, range, setMoments, setPreset } from '../lib/state.js';
 import { Calendar } from './calendar.js';
 import { Menu, usePopup } from './controls.js';
 import { Icon } from './icons.js';
 
-/** @type {Record<string, number>} */
-const LENGTHS = { '1h': 3600, '6h': 21600, '1d': 86400, '7d': 604800, '30d': 2592000, '1y': 31536000 };
 /** @type {Record<string, string>} */
-const TEXTS = { '1h': '1 h', '6h': '6 h', '1d': '24 h', '7d': '7 d', '30d': '30 d', '1y': '1 y' };
+const TEXTS = {
+  '15m': '15 min',
+  '1h': '1 h',
+  '6h': '6 h',
+  '1d': '24 h',
+  '7d': '7 d',
+  '30d': '30 d',
+  '1y': '1 y',
+};
 
 /** @typedef {{since: number, until: number}} Moments */
 
@@ -27,6 +33,7 @@ export function beforeName() {
   const { preset } = range.value;
   return (
     {
+      '15m': '15 min before',
       '1h': 'hour before',
       '6h': '6 hours before',
       '1d': 'day before',

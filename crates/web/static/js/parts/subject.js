@@ -5,6 +5,7 @@ import { bytes, count, grouped } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { change, link, otherFilters, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
+import { SortHeads, sortOf } from './heads.js';
 import { Ident } from './identity.js';
 import { Figures } from './states.js';
 import { TopList } from './toplist.js';
@@ -70,10 +71,10 @@ export function TabbedList({
       <div class="lhead prow">
         <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
           onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
-        <span class="num">received</span><span class="num">sent</span>
+        <${SortHeads} word=${word} />
       </div>
-      <${TopList} key=${current} dimension=${current} second=${second[current]} params=${params} limit=${limit} onLift=${onLift}
-        colorOf=${colorOf?.(current)} badgeOf=${badgeOf?.(current)} more=${more?.(current)} />
+      <${TopList} key=${current} dimension=${current} second=${second[current]} sort=${sortOf(word)} params=${params} limit=${limit} onLift=${onLift}
+        colorOf=${colorOf?.(current)} badgeOf=${badgeOf?.(current)} more=${more && `${more(current)}${sortOf(word) ? `&sort=${sortOf(word)}` : ''}`} />
     </section>
   `;
 }

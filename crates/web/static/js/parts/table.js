@@ -1,13 +1,13 @@
 /** The table of Explore: sorted and paged by the server; a row filters, excludes, or opens the page of its value. */
 import { Spark } from '../charts/spark.js';
 import { dimensionName, isCalendar, isTime, timeSpan } from '../lib/dimensions.js';
-import { count, delta, grouped } from '../lib/format.js';
+import { count, dayMonth, delta, grouped, hourMinute } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { addFilter, change, here, link, offset, sort } from '../lib/state.js';
+import { addFilter, change, here, isShortRange, link, offset, sort } from '../lib/state.js';
 import { Bytes, When } from './figures.js';
 import { Icon } from './icons.js';
 import { Ident, MirrorBar } from './identity.js';
-import { beforeName, rangeName } from './rangebar.js';
+import { beforeName } from './rangebar.js';
 
 export const PAGE = 20;
 
@@ -22,7 +22,7 @@ function columns(groups, has) {
     className: i ? 'w-id2' : 'w-id',
     ascending: true,
   }));
-  if (has.sparks) list.push({ key: '', text: rangeName(), className: 'w-sp' });
+  if (has.sparks) list.push({ key: '', text: 'Over time', className: 'w-sp' });
   list.push(
     { key: 'received', text: 'Received', className: 'w-n num' },
     { key: 'sent', text: 'Sent', className: 'w-n num' },
@@ -90,6 +90,16 @@ function timeLink(dimension, value) {
   return link('explore', { range: null, since: String(span[0]), until: String(span[1] - 1) });
 }
 
+/** What a part of time lacks: the range begins within it, or it is not over. @param {string} dimension @param {any} begin @param {any} data */
+function cutText(dimension, begin, data) {
+  const span = isTime(dimension) && typeof begin === 'number' ? timeSpan(dimension, begin) : null;
+  if (!span) return undefined;
+  const { since } = data.range;
+  if (since > span[0] && since < span[1])
+    return `from ${(dimension === 'hour' || dimension === 'day' ? hourMinute : dayMonth)(since)}`;
+  return span[1] > data.now ? 'so far' : '';
+}
+
 /** Up and down move between rows. @param {KeyboardEvent} event */
 function onRowKey(event) {
   if (event.target !== event.currentTarget) return;
@@ -119,7 +129,7 @@ function Row({ row, groups, data, max, sparks, seen, compared, begin, color, onL
           <td key=${dimension} class=${i ? 'w-id2' : 'w-id'}>
             <span class="cell">
               <${Ident} dimension=${dimension} value=${row[dimension]} labels=${data.labels} color=${i ? null : color}
-                href=${timeLink(dimension, row[dimension])} />
+                href=${timeLink(dimension, row[dimension])} aside=${cutText(dimension, row[dimension], data)} />
               ${!isCalendar(dimension) && html`<${Actions} dimension=${dimension} value=${row[dimension]} />`}
             </span>
             ${!i && html`<${MirrorBar} received=${now.received} sent=${now.sent} max=${max} color=${color} />`}
@@ -207,4 +217,6 @@ export const groupedBy = (first, second) =>
     reverse: null,
     offset: null,
     find: null,
+    // One row would say nothing.
+    ...(first === 'day' && isShortRange.value ? { range: '30d', since: null, until: null } : {}),
   });

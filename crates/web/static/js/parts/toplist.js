@@ -64,12 +64,27 @@ export function ListRow({ dimension, row, max, color, labels, badge, aside, onLi
 }
 
 /**
- * @param {{dimension: string, second?: string, params?: import('../lib/api.js').Params, limit?: number, more?: string,
+ * @param {{dimension: string, second?: string, sort?: string | null, params?: import('../lib/api.js').Params, limit?: number, more?: string,
  *   badgeOf?: (value: any) => any, colorOf?: (value: any) => string | null, onLift?: (value: string | null) => void}} props
  */
-export function TopList({ dimension, second, params = {}, limit = 10, more, badgeOf, colorOf, onLift }) {
+export function TopList({
+  dimension,
+  second,
+  sort,
+  params = {},
+  limit = 10,
+  more,
+  badgeOf,
+  colorOf,
+  onLift,
+}) {
   const asked = { ...question.value, ...params };
-  const answer = useAnswer('query', { ...asked, group_by: second ? [dimension, second] : dimension, limit });
+  const answer = useAnswer('query', {
+    ...asked,
+    group_by: second ? [dimension, second] : dimension,
+    sort,
+    limit,
+  });
   const { data } = answer;
   /** Rows of the tab before have another dimension. @type {any[]} */
   const rows = data?.rows?.length && dimension in data.rows[0] ? data.rows : [];

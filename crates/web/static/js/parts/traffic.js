@@ -2,10 +2,11 @@
 import { AreaChart } from '../charts/area.js';
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram, valueText } from '../lib/dimensions.js';
-import { dayAndTime, duration, hourMinute, rate, weekday } from '../lib/format.js';
+import { dayAndTime, duration, hourMinute, rate, rateParts, weekday } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
+import { unrecorded } from '../lib/recorded.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
-import { isStopped } from '../lib/watch.js';
+import { health, isStopped } from '../lib/watch.js';
 import { Swatch, slotColor } from './identity.js';
 import { beforeName } from './rangebar.js';
 import { Nothing, Problem } from './states.js';
@@ -23,6 +24,18 @@ function spanText(begin, end, now) {
   return `${dayAndTime(begin, now)} – ${end - begin < 86400 ? hourMinute(end) : dayAndTime(end, now)}`;
 }
 
+/** Received and sent of the highest part; a unit that both have is said once. @param {{received: number, sent: number}} props */
+function Both({ received, sent }) {
+  const [down, downUnit] = rateParts(received);
+  const [up, upUnit] = rateParts(sent);
+  const unit = upUnit || downUnit;
+  const first = downUnit && downUnit !== unit ? `${down}\u00a0${downUnit}` : down;
+  return html`
+    <span class="vh">received </span>↓${'\u2009'}<b>${first}</b>
+    <span class="vh"> sent</span> ↑${'\u2009'}<b>${`${up}\u00a0${unit}`}</b>
+  `;
+}
+
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
   const { edges, total, extent } = answer;
@@ -36,9 +49,14 @@ function Highest({ answer }) {
   const text = length < 86400 ? dayAndTime(edges[top], answer.now) : weekday(edges[top]);
   const when = near ? text.replace('today ', '') : text;
   return html`
-    <span>mean of ${duration(length)}</span>
-    ${both(top) > 0 && html`<span>peak <b>${rate(both(top))}</b>${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</span>`}
-    ${extent?.[0] > edges[0] && html`<span class="opt">log begins ${dayAndTime(extent[0], answer.now)}</span>`}
+    <span class="opt">each bar ${duration(length)}</span>
+    ${
+      both(top) > 0 &&
+      html`<button type="button" class="peak" title="Zoom to it" onClick=${() => zoom(edges[top], edges[top + 1] - 1)}>peak${' '}
+        <${Both} received=${total.received[top] / (edges[top + 1] - edges[top])} sent=${total.sent[top] / (edges[top + 1] - edges[top])} />
+        ${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</button>`
+    }
+    ${extent?.[0] > edges[0] && html`<span>${isStopped.value ? 'log begins' : 'recording since'} ${dayAndTime(extent[0], answer.now).replace('today ', '')}</span>`}
     ${
       compare.value &&
       answer.before &&
@@ -78,9 +96,18 @@ function Reading({ answer, dimension, point, colorOf }) {
   `;
 }
 
+/** Whether a height means the same on both sides of the axis. @param {{own: boolean}} props */
+const Scale = ({ own }) => html`
+  <span class="scale" role="group" aria-label="Scale of received and sent">scale
+    <button type="button" aria-pressed=${String(!own)} title="Received and sent on one scale" onClick=${() => change({ scale: null })}>shared</button>
+    <button type="button" aria-pressed=${String(own)} title="Each on its own scale, so that a small sender is seen"
+      onClick=${() => change({ scale: 'own' })}>separate</button>
+  </span>
+`;
+
 /**
  * @param {{title: unknown, dimension?: string | null, params?: import('../lib/api.js').Params, marks?: any[], height?: number | ((narrow: boolean) => number),
- *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number}} props
+ *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number, parts?: number}} props
  */
 export function Traffic({
   title,
@@ -93,6 +120,7 @@ export function Traffic({
   extra,
   label,
   top = 8,
+  parts = 144,
 }) {
   const [point, setPoint] = useState(/** @type {any} */ (null));
   const onPoint = useCallback((/** @type {any} */ _, /** @type {any} */ there) => setPoint(there), []);
@@ -101,18 +129,15 @@ export function Traffic({
     ...params,
     group_by: dimension,
     top,
-    parts: 144,
+    parts,
     compare: compare.value ? 'previous' : null,
   });
-  // Where the daemon does not run, nothing was recorded since the last record.
-  const data = useMemo(() => {
-    const known = answer.data;
-    if (!isStopped.value || !known?.extent) return known;
-    return {
-      ...known,
-      gaps: [...known.gaps, /** @type {[number, number]} */ ([known.extent[1], known.now])],
-    };
-  }, [answer.data, isStopped.value]);
+  const daemon = health.value?.daemon;
+  const data = useMemo(
+    () => answer.data && { ...answer.data, away: unrecorded(answer.data, health.peek()) },
+    // The rest of what is known about the daemon does not change the picture.
+    [answer.data, health.value === null, daemon?.since],
+  );
   const ownScale = param('scale') === 'own';
   const total = data ? [...data.total.received, ...data.total.sent].some((value) => value > 0) : true;
   /** @param {any} value */
@@ -126,9 +151,7 @@ export function Traffic({
           ${shown ? html`<${Reading} answer=${data} dimension=${dimension} point=${point} colorOf=${color} />` : data && total && html`<${Highest} answer=${data} />`}
         </div>
         <span class="grow"></span>
-        <button class="scale" type="button" aria-pressed=${String(ownScale)}
-          title="Received and sent on one scale, or each on its own so that a small sender is seen"
-          onClick=${() => change({ scale: ownScale ? null : 'own' })}>${ownScale ? 'own scales' : 'one scale'}</button>
+        <${Scale} own=${ownScale} />
       </div>
       <div class=${cls('bleed', answer.error && 'stale')}>
         <${AreaChart} answer=${data} dimension=${dimension} marks=${marks} height=${height} lifted=${lifted ?? null}

@@ -6,10 +6,13 @@ import { useAnswer } from '../lib/answer.js';
 import { dayAndTime, duration } from '../lib/format.js';
 import { html, useRef } from '../lib/html.js';
 import { isMissing, lossAmount } from '../lib/losses.js';
+import { awayText, secondsAway, unrecorded } from '../lib/recorded.js';
 import { ZONE } from '../lib/state.js';
+import { health } from '../lib/watch.js';
 
-/** @param {any} data of /series @param {number | null} until last record if nothing is recorded now @returns {{name: string, title: string}[]} */
-function cells(data, until) {
+/** @param {any} data of /series @returns {{name: string, title: string}[]} */
+function cells(data) {
+  const spans = unrecorded(data, health.value);
   /** @type {Map<number, string[]>} */
   const lost = new Map();
   for (const loss of data.losses) {
@@ -19,29 +22,26 @@ function cells(data, until) {
   return data.edges.slice(0, -1).map((/** @type {number} */ begin, /** @type {number} */ i) => {
     const end = data.edges[i + 1];
     const when = dayAndTime(begin);
-    // More than half of a window without picosnitch counts as a window without it; so does the time before the log.
-    const away = [[0, data.extent?.[0] ?? data.now], ...data.gaps].reduce(
-      (/** @type {number} */ sum, /** @type {[number, number]} */ [from, to]) =>
-        sum + Math.max(0, Math.min(end, to) - Math.max(begin, from)),
-      0,
+    // More than half of a window without picosnitch counts as a window without it.
+    const away = spans.find(
+      (one) => (Math.min(end, one.end) - Math.max(begin, one.begin)) * 2 > Math.min(end, data.now) - begin,
     );
     if (lost.has(i)) return { name: 'bad', title: `${when}: ${lost.get(i)?.join(', ')} lost` };
-    if (begin <= data.now && end > data.now) return { name: 'open', title: `${when}: not over yet` };
-    if (begin > data.now || begin > (until ?? end) || away * 2 > end - begin)
-      return { name: 'away', title: `${when}: not recorded` };
+    if (away) return { name: 'away', title: `${when}: ${awayText(away)}` };
+    if (end > data.now) return { name: 'open', title: `${when}: not over yet` };
+    const seconds = secondsAway(spans, begin, end);
     return {
       name: 'good',
-      title: `${when}: ${away ? `not recorded for ${duration(away)}` : 'nothing lost'}`,
+      title: `${when}: ${seconds ? `not recorded for ${duration(seconds)}` : 'nothing lost'}`,
     };
   });
 }
 
-/** @param {{until: number | null}} props */
-export function WindowStrip({ until: recordedUntil }) {
+export function WindowStrip() {
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const width = useWidth(host);
   const { data } = useAnswer('series', { range: '1d', zone: ZONE, parts: width < 560 ? 72 : 144 });
-  const list = data ? cells(data, recordedUntil) : [];
+  const list = data ? cells(data) : [];
   const each = width / Math.max(1, list.length);
   const number = (/** @type {string} */ name) => list.filter((cell) => cell.name === name).length;
   const [since, until] = data ? [data.edges[0], data.edges[data.edges.length - 1]] : [0, 1];
