@@ -26,6 +26,8 @@ use crate::{
 const READERS: usize = 4;
 /// Questions that wait; more are refused.
 const MAX_WAITING: usize = 256;
+/// Groups of an answer while it is made, by ids of the log: with as many, this process takes less than 200 MB.
+const MAX_GROUPS: usize = 250_000;
 /// How long an answer may be made.
 const MAX_WORK: Duration = Duration::from_secs(20);
 /// How long an answer is given to those who ask the same again. The windows of the log are longer.
@@ -217,8 +219,9 @@ impl Readers {
         let file = match log.take().filter(|log| log.reader.is_current()) {
             Some(file) => file,
             None => {
-                let reader = Reader::open(&self.path)?;
+                let mut reader = Reader::open(&self.path)?;
                 reader.make_no_files()?;
+                reader.limit_groups(MAX_GROUPS);
                 let id = reader.identity()?;
                 LogFile { slots: self.slots.of_log(&id), id, reader }
             }
