@@ -110,6 +110,9 @@ pub enum StoreError {
         /// The limit in bytes.
         max_bytes: u64,
     },
+    /// An answer has more groups than [`Reader::limit_groups`](crate::Reader::limit_groups) allows.
+    #[error("an answer from {} would have too many rows: ask with fewer dimensions, for a shorter range, or with a filter", .0.display())]
+    TooManyGroups(PathBuf),
     /// An operation of SQLite failed.
     #[error("{}: {doing}", path.display())]
     Sql {

@@ -84,6 +84,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Missing(_) | StoreError::Empty(_) => ErrorKind::NoLog,
+            StoreError::TooManyGroups(_) => ErrorKind::BadRequest,
             error if error.is_permission() => ErrorKind::NoRights,
             error if error.is_interrupted() => ErrorKind::Timeout,
             _ => ErrorKind::Log,
@@ -93,6 +94,10 @@ impl From<StoreError> for ApiError {
                 "the log may not be read by the user of this server: run `picosnitch dash` as root or as a member of the group \
                  picosnitch ({error})"
             ),
+            ErrorKind::BadRequest => {
+                "that has too many rows: ask with fewer dimensions, for a shorter range, or with a filter"
+                    .to_owned()
+            }
             ErrorKind::Timeout => {
                 "the answer took too long; ask for a shorter range or set a filter".to_owned()
             }

@@ -26,6 +26,8 @@ use crate::{
 const READERS: usize = 4;
 /// Questions that wait; more are refused.
 const MAX_WAITING: usize = 256;
+/// Groups of an answer while it is made, by ids of the log: with as many, this process takes less than 200 MB.
+const MAX_GROUPS: usize = 250_000;
 /// How long a question may wait for a reader.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// How long a reader may work on an answer, whoever waits for it.
@@ -240,8 +242,9 @@ impl Readers {
         let file = match log.take().filter(|log| log.reader.is_current()) {
             Some(file) => file,
             None => {
-                let reader = Reader::open(&self.path)?;
+                let mut reader = Reader::open(&self.path)?;
                 reader.make_no_files()?;
+                reader.limit_groups(MAX_GROUPS);
                 let id = reader.identity()?;
                 LogFile { slots: self.slots.of_log(&id), id, reader }
             }

@@ -188,6 +188,24 @@ fn the_ends_of_time_are_answered() {
 }
 
 #[test]
+fn a_question_with_too_many_rows_is_refused() {
+    let log = Log::new("Europe/Berlin", &[]);
+    // Half a million rows.
+    log.write((0..1800).map(|at| Window {
+        time: TIME + at * 10,
+        records: (0..300).map(|port| Traffic { port, ..TRAFFIC }.record()).collect(),
+        ..Window::default()
+    }));
+    let dash = Dash::start(log.path(), &[]);
+    for path in ["query?limit=6&", "export?"] {
+        let response = dash.get(&format!("/api/v1/{path}range=all&group_by=port&group_by=time"));
+        assert_eq!((response.status, &*response.error()), (400, "bad_request"), "{}", response.text());
+        assert!(response.text().contains("fewer dimensions"), "{}", response.text());
+    }
+    assert_eq!(dash.json("/api/v1/query?range=all&group_by=time")["row_count"], 1800);
+}
+
+#[test]
 fn names_of_numbers_come_along() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use rusqlite::Connection;
+use rusqlite::{Connection, types::ValueRef};
 
 use super::{
     dimension::Dimension,
@@ -16,9 +16,9 @@ use crate::{id_map::IdMap, rollup::Classes};
 
 /// Reads the classes of contexts and endpoints for groups by these dimensions.
 pub(super) fn read(connection: &Connection, group_by: &[Dimension]) -> rusqlite::Result<Classes> {
-    let of = |field: KeyField| -> Vec<&'static str> {
+    let of = |field: KeyField| -> Vec<DimensionColumn> {
         let columns = group_by.iter().map(|dimension| DimensionColumn::of(*dimension));
-        columns.filter(|column| column.field == field).map(|column| column.column).collect()
+        columns.filter(|column| column.field == field).collect()
     };
     Ok(Classes {
         contexts: representatives(connection, "context", &of(KeyField::Context))?,
@@ -28,12 +28,19 @@ pub(super) fn read(connection: &Connection, group_by: &[Dimension]) -> rusqlite:
 }
 
 /// By id the first id with the same values in these columns.
-fn representatives(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<IdMap<i64>> {
+fn representatives(
+    connection: &Connection,
+    table: &str,
+    columns: &[DimensionColumn],
+) -> rusqlite::Result<IdMap<i64>> {
     let mut ids = IdMap::default();
     if columns.is_empty() {
         return Ok(ids);
     }
-    let sql = format!("SELECT id, {} FROM {table}", columns.join(", "));
+    let names: Vec<&str> = columns.iter().map(|column| column.column).collect();
+    let equal =
+        columns.iter().map(|column| equal_values(connection, column)).collect::<Result<Vec<_>, _>>()?;
+    let sql = format!("SELECT id, {} FROM {table}", names.join(", "));
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut first: HashMap<Vec<i64>, i64, FixedState> = HashMap::default();
@@ -41,8 +48,9 @@ fn representatives(connection: &Connection, table: &str, columns: &[&str]) -> ru
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         values.clear();
-        for column in 1..=columns.len() {
-            values.push(row.get(column)?);
+        for (at, equal) in equal.iter().enumerate() {
+            let value = row.get(at + 1)?;
+            values.push(equal.get(value).unwrap_or(value));
         }
         let representative = match first.get(&values) {
             Some(representative) => *representative,
@@ -54,4 +62,41 @@ fn representatives(connection: &Connection, table: &str, columns: &[&str]) -> ru
         ids.insert(id, representative);
     }
     Ok(ids)
+}
+
+/// By reference the first reference with the same value, for the tables whose rows have several columns. Many command lines are of one
+/// program; they themselves are hardly ever the same, and take much memory.
+fn equal_values(connection: &Connection, column: &DimensionColumn) -> rusqlite::Result<IdMap<i64>> {
+    let mut equal = IdMap::default();
+    let Some((table @ ("program" | "cgroup" | "network"), value)) = column.referenced else {
+        return Ok(equal);
+    };
+    if value == "command_line" {
+        return Ok(equal);
+    }
+    let mut statement = connection.prepare_cached(&format!("SELECT id, {value} FROM {table}"))?;
+    let mut rows = statement.query([])?;
+    let mut first: HashMap<Vec<u8>, i64, FixedState> = HashMap::default();
+    let mut stored = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        stored.clear();
+        // The kind comes first: a text and a number are never the same.
+        let mut add = |kind: u8, bytes: &[u8]| {
+            stored.push(kind);
+            stored.extend_from_slice(bytes);
+        };
+        match row.get_ref(1)? {
+            ValueRef::Null => {}
+            ValueRef::Integer(number) => add(b'i', &number.to_be_bytes()),
+            ValueRef::Real(number) => add(b'r', &number.to_be_bytes()),
+            ValueRef::Text(bytes) => add(b't', bytes),
+            ValueRef::Blob(bytes) => add(b'b', bytes),
+        }
+        match first.get(&stored) {
+            Some(first) => equal.insert(id, *first),
+            None => drop(first.insert(stored.clone(), id)),
+        }
+    }
+    Ok(equal)
 }

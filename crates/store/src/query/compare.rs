@@ -1,6 +1,6 @@
 //! Two ranges side by side: what is new, gone, grown and shrunk.
 
-use std::{cmp::Reverse, collections::HashMap, sync::atomic::AtomicBool};
+use std::{cmp::Reverse, collections::HashMap};
 
 use foldhash::fast::FixedState;
 use model::Counters;
@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::{
     definition::{Query, Range, Sort},
     execute::{Conditions, columns, decode, group, sums},
+    limits::Limits,
     value::Value,
 };
 
@@ -140,12 +141,14 @@ pub(super) fn execute_comparison(
     connection: &Connection,
     query: &Query,
     (before, order): (Range, CompareOrder),
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<Comparison> {
     let earlier = Query { range: before, ..query.clone() };
     let conditions = Conditions::new(connection, query)?;
-    let now = sums(connection, query, &conditions, interrupted)?;
-    let before = sums(connection, &earlier, &conditions, interrupted)?;
+    let now = sums(connection, query, &conditions, limits)?;
+    // Both are in memory at the same time.
+    let limits = Limits { max_groups: limits.max_groups.saturating_sub(now.groups.len()), ..limits };
+    let before = sums(connection, &earlier, &conditions, limits)?;
     let [columns, columns_before] = columns(connection, query, [&now, &before])?;
     let mut groups: HashMap<Vec<i64>, [Option<Counters>; 2], FixedState> = HashMap::default();
     for (codes, counters) in group(&now.groups, &columns) {

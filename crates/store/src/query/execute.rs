@@ -1,6 +1,6 @@
 //! Executing a query: sums by ids, then groups by the values behind the ids.
 
-use std::{cell::OnceCell, cmp::Reverse, collections::HashMap, rc::Rc, sync::atomic::AtomicBool};
+use std::{cell::OnceCell, cmp::Reverse, collections::HashMap, rc::Rc};
 
 use foldhash::fast::FixedState;
 use model::Counters;
@@ -14,6 +14,7 @@ use super::{
     dimension_column::key_fields,
     filter::Filter,
     filter_set::FilterSet,
+    limits::Limits,
     result_column::ResultColumn,
     row::{Answer, Row},
     seen::{Seen, SeenValues},
@@ -54,9 +55,9 @@ impl Sums {
 pub(super) fn execute(
     connection: &Connection,
     query: &Query,
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<Answer> {
-    let sums = sums(connection, query, &Conditions::new(connection, query)?, interrupted)?;
+    let sums = sums(connection, query, &Conditions::new(connection, query)?, limits)?;
     let mut total = sums.total();
     if query.group_by.is_empty() {
         let row = Row { counters: total, ..Row::default() };
@@ -144,7 +145,7 @@ pub(super) fn sums(
     connection: &Connection,
     query: &Query,
     conditions: &Conditions,
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<Sums> {
     let filters = &conditions.filters;
     let by = key_fields(query.group_by.iter().copied());
@@ -161,7 +162,8 @@ pub(super) fn sums(
         _ => &all_apart,
     };
     if !uses_calendar {
-        let aggregation = Aggregation::new(connection, &edges, by, filters, interrupted);
+        let aggregation = Aggregation::new(connection, &edges, by, filters, limits.interrupted)
+            .max_groups(limits.max_groups);
         return Ok(Sums { groups: aggregation.classes(classes).run(LEVELS.len())?, parts: None });
     }
     let Some((first, last)) = extent else {
@@ -172,7 +174,8 @@ pub(super) fn sums(
     let uses_time = by.time || Predicate::fields(&filters).time;
     if uses_time || end.saturating_sub(start) > MAX_DIVIDED_SECONDS {
         let by = KeyFields { time: true, ..by };
-        let aggregation = Aggregation::new(connection, &edges, by, filters, interrupted);
+        let aggregation = Aggregation::new(connection, &edges, by, filters, limits.interrupted)
+            .max_groups(limits.max_groups);
         let mut groups = aggregation.classes(classes).run(LEVELS.len())?;
         let filters = calendar_filters(&query.filters);
         groups.retain(|(key, _)| passes(&filters, key.time, &zone));
@@ -180,7 +183,9 @@ pub(super) fn sums(
     }
     let mut parts = CalendarParts::new((start, end.max(start)), &query.group_by, &query.filters, &zone);
     parts.edges = snap(connection, &parts.edges)?;
-    let aggregation = Aggregation::new(connection, &parts.edges, by, filters, interrupted).classes(classes);
+    let aggregation = Aggregation::new(connection, &parts.edges, by, filters, limits.interrupted)
+        .max_groups(limits.max_groups)
+        .classes(classes);
     let aggregation = if parts.is_grouped() { aggregation.by_interval() } else { aggregation };
     let groups = aggregation.slots(&parts.slots).run(LEVELS.len())?;
     Ok(Sums { groups, parts: Some(parts) })

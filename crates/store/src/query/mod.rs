@@ -9,6 +9,7 @@ mod dimension_column;
 mod execute;
 mod filter;
 mod filter_set;
+mod limits;
 mod pattern;
 mod reader;
 mod result_column;

@@ -12,12 +12,13 @@ use std::{
 };
 
 use model::{Counters, Event, EventKind, Loss};
-use rusqlite::{Connection, InterruptHandle, OpenFlags};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 
 use super::{
     compare::{CompareOrder, Comparison, execute_comparison},
     definition::{Query, Range},
     execute::execute,
+    limits::Limits,
     row::{Answer, Row},
     series::{SeriesByGroup, execute_series, execute_series_by},
 };
@@ -45,6 +46,7 @@ pub struct Reader {
     is_immutable: bool,
     connection: Connection,
     interrupted: Arc<AtomicBool>,
+    max_groups: usize,
 }
 
 /// Interrupts the queries of a [`Reader`] from another thread. All queries, also those that begin later, fail with an error
@@ -110,6 +112,7 @@ impl Reader {
                     is_immutable,
                     connection,
                     interrupted: Arc::default(),
+                    max_groups: usize::MAX,
                 })
             }
         }
@@ -129,6 +132,16 @@ impl Reader {
     pub fn make_no_files(&self) -> Result<(), StoreError> {
         let set = self.connection.execute_batch("PRAGMA temp_store = MEMORY");
         set.map_err(sql_error(&self.path, "cannot set where to sort"))
+    }
+
+    /// Bounds the memory of an answer: a query with more groups by ids than this fails with [`StoreError::TooManyGroups`]. Rows
+    /// are at most as many.
+    pub fn limit_groups(&mut self, max_groups: usize) {
+        self.max_groups = max_groups;
+    }
+
+    fn limits(&self) -> Limits<'_> {
+        Limits { interrupted: &self.interrupted, max_groups: self.max_groups }
     }
 
     /// A text that stays the same as long as the log is the same one: another log, or an older copy that the daemon has gone on with,
@@ -161,7 +174,7 @@ impl Reader {
     /// # Errors
     /// The errors of SQLite; [`StoreError::is_interrupted`] holds if an [`Interrupter`] ended the query.
     pub fn answer(&self, query: &Query) -> Result<Answer, StoreError> {
-        self.read(|connection| execute(connection, query, &self.interrupted))
+        self.read(|connection| execute(connection, query, self.limits()))
     }
 
     /// Puts the answers to a query for its range and for another one side by side.
@@ -174,7 +187,7 @@ impl Reader {
         before: Range,
         order: CompareOrder,
     ) -> Result<Comparison, StoreError> {
-        self.read(|connection| execute_comparison(connection, query, (before, order), &self.interrupted))
+        self.read(|connection| execute_comparison(connection, query, (before, order), self.limits()))
     }
 
     /// Returns sums over time for a chart: one for each two neighbours of `edges` (unix seconds, ascending), from the first
@@ -184,7 +197,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::answer`].
     pub fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, StoreError> {
-        self.read(|connection| execute_series(connection, query, edges, &self.interrupted))
+        self.read(|connection| execute_series(connection, query, edges, self.limits()))
     }
 
     /// As [`Reader::series`], and by the values of the one dimension that the query is grouped by: of the `top` groups with the
@@ -194,7 +207,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::answer`].
     pub fn series_by(&self, query: &Query, edges: &[i64], top: usize) -> Result<SeriesByGroup, StoreError> {
-        self.read(|connection| execute_series_by(connection, query, edges, top, &self.interrupted))
+        self.read(|connection| execute_series_by(connection, query, edges, top, self.limits()))
     }
 
     /// Returns the times of the first and the last window with a record; `None` for a log without records.
@@ -336,7 +349,10 @@ impl Reader {
             transaction.commit()?;
             Ok(result)
         };
-        read().map_err(sql_error(&self.path, "cannot read the log"))
+        read().map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::TooBig) => StoreError::TooManyGroups(self.path.clone()),
+            _ => sql_error(&self.path, "cannot read the log")(error),
+        })
     }
 }
 

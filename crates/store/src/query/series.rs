@@ -1,6 +1,6 @@
 //! Sums over time for charts: of all records, and of the groups with the most bytes.
 
-use std::{cmp::Reverse, sync::atomic::AtomicBool};
+use std::cmp::Reverse;
 
 use model::Counters;
 use rusqlite::Connection;
@@ -12,6 +12,7 @@ use super::{
     dimension_column::{DimensionColumn, KeyField, key_fields},
     execute::{Conditions, MAX_DIVIDED_SECONDS, columns, group, snap, sums},
     filter_set::FilterSet,
+    limits::Limits,
     value::Value,
 };
 use crate::{
@@ -60,7 +61,7 @@ struct Chart<'a> {
     filters: &'a FilterSet,
     /// Where the log has them.
     edges: Vec<i64>,
-    interrupted: &'a AtomicBool,
+    limits: Limits<'a>,
 }
 
 impl<'a> Chart<'a> {
@@ -69,9 +70,9 @@ impl<'a> Chart<'a> {
         query: &'a Query,
         filters: &'a FilterSet,
         edges: &[i64],
-        interrupted: &'a AtomicBool,
+        limits: Limits<'a>,
     ) -> rusqlite::Result<Self> {
-        Ok(Self { connection, query, filters, edges: snap(connection, edges)?, interrupted })
+        Ok(Self { connection, query, filters, edges: snap(connection, edges)?, limits })
     }
 
     /// The sums by these fields and by interval: the time of a key is the index of its interval.
@@ -107,7 +108,8 @@ impl<'a> Chart<'a> {
     }
 
     fn aggregation<'b>(&'b self, by: KeyFields, edges: &'b [i64]) -> Aggregation<'b, &'b FilterSet> {
-        Aggregation::new(self.connection, edges, by, self.filters, self.interrupted)
+        Aggregation::new(self.connection, edges, by, self.filters, self.limits.interrupted)
+            .max_groups(self.limits.max_groups)
     }
 }
 
@@ -117,10 +119,10 @@ pub(super) fn execute_series(
     connection: &Connection,
     query: &Query,
     edges: &[i64],
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<Vec<Counters>> {
     let filters = FilterSet::new(connection, &query.filters, query.find.as_ref())?;
-    let chart = Chart::new(connection, query, &filters, edges, interrupted)?;
+    let chart = Chart::new(connection, query, &filters, edges, limits)?;
     let mut series = vec![Counters::default(); edges.len().saturating_sub(1)];
     for (key, counters) in chart.sums(KeyFields::default(), &Classes::default())? {
         add(&mut series, key.time, counters);
@@ -135,20 +137,20 @@ pub(super) fn execute_series_by(
     query: &Query,
     edges: &[i64],
     top: usize,
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<SeriesByGroup> {
     let (dimension, begin, end) = match (&query.group_by[..], edges) {
         ([dimension], [begin, .., end]) if top > 0 && is_charted(*dimension) => (*dimension, *begin, *end),
         _ => {
-            let total = execute_series(connection, query, edges, interrupted)?;
+            let total = execute_series(connection, query, edges, limits)?;
             return Ok(SeriesByGroup { groups: Vec::new(), total });
         }
     };
     let conditions = Conditions::new(connection, query)?;
     let range = Range { since: Some(begin), until: Some(end.saturating_sub(1)) };
     let whole = Query { range, ..query.clone() };
-    let (values, classes) = largest(connection, &whole, &conditions, top, interrupted)?;
-    let chart = Chart::new(connection, query, &conditions.filters, edges, interrupted)?;
+    let (values, classes) = largest(connection, &whole, &conditions, top, limits)?;
+    let chart = Chart::new(connection, query, &conditions.filters, edges, limits)?;
     let empty = vec![Counters::default(); edges.len() - 1];
     let mut total = empty.clone();
     let mut groups: Vec<GroupSeries> =
@@ -185,9 +187,9 @@ fn largest(
     query: &Query,
     conditions: &Conditions,
     top: usize,
-    interrupted: &AtomicBool,
+    limits: Limits<'_>,
 ) -> rusqlite::Result<(Vec<Value>, Classes)> {
-    let sums = sums(connection, query, conditions, interrupted)?;
+    let sums = sums(connection, query, conditions, limits)?;
     let [columns] = columns(connection, query, [&sums])?;
     let Some(column) = columns.first() else { return Ok((Vec::new(), Classes::default())) };
     let mut groups: Vec<(i64, Counters)> =

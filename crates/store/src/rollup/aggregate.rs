@@ -232,7 +232,8 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
             self.add_all(first.max(*begin), last.min(end.saturating_sub(1)), levels)?;
         }
         self.check()?;
-        Ok(self.sums.take())
+        let sums = self.sums.take();
+        if sums.len() > self.max_groups { Err(failure(ffi::SQLITE_TOOBIG)) } else { Ok(sums) }
     }
 
     /// Adds what is from `from` to `to`, both included.
@@ -351,7 +352,7 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
         if self.detail.needs_local_ports() && !fields.local_port || !whole && !fields.quarter {
             return Ok(false);
         }
-        let Self { predicate, sums, by_quarter, classes, .. } = self;
+        let Self { predicate, sums, by_quarter, classes, max_groups, .. } = self;
         let mut is_sound = true;
         let add = |key: PackedKey, counters| {
             let PackedKey { context, endpoint, remote_port, local_port, quarter } = key;
@@ -361,7 +362,8 @@ impl<'a, P: Predicate> Aggregation<'a, P> {
                 false => slot.unwrap_or(0),
             };
             let key = GroupKey { context, endpoint, time, remote_port, local_port };
-            if slot.is_some() && predicate.accepts_numbers(&key) {
+            // A bucket may have more groups than there is room for.
+            if slot.is_some() && sums.len() <= *max_groups && predicate.accepts_numbers(&key) {
                 sums.add(classes.map_or(key, |classes| classes.apply(key)), counters);
             }
         };

@@ -239,3 +239,60 @@ fn vsock_addresses_and_ports_of_32_bits_are_read_back_from_records_and_rollups()
     writer.connection.execute_batch(sql).unwrap();
     check();
 }
+
+#[test]
+fn command_lines_of_one_program_are_one_group_of_a_long_range() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    for day in 0..5 {
+        let records = (0..10).map(|number| {
+            let mut record = record(b"/a", "192.0.2.1", 443, 1, 0);
+            let line = format!("/a {day} {number}").into_bytes();
+            Arc::make_mut(&mut record.context).program.command_line = line;
+            record
+        });
+        writer.write(&window(1_700_000_000 + day * 86_400, records.collect())).unwrap();
+    }
+    let mut reader = Reader::open(&path).unwrap();
+    reader.limit_groups(1);
+    let group_by = vec![Dimension::Executable, Dimension::Domain];
+    let rows = reader.query(&Query { group_by, ..Query::default() }).unwrap();
+    assert_eq!((rows.len(), rows[0].counters.sent), (1, 50));
+}
+
+#[test]
+fn a_query_with_too_many_groups_is_refused() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    let records = |begin: u8| -> Vec<Record> {
+        (begin..begin + 10).map(|host| record(b"/a", &format!("192.0.2.{host}"), 443, 1, 0)).collect()
+    };
+    // Two closed days, which have rollups, and the records of a third.
+    for (day, begin) in [(0, 0), (1, 0), (2, 10)] {
+        writer.write(&window(1_700_000_000 + day * 86_400, records(begin))).unwrap();
+    }
+    let mut reader = Reader::open(&path).unwrap();
+    let query = Query { group_by: vec![Dimension::Address], ..Query::default() };
+    let by_port = Query { group_by: vec![Dimension::Port], ..Query::default() };
+    let day = |day: i64| Range {
+        since: Some(1_700_000_000 + day * 86_400),
+        until: Some(1_700_000_000 + day * 86_400),
+    };
+    let one_day = Query { range: day(1), ..query.clone() };
+    let refused = |result: Result<usize, StoreError>| matches!(result, Err(StoreError::TooManyGroups(_)));
+    let compare = |reader: &Reader| {
+        reader.compare(&one_day, day(0), CompareOrder::Now).map(|comparison| comparison.row_count)
+    };
+    let series = |reader: &Reader| {
+        reader.series_by(&query, &[1_700_000_000, 1_701_000_000], 3).map(|series| series.groups.len())
+    };
+    for (max, expected) in [(9, true), (19, true), (20, false)] {
+        reader.limit_groups(max);
+        assert_eq!(refused(reader.answer(&query).map(|answer| answer.row_count)), expected, "{max}");
+        assert_eq!(refused(series(&reader)), expected, "{max}");
+        // Those of both ranges count.
+        assert_eq!(refused(compare(&reader)), expected, "{max}");
+        assert_eq!(reader.answer(&by_port).unwrap().row_count, 1);
+        assert_eq!(refused(reader.answer(&one_day).map(|answer| answer.row_count)), max < 10);
+    }
+}
