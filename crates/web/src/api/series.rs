@@ -74,7 +74,7 @@ pub(crate) struct SeriesAnswer {
     setting: Setting,
     /// Ends of the first and the last window of the log, unix seconds; null in an empty one.
     extent: Option<(i64, i64)>,
-    /// Unix seconds: part i is from edges[i] to the second before edges[i + 1].
+    /// Unix seconds: a part is from an edge to the second before the next one.
     edges: Vec<i64>,
     /// The sum of all groups.
     total: Columns,
