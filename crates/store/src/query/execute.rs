@@ -32,8 +32,8 @@ struct EncodedRow {
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
 pub(super) const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
 
-/// In a range that is longer than this, seconds, groups by contexts and endpoints are so many that finding those that the query
-/// does not tell apart takes less time.
+/// In a range that is longer than this, seconds, groups by contexts and endpoints, or by one of them and by parts of the calendar,
+/// are so many that finding those that the query does not tell apart takes less time.
 const LONG: i64 = 3 * 86_400;
 
 /// The sums of a query by ids, and what the time of their keys means for the calendar's dimensions.
@@ -153,10 +153,14 @@ pub(super) fn sums(
     let edges = snap(connection, &[since, until.saturating_add(1)])?;
     let filtered = query.filters.iter().map(Filter::dimension);
     let uses_calendar = query.group_by.iter().copied().chain(filtered).any(Dimension::is_calendar);
+    let is_by_calendar = query.group_by.iter().copied().any(Dimension::is_calendar);
     let extent = rollup::extent(connection)?;
     let all_apart = Classes::default();
     let classes = match extent.map(|(first, last)| last.min(until).saturating_sub(first.max(since))) {
-        Some(seconds) if by.context && by.endpoint && seconds > LONG => {
+        Some(seconds)
+            if (by.context && by.endpoint || is_by_calendar && (by.context || by.endpoint))
+                && seconds > LONG =>
+        {
             conditions.classes(connection, query)?
         }
         _ => &all_apart,
