@@ -1,7 +1,7 @@
 /** The pages Alerts and Health. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asked, lab, RANGE, shown, visit } from './lib/browser.js';
+import { asked, health, lab, RANGE, shown, visit } from './lib/browser.js';
 
 test('alerts of new and changed programs are those of the log, by kind', () =>
   visit({}, async (tab) => {
@@ -89,9 +89,7 @@ test('arrows move through the list, and a program filters it', () =>
 test('health: the daemon, what it costs, the log', () =>
   visit({}, async (tab) => {
     await tab.open('/health');
-    const answer = await (
-      await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })
-    ).json();
+    const answer = await health(tab.origin);
     const text = await tab.page.innerText('main');
     assert.equal(await tab.page.textContent('main h1'), answer.hostname);
     assert.match(text, /Recording\. Nothing was lost/);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { lab, visit } from './lib/browser.js';
+import { health, lab, visit } from './lib/browser.js';
 
 /** Starts a download that goes on until it is ended. @param {number} rate bytes per second */
 function download(rate) {
@@ -106,12 +106,7 @@ test('two tabs share one stream, and the second goes on when the first is closed
     const other = await context.newPage();
     await other.goto(`${tab.origin}/live`);
     await live(other);
-    const streams = async () =>
-      (
-        await (
-          await fetch(`${tab.origin}/api/v1/health`, { headers: { Authorization: `Bearer ${lab.token}` } })
-        ).json()
-      ).dash.streams;
+    const streams = async () => (await health(tab.origin)).dash.streams;
     // A stream of the test before may be about to end.
     for (let i = 0; i < 50 && (await streams()) !== 1; i++) await other.waitForTimeout(100);
     assert.equal(await streams(), 1);

@@ -184,6 +184,17 @@ export async function visit(options, work) {
   }
 }
 
+/**
+ * The health as the server tells it. The smallest machines have no name `localhost` for Node.
+ * @param {string} origin
+ * @returns {Promise<any>}
+ */
+export async function health(origin) {
+  const address = origin.replace('localhost', '127.0.0.1');
+  const headers = { Authorization: `Bearer ${lab.token}` };
+  return (await fetch(`${address}/api/v1/health`, { headers })).json();
+}
+
 /** The answer of `picosnitch query` about the traffic of the runner. @param {string[]} args */
 export const asked = (args) =>
   JSON.parse(
