@@ -26,6 +26,7 @@ mod query;
 mod selftest;
 mod start_no_daemon;
 mod status;
+mod systemd;
 mod table;
 mod theme;
 mod top;
@@ -62,6 +63,8 @@ enum Command {
     Backup(backup::Options),
     /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
     Forget(forget::Options),
+    /// Write the units of systemd for this program, and have systemd read them
+    Systemd(systemd::Options),
     /// Print the version of picosnitch, of its log and of the kernel
     Version(version::Options),
     /// Make known traffic of every kind and compare it with what was recorded
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),
+        Command::Systemd(options) => systemd::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
