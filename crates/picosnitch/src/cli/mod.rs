@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use ::selftest::actor;
 use capture::return_probe;
@@ -21,6 +21,7 @@ mod daemon_state;
 mod dash;
 mod doctor;
 mod forget;
+mod generate;
 mod output;
 mod query;
 mod selftest;
@@ -71,6 +72,9 @@ enum Command {
     Selftest(selftest::Options),
     /// Print what this machine supports, what stays unseen, and what to do about it
     Doctor(doctor::Options),
+    /// Write the manual pages or the completions into a directory
+    #[command(hide = true)]
+    Generate(generate::Options),
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
     Role {
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
+        Command::Generate(options) => generate::run(&options, Cli::command()),
         Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {
