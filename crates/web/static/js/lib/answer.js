@@ -9,7 +9,10 @@ import { signal, useEffect, useState } from './html.js';
  *   losses: any[], edges: number[], other: any, before: any, gaps: [number, number][], extent: [number, number] | null,
  *   scope: string | null, notes: string[], daemon: any, losses_24h: any[], losses_30d: any[]}} Data
  */
-/** @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
+/**
+ * `isOther`: the data are those of the question before; `stale`: they are to be drawn as such, for longer than a blink.
+ * @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, isOther: boolean, stale: boolean, slow: boolean, time: number}} Answer
+ */
 
 /** Counts up when figures should be asked for again. */
 export const refresh = signal(0);
@@ -87,44 +90,70 @@ export function useNew(dimension, params, range, word = 'new_since') {
   // To the minute, so that the figures of one minute are asked for once.
   const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
   const { range: _, ...asked } = params;
-  return useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    // The answer may still be of the range before: its ends belong together.
-    until: asked.until && range?.until,
-    group_by: dimension,
-    [word]: since,
-    limit: 200,
-  }).data;
+  return dataOf(
+    useAnswer(since ? 'query' : null, {
+      ...asked,
+      since,
+      // The answer may still be of the range before: its ends belong together.
+      until: asked.until && range?.until,
+      group_by: dimension,
+      [word]: since,
+      limit: 200,
+    }),
+  );
 }
+
+/** @typedef {Answer & {key: string, shape: string}} State `key` of the question that it answers */
+/** @type {State} */
+const NOTHING = {
+  data: undefined,
+  error: null,
+  isOther: false,
+  stale: false,
+  slow: false,
+  time: 0,
+  key: '',
+  shape: '',
+};
 
 /**
  * Asks whenever the question changes, and again when `refresh` counts up.
- * `data` is the last good answer, also while the next one is awaited or if that failed (`error`, `time` of the old one).
+ * While the answer is awaited, `data` is that of the question before (`isOther`) if it has the same columns. If the same question
+ * fails when it is asked again, `data` is its last good answer, `time` the moment of that.
  * @param {string | null} path null asks nothing
  * @param {import('./api.js').Params} [params]
  * @returns {Answer}
  */
 export function useAnswer(path, params = {}) {
   const key = path === null ? '' : url(path, params);
+  const shape = `${path} ${params.group_by}`;
   const [state, setState] = useState(
-    /** @returns {Answer & {key: string}} */ () => {
-      const kept = key ? answers.get(key) : undefined;
-      const data = kept?.data;
-      return { key, data, error: null, waiting: Boolean(key), slow: false, time: kept?.time ?? 0 };
+    /** @returns {State} */ () => {
+      const kept = answers.get(key);
+      return kept?.data ? { ...NOTHING, key, shape, data: kept.data, time: kept.time } : NOTHING;
     },
   );
   const count = refresh.value;
   useEffect(() => {
-    if (path === null) return undefined;
+    if (path === null) {
+      setState(NOTHING);
+      return undefined;
+    }
     let current = true;
     const timer = setTimeout(() => current && setState((old) => ({ ...old, slow: true })), SLOW);
-    setState((old) => ({ ...old, key, waiting: true }));
     ask(path, params)
       .then(
-        (data) =>
-          current && setState({ key, data, error: null, waiting: false, slow: false, time: Date.now() }),
-        (error) => current && setState((old) => ({ ...old, error, waiting: false, slow: false })),
+        (data) => current && setState({ ...NOTHING, key, shape, data, time: Date.now() }),
+        (error) =>
+          current &&
+          setState((old) => ({
+            ...(old.key === key ? old : NOTHING),
+            key,
+            shape,
+            error,
+            stale: true,
+            slow: false,
+          })),
       )
       .finally(() => clearTimeout(timer));
     return () => {
@@ -132,5 +161,11 @@ export function useAnswer(path, params = {}) {
       clearTimeout(timer);
     };
   }, [key, count]);
-  return state;
+  if (state.key === key) return state;
+  if (!key) return NOTHING;
+  const { data, time, slow } = state.shape === shape ? state : { ...NOTHING, slow: state.slow };
+  return { data, time, slow, error: null, isOther: data !== undefined, stale: data !== undefined && slow };
 }
+
+/** The data of an answer, but not of the question before. @param {Answer} answer */
+export const dataOf = (answer) => (answer.isOther ? undefined : answer.data);

@@ -175,7 +175,7 @@ export default function Alerts() {
     ${logBegin.value !== null && logBegin.value > Date.now() / 1000 - 86400 && html`<p class="note small">picosnitch is new here: every program is new to it.</p>`}
     ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
     <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
-    <div class=${cls('split', error && 'stale')}>
+    <div class=${cls('split', answer.stale && 'stale')}>
       <${Figures} answer=${answer} rows=${10}>
         ${data && html`<${List} key=${kind} rows=${rows} data=${data} chosen=${chosen} inline=${inline} onChoose=${choose} />`}
         ${data && rows.length === 0 && html`<p class="note nothing">${kind || filters.value.length ? 'No event of this kind in the range.' : 'Nothing is new, nothing changed, nothing was lost in the range.'}</p>`}

@@ -56,7 +56,7 @@ export default function Destination() {
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     <${Title} kind=${kind} value=${value} badge=${isNew} explore=${more('exe')}
       countries=${(countries?.rows ?? []).filter((one) => one.country)} />
-    <${Facts} facts=${[
+    <${Facts} stale=${sums.stale} facts=${[
       [
         'First seen',
         row

@@ -99,12 +99,12 @@ function Find({ dimension }) {
   `;
 }
 
-/** @param {{data: any, dimension: string}} props */
-function Sum({ data, dimension }) {
+/** @param {{data: any, stale: boolean, dimension: string}} props */
+function Sum({ data, stale, dimension }) {
   const total = data.total.now ?? data.total;
   return html`
-    ${total.received > 0 && html`<span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
-    ${total.sent > 0 && html`<span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
+    ${total.received > 0 && html`<span class=${cls(stale && 'stale')} title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
+    ${total.sent > 0 && html`<span class=${cls(stale && 'stale')} title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
     ${find.value && html`<span>containing “${find.value}” in ${dimensionName(dimension).toLowerCase()}</span>`}
   `;
 }
@@ -128,9 +128,7 @@ function useSparks(dimension, rows, on) {
 /** The colours of rows and layers are the same. @param {string} dimension @param {any[]} rows @param {any} series */
 function useColors(dimension, rows, series) {
   const known = new Set(rows.map((row) => row[dimension]));
-  const groups = (series?.groups ?? []).filter(
-    (/** @type {any} */ group) => dimension in group && !known.has(group[dimension]),
-  );
+  const groups = (series?.groups ?? []).filter((/** @type {any} */ group) => !known.has(group[dimension]));
   const dominant = useDominant(dimension, [...rows, ...groups], question.value);
   return useMemo(() => {
     /** @param {any} value */
@@ -156,8 +154,7 @@ export default function Explore() {
   };
   const answer = useAnswer('query', { ...asked, limit: PAGE, offset: offset.value || null });
   const { data, error } = answer;
-  /** Rows of the grouping before do not have this dimension. @type {any[]} */
-  const rows = data?.rows.length && groups.every((name) => name in data.rows[0]) ? data.rows : [];
+  const rows = data?.rows ?? [];
   // By day a bar is a day, as the rows are.
   const days = (LENGTHS[range.value.preset ?? ''] ?? 0) / 86400;
   const parts = first === 'day' && days >= 7 && days < 144 ? days + 3 : 144;
@@ -200,16 +197,16 @@ export default function Explore() {
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
     </div>
-    <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
+    <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} stale=${answer.stale} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
       label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
     ${!said && html`<${Problem} answer=${answer} />`}
     ${
       data
         ? html`
-            <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
+            <div aria-busy=${String(answer.isOther)}>
               <${Table} data=${data} groups=${groups} sortedBy=${sort.value.by || (isCalendar(first) ? first : 'total')}
-                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${answer.stale} colorOf=${colorOf} onLift=${setLifted} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
           `

@@ -70,7 +70,7 @@ function useHealth() {
     };
   }, [refresh.value]);
   const { data, error, time, before } = state;
-  return { answer: { data, error, time, waiting: !data && !error, slow }, before };
+  return { answer: { data, error, time, isOther: false, stale: Boolean(error), slow }, before };
 }
 
 /** CPU of a process since the answer before, in percent of one; null if there was none. @param {any} process @param {any} data @param {any} before */
@@ -302,7 +302,7 @@ export default function Health() {
   if (!data)
     return html`<h1 class="vh">Health</h1>${answer.slow && html`<div class="hero"></div><${SkeletonRows} rows=${12} />`}<${Problem} answer=${answer} />`;
   return html`
-    <div class=${cls(answer.error && 'stale')}>
+    <div class=${cls(answer.stale && 'stale')}>
       <${Hero} data=${data} away=${away} />
       <${Totals} data=${data} away=${away} />
       ${

@@ -1,5 +1,5 @@
 /** Overview: what uses the line, who is new, what changed. */
-import { useAnswer, useNew } from '../lib/answer.js';
+import { dataOf, useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
 import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
@@ -29,13 +29,13 @@ const Total = ({ kind, value, unit, label, change: changed, href, title }) => ht
 /** Totals of the period before: sums, and how many programs and destinations there were. */
 function useBefore() {
   const on = compare.value;
-  const sums = useAnswer(on ? 'query' : null, { ...question.value, compare: 'previous' }).data;
-  const range = on ? sums?.compared_with : null;
+  const sums = dataOf(useAnswer(on ? 'query' : null, { ...question.value, compare: 'previous' }));
+  const range = sums?.compared_with;
   const { range: _, ...asked } = question.value;
   const past = { ...asked, since: range?.since, until: range?.until, limit: 1 };
-  const programs = useAnswer(range ? 'query' : null, { ...past, group_by: 'exe' }).data;
-  const destinations = useAnswer(range ? 'query' : null, { ...past, group_by: 'domain' }).data;
-  return on && sums
+  const programs = dataOf(useAnswer(range ? 'query' : null, { ...past, group_by: 'exe' }));
+  const destinations = dataOf(useAnswer(range ? 'query' : null, { ...past, group_by: 'domain' }));
+  return sums
     ? { sums: sums.total.before, programs: programs?.row_count, destinations: destinations?.row_count }
     : null;
 }
@@ -162,7 +162,7 @@ export default function Overview() {
     <h1 class="vh">Overview</h1>
     <${RangeBar} answered=${data?.range}><${CompareSwitch} /><${InternetSwitch} /><//>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
-    <div class=${cls('totals-place', error && 'stale')}>
+    <div class=${cls('totals-place', programs.stale && 'stale')}>
       ${data && html`<${Totals} total=${data.total} programs=${data.row_count} destinations=${destinations.data?.row_count} fresh=${fresh} losses=${data.losses} />`}
     </div>
     <${Traffic} title="Traffic by program" dimension="exe" marks=${marks} lifted=${lifted}

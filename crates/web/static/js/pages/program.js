@@ -195,7 +195,7 @@ export default function Program() {
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     <${Title} exe=${exe} color=${color} badge=${badge} explore=${exploreLink('exe', exe, 'domain')} />
     ${range && digests.length > 0 && html`<${Verdict} events=${rows} digests=${digests} since=${range.since} first=${first} />`}
-    <${Facts} facts=${[
+    <${Facts} stale=${sums.stale} facts=${[
       [
         'First seen',
         html`<${When} time=${first} as=${dayAndTime} />${first > 0 && html`<span class="dim-t">, ${ago(first)}</span>`}`,

@@ -27,7 +27,7 @@ export const SkeletonRows = ({ widths = ['70%', '48px', '48px'], rows = 8 }) => 
  * @param {{answer: import('../lib/answer.js').Answer, rows?: number, children?: unknown}} props
  */
 export function Figures({ answer, rows = 8, children }) {
-  if (answer.data) return html`<div class=${answer.error ? 'stale' : ''}>${children}</div>`;
+  if (answer.data) return html`<div class=${cls(answer.stale && 'stale')}>${children}</div>`;
   if (answer.error) return null;
   return answer.slow
     ? html`<${SkeletonRows} rows=${rows} />`

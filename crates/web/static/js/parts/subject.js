@@ -2,7 +2,7 @@
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { bytes, count, grouped } from '../lib/format.js';
-import { html } from '../lib/html.js';
+import { cls, html } from '../lib/html.js';
 import { change, link, otherFilters, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
 import { SortHeads, sortOf } from './heads.js';
@@ -24,9 +24,9 @@ export function about(dimension, value) {
 export const exploreLink = (dimension, value, by = null) =>
   link('explore', { where: /** @type {string[]} */ ([about(dimension, value).where].flat()), group_by: by });
 
-/** @param {{facts: ([string, unknown] | null | false | undefined)[]}} props */
-export const Facts = ({ facts }) => html`
-  <dl class="facts">
+/** @param {{facts: ([string, unknown] | null | false | undefined)[], stale: boolean}} props */
+export const Facts = ({ facts, stale }) => html`
+  <dl class=${cls('facts', stale && 'stale')}>
     ${facts.map((fact) => fact && html`<div key=${fact[0]}><dt>${fact[0]}</dt><dd>${fact[1]}</dd></div>`)}
   </dl>
 `;

@@ -180,7 +180,7 @@ const Pager = ({ from, shown, all }) => html`
  *   colorOf: (value: any) => string, onLift: (value: string | null) => void}} props
  */
 export function Table({ data, groups, sortedBy, sparks, seen, compared, begin, stale, colorOf, onLift }) {
-  const rows = data.rows.length && !(groups[0] in data.rows[0]) ? [] : data.rows;
+  const { rows } = data;
   const list = columns(groups, { compared, seen, sparks: sparks !== null });
   /** @param {any} row */
   const now = (row) => (compared ? (row.now ?? { received: 0, sent: 0 }) : row);

@@ -86,8 +86,7 @@ export function TopList({
     limit,
   });
   const { data } = answer;
-  /** Rows of the tab before have another dimension. @type {any[]} */
-  const rows = data?.rows?.length && dimension in data.rows[0] ? data.rows : [];
+  const rows = data?.rows ?? [];
   const dominant = useDominant(dimension, colorOf ? [] : rows, asked);
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
   /** What is dimmed beside the value; undefined is the usual. @param {any} row */

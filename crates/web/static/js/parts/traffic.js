@@ -153,7 +153,7 @@ export function Traffic({
         <span class="grow"></span>
         <${Scale} own=${ownScale} />
       </div>
-      <div class=${cls('bleed', answer.error && 'stale')}>
+      <div class=${cls('bleed', answer.stale && 'stale')}>
         <${AreaChart} answer=${data} dimension=${dimension} marks=${marks} height=${height} lifted=${lifted ?? null}
           ownScale=${ownScale} label=${label} onPoint=${onPoint} colorOf=${colorOf}
           onZoom=${(/** @type {number | null} */ since, /** @type {number | undefined} */ until) => zoom(since, until, data?.range)} />
