@@ -26,9 +26,10 @@ const SLOW = 300;
 const FRESH = 5000;
 const KEPT = 60;
 
-/** Whether the last question failed in a way that may pass: it is asked again soon. */
-export let failed = false;
-/** @type {Map<string, {time: number, promise: Promise<any>, data: any}>} */
+/** Questions whose answer is wanted and failed in a way that may pass: they are asked again soon. @type {Set<string>} */
+export const failing = new Set();
+/** `abort` while the answer is awaited, `time` of the last one. @typedef {{time: number, promise: Promise<any>, data: any, waiters: number, abort: AbortController | null}} Entry */
+/** @type {Map<string, Entry>} */
 const answers = new Map();
 
 /** Forgets all answers and asks again. */
@@ -50,33 +51,61 @@ function noticeLog(data) {
   logNow.value = data.log;
 }
 
-/**
- * One question, shared by all who ask it within a few seconds.
- * @param {string} path
- * @param {import('./api.js').Params} params
- * @returns {Promise<any>}
- */
-export function ask(path, params) {
-  const key = url(path, params);
-  const old = answers.get(key);
-  if (old && Date.now() - old.time < FRESH) return old.promise;
-  const promise = get(path, params).then((data) => {
-    failed = false;
-    noticeLog(data);
-    // A range without an end ends now.
-    if (data?.range) data.range.until ??= data.now;
-    entry.data = data;
-    return data;
-  });
-  const entry = { time: Date.now(), promise, data: old?.data };
+/** @param {string} key @param {string} path @param {import('./api.js').Params} params @param {Entry | undefined} old */
+function begin(key, path, params, old) {
+  const abort = new AbortController();
+  /** @type {Entry} */
+  const entry = {
+    data: old?.data,
+    time: old?.time ?? 0,
+    waiters: 0,
+    abort,
+    promise: get(path, params, abort.signal).then(
+      (data) => {
+        failing.delete(key);
+        noticeLog(data);
+        // A range without an end ends now.
+        if (data?.range) data.range.until ??= data.now;
+        return Object.assign(entry, { data, time: Date.now(), abort: null }).data;
+      },
+      (error) => {
+        entry.abort = null;
+        if (answers.get(key) === entry) answers.delete(key);
+        if (error.status === 0 || error.status > 500) failing.add(key);
+        throw error;
+      },
+    ),
+  };
   answers.delete(key);
   answers.set(key, entry);
   if (answers.size > KEPT) answers.delete(/** @type {string} */ (answers.keys().next().value));
-  promise.catch((error) => {
-    failed = error.status === 0 || error.status > 500;
-    if (answers.get(key) === entry) answers.delete(key);
+  return entry;
+}
+
+/**
+ * One question, shared by all who ask it while its answer is awaited and for a few seconds more. The server stops its work when
+ * nobody waits for it any longer.
+ * @param {string} path
+ * @param {import('./api.js').Params} params
+ * @param {AbortSignal} [signal] that the one who asks does not wait any longer
+ * @returns {Promise<any>}
+ */
+export function ask(path, params, signal) {
+  const key = url(path, params);
+  const old = answers.get(key);
+  const entry = old && (old.abort || Date.now() - old.time < FRESH) ? old : begin(key, path, params, old);
+  entry.waiters++;
+  signal?.addEventListener('abort', () => {
+    entry.waiters--;
+    failing.delete(key);
+    // Who asks the same again in this moment goes on with it.
+    setTimeout(() => {
+      if (entry.waiters > 0 || !entry.abort) return;
+      if (answers.get(key) === entry) answers.delete(key);
+      entry.abort.abort();
+    });
   });
-  return promise;
+  return entry.promise;
 }
 
 /**
@@ -139,13 +168,14 @@ export function useAnswer(path, params = {}) {
       setState(NOTHING);
       return undefined;
     }
-    let current = true;
-    const timer = setTimeout(() => current && setState((old) => ({ ...old, slow: true })), SLOW);
-    ask(path, params)
+    const abort = new AbortController();
+    const { signal } = abort;
+    const timer = setTimeout(() => setState((old) => ({ ...old, slow: true })), SLOW);
+    ask(path, params, signal)
       .then(
-        (data) => current && setState({ ...NOTHING, key, shape, data, time: Date.now() }),
+        (data) => signal.aborted || setState({ ...NOTHING, key, shape, data, time: Date.now() }),
         (error) =>
-          current &&
+          signal.aborted ||
           setState((old) => ({
             ...(old.key === key ? old : NOTHING),
             key,
@@ -157,7 +187,7 @@ export function useAnswer(path, params = {}) {
       )
       .finally(() => clearTimeout(timer));
     return () => {
-      current = false;
+      abort.abort();
       clearTimeout(timer);
     };
   }, [key, count]);

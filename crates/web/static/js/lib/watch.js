@@ -1,5 +1,5 @@
 /** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
-import { ask, askAgain, failed, refresh } from './answer.js';
+import { ask, askAgain, failing, refresh } from './answer.js';
 import { get } from './api.js';
 import { batch, computed, effect, signal } from './html.js';
 import { daemonState } from './live.js';
@@ -76,7 +76,7 @@ function look() {
 
 /** A range that ends now is asked for again: this often, in seconds. */
 function pace() {
-  if (failed) return 10;
+  if (failing.size) return 10;
   if (param('until')) return 0;
   return { '15m': 10, '1h': 10, '6h': 30, '1d': 60, today: 60 }[String(question.value.range ?? '1d')] ?? 300;
 }

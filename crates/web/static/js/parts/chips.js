@@ -13,19 +13,19 @@ import { Icon } from './icons.js';
 function useSuggestions(dimension, text) {
   const [found, setFound] = useState(/** @type {Found} */ ({ dimension, rows: [], labels: {} }));
   useEffect(() => {
-    let current = true;
+    const abort = new AbortController();
     const timer = setTimeout(
       () => {
         const { where: _, exclude: __, ...asked } = question.value;
-        ask('query', { ...asked, group_by: dimension, find: text, limit: 8 }).then(
-          (data) => current && setFound({ dimension, rows: data.rows, labels: data.labels }),
+        ask('query', { ...asked, group_by: dimension, find: text, limit: 8 }, abort.signal).then(
+          (data) => abort.signal.aborted || setFound({ dimension, rows: data.rows, labels: data.labels }),
           () => {},
         );
       },
       text ? 150 : 0,
     );
     return () => {
-      current = false;
+      abort.abort();
       clearTimeout(timer);
     };
   }, [dimension, text]);
