@@ -4,6 +4,7 @@ import { dataOf, useAnswer } from './answer.js';
 import { countryName, valueText } from './dimensions.js';
 import { useMemo, useRef } from './html.js';
 import { differingDirectories } from './same_names.js';
+import { filterText } from './state.js';
 
 /** @import { End, Flow } from '../charts/types.js' */
 /** @typedef {Record<string, any>} Row of an answer */
@@ -40,7 +41,7 @@ export const flowKey = (value) => `=${value ?? ''}`;
 export const keyValue = (key) => key.slice(1);
 
 /** @param {string} dimension @param {any[]} rows */
-const filtersOf = (dimension, rows) => rows.map((row) => `${dimension}=${row[dimension] ?? ''}`);
+const filtersOf = (dimension, rows) => rows.map((row) => filterText(dimension, row[dimension]));
 
 /**
  * A question about only these values; a filter that is set already leaves fewer.

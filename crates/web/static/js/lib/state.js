@@ -163,6 +163,11 @@ const same = (filter, other) =>
 export const otherFilters = (list, dimension) =>
   [list].flat().filter((one) => one && !String(one).startsWith(`${dimension}=`));
 
+/** A value of an answer as filters have it: a star of them stands for anything. @param {string | number | null | undefined} value */
+export const exact = (value) => String(value ?? '').replaceAll('*', '\\x2a');
+/** The filter of a value of an answer; null is the value "none" of the API. @param {string} dimension @param {string | number | null | undefined} value */
+export const filterText = (dimension, value) => `${dimension}=${exact(value)}`;
+
 /** @param {Filter[]} list @returns {Changes} */
 export const filterChanges = (list) => ({
   where: list.filter((one) => !one.exclude).map((one) => `${one.dimension}=${one.value}`),
@@ -170,11 +175,11 @@ export const filterChanges = (list) => ({
 });
 
 /**
- * Adds a filter; null is the value "none" of the API.
- * @param {string} dimension @param {string | number | null} value @param {boolean} [exclude]
+ * Adds a filter.
+ * @param {string} dimension @param {string} value as filters have it @param {boolean} [exclude]
  */
 export function addFilter(dimension, value, exclude = false) {
-  const one = { dimension, value: value === null ? '' : String(value), exclude };
+  const one = { dimension, value, exclude };
   if (!filters.value.some((other) => same(one, other))) change(filterChanges([...filters.value, one]));
 }
 

@@ -14,6 +14,7 @@ import { cls, html, useEffect, useMemo, useRef, useState } from '../lib/html.js'
 import {
   change,
   compare,
+  filterText,
   find,
   groupBy,
   LENGTHS,
@@ -114,7 +115,7 @@ function useSparks(dimension, rows, on) {
   const others = otherFilters(question.value.where, dimension);
   const { data } = useAnswer(on && rows.length ? 'series' : null, {
     ...question.value,
-    where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
+    where: [...others, ...rows.map((row) => filterText(dimension, row[dimension]))],
     group_by: dimension,
     top: PAGE,
     parts: 48,

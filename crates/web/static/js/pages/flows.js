@@ -10,6 +10,7 @@ import { cls, html, useMemo, useState } from '../lib/html.js';
 import {
   addFilter,
   change,
+  exact,
   filters,
   link,
   otherFilters,
@@ -31,10 +32,10 @@ const TABLE_ROWS = 60;
 
 /** Filters by a value, or takes that filter away. @param {string} dimension @param {string | null} value */
 function toggle(dimension, value) {
-  const text = value ?? '';
+  const text = exact(value);
   const old = filters.value.find((one) => one.dimension === dimension && one.value === text && !one.exclude);
   if (old) removeFilter(old);
-  else addFilter(dimension, value);
+  else addFilter(dimension, text);
 }
 
 /** The parameters without filters of a dimension, so that what was not chosen can still be. @param {string} dimension */

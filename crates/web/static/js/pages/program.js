@@ -4,7 +4,7 @@ import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { ago, baseName, dayAndTime } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
-import { range as asked, change, filters, link, param, ZONE } from '../lib/state.js';
+import { range as asked, change, filters, filterText, link, param, ZONE } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { badScanners, Digests, digestsOf } from '../parts/digests.js';
@@ -54,7 +54,7 @@ function Family({ exe, params }) {
     <section aria-label="Family">
       <div class="lhead"><h2>Family</h2><span class="grow"></span><span>connections</span></div>
       <${Names} title="Started by" dimension="pexe" params=${params} />
-      <${Names} title="Starts" dimension="exe" params=${{ ...params, where: [...others, `pexe=${exe}`] }} />
+      <${Names} title="Starts" dimension="exe" params=${{ ...params, where: [...others, filterText('pexe', exe)] }} />
       <${Names} title="Users" dimension="uid" params=${params} />
       <${Names} title="Units" dimension="unit" params=${params} />
       <${Names} title="Containers" dimension="container" params=${params} />
@@ -87,9 +87,14 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
 /** @param {string} exe @param {any} params */
 function useProgram(exe, params) {
   const sums = useAnswer('query', { ...params, group_by: 'exe', limit: 1 });
-  const seenAnswer = useAnswer('seen', { where: `exe=${exe}`, zone: ZONE, limit: 500 });
+  const seenAnswer = useAnswer('seen', { where: filterText('exe', exe), zone: ZONE, limit: 500 });
   const seen = seenAnswer.data;
-  const events = useAnswer('events', { where: `exe=${exe}`, range: 'all', zone: ZONE, limit: 100 }).data;
+  const events = useAnswer('events', {
+    where: filterText('exe', exe),
+    range: 'all',
+    zone: ZONE,
+    limit: 100,
+  }).data;
   const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
   const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
   const first = digests.length ? Math.min(...digests.map((one) => one.first)) : 0;
@@ -146,7 +151,7 @@ function Rest({
       <div class="lhead"><h2>Events</h2></div>
       ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
       ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
-      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: `exe=${exe}` })}>All ${rows.length} events</a>`}
+      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: filterText('exe', exe) })}>All ${rows.length} events</a>`}
     </section>
   `;
 }

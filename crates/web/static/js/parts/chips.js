@@ -3,7 +3,7 @@ import { ask } from '../lib/answer.js';
 import { DIMENSIONS, dimensionName, isCalendar, valueText } from '../lib/dimensions.js';
 import { bytes } from '../lib/format.js';
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { addFilter, filters, question, removeFilter } from '../lib/state.js';
+import { addFilter, exact, filters, question, removeFilter } from '../lib/state.js';
 import { usePopup } from './controls.js';
 import { Icon } from './icons.js';
 
@@ -40,7 +40,7 @@ function Editor({ onDone, first = 'exe' }) {
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => field.current?.focus(), []);
   const { rows, labels } = useSuggestions(dimension, text);
-  /** @param {string | number | null} value */
+  /** @param {string} value */
   const take = (value) => {
     addFilter(dimension, value, exclude);
     onDone();
@@ -79,7 +79,7 @@ function Editor({ onDone, first = 'exe' }) {
           const said = valueText(dimension, row[dimension], labels);
           return html`
             <li key=${String(row[dimension])}>
-              <button type="button" onClick=${() => take(row[dimension])} title=${String(row[dimension] ?? '')}>
+              <button type="button" onClick=${() => take(exact(row[dimension]))} title=${String(row[dimension] ?? '')}>
                 <span class="ell"><b>${said.text}</b> <span class="dim-t">${said.aside}</span></span>
                 <span class="dim-t">${bytes(row.received + row.sent)}</span>
               </button>
@@ -96,8 +96,7 @@ function Editor({ onDone, first = 'exe' }) {
 
 /** @param {import('../lib/state.js').Filter} filter @param {import('../lib/dimensions.js').Labels | undefined} labels */
 function chipText(filter, labels) {
-  const said = valueText(filter.dimension, filter.value, labels);
-  return said.text;
+  return valueText(filter.dimension, filter.value.replaceAll('\\x2a', '*'), labels).text;
 }
 
 /** @param {{labels?: import('../lib/dimensions.js').Labels}} props */

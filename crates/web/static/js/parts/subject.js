@@ -3,7 +3,7 @@ import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { bytes, count, grouped } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { change, link, otherFilters, param, question } from '../lib/state.js';
+import { change, filterText, link, otherFilters, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
 import { SortHeads, sortOf } from './heads.js';
 import { Ident } from './identity.js';
@@ -17,7 +17,7 @@ import { TopList } from './toplist.js';
  */
 export function about(dimension, value) {
   const others = otherFilters(question.value.where, dimension);
-  return { ...question.value, where: [...others, `${dimension}=${value}`] };
+  return { ...question.value, where: [...others, filterText(dimension, value)] };
 }
 
 /** Explore with this value as a filter. @param {string} dimension @param {string} value @param {string | null} [by] */

@@ -3,7 +3,7 @@ import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram } from '../lib/dimensions.js';
 import { grouped } from '../lib/format.js';
 import { html, useMemo } from '../lib/html.js';
-import { otherFilters, question } from '../lib/state.js';
+import { filterText, otherFilters, question } from '../lib/state.js';
 import { Bytes } from './figures.js';
 import { Ident, MirrorBar, slotColor } from './identity.js';
 import { Figures } from './states.js';
@@ -24,7 +24,7 @@ export function useDominant(dimension, rows, params) {
   const others = otherFilters(params.where, dimension);
   const { data } = useAnswer(wanted ? 'query' : null, {
     ...params,
-    where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
+    where: [...others, ...rows.map((row) => filterText(dimension, row[dimension]))],
     group_by: country ? [dimension, 'exe', 'country'] : [dimension, 'exe'],
     limit: 1000,
   });
