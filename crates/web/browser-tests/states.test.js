@@ -54,6 +54,33 @@ test('without the token, or with another: no figures, only what to do', async ()
   }
 });
 
+test('a late refusal of an old token leaves the session of the new one', () =>
+  visit({ token: '0'.repeat(64), expected: /status of 401/ }, async (tab, context) => {
+    /** @type {(value?: unknown) => void} */
+    let answer = () => {};
+    const later = new Promise((resolve) => {
+      answer = resolve;
+    });
+    let isFirst = true;
+    await context.route('**/api/v1/health', async (route) => {
+      if (isFirst) {
+        isFirst = false;
+        await later;
+      }
+      await route.continue();
+    });
+    await tab.page.goto(`${tab.origin}/?${RANGE}`);
+    await tab.page.getByText('This browser is not let in').waitFor();
+    await tab.page.goto(`${tab.origin}/?${RANGE}#token=${lab.token}`);
+    await tab.page.locator('section[aria-label=Programs] li').first().waitFor();
+    const refused = tab.page.waitForResponse((response) => response.status() === 401);
+    answer();
+    await refused;
+    await tab.settled();
+    assert.ok((await tab.texts('section[aria-label=Programs] li')).length);
+    assert.equal(await tab.page.getByText('This browser is not let in').count(), 0);
+  }));
+
 test('no log yet', async () => {
   const { origin, token } = await serve(freshBase());
   await visit({ origin, token, expected: /status of 503/ }, async (tab) => {

@@ -1,6 +1,6 @@
 /** What every page shows about picosnitch itself: health and alerts not seen yet, asked for once a minute while the page is visible. */
 import { ask, askAgain, failing, refresh } from './answer.js';
-import { get } from './api.js';
+import { allowed, get } from './api.js';
 import { batch, computed, effect, signal } from './html.js';
 import { daemonState } from './live.js';
 import { logBegin, param, question, ZONE } from './state.js';
@@ -101,14 +101,14 @@ export function startWatch() {
   let last = looked;
   // At once, and when the daemon went or came back.
   effect(() => {
-    if (daemonState.value) look();
+    if (daemonState.value && allowed.value) look();
   });
   effect(() => {
     if (refresh.value) last = Date.now();
   });
   // Without this the figures of a page that is left open would be those of the morning.
   const turn = () => {
-    if (document.visibilityState !== 'visible') return;
+    if (document.visibilityState !== 'visible' || !allowed.peek()) return;
     const now = Date.now();
     if (now - looked >= 60_000) {
       looked = now;
