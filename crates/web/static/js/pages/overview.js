@@ -4,6 +4,7 @@ import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
 import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
+import { missing } from '../lib/losses.js';
 import { change, compare, filters, link, param, question, scope } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
@@ -11,7 +12,7 @@ import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
 import { SortHeads, sortOf } from '../parts/heads.js';
 import { beforeName, RangeBar, rangeName } from '../parts/rangebar.js';
-import { NoLog } from '../parts/states.js';
+import { Figures, NoLog } from '../parts/states.js';
 import { TopList } from '../parts/toplist.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
 
@@ -45,7 +46,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   const before = useBefore();
   const [received, receivedUnit] = total.received ? bytesParts(total.received) : ['0', 'B'];
   const [sent, sentUnit] = total.sent ? bytesParts(total.sent) : ['0', 'B'];
-  const lost = losses.reduce((sum, loss) => sum + loss.count, 0);
+  const lost = missing(losses);
   return html`
     <dl class="totals">
       <${Total} value=${received} unit=${receivedUnit} label="received" title=${exactBytes(total.received)}
@@ -65,9 +66,9 @@ function Totals({ total, programs, destinations, fresh, losses }) {
       ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
       ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
       ${
-        lost > 0 &&
-        html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
-          href=${link('health')} title=${losses.map((loss) => loss.text).join(' · ')} />`
+        lost &&
+        html`<${Total} kind="wrong" value=${lost.value} label=${lost.label} href=${link('health')}
+          title=${lost.list.map((loss) => loss.text).join(' · ')} />`
       }
     </dl>
   `;
@@ -121,7 +122,7 @@ function Column({ label, word, list, badgeOf, onLift }) {
   `;
 }
 
-/** @param {{answer: any}} props */
+/** @param {{answer: import('../lib/answer.js').Answer}} props */
 function Changed({ answer }) {
   const { data } = answer;
   /** The latest of each program and what happened to it. @type {Map<string, any>} */
@@ -138,10 +139,12 @@ function Changed({ answer }) {
   return html`
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
-      ${data && wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data.now} />`}
-      ${data && wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
-      ${data && rest.length > 0 && html`<${EventList} rows=${rest} now=${data.now} />`}
-      ${data && !latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
+      <${Figures} answer=${answer} rows=${11}>
+        ${wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data?.now} />`}
+        ${wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
+        ${rest.length > 0 && html`<${EventList} rows=${rest} now=${data?.now} />`}
+        ${!latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
+      <//>
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;

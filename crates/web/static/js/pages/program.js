@@ -14,7 +14,7 @@ import { Icon } from '../parts/icons.js';
 import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
 import { RangeBar, rangeName } from '../parts/rangebar.js';
 import { Recent } from '../parts/recent.js';
-import { NoLog, Problem } from '../parts/states.js';
+import { Figures, NoLog, Problem } from '../parts/states.js';
 import { about, exploreLink, Facts, moved, Names, shade, TabbedList } from '../parts/subject.js';
 import { TopList } from '../parts/toplist.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
@@ -94,14 +94,14 @@ function useProgram(exe, params) {
     range: 'all',
     zone: ZONE,
     limit: 100,
-  }).data;
+  });
   const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
   const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
   const first = digests.length ? Math.min(...digests.map((one) => one.first)) : 0;
   const last = digests.length ? Math.max(...digests.map((one) => one.last)) : 0;
   // Nothing is drawn below a part whose height is not known yet: the page would jump.
   const ready = Boolean((seen || seenAnswer.error) && (sums.data || sums.error));
-  return { sums, seen, ready, events, digests, color: slotColor(slot), first, last };
+  return { sums, seenAnswer, seen, ready, events, digests, color: slotColor(slot), first, last };
 }
 
 /** Everything below the facts. @param {any} props */
@@ -149,8 +149,10 @@ function Rest({
     </section>
     <section class=${cls('sec')} aria-label="Events">
       <div class="lhead"><h2>Events</h2></div>
-      ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
-      ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
+      <${Figures} answer=${events} rows=${2}>
+        <${EventRows} rows=${rows.slice(0, 12)} now=${events.data?.now} />
+        ${!rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
+      <//>
       ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: filterText('exe', exe) })}>All ${rows.length} events</a>`}
     </section>
   `;
@@ -160,7 +162,7 @@ export default function Program() {
   const exe = param('exe');
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const params = about('exe', exe);
-  const { sums, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
+  const { sums, seenAnswer, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
   const by = SHADES.includes(param('by')) ? param('by') : SHADES[0];
   const series = useAnswer('series', {
     ...params,
@@ -177,7 +179,7 @@ export default function Program() {
     () => new Set(isNew ? [] : (peers?.rows ?? []).map((row) => row.domain)),
     [peers, isNew],
   );
-  const rows = useMemo(() => events?.rows ?? [], [events]);
+  const rows = useMemo(() => events.data?.rows ?? [], [events.data]);
   const marks = useMemo(
     () =>
       range?.since
@@ -212,7 +214,7 @@ export default function Program() {
       ],
       data && [`In the range`, moved(data.total)],
     ]} />
-    <${Problem} answer=${sums} />
+    <${Problem} answer=${sums.error ? sums : seenAnswer} />
     ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh, range, last }} />`}
   `;
 }

@@ -7,11 +7,11 @@ import { addFilter, exact, filters, question, removeFilter } from '../lib/state.
 import { usePopup } from './controls.js';
 import { Icon } from './icons.js';
 
-/** @typedef {{dimension: string, rows: any[], labels: any}} Found */
+/** @typedef {{dimension: string, rows?: any[], labels?: any, error?: string}} Found no rows are not there yet */
 
 /** Values of a dimension that contain a text, those with most traffic first. @param {string} dimension @param {string} text */
 function useSuggestions(dimension, text) {
-  const [found, setFound] = useState(/** @type {Found} */ ({ dimension, rows: [], labels: {} }));
+  const [found, setFound] = useState(/** @type {Found} */ ({ dimension }));
   useEffect(() => {
     const abort = new AbortController();
     const timer = setTimeout(
@@ -19,7 +19,7 @@ function useSuggestions(dimension, text) {
         const { where: _, exclude: __, ...asked } = question.value;
         ask('query', { ...asked, group_by: dimension, find: text, limit: 8 }, abort.signal).then(
           (data) => abort.signal.aborted || setFound({ dimension, rows: data.rows, labels: data.labels }),
-          () => {},
+          (error) => abort.signal.aborted || setFound({ dimension, error: error.text }),
         );
       },
       text ? 150 : 0,
@@ -29,7 +29,7 @@ function useSuggestions(dimension, text) {
       clearTimeout(timer);
     };
   }, [dimension, text]);
-  return found.dimension === dimension ? found : { dimension, rows: [], labels: {} };
+  return found.dimension === dimension ? found : { dimension };
 }
 
 /** @param {{onDone: () => void, first?: string}} props */
@@ -39,7 +39,7 @@ function Editor({ onDone, first = 'exe' }) {
   const [exclude, setExclude] = useState(false);
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => field.current?.focus(), []);
-  const { rows, labels } = useSuggestions(dimension, text);
+  const { rows, labels, error } = useSuggestions(dimension, text);
   /** @param {string} value */
   const take = (value) => {
     addFilter(dimension, value, exclude);
@@ -75,7 +75,7 @@ function Editor({ onDone, first = 'exe' }) {
           onInput=${(/** @type {Event} */ event) => setText(/** @type {HTMLInputElement} */ (event.currentTarget).value)} />
       </label>
       <ul class="suggestions">
-        ${rows.map((row) => {
+        ${rows?.map((row) => {
           const said = valueText(dimension, row[dimension], labels);
           return html`
             <li key=${String(row[dimension])}>
@@ -86,7 +86,7 @@ function Editor({ onDone, first = 'exe' }) {
             </li>
           `;
         })}
-        ${!rows.length && html`<li class="dim-t none">${text ? 'Nothing in the range contains this.' : ''}</li>`}
+        ${!rows?.length && html`<li class="dim-t none">${error ?? (rows && text ? 'Nothing in the range contains this.' : '')}</li>`}
       </ul>
       ${text && html`<button class="btn" type="submit">${dimensionName(dimension)} ${exclude ? 'is not' : 'is'} “${text}”</button>`}
       <p class="dim-t hint">A star stands for anything: <code>*.example.org</code></p>

@@ -28,7 +28,7 @@ export const SkeletonRows = ({ widths = ['70%', '48px', '48px'], rows = 8 }) => 
  */
 export function Figures({ answer, rows = 8, children }) {
   if (answer.data) return html`<div class=${cls(answer.stale && 'stale')}>${children}</div>`;
-  if (answer.error) return null;
+  if (answer.error) return html`<p class="note nothing" title=${answer.error.text}>Could not be read.</p>`;
   return answer.slow
     ? html`<${SkeletonRows} rows=${rows} />`
     : html`<div class="hold" style=${{ '--rows': rows }}></div>`;

@@ -110,7 +110,6 @@ export function TopList({
       </ul>
       ${data && !data.row_count && html`<p class="note nothing">None in the range.</p>`}
     <//>
-    ${answer.error && !data && html`<p class="note nothing">Could not be read.</p>`}
     ${
       more &&
       data &&
