@@ -4,7 +4,7 @@ import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { cls, html, useEffect, useState, visible } from '../lib/html.js';
-import { stoppedText } from '../lib/live.js';
+import { daemonState, stoppedText } from '../lib/live.js';
 import { change, filters, find, here, link, page, scope } from '../lib/state.js';
 import { health, isStopped } from '../lib/watch.js';
 
@@ -90,7 +90,7 @@ export function Banners() {
   const known = health.value;
   // Health says it itself.
   const stopped = isStopped.value && page.value !== 'health';
-  const why = stoppedText.value || known?.daemon_problem;
+  const why = (daemonState.value === 'stopped' && stoppedText.value) || known?.daemon_problem;
   const replaced = logOpened.value && logNow.value !== logOpened.value;
   if (!stopped && !replaced) return null;
   return html`
