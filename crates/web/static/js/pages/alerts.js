@@ -1,5 +1,5 @@
 /** The page Alerts: what happened, by kind, program and time; one event is shown with all that is known about it. */
-import { alertKey, isSeen, markAllSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
+import { alertKey, isSeen, markListedSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
 import { useAnswer } from '../lib/answer.js';
 import {
   eventKind,
@@ -168,7 +168,7 @@ export default function Alerts() {
   return html`
     <h1 class="vh">Alerts</h1>
     <${RangeBar} answered=${data?.range}>
-      <button class="btn" type="button" disabled=${unseenAlerts.value === 0} onClick=${() => markAllSeen(all[0]?.time ?? 0)}><${Icon} name="ok" />Mark all as seen</button>
+      <button class="btn" type="button" disabled=${unseenAlerts.value === 0} onClick=${() => markListedSeen(rows, data?.now ?? 0)}><${Icon} name="ok" />Mark all as seen</button>
     <//>
     <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
