@@ -54,7 +54,7 @@ export function takeToken() {
   const found = /(?:^#|&)token=([0-9A-Za-z_-]+)/.exec(location.hash);
   if (!found) return false;
   setToken(found[1]);
-  history.replaceState(history.state, '', location.pathname + location.search);
+  history.replaceState(history.state, '', location.href.replace(/#.*/, ''));
   return true;
 }
 
