@@ -4,6 +4,8 @@ import { useAnswer } from '../lib/answer.js';
 import {
   eventKind,
   eventName,
+  eventQuestion,
+  IGNORED,
   isChanged,
   isNew,
   isVerdict,
@@ -26,8 +28,6 @@ import { Figures, NoLog, Problem } from '../parts/states.js';
 const LIMIT = 2000;
 /** Rows that are drawn at first. */
 const DRAWN = 150;
-/** Events know only these. */
-const KNOWN = /^(exe|name|uid|sha256)=/;
 
 /** Word of the address, label, which events, whether their programs are counted. @type {[string, string, (row: any) => boolean, boolean?][]} */
 const KINDS = [
@@ -134,15 +134,8 @@ const Kinds = ({ rows, kind, complete }) => html`
 
 export default function Alerts() {
   const inline = useMedia('(max-width: 1180px)');
-  const { scope: _, where, exclude, ...asked } = question.value;
-  /** @param {import('../lib/api.js').Value | import('../lib/api.js').Value[]} list */
-  const known = (list) => [list].flat().filter((one) => KNOWN.test(String(one ?? '')));
-  const answer = useAnswer('events', {
-    ...asked,
-    where: known(where),
-    exclude: known(exclude),
-    limit: LIMIT,
-  });
+  const { asked, isIgnoring } = eventQuestion(question.value);
+  const answer = useAnswer('events', { ...asked, limit: LIMIT });
   const { data, error } = answer;
   const kind = param('kind');
   const test = KINDS.find(([word]) => word === kind)?.[2] ?? (() => true);
@@ -163,7 +156,6 @@ export default function Alerts() {
   };
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
-  const ignored = filters.value.filter((one) => !KNOWN.test(`${one.dimension}=`)).length;
   const { since, until } = data?.range ?? {};
   return html`
     <h1 class="vh">Alerts</h1>
@@ -173,7 +165,7 @@ export default function Alerts() {
     <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     ${logBegin.value !== null && logBegin.value > Date.now() / 1000 - 86400 && html`<p class="note small">picosnitch is new here: every program is new to it.</p>`}
-    ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
+    ${isIgnoring && html`<p class="note small">${IGNORED}</p>`}
     <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
     <div class=${cls('split', answer.stale && 'stale')}>
       <${Figures} answer=${answer} rows=${10}>

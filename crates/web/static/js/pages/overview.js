@@ -1,11 +1,20 @@
 /** Overview: what uses the line, who is new, what changed. */
 import { dataOf, useAnswer, useNew } from '../lib/answer.js';
 import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
-import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
+import {
+  eventKind,
+  eventMarks,
+  eventQuestion,
+  eventWord,
+  IGNORED,
+  isChanged,
+  isNew,
+  programsOf,
+} from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { missing } from '../lib/losses.js';
-import { change, compare, filters, link, param, question, scope } from '../lib/state.js';
+import { change, compare, filters, link, param, question } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
@@ -18,6 +27,8 @@ import { chartLabel, Traffic } from '../parts/traffic.js';
 
 const LEFT = ['exe', 'uid', 'unit', 'container'];
 const RIGHT = ['domain', 'country', 'port'];
+/** What is asked for at once. */
+const EVENTS = 2000;
 
 /** @param {{kind?: string, value: string, unit?: string, label: string, change?: string, href?: string, title?: string}} props */
 const Total = ({ kind, value, unit, label, change: changed, href, title }) => html`
@@ -63,8 +74,8 @@ function Totals({ total, programs, destinations, fresh, losses }) {
             change=${before?.destinations !== undefined ? difference(destinations, before.destinations) : ''} />
         `
       }
-      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
-      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
+      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created) + fresh.more} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
+      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed) + fresh.more} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
       ${
         lost &&
         html`<${Total} kind="wrong" value=${lost.value} label=${lost.label} href=${link('health')}
@@ -76,11 +87,10 @@ function Totals({ total, programs, destinations, fresh, losses }) {
 
 /**
  * Programs that the range saw first, and those that changed in it; no row is marked as new where all are.
+ * Events know of no peers: if they cannot be filtered as traffic is, the log is asked for the programs that match.
  * @param {any} answered @param {any[] | undefined} events of the range
  */
 function useFresh(answered, events) {
-  // Events know of no peers: with filters the log is asked for the programs that match them.
-  const isFiltered = filters.value.length > 0 || scope.value !== '';
   const created = useNew('exe', question.value, answered?.range);
   const changed = useNew('exe', question.value, answered?.range, 'changed_since');
   return useMemo(() => {
@@ -90,15 +100,16 @@ function useFresh(answered, events) {
     for (const row of isFirstDay ? [] : (created?.rows ?? []))
       badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
-    if (isFiltered || !events)
-      return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
+    if (!events)
+      return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, more: '', badges };
     // The same figures as on the page Alerts.
     return {
       created: programsOf(events.filter(isNew)),
       changed: programsOf(events.filter(isChanged)),
+      more: events.length >= EVENTS ? '+' : '',
       badges,
     };
-  }, [created, changed, events, isFiltered, answered?.row_count]);
+  }, [created, changed, events, answered?.row_count]);
 }
 
 /** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
@@ -122,8 +133,8 @@ function Column({ label, word, list, badgeOf, onLift }) {
   `;
 }
 
-/** @param {{answer: import('../lib/answer.js').Answer}} props */
-function Changed({ answer }) {
+/** @param {{answer: import('../lib/answer.js').Answer, isIgnoring: boolean}} props */
+function Changed({ answer, isIgnoring }) {
   const { data } = answer;
   /** The latest of each program and what happened to it. @type {Map<string, any>} */
   const latest = new Map();
@@ -139,6 +150,7 @@ function Changed({ answer }) {
   return html`
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
+      ${isIgnoring && html`<p class="note small">${IGNORED}</p>`}
       <${Figures} answer=${answer} rows=${11}>
         ${wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data?.now} />`}
         ${wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
@@ -154,10 +166,10 @@ export default function Overview() {
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const programs = useAnswer('query', { ...question.value, group_by: 'exe', limit: 10 });
   const destinations = useAnswer('query', { ...question.value, group_by: 'domain', limit: 10 });
-  const { where: _, exclude: __, scope: ___, ...asked } = question.value;
-  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: 2000 });
+  const { asked, isIgnoring } = eventQuestion(question.value);
+  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: EVENTS });
   const { data, error } = programs;
-  const fresh = useFresh(data, events.data?.rows);
+  const fresh = useFresh(data, isIgnoring ? undefined : dataOf(events)?.rows);
   const marks = useMemo(() => eventMarks(events.data?.rows ?? []), [events.data]);
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
@@ -173,7 +185,7 @@ export default function Overview() {
     <div class="cols">
       <${Column} label=${`${dimensionName('exe')}s`} word="left" list=${LEFT} badgeOf=${(/** @type {any} */ value) => fresh.badges.get(value)} onLift=${setLifted} />
       <${Column} label="Destinations" word="right" list=${RIGHT} />
-      <${Changed} answer=${events} />
+      <${Changed} answer=${events} isIgnoring=${isIgnoring} />
     </div>
   `;
 }
