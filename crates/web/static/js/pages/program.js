@@ -20,6 +20,8 @@ import { TopList } from '../parts/toplist.js';
 import { chartLabel, Traffic } from '../parts/traffic.js';
 
 const SHADES = ['domain', 'sha256', 'port', 'uid'];
+/** What is asked for at once. */
+const EVENTS = 100;
 
 /** What matters about this program, in one sentence. @param {{events: any[], digests: any[], since: number, first: number}} props */
 function Verdict({ events, digests, since, first }) {
@@ -93,7 +95,7 @@ function useProgram(exe, params) {
     where: filterText('exe', exe),
     range: 'all',
     zone: ZONE,
-    limit: 100,
+    limit: EVENTS,
   });
   const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
   const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
@@ -153,7 +155,7 @@ function Rest({
         <${EventRows} rows=${rows.slice(0, 12)} now=${events.data?.now} />
         ${!rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
       <//>
-      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: filterText('exe', exe) })}>All ${rows.length} events</a>`}
+      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: filterText('exe', exe), range: 'all', since: null, until: null })}>All ${rows.length < EVENTS ? rows.length : ''} events</a>`}
     </section>
   `;
 }

@@ -38,7 +38,7 @@ function Both({ received, sent }) {
 
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
-  const { edges, total, extent } = answer;
+  const { edges, total, extent, sums_of_quarter_hours_before: sums } = answer;
   // The first part may be cut by the begin of the range.
   const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
@@ -55,6 +55,10 @@ function Highest({ answer }) {
       html`<button type="button" class="peak" title="Zoom to it" onClick=${() => zoom(edges[top], edges[top + 1] - 1)}>peak${' '}
         <${Both} received=${total.received[top] / (edges[top + 1] - edges[top])} sent=${total.sent[top] / (edges[top + 1] - edges[top])} />
         ${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</button>`
+    }
+    ${
+      sums > edges[0] &&
+      html`<span class="opt" title="The log has no single windows before it">quarter hours before ${dayAndTime(sums, answer.now).replace('today ', '')}</span>`
     }
     ${extent?.[0] > edges[0] && html`<span>${isStopped.value ? 'log begins' : 'recording since'} ${dayAndTime(extent[0], answer.now).replace('today ', '')}</span>`}
     ${
