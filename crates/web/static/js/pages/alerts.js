@@ -104,7 +104,7 @@ function List({ rows, data, chosen, inline, onChoose }) {
         return html`
           ${isFirst && html`<h2 class="dayhead" key=${`day ${day}`}>${day}</h2>`}
           <${EventRow} key=${key} row=${row} slots=${data.slots} chosen=${row === chosen} stop=${row === stop} onChoose=${onChoose} />
-          ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} row=${row} answer=${data} /></aside>`}
+          ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} key=${key} row=${row} answer=${data} /></aside>`}
         `;
       })}
       ${rows.length > drawn && html`<button type="button" class="more lnk" onClick=${() => setDrawn(drawn + 300)}>${plural(rows.length - drawn, 'older event')}</button>`}
@@ -172,7 +172,7 @@ export default function Alerts() {
         ${data && html`<${List} key=${kind} rows=${rows} data=${data} chosen=${chosen} inline=${inline} onChoose=${choose} />`}
         ${data && rows.length === 0 && html`<p class="note nothing">${kind || filters.value.length ? 'No event of this kind in the range.' : 'Nothing is new, nothing changed, nothing was lost in the range.'}</p>`}
       <//>
-      ${!inline && html`<aside aria-label="The chosen event">${chosen && html`<${EventDetail} row=${chosen} answer=${data} />`}</aside>`}
+      ${!inline && html`<aside aria-label="The chosen event">${chosen && html`<${EventDetail} key=${alertKey(chosen)} row=${chosen} answer=${data} />`}</aside>`}
     </div>
     <${Problem} answer=${answer} />
   `;

@@ -134,7 +134,7 @@ export function EventDetail({ row, answer }) {
       html`<div class="sidep"><${Swatch} color=${color} /><a class="name" href=${link('program', { exe: row.exe })}>${baseName(row.exe)}</a><${Path} path=${row.exe} /></div>`
     }
     <p class="note">${row.sentence || row.text}</p>
-    <${Facts} key=${`${row.time} ${row.exe}`} row=${row} users=${users} />
+    <${Facts} row=${row} users=${users} />
     ${isWithTraffic && html`<${Around} row=${row} color=${row.exe ? color : 'var(--ink-3)'} where=${where} />`}
     <div class="chips">
       ${isWithTraffic && html`<a class="btn" href=${link('explore', { ...around, group_by: row.exe ? 'domain' : null })}>Traffic around it <${Icon} name="go" /></a>`}
