@@ -1,6 +1,6 @@
 /** Overview: what uses the line, who is new, what changed. */
 import { dataOf, useAnswer, useNew } from '../lib/answer.js';
-import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
+import { dimensionPlural } from '../lib/dimensions.js';
 import {
   eventKind,
   eventMarks,
@@ -14,16 +14,15 @@ import {
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { missing } from '../lib/losses.js';
-import { change, compare, filters, link, param, question } from '../lib/state.js';
+import { compare, filters, link, question } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
-import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
+import { CompareSwitch, InternetSwitch } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
-import { SortHeads, sortOf } from '../parts/heads.js';
-import { beforeName, RangeBar, rangeName } from '../parts/rangebar.js';
+import { beforeName, RangeBar } from '../parts/rangebar.js';
 import { Figures, NoLog } from '../parts/states.js';
-import { TopList } from '../parts/toplist.js';
-import { chartLabel, Traffic } from '../parts/traffic.js';
+import { TabbedList } from '../parts/subject.js';
+import { Traffic, useSeries } from '../parts/traffic.js';
 
 const LEFT = ['exe', 'uid', 'unit', 'container'];
 const RIGHT = ['domain', 'country', 'port'];
@@ -112,26 +111,8 @@ function useFresh(answered, events) {
   }, [created, changed, events, answered?.row_count]);
 }
 
-/** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
-function Column({ label, word, list, badgeOf, onLift }) {
-  const current = list.includes(param(word)) ? param(word) : list[0];
-  /** @param {string} dimension @returns {[string, string]} */
-  const tab = (dimension) => {
-    const text = dimension === 'domain' ? 'destinations' : dimensionPlural(dimension);
-    return [dimension, text[0].toUpperCase() + text.slice(1)];
-  };
-  return html`
-    <section aria-label=${label}>
-      <div class="lhead prow">
-        <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
-          onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
-        <${SortHeads} word=${word} />
-      </div>
-      <${TopList} key=${current} dimension=${current} sort=${sortOf(word)} more=${link('explore', { group_by: current === 'exe' ? null : current, sort: sortOf(word) })}
-        badgeOf=${current === 'exe' ? badgeOf : undefined} onLift=${current === 'exe' ? onLift : undefined} />
-    </section>
-  `;
-}
+/** @param {string} dimension @param {string | null} sort */
+const more = (dimension, sort) => link('explore', { group_by: dimension === 'exe' ? null : dimension, sort });
 
 /** @param {{answer: import('../lib/answer.js').Answer, isIgnoring: boolean}} props */
 function Changed({ answer, isIgnoring }) {
@@ -168,6 +149,7 @@ export default function Overview() {
   const destinations = useAnswer('query', { ...question.value, group_by: 'domain', limit: 10 });
   const { asked, isIgnoring } = eventQuestion(question.value);
   const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: EVENTS });
+  const chart = useSeries('exe');
   const { data, error } = programs;
   const fresh = useFresh(data, isIgnoring ? undefined : dataOf(events)?.rows);
   const marks = useMemo(() => eventMarks(events.data?.rows ?? []), [events.data]);
@@ -180,11 +162,11 @@ export default function Overview() {
     <div class=${cls('totals-place', programs.stale && 'stale')}>
       ${data && html`<${Totals} total=${data.total} programs=${data.row_count} destinations=${destinations.data?.row_count} fresh=${fresh} losses=${data.losses} />`}
     </div>
-    <${Traffic} title="Traffic by program" dimension="exe" marks=${marks} lifted=${lifted}
-      label=${chartLabel(`Traffic of the ${rangeName()}`, 'exe', '')} />
+    <${Traffic} title="Traffic by program" dimension="exe" answer=${chart} marks=${marks} lifted=${lifted} />
     <div class="cols">
-      <${Column} label=${`${dimensionName('exe')}s`} word="left" list=${LEFT} badgeOf=${(/** @type {any} */ value) => fresh.badges.get(value)} onLift=${setLifted} />
-      <${Column} label="Destinations" word="right" list=${RIGHT} />
+      <${TabbedList} label="Programs" word="left" list=${LEFT} limit=${10} more=${more} liftBy="exe" onLift=${setLifted}
+        badgeOf=${(/** @type {string} */ name) => (name === 'exe' ? (/** @type {any} */ value) => fresh.badges.get(value) : undefined)} />
+      <${TabbedList} label="Destinations" word="right" list=${RIGHT} names=${{ domain: 'destinations' }} limit=${10} more=${more} />
       <${Changed} answer=${events} isIgnoring=${isIgnoring} />
     </div>
   `;

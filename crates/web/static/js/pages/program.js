@@ -12,12 +12,12 @@ import { EventRows } from '../parts/events.js';
 import { When } from '../parts/figures.js';
 import { Icon } from '../parts/icons.js';
 import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
-import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { RangeBar } from '../parts/rangebar.js';
 import { Recent } from '../parts/recent.js';
 import { Figures, NoLog, Problem } from '../parts/states.js';
 import { about, exploreLink, Facts, moved, Names, shade, TabbedList } from '../parts/subject.js';
 import { TopList } from '../parts/toplist.js';
-import { chartLabel, Traffic } from '../parts/traffic.js';
+import { Traffic, useSeries } from '../parts/traffic.js';
 
 const SHADES = ['domain', 'sha256', 'port', 'uid'];
 /** What is asked for at once. */
@@ -64,11 +64,11 @@ function Family({ exe, params }) {
   `;
 }
 
-/** The chart, shaded by what is chosen. @param {{by: string, params: any, color: string, marks: any[], lifted: string | null, series: any, fresh: Set<any>}} props */
-function Chart({ by, params, color, marks, lifted, series, fresh }) {
+/** The chart, shaded by what is chosen. @param {{by: string, color: string, marks: any[], lifted: string | null, series: import('../lib/answer.js').Answer, fresh: Set<any>}} props */
+function Chart({ by, color, marks, lifted, series, fresh }) {
   const order = useMemo(
-    () => (series?.groups ?? []).map((/** @type {any} */ group) => group[by]),
-    [series, by],
+    () => (series.data?.groups ?? []).map((/** @type {any} */ group) => group[by]),
+    [series.data, by],
   );
   const colorOf = useCallback(
     (value) => (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)),
@@ -76,8 +76,8 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
   );
   return html`
     <div class="sec">
-      <${Traffic} title="Traffic" dimension=${by} params=${params} marks=${marks} lifted=${lifted} colorOf=${colorOf}
-        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 240)} label=${chartLabel(`Traffic of the ${rangeName()}`, by, '')}
+      <${Traffic} title="Traffic" dimension=${by} answer=${series} marks=${marks} lifted=${lifted} colorOf=${colorOf}
+        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 240)}
         extra=${html`
           <${Tabs} label="Shaded by" current=${by} tabs=${SHADES.map((name) => [name, `by ${dimensionPlural(name, 1)}`])}
             onChoose=${(/** @type {string} */ key) => change({ by: key === SHADES[0] ? null : key })} />
@@ -130,17 +130,19 @@ function Rest({
     seen &&
     digests.length > 0 &&
     html`<${Digests} key="digests" list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`;
-  const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
+  /** @param {string} name @param {string | null} sort */
+  const more = (name, sort) => exploreLink('exe', exe, name, sort);
+  const order = (series.data?.groups ?? []).map((/** @type {any} */ group) => group[by]);
   return html`
     ${!isZoomed && same}
-    <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
+    <${Chart} by=${by} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
       <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country']} params=${params} limit=${10}
-        onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
+        liftBy=${by} onLift=${setLifted} more=${more}
         colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
         badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value ? { kind: 'new', text: 'new' } : null) : undefined)} />
       <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
-        colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
+        colorOf=${() => () => color} more=${more} />
       <${Family} exe=${exe} params=${params} />
     </div>
     <${Recent} params=${params} range=${range} last=${last} />
@@ -166,13 +168,7 @@ export default function Program() {
   const params = about('exe', exe);
   const { sums, seenAnswer, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
   const by = SHADES.includes(param('by')) ? param('by') : SHADES[0];
-  const series = useAnswer('series', {
-    ...params,
-    group_by: by,
-    top: 8,
-    parts: 144,
-    compare: param('compare') ? 'previous' : null,
-  }).data;
+  const series = useSeries(by, params);
   const range = sums.data?.range;
   const peers = useNew('domain', params, range);
   // Of a new program everything is new, which says nothing.

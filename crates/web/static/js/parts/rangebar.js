@@ -44,10 +44,10 @@ export function beforeName() {
     }[preset ?? ''] ?? 'period before'
   );
 }
-/** @returns {string} */
+/** The range after a noun. */
 export const rangeName = () => {
-  const { preset } = range.value;
-  return preset && TEXTS[preset] ? `last ${TEXTS[preset]}` : 'in the range';
+  const text = TEXTS[range.value.preset ?? ''];
+  return text ? `of the last ${text}` : 'in the range';
 };
 
 /** The range of the last answer, for the keys: a word such as "last-month" has its moments only from the server. */

@@ -54,7 +54,7 @@ export function ListRow({ dimension, row, max, color, labels, badge, aside, onLi
   const value = row[dimension];
   return html`
     <li class="lrow prow" data-dimension=${dimension} data-value=${value ?? ''}
-      onPointerEnter=${onLift && (() => onLift(value))} onPointerLeave=${onLift && (() => onLift(null))}>
+      onPointerEnter=${onLift && (() => onLift(String(value ?? '')))} onPointerLeave=${onLift && (() => onLift(null))}>
       <${Ident} dimension=${dimension} value=${value} color=${color} labels=${labels} badge=${badge} aside=${aside} />
       <${Bytes} value=${row.received} />
       <${Bytes} value=${row.sent} />
