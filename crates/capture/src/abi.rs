@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use model::{FileIdentity, ProcessId};
 
 /// The skeleton that build.rs generates.
@@ -56,7 +58,7 @@ impl From<types::file_identity> for FileIdentity {
 }
 
 /// Identifies a flow, which is one process's use of one socket with one peer (`struct flow_key`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FlowKey {
     /// Inode number of the socket; 0 for a socket of the kernel's own.
     pub socket: u64,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use crate::event::SocketEvent;
+use crate::{event::SocketEvent, hand_over::SavedSocket};
 use model::ProcessId;
 
 /// One open socket with connections.
@@ -18,10 +18,23 @@ struct StreamSocket {
     receiver: ProcessId,
 }
 
+impl StreamSocket {
+    fn saved(&self) -> SavedSocket {
+        SavedSocket { baseline: self.baseline, charged: self.charged, receiver: self.receiver }
+    }
+
+    /// Whether flows show everything that is known of it.
+    fn is_plain(&self) -> bool {
+        self.baseline == Some(0) && self.charged == 0
+    }
+}
+
 /// The open stream sockets by inode number.
 #[derive(Debug, Default)]
 pub(crate) struct StreamSockets {
     open: HashMap<u64, StreamSocket>,
+    /// Sockets of which flows do not show everything, and that have changed.
+    changed: Vec<u64>,
 }
 
 impl StreamSockets {
@@ -30,6 +43,36 @@ impl StreamSockets {
         let existing =
             StreamSocket { counted: 0, baseline: socket.consumed, charged: 0, receiver: socket.process };
         self.open.entry(socket.socket).or_insert(existing);
+        self.changed.push(socket.socket);
+    }
+
+    /// Adds a socket of an earlier run.
+    pub(crate) fn resume(&mut self, number: u64, saved: SavedSocket) {
+        let SavedSocket { baseline, charged, receiver } = saved;
+        self.open.insert(number, StreamSocket { counted: 0, baseline, charged, receiver });
+    }
+
+    /// Adds a flow of an earlier run with its received bytes.
+    pub(crate) fn resume_flow(&mut self, number: u64, process: ProcessId, received: u64) {
+        let socket = self.open.entry(number).or_insert(StreamSocket {
+            counted: 0,
+            baseline: Some(0),
+            charged: 0,
+            receiver: process,
+        });
+        socket.counted = socket.counted.saturating_add(received);
+    }
+
+    /// The sockets of which flows do not show everything.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = (u64, SavedSocket)> {
+        let saved = self.open.iter().filter(|(_, socket)| !socket.is_plain());
+        saved.map(|(number, socket)| (*number, socket.saved()))
+    }
+
+    /// Those that have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Vec<(u64, SavedSocket)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|number| Some((number, self.open.get(&number)?.saved()))).collect()
     }
 
     /// Adds the socket of a flow that is read for the first time. Returns how many connections the flow opens by being
@@ -49,12 +92,15 @@ impl StreamSockets {
 
     /// Adds received bytes that hooks counted. Returns how many of them are to be recorded: bytes that
     /// [`StreamSockets::charge_uncounted`] charged while they were on their way to a hook are recorded already.
-    pub(crate) fn count_received(&mut self, socket: u64, bytes: u64, process: ProcessId) -> u64 {
-        let Some(socket) = self.open.get_mut(&socket).filter(|_| bytes > 0) else { return bytes };
+    pub(crate) fn count_received(&mut self, number: u64, bytes: u64, process: ProcessId) -> u64 {
+        let Some(socket) = self.open.get_mut(&number).filter(|_| bytes > 0) else { return bytes };
         let settled = bytes.min(socket.charged);
         socket.charged -= settled;
         socket.counted = socket.counted.saturating_add(bytes);
         socket.receiver = process;
+        if settled > 0 {
+            self.changed.push(number);
+        }
         bytes - settled
     }
 
@@ -68,6 +114,7 @@ impl StreamSockets {
         let uncounted =
             total.checked_sub(socket.counted)?.checked_sub(socket.charged).filter(|bytes| *bytes > 0)?;
         socket.charged += uncounted;
+        self.changed.push(event.socket);
         Some((socket.receiver, uncounted))
     }
 
@@ -76,9 +123,9 @@ impl StreamSockets {
         self.open.get(&socket).filter(|socket| socket.receiver == process).map_or(0, |socket| socket.charged)
     }
 
-    /// Removes a socket that is closed and whose flows were all read.
-    pub(crate) fn remove(&mut self, socket: u64) {
-        self.open.remove(&socket);
+    /// Removes a socket that is closed and whose flows were all read. Returns whether it is among [`StreamSockets::saved`].
+    pub(crate) fn remove(&mut self, socket: u64) -> bool {
+        self.open.remove(&socket).is_some_and(|socket| !socket.is_plain())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 use capture::Capture;
 use config::{Config, layout::Layout};
 use ipc::{Channel, Received};
-use model::{Loss, LossKind};
+use model::{DrainId, Loss, LossKind};
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -72,7 +72,7 @@ pub(super) struct RecorderLink {
 
 impl RecorderLink {
     /// Starts the recorder and sends it its settings.
-    pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
+    pub(super) fn start(layout: &Layout, config: &Config, goes_on: bool) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
@@ -98,7 +98,7 @@ impl RecorderLink {
             lost_flows: 0,
             lost_observations: 0,
         };
-        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config)));
+        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config, goes_on)));
         recorder.send(&settings, Some(listener)).map_err(|error| match error {
             MonitorError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 MonitorError::Log(TOO_LONG.into())
@@ -108,12 +108,12 @@ impl RecorderLink {
         Ok(recorder)
     }
 
-    /// Waits until the recorder has opened the log.
-    pub(super) fn wait_until_ready(&mut self) -> Result<(), MonitorError> {
+    /// Waits until the recorder has opened the log. Returns the last drain whose flows are in it, if it knows one.
+    pub(super) fn wait_until_ready(&mut self) -> Result<Option<DrainId>, MonitorError> {
         let until = Instant::now() + START;
         loop {
             match self.receive()? {
-                Received::Message(ToMonitor::Ready, _) => return Ok(()),
+                Received::Message(ToMonitor::Ready(recorded), _) => return Ok(recorded),
                 Received::Message(ToMonitor::Failed(why), _) => {
                     self.kill();
                     return Err(MonitorError::Log(why));
@@ -122,6 +122,7 @@ impl RecorderLink {
                     ToMonitor::Notification(_)
                     | ToMonitor::LibraryFunctions(..)
                     | ToMonitor::ResolvedClosed
+                    | ToMonitor::Recorded(_)
                     | ToMonitor::ListOpenSockets(_),
                     _,
                 ) => {}

@@ -24,6 +24,7 @@ mod programs;
 mod races;
 mod recording;
 mod refused_starts;
+mod restarts;
 mod session_bus;
 mod short_lived;
 mod surroundings;

@@ -1,6 +1,6 @@
 //! What the writer finds at its start: which log it is, which boot and configuration, and since when nothing was recorded.
 
-use model::{Event, EventKind, text::time};
+use model::{DrainId, Event, EventKind, text::time};
 use rusqlite::{OptionalExtension, ToSql, TransactionBehavior, params};
 
 use super::Writer;
@@ -119,11 +119,27 @@ impl Writer {
         self.change_log(sql, params![lines], event.as_slice()).map_err(fail)
     }
 
-    /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
+    /// The last drain whose flows are in the log; `None` if it knows none.
     ///
     /// # Errors
     /// The errors of SQLite.
-    pub fn begin_recording(&mut self, now: i64) -> Result<(), StoreError> {
+    pub fn last_drain(&self) -> Result<Option<DrainId>, StoreError> {
+        let numbers: (Option<i64>, Option<i64>) = self
+            .connection
+            .query_row("SELECT drain_series, drain_number FROM log", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(sql_error(&self.path, "cannot read the last drain"))?;
+        Ok(match numbers {
+            (Some(series), Some(number)) => Some(DrainId { series: series as u64, number: number as u64 }),
+            _ => None,
+        })
+    }
+
+    /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded. `goes_on`: the hooks of
+    /// the run before have counted meanwhile, so there is no gap.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn begin_recording(&mut self, now: i64, goes_on: bool) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot read the last event");
         let sql =
             "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY time DESC, id DESC LIMIT 1";
@@ -131,7 +147,18 @@ impl Writer {
             self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(&fail)?;
         let mut events = Vec::new();
         let since = self.clock.last.time;
-        if since != 0 {
+        let mut start = Event::new(EventKind::Start, now, "Recording started.");
+        if since != 0 && goes_on {
+            start.text = match last.as_deref() {
+                Some("stop") => "Recording goes on after a restart: what programs did meanwhile was counted.",
+                _ => {
+                    "Recording goes on after picosnitch was killed: what programs did meanwhile was counted, but the last window \
+                     before it may be missing."
+                }
+            }
+            .to_owned();
+            start.begin = Some(since);
+        } else if since != 0 {
             let text = match last.as_deref() {
                 Some("stop") => "picosnitch was not running: nothing was recorded.",
                 _ => {
@@ -143,7 +170,7 @@ impl Writer {
             event.begin = Some(since);
             events.push(event);
         }
-        events.push(Event::new(EventKind::Start, now, "Recording started."));
+        events.push(start);
         self.change_log("UPDATE log SET id = id", &[], &events).map_err(fail)
     }
 }

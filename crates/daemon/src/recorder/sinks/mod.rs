@@ -4,17 +4,19 @@
 use std::{io, sync::Arc, time::Duration};
 
 use self::{
+    recorded::Recorded,
     sqlite::{LAST_PATIENCE, LogSettings, SqliteSink},
     text_log::TextLogSink,
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems};
-use model::Window;
+use model::{DrainId, Window};
 use store::StoreError;
 
 mod damaged_log;
 pub(super) mod exe_log;
 pub(super) mod record_file;
+mod recorded;
 mod sink;
 mod sqlite;
 mod text_log;
@@ -25,6 +27,7 @@ pub(super) mod worker;
 pub(super) struct WindowSinks {
     sqlite: Option<Worker<SqliteSink>>,
     text_log: Option<Worker<TextLogSink>>,
+    recorded: Recorded,
 }
 
 impl WindowSinks {
@@ -38,7 +41,7 @@ impl WindowSinks {
         problems: &Arc<Problems>,
     ) -> Result<(), StoreError> {
         if let Some(log) = LogSettings::of(settings) {
-            self.sqlite = Some(SqliteSink::start(log, Arc::clone(problems))?);
+            self.sqlite = Some(SqliteSink::start(log, Arc::clone(problems), self.recorded.clone())?);
         }
         Ok(())
     }
@@ -66,6 +69,11 @@ impl WindowSinks {
         {
             sqlite.add(window);
         }
+    }
+
+    /// The last drain whose flows are in snitch.db, if it knows one.
+    pub(super) fn recorded(&self) -> Option<DrainId> {
+        self.recorded.get()
     }
 
     /// Opens conn.log again: the file may have been renamed.

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     damaged_log::set_aside,
+    recorded::Recorded,
     sink::{Outcome, Sink},
     worker::Worker,
 };
@@ -39,6 +40,8 @@ pub(super) struct LogSettings {
     /// Bytes above which the oldest detail is deleted; `None` if the log may have any size.
     max_bytes: Option<u64>,
     boot_id: String,
+    /// The hooks of the run before have counted until now.
+    goes_on: bool,
     /// The effective configuration, a line for each key.
     configuration: String,
 }
@@ -51,6 +54,7 @@ impl LogSettings {
             retention_days: settings.retention_days,
             max_bytes: settings.retention_bytes,
             boot_id: settings.boot_id.clone(),
+            goes_on: settings.goes_on,
             configuration: settings.configuration.clone(),
         })
     }
@@ -79,6 +83,7 @@ pub(super) struct SqliteSink {
     damage: Option<String>,
     /// The start of recording is in the log.
     has_begun: bool,
+    recorded: Recorded,
 }
 
 impl SqliteSink {
@@ -86,8 +91,12 @@ impl SqliteSink {
     ///
     /// # Errors
     /// The log cannot be used at all. The thread waits for a log that is merely locked.
-    pub(super) fn start(settings: LogSettings, problems: Arc<Problems>) -> Result<Worker<Self>, StoreError> {
-        let mut sink = Self::new(settings, problems);
+    pub(super) fn start(
+        settings: LogSettings,
+        problems: Arc<Problems>,
+        recorded: Recorded,
+    ) -> Result<Worker<Self>, StoreError> {
+        let mut sink = Self::new(settings, problems, recorded);
         match sink.open() {
             Ok(()) => {}
             Err(error) if error.is_transient() => {}
@@ -96,7 +105,7 @@ impl SqliteSink {
         Worker::start(sink).map_err(|source| StoreError::File { path: "the writing thread".into(), source })
     }
 
-    fn new(settings: LogSettings, problems: Arc<Problems>) -> Self {
+    fn new(settings: LogSettings, problems: Arc<Problems>, recorded: Recorded) -> Self {
         Self {
             writer: None,
             settings,
@@ -110,6 +119,7 @@ impl SqliteSink {
             damaged: 0,
             damage: None,
             has_begun: false,
+            recorded,
         }
     }
 
@@ -134,7 +144,8 @@ impl SqliteSink {
         writer.set_configuration(&self.settings.configuration)?;
         writer.limit_growth(GrowthLimit::DEFAULT);
         if !self.has_begun {
-            writer.begin_recording(time::now())?;
+            self.recorded.set(writer.last_drain()?);
+            writer.begin_recording(time::now(), self.settings.goes_on)?;
             self.has_begun = true;
         }
         self.writer = Some(writer);
@@ -278,6 +289,9 @@ impl Sink for SqliteSink {
     fn write(&mut self, window: &Window) -> Outcome {
         let Err(error) = self.try_write(window) else {
             self.changing = 0;
+            if window.last_drain.is_some() {
+                self.recorded.set(window.last_drain);
+            }
             if self.failing.take().is_some() {
                 self.problems.report("The log can be written again.");
             }

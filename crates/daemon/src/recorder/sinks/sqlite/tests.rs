@@ -8,7 +8,7 @@ use model::{Counters, FlowTuple, GeoInfo, Record};
 /// A sink that has not opened its log.
 fn sink(directory: &Path) -> SqliteSink {
     let problems = Arc::new(Problems::new(directory.join("error.log")));
-    SqliteSink::new(settings(directory), problems)
+    SqliteSink::new(settings(directory), problems, Recorded::default())
 }
 
 fn settings(directory: &Path) -> LogSettings {
@@ -17,6 +17,7 @@ fn settings(directory: &Path) -> LogSettings {
         retention_days: 1,
         max_bytes: Some(1_000_000_000),
         boot_id: "boot".into(),
+        goes_on: false,
         configuration: String::new(),
     }
 }
@@ -97,7 +98,7 @@ fn a_foreign_log_is_an_error_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
     std::fs::create_dir(directory.path().join("snitch.db")).unwrap();
-    assert!(SqliteSink::start(settings(directory.path()), problems).is_err());
+    assert!(SqliteSink::start(settings(directory.path()), problems, Recorded::default()).is_err());
 }
 
 #[test]
@@ -235,7 +236,8 @@ fn a_log_that_is_removed_moved_or_overwritten_is_noticed_at_the_next_window() {
 fn the_end_writes_what_waits() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
-    let worker = SqliteSink::start(settings(directory.path()), Arc::clone(&problems)).unwrap();
+    let worker =
+        SqliteSink::start(settings(directory.path()), Arc::clone(&problems), Recorded::default()).unwrap();
     let loss = Loss { kind: LossKind::Channel, count: 7 };
     worker.add(Window { time: time::now(), losses: vec![loss], ..Window::default() });
     worker.finish(LAST_PATIENCE);
