@@ -31,7 +31,7 @@ const _: () = {
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::silent_release_event>() == 64 + 128);
-    assert!(size_of::<types::socket_event>() == 104);
+    assert!(size_of::<types::socket_event>() == 112);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
     assert!(size_of::<types::observation_event>() == 72);

@@ -60,21 +60,6 @@ impl Capture {
         self.drain.ring.as_fd()
     }
 
-    /// Reads the sockets that are open already, once, right after the start: their connections are not new.
-    ///
-    /// # Errors
-    /// When the iterator cannot be read.
-    pub(crate) fn learn_earlier_sockets(&mut self) -> Result<(), CaptureError> {
-        let sockets = self.sockets()?;
-        for socket in &sockets {
-            self.drain.reconciler.add_existing_socket(socket);
-        }
-        if sockets.iter().any(|socket| socket.needs_packets) {
-            self.attach_packet_hooks();
-        }
-        Ok(())
-    }
-
     /// Whether open sockets have to be sampled now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
         let hooks = [HookId::TcpSpliceRead, HookId::TcpZerocopyReceive, HookId::PacketSetRing];
@@ -118,11 +103,12 @@ impl Capture {
             now,
             is_final: mode == DrainMode::Final,
         });
-        let DrainOutcome { events, flows, losses, removals, expire_ticks, drain_soon } = outcome;
+        let DrainOutcome { events, mut flows, losses, removals, expire_ticks, drain_soon } = outcome;
         self.drain.removals = removals;
         if let Some(ticks) = expire_ticks {
             self.variables.set_expire_ticks(ticks);
         }
+        flows.splice(..0, std::mem::take(&mut self.drain.recovered));
         let problems = std::mem::take(&mut self.drain.problems);
         Ok(DrainOutput { events, flows, losses, problems, table_entries, drain_soon })
     }

@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use crate::{
-    event_batch::EventBatch, flow::TableSlot, flow_table::FlowTable, reconciler::Reconciler, ring::EventRing,
+    event_batch::EventBatch,
+    flow::{FlowDelta, TableSlot},
+    flow_table::FlowTable,
+    reconciler::Reconciler,
+    ring::EventRing,
 };
 
 pub(crate) struct DrainState {
@@ -14,6 +18,8 @@ pub(crate) struct DrainState {
     pub reconciler: Reconciler,
     /// The flows that the last drain has read to their end. They leave the table when that drain is sent.
     pub removals: Vec<TableSlot>,
+    /// What sockets have moved since an earlier run, until the first drain returns it.
+    pub recovered: Vec<FlowDelta>,
     /// Sentences that no drain has returned yet.
     pub problems: Vec<String>,
 }
@@ -26,6 +32,7 @@ impl DrainState {
             unreconciled: EventBatch::default(),
             reconciler: Reconciler::new(Instant::now()),
             removals: Vec::new(),
+            recovered: Vec::new(),
             problems: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
 use live::connections::ListKind;
-use model::{DrainId, Flow, Loss, NameObservation, ProcessContext, Writer};
+use model::{Continuity, DrainId, Flow, Loss, NameObservation, ProcessContext, Writer};
 use names::GeoFiles;
 use notify::Notification;
 
@@ -37,8 +37,8 @@ pub(crate) struct Settings {
     pub(crate) rules: LogRules,
     /// The files that map addresses to countries and networks.
     pub(crate) geography: GeoFiles,
-    /// The hooks of the run before have counted until now.
-    pub(crate) goes_on: bool,
+    /// What is recorded of the time since the run before.
+    pub(crate) continuity: Continuity,
     /// Whether name servers are asked for the names of addresses (PTR).
     pub(crate) reverse_dns: bool,
 }

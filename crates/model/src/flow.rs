@@ -210,6 +210,18 @@ pub struct Window {
     pub last_drain: Option<DrainId>,
 }
 
+/// What was recorded of the time in which picosnitch did not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Continuity {
+    /// Nothing.
+    #[default]
+    Gap,
+    /// The bytes of TCP connections that stayed open, from the counters of their sockets.
+    OpenConnections,
+    /// Everything: the BPF programs went on counting.
+    Whole,
+}
+
 /// A drain: one reading of what the kernel has counted. The next run of picosnitch goes on behind the last one in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainId {

@@ -12,6 +12,8 @@ use model::ProcessId;
 pub(crate) struct SavedSocket {
     /// Bytes that the socket had handed out when counting began; `None` when that is unknown.
     pub baseline: Option<u64>,
+    /// The same of sent bytes, as [`OpenSocket::sent`](crate::event::OpenSocket::sent) counts them.
+    pub sent_baseline: Option<u64>,
     /// Bytes that passed no hook and are recorded.
     pub charged: u64,
     /// The process that received last.

@@ -173,17 +173,12 @@ impl Journal {
         let of = |change: &Change| if let Change::Process(id, _) = change { Some(*id) } else { None };
         self.processes.extend(changes.iter().filter_map(of));
     }
-
-    /// Deletes the journal.
-    pub fn remove(self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
 }
 
-/// The series of the journal in a directory; `None` if it has none of this boot for this object.
-pub(crate) fn series_of(directory: &Path, object: u64) -> Option<u64> {
+/// The series of the journal in a directory, and whether it belongs to this object; `None` if it has none of this boot.
+pub(crate) fn series_of(directory: &Path, object: u64) -> Option<(u64, bool)> {
     let header: Header = read_frame(&mut File::open(directory.join(SERIES)).ok()?).ok()??;
-    (header.object == object && header.boot_id == boot_id()).then_some(header.series)
+    (header.boot_id == boot_id()).then_some((header.series, header.object == object))
 }
 
 /// Reads what an earlier run has left, up to the drain that the log has. A log that knows another series has none of this one,
@@ -320,8 +315,8 @@ mod tests {
         journal.add(vec![counted(1, 20), Change::Ended(key(2), 3)]).unwrap();
         journal.add(vec![counted(1, 30), counted(3, 7), Change::Ended(key(3), 4)]).unwrap();
         let DrainId { series, number } = journal.last_drain();
-        assert_eq!((number, series_of(&directory, 7)), (3, Some(series)));
-        assert_eq!(series_of(&directory, 8), None, "another object");
+        assert_eq!((number, series_of(&directory, 7)), (3, Some((series, true))));
+        assert_eq!(series_of(&directory, 8), Some((series, false)), "another object");
         for (recorded, flow, lost, ended) in [
             (Some(DrainId { series, number: 1 }), Some(10), 7, 0),
             (Some(DrainId { series, number: 2 }), Some(20), 7, 1),
@@ -343,7 +338,7 @@ mod tests {
         let recorded = Some(DrainId { number: 2, ..journal.last_drain() });
         for _ in 0..3 {
             // The log has stored nothing since.
-            let series = series_of(place.path(), 7).unwrap();
+            let (series, _) = series_of(place.path(), 7).unwrap();
             let replayed = replay(place.path(), series, recorded).unwrap();
             assert_eq!(sent(&replayed, 1), Some(20));
             let mut journal = Journal::begin(place.path(), 7, replayed.state).unwrap();

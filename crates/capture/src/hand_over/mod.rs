@@ -3,6 +3,7 @@
 
 mod change;
 mod journal;
+mod open_sockets;
 mod pins;
 mod state;
 
@@ -10,7 +11,7 @@ pub(crate) use change::{Change, ReconcilerState, SavedSocket};
 pub use pins::remove_pins;
 pub(crate) use pins::{Pins, pin_maps};
 pub(crate) use state::HandOverState;
-pub use state::can_take_over;
+pub use state::{LeftBehind, left_behind};
 
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub struct HandOver {
 /// What was taken over from the run before.
 #[derive(Debug, Default)]
 pub struct TakenOver {
+    /// Its hooks have counted until now; else only sockets that are still open tell what they moved.
+    pub has_hooks: bool,
     /// What that run said about its processes with flows.
     pub processes: Vec<Vec<u8>>,
     /// Bytes, sent and received, of connections that have ended and that the log does not have.

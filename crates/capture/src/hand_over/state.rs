@@ -6,6 +6,7 @@ use super::{
     HandOver, TakenOver,
     change::{Change, ReconcilerState},
     journal::{Journal, Replayed, replay, series_of},
+    open_sockets::{CountedSocket, since},
     pins::{Pins, object_number},
 };
 use crate::{Capture, CaptureError, FlowDelta, hook_id::HookId, load::Settings};
@@ -24,21 +25,37 @@ struct Leaving {
     place: HandOver,
     object: u64,
     pins: Pins,
-    /// The series of drains that was taken over.
-    series: Option<u64>,
+    /// The series of drains of the earlier run, and whether its hooks and maps were taken over.
+    series: Option<(u64, bool)>,
     /// `None` until [`Capture::begin`].
     journal: Option<Journal>,
 }
 
-/// Whether [`Capture::start`] will find what an earlier run has left. Makes nothing.
-pub fn can_take_over(settings: &Settings) -> bool {
-    series_to_take_over(settings).is_some()
+/// What an earlier run has left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftBehind {
+    /// Nothing that is of use.
+    Nothing,
+    /// What it has recorded: sockets that are still open tell what they moved since.
+    Journal,
+    /// Its hooks, too, which count.
+    Hooks,
 }
 
-/// The series of drains that an earlier run with the same object and settings has left.
-fn series_to_take_over(settings: &Settings) -> Option<u64> {
+/// What [`Capture::start`] will find. Changes nothing.
+pub fn left_behind(settings: &Settings) -> LeftBehind {
+    match find_series(settings) {
+        None => LeftBehind::Nothing,
+        Some((_, false)) => LeftBehind::Journal,
+        Some((_, true)) => LeftBehind::Hooks,
+    }
+}
+
+/// The series of drains of an earlier run, and whether its hooks and maps can be taken over.
+fn find_series(settings: &Settings) -> Option<(u64, bool)> {
     let place = settings.hand_over.as_ref()?;
-    series_of(&place.journal, object_number(settings)).filter(|_| place.pins.exists())
+    let (series, is_same_object) = series_of(&place.journal, object_number(settings))?;
+    Some((series, is_same_object && place.pins.exists()))
 }
 
 impl HandOverState {
@@ -46,8 +63,8 @@ impl HandOverState {
     pub(crate) fn prepare(settings: &Settings) -> Self {
         let Some(place) = settings.hand_over.clone() else { return Self::default() };
         let object = object_number(settings);
-        let series = series_to_take_over(settings);
-        if series.is_none() {
+        let series = find_series(settings);
+        if !matches!(series, Some((_, true))) {
             let _ = super::remove_pins(&place.pins);
         }
         match Pins::make(&place.pins) {
@@ -71,22 +88,22 @@ impl HandOverState {
 
     /// Whether the maps are those of an earlier run.
     pub(crate) fn is_taken_over(&self) -> bool {
-        self.leaving.as_ref().is_some_and(|leaving| leaving.series.is_some())
+        self.leaving.as_ref().is_some_and(|leaving| matches!(leaving.series, Some((_, true))))
     }
 
-    /// Leaves nothing for the next run, for this reason.
+    /// Leaves nothing to the next run, for this reason.
     pub(crate) fn give_up(&mut self, why: &str) {
         self.end();
+        if let Some(Leaving { place, .. }) = self.leaving.take() {
+            let _ = std::fs::remove_dir_all(place.journal);
+        }
         self.why_gap = Some(why.to_owned());
     }
 
-    /// Leaves nothing for the next run.
+    /// Leaves no hooks to the next run.
     pub(crate) fn end(&mut self) {
-        if let Some(leaving) = self.leaving.take() {
+        if let Some(leaving) = &self.leaving {
             leaving.pins.remove();
-            if let Some(journal) = leaving.journal {
-                journal.remove();
-            }
         }
     }
 }
@@ -99,14 +116,39 @@ impl Capture {
     /// When the flow table or an iterator cannot be read.
     pub fn begin(&mut self, recorded: Option<DrainId>) -> Result<Option<TakenOver>, CaptureError> {
         let taken_over = match self.replay(recorded) {
-            None => {
-                self.learn_earlier_sockets()?;
+            Some(replayed) if self.hand_over.is_taken_over() => Some(self.resume(replayed)?),
+            Some(Ok(replayed)) => Some(self.recover(replayed)?),
+            _ => {
+                self.learn_earlier_sockets(&HashSet::new())?;
                 None
             }
-            Some(replayed) => Some(self.resume(replayed)?),
         };
         self.begin_journal();
         Ok(taken_over)
+    }
+
+    /// Reads the sockets that are open already: their connections are not new.
+    fn learn_earlier_sockets(
+        &mut self,
+        users: &HashSet<ProcessId>,
+    ) -> Result<Vec<CountedSocket>, CaptureError> {
+        let sockets = self.counted_sockets(users)?;
+        for socket in &sockets {
+            self.drain.reconciler.add_existing_socket(socket.open.socket.socket, socket.saved());
+        }
+        if sockets.iter().any(|socket| socket.open.socket.needs_packets) {
+            self.attach_packet_hooks();
+        }
+        Ok(sockets)
+    }
+
+    /// Takes what sockets have moved since an earlier run from their own counters.
+    fn recover(&mut self, replayed: Replayed) -> Result<TakenOver, CaptureError> {
+        let users = replayed.state.flows.keys().map(|key| key.process).collect();
+        let sockets = self.learn_earlier_sockets(&users)?;
+        self.drain.recovered = since(&replayed.state, &sockets);
+        let processes = replayed.state.processes.into_values().collect();
+        Ok(TakenOver { processes, lost_bytes: replayed.lost_bytes, ..TakenOver::default() })
     }
 
     /// Goes on with the table of an earlier run. Without its journal, what is counted so far is taken to be recorded.
@@ -115,7 +157,7 @@ impl Capture {
         let open: HashSet<u64> = sockets.iter().map(|socket| socket.socket).collect();
         let entries = self.drain.table.read()?;
         let clock = (self.variables.tick(), self.variables.expire_ticks());
-        let mut taken_over = TakenOver::default();
+        let mut taken_over = TakenOver { has_hooks: true, ..TakenOver::default() };
         let state = match replayed {
             Ok(replayed) => {
                 taken_over.lost_bytes = replayed.lost_bytes;
@@ -123,7 +165,7 @@ impl Capture {
             }
             Err(error) => {
                 taken_over.problem = Some(error.to_string());
-                sockets.iter().for_each(|socket| self.drain.reconciler.add_existing_socket(socket));
+                self.learn_earlier_sockets(&HashSet::new())?;
                 let flows = entries.iter().map(|entry| (entry.key, entry.counters)).collect();
                 ReconcilerState { flows, losses: self.loss_counters(), ..ReconcilerState::default() }
             }
@@ -141,7 +183,7 @@ impl Capture {
 
     fn replay(&self, recorded: Option<DrainId>) -> Option<io::Result<Replayed>> {
         let leaving = self.hand_over.leaving.as_ref()?;
-        Some(replay(&leaving.place.journal, leaving.series?, recorded))
+        Some(replay(&leaving.place.journal, leaving.series?.0, recorded))
     }
 
     fn begin_journal(&mut self) {

@@ -35,7 +35,7 @@ use crate::{
     event::{Event, SocketEvent},
     event_batch::EventBatch,
     flow::{FlowCounters, FlowDelta, FlowEntry, TableSlot},
-    hand_over::{Change, ReconcilerState},
+    hand_over::{Change, ReconcilerState, SavedSocket},
 };
 use model::{Counters, FlowId, LossKind, ProcessId};
 
@@ -136,8 +136,8 @@ impl Reconciler {
     }
 
     /// Adds a socket that was open before the hooks were attached: its connection is not new.
-    pub(crate) fn add_existing_socket(&mut self, socket: &SocketEvent) {
-        self.sockets.add_existing(socket);
+    pub(crate) fn add_existing_socket(&mut self, number: u64, socket: SavedSocket) {
+        self.sockets.add_existing(number, socket);
     }
 
     /// Advances the clock if it is time, and returns the tick.

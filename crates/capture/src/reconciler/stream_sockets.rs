@@ -12,6 +12,8 @@ struct StreamSocket {
     counted: u64,
     /// Bytes that the socket had handed out when counting began; `None` when that is unknown.
     baseline: Option<u64>,
+    /// The same of sent bytes, for a socket that was open before; only a later run needs it.
+    sent_baseline: Option<u64>,
     /// Bytes beyond `counted` that were charged already.
     charged: u64,
     /// The process that received last.
@@ -20,12 +22,13 @@ struct StreamSocket {
 
 impl StreamSocket {
     fn saved(&self) -> SavedSocket {
-        SavedSocket { baseline: self.baseline, charged: self.charged, receiver: self.receiver }
+        let Self { baseline, sent_baseline, charged, receiver, .. } = *self;
+        SavedSocket { baseline, sent_baseline, charged, receiver }
     }
 
     /// Whether flows show everything that is known of it.
     fn is_plain(&self) -> bool {
-        self.baseline == Some(0) && self.charged == 0
+        self.baseline == Some(0) && self.sent_baseline.is_none() && self.charged == 0
     }
 }
 
@@ -39,17 +42,15 @@ pub(crate) struct StreamSockets {
 
 impl StreamSockets {
     /// Adds a socket that was open before the hooks were attached.
-    pub(crate) fn add_existing(&mut self, socket: &SocketEvent) {
-        let existing =
-            StreamSocket { counted: 0, baseline: socket.consumed, charged: 0, receiver: socket.process };
-        self.open.entry(socket.socket).or_insert(existing);
-        self.changed.push(socket.socket);
+    pub(crate) fn add_existing(&mut self, number: u64, saved: SavedSocket) {
+        self.resume(number, saved);
+        self.changed.push(number);
     }
 
     /// Adds a socket of an earlier run.
     pub(crate) fn resume(&mut self, number: u64, saved: SavedSocket) {
-        let SavedSocket { baseline, charged, receiver } = saved;
-        self.open.insert(number, StreamSocket { counted: 0, baseline, charged, receiver });
+        let SavedSocket { baseline, sent_baseline, charged, receiver } = saved;
+        self.open.insert(number, StreamSocket { counted: 0, baseline, sent_baseline, charged, receiver });
     }
 
     /// Adds a flow of an earlier run with its received bytes.
@@ -57,6 +58,7 @@ impl StreamSockets {
         let socket = self.open.entry(number).or_insert(StreamSocket {
             counted: 0,
             baseline: Some(0),
+            sent_baseline: None,
             charged: 0,
             receiver: process,
         });
@@ -84,7 +86,13 @@ impl StreamSockets {
         match self.open.entry(socket) {
             Entry::Occupied(_) => 0,
             Entry::Vacant(entry) => {
-                entry.insert(StreamSocket { counted: 0, baseline: Some(0), charged: 0, receiver: process });
+                entry.insert(StreamSocket {
+                    counted: 0,
+                    baseline: Some(0),
+                    sent_baseline: None,
+                    charged: 0,
+                    receiver: process,
+                });
                 u64::from(connects == 0)
             }
         }
@@ -152,7 +160,8 @@ mod tests {
     #[test]
     fn a_socket_from_before_the_start_opens_no_connection() {
         let mut sockets = StreamSockets::default();
-        sockets.add_existing(&sample(1000));
+        let saved = SavedSocket { baseline: Some(1000), sent_baseline: None, charged: 0, receiver: ME };
+        sockets.add_existing(7, saved);
         assert_eq!(sockets.add_flow(7, 0, ME), 0);
         assert_eq!(sockets.charge_uncounted(&sample(1500)), Some((ME, 500)));
     }

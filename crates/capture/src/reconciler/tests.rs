@@ -62,6 +62,11 @@ fn socket(socket: u64, consumed: u64) -> SocketEvent {
     SocketEvent { socket, consumed: Some(consumed), local: LOCAL, ..SocketEvent::default() }
 }
 
+fn existing(consumed: u64) -> SavedSocket {
+    let receiver = ProcessId::default();
+    SavedSocket { baseline: Some(consumed), sent_baseline: None, charged: 0, receiver }
+}
+
 fn release(number: u64, consumed: u64) -> Event {
     Event::Released(socket(number, consumed))
 }
@@ -237,7 +242,7 @@ fn only_the_first_process_of_an_accepted_connection_opens_it() {
 #[test]
 fn a_socket_that_was_open_before_opens_no_connection() {
     let mut reconciler = reconciler();
-    reconciler.add_existing_socket(&socket(7, 1000));
+    reconciler.add_existing_socket(7, existing(1000));
     let outcome = reconciler.reconcile(with_events([stream(7, 1, 1, 0)], [release(7, 1500)]));
     assert_eq!(counters(&outcome), [moved(0, 1, 0), moved(0, 0, 500)]);
 }
@@ -366,7 +371,7 @@ fn sockets_whose_release_was_lost_are_found_closed() {
 #[test]
 fn a_release_keeps_its_counter_when_other_releases_were_lost() {
     let mut reconciler = reconciler();
-    reconciler.add_existing_socket(&socket(7, 0));
+    reconciler.add_existing_socket(7, existing(0));
     let released = with_events([stream(7, 1, 0, 100)], [release(7, 150)]);
     let outcome = reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
     assert_eq!(counters(&outcome), [moved(0, 0, 100), moved(0, 0, 50)]);
@@ -437,7 +442,7 @@ fn the_remote_end_of_the_own_direction_comes_first() {
 fn another_reconciler_goes_on_where_one_has_ended() {
     let mut first = reconciler();
     first.keep_changes();
-    first.add_existing_socket(&socket(5, 1000));
+    first.add_existing_socket(5, existing(1000));
     let entries = [stream(5, 0, 0, 0), stream(6, 1, 10, 20), stream(7, 0, 0, 30), datagrams(8, 40)];
     first.reconcile(input(entries));
     let sampled = vec![socket(7, 50)];

@@ -50,8 +50,9 @@ pub fn run(
     let _lock = lock_instance(layout)?;
     refuse_half_forgotten(layout)?;
     if !keeps_hooks {
-        // A run that was killed may have left some.
+        // A run that was killed may have left some. And no later run may take this one for a gap.
         let _ = let_go(layout);
+        let _ = std::fs::remove_dir_all(hand_over(layout).journal);
     }
     let ended = Monitor::start(layout, config, keeps_hooks, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
@@ -63,18 +64,13 @@ pub fn run(
     ended
 }
 
-/// Removes from the kernel what a run with `keeps_hooks` has left for the next one. Returns whether there was anything. None may
-/// run.
+/// Removes from the kernel the hooks that a run with `keeps_hooks` has left for the next one. Returns whether there were any. None
+/// may run.
 ///
 /// # Errors
 /// The errors of the file system.
 pub fn let_go(layout: &Layout) -> std::io::Result<bool> {
-    let HandOver { pins, journal } = hand_over(layout);
-    match std::fs::remove_dir_all(journal) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    capture::remove_pins(&pins)
+    capture::remove_pins(&hand_over(layout).pins)
 }
 
 /// Where a run leaves what the next one takes over: each run directory has a place of its own.

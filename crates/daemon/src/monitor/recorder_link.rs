@@ -25,7 +25,7 @@ use crate::{
 use capture::Capture;
 use config::{Config, layout::Layout};
 use ipc::{Channel, Received};
-use model::{DrainId, Loss, LossKind};
+use model::{Continuity, DrainId, Loss, LossKind};
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -72,7 +72,11 @@ pub(super) struct RecorderLink {
 
 impl RecorderLink {
     /// Starts the recorder and sends it its settings.
-    pub(super) fn start(layout: &Layout, config: &Config, goes_on: bool) -> Result<Self, MonitorError> {
+    pub(super) fn start(
+        layout: &Layout,
+        config: &Config,
+        continuity: Continuity,
+    ) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
@@ -98,7 +102,7 @@ impl RecorderLink {
             lost_flows: 0,
             lost_observations: 0,
         };
-        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config, goes_on)));
+        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config, continuity)));
         recorder.send(&settings, Some(listener)).map_err(|error| match error {
             MonitorError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 MonitorError::Log(TOO_LONG.into())

@@ -15,9 +15,10 @@ use crate::{
     file_opener,
     heap::share_heap,
 };
-use capture::{Capture, Event, TakenOver};
+use capture::{Capture, Event, LeftBehind, TakenOver};
 use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
+use model::Continuity;
 
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
@@ -36,7 +37,7 @@ impl Monitor {
             ring_buffer_pages: config.monitor.ring_buffer_pages,
             hand_over: keeps_hooks.then(|| hand_over(layout)),
         };
-        let mut recorder = RecorderLink::start(layout, config, capture::can_take_over(&settings))?;
+        let mut recorder = RecorderLink::start(layout, config, continuity(&settings))?;
         let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
         let mut executables = start_executables(&capture, &mut recorder)?;
@@ -56,6 +57,9 @@ impl Monitor {
         let name_sources = start_name_sources(&capture, &existing)?;
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
         let recorded = recorder.wait_until_ready()?;
+        if let Some(why) = capture.why_gap().filter(|_| keeps_hooks) {
+            recorder.report(format!("A restart of picosnitch will be a gap in what is recorded: {why}."))?;
+        }
         if let Some(taken_over) = capture.begin(recorded)? {
             let now = Instant::now();
             taken_over.processes.iter().for_each(|process| processes.restore(process, now));
@@ -88,6 +92,15 @@ impl Monitor {
             keeps_hooks,
             leaves_hooks: false,
         })
+    }
+}
+
+/// What will be recorded of the time since the run before.
+fn continuity(settings: &capture::Settings) -> Continuity {
+    match capture::left_behind(settings) {
+        LeftBehind::Nothing => Continuity::Gap,
+        LeftBehind::Journal => Continuity::OpenConnections,
+        LeftBehind::Hooks => Continuity::Whole,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the writer finds at its start: which log it is, which boot and configuration, and since when nothing was recorded.
 
-use model::{DrainId, Event, EventKind, text::time};
+use model::{Continuity, DrainId, Event, EventKind, text::time};
 use rusqlite::{OptionalExtension, ToSql, TransactionBehavior, params};
 
 use super::Writer;
@@ -134,12 +134,11 @@ impl Writer {
         })
     }
 
-    /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded. `goes_on`: the hooks of
-    /// the run before have counted meanwhile, so there is no gap.
+    /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
     ///
     /// # Errors
     /// The errors of SQLite.
-    pub fn begin_recording(&mut self, now: i64, goes_on: bool) -> Result<(), StoreError> {
+    pub fn begin_recording(&mut self, now: i64, continuity: Continuity) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot read the last event");
         let sql =
             "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY time DESC, id DESC LIMIT 1";
@@ -148,7 +147,7 @@ impl Writer {
         let mut events = Vec::new();
         let since = self.clock.last.time;
         let mut start = Event::new(EventKind::Start, now, "Recording started.");
-        if since != 0 && goes_on {
+        if since != 0 && continuity == Continuity::Whole {
             start.text = match last.as_deref() {
                 Some("stop") => "Recording goes on after a restart: what programs did meanwhile was counted.",
                 _ => {
@@ -166,6 +165,12 @@ impl Writer {
                      recorded until its next start, and the last window before it may be missing."
                 }
             };
+            let mut text = text.to_owned();
+            if continuity == Continuity::OpenConnections {
+                text.push_str(
+                    " Of TCP connections that stayed open, the bytes of that time are recorded after it.",
+                );
+            }
             let mut event = Event::new(EventKind::Gap, now, text);
             event.begin = Some(since);
             events.push(event);

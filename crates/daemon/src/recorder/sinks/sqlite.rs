@@ -14,7 +14,7 @@ use super::{
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
-use model::{Event, EventKind, Loss, LossKind, Window, text::time};
+use model::{Continuity, Event, EventKind, Loss, LossKind, Window, text::time};
 use store::{GrowthLimit, StoreError, Writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -40,8 +40,8 @@ pub(super) struct LogSettings {
     /// Bytes above which the oldest detail is deleted; `None` if the log may have any size.
     max_bytes: Option<u64>,
     boot_id: String,
-    /// The hooks of the run before have counted until now.
-    goes_on: bool,
+    /// What is recorded of the time since the run before.
+    continuity: Continuity,
     /// The effective configuration, a line for each key.
     configuration: String,
 }
@@ -54,7 +54,7 @@ impl LogSettings {
             retention_days: settings.retention_days,
             max_bytes: settings.retention_bytes,
             boot_id: settings.boot_id.clone(),
-            goes_on: settings.goes_on,
+            continuity: settings.continuity,
             configuration: settings.configuration.clone(),
         })
     }
@@ -145,7 +145,7 @@ impl SqliteSink {
         writer.limit_growth(GrowthLimit::DEFAULT);
         if !self.has_begun {
             self.recorded.set(writer.last_drain()?);
-            writer.begin_recording(time::now(), self.settings.goes_on)?;
+            writer.begin_recording(time::now(), self.settings.continuity)?;
             self.has_begun = true;
         }
         self.writer = Some(writer);

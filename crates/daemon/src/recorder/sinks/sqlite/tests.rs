@@ -17,7 +17,7 @@ fn settings(directory: &Path) -> LogSettings {
         retention_days: 1,
         max_bytes: Some(1_000_000_000),
         boot_id: "boot".into(),
-        goes_on: false,
+        continuity: Continuity::Gap,
         configuration: String::new(),
     }
 }
