@@ -69,7 +69,12 @@ impl CountedSocket {
             ended: false,
         };
         let tuple = socket_tuple(&self.open);
-        (counters != Counters::default()).then(|| FlowDelta { id, cgroup: self.open.cgroup, tuple, counters })
+        (counters != Counters::default()).then_some(FlowDelta {
+            id,
+            cgroup: self.open.cgroup,
+            tuple,
+            counters,
+        })
     }
 }
 
