@@ -34,3 +34,4 @@ pub use problem::{ConfigErrors, Problem};
 pub use secret::Secret;
 pub use sections::{Config, Log, Monitor, Names, Notifications, VirusTotal, Web};
 pub use server::{ServerKind, SqlServer, TlsMode};
+pub use trust::check_program;

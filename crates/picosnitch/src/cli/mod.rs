@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use ::selftest::actor;
 use capture::return_probe;
@@ -21,12 +21,14 @@ mod daemon_state;
 mod dash;
 mod doctor;
 mod forget;
+mod generate;
 mod life_cycle;
 mod output;
 mod query;
 mod selftest;
 mod start_no_daemon;
 mod status;
+mod systemd;
 mod table;
 mod theme;
 mod top;
@@ -69,12 +71,17 @@ enum Command {
     Backup(backup::Options),
     /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
     Forget(forget::Options),
+    /// Write the units of systemd for this program, and have systemd read them
+    Systemd(systemd::Options),
     /// Print the version of picosnitch, of its log and of the kernel
     Version(version::Options),
     /// Make known traffic of every kind and compare it with what was recorded
     Selftest(selftest::Options),
     /// Print what this machine supports, what stays unseen, and what to do about it
     Doctor(doctor::Options),
+    /// Write the manual pages or the completions into a directory
+    #[command(hide = true)]
+    Generate(generate::Options),
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
     Role {
@@ -109,9 +116,11 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),
+        Command::Systemd(options) => systemd::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
+        Command::Generate(options) => generate::run(&options, Cli::command()),
         Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {
