@@ -1,4 +1,5 @@
-//! The signals of the monitor: SIGTERM, SIGINT and SIGUSR2 end it, SIGHUP makes it open its logs again.
+//! The signals of the monitor: SIGTERM, SIGINT and SIGUSR2 end it, SIGHUP makes it open its logs again and read its
+//! configuration anew.
 
 use std::os::fd::RawFd;
 
@@ -20,7 +21,7 @@ pub(super) enum Request {
     Terminate,
     /// SIGUSR2: ends because the next run follows at once.
     Restart,
-    ReopenLogs,
+    Reload,
 }
 
 /// Receives signals through a descriptor (signalfd(2)).
@@ -53,7 +54,7 @@ impl Signals {
                 Ok(Signal::SIGTERM) => Request::Terminate,
                 Ok(Signal::SIGUSR2) => Request::Restart,
                 // A terminal that is closed sends SIGHUP, and isatty(3) is false for it from then on.
-                Ok(Signal::SIGHUP) if self.terminals == TERMINALS.map(is_terminal) => Request::ReopenLogs,
+                Ok(Signal::SIGHUP) if self.terminals == TERMINALS.map(is_terminal) => Request::Reload,
                 _ => Request::End,
             }
         }))

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     context_ids::ContextIds, hand_over, limits::raise_descriptor_limit, name_sources::NameSources,
-    notifiers::Notifiers, recorder_link::RecorderLink, signals::Signals, state::Monitor,
+    notifiers::Notifiers, recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals,
+    state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
@@ -20,12 +21,16 @@ use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
 use model::Continuity;
 
+/// What the service manager shows while the daemon records.
+pub(super) const RECORDING: &str = "Recording.";
+
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
     /// programs are attached and the log is open.
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
+        service: ServiceManager,
         keeps_hooks: bool,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
@@ -66,8 +71,12 @@ impl Monitor {
             report_taken_over(&taken_over, &mut recorder)?;
         }
         started(&capture);
+        service.ready(RECORDING);
         recorder.send_unseen(&capture)?;
         Ok(Self {
+            layout: layout.clone(),
+            config: config.clone(),
+            service,
             signals,
             capture,
             existing,
@@ -87,6 +96,7 @@ impl Monitor {
             failed_drains: 0,
             sampled: Instant::now(),
             heap_trimmed: Instant::now(),
+            log_bounded: Instant::now(),
             open_sockets: None,
             has_open_drain: false,
             keeps_hooks,

@@ -16,7 +16,7 @@ use config::log_rules::LogRules;
 use identity::digests::Digests;
 use ipc::Channel;
 use model::{DrainId, Event, EventKind, Flow, text::time};
-use names::Geography;
+use names::{GeoFiles, Geography};
 
 /// How long the shutdown waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
@@ -68,7 +68,10 @@ pub(super) struct Recorder {
     pub(super) channel: Channel,
     pub(super) rules: LogRules,
     pub(super) window_length: Duration,
+    /// When the open window is closed.
+    pub(super) window_end: Instant,
     pub(super) geography: Geography,
+    pub(super) geography_files: GeoFiles,
     pub(super) names: DomainNamer,
     pub(super) window: OpenWindow,
     pub(super) contexts: ContextTable,
@@ -83,6 +86,8 @@ pub(super) struct Recorder {
     pub(super) told_recorded: Option<DrainId>,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
+    /// The monitor waits for a sign that the recorder makes progress.
+    pub(super) alive_wanted: bool,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
     pub(super) resolved_closed: bool,
 }
@@ -104,8 +109,10 @@ impl Recorder {
         let rules = settings.rules.clone();
         Ok(Self {
             channel,
-            window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
+            window_length: settings.window_length(),
+            window_end: Instant::now() + settings.window_length(),
             geography,
+            geography_files: settings.geography.clone(),
             names: DomainNamer::start(&settings)?,
             window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
@@ -117,6 +124,7 @@ impl Recorder {
             told_recorded: None,
             problems,
             heap_trimmed: Instant::now(),
+            alive_wanted: false,
             resolved_closed: false,
             rules,
         })

@@ -22,6 +22,7 @@ mod dash;
 mod doctor;
 mod forget;
 mod generate;
+mod life_cycle;
 mod output;
 mod query;
 mod selftest;
@@ -45,6 +46,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start picosnitch in the background, or its service
+    Start(life_cycle::start::Options),
+    /// End picosnitch once everything is written
+    Stop(life_cycle::stop::Options),
+    /// Stop and start picosnitch, if its configuration is good
+    Restart(life_cycle::restart::Options),
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
     /// Print whether picosnitch is running, what it does and what it could not see
@@ -97,6 +104,9 @@ pub fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let result = match cli.command {
+        Command::Start(options) => life_cycle::start::run(&cli.common, &options),
+        Command::Stop(options) => life_cycle::stop::run(&cli.common, &options),
+        Command::Restart(options) => life_cycle::restart::run(&cli.common, &options),
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
