@@ -32,7 +32,7 @@ use crate::{
     variables::Variables,
 };
 
-/// The loaded and attached kernel half. Dropping it detaches everything, unless [`Capture::leave`] was called.
+/// The loaded and attached kernel half. Dropping it detaches everything that the next run cannot take over.
 pub struct Capture {
     pub(crate) skeleton: PicosnitchSkel<'static>,
     pub(crate) variables: Variables,
@@ -266,6 +266,15 @@ impl Capture {
         }
         if let Err(why) = return_probe::check(&self.skeleton) {
             self.blind_spots.push(BlindSpot { hook: return_probe::TRIED_HOOK, unseen: RESOLVER_NAMES, why });
+        }
+    }
+}
+
+impl Drop for Capture {
+    /// Leaves the hooks that are pinned as they are.
+    fn drop(&mut self) {
+        if self.hand_over.pins().is_some() {
+            self.links.leave();
         }
     }
 }

@@ -72,7 +72,7 @@ impl Capture {
     /// # Errors
     /// When the flow table or an iterator cannot be read. Nothing is lost by that: the next drain returns it.
     pub fn drain(&mut self, mode: DrainMode) -> Result<DrainOutput, CaptureError> {
-        self.end_drain();
+        self.remove_ended();
         self.advance_tick();
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;

@@ -166,8 +166,9 @@ impl Processes {
     pub fn forget_ended(&mut self, now: Instant) {
         let table = &mut self.table;
         self.ended.retain(|id| {
-            let keep =
-                table.get(id).and_then(|process| process.ended).is_some_and(|ended| now < ended + LINGER);
+            // An event that was read late may have ended a process that lives.
+            let Some(ended) = table.get(id).and_then(|process| process.ended) else { return false };
+            let keep = now < ended + LINGER;
             if !keep {
                 table.remove(id);
             }

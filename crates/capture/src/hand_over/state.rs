@@ -171,7 +171,7 @@ impl Capture {
             }
         };
         self.drain.removals = self.drain.reconciler.resume(&state, &entries, &open, clock);
-        self.end_drain();
+        self.remove_ended();
         taken_over.processes = state.processes.into_values().collect();
         Ok(taken_over)
     }
@@ -221,25 +221,34 @@ impl Capture {
         Some(journal_of(&self.hand_over)?.last_drain())
     }
 
-    /// Removes the flows from the table that the last drain has read to their end, now that it is sent.
-    pub fn end_drain(&mut self) {
-        let removals = std::mem::take(&mut self.drain.removals);
-        self.drain.table.remove(&removals);
-    }
-
-    /// Takes note that the log has all flows up to a drain. The journal is shortened if it has become long.
-    pub fn set_recorded(&mut self, recorded: DrainId, process: impl Fn(ProcessId) -> Option<Vec<u8>>) {
-        let Some(journal) = self.hand_over.leaving.as_mut().and_then(|leaving| leaving.journal.as_mut())
-        else {
-            return;
-        };
-        journal.forget_before(recorded);
-        if journal.is_long() {
+    /// Ends a drain that is sent: the flows that it has read to their end leave the table. A file of the journal that has become
+    /// long is followed by another one.
+    pub fn end_drain(&mut self, process: impl Fn(ProcessId) -> Option<Vec<u8>>) {
+        self.remove_ended();
+        let journal = self.hand_over.leaving.as_mut().and_then(|leaving| leaving.journal.as_mut());
+        if let Some(journal) = journal.filter(|journal| journal.is_long()) {
             let changes = remembered(self.drain.reconciler.state(), process);
             if let Err(error) = journal.begin_file(changes) {
                 self.hand_over.give_up(&format!("the journal of drains cannot be written: {error}"));
             }
         }
+    }
+
+    pub(crate) fn remove_ended(&mut self) {
+        let removals = std::mem::take(&mut self.drain.removals);
+        self.drain.table.remove(&removals);
+    }
+
+    /// Takes note that the log has all flows up to a drain: the journal need not reach further back.
+    pub fn set_recorded(&mut self, recorded: DrainId) {
+        if let Some(journal) = self.hand_over.leaving.as_mut().and_then(|leaving| leaving.journal.as_mut()) {
+            journal.forget_before(recorded);
+        }
+    }
+
+    /// Prepares for the last drain before [`Capture::leave`]: events that come after it are left in the ring buffer.
+    pub fn prepare_to_leave(&mut self) {
+        self.drain.ring.end_thread();
     }
 
     /// Leaves the hooks to the next run: they go on counting. `processes` are those that may end before it.

@@ -83,7 +83,8 @@ impl Monitor {
             self.recorder.send(&ToRecorder::DrainEnd(drain), None)?;
             self.has_open_drain = false;
         }
-        self.capture.end_drain();
+        let processes = &self.processes;
+        self.capture.end_drain(|id| processes.save(id));
         self.processes.forget_ended(now);
         if let Some(executables) = &mut self.executables {
             executables.tick(now);

@@ -72,6 +72,7 @@ impl Monitor {
     /// counted until now.
     fn drain_last(&mut self) -> Result<(), MonitorError> {
         if self.leaves_hooks {
+            self.capture.prepare_to_leave();
             self.drain(DrainMode::Regular)?;
             if self.capture.leave(self.processes.save_all()) {
                 return Ok(());
@@ -184,10 +185,7 @@ impl Monitor {
                     self.open_sockets = on.then(OpenSocketLists::new);
                     wanted = on;
                 }
-                ToMonitor::Recorded(drain) => {
-                    let processes = &self.processes;
-                    self.capture.set_recorded(drain, |id| processes.save(id));
-                }
+                ToMonitor::Recorded(drain) => self.capture.set_recorded(drain),
                 ToMonitor::Alive => self.recorder.set_alive(),
                 ToMonitor::Ready(_) | ToMonitor::Failed(_) => {}
             }

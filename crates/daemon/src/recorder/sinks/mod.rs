@@ -93,6 +93,11 @@ impl WindowSinks {
         }
     }
 
+    /// Whether snitch.db is written.
+    pub(super) fn has_log(&self) -> bool {
+        self.sqlite.is_some()
+    }
+
     /// The last drain whose flows are in snitch.db, if it knows one.
     pub(super) fn recorded(&self) -> Option<DrainId> {
         self.recorded.get()
