@@ -1,13 +1,19 @@
 //! The monitor: loads the BPF programs, knows the process behind each flow, and sends both to the recorder.
 
-use std::path::PathBuf;
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
-use capture::Capture;
+use capture::{Capture, HandOver};
 use config::{Config, layout::Layout};
 
 pub use self::{
     directories::prepare,
+    end_reason::{EndReason, read_end_reason},
+    instance::{Instance, ProcessHandle, find_instance},
     instance_lock::{InstanceLock, lock_stopped},
+    service_manager::ServiceManager,
 };
 use self::{instance_lock::lock_instance, state::Monitor};
 use crate::{error::MonitorError, problems::Problems};
@@ -15,9 +21,11 @@ use crate::{error::MonitorError, problems::Problems};
 mod context_ids;
 mod directories;
 mod drain;
+mod end_reason;
 mod event_loop;
 mod executables;
 mod flows;
+mod instance;
 mod instance_lock;
 mod limits;
 mod name_sources;
@@ -25,28 +33,75 @@ mod notifier_link;
 mod notifiers;
 mod observations;
 mod open_sockets;
+mod out_of_memory;
+mod recorder_health;
 mod recorder_link;
 mod recorder_settings;
+mod reload;
 mod resolved_connector;
+mod service_manager;
 mod signals;
 mod start;
 mod state;
 
-/// Records until SIGTERM or SIGINT, in the directories that [`prepare`] has made. `started` is called once all programs are attached and the log is open.
+/// Records until SIGTERM, SIGINT or SIGUSR2, in the directories that [`prepare`] has made. With `keeps_hooks`, the BPF programs go
+/// on counting for the next run after SIGTERM and SIGUSR2, and if this one is killed. `started` is called once all programs are
+/// attached and the log is open.
 ///
 /// # Errors
 /// See [`MonitorError`].
-pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
+pub fn run(
+    layout: &Layout,
+    config: &Config,
+    service: ServiceManager,
+    keeps_hooks: bool,
+    started: impl FnOnce(&Capture),
+) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
+    end_reason::clear(layout);
     refuse_half_forgotten(layout)?;
-    let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
+    if !keeps_hooks {
+        // A run that was killed may have left some. And no later run may take this one for a gap.
+        let _ = let_go(layout);
+        let _ = std::fs::remove_dir_all(hand_over(layout).journal);
+    }
+    let ended = Monitor::start(layout, config, service, keeps_hooks, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller writes it to standard error.
-        Problems::of_monitor(layout).log(&model::error_chain(error));
+        let why = model::error_chain(error);
+        end_reason::write(layout, &why);
+        Problems::of_monitor(layout).log(&why);
     }
     ended
+}
+
+/// Removes from the kernel the hooks that a run with `keeps_hooks` has left for the next one. Returns whether there were any. None
+/// may run.
+///
+/// # Errors
+/// The errors of the file system.
+pub fn let_go(layout: &Layout) -> std::io::Result<bool> {
+    capture::remove_pins(&hand_over(layout).pins)
+}
+
+/// Where a run leaves what the next one takes over: each run directory has a place of its own.
+fn hand_over(layout: &Layout) -> HandOver {
+    let name: String = layout
+        .run_dir
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|byte| match byte {
+            // A BPF file system takes no dots.
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => char::from(*byte).to_string(),
+            b'/' => "_".to_owned(),
+            byte => format!("%{byte:02x}"),
+        })
+        .collect();
+    let journal = layout.run_dir.join("journal");
+    HandOver { pins: Path::new("/sys/fs/bpf/picosnitch").join(name.trim_start_matches('_')), journal }
 }
 
 /// The file with the request of a `picosnitch forget` that has begun.
@@ -69,8 +124,6 @@ fn refuse_half_forgotten(layout: &Layout) -> Result<(), MonitorError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

@@ -22,6 +22,7 @@ mod dash;
 mod doctor;
 mod forget;
 mod generate;
+mod life_cycle;
 mod output;
 mod query;
 mod selftest;
@@ -34,6 +35,9 @@ mod top;
 mod version;
 mod view;
 
+/// The role that the unit executes after it has stopped.
+const AFTER_UNIT: &str = "after-unit";
+
 #[derive(Parser)]
 #[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
 struct Cli {
@@ -45,6 +49,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start picosnitch in the background, or its service
+    Start(life_cycle::start::Options),
+    /// End picosnitch once everything is written
+    Stop(life_cycle::stop::Options),
+    /// Stop and start picosnitch, if its configuration is good
+    Restart(life_cycle::restart::Options),
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
     /// Print whether picosnitch is running, what it does and what it could not see
@@ -97,6 +107,9 @@ pub fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let result = match cli.command {
+        Command::Start(options) => life_cycle::start::run(&cli.common, &options),
+        Command::Stop(options) => life_cycle::stop::run(&cli.common, &options),
+        Command::Restart(options) => life_cycle::restart::run(&cli.common, &options),
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
@@ -111,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
         Command::Generate(options) => generate::run(&options, Cli::command()),
+        Command::Role { name, .. } if name == AFTER_UNIT => life_cycle::stop::run_after_unit(&cli.common),
         Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {
