@@ -58,6 +58,8 @@ struct Making {
     /// Where everything lies that is made on the way, such as the tree that the packages hold (`root`).
     work: PathBuf,
     revision: u32,
+    /// The binary was not built here for old systems.
+    is_native: bool,
     changelog: Changelog,
 }
 
@@ -74,7 +76,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .and_then(|()| fs::create_dir_all(&output))
         .context("cannot make the directories")?;
     let changelog = Changelog::read(&project.join("CHANGELOG.md"), &time_of_commit(&project)?)?;
-    let making = Making { project, output, work, revision: options.revision, changelog };
+    let is_native = options.binary.is_some();
+    let making = Making { project, output, work, revision: options.revision, is_native, changelog };
     let binary = match &options.binary {
         Some(file) => std::path::absolute(file)?,
         None => build(&making)?,
@@ -145,6 +148,9 @@ fn make_deb(making: &Making) -> anyhow::Result<()> {
     fs::write(&changelog, making.changelog.debian(making.revision)?).context("cannot write the changelog")?;
     let mut deb = tool(making, "cargo-deb");
     deb.args(["deb", "--quiet", "--no-build", "--no-strip", "--package", "picosnitch"]);
+    if making.is_native {
+        deb.args(["--variant", "native"]);
+    }
     deb.arg("--deb-revision").arg(making.revision.to_string()).arg("--output").arg(&making.output);
     run_to_end(&mut deb)
 }
