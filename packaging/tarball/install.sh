@@ -44,4 +44,4 @@ if [ -d /run/systemd/system ]; then
     # It makes the user that writes the log, has systemd read the units, and says how to start.
     exec "$prefix/bin/picosnitch" systemd
 fi
-echo "To record: sudo $prefix/bin/picosnitch start-no-daemon"
+echo "To record: sudo $prefix/bin/picosnitch start"
