@@ -42,6 +42,14 @@ impl Recorder {
             if self.resolved_closed && ToMonitor::ResolvedClosed.try_send(&self.channel) {
                 self.resolved_closed = false;
             }
+            // Without snitch.db nothing is known but what was taken.
+            let recorded = if self.sinks.has_log() { self.sinks.recorded() } else { self.last_drain };
+            if recorded != self.told_recorded
+                && let Some(drain) = recorded
+                && ToMonitor::Recorded(drain).try_send(&self.channel)
+            {
+                self.told_recorded = recorded;
+            }
             self.take_digests();
             self.reporter.serve(&self.channel);
             if let Some(live) = self.reporter.live() {
@@ -85,7 +93,10 @@ impl Recorder {
         let end = self.window_end.min(Instant::now() + MAX_TURN);
         loop {
             match self.channel.receive()? {
-                Received::Message(ToRecorder::End, _) => return Ok(true),
+                Received::Message(ToRecorder::End, _) => {
+                    self.settle_interrupted_drain();
+                    return Ok(true);
+                }
                 Received::Message(message, descriptor) => self.handle(message, descriptor),
                 Received::Nothing => return Ok(false),
                 Received::Closed => return Err(RecorderError::MonitorGone),
