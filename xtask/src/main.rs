@@ -10,6 +10,7 @@ mod cost;
 mod generate;
 mod instructions;
 mod median;
+mod package;
 mod page;
 mod questions;
 mod random;
@@ -38,6 +39,8 @@ enum Chore {
     /// Make a load for `bench --growth`
     #[command(hide = true)]
     Load(bench::growth::Options),
+    /// Make the packages
+    Package(package::Options),
     /// Measure how fast `picosnitch dash` answers, one client and many at once
     Page(page::Options),
     /// Ask a log the questions of docs/questions.md, and measure how long the answers take
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Load(options) => bench::growth::run(&options),
+        Chore::Package(options) => package::run(&options),
         Chore::Page(options) => page::run(&options),
         Chore::Questions(options) => questions::run(&options),
         Chore::Vm(options) => vm::run(&options),
