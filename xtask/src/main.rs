@@ -15,6 +15,8 @@ mod page;
 mod questions;
 mod random;
 mod random_queries;
+mod service;
+mod traffic;
 mod vm;
 
 #[derive(Parser)]
@@ -45,6 +47,11 @@ enum Chore {
     Page(page::Options),
     /// Ask a log the questions of docs/questions.md, and measure how long the answers take
     Questions(questions::Options),
+    /// Test the package and its unit in virtual machines with real systemd
+    Service(service::Options),
+    /// The part of `service` in the guest
+    #[command(hide = true)]
+    ServiceGuest(service::guest::Options),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -79,6 +86,8 @@ fn main() -> ExitCode {
         Chore::Package(options) => package::run(&options),
         Chore::Page(options) => page::run(&options),
         Chore::Questions(options) => questions::run(&options),
+        Chore::Service(options) => service::run(&options),
+        Chore::ServiceGuest(options) => service::guest::run(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {
