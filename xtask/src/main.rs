@@ -16,6 +16,7 @@ mod questions;
 mod random;
 mod random_queries;
 mod service;
+mod soak;
 mod traffic;
 mod vm;
 
@@ -52,6 +53,11 @@ enum Chore {
     /// The part of `service` in the guest
     #[command(hide = true)]
     ServiceGuest(service::guest::Options),
+    /// Record many times a desktop's traffic for an hour, and see that memory, descriptors and the log stay as they should
+    Soak(soak::Options),
+    /// A process that makes the traffic of `soak`
+    #[command(hide = true)]
+    SoakWorker(soak::WorkerOptions),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -88,6 +94,8 @@ fn main() -> ExitCode {
         Chore::Questions(options) => questions::run(&options),
         Chore::Service(options) => service::run(&options),
         Chore::ServiceGuest(options) => service::guest::run(&options),
+        Chore::Soak(options) => soak::run(&options),
+        Chore::SoakWorker(options) => soak::run_worker(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {

@@ -120,7 +120,7 @@ fn make_stage(project: &Path, options: &Options, stage: &Path) -> anyhow::Result
     let script = format!(
         "set -e\ncp {STAGE}/*.deb /var/tmp/\nchmod 644 /var/tmp/*.deb\n\
          for program in xtask talk; do\n  cmp -s {STAGE}/$program /usr/local/bin/$program || \
-         install {STAGE}/$program /usr/local/bin/\ndone\numount {STAGE}\nexec /usr/local/bin/xtask service-guest \"$@\"\n"
+         install {STAGE}/$program /usr/local/bin/\ndone\numount -l {STAGE}\nexec /usr/local/bin/xtask service-guest \"$@\"\n"
     );
     fs::write(stage.join("enter"), script).context("cannot write the guest's script")
 }
@@ -153,6 +153,7 @@ impl Machine<'_> {
                 0 => "all steps passed".to_owned(),
                 124 => "no end in time".to_owned(),
                 125 => "the guest crashed".to_owned(),
+                1 => "some steps failed".to_owned(),
                 code => format!("exit code {code}"),
             };
             eprintln!("--- {}, boot {boot:?}: {note}, {} s", self.suite, begin.elapsed().as_secs());
@@ -173,7 +174,7 @@ impl Machine<'_> {
         if arguments.contains(&"--suspend") {
             vmrun.args(["--wake", &life::ASLEEP.as_secs().to_string()]);
         }
-        vmrun.args(["--", "sh", &format!("{STAGE}/enter"), boot]).args(arguments);
+        vmrun.args(["--", "/bin/sh", &format!("{STAGE}/enter"), boot]).args(arguments);
         let status = vmrun.stdin(Stdio::null()).status().context("cannot run vmrun")?;
         Ok(status.code().unwrap_or(125))
     }

@@ -20,6 +20,9 @@ pub const WINDOW: u64 = 2;
 /// The program that makes one exchange.
 pub const TALKER: &str = "/usr/local/bin/talk";
 
+/// Exit code when a step has failed without which nothing else can be tested.
+pub const NO_FURTHER: u8 = 2;
+
 /// Options of the hidden command.
 #[derive(clap::Args)]
 pub struct Options {
@@ -118,20 +121,23 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let log = Log { picosnitch: Path::new("/usr/bin/picosnitch").to_owned(), base: None };
     let mut guest = Guest { log, state };
     let mut steps = Steps::new(&options.only);
-    match options.boot {
-        Boot::First => first(&mut guest, &mut steps, options)?,
-        Boot::Again => again(&mut guest, &mut steps, options)?,
-    }
+    let can_go_on = match options.boot {
+        Boot::First => first(&mut guest, &mut steps, options),
+        Boot::Again => again(&mut guest, &mut steps, options),
+    };
     guest.save()?;
+    if !can_go_on {
+        return Ok(ExitCode::from(NO_FURTHER));
+    }
     Ok(if steps.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn first(guest: &mut Guest, steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
-    if !steps.require("install", || package_steps::install(guest)) {
-        return Ok(());
-    }
-    if !steps.require("short windows", || package_steps::configure(guest)) {
-        return Ok(());
+/// The steps of the first boot. Returns whether a further boot makes sense.
+fn first(guest: &mut Guest, steps: &mut Steps, options: &Options) -> bool {
+    if !steps.require("install", || package_steps::install(guest))
+        || !steps.require("short windows", || package_steps::configure(guest))
+    {
+        return false;
     }
     steps.run("restart under load", || restarts::restart(guest));
     steps.run("reload under load", || life::reload(guest));
@@ -142,10 +148,11 @@ fn first(guest: &mut Guest, steps: &mut Steps, options: &Options) -> anyhow::Res
         steps.run("security of the units", package_steps::security);
     }
     steps.require("traffic before the reboot", || life::before_reboot(guest));
-    Ok(())
+    true
 }
 
-fn again(guest: &mut Guest, steps: &mut Steps, options: &Options) -> anyhow::Result<()> {
+/// The steps of the second boot.
+fn again(guest: &mut Guest, steps: &mut Steps, options: &Options) -> bool {
     steps.require("after the reboot", || life::after_reboot(guest));
     steps.run("upgrade under load", || package_steps::upgrade(guest));
     if options.suspend {
@@ -153,5 +160,5 @@ fn again(guest: &mut Guest, steps: &mut Steps, options: &Options) -> anyhow::Res
     }
     steps.run("remove", || package_steps::remove(guest));
     steps.run("purge", || package_steps::purge(guest));
-    Ok(())
+    true
 }

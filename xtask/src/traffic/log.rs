@@ -105,21 +105,49 @@ impl Log {
         Ok(seen)
     }
 
+    /// Connections and bytes at both ends of a port that the log has not, and those that it has too many.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn difference(&self, moved: &Moved) -> anyhow::Result<[u64; 2]> {
+        let (mut missing, mut surplus) = (0, 0);
+        for (_, expected, seen) in self.both_ends(moved)? {
+            for (expected, seen) in [
+                (expected.connections, seen.connections),
+                (expected.sent, seen.sent),
+                (expected.received, seen.received),
+            ] {
+                missing += expected.saturating_sub(seen);
+                surplus += seen.saturating_sub(expected);
+            }
+        }
+        Ok([missing, surplus])
+    }
+
+    /// What is expected and what is seen, at the client's and at the server's end.
+    fn both_ends(&self, moved: &Moved) -> anyhow::Result<[(&'static str, Amounts, Amounts); 2]> {
+        let end = |dimension: &str, expected: Amounts| {
+            let mut seen = self.amounts(&format!("{dimension}={}", moved.port))?;
+            // A socket that is not connected has no connections to count.
+            if moved.kind == Kind::Datagrams {
+                seen.connections = expected.connections;
+            }
+            anyhow::Ok((expected, seen))
+        };
+        let (client, server) = (end("port", moved.amounts)?, end("lport", moved.amounts.reversed())?);
+        Ok([("client", client.0, client.1), ("server", server.0, server.1)])
+    }
+
     /// What differs from what was moved; `None` if nothing does.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn compare(&self, moved: &[Moved]) -> anyhow::Result<Option<String>> {
         let mut differences = String::new();
-        for Moved { kind, port, amounts } in moved {
-            let ends = [("port", "client", *amounts), ("lport", "server", amounts.reversed())];
-            for (dimension, end, expected) in ends {
-                let mut seen = self.amounts(&format!("{dimension}={port}"))?;
-                // A socket that is not connected has no connections to count.
-                if *kind == Kind::Datagrams {
-                    seen.connections = expected.connections;
-                }
+        for one in moved {
+            for (end, expected, seen) in self.both_ends(one)? {
                 if seen != expected {
+                    let kind = one.kind;
                     write!(differences, "{kind:?}, {end}: expected {expected:?}, seen {seen:?}; ")?;
                 }
             }
