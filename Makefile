@@ -2,7 +2,7 @@
 # installed if they are missing; elsewhere you are told which).
 # The targets have time budgets on two cores: CONTRIBUTING.md.
 
-.PHONY: build run check test test-kernels lint audit setup setup-check setup-test
+.PHONY: build run install uninstall package check test test-kernels test-packages lint audit setup setup-check setup-test setup-package
 
 build: setup
 	cargo build --release
@@ -10,6 +10,22 @@ build: setup
 # Records in the background (with sudo) and says how to look at it.
 run: build
 	scripts/run
+
+# Installs what `make build` has built, below PREFIX (/usr/local), before which DESTDIR is put; as root, without Cargo.
+BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/picosnitch
+
+install:
+	@test -x $(BINARY) || { echo "make install: $(BINARY) is missing; run make build first" >&2; exit 1; }
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree $(BINARY)
+	@test "$(DESTDIR)" || echo "To make the user and start: sudo $(or $(PREFIX),/usr/local)/bin/picosnitch systemd"
+
+# Configuration and log stay.
+uninstall:
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree --remove
+
+# All packages, in target/package.
+package: setup-package
+	cargo xtask package
 
 # What needs no root and no virtual machine: style, lints, documentation, licences, unit and snapshot tests.
 check: lint
@@ -33,6 +49,11 @@ test-kernels: setup-test
 		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; \
 		picosnitch-test-daemon --include-ignored --skip names::connections_ --skip on_the_screen --skip view::'
 
+# Makes all packages and installs each as its users do: in roots of Debian and others, with rpm, pip and makepkg.
+test-packages: setup-package
+	cargo xtask package
+	scripts/as-root scripts/test-packages
+
 lint: setup-check
 	cargo fmt --all --check
 	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
@@ -53,3 +74,6 @@ setup-check:
 
 setup-test:
 	scripts/setup build check test
+
+setup-package:
+	scripts/setup build package

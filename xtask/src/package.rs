@@ -2,6 +2,9 @@
 //! that `scripts/install-tree` lists.
 
 mod changelog;
+mod sources;
+mod tarball;
+mod wheel;
 
 use std::{
     env, fs,
@@ -10,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use changelog::Changelog;
+use changelog::{Changelog, VERSION};
 
 /// The oldest glibc with which the binary runs: that of RHEL 7, and older than that of Debian 8.
 const OLDEST_GLIBC: &str = "2.17";
@@ -36,6 +39,14 @@ pub struct Options {
 enum Kind {
     /// For Debian and Ubuntu
     Deb,
+    /// For Fedora, openSUSE and their relatives
+    Rpm,
+    /// An archive for any distribution, with a script that installs it
+    Tarball,
+    /// For pip and pipx
+    Wheel,
+    /// The recipe for Arch Linux (PKGBUILD), and the archive of sources that it builds
+    Aur,
 }
 
 /// What all kinds need.
@@ -76,14 +87,23 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for kind in kinds {
         match kind {
             Kind::Deb => make_deb(&making)?,
+            Kind::Rpm => make_rpm(&making)?,
+            Kind::Tarball => tarball::make(&making, &binary)?,
+            Kind::Wheel => wheel::make(&making)?,
+            Kind::Aur => sources::make(&making)?,
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The target of Rust that is built for.
+fn target() -> String {
+    format!("{}-unknown-linux-gnu", env::consts::ARCH)
+}
+
 /// Builds the binary for old systems.
 fn build(making: &Making) -> anyhow::Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let target = target();
     let directory = target_directory(making)?;
     let mut zigbuild = tool(making, "cargo-zigbuild");
     zigbuild.args(["zigbuild", "--release", "--locked", "--package", "picosnitch"]);
@@ -102,21 +122,65 @@ fn target_directory(making: &Making) -> anyhow::Result<PathBuf> {
 
 /// Makes the tree that the packages hold.
 fn stage(making: &Making, binary: &Path) -> anyhow::Result<()> {
-    let root = making.work.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot empty {}", root.display()))?;
-    }
+    let root = empty_directory(making, "root")?;
+    run_to_end(&mut install_tree(making, binary, &root, "/usr"))?;
+    strip(&root.join("usr/bin/picosnitch"))
+}
+
+/// Removes the symbols of a binary, as distributions do.
+fn strip(binary: &Path) -> anyhow::Result<()> {
+    run_to_end(Command::new("llvm-strip").arg("--strip-all").arg(binary))
+}
+
+/// Installs everything below `root`.
+fn install_tree(making: &Making, binary: &Path, root: &Path, prefix: &str) -> Command {
     let mut install = Command::new(making.project.join("scripts/install-tree"));
-    run_to_end(install.arg(binary).env("DESTDIR", &root).env("PREFIX", "/usr"))
+    install.arg(binary).env("DESTDIR", root).env("PREFIX", prefix);
+    install.env("SOURCE_DATE_EPOCH", &making.changelog.epoch);
+    install
 }
 
 fn make_deb(making: &Making) -> anyhow::Result<()> {
     let changelog = making.work.join("changelog.debian");
     fs::write(&changelog, making.changelog.debian(making.revision)?).context("cannot write the changelog")?;
     let mut deb = tool(making, "cargo-deb");
-    deb.args(["deb", "--no-build", "--no-strip", "--package", "picosnitch"]);
+    deb.args(["deb", "--quiet", "--no-build", "--no-strip", "--package", "picosnitch"]);
     deb.arg("--deb-revision").arg(making.revision.to_string()).arg("--output").arg(&making.output);
     run_to_end(&mut deb)
+}
+
+fn make_rpm(making: &Making) -> anyhow::Result<()> {
+    let mut rpm = tool(making, "cargo-generate-rpm");
+    // The builtin search for libraries asks the dynamic linker of this machine; rpm has a better one, where it is installed.
+    rpm.args(["generate-rpm", "--package", "crates/picosnitch", "--output"]).arg(&making.output);
+    run_to_end(rpm.args(["--set-metadata", &format!("release = \"{}\"", making.revision)]))
+}
+
+/// Makes an archive of one directory (`name`, in `parent`), the same for the same content.
+fn make_archive(making: &Making, parent: &Path, name: &str, archive: &Path) -> anyhow::Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--create",
+        // The time of the compression is no part of the archive.
+        "--use-compress-program=gzip -9n",
+        "--sort=name",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--mode=go=rX,u+rw,a-s",
+    ]);
+    tar.arg(format!("--mtime=@{}", making.changelog.epoch)).arg("--file").arg(archive);
+    run_to_end(tar.arg("--directory").arg(parent).arg(name))
+}
+
+/// A new, empty directory below the work directory.
+fn empty_directory(making: &Making, name: &str) -> anyhow::Result<PathBuf> {
+    let directory = making.work.join(name);
+    if directory.exists() {
+        fs::remove_dir_all(&directory).with_context(|| format!("cannot empty {}", directory.display()))?;
+    }
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
 }
 
 /// A tool that `scripts/package-tool` has, to run in the directory of the project.

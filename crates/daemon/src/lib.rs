@@ -4,6 +4,7 @@
 //! have made. [`recorder`] has the database and hashes files, which it gets as open descriptors. [`notifier`] runs as a
 //! desktop user and shows notifications. [`file_opener`] opens one file with the rights of one user, and ends.
 
+pub mod daemon_log;
 mod error;
 pub mod file_opener;
 mod heap;

@@ -1,6 +1,6 @@
 //! The messages between the roles. Each channel is an [`ipc::Channel`].
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,13 @@ pub(crate) struct Settings {
     pub(crate) reverse_dns: bool,
 }
 
+impl Settings {
+    /// Length of the window, after which records are written.
+    pub(crate) fn window_length(&self) -> Duration {
+        Duration::from_secs(u64::from(self.write_limit_seconds))
+    }
+}
+
 /// Where the recorder reports programs and problems.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReporterSettings {
@@ -78,6 +85,10 @@ pub(crate) enum ToRecorder {
     Unseen(Vec<String>),
     /// The log files may have been renamed: open them again.
     ReopenLogs,
+    /// Settings that replace those before, and a sentence about what has changed. The flows before it belong to the old ones.
+    NewSettings(Box<Settings>, String),
+    /// Asks whether the recorder makes progress: it answers with [`ToMonitor::Alive`].
+    AreYouAlive,
     /// A context; it comes before its first flow.
     Context {
         id: u32,
@@ -122,6 +133,8 @@ pub(crate) enum ToMonitor {
     Ready,
     /// The log cannot be opened, and why.
     Failed(String),
+    /// The answer to [`ToRecorder::AreYouAlive`].
+    Alive,
     /// A notification for desktop users.
     Notification(Notification),
     /// The connection to systemd-resolved has ended.

@@ -21,9 +21,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// There is no socket, or no process that serves it.
-    #[error(
-        "picosnitch is not running: start it (`sudo systemctl start picosnitch`, or `sudo picosnitch start-no-daemon`)"
-    )]
+    #[error("picosnitch is not running: start it (`{}`)", model::service::command("start"))]
     NotRunning,
     /// Only root and the group of the socket may connect to it.
     #[error(

@@ -17,6 +17,7 @@ mod mount;
 mod observation;
 mod process_event;
 mod scope;
+pub mod service;
 pub mod text;
 
 pub use address::{Address, AddressError};

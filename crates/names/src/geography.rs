@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     fs::{self, File},
     io::{self, Seek},
     net::IpAddr,
@@ -32,6 +33,8 @@ use model::GeoInfo;
 /// Paths at which packages install the file of countries.
 const PACKAGED: [&str; 2] =
     ["/usr/share/picosnitch/country.mmdb", "/usr/local/share/picosnitch/country.mmdb"];
+/// The same, as seen from the directory above that of the program: a venv, or an archive that was unpacked anywhere.
+const BESIDE: &str = "share/picosnitch/country.mmdb";
 /// A larger file is refused. The largest free files have 60 MB.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Number of addresses whose results are cached; when they are reached, the cache is cleared.
@@ -77,11 +80,17 @@ struct FileVersion {
     modified_nanoseconds: i64,
 }
 
+/// The file of countries that came with this program.
+fn packaged() -> Option<PathBuf> {
+    let program = env::current_exe().ok();
+    let beside = program.and_then(|path| Some(path.parent()?.parent()?.join(BESIDE)));
+    beside.into_iter().chain(PACKAGED.iter().map(PathBuf::from)).find(|path| path.exists())
+}
+
 impl Geography {
     /// Opens the files. Returns a sentence for the user about each file that cannot be used. Copies of the files are made in
     /// `directory`.
     pub fn open(files: &GeoFiles, directory: &Path) -> (Self, Vec<String>) {
-        let packaged = || PACKAGED.iter().map(PathBuf::from).find(|path| path.exists());
         let paths = [files.country.clone().or_else(packaged), files.network.clone()];
         let databases = paths.into_iter().flatten();
         let databases = databases

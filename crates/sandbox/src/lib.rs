@@ -23,7 +23,7 @@
 //!
 //! | role | user | privileges by execve(2) | environment, directory | signals |
 //! | --- | --- | --- | --- | --- |
-//! | recorder | the service user ([`User::of_log`]) | cannot gain any | `TZ`, `RUST_BACKTRACE`; `/` | ignores SIGINT, SIGTERM, SIGHUP |
+//! | recorder | the service user ([`User::of_log`]) | cannot gain any | `TZ`, `RUST_BACKTRACE`; `/` | ignores SIGINT, SIGTERM, SIGHUP, SIGABRT |
 //! | notifier | the desktop user | cannot gain any | empty, `/` | default |
 //! | file opener | the user of one process | cannot gain any | empty, `/` | default |
 //!

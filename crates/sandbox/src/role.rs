@@ -80,7 +80,8 @@ pub fn enter(role: Role) -> io::Result<()> {
             // Other processes of the same user must not read its memory (ptrace(2), /proc/PID/mem).
             prctl::set_dumpable(false)?;
             // A terminal sends these signals to the monitor too, which ends this process once everything is written.
-            for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // A service manager sends SIGABRT to all of them when its watchdog ends a monitor that hangs.
+            for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGABRT] {
                 // SAFETY: ignoring a signal runs no code.
                 unsafe { signal(number, SigHandler::SigIgn) }?;
             }

@@ -9,9 +9,10 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::{open_sockets::OpenSocketLists, signals::Request, state::Monitor};
 use crate::{
+    daemon_log::keep_bounded,
     error::{MonitorError, io_error},
     heap::trim_heap,
-    messages::{ToMonitor, ToRecorder},
+    messages::ToMonitor,
     poll::poll_until,
 };
 use capture::DrainMode;
@@ -24,6 +25,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(25);
 
 /// Messages of the recorder that are taken at a time: it must not keep the monitor from its drains.
 const MAX_MESSAGES: usize = 256;
+
+/// Time between two looks at the size of daemon.log: what is printed to it is bounded.
+const BOUND_LOG: Duration = Duration::from_secs(60);
 
 /// When the next drain is due.
 struct DrainSchedule {
@@ -50,6 +54,7 @@ impl Monitor {
     /// Records until a signal ends it, then lets the recorder write everything.
     pub(super) fn run(mut self) -> Result<(), MonitorError> {
         let mut ended = self.send_existing().and_then(|()| self.watch());
+        self.service.stopping("Writing what was recorded.");
         // Whatever the error is, the next step is done: the recorder has to get and to write what there is.
         for step in
             [Self::await_executables, Self::drain_last, Self::await_last_executables, Self::end_recorder]
@@ -141,7 +146,7 @@ impl Monitor {
         while let Some(request) = self.signals.receive()? {
             match request {
                 Request::End => return Ok(true),
-                Request::ReopenLogs => self.recorder.send(&ToRecorder::ReopenLogs, None)?,
+                Request::Reload => self.reload()?,
             }
         }
         Ok(false)
@@ -164,10 +169,19 @@ impl Monitor {
                     self.open_sockets = on.then(OpenSocketLists::new);
                     wanted = on;
                 }
+                ToMonitor::Alive => self.recorder.set_alive(),
                 ToMonitor::Ready | ToMonitor::Failed(_) => {}
             }
         }
         Ok(wanted)
+    }
+
+    /// Bounds daemon.log, now and then.
+    fn bound_daemon_log(&mut self) {
+        if self.log_bounded.elapsed() >= BOUND_LOG {
+            self.log_bounded = Instant::now();
+            keep_bounded(&self.layout.daemon_log);
+        }
     }
 
     /// Does the regular work. Returns whether it should be done again soon.
@@ -179,7 +193,12 @@ impl Monitor {
                 self.recorder.report(text)?;
             }
         }
-        self.recorder.report_if_stuck();
+        self.recorder.check_health()?;
+        // The event loop has come here, and the recorder has answered not long ago.
+        if self.recorder.is_healthy() {
+            self.service.ping();
+        }
+        self.bound_daemon_log();
         let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
         trim_heap(&mut self.heap_trimmed);
         Ok(hurry)

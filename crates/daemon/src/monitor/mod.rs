@@ -7,7 +7,10 @@ use config::{Config, layout::Layout};
 
 pub use self::{
     directories::prepare,
+    end_reason::{EndReason, read_end_reason},
+    instance::{Instance, ProcessHandle, find_instance},
     instance_lock::{InstanceLock, lock_stopped},
+    service_manager::ServiceManager,
 };
 use self::{instance_lock::lock_instance, state::Monitor};
 use crate::{error::MonitorError, problems::Problems};
@@ -15,9 +18,11 @@ use crate::{error::MonitorError, problems::Problems};
 mod context_ids;
 mod directories;
 mod drain;
+mod end_reason;
 mod event_loop;
 mod executables;
 mod flows;
+mod instance;
 mod instance_lock;
 mod limits;
 mod name_sources;
@@ -25,9 +30,13 @@ mod notifier_link;
 mod notifiers;
 mod observations;
 mod open_sockets;
+mod out_of_memory;
+mod recorder_health;
 mod recorder_link;
 mod recorder_settings;
+mod reload;
 mod resolved_connector;
+mod service_manager;
 mod signals;
 mod start;
 mod state;
@@ -36,15 +45,23 @@ mod state;
 ///
 /// # Errors
 /// See [`MonitorError`].
-pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
+pub fn run(
+    layout: &Layout,
+    config: &Config,
+    service: ServiceManager,
+    started: impl FnOnce(&Capture),
+) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
+    end_reason::clear(layout);
     refuse_half_forgotten(layout)?;
-    let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
+    let ended = Monitor::start(layout, config, service, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
         // The caller writes it to standard error.
-        Problems::of_monitor(layout).log(&model::error_chain(error));
+        let why = model::error_chain(error);
+        end_reason::write(layout, &why);
+        Problems::of_monitor(layout).log(&why);
     }
     ended
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
     process::{Child, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -15,7 +18,12 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{directories::hand_over_files, recorder_settings::recorder_settings};
+use super::{
+    directories::hand_over_files,
+    out_of_memory::OutOfMemory,
+    recorder_health::{HUNG, RecorderHealth, STUCK, why_silent},
+    recorder_settings::recorder_settings,
+};
 use crate::{
     error::{MonitorError, io_error},
     messages::{ToMonitor, ToRecorder},
@@ -42,8 +50,6 @@ const END: Duration = Duration::from_secs(60);
 const SEND_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two checks whether the recorder has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long the recorder may take no message before that is reported.
-const STUCK: Duration = Duration::from_secs(30);
 /// The error when the settings do not fit into a message.
 const TOO_LONG: &str = "the configuration is too long for the recorder, which takes 64 KiB: shorten log.ignore, for example \
                         with networks instead of addresses, and domains instead of their sub-domains";
@@ -57,10 +63,10 @@ pub(super) struct RecorderLink {
     /// Encoded messages that wait for room in the channel, with their descriptors.
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
-    /// When the recorder last took a message, or had taken all.
-    progress: Instant,
-    /// It was reported that the recorder takes no messages.
+    health: RecorderHealth,
+    /// It was reported that the recorder does not answer.
     is_reported_stuck: bool,
+    memory: OutOfMemory,
     /// Opens error.log for the monitor itself.
     layout: Layout,
     /// The thread that reports that the recorder is stuck, if there was one.
@@ -91,8 +97,9 @@ impl RecorderLink {
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            progress: Instant::now(),
+            health: RecorderHealth::new(Instant::now()),
             is_reported_stuck: false,
+            memory: OutOfMemory::read(),
             layout: layout.clone(),
             reporting: None,
             lost_flows: 0,
@@ -120,6 +127,7 @@ impl RecorderLink {
                 }
                 Received::Message(
                     ToMonitor::Notification(_)
+                    | ToMonitor::Alive
                     | ToMonitor::LibraryFunctions(..)
                     | ToMonitor::ResolvedClosed
                     | ToMonitor::ListOpenSockets(_),
@@ -147,7 +155,7 @@ impl RecorderLink {
     /// Waits for the recorder, which has closed its channel, and returns the error that this is.
     pub(super) fn gone(&mut self) -> MonitorError {
         let how = match self.wait_until(Instant::now() + END) {
-            Ok(Some(status)) => status.to_string(),
+            Ok(Some(status)) => self.describe(status),
             Ok(None) => {
                 self.kill();
                 "it closed its channel and went on".to_owned()
@@ -155,6 +163,15 @@ impl RecorderLink {
             Err(error) => error.to_string(),
         };
         MonitorError::RecorderGone(how)
+    }
+
+    /// How the recorder has ended.
+    fn describe(&self, status: ExitStatus) -> String {
+        let killed = (status.signal() == Some(Signal::SIGKILL as i32)).then(|| self.memory.explanation());
+        match killed.flatten() {
+            Some(why) => format!("{status}: {why}"),
+            None => status.to_string(),
+        }
     }
 
     /// Waits for the end of the recorder; `None` if it still runs at that time.
@@ -230,7 +247,6 @@ impl RecorderLink {
                 Ok(true) => {
                     self.waiting_bytes -= bytes.len();
                     self.waiting.pop_front();
-                    self.progress = Instant::now();
                 }
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.gone()),
@@ -240,24 +256,39 @@ impl RecorderLink {
         Ok(())
     }
 
-    /// Reports, once, that the recorder takes no messages: on standard error and in error.log, which the monitor writes
-    /// itself here, without waiting for it.
-    pub(super) fn report_if_stuck(&mut self) {
-        if !self.has_waiting() {
-            self.progress = Instant::now();
+    /// Takes note of an answer of the recorder.
+    pub(super) fn set_alive(&mut self) {
+        self.health.answered(Instant::now());
+    }
+
+    /// Whether the recorder has answered not long ago.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health.silence() < HUNG
+    }
+
+    /// Asks the recorder from time to time whether it makes progress. If it does not answer, that is reported once: on standard
+    /// error and in error.log, which the monitor writes itself here, without waiting for it. Later it is an error.
+    pub(super) fn check_health(&mut self) -> Result<(), MonitorError> {
+        if self.health.tick(Instant::now()) {
+            self.send(&ToRecorder::AreYouAlive, None)?;
         }
-        let is_stuck = self.progress.elapsed() >= STUCK;
+        let (process, why) = (self.child.id(), || why_silent(self.child.id()));
+        if !self.is_healthy() {
+            return Err(MonitorError::RecorderHung { process, seconds: HUNG.as_secs(), why: why() });
+        }
+        let is_stuck = self.health.silence() >= STUCK;
         if is_stuck && !self.is_reported_stuck {
-            let pid = self.child.id();
             let text = format!(
-                "The recorder (process {pid}) has taken nothing for {} s: it is stopped (`kill -CONT {pid}` lets it go on) or \
-                 waits for a disk that does not answer. Traffic waits in memory meanwhile, at most {} MiB.",
+                "The recorder (process {process}) has not answered for {} s: {}. Traffic waits in memory meanwhile. If it stays \
+                 silent until {} s are over, picosnitch ends. `kill -CONT {process}` lets it go on if it was stopped.",
                 STUCK.as_secs(),
-                MAX_WAITING_BYTES >> 20
+                why(),
+                HUNG.as_secs()
             );
             self.report_apart(text);
         }
         self.is_reported_stuck = is_stuck;
+        Ok(())
     }
 
     /// Reports a problem on standard error and in error.log, in a thread of its own: the disk may be the one that does not
@@ -294,7 +325,7 @@ impl RecorderLink {
         }
         match self.wait_until(until).map_err(io_error("the recorder cannot be waited for"))? {
             Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
+            Some(status) => return Err(MonitorError::RecorderGone(self.describe(status))),
             None => {}
         }
         self.kill();
@@ -332,8 +363,9 @@ mod tests {
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            progress: Instant::now(),
+            health: RecorderHealth::new(Instant::now()),
             is_reported_stuck: false,
+            memory: OutOfMemory::default(),
             layout: Layout::new(Some("/dev/null".as_ref()), None),
             reporting: None,
             lost_flows: 0,
@@ -343,18 +375,26 @@ mod tests {
     }
 
     #[test]
-    fn a_recorder_that_takes_nothing_is_reported_once() {
+    fn a_recorder_that_does_not_answer_is_reported_once_and_then_an_error() {
         let (mut link, _theirs) = link();
-        link.progress = Instant::now().checked_sub(STUCK).unwrap();
-        link.report_if_stuck();
-        assert!(!link.is_reported_stuck, "nothing waits");
-        link.waiting.push_back((Vec::new(), None));
-        link.progress = Instant::now().checked_sub(STUCK).unwrap();
-        link.report_if_stuck();
-        assert!(link.is_reported_stuck);
-        link.flush().unwrap();
-        link.report_if_stuck();
+        let mut now = Instant::now();
+        let mut pass = |link: &mut RecorderLink, time: Duration| {
+            let until = now + time;
+            while now < until {
+                now += Duration::from_millis(500);
+                link.health.tick(now);
+            }
+        };
+        pass(&mut link, Duration::from_secs(10) + STUCK + Duration::from_secs(1));
         assert!(!link.is_reported_stuck);
+        link.check_health().unwrap();
+        assert!(link.is_reported_stuck && link.is_healthy());
+        link.set_alive();
+        link.check_health().unwrap();
+        assert!(!link.is_reported_stuck);
+        pass(&mut link, Duration::from_secs(10) + HUNG + Duration::from_secs(1));
+        let error = link.check_health().unwrap_err().to_string();
+        assert!(error.contains("did not answer for 60 s") && !link.is_healthy(), "{error}");
         link.kill();
     }
 

@@ -69,28 +69,34 @@ fn boot_id() -> String {
 
 /// The configuration, a line for each key, in the order of the keys. Secrets are blanked.
 fn configuration_lines(config: &Config) -> String {
-    let mut lines = Vec::new();
-    if let Ok(tree) = serde_json::to_value(config) {
-        add_lines("", &tree, &mut lines);
-    }
-    lines.join("\n")
+    let lines = keys_and_values(config).into_iter().map(|(key, value)| format!("{key} = {value}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-fn add_lines(key: &str, value: &Value, lines: &mut Vec<String>) {
+/// The keys of the configuration in their order, with their values as text. Secrets are blanked.
+pub(super) fn keys_and_values(config: &Config) -> Vec<(String, String)> {
+    let mut keys = Vec::new();
+    if let Ok(tree) = serde_json::to_value(config) {
+        add_keys("", &tree, &mut keys);
+    }
+    keys
+}
+
+fn add_keys(key: &str, value: &Value, keys: &mut Vec<(String, String)>) {
     match value {
         Value::Object(entries) => {
             for (name, value) in entries {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                add_lines(&key, value, lines);
+                add_keys(&key, value, keys);
             }
         }
         // What is not to be in the log is not told there either.
         Value::Array(rules) if key == IGNORE_KEY => {
             let mut hasher = DefaultHasher::new();
             value.to_string().hash(&mut hasher);
-            lines.push(format!("{key} = {} rules ({:016x})", rules.len(), hasher.finish()));
+            keys.push((key.to_owned(), format!("{} rules ({:016x})", rules.len(), hasher.finish())));
         }
-        value => lines.push(format!("{key} = {value}")),
+        value => keys.push((key.to_owned(), value.to_string())),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The signals of the monitor: SIGTERM and SIGINT end it, SIGHUP makes it open its logs again.
+//! The signals of the monitor: SIGTERM and SIGINT end it, SIGHUP makes it open its logs again and read its
+//! configuration anew.
 
 use std::os::fd::RawFd;
 
@@ -15,7 +16,7 @@ const TERMINALS: [RawFd; 2] = [0, 2];
 /// The action that a received signal requests.
 pub(super) enum Request {
     End,
-    ReopenLogs,
+    Reload,
 }
 
 /// Receives signals through a descriptor (signalfd(2)).
@@ -47,7 +48,7 @@ impl Signals {
             let hangup = info.ssi_signo == Signal::SIGHUP as u32;
             // A terminal that is closed sends SIGHUP, and isatty(3) is false for it from then on.
             if hangup && self.terminals == TERMINALS.map(is_terminal) {
-                Request::ReopenLogs
+                Request::Reload
             } else {
                 Request::End
             }

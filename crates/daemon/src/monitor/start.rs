@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     context_ids::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
-    recorder_link::RecorderLink, signals::Signals, state::Monitor,
+    recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals, state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
@@ -19,12 +19,16 @@ use capture::{Capture, Event};
 use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
 
+/// What the service manager shows while the daemon records.
+pub(super) const RECORDING: &str = "Recording.";
+
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
     /// programs are attached and the log is open.
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
+        service: ServiceManager,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
         share_heap();
@@ -54,8 +58,12 @@ impl Monitor {
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
         recorder.wait_until_ready()?;
         started(&capture);
+        service.ready(RECORDING);
         recorder.send_unseen(&capture)?;
         Ok(Self {
+            layout: layout.clone(),
+            config: config.clone(),
+            service,
             signals,
             capture,
             existing,
@@ -75,6 +83,7 @@ impl Monitor {
             failed_drains: 0,
             sampled: Instant::now(),
             heap_trimmed: Instant::now(),
+            log_bounded: Instant::now(),
             open_sockets: None,
         })
     }

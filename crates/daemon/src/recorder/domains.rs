@@ -37,6 +37,11 @@ impl DomainNamer {
         Ok(Self { domains: Domains::default(), reverse, resolved: None, rules: settings.rules.clone() })
     }
 
+    /// Sets the rules of the log.
+    pub(super) fn set_rules(&mut self, rules: LogRules) {
+        self.rules = rules;
+    }
+
     /// Sets the connection to systemd-resolved.
     pub(super) fn set_resolved(&mut self, connection: OwnedFd) {
         self.resolved = Some(ResolvedConnection::new(connection));
@@ -78,6 +83,7 @@ impl DomainNamer {
             && flow.id.socket != 0
             && let (Some(reverse), Some(address)) =
                 (&self.reverse, flow.tuple.remote_address.and_then(Address::ip))
+            && self.rules.addresses
             && !self.rules.ignores_tuple(&flow.tuple)
         {
             reverse.request(address);

@@ -27,12 +27,15 @@ impl Recorder {
     /// # Errors
     /// The monitor is gone, or its channel fails.
     pub(super) fn serve(&mut self) -> Result<(), RecorderError> {
-        let length = self.window_length;
-        let mut end = Instant::now() + length;
+        self.window_end = Instant::now() + self.window_length;
         loop {
-            self.wait(end)?;
-            if self.receive_messages(end)? {
+            self.wait()?;
+            if self.receive_messages()? {
                 return Ok(());
+            }
+            // A full channel takes the answer in a later round.
+            if self.alive_wanted && ToMonitor::Alive.try_send(&self.channel) {
+                self.alive_wanted = false;
             }
             self.resolved_closed |= !self.names.read_resolved();
             // A full channel takes the message in a later round.
@@ -45,11 +48,12 @@ impl Recorder {
                 self.connections.serve(live, &self.channel, &self.rules);
             }
             let now = Instant::now();
-            if now >= end {
+            if now >= self.window_end {
                 self.close_window(false);
                 trim_heap(&mut self.heap_trimmed);
+                let length = self.window_length;
                 // No windows are written for the time in which the machine was suspended.
-                end = (end + length).max(now + length / 2);
+                self.window_end = (self.window_end + length).max(now + length / 2);
             }
         }
     }
@@ -62,22 +66,23 @@ impl Recorder {
         self.reporter.add_digests(&self.channel, settled);
     }
 
-    fn wait(&self, end: Instant) -> Result<(), RecorderError> {
+    fn wait(&self) -> Result<(), RecorderError> {
         let mut interests = vec![
             PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.contexts.digests().as_fd(), PollFlags::POLLIN),
         ];
         interests.extend(self.reporter.interests());
         interests.extend(self.names.interest());
-        let until = self.reporter.due().unwrap_or(end).min(end).min(Instant::now() + MAX_WAIT);
+        let end = self.window_end.min(Instant::now() + MAX_WAIT);
+        let until = self.reporter.due().unwrap_or(end).min(end);
         poll_until(&mut interests, Some(until))?;
         Ok(())
     }
 
     /// Takes messages until there are none, or the window ends, or others have waited for long enough. Returns whether the
     /// last message has come.
-    fn receive_messages(&mut self, end: Instant) -> Result<bool, RecorderError> {
-        let end = end.min(Instant::now() + MAX_TURN);
+    fn receive_messages(&mut self) -> Result<bool, RecorderError> {
+        let end = self.window_end.min(Instant::now() + MAX_TURN);
         loop {
             match self.channel.receive()? {
                 Received::Message(ToRecorder::End, _) => return Ok(true),

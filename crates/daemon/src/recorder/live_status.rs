@@ -38,16 +38,14 @@ pub(super) struct ProgramCounts {
 
 impl LiveStatus {
     pub(super) fn new(settings: &Settings) -> Self {
-        let path = |path: &std::path::Path| lossless::to_text(path.as_os_str().as_encoded_bytes());
-        let reporter = &settings.reporter;
-        let files = FilePaths {
-            database: settings.database.as_deref().map(path),
-            record: path(&reporter.record_json),
-            exe_log: path(&reporter.exe_log),
-            conn_log: reporter.conn_log.as_deref().map(path),
-        };
+        let files = file_paths(settings);
         let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
         Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
+    }
+
+    /// Sets the paths of the files that are written.
+    pub(super) fn set_files(&mut self, settings: &Settings) {
+        self.files = file_paths(settings);
     }
 
     /// Sets the sentences about what this kernel does not show.
@@ -96,5 +94,16 @@ impl LiveStatus {
             subscribers_dropped: dropped,
             unseen: self.unseen.clone(),
         }
+    }
+}
+
+fn file_paths(settings: &Settings) -> FilePaths {
+    let path = |path: &std::path::Path| lossless::to_text(path.as_os_str().as_encoded_bytes());
+    let reporter = &settings.reporter;
+    FilePaths {
+        database: settings.database.as_deref().map(path),
+        record: path(&reporter.record_json),
+        exe_log: path(&reporter.exe_log),
+        conn_log: reporter.conn_log.as_deref().map(path),
     }
 }

@@ -47,6 +47,8 @@ impl Recorder {
                 self.reporter.reopen();
                 self.sinks.reopen();
             }
+            ToRecorder::NewSettings(settings, text) => self.apply(&settings, text),
+            ToRecorder::AreYouAlive => self.alive_wanted = true,
             ToRecorder::Problem(text) => self.problems.report(&text),
             ToRecorder::PacketRing { user, text } => {
                 self.problems.report_of_user(user, "AF_PACKET ring", &text);

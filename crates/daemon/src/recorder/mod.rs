@@ -34,6 +34,7 @@ mod live_status;
 mod losses;
 mod message_handler;
 mod notification_text;
+mod reload;
 mod reporter;
 mod resolved_connection;
 mod sinks;

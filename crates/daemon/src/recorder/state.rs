@@ -16,7 +16,7 @@ use config::log_rules::LogRules;
 use identity::digests::Digests;
 use ipc::Channel;
 use model::{Event, EventKind, text::time};
-use names::Geography;
+use names::{GeoFiles, Geography};
 
 /// How long the shutdown waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
@@ -55,7 +55,10 @@ pub(super) struct Recorder {
     pub(super) channel: Channel,
     pub(super) rules: LogRules,
     pub(super) window_length: Duration,
+    /// When the open window is closed.
+    pub(super) window_end: Instant,
     pub(super) geography: Geography,
+    pub(super) geography_files: GeoFiles,
     pub(super) names: DomainNamer,
     pub(super) window: OpenWindow,
     pub(super) contexts: ContextTable,
@@ -64,6 +67,8 @@ pub(super) struct Recorder {
     pub(super) connections: LiveConnections,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
+    /// The monitor waits for a sign that the recorder makes progress.
+    pub(super) alive_wanted: bool,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
     pub(super) resolved_closed: bool,
 }
@@ -85,8 +90,10 @@ impl Recorder {
         let rules = settings.rules.clone();
         Ok(Self {
             channel,
-            window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
+            window_length: settings.window_length(),
+            window_end: Instant::now() + settings.window_length(),
             geography,
+            geography_files: settings.geography.clone(),
             names: DomainNamer::start(&settings)?,
             window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
@@ -95,6 +102,7 @@ impl Recorder {
             connections: LiveConnections::default(),
             problems,
             heap_trimmed: Instant::now(),
+            alive_wanted: false,
             resolved_closed: false,
             rules,
         })

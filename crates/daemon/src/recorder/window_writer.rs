@@ -34,7 +34,7 @@ impl Recorder {
     }
 
     /// Decides the domains of groups that wait for them, for the window and for open connections.
-    fn name_groups(&mut self, last: bool) {
+    pub(super) fn name_groups(&mut self, last: bool) {
         let names = &mut self.names;
         let (mut decided, mut pending) = (HashMap::new(), HashSet::new());
         let is_live = self.connections.is_wanted();

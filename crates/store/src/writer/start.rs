@@ -119,6 +119,15 @@ impl Writer {
         self.change_log(sql, params![lines], event.as_slice()).map_err(fail)
     }
 
+    /// Stores the configuration, a line for each key, of which the caller has stored an event.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn store_configuration(&mut self, lines: &str) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write the configuration");
+        self.change_log("UPDATE log SET configuration = ?1", params![lines], &[]).map_err(fail)
+    }
+
     /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! The sinks: where closed windows, alerts and record.json are written. Each has a [`worker`] thread of its own, so that the
 //! recorder waits for no disk but that of error.log.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use self::{
-    sqlite::{LAST_PATIENCE, LogSettings, SqliteSink},
+    sqlite::{LAST_PATIENCE, LogSettings, NewSettings, SqliteSink},
     text_log::TextLogSink,
     worker::Worker,
 };
@@ -24,6 +24,8 @@ pub(super) mod worker;
 #[derive(Default)]
 pub(super) struct WindowSinks {
     sqlite: Option<Worker<SqliteSink>>,
+    /// Settings for snitch.db that it has not taken yet.
+    new_settings: NewSettings,
     text_log: Option<Worker<TextLogSink>>,
 }
 
@@ -38,7 +40,7 @@ impl WindowSinks {
         problems: &Arc<Problems>,
     ) -> Result<(), StoreError> {
         if let Some(log) = LogSettings::of(settings) {
-            self.sqlite = Some(SqliteSink::start(log, Arc::clone(problems))?);
+            self.sqlite = Some(SqliteSink::start(log, self.new_settings.clone(), Arc::clone(problems))?);
         }
         Ok(())
     }
@@ -52,6 +54,25 @@ impl WindowSinks {
             self.text_log = Some(TextLogSink::start(path, Arc::clone(problems))?);
         }
         Ok(())
+    }
+
+    /// Takes over what may change while the recorder works.
+    pub(super) fn apply(&mut self, settings: &Settings, problems: &Arc<Problems>) {
+        if let Some(log) = LogSettings::of(settings) {
+            self.new_settings.set(log);
+        }
+        match (settings.reporter.conn_log.is_some(), self.text_log.take()) {
+            (true, None) => {
+                if let Err(error) = self.open_text_log(settings, problems) {
+                    problems.report(&format!(
+                        "conn.log is not written: its thread cannot be started ({error}). Restart picosnitch to try it again."
+                    ));
+                }
+            }
+            // The recorder waits for no disk.
+            (false, Some(text_log)) => drop(thread::spawn(move || text_log.finish(Duration::ZERO))),
+            (_, text_log) => self.text_log = text_log,
+        }
     }
 
     /// Hands a closed window to all sinks.

@@ -3,7 +3,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -56,11 +56,28 @@ impl LogSettings {
     }
 }
 
+/// Settings that the sink takes over before its next window.
+#[derive(Clone, Default)]
+pub(super) struct NewSettings(Arc<Mutex<Option<LogSettings>>>);
+
+impl NewSettings {
+    pub(super) fn set(&self, settings: LogSettings) {
+        *self.lock() = Some(settings);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<LogSettings>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes windows to the database, in one transaction each.
 pub(super) struct SqliteSink {
     /// `None` until the database can be opened.
     writer: Option<Writer>,
     settings: LogSettings,
+    new_settings: NewSettings,
+    /// The configuration has changed, and the log does not know yet.
+    is_reconfigured: bool,
     problems: Arc<Problems>,
     /// When old records were last deleted because of their age.
     purged_by_age: Option<Instant>,
@@ -86,8 +103,12 @@ impl SqliteSink {
     ///
     /// # Errors
     /// The log cannot be used at all. The thread waits for a log that is merely locked.
-    pub(super) fn start(settings: LogSettings, problems: Arc<Problems>) -> Result<Worker<Self>, StoreError> {
-        let mut sink = Self::new(settings, problems);
+    pub(super) fn start(
+        settings: LogSettings,
+        new_settings: NewSettings,
+        problems: Arc<Problems>,
+    ) -> Result<Worker<Self>, StoreError> {
+        let mut sink = Self { new_settings, ..Self::new(settings, problems) };
         match sink.open() {
             Ok(()) => {}
             Err(error) if error.is_transient() => {}
@@ -100,6 +121,8 @@ impl SqliteSink {
         Self {
             writer: None,
             settings,
+            new_settings: NewSettings::default(),
+            is_reconfigured: false,
             problems,
             purged_by_age: None,
             failing: None,
@@ -165,6 +188,16 @@ impl SqliteSink {
         error
     }
 
+    /// Takes over new settings, if there are any.
+    fn take_settings(&mut self) {
+        let Some(settings) = self.new_settings.lock().take() else { return };
+        if settings.retention_days != self.settings.retention_days {
+            self.purged_by_age = None;
+        }
+        self.settings = settings;
+        self.is_reconfigured = true;
+    }
+
     fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut replaced = None;
         if let Some(writer) = &mut self.writer
@@ -183,6 +216,10 @@ impl SqliteSink {
             self.problems.report(&format!("{}. Recording goes on.", model::error_chain(&error)));
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.is_reconfigured {
+            writer.store_configuration(&self.settings.configuration)?;
+            self.is_reconfigured = false;
+        }
         let written = writer.write(window);
         self.tell_notices();
         written.map_err(|error| self.take_damage(error))
@@ -276,6 +313,7 @@ impl Sink for SqliteSink {
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
+        self.take_settings();
         let Err(error) = self.try_write(window) else {
             self.changing = 0;
             if self.failing.take().is_some() {

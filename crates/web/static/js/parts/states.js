@@ -101,7 +101,7 @@ export function Banners() {
       <p class="banner wrong" role="status">
         <b>Nothing is recorded now.</b>${' '}
         <a class="lnk phone-only" href=${link('health')}>What to do</a>
-        <span class="wide-only">${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}</span>
+        <span class="wide-only">${why ? html`<${Said} text=${why} />` : 'The daemon does not run.'}</span>
       </p>
     `
     }
