@@ -40,6 +40,8 @@ test: setup-test lint
 	scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
 	scripts/as-root scripts/test-page "$$(scripts/release-binary)"
 	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
+	cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
+	scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
 	cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
@@ -52,7 +54,7 @@ test-kernels: setup-test
 # Makes all packages and installs each as its users do: in roots of Debian and others, with rpm, pip and makepkg.
 test-packages: setup-package
 	cargo xtask package
-	scripts/as-root scripts/test-packages
+	scripts/as-root env "PATH=$$PATH" "CARGO_HOME=$${CARGO_HOME:-$$HOME/.cargo}" scripts/test-packages
 
 lint: setup-check
 	cargo fmt --all --check

@@ -48,7 +48,7 @@ pub fn check_program(path: &Path) -> Result<(), String> {
     let found = walk(path, Uid::from_raw(0))?;
     let name = path.display();
     check_owner("it", &found, Uid::from_raw(0)).map_err(|what| {
-        format!("{what}; install it as root: `sudo install -m 0755 '{name}' /usr/local/bin/picosnitch`")
+        format!("{what}; install it again as root, in a directory of root such as /usr/local/bin")
     })?;
     if is_writable_by_others(&found) {
         return Err(format!(

@@ -15,13 +15,8 @@ use std::{
 };
 
 use maxminddb::{Mmap, Reader};
-use nix::{
-    fcntl::OFlag,
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        stat::Mode,
-    },
-};
+use nix::{fcntl::OFlag, sys::stat::Mode};
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -203,9 +198,11 @@ fn open_copy(path: &Path, directory: &Path) -> io::Result<Reader<Mmap>> {
         return Err(io::Error::other("not a regular file of at most 1 GiB"));
     }
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_EXCL;
-    let copy = nix::fcntl::open(directory, flags, Mode::S_IRUSR)
+    let copy = match nix::fcntl::open(directory, flags, Mode::S_IRUSR) {
+        Ok(file) => file,
         // Not every file system supports O_TMPFILE; a memfd takes memory, but always works.
-        .or_else(|_| memfd_create(c"picosnitch", MFdFlags::MFD_CLOEXEC))?;
+        Err(_) => memfd_create(c"picosnitch", MemfdFlags::CLOEXEC)?,
+    };
     let mut copy = File::from(copy);
     io::copy(&mut file, &mut copy)?;
     copy.rewind()?;

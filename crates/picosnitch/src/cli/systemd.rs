@@ -217,13 +217,13 @@ fn systemctl(command: &str) -> anyhow::Result<()> {
 
 /// The commands that the user may want next.
 fn commands() -> String {
-    let width = UNITS.iter().map(|unit| unit.name.len()).max().unwrap_or_default();
-    let mut text = String::new();
-    for unit in &UNITS {
-        let name = unit.name.trim_end_matches(".service");
-        text += &format!("  sudo systemctl enable --now {name:<width$}  # {}\n", unit.does);
-    }
-    text + &format!("  sudo systemctl restart {:<width$}  # if it ran before\n", "picosnitch")
+    let enable =
+        |unit: &Unit| (format!("enable --now {}", unit.name.trim_end_matches(".service")), unit.does);
+    let mut commands: Vec<_> = UNITS.iter().map(enable).collect();
+    commands.push(("restart picosnitch".to_owned(), "if it ran before"));
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    let line = |(command, does): &(String, &str)| format!("  sudo systemctl {command:<width$}  # {does}\n");
+    commands.iter().map(line).collect()
 }
 
 #[cfg(test)]
