@@ -9,7 +9,7 @@ use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
 use live::connections::ListKind;
-use model::{Flow, Loss, NameObservation, ProcessContext, Writer};
+use model::{Continuity, DrainId, Flow, Loss, NameObservation, ProcessContext, Writer};
 use names::GeoFiles;
 use notify::Notification;
 
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) rules: LogRules,
     /// The files that map addresses to countries and networks.
     pub(crate) geography: GeoFiles,
+    /// What is recorded of the time since the run before.
+    pub(crate) continuity: Continuity,
     /// Whether name servers are asked for the names of addresses (PTR).
     pub(crate) reverse_dns: bool,
 }
@@ -112,8 +114,9 @@ pub(crate) enum ToRecorder {
     OpenSockets(Vec<Flow>),
     /// The end of such a list.
     OpenSocketsEnd(ListKind),
-    /// The end of a drain; only while lists of open sockets are wanted.
-    DrainEnd,
+    /// The end of a drain, whose flows count from here on; only after flows, and while lists of open sockets are wanted. With
+    /// the number of the drain, if the next run can go on behind it.
+    DrainEnd(Option<DrainId>),
     Losses(Vec<Loss>),
     /// A problem that the recorder writes to error.log.
     Problem(String),
@@ -129,8 +132,10 @@ pub(crate) enum ToRecorder {
 /// Messages from the recorder to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToMonitor {
-    /// The log is open, and the recorder takes flows.
-    Ready,
+    /// The log is open, and the recorder takes flows. With the last drain whose flows are in the log, if it knows one.
+    Ready(Option<DrainId>),
+    /// The log has all flows up to this drain.
+    Recorded(DrainId),
     /// The log cannot be opened, and why.
     Failed(String),
     /// The answer to [`ToRecorder::AreYouAlive`].

@@ -96,6 +96,14 @@ impl LiveClient {
         &self.status
     }
 
+    /// Bounds how long [`LiveClient::read_line`] waits: to a subscriber the daemon writes twice a second.
+    ///
+    /// # Errors
+    /// See setsockopt(2).
+    pub fn set_silence_limit(&self, limit: Duration) -> Result<(), ClientError> {
+        self.set_read_timeout(Some(limit))
+    }
+
     /// Waits for the next line and reads it, with its line feed, into `line`.
     ///
     /// # Errors

@@ -68,8 +68,15 @@ impl Monitor {
     }
 
     /// Detaches the hooks and reads what they have counted. Nothing is counted after that, so the drain comes right then:
-    /// everything that may take time has been done before.
+    /// everything that may take time has been done before. Or it leaves the hooks to the next run, and reads what they have
+    /// counted until now.
     fn drain_last(&mut self) -> Result<(), MonitorError> {
+        if self.leaves_hooks {
+            self.drain(DrainMode::Regular)?;
+            if self.capture.leave(self.processes.save_all()) {
+                return Ok(());
+            }
+        }
         self.capture.detach();
         self.drain(DrainMode::Final).map(drop)
     }
@@ -146,6 +153,14 @@ impl Monitor {
         while let Some(request) = self.signals.receive()? {
             match request {
                 Request::End => return Ok(true),
+                Request::Restart => {
+                    self.leaves_hooks = true;
+                    return Ok(true);
+                }
+                Request::Terminate => {
+                    self.leaves_hooks = self.keeps_hooks;
+                    return Ok(true);
+                }
                 Request::Reload => self.reload()?,
             }
         }
@@ -169,8 +184,12 @@ impl Monitor {
                     self.open_sockets = on.then(OpenSocketLists::new);
                     wanted = on;
                 }
+                ToMonitor::Recorded(drain) => {
+                    let processes = &self.processes;
+                    self.capture.set_recorded(drain, |id| processes.save(id));
+                }
                 ToMonitor::Alive => self.recorder.set_alive(),
-                ToMonitor::Ready | ToMonitor::Failed(_) => {}
+                ToMonitor::Ready(_) | ToMonitor::Failed(_) => {}
             }
         }
         Ok(wanted)

@@ -1,8 +1,11 @@
 //! The monitor: loads the BPF programs, knows the process behind each flow, and sends both to the recorder.
 
-use std::path::PathBuf;
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
-use capture::Capture;
+use capture::{Capture, HandOver};
 use config::{Config, layout::Layout};
 
 pub use self::{
@@ -41,7 +44,9 @@ mod signals;
 mod start;
 mod state;
 
-/// Records until SIGTERM or SIGINT, in the directories that [`prepare`] has made. `started` is called once all programs are attached and the log is open.
+/// Records until SIGTERM, SIGINT or SIGUSR2, in the directories that [`prepare`] has made. With `keeps_hooks`, the BPF programs go
+/// on counting for the next run after SIGTERM and SIGUSR2, and if this one is killed. `started` is called once all programs are
+/// attached and the log is open.
 ///
 /// # Errors
 /// See [`MonitorError`].
@@ -49,12 +54,18 @@ pub fn run(
     layout: &Layout,
     config: &Config,
     service: ServiceManager,
+    keeps_hooks: bool,
     started: impl FnOnce(&Capture),
 ) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
     end_reason::clear(layout);
     refuse_half_forgotten(layout)?;
-    let ended = Monitor::start(layout, config, service, started).and_then(Monitor::run);
+    if !keeps_hooks {
+        // A run that was killed may have left some. And no later run may take this one for a gap.
+        let _ = let_go(layout);
+        let _ = std::fs::remove_dir_all(hand_over(layout).journal);
+    }
+    let ended = Monitor::start(layout, config, service, keeps_hooks, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
     let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
     if let Err(error) = &ended {
@@ -64,6 +75,33 @@ pub fn run(
         Problems::of_monitor(layout).log(&why);
     }
     ended
+}
+
+/// Removes from the kernel the hooks that a run with `keeps_hooks` has left for the next one. Returns whether there were any. None
+/// may run.
+///
+/// # Errors
+/// The errors of the file system.
+pub fn let_go(layout: &Layout) -> std::io::Result<bool> {
+    capture::remove_pins(&hand_over(layout).pins)
+}
+
+/// Where a run leaves what the next one takes over: each run directory has a place of its own.
+fn hand_over(layout: &Layout) -> HandOver {
+    let name: String = layout
+        .run_dir
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|byte| match byte {
+            // A BPF file system takes no dots.
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => char::from(*byte).to_string(),
+            b'/' => "_".to_owned(),
+            byte => format!("%{byte:02x}"),
+        })
+        .collect();
+    let journal = layout.run_dir.join("journal");
+    HandOver { pins: Path::new("/sys/fs/bpf/picosnitch").join(name.trim_start_matches('_')), journal }
 }
 
 /// The file with the request of a `picosnitch forget` that has begun.
@@ -86,8 +124,6 @@ fn refuse_half_forgotten(layout: &Layout) -> Result<(), MonitorError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

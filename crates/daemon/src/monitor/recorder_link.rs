@@ -33,7 +33,7 @@ use crate::{
 use capture::Capture;
 use config::{Config, layout::Layout};
 use ipc::{Channel, Received};
-use model::{Loss, LossKind};
+use model::{Continuity, DrainId, Loss, LossKind};
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -78,7 +78,11 @@ pub(super) struct RecorderLink {
 
 impl RecorderLink {
     /// Starts the recorder and sends it its settings.
-    pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
+    pub(super) fn start(
+        layout: &Layout,
+        config: &Config,
+        continuity: Continuity,
+    ) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
@@ -105,7 +109,7 @@ impl RecorderLink {
             lost_flows: 0,
             lost_observations: 0,
         };
-        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config)));
+        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config, continuity)));
         recorder.send(&settings, Some(listener)).map_err(|error| match error {
             MonitorError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 MonitorError::Log(TOO_LONG.into())
@@ -115,12 +119,12 @@ impl RecorderLink {
         Ok(recorder)
     }
 
-    /// Waits until the recorder has opened the log.
-    pub(super) fn wait_until_ready(&mut self) -> Result<(), MonitorError> {
+    /// Waits until the recorder has opened the log. Returns the last drain whose flows are in it, if it knows one.
+    pub(super) fn wait_until_ready(&mut self) -> Result<Option<DrainId>, MonitorError> {
         let until = Instant::now() + START;
         loop {
             match self.receive()? {
-                Received::Message(ToMonitor::Ready, _) => return Ok(()),
+                Received::Message(ToMonitor::Ready(recorded), _) => return Ok(recorded),
                 Received::Message(ToMonitor::Failed(why), _) => {
                     self.kill();
                     return Err(MonitorError::Log(why));
@@ -130,6 +134,7 @@ impl RecorderLink {
                     | ToMonitor::Alive
                     | ToMonitor::LibraryFunctions(..)
                     | ToMonitor::ResolvedClosed
+                    | ToMonitor::Recorded(_)
                     | ToMonitor::ListOpenSockets(_),
                     _,
                 ) => {}

@@ -7,6 +7,7 @@ use std::{
 };
 
 use config::{Config, layout::Layout, log_rules::LogRules};
+use model::Continuity;
 use names::GeoFiles;
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ const IGNORE_KEY: &str = "log.ignore";
 /// Without `log.retention_megabytes` a log takes at most this part of its file system.
 const DEFAULT_SHARE: u64 = 10;
 
-pub(super) fn recorder_settings(layout: &Layout, config: &Config) -> Settings {
+pub(super) fn recorder_settings(layout: &Layout, config: &Config, continuity: Continuity) -> Settings {
     let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
         url: config.virustotal.url.clone(),
         key: config.virustotal.api_key.0.clone(),
@@ -47,6 +48,7 @@ pub(super) fn recorder_settings(layout: &Layout, config: &Config) -> Settings {
             country: config.names.country_file.clone(),
             network: config.names.network_file.clone(),
         },
+        continuity,
         reverse_dns: config.names.reverse_dns,
     }
 }

@@ -7,17 +7,19 @@ use std::{
 };
 
 use super::{
-    context_ids::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
-    recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals, state::Monitor,
+    context_ids::ContextIds, hand_over, limits::raise_descriptor_limit, name_sources::NameSources,
+    notifiers::Notifiers, recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals,
+    state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
     file_opener,
     heap::share_heap,
 };
-use capture::{Capture, Event};
+use capture::{Capture, Event, LeftBehind, TakenOver};
 use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
+use model::Continuity;
 
 /// What the service manager shows while the daemon records.
 pub(super) const RECORDING: &str = "Recording.";
@@ -29,14 +31,18 @@ impl Monitor {
         layout: &Layout,
         config: &Config,
         service: ServiceManager,
+        keeps_hooks: bool,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
         share_heap();
         let signals = Signals::block()?;
         raise_descriptor_limit(config.monitor.rlimit_nofile)?;
         // The recorder opens the log while the kernel verifies the programs.
-        let mut recorder = RecorderLink::start(layout, config)?;
-        let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
+        let settings = capture::Settings {
+            ring_buffer_pages: config.monitor.ring_buffer_pages,
+            hand_over: keeps_hooks.then(|| hand_over(layout)),
+        };
+        let mut recorder = RecorderLink::start(layout, config, continuity(&settings))?;
         let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
         let mut executables = start_executables(&capture, &mut recorder)?;
@@ -54,9 +60,16 @@ impl Monitor {
             app_images.resolve(&mut processes, executables, Instant::now());
         }
         let name_sources = start_name_sources(&capture, &existing)?;
-        capture.learn_earlier_sockets()?;
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
-        recorder.wait_until_ready()?;
+        let recorded = recorder.wait_until_ready()?;
+        if let Some(why) = capture.why_gap().filter(|_| keeps_hooks) {
+            recorder.report(format!("A restart of picosnitch will be a gap in what is recorded: {why}."))?;
+        }
+        if let Some(taken_over) = capture.begin(recorded)? {
+            let now = Instant::now();
+            taken_over.processes.iter().for_each(|process| processes.restore(process, now));
+            report_taken_over(&taken_over, &mut recorder)?;
+        }
         started(&capture);
         service.ready(RECORDING);
         recorder.send_unseen(&capture)?;
@@ -85,8 +98,37 @@ impl Monitor {
             heap_trimmed: Instant::now(),
             log_bounded: Instant::now(),
             open_sockets: None,
+            has_open_drain: false,
+            keeps_hooks,
+            leaves_hooks: false,
         })
     }
+}
+
+/// What will be recorded of the time since the run before.
+fn continuity(settings: &capture::Settings) -> Continuity {
+    match capture::left_behind(settings) {
+        LeftBehind::Nothing => Continuity::Gap,
+        LeftBehind::Journal => Continuity::OpenConnections,
+        LeftBehind::Hooks => Continuity::Whole,
+    }
+}
+
+/// Reports what is not recorded of the time since the run before.
+fn report_taken_over(taken_over: &TakenOver, recorder: &mut RecorderLink) -> Result<(), MonitorError> {
+    if let Some(why) = &taken_over.problem {
+        recorder.report(format!(
+            "What the hooks have counted since picosnitch ended is in no record, because it is not known what it had recorded: \
+             {why}."
+        ))?;
+    }
+    if taken_over.lost_bytes > 0 {
+        recorder.report(format!(
+            "{} bytes of connections that had ended were in no record yet when picosnitch was killed, and are lost.",
+            taken_over.lost_bytes
+        ))?;
+    }
+    Ok(())
 }
 
 /// Starts to watch executed files; returns `None`, and reports it, where fanotify is refused.

@@ -49,6 +49,12 @@ pub(super) struct Monitor {
     /// When open sockets were last sampled for bytes that no hook sees.
     pub(super) sampled: Instant,
     pub(super) heap_trimmed: Instant,
+    /// The recorder has got flows since the last end of a drain.
+    pub(super) has_open_drain: bool,
+    /// SIGTERM leaves the hooks to the next run.
+    pub(super) keeps_hooks: bool,
+    /// The monitor ends, and leaves them.
+    pub(super) leaves_hooks: bool,
     /// When the size of daemon.log was last looked at.
     pub(super) log_bounded: Instant,
     /// `Some` while the recorder wants lists of open sockets.

@@ -42,6 +42,13 @@ impl Recorder {
             if self.resolved_closed && ToMonitor::ResolvedClosed.try_send(&self.channel) {
                 self.resolved_closed = false;
             }
+            let recorded = self.sinks.recorded();
+            if recorded != self.told_recorded
+                && let Some(drain) = recorded
+                && ToMonitor::Recorded(drain).try_send(&self.channel)
+            {
+                self.told_recorded = recorded;
+            }
             self.take_digests();
             self.reporter.serve(&self.channel);
             if let Some(live) = self.reporter.live() {

@@ -68,13 +68,14 @@ pub fn run() -> Result<ExitCode, RecorderError> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
+    channel.send(&Channel::encode(&ToMonitor::Ready(outputs.last_drain()))?, None)?;
     let mut recorder = Recorder::new(*settings, channel, outputs, problems)?;
     let ended = recorder.serve();
     let mut stopped = "Recording stopped.".to_owned();
     if let Err(error) = &ended {
         let why = model::error_chain(error);
         recorder.problems.report(&why);
+        recorder.settle_interrupted_drain();
         stopped = format!("Recording stopped: {why}.");
     }
     recorder.finish(&stopped);

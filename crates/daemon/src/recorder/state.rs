@@ -15,7 +15,7 @@ use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
 use identity::digests::Digests;
 use ipc::Channel;
-use model::{Event, EventKind, text::time};
+use model::{DrainId, Event, EventKind, Flow, text::time};
 use names::{GeoFiles, Geography};
 
 /// How long the shutdown waits for digests that are being computed.
@@ -49,6 +49,19 @@ impl Outputs {
     }
 }
 
+impl Outputs {
+    /// The last drain whose flows are in the log, if it knows one.
+    pub(super) fn last_drain(&self) -> Option<DrainId> {
+        self.sinks.recorded()
+    }
+}
+
+/// Messages about flows, which count once their drain has ended.
+pub(super) enum DrainMessage {
+    Flows(Vec<Flow>),
+    ForgetContexts(u32),
+}
+
 /// The recorder of one run.
 pub(super) struct Recorder {
     /// The channel to the monitor.
@@ -65,6 +78,12 @@ pub(super) struct Recorder {
     pub(super) sinks: WindowSinks,
     pub(super) reporter: Reporter,
     pub(super) connections: LiveConnections,
+    /// The messages of the drain that has not ended.
+    pub(super) open_drain: Vec<DrainMessage>,
+    /// The last drain that has ended.
+    pub(super) last_drain: Option<DrainId>,
+    /// The last drain that the monitor knows to be in the log.
+    pub(super) told_recorded: Option<DrainId>,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
     /// The monitor waits for a sign that the recorder makes progress.
@@ -100,6 +119,9 @@ impl Recorder {
             sinks: outputs.sinks,
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
+            open_drain: Vec::new(),
+            last_drain: None,
+            told_recorded: None,
             problems,
             heap_trimmed: Instant::now(),
             alive_wanted: false,

@@ -35,6 +35,9 @@ mod top;
 mod version;
 mod view;
 
+/// The role that the unit executes after it has stopped.
+const AFTER_UNIT: &str = "after-unit";
+
 #[derive(Parser)]
 #[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
 struct Cli {
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
         Command::Generate(options) => generate::run(&options, Cli::command()),
+        Command::Role { name, .. } if name == AFTER_UNIT => life_cycle::stop::run_after_unit(&cli.common),
         Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {

@@ -18,9 +18,14 @@ use daemon::{
 };
 
 #[derive(clap::Args)]
-pub struct Options {}
+pub struct Options {
+    /// Let the BPF programs go on counting for the next start, after SIGTERM and SIGUSR2 and if picosnitch is killed: a restart
+    /// is no gap then. `picosnitch stop` removes them
+    #[arg(long)]
+    keep_hooks: bool,
+}
 
-pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     // Relative paths are resolved before the working directory changes.
     let layout = common.layout();
     sandbox::reset_inherited().context("the daemon cannot leave what it was started with")?;
@@ -53,7 +58,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);
     }
-    monitor::run(&layout, &loaded.config, service, report_start)?;
+    monitor::run(&layout, &loaded.config, service, options.keep_hooks, report_start)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -26,6 +26,7 @@ mod races;
 mod recording;
 mod refused_starts;
 mod reload;
+mod restarts;
 mod session_bus;
 mod short_lived;
 mod surroundings;

@@ -4,17 +4,19 @@
 use std::{io, sync::Arc, thread, time::Duration};
 
 use self::{
+    recorded::Recorded,
     sqlite::{LAST_PATIENCE, LogSettings, NewSettings, SqliteSink},
     text_log::TextLogSink,
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems};
-use model::Window;
+use model::{DrainId, Window};
 use store::StoreError;
 
 mod damaged_log;
 pub(super) mod exe_log;
 pub(super) mod record_file;
+mod recorded;
 mod sink;
 mod sqlite;
 mod text_log;
@@ -27,6 +29,7 @@ pub(super) struct WindowSinks {
     /// Settings for snitch.db that it has not taken yet.
     new_settings: NewSettings,
     text_log: Option<Worker<TextLogSink>>,
+    recorded: Recorded,
 }
 
 impl WindowSinks {
@@ -40,7 +43,8 @@ impl WindowSinks {
         problems: &Arc<Problems>,
     ) -> Result<(), StoreError> {
         if let Some(log) = LogSettings::of(settings) {
-            self.sqlite = Some(SqliteSink::start(log, self.new_settings.clone(), Arc::clone(problems))?);
+            let told = (self.new_settings.clone(), self.recorded.clone());
+            self.sqlite = Some(SqliteSink::start(log, told, Arc::clone(problems))?);
         }
         Ok(())
     }
@@ -87,6 +91,11 @@ impl WindowSinks {
         {
             sqlite.add(window);
         }
+    }
+
+    /// The last drain whose flows are in snitch.db, if it knows one.
+    pub(super) fn recorded(&self) -> Option<DrainId> {
+        self.recorded.get()
     }
 
     /// Opens conn.log again: the file may have been renamed.

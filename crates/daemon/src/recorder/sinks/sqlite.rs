@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     damaged_log::set_aside,
+    recorded::Recorded,
     sink::{Outcome, Sink},
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
-use model::{Event, EventKind, Loss, LossKind, Window, text::time};
+use model::{Continuity, Event, EventKind, Loss, LossKind, Window, text::time};
 use store::{GrowthLimit, StoreError, Writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,6 +40,8 @@ pub(super) struct LogSettings {
     /// Bytes above which the oldest detail is deleted; `None` if the log may have any size.
     max_bytes: Option<u64>,
     boot_id: String,
+    /// What is recorded of the time since the run before.
+    continuity: Continuity,
     /// The effective configuration, a line for each key.
     configuration: String,
 }
@@ -51,6 +54,7 @@ impl LogSettings {
             retention_days: settings.retention_days,
             max_bytes: settings.retention_bytes,
             boot_id: settings.boot_id.clone(),
+            continuity: settings.continuity,
             configuration: settings.configuration.clone(),
         })
     }
@@ -96,6 +100,7 @@ pub(super) struct SqliteSink {
     damage: Option<String>,
     /// The start of recording is in the log.
     has_begun: bool,
+    recorded: Recorded,
 }
 
 impl SqliteSink {
@@ -105,10 +110,10 @@ impl SqliteSink {
     /// The log cannot be used at all. The thread waits for a log that is merely locked.
     pub(super) fn start(
         settings: LogSettings,
-        new_settings: NewSettings,
+        (new_settings, recorded): (NewSettings, Recorded),
         problems: Arc<Problems>,
     ) -> Result<Worker<Self>, StoreError> {
-        let mut sink = Self { new_settings, ..Self::new(settings, problems) };
+        let mut sink = Self { new_settings, ..Self::new(settings, problems, recorded) };
         match sink.open() {
             Ok(()) => {}
             Err(error) if error.is_transient() => {}
@@ -117,7 +122,7 @@ impl SqliteSink {
         Worker::start(sink).map_err(|source| StoreError::File { path: "the writing thread".into(), source })
     }
 
-    fn new(settings: LogSettings, problems: Arc<Problems>) -> Self {
+    fn new(settings: LogSettings, problems: Arc<Problems>, recorded: Recorded) -> Self {
         Self {
             writer: None,
             settings,
@@ -133,6 +138,7 @@ impl SqliteSink {
             damaged: 0,
             damage: None,
             has_begun: false,
+            recorded,
         }
     }
 
@@ -157,7 +163,8 @@ impl SqliteSink {
         writer.set_configuration(&self.settings.configuration)?;
         writer.limit_growth(GrowthLimit::DEFAULT);
         if !self.has_begun {
-            writer.begin_recording(time::now())?;
+            self.recorded.set(writer.last_drain()?);
+            writer.begin_recording(time::now(), self.settings.continuity)?;
             self.has_begun = true;
         }
         self.writer = Some(writer);
@@ -316,6 +323,9 @@ impl Sink for SqliteSink {
         self.take_settings();
         let Err(error) = self.try_write(window) else {
             self.changing = 0;
+            if window.last_drain.is_some() {
+                self.recorded.set(window.last_drain);
+            }
             if self.failing.take().is_some() {
                 self.problems.report("The log can be written again.");
             }

@@ -1,7 +1,10 @@
-//! `picosnitch restart`: ends the daemon and starts it again. A bad configuration does not end the one that runs.
+//! `picosnitch restart`: ends the daemon and starts it again, and its BPF programs go on counting in between. A bad configuration
+//! does not end the one that runs.
 //! Exit codes: those of `stop` and `start`.
 
 use std::{process::ExitCode, time::Duration};
+
+use nix::sys::signal::Signal;
 
 use super::{refuse_bad_configuration, refuse_without_root, start, stop, systemctl};
 use crate::cli::common::Common;
@@ -31,7 +34,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         return systemctl::execute("restart");
     }
     if let Some(daemon) = daemon {
-        let code = stop::end(&daemon, timeout)?;
+        let code = stop::end(&daemon, Signal::SIGUSR2, timeout)?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }

@@ -133,7 +133,10 @@ fn spawn(common: &Common, log: &File, socket: &NotifySocket) -> anyhow::Result<C
     if let Ok(path) = std::env::current_exe() {
         command.arg0(path);
     }
-    command.args(common.arguments()).arg("start-no-daemon").env(NOTIFY_SOCKET, &socket.path);
+    command
+        .args(common.arguments())
+        .args(["start-no-daemon", "--keep-hooks"])
+        .env(NOTIFY_SOCKET, &socket.path);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     // SAFETY: setsid(2) is a system call that needs no memory. It cannot fail in a process that was just made.
     unsafe {

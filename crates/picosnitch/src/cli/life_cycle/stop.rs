@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::{hanging, refuse_without_root, systemctl};
 use crate::cli::{common::Common, daemon_state};
 use config::layout::Layout;
-use daemon::monitor::{Instance, ProcessHandle, find_instance};
+use daemon::monitor::{self, Instance, ProcessHandle, find_instance};
 
 /// Silence after which the user is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,17 +46,34 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
                 return systemctl::execute("stop");
             }
             eprintln!("picosnitch: {text}");
-            return Ok(ExitCode::SUCCESS);
+            return let_go(&layout);
         }
     };
     if options.kill {
         kill(&daemon)?;
-        return Ok(ExitCode::SUCCESS);
+        return let_go(&layout);
     }
     if systemctl::is_responsible(common) && systemctl::has_started(daemon.pid()) {
         return systemctl::execute("stop");
     }
-    end(&daemon, Duration::from_secs(options.timeout))
+    let code = end(&daemon, Signal::SIGTERM, Duration::from_secs(options.timeout))?;
+    if code == ExitCode::SUCCESS { let_go(&layout) } else { Ok(code) }
+}
+
+/// Removes the BPF programs that the daemon has left for its next start.
+fn let_go(layout: &Layout) -> anyhow::Result<ExitCode> {
+    monitor::let_go(layout).context("the BPF programs of picosnitch cannot be removed from the kernel")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// After the unit has stopped (`ExecStopPost=`): does the same, unless it is about to be started again.
+pub fn run_after_unit(common: &Common) -> anyhow::Result<ExitCode> {
+    // systemd.exec(5): the service failed, and Restart= starts it again.
+    let has_failed = std::env::var_os("SERVICE_RESULT").is_some_and(|result| result != "success");
+    if has_failed || systemctl::is_restarting() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let_go(&common.layout())
 }
 
 /// Finds the daemon, or the sentence that there is none.
@@ -83,15 +100,15 @@ pub(super) fn find(layout: &Layout) -> anyhow::Result<Result<ProcessHandle, Stri
     })
 }
 
-/// Ends a daemon in order, and waits until it has.
-pub(super) fn end(daemon: &ProcessHandle, patience: Duration) -> anyhow::Result<ExitCode> {
+/// Ends a daemon in order with a signal, and waits until it has.
+pub(super) fn end(daemon: &ProcessHandle, signal: Signal, patience: Duration) -> anyhow::Result<ExitCode> {
     let (pid, begun) = (daemon.pid(), Instant::now());
     if daemon_state::is_stopped(pid) {
         eprintln!(
             "picosnitch: process {pid} is stopped by a signal; it is let go on, so that it writes everything"
         );
     }
-    send(daemon, Signal::SIGTERM)?;
+    send(daemon, signal)?;
     // A stopped process would not see the signal.
     send(daemon, Signal::SIGCONT)?;
     if !daemon.wait(PATIENCE.min(patience))? {

@@ -34,13 +34,28 @@ pub(super) fn has_started(pid: u32) -> bool {
         .any(|line| line.rsplit(':').next().is_some_and(|path| path.split('/').any(|part| part == UNIT)))
 }
 
+/// Whether systemd stops the unit in order to start it again.
+pub(super) fn is_restarting() -> bool {
+    let Some(systemctl) = systemctl() else { return false };
+    let jobs = Command::new(systemctl).args(["list-jobs", "--no-legend", "--plain", UNIT]).output();
+    // A line has the number of the job, the unit, the type and the state.
+    jobs.is_ok_and(|jobs| {
+        String::from_utf8_lossy(&jobs.stdout)
+            .lines()
+            .any(|line| line.split_whitespace().nth(2) == Some("restart"))
+    })
+}
+
+fn systemctl() -> Option<&'static Path> {
+    PLACES.iter().map(Path::new).find(|path| path.exists())
+}
+
 /// Executes systemctl in the place of this process, and says so.
 ///
 /// # Errors
 /// systemctl cannot be executed.
 pub(super) fn execute(action: &str) -> anyhow::Result<ExitCode> {
-    let systemctl = PLACES.iter().map(Path::new).find(|path| path.exists());
-    let systemctl = systemctl.context("systemd runs, but there is no systemctl in /usr/bin or /bin")?;
+    let systemctl = systemctl().context("systemd runs, but there is no systemctl in /usr/bin or /bin")?;
     eprintln!("picosnitch: systemd has the unit {UNIT}: systemctl {action} picosnitch");
     let error = Command::new(systemctl).args([action, "picosnitch"]).exec();
     Err(anyhow::Error::new(error).context(format!("cannot execute {}", systemctl.display())))

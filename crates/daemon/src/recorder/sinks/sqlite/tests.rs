@@ -8,7 +8,7 @@ use model::{Counters, FlowTuple, GeoInfo, Record};
 /// A sink that has not opened its log.
 fn sink(directory: &Path) -> SqliteSink {
     let problems = Arc::new(Problems::new(directory.join("error.log")));
-    SqliteSink::new(settings(directory), problems)
+    SqliteSink::new(settings(directory), problems, Recorded::default())
 }
 
 fn settings(directory: &Path) -> LogSettings {
@@ -17,6 +17,7 @@ fn settings(directory: &Path) -> LogSettings {
         retention_days: 1,
         max_bytes: Some(1_000_000_000),
         boot_id: "boot".into(),
+        continuity: Continuity::Gap,
         configuration: String::new(),
     }
 }
@@ -97,7 +98,7 @@ fn a_foreign_log_is_an_error_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
     std::fs::create_dir(directory.path().join("snitch.db")).unwrap();
-    assert!(SqliteSink::start(settings(directory.path()), NewSettings::default(), problems).is_err());
+    assert!(SqliteSink::start(settings(directory.path()), Default::default(), problems).is_err());
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn the_end_writes_what_waits() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
     let worker =
-        SqliteSink::start(settings(directory.path()), NewSettings::default(), Arc::clone(&problems)).unwrap();
+        SqliteSink::start(settings(directory.path()), Default::default(), Arc::clone(&problems)).unwrap();
     let loss = Loss { kind: LossKind::Channel, count: 7 };
     worker.add(Window { time: time::now(), losses: vec![loss], ..Window::default() });
     worker.finish(LAST_PATIENCE);
