@@ -88,11 +88,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         unsafe { libc::signal(signal, interrupt as *const () as libc::sighandler_t) };
     }
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
-    let binary = match &options.binary {
+    let built = match &options.binary {
         Some(binary) => binary.clone(),
         None => vm::release_binary(project)?,
     };
     let place = tempfile::tempdir().context("cannot make a directory for the programs")?;
+    // A copy: another one may be built meanwhile, which is at home in another log.
+    let binary = place.path().join("picosnitch");
+    fs::copy(&built, &binary).with_context(|| format!("cannot copy {}", built.display()))?;
     let workers = worker::prepare(project, place.path(), options.rate)?;
     let configuration = options.megabytes.map(|limit| format!("[log]\nretention_megabytes = {limit}\n"));
     let recorder = Recorder::start_with(&binary, configuration.as_deref().unwrap_or_default())?;

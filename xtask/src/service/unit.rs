@@ -74,13 +74,15 @@ pub fn wait_until_recording(log: &Log, old: Option<i32>) -> anyhow::Result<i32> 
     loop {
         let pid = main_process().ok().filter(|pid| Some(*pid) != old);
         let status = log.status().unwrap_or_default();
-        if let Some(pid) = pid
+        let state = property("ActiveState")?;
+        // The live socket answers before the hooks are attached; the unit is active only after that.
+        if state == "active"
+            && let Some(pid) = pid
             && status["running"] == true
             && status["monitor"].as_i64() == Some(pid.into())
         {
             return Ok(pid);
         }
-        let state = property("ActiveState")?;
         if state == "failed" || begin.elapsed() > PATIENCE {
             bail!(
                 "after {} s the unit is {state} (result {}, exit {}), its main process {pid:?}, status says {status}",
