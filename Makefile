@@ -56,6 +56,15 @@ test-packages: setup-package
 	cargo xtask package
 	scripts/as-root env "PATH=$$PATH" "CARGO_HOME=$${CARGO_HOME:-$$HOME/.cargo}" scripts/test-packages
 
+# The package and its unit under real systemd, in virtual machines of two Debian releases: from its installation to its purge.
+test-service: setup-test
+	cargo xtask service --binary "$$(scripts/release-binary)"
+
+# An hour at 50 times a desktop's traffic: memory, descriptors, the size of the log, and nothing missing.
+soak: setup
+	cargo build --package xtask
+	scripts/as-root target/debug/xtask soak --binary "$$(scripts/release-binary)"
+
 lint: setup-check
 	cargo fmt --all --check
 	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
