@@ -16,11 +16,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (object, skeleton) = (directory.join("picosnitch.bpf.o"), directory.join("picosnitch.skel.rs"));
     // The headers of the libbpf that libbpf-sys has built, from its Cargo metadata (`links = "bpf"`).
     let headers = env::var_os("DEP_BPF_INCLUDE").ok_or("libbpf-sys has not set DEP_BPF_INCLUDE")?;
+    // Where the project lies is no part of the object: another build of the same sources makes the same one.
+    let sources = format!("-ffile-prefix-map={}=.", env::current_dir()?.display());
     // v3 (32-bit arithmetic and jumps) is the newest instruction set that Linux 5.10 accepts.
     SkeletonBuilder::new()
         .source("bpf/picosnitch.bpf.c")
         .obj(&object)
-        .clang_args([OsStr::new("-mcpu=v3"), "-Wall".as_ref(), "-Werror".as_ref(), "-I".as_ref(), &headers])
+        .clang_args([
+            OsStr::new("-mcpu=v3"),
+            "-Wall".as_ref(),
+            "-Werror".as_ref(),
+            sources.as_ref(),
+            "-I".as_ref(),
+            &headers,
+        ])
         .build_and_generate(&skeleton)
         .map_err(|error| {
             format!("the BPF object cannot be built (are clang and llvm installed?): {error:#}")

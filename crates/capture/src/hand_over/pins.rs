@@ -21,6 +21,8 @@ use crate::{hook_id::HookId, load::Settings};
 const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 /// Where distributions mount the BPF file system.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
+/// Counted up when what the journal says changes (`change.rs`), or what a slot of a map means to user space.
+const JOURNAL_FORMAT: u32 = 1;
 /// Only root may look at what is pinned.
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -80,7 +82,7 @@ pub fn remove_pins(directory: &Path) -> io::Result<bool> {
 /// journal.
 pub(crate) fn object_number(settings: &Settings) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (env!("BPF_OBJECT"), env!("CARGO_PKG_VERSION"), settings.ring_buffer_pages).hash(&mut hasher);
+    (env!("BPF_OBJECT"), JOURNAL_FORMAT, settings.ring_buffer_pages).hash(&mut hasher);
     hasher.finish()
 }
 

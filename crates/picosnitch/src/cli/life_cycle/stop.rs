@@ -11,7 +11,10 @@ use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
 use super::{hanging, refuse_without_root, systemctl};
-use crate::cli::{common::Common, daemon_state};
+use crate::cli::{
+    common::{Common, EXIT_CONFIG},
+    daemon_state,
+};
 use config::layout::Layout;
 use daemon::monitor::{self, Instance, ProcessHandle, find_instance};
 
@@ -43,7 +46,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         Err(text) => {
             // It may be about to start.
             if systemctl::is_responsible(common) {
-                return systemctl::execute("stop");
+                return stop_unit(&layout);
             }
             eprintln!("picosnitch: {text}");
             return let_go(&layout);
@@ -54,10 +57,16 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         return let_go(&layout);
     }
     if systemctl::is_responsible(common) && systemctl::has_started(daemon.pid()) {
-        return systemctl::execute("stop");
+        return stop_unit(&layout);
     }
     let code = end(&daemon, Signal::SIGTERM, Duration::from_secs(options.timeout))?;
     if code == ExitCode::SUCCESS { let_go(&layout) } else { Ok(code) }
+}
+
+/// Stops the unit. One that has failed does not run [`run_after_unit`] again.
+fn stop_unit(layout: &Layout) -> anyhow::Result<ExitCode> {
+    let code = systemctl::run("stop")?;
+    if code == ExitCode::SUCCESS { let_go(layout) } else { Ok(code) }
 }
 
 /// Removes the BPF programs that the daemon has left for its next start.
@@ -68,9 +77,13 @@ fn let_go(layout: &Layout) -> anyhow::Result<ExitCode> {
 
 /// After the unit has stopped (`ExecStopPost=`): does the same, unless it is about to be started again.
 pub fn run_after_unit(common: &Common) -> anyhow::Result<ExitCode> {
-    // systemd.exec(5): the service failed, and Restart= starts it again.
-    let has_failed = std::env::var_os("SERVICE_RESULT").is_some_and(|result| result != "success");
-    if has_failed || systemctl::is_restarting() {
+    // systemd.exec(5): the service failed, and Restart= starts it again, unless it failed too often, or its configuration is bad
+    // (RestartPreventExitStatus=).
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (result, status) = (variable("SERVICE_RESULT"), variable("EXIT_STATUS"));
+    let is_final =
+        ["", "success", "start-limit-hit"].contains(&result.as_str()) || status == EXIT_CONFIG.to_string();
+    if !is_final || systemctl::is_restarting() {
         return Ok(ExitCode::SUCCESS);
     }
     let_go(&common.layout())

@@ -50,13 +50,29 @@ fn systemctl() -> Option<&'static Path> {
     PLACES.iter().map(Path::new).find(|path| path.exists())
 }
 
+/// Runs systemctl, says so, and returns its exit code.
+///
+/// # Errors
+/// systemctl cannot be executed.
+pub(super) fn run(action: &str) -> anyhow::Result<ExitCode> {
+    let status = command(action)?.status().context("cannot execute systemctl")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
 /// Executes systemctl in the place of this process, and says so.
 ///
 /// # Errors
 /// systemctl cannot be executed.
 pub(super) fn execute(action: &str) -> anyhow::Result<ExitCode> {
+    let error = command(action)?.exec();
+    Err(anyhow::Error::new(error).context("cannot execute systemctl"))
+}
+
+fn command(action: &str) -> anyhow::Result<Command> {
     let systemctl = systemctl().context("systemd runs, but there is no systemctl in /usr/bin or /bin")?;
     eprintln!("picosnitch: systemd has the unit {UNIT}: systemctl {action} picosnitch");
-    let error = Command::new(systemctl).args([action, "picosnitch"]).exec();
-    Err(anyhow::Error::new(error).context(format!("cannot execute {}", systemctl.display())))
+    let mut command = Command::new(systemctl);
+    command.args([action, "picosnitch"]);
+    Ok(command)
 }
