@@ -82,7 +82,7 @@ impl Capture {
         if !hand_over.is_taken_over() {
             table.set_up()?;
         }
-        let mut links = Links::default();
+        let mut links = Links::new(hand_over.is_taken_over());
         for hook in &hooks {
             if hook.is_on_demand() && !hand_over.has_link(hook.id) {
                 continue;
@@ -273,7 +273,7 @@ impl Capture {
 impl Drop for Capture {
     /// Leaves the hooks that are pinned as they are.
     fn drop(&mut self) {
-        if self.hand_over.pins().is_some() {
+        if self.hand_over.leaves_hooks() {
             self.links.leave();
         }
     }

@@ -14,12 +14,25 @@ use crate::{
 };
 
 /// The links, in the order in which the hooks were attached.
-#[derive(Default)]
 pub(crate) struct Links {
     links: Vec<(HookId, Link)>,
+    /// They are those of an earlier run, and stay as they are if this start fails.
+    are_taken_over: bool,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if self.are_taken_over {
+            self.leave();
+        }
+    }
 }
 
 impl Links {
+    pub(crate) fn new(are_taken_over: bool) -> Self {
+        Self { links: Vec::new(), are_taken_over }
+    }
+
     /// Attaches the program of a hook, or takes over the link that an earlier run has left.
     ///
     /// # Errors

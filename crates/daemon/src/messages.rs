@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) geography: GeoFiles,
     /// What is recorded of the time since the run before.
     pub(crate) continuity: Continuity,
+    /// The next run can record a drain that this one has not recorded to its end.
+    pub(crate) has_journal: bool,
     /// Whether name servers are asked for the names of addresses (PTR).
     pub(crate) reverse_dns: bool,
 }
@@ -125,6 +127,8 @@ pub(crate) enum ToRecorder {
         user: u32,
         text: String,
     },
+    /// A locked file, as descriptor: the lock lasts until the recorder has ended.
+    Lock,
     /// The last message: write what is there, and end.
     End,
 }

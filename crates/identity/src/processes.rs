@@ -236,8 +236,10 @@ impl Processes {
                 (known.ancestry.parent, known.ancestry.grandparent) = (parent, grandparent);
             }
             None => {
-                self.insert(id, Ancestry { process, parent, grandparent });
-                self.end(id, now);
+                // Another program of that process may run.
+                let ancestry = Ancestry { process, parent, grandparent };
+                self.table.insert(id, Process { ancestry, before_rename: None, ended: Some(now) });
+                self.ended.push(id);
             }
         }
     }

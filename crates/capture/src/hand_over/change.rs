@@ -71,6 +71,15 @@ impl ReconcilerState {
         }
     }
 
+    /// Takes over what changes say about processes.
+    pub fn take_processes(&mut self, changes: &[Change]) {
+        let process = |change: &Change| match change {
+            Change::Process(id, process) => Some((*id, process.clone())),
+            _ => None,
+        };
+        self.processes.extend(changes.iter().filter_map(process));
+    }
+
     /// All that is remembered, as changes of nothing.
     pub fn into_changes(self) -> Vec<Change> {
         let mut changes = vec![Change::Losses(self.losses)];

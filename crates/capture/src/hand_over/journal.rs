@@ -36,10 +36,20 @@ const FILE_MODE: u32 = 0o600;
 /// The content of the file `series`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
-    /// Of the object and its settings, see [`super::object_number`].
+    /// Of the object and its settings, see [`super::pins::object_number`].
     object: u64,
+    /// The name of the directory with the pins that belong to the series.
+    pins: u64,
     series: u64,
     boot_id: String,
+}
+
+/// What the file `series` says of an earlier run of this boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EarlierSeries {
+    pub series: u64,
+    pub object: u64,
+    pub pins: u64,
 }
 
 /// The changes by one drain, or for the first frame of a file all that was remembered after it.
@@ -59,6 +69,8 @@ pub(crate) struct Journal {
     files: Vec<(u64, u64)>,
     /// The last drain that was written.
     number: u64,
+    /// Bytes of what the newest file begins with.
+    snapshot_bytes: u64,
     /// The processes that are in the newest file.
     processes: HashSet<ProcessId>,
 }
@@ -77,7 +89,7 @@ impl Journal {
     ///
     /// # Errors
     /// The errors of the file system.
-    pub fn begin(directory: &Path, object: u64, state: ReconcilerState) -> io::Result<Self> {
+    pub fn begin(directory: &Path, object: u64, pins: u64, state: ReconcilerState) -> io::Result<Self> {
         make_directory(directory)?;
         let (series, path) = (random()?, directory.join(SERIES));
         let mut journal = Self {
@@ -86,10 +98,11 @@ impl Journal {
             file: File::open("/dev/null")?,
             files: Vec::new(),
             number: 0,
+            snapshot_bytes: 0,
             processes: HashSet::new(),
         };
         journal.begin_file(state.into_changes())?;
-        let header = Header { object, series, boot_id: boot_id() };
+        let header = Header { object, pins, series, boot_id: boot_id() };
         let new = path.with_extension("new");
         let _ = fs::remove_file(&new);
         create(&new)?.write_all(&frame(&header)?)?;
@@ -112,9 +125,11 @@ impl Journal {
         self.processes.contains(&process)
     }
 
-    /// Whether the newest file is so long that [`Journal::begin_file`] is due.
+    /// Whether the newest file has so many changes that [`Journal::begin_file`] is due.
     pub fn is_long(&self) -> bool {
-        self.files.last().is_some_and(|(_, bytes)| *bytes > MAX_FILE_BYTES)
+        let is_long =
+            |bytes: u64| bytes.saturating_sub(self.snapshot_bytes) > MAX_FILE_BYTES.max(self.snapshot_bytes);
+        self.files.last().is_some_and(|(number, bytes)| *number < self.number && is_long(*bytes))
     }
 
     /// Writes the changes by the next drain.
@@ -143,7 +158,8 @@ impl Journal {
         let bytes = frame(&Frame { number: self.number, changes: remembered })?;
         file.write_all(&bytes)?;
         self.file = file;
-        self.files.push((self.number, bytes.len() as u64));
+        self.snapshot_bytes = bytes.len() as u64;
+        self.files.push((self.number, self.snapshot_bytes));
         while self.files.len() > 2 && self.files.iter().map(|(_, bytes)| bytes).sum::<u64>() > MAX_BYTES {
             self.remove_oldest();
         }
@@ -175,10 +191,11 @@ impl Journal {
     }
 }
 
-/// The series of the journal in a directory, and whether it belongs to this object; `None` if it has none of this boot.
-pub(crate) fn series_of(directory: &Path, object: u64) -> Option<(u64, bool)> {
+/// The series of the journal in a directory; `None` if it has none of this boot.
+pub(crate) fn earlier_series(directory: &Path) -> Option<EarlierSeries> {
     let header: Header = read_frame(&mut File::open(directory.join(SERIES)).ok()?).ok()??;
-    (header.boot_id == boot_id()).then_some((header.series, header.object == object))
+    let Header { object, pins, series, boot_id: of_boot } = header;
+    (of_boot == boot_id()).then_some(EarlierSeries { series, object, pins })
 }
 
 /// Reads what an earlier run has left, up to the drain that the log has. A log that knows another series has none of this one,
@@ -209,6 +226,7 @@ pub(crate) fn replay(directory: &Path, series: u64, recorded: Option<DrainId>) -
             if number <= until {
                 replayed.state.apply(changes);
             } else {
+                replayed.state.take_processes(&changes);
                 replayed.lost_bytes += replayed.state.ended_bytes(changes, &mut unrecorded);
             }
         }
@@ -278,7 +296,8 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn random() -> io::Result<u64> {
+/// A number that no other series or directory has.
+pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     // SQLite has signed integers.
@@ -310,13 +329,13 @@ mod tests {
     fn the_log_decides_what_is_recorded() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("journal");
-        let mut journal = Journal::begin(&directory, 7, ReconcilerState::default()).unwrap();
+        let mut journal = Journal::begin(&directory, 7, 1, ReconcilerState::default()).unwrap();
         journal.add(vec![counted(1, 10), counted(2, 5)]).unwrap();
         journal.add(vec![counted(1, 20), Change::Ended(key(2), 3)]).unwrap();
         journal.add(vec![counted(1, 30), counted(3, 7), Change::Ended(key(3), 4)]).unwrap();
         let DrainId { series, number } = journal.last_drain();
-        assert_eq!((number, series_of(&directory, 7)), (3, Some((series, true))));
-        assert_eq!(series_of(&directory, 8), Some((series, false)), "another object");
+        let earlier = EarlierSeries { series, object: 7, pins: 1 };
+        assert_eq!((number, earlier_series(&directory)), (3, Some(earlier)));
         for (recorded, flow, lost, ended) in [
             (Some(DrainId { series, number: 1 }), Some(10), 7, 0),
             (Some(DrainId { series, number: 2 }), Some(20), 7, 1),
@@ -333,15 +352,15 @@ mod tests {
     #[test]
     fn a_series_goes_on_after_an_earlier_one_however_often_it_is_killed() {
         let place = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(place.path(), 7, ReconcilerState::default()).unwrap();
+        let mut journal = Journal::begin(place.path(), 7, 1, ReconcilerState::default()).unwrap();
         (1..=5).for_each(|number| journal.add(vec![counted(1, number * 10)]).unwrap());
         let recorded = Some(DrainId { number: 2, ..journal.last_drain() });
         for _ in 0..3 {
             // The log has stored nothing since.
-            let (series, _) = series_of(place.path(), 7).unwrap();
+            let series = earlier_series(place.path()).unwrap().series;
             let replayed = replay(place.path(), series, recorded).unwrap();
             assert_eq!(sent(&replayed, 1), Some(20));
-            let mut journal = Journal::begin(place.path(), 7, replayed.state).unwrap();
+            let mut journal = Journal::begin(place.path(), 7, 1, replayed.state).unwrap();
             journal.add(vec![counted(1, 77)]).unwrap();
         }
         assert_eq!(files(place.path()).unwrap().len(), 1);
@@ -350,7 +369,7 @@ mod tests {
     #[test]
     fn files_that_the_log_has_are_deleted_and_the_rest_reaches_back() {
         let place = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(place.path(), 7, ReconcilerState::default()).unwrap();
+        let mut journal = Journal::begin(place.path(), 7, 1, ReconcilerState::default()).unwrap();
         for number in 1..=9 {
             journal.add(vec![counted(1, number)]).unwrap();
             if number % 3 == 0 {
@@ -371,7 +390,7 @@ mod tests {
     #[test]
     fn a_torn_frame_is_no_drain_and_a_damaged_one_is_refused() {
         let place = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(place.path(), 7, ReconcilerState::default()).unwrap();
+        let mut journal = Journal::begin(place.path(), 7, 1, ReconcilerState::default()).unwrap();
         journal.add(vec![counted(1, 1)]).unwrap();
         journal.add(vec![counted(1, 2)]).unwrap();
         let series = journal.last_drain().series;
@@ -382,6 +401,31 @@ mod tests {
         fs::write(&path, [0xff; 64]).unwrap();
         assert!(replay(place.path(), series, None).is_err());
         fs::write(place.path().join(SERIES), "x").unwrap();
-        assert_eq!(series_of(place.path(), 7), None);
+        assert_eq!(earlier_series(place.path()), None);
+    }
+
+    #[test]
+    fn processes_are_known_whatever_the_log_has() {
+        let place = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(place.path(), 7, 1, ReconcilerState::default()).unwrap();
+        let process = |tgid| Change::Process(ProcessId { tgid, ..ProcessId::default() }, vec![tgid as u8]);
+        journal.add(vec![counted(1, 1), process(1)]).unwrap();
+        journal.add(vec![counted(1, 2), process(2)]).unwrap();
+        let recorded = Some(DrainId { number: 1, ..journal.last_drain() });
+        let replayed = replay(place.path(), journal.last_drain().series, recorded).unwrap();
+        assert_eq!((sent(&replayed, 1), replayed.state.processes.len()), (Some(1), 2));
+    }
+
+    #[test]
+    fn a_file_is_long_by_its_changes() {
+        let place = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(place.path(), 7, 1, ReconcilerState::default()).unwrap();
+        let many = || (0..60_000).map(|socket| counted(socket, u64::MAX)).collect::<Vec<_>>();
+        journal.add(many()).unwrap();
+        assert!(journal.is_long());
+        journal.begin_file(many()).unwrap();
+        assert!(!journal.is_long(), "nothing has changed since");
+        journal.add(vec![counted(1, 1)]).unwrap();
+        assert!(!journal.is_long());
     }
 }

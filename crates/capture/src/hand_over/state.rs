@@ -1,11 +1,15 @@
 //! The hand-over of a running capture.
 
-use std::{collections::HashSet, io};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::PathBuf,
+};
 
 use super::{
     HandOver, TakenOver,
     change::{Change, ReconcilerState},
-    journal::{Journal, Replayed, replay, series_of},
+    journal::{EarlierSeries, Journal, Replayed, earlier_series, random, replay},
     open_sockets::{CountedSocket, since},
     pins::{Pins, object_number},
 };
@@ -17,6 +21,8 @@ use model::{DrainId, ProcessId};
 pub(crate) struct HandOverState {
     /// `None` if nothing is left.
     leaving: Option<Leaving>,
+    /// The maps are those of an earlier run.
+    is_taken_over: bool,
     /// Why a restart is a gap in what is recorded, if it is.
     why_gap: Option<String>,
 }
@@ -25,8 +31,11 @@ struct Leaving {
     place: HandOver,
     object: u64,
     pins: Pins,
-    /// The series of drains of the earlier run, and whether its hooks and maps were taken over.
-    series: Option<(u64, bool)>,
+    pins_name: u64,
+    /// The series of drains of the earlier run.
+    earlier: Option<u64>,
+    /// What that run said about its processes, for the journal.
+    processes: HashMap<ProcessId, Vec<u8>>,
     /// `None` until [`Capture::begin`].
     journal: Option<Journal>,
 }
@@ -44,18 +53,22 @@ pub enum LeftBehind {
 
 /// What [`Capture::start`] will find. Changes nothing.
 pub fn left_behind(settings: &Settings) -> LeftBehind {
-    match find_series(settings) {
+    let Some(place) = &settings.hand_over else { return LeftBehind::Nothing };
+    match earlier_series(&place.journal) {
         None => LeftBehind::Nothing,
-        Some((_, false)) => LeftBehind::Journal,
-        Some((_, true)) => LeftBehind::Hooks,
+        Some(earlier) if has_hooks(&earlier, place, object_number(settings)) => LeftBehind::Hooks,
+        Some(_) => LeftBehind::Journal,
     }
 }
 
-/// The series of drains of an earlier run, and whether its hooks and maps can be taken over.
-fn find_series(settings: &Settings) -> Option<(u64, bool)> {
-    let place = settings.hand_over.as_ref()?;
-    let (series, is_same_object) = series_of(&place.journal, object_number(settings))?;
-    Some((series, is_same_object && place.pins.exists()))
+/// Whether the hooks and maps of an earlier run are there and can be taken over.
+fn has_hooks(earlier: &EarlierSeries, place: &HandOver, object: u64) -> bool {
+    earlier.object == object && pins_of(place, earlier.pins).exists()
+}
+
+/// A directory for the pins of one loaded object. The journal names it: pins of a start that failed belong to no journal.
+fn pins_of(place: &HandOver, name: u64) -> PathBuf {
+    place.pins.join(format!("{name:x}"))
 }
 
 impl HandOverState {
@@ -63,19 +76,31 @@ impl HandOverState {
     pub(crate) fn prepare(settings: &Settings) -> Self {
         let Some(place) = settings.hand_over.clone() else { return Self::default() };
         let object = object_number(settings);
-        let series = find_series(settings);
-        if !matches!(series, Some((_, true))) {
+        let earlier = earlier_series(&place.journal);
+        let taken_over = earlier.filter(|earlier| has_hooks(earlier, &place, object));
+        if taken_over.is_none() {
             let _ = super::remove_pins(&place.pins);
         }
-        match Pins::make(&place.pins) {
-            Ok(pins) => {
-                Self { leaving: Some(Leaving { place, object, pins, series, journal: None }), why_gap: None }
+        let made = taken_over.map_or_else(random, |earlier| Ok(earlier.pins)).and_then(|name| {
+            Pins::make(&place.pins)?;
+            Ok((name, Pins::make(&pins_of(&place, name))?))
+        });
+        let mut state = Self::default();
+        state.is_taken_over = taken_over.is_some();
+        match made {
+            Ok((pins_name, pins)) => {
+                let earlier = earlier.map(|earlier| earlier.series);
+                let processes = HashMap::new();
+                state.leaving =
+                    Some(Leaving { place, object, pins, pins_name, earlier, processes, journal: None });
             }
-            Err(error) => Self {
-                leaving: None,
-                why_gap: Some(format!("hooks cannot be pinned in {}: {error}", place.pins.display())),
-            },
+            Err(error) => {
+                // The journal would not know what this run records.
+                let _ = std::fs::remove_dir_all(&place.journal);
+                state.why_gap = Some(format!("hooks cannot be pinned in {}: {error}", place.pins.display()));
+            }
         }
+        state
     }
 
     pub(crate) fn pins(&self) -> Option<&Pins> {
@@ -88,7 +113,12 @@ impl HandOverState {
 
     /// Whether the maps are those of an earlier run.
     pub(crate) fn is_taken_over(&self) -> bool {
-        self.leaving.as_ref().is_some_and(|leaving| matches!(leaving.series, Some((_, true))))
+        self.is_taken_over
+    }
+
+    /// Whether the hooks are left if the capture ends now: not those of a start that has failed.
+    pub(crate) fn leaves_hooks(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| self.is_taken_over || leaving.journal.is_some())
     }
 
     /// Leaves nothing to the next run, for this reason.
@@ -100,10 +130,22 @@ impl HandOverState {
         self.why_gap = Some(why.to_owned());
     }
 
+    fn reason(&self) -> String {
+        self.why_gap.clone().unwrap_or_default()
+    }
+
     /// Leaves no hooks to the next run.
     pub(crate) fn end(&mut self) {
         if let Some(leaving) = &self.leaving {
             leaving.pins.remove();
+        }
+    }
+}
+
+impl Drop for HandOverState {
+    fn drop(&mut self) {
+        if !self.leaves_hooks() {
+            self.end();
         }
     }
 }
@@ -172,7 +214,10 @@ impl Capture {
         };
         self.drain.removals = self.drain.reconciler.resume(&state, &entries, &open, clock);
         self.remove_ended();
-        taken_over.processes = state.processes.into_values().collect();
+        taken_over.processes = state.processes.values().cloned().collect();
+        if let Some(leaving) = &mut self.hand_over.leaving {
+            leaving.processes = state.processes;
+        }
         Ok(taken_over)
     }
 
@@ -182,14 +227,19 @@ impl Capture {
     }
 
     fn replay(&self, recorded: Option<DrainId>) -> Option<io::Result<Replayed>> {
-        let leaving = self.hand_over.leaving.as_ref()?;
-        Some(replay(&leaving.place.journal, leaving.series?.0, recorded))
+        match &self.hand_over.leaving {
+            Some(leaving) => Some(replay(&leaving.place.journal, leaving.earlier?, recorded)),
+            // It was given up after its maps were taken over.
+            None if self.hand_over.is_taken_over => Some(Err(io::Error::other(self.hand_over.reason()))),
+            None => None,
+        }
     }
 
     fn begin_journal(&mut self) {
-        let state = self.drain.reconciler.state();
+        let mut state = self.drain.reconciler.state();
         let Some(leaving) = &mut self.hand_over.leaving else { return };
-        match Journal::begin(&leaving.place.journal, leaving.object, state) {
+        state.processes = std::mem::take(&mut leaving.processes);
+        match Journal::begin(&leaving.place.journal, leaving.object, leaving.pins_name, state) {
             Ok(journal) => {
                 leaving.journal = Some(journal);
                 self.drain.reconciler.keep_changes();
@@ -215,7 +265,7 @@ impl Capture {
         if !changes.is_empty()
             && let Err(error) = journal.add(changes)
         {
-            self.hand_over.give_up(&format!("the journal of drains cannot be written: {error}"));
+            self.give_up_journal(&error);
             return None;
         }
         Some(journal_of(&self.hand_over)?.last_drain())
@@ -229,9 +279,18 @@ impl Capture {
         if let Some(journal) = journal.filter(|journal| journal.is_long()) {
             let changes = remembered(self.drain.reconciler.state(), process);
             if let Err(error) = journal.begin_file(changes) {
-                self.hand_over.give_up(&format!("the journal of drains cannot be written: {error}"));
+                self.give_up_journal(&error);
             }
         }
+    }
+
+    /// The next drain reports that a restart will be a gap.
+    fn give_up_journal(&mut self, error: &io::Error) {
+        let why = format!("the journal of drains cannot be written: {error}");
+        self.hand_over.give_up(&why);
+        self.drain
+            .problems
+            .push(format!("A restart of picosnitch will be a gap in what is recorded: {why}."));
     }
 
     pub(crate) fn remove_ended(&mut self) {

@@ -54,6 +54,8 @@ impl Monitor {
     /// Records until a signal ends it, then lets the recorder write everything.
     pub(super) fn run(mut self) -> Result<(), MonitorError> {
         let mut ended = self.send_existing().and_then(|()| self.watch());
+        // The service manager starts it again.
+        self.leaves_hooks |= ended.is_err() && self.keeps_hooks;
         self.service.stopping("Writing what was recorded.");
         // Whatever the error is, the next step is done: the recorder has to get and to write what there is.
         for step in
@@ -73,6 +75,7 @@ impl Monitor {
     fn drain_last(&mut self) -> Result<(), MonitorError> {
         if self.leaves_hooks {
             self.capture.prepare_to_leave();
+            // Not the final one: the hooks go on counting, so no flow is final after it was read.
             self.drain(DrainMode::Regular)?;
             if self.capture.leave(self.processes.save_all()) {
                 return Ok(());

@@ -36,6 +36,7 @@ mod open_sockets;
 mod out_of_memory;
 mod recorder_health;
 mod recorder_link;
+mod recorder_lock;
 mod recorder_settings;
 mod reload;
 mod resolved_connector;
@@ -62,7 +63,7 @@ pub fn run(
     refuse_half_forgotten(layout)?;
     if !keeps_hooks {
         // A run that was killed may have left some. And no later run may take this one for a gap.
-        let _ = let_go(layout);
+        let _ = capture::remove_pins(&hand_over(layout).pins);
         let _ = std::fs::remove_dir_all(hand_over(layout).journal);
     }
     let ended = Monitor::start(layout, config, service, keeps_hooks, started).and_then(Monitor::run);
@@ -77,13 +78,20 @@ pub fn run(
     ended
 }
 
-/// Removes from the kernel the hooks that a run with `keeps_hooks` has left for the next one. Returns whether there were any. None
-/// may run.
+/// Removes from the kernel the hooks that a run with `keeps_hooks` has left for the next one, unless one runs. Returns whether
+/// there were any.
 ///
 /// # Errors
 /// The errors of the file system.
 pub fn let_go(layout: &Layout) -> std::io::Result<bool> {
-    capture::remove_pins(&hand_over(layout).pins)
+    let pins = hand_over(layout).pins;
+    if !pins.exists() {
+        return Ok(false);
+    }
+    match lock_stopped(layout) {
+        Ok(_lock) => capture::remove_pins(&pins),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Where a run leaves what the next one takes over: each run directory has a place of its own.

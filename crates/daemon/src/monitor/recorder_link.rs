@@ -22,6 +22,7 @@ use super::{
     directories::hand_over_files,
     out_of_memory::OutOfMemory,
     recorder_health::{HUNG, RecorderHealth, STUCK, why_silent},
+    recorder_lock::lock_recorder,
     recorder_settings::recorder_settings,
 };
 use crate::{
@@ -81,11 +82,12 @@ impl RecorderLink {
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
-        continuity: Continuity,
+        continuity: Option<Continuity>,
     ) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
+        let lock = lock_recorder(layout)?;
         let (channel, theirs) = Channel::pair().map_err(io_error(fail))?;
         let user = User::of_log(&layout.database).map_err(io_error(fail))?;
         if let Some(advice) = user.advice() {
@@ -116,6 +118,7 @@ impl RecorderLink {
             }
             error => error,
         })?;
+        recorder.send(&ToRecorder::Lock, Some(lock.into()))?;
         Ok(recorder)
     }
 

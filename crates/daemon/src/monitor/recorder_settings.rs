@@ -20,7 +20,12 @@ const IGNORE_KEY: &str = "log.ignore";
 /// Without `log.retention_megabytes` a log takes at most this part of its file system.
 const DEFAULT_SHARE: u64 = 10;
 
-pub(super) fn recorder_settings(layout: &Layout, config: &Config, continuity: Continuity) -> Settings {
+/// `continuity` is `None` if nothing is left to the next run.
+pub(super) fn recorder_settings(
+    layout: &Layout,
+    config: &Config,
+    continuity: Option<Continuity>,
+) -> Settings {
     let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
         url: config.virustotal.url.clone(),
         key: config.virustotal.api_key.0.clone(),
@@ -48,7 +53,8 @@ pub(super) fn recorder_settings(layout: &Layout, config: &Config, continuity: Co
             country: config.names.country_file.clone(),
             network: config.names.network_file.clone(),
         },
-        continuity,
+        continuity: continuity.unwrap_or_default(),
+        has_journal: continuity.is_some() && config.log.sqlite,
         reverse_dns: config.names.reverse_dns,
     }
 }

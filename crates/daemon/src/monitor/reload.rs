@@ -16,7 +16,7 @@ use crate::{error::MonitorError, messages::ToRecorder, problems::print_to_stderr
 use capture::DrainMode;
 use config::{Config, SECTION_OF_DASH};
 use ipc::Channel;
-use model::{Continuity, text::sanitize};
+use model::text::sanitize;
 
 /// What a new configuration changes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Monitor {
             print_to_stderr("the configuration was read anew: nothing has changed in it");
             return Ok(());
         };
-        let settings = recorder_settings(&self.layout, &effective, Continuity::default());
+        let settings = recorder_settings(&self.layout, &effective, None);
         let message = ToRecorder::NewSettings(Box::new(settings), text.clone());
         if let Err(error) = Channel::encode(&message) {
             return self.refuse(&format!("it is too long for the recorder, which takes 64 KiB ({error})"));

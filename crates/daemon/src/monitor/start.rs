@@ -42,7 +42,7 @@ impl Monitor {
             ring_buffer_pages: config.monitor.ring_buffer_pages,
             hand_over: keeps_hooks.then(|| hand_over(layout)),
         };
-        let mut recorder = RecorderLink::start(layout, config, continuity(&settings))?;
+        let mut recorder = RecorderLink::start(layout, config, keeps_hooks.then(|| continuity(&settings)))?;
         let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
         let mut executables = start_executables(&capture, &mut recorder)?;
@@ -65,7 +65,16 @@ impl Monitor {
         if let Some(why) = capture.why_gap().filter(|_| keeps_hooks) {
             recorder.report(format!("A restart of picosnitch will be a gap in what is recorded: {why}."))?;
         }
-        if let Some(taken_over) = capture.begin(recorded)? {
+        let expected = continuity(&settings);
+        let taken_over = capture.begin(recorded)?;
+        let has_hooks = taken_over.as_ref().is_some_and(|taken_over| taken_over.has_hooks);
+        if expected == Continuity::Whole && !has_hooks {
+            recorder.report(
+                "The BPF programs of the run before could not be taken over: what programs did since it ended is in no record."
+                    .to_owned(),
+            )?;
+        }
+        if let Some(taken_over) = taken_over {
             let now = Instant::now();
             taken_over.processes.iter().for_each(|process| processes.restore(process, now));
             report_taken_over(&taken_over, &mut recorder)?;

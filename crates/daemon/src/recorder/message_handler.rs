@@ -22,6 +22,7 @@ impl Recorder {
             ToRecorder::DrainEnd(drain) => {
                 self.add_open_drain();
                 self.last_drain = drain;
+                self.has_journal &= drain.is_some();
                 self.connections.end_drain(&mut self.contexts);
             }
             ToRecorder::Context { id, context, executables } => self.add_context(id, *context, executables),
@@ -57,6 +58,7 @@ impl Recorder {
             ToRecorder::PacketRing { user, text } => {
                 self.problems.report_of_user(user, "AF_PACKET ring", &text);
             }
+            ToRecorder::Lock => self.lock = descriptor,
             ToRecorder::Settings(_) | ToRecorder::End => {}
         }
     }
@@ -76,7 +78,7 @@ impl Recorder {
 
     /// Does what is right with a drain in which the monitor was killed: the next run records it, if it can.
     pub(super) fn settle_interrupted_drain(&mut self) {
-        if self.last_drain.is_none() {
+        if !self.has_journal {
             self.add_open_drain();
         }
     }

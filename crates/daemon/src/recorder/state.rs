@@ -82,8 +82,12 @@ pub(super) struct Recorder {
     pub(super) open_drain: Vec<DrainMessage>,
     /// The last drain that has ended.
     pub(super) last_drain: Option<DrainId>,
+    /// The next run can record a drain that has not ended.
+    pub(super) has_journal: bool,
     /// The last drain that the monitor knows to be in the log.
     pub(super) told_recorded: Option<DrainId>,
+    /// Keeps the recorder of the next run from starting.
+    pub(super) lock: Option<OwnedFd>,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
     /// The monitor waits for a sign that the recorder makes progress.
@@ -121,7 +125,9 @@ impl Recorder {
             connections: LiveConnections::default(),
             open_drain: Vec::new(),
             last_drain: None,
+            has_journal: settings.has_journal,
             told_recorded: None,
+            lock: None,
             problems,
             heap_trimmed: Instant::now(),
             alive_wanted: false,

@@ -53,6 +53,10 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     if options.kill {
+        if systemctl::is_responsible(common) && systemctl::has_started(daemon.pid()) {
+            // Else the unit would be started again.
+            systemctl::stop_without_waiting()?;
+        }
         kill(&daemon)?;
         return let_go(&layout);
     }
@@ -83,7 +87,12 @@ pub fn run_after_unit(common: &Common) -> anyhow::Result<ExitCode> {
     let (result, status) = (variable("SERVICE_RESULT"), variable("EXIT_STATUS"));
     let is_final =
         ["", "success", "start-limit-hit"].contains(&result.as_str()) || status == EXIT_CONFIG.to_string();
-    if !is_final || systemctl::is_restarting() {
+    let goes_on = match systemctl::job().as_deref() {
+        Some("restart") => true,
+        Some(_) => false,
+        None => !is_final,
+    };
+    if goes_on {
         return Ok(ExitCode::SUCCESS);
     }
     let_go(&common.layout())

@@ -34,16 +34,21 @@ pub(super) fn has_started(pid: u32) -> bool {
         .any(|line| line.rsplit(':').next().is_some_and(|path| path.split('/').any(|part| part == UNIT)))
 }
 
-/// Whether systemd stops the unit in order to start it again.
-pub(super) fn is_restarting() -> bool {
-    let Some(systemctl) = systemctl() else { return false };
-    let jobs = Command::new(systemctl).args(["list-jobs", "--no-legend", "--plain", UNIT]).output();
+/// What systemd does with the unit now (`stop`, `restart`), if anything.
+pub(super) fn job() -> Option<String> {
+    let jobs =
+        Command::new(systemctl()?).args(["list-jobs", "--no-legend", "--plain", UNIT]).output().ok()?;
     // A line has the number of the job, the unit, the type and the state.
-    jobs.is_ok_and(|jobs| {
-        String::from_utf8_lossy(&jobs.stdout)
-            .lines()
-            .any(|line| line.split_whitespace().nth(2) == Some("restart"))
-    })
+    let jobs = String::from_utf8_lossy(&jobs.stdout).into_owned();
+    let mut lines = jobs.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.get(1) == Some(&UNIT))?;
+    found.get(2).map(|kind| (*kind).to_owned())
+}
+
+/// Has systemd stop the unit, without waiting for it.
+pub(super) fn stop_without_waiting() -> anyhow::Result<()> {
+    command("stop")?.arg("--no-block").status().context("cannot execute systemctl")?;
+    Ok(())
 }
 
 fn systemctl() -> Option<&'static Path> {
