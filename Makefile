@@ -15,13 +15,13 @@ run: build
 BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/picosnitch
 
 install:
-	@test -x $(BINARY) || { echo "make install: $(BINARY) is missing; run make build first" >&2; exit 1; }
-	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree $(BINARY)
+	@test -x '$(BINARY)' || { echo "make install: $(BINARY) is missing; run make build first" >&2; exit 1; }
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install-tree '$(BINARY)'
 	@test "$(DESTDIR)" || echo "To make the user and start: sudo $(or $(PREFIX),/usr/local)/bin/picosnitch systemd"
 
 # Configuration and log stay.
 uninstall:
-	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree --remove
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install-tree --remove
 
 # All packages, in target/package.
 package: setup-package
@@ -31,7 +31,7 @@ package: setup-package
 check: lint
 	cargo test --workspace
 
-# Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, Debian 12's
+# Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, the .deb, Debian 12's
 # kernel in a virtual machine, and what recording costs, counted in instructions.
 test: setup-test lint
 	cargo build --release
