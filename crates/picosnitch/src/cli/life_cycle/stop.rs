@@ -51,6 +51,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     };
     if options.kill {
         kill(&daemon)?;
+        monitor::note_killed(&layout);
         return let_go(&layout);
     }
     if systemctl::is_responsible(common) && systemctl::has_started(daemon.pid()) {
