@@ -32,6 +32,11 @@ pub(super) fn write(layout: &Layout, why: &str) {
     let _ = written();
 }
 
+/// Takes note that a command has killed the daemon, as the user wished.
+pub fn note_killed(layout: &Layout) {
+    write(layout, "`picosnitch stop --kill` has killed it");
+}
+
 /// Removes the file: the daemon runs, or was stopped.
 pub(super) fn clear(layout: &Layout) {
     let _ = fs::remove_file(layout.end_reason());

@@ -10,7 +10,7 @@ use config::{Config, layout::Layout};
 
 pub use self::{
     directories::prepare,
-    end_reason::{EndReason, read_end_reason},
+    end_reason::{EndReason, note_killed, read_end_reason},
     instance::{Instance, ProcessHandle, find_instance},
     instance_lock::{InstanceLock, lock_stopped},
     service_manager::ServiceManager,

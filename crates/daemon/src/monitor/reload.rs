@@ -9,7 +9,6 @@ use super::{
     context_ids::ContextUpdate,
     notifiers::Notifiers,
     recorder_settings::{keys_and_values, recorder_settings},
-    start::RECORDING,
     state::Monitor,
 };
 use crate::{error::MonitorError, messages::ToRecorder, problems::print_to_stderr};
@@ -41,7 +40,7 @@ impl Monitor {
                 self.refuse(&errors.lines().map(str::trim).collect::<Vec<_>>().join("; "))?;
             }
         }
-        self.service.ready(RECORDING);
+        self.service.ready();
         Ok(())
     }
 

@@ -28,6 +28,8 @@ const PINGS: u32 = 4;
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Watchdog>,
+    /// What it shows while the daemon records.
+    status: String,
 }
 
 #[derive(Debug)]
@@ -46,12 +48,28 @@ impl ServiceManager {
             unsafe { env::remove_var(name) };
             value
         });
-        Self { socket: socket.as_ref().and_then(connect), watchdog: Watchdog::of(microseconds, process) }
+        Self {
+            socket: socket.as_ref().and_then(connect),
+            watchdog: Watchdog::of(microseconds, process),
+            status: String::new(),
+        }
     }
 
-    /// Recording has begun, or goes on with another configuration.
-    pub(super) fn ready(&self, status: &str) {
-        self.send(&format!("READY=1\nSTATUS={status}\nMAINPID={}", std::process::id()));
+    /// Recording has begun; `unseen` kinds of traffic are not seen.
+    pub(super) fn started(&mut self, unseen: usize) {
+        self.status = match unseen {
+            0 => "Recording.".to_owned(),
+            1 => "Recording. One kind of traffic is not seen on this kernel (picosnitch doctor).".to_owned(),
+            count => format!(
+                "Recording. {count} kinds of traffic are not seen on this kernel (picosnitch doctor)."
+            ),
+        };
+        self.ready();
+    }
+
+    /// Recording goes on.
+    pub(super) fn ready(&self) {
+        self.send(&format!("READY=1\nSTATUS={}\nMAINPID={}", self.status, std::process::id()));
     }
 
     /// The configuration is being read anew; [`ServiceManager::ready`] follows.
@@ -118,13 +136,13 @@ mod tests {
         let path = directory.path().join("notify");
         let server = UnixDatagram::bind(&path).unwrap();
         let watchdog = Watchdog::of(Some("4000000".into()), None);
-        let mut manager = ServiceManager { socket: connect(&path.into()), watchdog };
+        let mut manager = ServiceManager { socket: connect(&path.into()), watchdog, status: String::new() };
         let receive = || {
             let mut buffer = [0; 256];
             let length = server.recv(&mut buffer).unwrap();
             String::from_utf8(buffer[..length].to_vec()).unwrap()
         };
-        manager.ready("Recording.");
+        manager.started(0);
         assert_eq!(receive(), format!("READY=1\nSTATUS=Recording.\nMAINPID={}", std::process::id()));
         manager.reloading();
         let text = receive();
@@ -136,7 +154,7 @@ mod tests {
         assert_eq!(receive(), "WATCHDOG=1");
         assert_eq!(receive(), "STOPPING=1\nSTATUS=Writing.", "it was told twice in an instant");
         drop(server);
-        manager.ready("nobody reads this");
+        manager.ready();
     }
 
     #[test]

@@ -21,16 +21,13 @@ use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
 use model::Continuity;
 
-/// What the service manager shows while the daemon records.
-pub(super) const RECORDING: &str = "Recording.";
-
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
     /// programs are attached and the log is open.
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
-        service: ServiceManager,
+        mut service: ServiceManager,
         keeps_hooks: bool,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
@@ -80,7 +77,7 @@ impl Monitor {
             report_taken_over(&taken_over, &mut recorder)?;
         }
         started(&capture);
-        service.ready(RECORDING);
+        service.started(capture.unseen().len());
         recorder.send_unseen(&capture)?;
         Ok(Self {
             layout: layout.clone(),

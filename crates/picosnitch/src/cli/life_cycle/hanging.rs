@@ -12,25 +12,28 @@ const HIERARCHIES: [(&str, &str, &str, &str); 3] = [
     (":freezer:", "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"),
 ];
 
-/// A sentence about what a daemon that was told to end waits for.
+/// What a daemon that was told to end waits for.
 pub(super) fn describe(monitor: u32) -> String {
-    let recorder = daemon_state::first_child(monitor);
-    for (name, pid) in [("", Some(monitor)), ("its recorder ", recorder)] {
-        let Some(pid) = pid else { continue };
-        if is_frozen(pid) {
-            return format!("{name}(process {pid}) is frozen with its cgroup");
-        }
-        match daemon_state::state(pid) {
-            Some('t') => return format!("{name}(process {pid}) is stopped by a debugger"),
-            Some('T') => return format!("{name}(process {pid}) is stopped by a signal"),
-            Some('D') => return format!("{name}(process {pid}) waits for a disk that does not answer"),
-            _ => {}
-        }
-    }
-    match recorder {
+    reason(monitor).unwrap_or_else(|| match daemon_state::first_child(monitor) {
         Some(recorder) => format!("its recorder (process {recorder}) writes what was recorded"),
         None => "it is busy".to_owned(),
-    }
+    })
+}
+
+/// Why one of the processes of a daemon does nothing; `None` if they show no reason.
+pub(super) fn reason(monitor: u32) -> Option<String> {
+    let recorder = daemon_state::first_child(monitor);
+    let recorder = recorder.map(|pid| (format!("its recorder (process {pid})"), pid));
+    [Some(("it".to_owned(), monitor)), recorder].into_iter().flatten().find_map(|(name, pid)| {
+        let why = match daemon_state::state(pid) {
+            _ if is_frozen(pid) => "is frozen with its cgroup",
+            Some('t') => "is stopped by a debugger",
+            Some('T') => "is stopped by a signal",
+            Some('D') => "waits for a disk that does not answer",
+            _ => return None,
+        };
+        Some(format!("{name} {why}"))
+    })
 }
 
 fn is_frozen(pid: u32) -> bool {
@@ -49,6 +52,7 @@ mod tests {
     #[test]
     fn a_process_that_runs_is_busy() {
         assert!(!is_frozen(std::process::id()));
+        assert_eq!(reason(std::process::id()), None);
         let text = describe(std::process::id());
         assert!(text == "it is busy" || text.contains("writes"), "{text}");
     }

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{refuse_bad_configuration, refuse_without_root, systemctl};
+use super::{hanging, refuse_bad_configuration, refuse_without_root, systemctl};
 use crate::cli::{common::Common, daemon_state};
 use config::layout::Layout;
 use daemon::{
@@ -71,15 +71,17 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Says that a daemon runs already, or why it does not answer.
 fn report_running(layout: &Layout, pid: u32) -> ExitCode {
-    match LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME)) {
-        Ok(_) => {
+    let answer = LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME));
+    match answer {
+        Ok(_) if !daemon_state::is_stopped(pid) => {
             eprintln!("picosnitch: it is running already (process {pid})");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            let why = daemon_state::explain(error, layout);
+        answer => {
+            let of_answer = answer.err().map(|error| format!("{:#}", daemon_state::explain(error, layout)));
+            let why = hanging::reason(pid).or(of_answer).unwrap_or_default();
             eprintln!(
-                "picosnitch: it is running already (process {pid}), but does not answer: {why:#}. `sudo picosnitch stop` ends it, \
+                "picosnitch: it is running already (process {pid}), but does not record: {why}. `sudo picosnitch stop` ends it, \
                  or `sudo picosnitch stop --kill` if it hangs"
             );
             ExitCode::FAILURE
@@ -103,8 +105,8 @@ pub(super) fn start(common: &Common, layout: &Layout, patience: Duration) -> any
     let begin = log.metadata()?.len();
     let mut child = spawn(common, &log, &socket)?;
     match socket.wait_until_ready(&mut child, patience)? {
-        Waited::Ready => {
-            report_start(layout, child.id());
+        Waited::Ready(status) => {
+            report_start(layout, child.id(), &status);
             Ok(ExitCode::SUCCESS)
         }
         Waited::Ended(status) => {
@@ -149,17 +151,10 @@ fn spawn(common: &Common, log: &File, socket: &NotifySocket) -> anyhow::Result<C
 }
 
 /// Says that it records, where its messages are, and how much it does not see.
-fn report_start(layout: &Layout, pid: u32) {
+fn report_start(layout: &Layout, pid: u32, status: &str) {
     eprintln!("picosnitch: recording (process {pid}); its messages are in {}", layout.daemon_log.display());
-    let Ok(client) = LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME)) else { return };
-    match client.status().unseen.len() {
-        0 => {}
-        1 => eprintln!(
-            "picosnitch: one kind of traffic is not seen on this kernel: `sudo picosnitch doctor` says which"
-        ),
-        count => eprintln!(
-            "picosnitch: {count} kinds of traffic are not seen on this kernel: `sudo picosnitch doctor` says which"
-        ),
+    if let Some(blind) = status.strip_prefix("Recording. ") {
+        eprintln!("picosnitch: {}", sanitize::message(blind));
     }
 }
 
@@ -181,7 +176,8 @@ struct NotifySocket {
 
 /// What the wait for a daemon has shown.
 enum Waited {
-    Ready,
+    /// It records; what it says about that.
+    Ready(String),
     Ended(ExitStatus),
     TooLong,
 }
@@ -209,10 +205,12 @@ impl NotifySocket {
         let mut message = [0; 4096];
         while Instant::now() < until {
             match self.socket.recv(&mut message) {
-                Ok(length)
-                    if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") =>
-                {
-                    return Ok(Waited::Ready);
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&message[..length]);
+                    if text.lines().any(|line| line == "READY=1") {
+                        let status = text.lines().find_map(|line| line.strip_prefix("STATUS="));
+                        return Ok(Waited::Ready(status.unwrap_or_default().to_owned()));
+                    }
                 }
                 Err(error)
                     if !matches!(
@@ -258,7 +256,9 @@ mod tests {
     #[test]
     fn the_wait_ends_with_the_message_the_end_or_the_patience() {
         let (long, short) = (Duration::from_secs(60), Duration::from_millis(300));
-        assert!(matches!(wait("sleep 60", long, Some(b"STATUS=x\nREADY=1\nMAINPID=7")), Waited::Ready));
+        assert!(
+            matches!(wait("sleep 60", long, Some(b"STATUS=x\nREADY=1\nMAINPID=7")), Waited::Ready(status) if status == "x")
+        );
         assert!(matches!(wait("sleep 60", short, Some(b"STATUS=NOT READY=1")), Waited::TooLong));
         let Waited::Ended(status) = wait("exit 78", long, None) else { panic!("it has ended") };
         assert_eq!(status.code(), Some(78));

@@ -58,6 +58,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             systemctl::stop_without_waiting()?;
         }
         kill(&daemon)?;
+        monitor::note_killed(&layout);
         return let_go(&layout);
     }
     if systemctl::is_responsible(common) && systemctl::has_started(daemon.pid()) {
