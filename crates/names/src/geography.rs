@@ -77,6 +77,12 @@ struct FileVersion {
     modified_nanoseconds: i64,
 }
 
+/// All files that [`Geography`] may read, also those that are not there now.
+pub fn geography_files(files: &GeoFiles) -> Vec<&Path> {
+    let given = [files.country.as_deref(), files.network.as_deref()];
+    given.into_iter().flatten().chain(PACKAGED.map(Path::new)).collect()
+}
+
 impl Geography {
     /// Opens the files. Returns a sentence for the user about each file that cannot be used. Copies of the files are made in
     /// `directory`.

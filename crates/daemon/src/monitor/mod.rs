@@ -17,6 +17,7 @@ mod directories;
 mod drain;
 mod event_loop;
 mod executables;
+mod exporter_process;
 mod flows;
 mod instance_lock;
 mod limits;
@@ -36,12 +37,20 @@ mod state;
 ///
 /// # Errors
 /// See [`MonitorError`].
-pub fn run(layout: &Layout, config: &Config, started: impl FnOnce(&Capture)) -> Result<(), MonitorError> {
+/// `with_exporter`: the monitor runs the exporter, not a service manager.
+pub fn run(
+    layout: &Layout,
+    config: &Config,
+    with_exporter: bool,
+    started: impl FnOnce(&Capture),
+) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
     refuse_half_forgotten(layout)?;
-    let ended = Monitor::start(layout, config, started).and_then(Monitor::run);
+    let ended = Monitor::start(layout, config, with_exporter, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
+    for socket in [live::SOCKET_NAME, exporter::socket::NAME] {
+        let _ = std::fs::remove_file(layout.run_dir.join(socket));
+    }
     if let Err(error) = &ended {
         // The caller writes it to standard error.
         Problems::of_monitor(layout).log(&model::error_chain(error));

@@ -7,11 +7,13 @@ use std::{
 };
 
 use super::{
-    context_ids::ContextIds, limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
-    recorder_link::RecorderLink, signals::Signals, state::Monitor,
+    context_ids::ContextIds, exporter_process::ExporterProcess, limits::raise_descriptor_limit,
+    name_sources::NameSources, notifiers::Notifiers, recorder_link::RecorderLink, signals::Signals,
+    state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
+    exporter_settings::exporter_settings,
     file_opener,
     heap::share_heap,
 };
@@ -25,11 +27,17 @@ impl Monitor {
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
+        with_exporter: bool,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
         share_heap();
         let signals = Signals::block()?;
         raise_descriptor_limit(config.monitor.rlimit_nofile)?;
+        let exporter = Some(exporter_settings(layout, config)).filter(|settings| !settings.is_empty());
+        let exporter = exporter.filter(|_| with_exporter);
+        sandbox::Monitor { starts_exporter: exporter.is_some() }
+            .enter()
+            .map_err(io_error("the monitor cannot give up the rights that it does not need"))?;
         // The recorder opens the log while the kernel verifies the programs.
         let mut recorder = RecorderLink::start(layout, config)?;
         let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
@@ -54,7 +62,7 @@ impl Monitor {
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
         recorder.wait_until_ready()?;
         started(&capture);
-        recorder.send_unseen(&capture)?;
+        recorder.send_unseen(&capture, &[])?;
         Ok(Self {
             signals,
             capture,
@@ -66,6 +74,7 @@ impl Monitor {
             every_exe: config.monitor.every_exe,
             cgroups,
             contexts: ContextIds::new(Path::new("/")),
+            exporter: exporter.map(|settings| ExporterProcess::new(settings, recorder.user())),
             recorder,
             notifiers: config.notifications.desktop.then(Notifiers::new),
             packet_rings: HashSet::new(),

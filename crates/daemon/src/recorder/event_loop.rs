@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::{error::RecorderError, state::Recorder};
+use super::{error::RecorderError, exporter_link::ExporterLink, state::Recorder};
 use crate::{
     heap::trim_heap,
     messages::{ToMonitor, ToRecorder},
@@ -40,6 +40,7 @@ impl Recorder {
                 self.resolved_closed = false;
             }
             self.take_digests();
+            self.serve_exporter();
             self.reporter.serve(&self.channel);
             if let Some(live) = self.reporter.live() {
                 self.connections.serve(live, &self.channel, &self.rules);
@@ -69,6 +70,7 @@ impl Recorder {
         ];
         interests.extend(self.reporter.interests());
         interests.extend(self.names.interest());
+        interests.extend(self.exporter.iter().flat_map(ExporterLink::interests));
         let until = self.reporter.due().unwrap_or(end).min(end).min(Instant::now() + MAX_WAIT);
         poll_until(&mut interests, Some(until))?;
         Ok(())

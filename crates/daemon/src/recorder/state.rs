@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    contexts::ContextTable, domains::DomainNamer, error::RecorderError, live_connections::LiveConnections,
-    reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+    contexts::ContextTable, domains::DomainNamer, error::RecorderError, exporter_link::ExporterLink,
+    live_connections::LiveConnections, reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
 };
 use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
@@ -62,6 +62,8 @@ pub(super) struct Recorder {
     pub(super) sinks: WindowSinks,
     pub(super) reporter: Reporter,
     pub(super) connections: LiveConnections,
+    /// `None` if no other machine is asked for anything.
+    pub(super) exporter: Option<ExporterLink>,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
@@ -69,7 +71,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the threads that hash and that ask name servers.
+    /// Starts the threads that hash.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -87,12 +89,13 @@ impl Recorder {
             channel,
             window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
             geography,
-            names: DomainNamer::start(&settings)?,
+            names: DomainNamer::new(&settings),
             window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
             sinks: outputs.sinks,
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
+            exporter: None,
             problems,
             heap_trimmed: Instant::now(),
             resolved_closed: false,

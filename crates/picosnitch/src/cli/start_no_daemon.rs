@@ -14,9 +14,13 @@ use config::{Config, Source, layout::Layout};
 use daemon::{monitor, problems::print_to_stderr};
 
 #[derive(clap::Args)]
-pub struct Options {}
+pub struct Options {
+    /// Leave look-ups at VirusTotal and of names to `picosnitch exporter`, which a service of its own runs
+    #[arg(long)]
+    no_exporter: bool,
+}
 
-pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     // Relative paths are resolved before the working directory changes.
     let layout = common.layout();
     sandbox::reset_inherited().context("the daemon cannot leave what it was started with")?;
@@ -47,7 +51,7 @@ pub fn run(common: &Common, _options: &Options) -> anyhow::Result<ExitCode> {
     for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);
     }
-    monitor::run(&layout, &loaded.config, report_start)?;
+    monitor::run(&layout, &loaded.config, !options.no_exporter, report_start)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,6 +72,9 @@ fn end_interrupted_forget(common: &Common, layout: &Layout) -> anyhow::Result<()
 fn report_start(capture: &Capture) {
     for spot in capture.unseen() {
         print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+    }
+    for wall in sandbox::missing_walls() {
+        print_to_stderr(&format!("not enforced on this kernel: {wall}"));
     }
     print_to_stderr("recording");
 }
