@@ -2,7 +2,7 @@
 # installed if they are missing; elsewhere you are told which).
 # The targets have time budgets on two cores: CONTRIBUTING.md.
 
-.PHONY: build run check test test-kernels lint audit setup setup-check setup-test
+.PHONY: build run install uninstall package check test test-kernels test-packages lint audit setup setup-check setup-test setup-package
 
 build: setup
 	cargo build --release
@@ -10,6 +10,22 @@ build: setup
 # Records in the background (with sudo) and says how to look at it.
 run: build
 	scripts/run
+
+# Installs what `make build` has built, below PREFIX (/usr/local), before which DESTDIR is put; as root, without Cargo.
+BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/picosnitch
+
+install:
+	@test -x $(BINARY) || { echo "make install: $(BINARY) is missing; run make build first" >&2; exit 1; }
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree $(BINARY)
+	@test "$(DESTDIR)" || echo "To make the user and start: sudo $(or $(PREFIX),/usr/local)/bin/picosnitch systemd"
+
+# Configuration and log stay.
+uninstall:
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) scripts/install-tree --remove
+
+# All packages, in target/package.
+package: setup-package
+	cargo xtask package
 
 # What needs no root and no virtual machine: style, lints, documentation, licences, unit and snapshot tests.
 check: lint
@@ -24,6 +40,8 @@ test: setup-test lint
 	scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
 	scripts/as-root scripts/test-page "$$(scripts/release-binary)"
 	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
+	cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
+	scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
 	cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
@@ -32,6 +50,20 @@ test-kernels: setup-test
 	cargo xtask vm --tests --memory 4G --timeout 7200 -- sh -c \
 		'for n in 1 2 3; do picosnitch selftest --timeout 3000 || exit; done; \
 		picosnitch-test-daemon --include-ignored --skip names::connections_ --skip on_the_screen --skip view::'
+
+# Makes all packages and installs each as its users do: in roots of Debian and others, with rpm, pip and makepkg.
+test-packages: setup-package
+	cargo xtask package
+	scripts/as-root env "PATH=$$PATH" "CARGO_HOME=$${CARGO_HOME:-$$HOME/.cargo}" scripts/test-packages
+
+# The package and its unit under real systemd, in virtual machines of two Debian releases: from its installation to its purge.
+test-service: setup-test
+	cargo xtask service --binary "$$(scripts/release-binary)"
+
+# An hour at 50 times a desktop's traffic: memory, descriptors, the size of the log, and nothing missing.
+soak: setup
+	cargo build --package xtask
+	scripts/as-root target/debug/xtask soak --binary "$$(scripts/release-binary)"
 
 lint: setup-check
 	cargo fmt --all --check
@@ -53,3 +85,6 @@ setup-check:
 
 setup-test:
 	scripts/setup build check test
+
+setup-package:
+	scripts/setup build package

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 mod executions;
 pub mod growth;
 mod live;
-mod recorder;
+pub mod recorder;
 
 use recorder::Recorder;
 use store::Reader;

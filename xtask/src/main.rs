@@ -10,10 +10,14 @@ mod cost;
 mod generate;
 mod instructions;
 mod median;
+mod package;
 mod page;
 mod questions;
 mod random;
 mod random_queries;
+mod service;
+mod soak;
+mod traffic;
 mod vm;
 
 #[derive(Parser)]
@@ -38,10 +42,22 @@ enum Chore {
     /// Make a load for `bench --growth`
     #[command(hide = true)]
     Load(bench::growth::Options),
+    /// Make the packages
+    Package(package::Options),
     /// Measure how fast `picosnitch dash` answers, one client and many at once
     Page(page::Options),
     /// Ask a log the questions of docs/questions.md, and measure how long the answers take
     Questions(questions::Options),
+    /// Test the package and its unit in virtual machines with real systemd
+    Service(service::Options),
+    /// The part of `service` in the guest
+    #[command(hide = true)]
+    ServiceGuest(service::guest::Options),
+    /// Record many times a desktop's traffic for an hour, and see that memory, descriptors and the log stay as they should
+    Soak(soak::Options),
+    /// A process that makes the traffic of `soak`
+    #[command(hide = true)]
+    SoakWorker(soak::WorkerOptions),
     /// Run a command under stock kernels in virtual machines
     Vm(vm::Options),
 }
@@ -73,8 +89,13 @@ fn main() -> ExitCode {
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Load(options) => bench::growth::run(&options),
+        Chore::Package(options) => package::run(&options),
         Chore::Page(options) => page::run(&options),
         Chore::Questions(options) => questions::run(&options),
+        Chore::Service(options) => service::run(&options),
+        Chore::ServiceGuest(options) => service::guest::run(&options),
+        Chore::Soak(options) => soak::run(&options),
+        Chore::SoakWorker(options) => soak::run_worker(&options),
         Chore::Vm(options) => vm::run(&options),
     };
     match result {

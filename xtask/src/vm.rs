@@ -61,12 +61,8 @@ pub struct Options {
 
 /// Runs the chore; succeeds only if the command did under every kernel.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    for program in NEEDED {
-        let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
-            .any(|directory| directory.join(program).is_file());
-        ensure!(found, "{program} is missing; run: make setup-test");
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
+    check_programs()?;
+    let root = project()?;
     let scripts = root.join("xtask/vm");
     let cache = cache()?;
     let wanted: Vec<&str> = match options.kernel.as_slice() {
@@ -77,7 +73,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|kernel| find_kernel(&scripts, &cache.join("kernels"), kernel))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let image = find_image(&scripts, &cache)?;
+    let image = find_image(&scripts, &cache, &Image::TESTS)?;
     let stage = stage(root, options)?;
 
     let mut outcomes = Vec::new();
@@ -109,6 +105,55 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let failed = outcomes.iter().any(|(_, code, _)| *code != 0);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn project() -> anyhow::Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")
+}
+
+/// Fails if a program is missing that a virtual machine needs.
+pub fn check_programs() -> anyhow::Result<()> {
+    for program in NEEDED {
+        let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
+            .any(|directory| directory.join(program).is_file());
+        ensure!(found, "{program} is missing; run: make setup-test");
+    }
+    Ok(())
+}
+
+/// The script that boots a guest.
+pub fn vmrun() -> anyhow::Result<Command> {
+    Ok(Command::new(project()?.join("xtask/vm/vmrun")))
+}
+
+/// The directory of a kernel of that series, downloaded if it is not there.
+pub fn kernel(series: &str) -> anyhow::Result<PathBuf> {
+    find_kernel(&project()?.join("xtask/vm"), &cache()?.join("kernels"), series)
+}
+
+/// A root image of a Debian release that boots systemd, made if it is not there.
+pub fn service_image(suite: &str) -> anyhow::Result<PathBuf> {
+    let image = Image { suite, name: &format!("service-{suite}"), systemd: "1", size: "2G" };
+    find_image(&project()?.join("xtask/vm"), &cache()?, &image)
+}
+
+/// A root image that `make-image` makes.
+struct Image<'a> {
+    suite: &'a str,
+    /// Beginning of the file's name.
+    name: &'a str,
+    /// Not empty for one that boots systemd.
+    systemd: &'a str,
+    size: &'a str,
+}
+
+impl Image<'_> {
+    /// The image of `cargo xtask vm`.
+    const TESTS: Self = Image { suite: SUITE, name: SUITE, systemd: "", size: "4G" };
+
+    fn variables(&self) -> [(&str, &str); 3] {
+        [("SUITE", self.suite), ("SYSTEMD", self.systemd), ("SIZE", self.size)]
+    }
 }
 
 /// Where kernels and images are kept.
@@ -159,15 +204,19 @@ fn cached_kernel(kernels: &Path, kernel: &str) -> Option<PathBuf> {
 }
 
 /// The root image, made if it is not there, or was made by another version of the script.
-fn find_image(scripts: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
+fn find_image(scripts: &Path, cache: &Path, wanted: &Image<'_>) -> anyhow::Result<PathBuf> {
     let mut version = DefaultHasher::new();
     fs::read(scripts.join("make-image")).context("cannot read make-image")?.hash(&mut version);
-    let image = cache.join(format!("{SUITE}-{:08x}.ext4", version.finish() as u32));
+    let image = cache.join(format!("{}-{:08x}.ext4", wanted.name, version.finish() as u32));
     if image.exists() {
         return Ok(image);
     }
     for old in fs::read_dir(cache)?.flatten() {
-        if old.file_name().to_str().is_some_and(|name| name.starts_with(SUITE) && name.ends_with(".ext4")) {
+        if old
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(wanted.name) && name.ends_with(".ext4"))
+        {
             let _ = fs::remove_file(old.path());
         }
     }
@@ -179,10 +228,10 @@ fn find_image(scripts: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
         Command::new(make)
     } else {
         let mut sudo = Command::new("sudo");
-        sudo.arg("env").arg(format!("SUITE={SUITE}")).arg(make);
+        sudo.arg("env").args(wanted.variables().map(|(name, value)| format!("{name}={value}"))).arg(make);
         sudo
     };
-    let status = command.arg(&image).env("SUITE", SUITE).status().context("cannot run make-image")?;
+    let status = command.arg(&image).envs(wanted.variables()).status().context("cannot run make-image")?;
     ensure!(status.success() && image.exists(), "the root image could not be made");
     // No guest writes to the image (each has a snapshot), but the owner of the cache must be able to delete it.
     let _ = std::os::unix::fs::chown(&image, Some(owner.uid()), Some(owner.gid()));

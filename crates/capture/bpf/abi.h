@@ -215,8 +215,9 @@ struct socket_event {
 	__u16 family;
 	__u8 state; /* enum tcp_state, which the kernel also sets for datagram sockets */
 	__u8 bound; /* to a port that the program chose */
+	__u64 sent; /* TCP: bytes that programs gave to it, and 1 if it was connected by connect(2); all ones: unknown */
 };
-ASSERT_SIZE(struct socket_event, 104);
+ASSERT_SIZE(struct socket_event, 112);
 
 struct cgroup_event {
 	__u32 kind;

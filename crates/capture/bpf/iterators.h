@@ -34,10 +34,41 @@ struct sock___locks {
 } __attribute__((preserve_access_index));
 #define SOCK_BINDPORT_LOCK 8
 
+/*
+ * Computes how many bytes programs have sent through a TCP socket, from the socket's own counters. A SYN counts as one byte in
+ * bytes_acked (tcp_snd_una_update() in net/ipv4/tcp_input.c), and a FIN in write_seq.
+ */
+static __always_inline __u64 tcp_sent(struct sock *sk)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+	__u64 acked = 0;
+	__u32 una = 0, waiting = 0;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
+		return -1;
+	/* An upper-layer protocol (kernel TLS) sends bytes that no program has given to it. */
+	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_SENT ||
+	    BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
+		return -1;
+	/* The softirq that takes an acknowledgement changes both counters. */
+	for (int attempt = 0; attempt < 4; attempt++) {
+		una = BPF_CORE_READ(tcp, snd_una);
+		acked = BPF_CORE_READ(tcp, bytes_acked);
+		waiting = BPF_CORE_READ(tcp, write_seq) - una;
+		barrier();
+		if (una == BPF_CORE_READ(tcp, snd_una) && acked == BPF_CORE_READ(tcp, bytes_acked))
+			break;
+	}
+	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK)
+		acked -= 1;
+	return acked + waiting;
+}
+
 SEC("iter/task_file")
 int iter_task_file(struct bpf_iter__task_file *ctx)
 {
-	struct socket_event event = { .socket.kind = EVENT_OPEN_SOCKET };
+	struct socket_event event = { .socket.kind = EVENT_OPEN_SOCKET, .sent = -1 };
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct sock___locks *locks;
@@ -76,6 +107,7 @@ int iter_task_file(struct bpf_iter__task_file *ctx)
 		if (bpf_core_field_exists(locks->sk_userlocks))
 			event.bound = (BPF_CORE_READ_BITFIELD_PROBED(locks, sk_userlocks) & SOCK_BINDPORT_LOCK) != 0;
 		tcp_consumed(sk, &event.socket);
+		event.sent = tcp_sent(sk);
 	}
 	bpf_seq_write(ctx->meta->seq, &event, sizeof(event));
 	return 0;

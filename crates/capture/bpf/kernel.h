@@ -60,7 +60,16 @@ enum bpf_map_type {
 #define MSG_PEEK 2
 #define MSG_ERRQUEUE 0x2000
 /* States of sockets, also of datagram sockets, for user space. include/net/tcp_states.h */
-enum tcp_state { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+enum tcp_state {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
+	TCP_CLOSE = 7,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
+};
 #define SOCK_DONE 1
 #define PF_KTHREAD 0x00200000
 #define MNT_INTERNAL 0x4000
@@ -170,6 +179,9 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u32 rcv_nxt;
 	__u32 copied_seq;
+	__u64 bytes_acked;
+	__u32 snd_una;
+	__u32 write_seq;
 };
 struct pgv;
 struct packet_ring_buffer { struct pgv *pg_vec; };

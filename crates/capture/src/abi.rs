@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use model::{FileIdentity, ProcessId};
 
 /// The skeleton that build.rs generates.
@@ -29,7 +31,7 @@ const _: () = {
     assert!(size_of::<types::process_id_event>() == 40);
     assert!(size_of::<types::release_event>() == 64);
     assert!(size_of::<types::silent_release_event>() == 64 + 128);
-    assert!(size_of::<types::socket_event>() == 104);
+    assert!(size_of::<types::socket_event>() == 112);
     assert!(size_of::<types::cgroup_event>() == 16 + 1024);
     assert!(size_of::<types::pending_peer>() == 64);
     assert!(size_of::<types::observation_event>() == 72);
@@ -56,7 +58,7 @@ impl From<types::file_identity> for FileIdentity {
 }
 
 /// Identifies a flow, which is one process's use of one socket with one peer (`struct flow_key`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FlowKey {
     /// Inode number of the socket; 0 for a socket of the kernel's own.
     pub socket: u64,

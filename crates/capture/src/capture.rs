@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{Link, MapHandle, MapMut};
+use libbpf_rs::{MapHandle, MapMut};
 
 use model::NameObservation;
 
@@ -14,13 +14,14 @@ use crate::{
     features::Features,
     file_probe::FileProbe,
     flow_table::FlowTable,
-    hook::{BlindSpot, Condition, Hook},
+    hand_over::HandOverState,
+    hook::{BlindSpot, Condition},
     hook_id::HookId,
     hooks::{HOOKS, RESOLVER_NAMES},
     iterators,
+    links::Links,
     load::{
-        Settings, add_missing, attach, find_program, keep_last_message, last_message, load_usable,
-        probe_features,
+        Settings, add_missing, find_program, keep_last_message, last_message, load_usable, probe_features,
     },
     machine::check_machine,
     observations::ObservationRing,
@@ -28,24 +29,27 @@ use crate::{
     return_probe,
     ring::EventRing,
     unwatched_programs::UnwatchedRing,
+    variables::Variables,
 };
 
-/// The loaded and attached kernel half. Dropping it detaches everything.
+/// The loaded and attached kernel half. Dropping it detaches everything that the next run cannot take over.
 pub struct Capture {
     pub(crate) skeleton: PicosnitchSkel<'static>,
+    pub(crate) variables: Variables,
     pub(crate) drain: DrainState,
     observations: ObservationRing,
     resolver_probes: ResolverProbes,
     /// The primary programs of the tracing hooks: those that the kernel may skip.
     pub(crate) primary_programs: Vec<OwnedFd>,
-    links: Vec<Link>,
+    pub(crate) links: Links,
     features: Features,
     blind_spots: Vec<BlindSpot>,
+    pub(crate) hand_over: HandOverState,
 }
 
 impl Capture {
-    /// Loads and attaches the kernel half. [`Capture::processes`] and [`Capture::learn_earlier_sockets`] read the
-    /// processes and sockets that existed before.
+    /// Loads and attaches the kernel half, or takes over what an earlier run has left. [`Capture::processes`] reads the
+    /// processes that existed before; [`Capture::begin`] comes before the first drain.
     ///
     /// # Errors
     /// When nothing could be recorded: without root's rights, without BTF, or when an essential hook is missing.
@@ -56,8 +60,17 @@ impl Capture {
         check_machine()?;
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, keep_last_message)));
         let features = probe_features()?;
+        let mut hand_over = HandOverState::prepare(settings);
         let mut blind_spots = Vec::new();
-        let (skeleton, hooks) = load_usable(settings, &features, &mut blind_spots)?;
+        let loaded = load_usable(settings, &features, &mut blind_spots, hand_over.pins());
+        let (skeleton, hooks) = match loaded {
+            Err(error) if hand_over.pins().is_some() => {
+                hand_over.give_up(&model::error_chain(&error));
+                blind_spots.clear();
+                load_usable(settings, &features, &mut blind_spots, None)?
+            }
+            loaded => loaded?,
+        };
         // The table is set up before any hook is attached: the hooks need free slots for their flows.
         let maps = &skeleton.maps;
         let unshared = "the flow table cannot be shared";
@@ -66,27 +79,32 @@ impl Capture {
             share(&maps.flow_index, unshared)?,
             share(&maps.free_slots, unshared)?,
         )?;
-        let mut links = Vec::new();
-        for hook in hooks.iter().filter(|hook| !hook.is_on_demand()) {
-            match attach(&skeleton, hook, &features) {
-                Ok(link) => links.push(link),
-                Err(error) => {
-                    let why = format!("{error} ({})", last_message());
-                    add_missing(&mut blind_spots, hook, &features, why)?;
-                }
+        if !hand_over.is_taken_over() {
+            table.set_up()?;
+        }
+        let mut links = Links::default();
+        for hook in &hooks {
+            if hook.is_on_demand() && !hand_over.has_link(hook.id) {
+                continue;
+            }
+            if let Err(error) = links.attach(&skeleton, hook, &features, &mut hand_over) {
+                let why = format!("{error} ({})", last_message());
+                add_missing(&mut blind_spots, hook, &features, why)?;
             }
         }
         let events = share(&skeleton.maps.events, "the ring buffer for events cannot be shared")?;
         let observations = share(&skeleton.maps.observations, "the ring buffer for names cannot be shared")?;
         Ok(Self {
+            variables: Variables::new(&skeleton)?,
             drain: DrainState::new(EventRing::new(events)?, table),
             observations: ObservationRing::new(observations)?,
             resolver_probes: ResolverProbes::default(),
-            primary_programs: primary_programs(&skeleton, &hooks),
+            primary_programs: links.primary_programs(&hooks),
             skeleton,
             links,
             features,
             blind_spots,
+            hand_over,
         })
     }
 
@@ -144,7 +162,8 @@ impl Capture {
     /// the others takes up to seconds, in which traffic is still counted.
     pub fn detach(&mut self) {
         self.resolver_probes = ResolverProbes::default();
-        while self.links.pop().is_some() {}
+        self.hand_over.end();
+        self.links.detach();
     }
 
     /// Returns how many hooks are attached now.
@@ -154,27 +173,23 @@ impl Capture {
 
     /// Attaches the hooks on each packet, unless they are attached already.
     pub(crate) fn attach_packet_hooks(&mut self) {
-        let is_attached = self.skeleton.maps.bss_data.as_deref().is_none_or(|bss| bss.packet_hooks_attached);
-        if is_attached {
+        if self.variables.packet_hooks_attached() {
             return;
         }
         for hook in HOOKS.iter().filter(|hook| hook.condition == Condition::PacketHooks) {
             if self.is_missing(hook.id) {
                 continue;
             }
-            match attach(&self.skeleton, hook, &self.features) {
-                Ok(link) => self.links.push(link),
-                Err(error) => self.blind_spots.push(BlindSpot {
+            let attached = self.links.attach(&self.skeleton, hook, &self.features, &mut self.hand_over);
+            if let Err(error) = attached {
+                self.blind_spots.push(BlindSpot {
                     hook: hook.id,
                     unseen: hook.unseen,
                     why: format!("{error} ({})", last_message()),
-                }),
+                });
             }
         }
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
-            unsafe { std::ptr::write_volatile(&mut bss.packet_hooks_attached, true) };
-        }
+        self.variables.set_packet_hooks_attached();
     }
 
     /// Reads every process, in all pid namespaces.
@@ -255,14 +270,15 @@ impl Capture {
     }
 }
 
-fn share(map: &MapMut<'_>, what: &'static str) -> Result<MapHandle, CaptureError> {
-    MapHandle::try_from(map).map_err(CaptureError::bpf(what))
+impl Drop for Capture {
+    /// Leaves the hooks that are pinned as they are.
+    fn drop(&mut self) {
+        if self.hand_over.pins().is_some() {
+            self.links.leave();
+        }
+    }
 }
 
-fn primary_programs(skeleton: &PicosnitchSkel<'_>, hooks: &[&Hook]) -> Vec<OwnedFd> {
-    hooks
-        .iter()
-        .filter(|hook| hook.condition != Condition::PreemptibleTracepoints && hook.is_traced())
-        .filter_map(|hook| find_program(skeleton, hook.id).ok()?.as_fd().try_clone_to_owned().ok())
-        .collect()
+fn share(map: &MapMut<'_>, what: &'static str) -> Result<MapHandle, CaptureError> {
+    MapHandle::try_from(map).map_err(CaptureError::bpf(what))
 }

@@ -17,7 +17,7 @@ use crate::{
     flow::{FlowDelta, FlowEntry, SocketAddress},
     hook_id::HookId,
     losses::loss_counters,
-    reconciler::{DrainInput, DrainOutcome, datagram_remotes},
+    reconciler::{DrainInput, DrainOutcome, LossCounters, datagram_remotes},
 };
 use model::{Loss, boot_time};
 
@@ -60,32 +60,19 @@ impl Capture {
         self.drain.ring.as_fd()
     }
 
-    /// Reads the sockets that are open already, once, right after the start: their connections are not new.
-    ///
-    /// # Errors
-    /// When the iterator cannot be read.
-    pub fn learn_earlier_sockets(&mut self) -> Result<(), CaptureError> {
-        let sockets = self.sockets()?;
-        for socket in &sockets {
-            self.drain.reconciler.add_existing_socket(socket);
-        }
-        if sockets.iter().any(|socket| socket.needs_packets) {
-            self.attach_packet_hooks();
-        }
-        Ok(())
-    }
-
     /// Whether open sockets have to be sampled now and then, because bytes or rings pass no hook on this kernel.
     pub fn needs_sampling(&self) -> bool {
         let hooks = [HookId::TcpSpliceRead, HookId::TcpZerocopyReceive, HookId::PacketSetRing];
         hooks.into_iter().any(|hook| self.is_missing(hook))
     }
 
-    /// Returns everything that happened since the last drain.
+    /// Returns everything that happened since the last drain. Call [`Capture::write_journal`] before the result is sent, and
+    /// [`Capture::end_drain`] after it.
     ///
     /// # Errors
     /// When the flow table or an iterator cannot be read. Nothing is lost by that: the next drain returns it.
     pub fn drain(&mut self, mode: DrainMode) -> Result<DrainOutput, CaptureError> {
+        self.remove_ended();
         self.advance_tick();
         // The ring is read before the table: the flows of a socket whose release is read here are final in the table.
         self.read_events()?;
@@ -112,15 +99,16 @@ impl Capture {
             entries,
             samples,
             open_sockets,
-            loss_counters: loss_counters(&self.skeleton, &self.primary_programs),
+            loss_counters: self.loss_counters(),
             now,
             is_final: mode == DrainMode::Final,
         });
-        let DrainOutcome { events, flows, losses, removals, expire_ticks, drain_soon } = outcome;
-        self.drain.table.remove(&removals);
+        let DrainOutcome { events, mut flows, losses, removals, expire_ticks, drain_soon } = outcome;
+        self.drain.removals = removals;
         if let Some(ticks) = expire_ticks {
-            self.set_expire_ticks(ticks);
+            self.variables.set_expire_ticks(ticks);
         }
+        flows.splice(..0, std::mem::take(&mut self.drain.recovered));
         let problems = std::mem::take(&mut self.drain.problems);
         Ok(DrainOutput { events, flows, losses, problems, table_entries, drain_soon })
     }
@@ -148,7 +136,7 @@ impl Capture {
 
     /// Attaches the packet hooks if a socket needs them. Each that cannot be attached is a problem.
     fn attach_packet_hooks_if_requested(&mut self) {
-        if !self.skeleton.maps.bss_data.as_deref().is_some_and(|bss| bss.packet_hooks_requested) {
+        if !self.variables.packet_hooks_requested() {
             return;
         }
         let known = self.blind_spots().len();
@@ -201,19 +189,13 @@ impl Capture {
         )
     }
 
-    fn advance_tick(&mut self) {
-        let tick = self.drain.reconciler.advance_tick(Instant::now());
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
-            unsafe { std::ptr::write_volatile(&mut bss.tick, tick) };
-        }
+    pub(crate) fn loss_counters(&self) -> LossCounters {
+        loss_counters(&self.variables, &self.primary_programs)
     }
 
-    fn set_expire_ticks(&mut self, ticks: u32) {
-        if let Some(data) = self.skeleton.maps.data_data.as_deref_mut() {
-            // SAFETY: a valid, aligned reference; volatile because the kernel half reads it meanwhile.
-            unsafe { std::ptr::write_volatile(&mut data.expire_ticks, ticks) };
-        }
+    fn advance_tick(&mut self) {
+        let tick = self.drain.reconciler.advance_tick(Instant::now());
+        self.variables.set_tick(tick);
     }
 }
 

@@ -2,7 +2,13 @@
 
 use std::time::Instant;
 
-use crate::{event_batch::EventBatch, flow_table::FlowTable, reconciler::Reconciler, ring::EventRing};
+use crate::{
+    event_batch::EventBatch,
+    flow::{FlowDelta, TableSlot},
+    flow_table::FlowTable,
+    reconciler::Reconciler,
+    ring::EventRing,
+};
 
 pub(crate) struct DrainState {
     pub ring: EventRing,
@@ -10,6 +16,10 @@ pub(crate) struct DrainState {
     /// Events that were read from the ring and are not reconciled yet.
     pub unreconciled: EventBatch,
     pub reconciler: Reconciler,
+    /// The flows that the last drain has read to their end. They leave the table when that drain is sent.
+    pub removals: Vec<TableSlot>,
+    /// What sockets have moved since an earlier run, until the first drain returns it.
+    pub recovered: Vec<FlowDelta>,
     /// Sentences that no drain has returned yet.
     pub problems: Vec<String>,
 }
@@ -21,6 +31,8 @@ impl DrainState {
             table,
             unreconciled: EventBatch::default(),
             reconciler: Reconciler::new(Instant::now()),
+            removals: Vec::new(),
+            recovered: Vec::new(),
             problems: Vec::new(),
         }
     }

@@ -58,6 +58,9 @@ pub struct OpenSocket {
     pub state: u8,
     /// The program has chosen the local port.
     pub bound: bool,
+    /// Bytes that programs have sent through a TCP socket, and 1 more if it was connected with connect(2); `None` where the
+    /// socket does not count them.
+    pub sent: Option<u64>,
 }
 
 /// An event that the kernel half has reported.
@@ -125,6 +128,7 @@ impl Event {
                     peer: (event.peer, event.peer_port),
                     state: event.state,
                     bound: event.bound != 0,
+                    sent: (event.sent != u64::MAX).then_some(event.sent),
                 };
                 Some((Self::Socket(Box::new(socket)), size_of_val(&event)))
             }

@@ -1,5 +1,7 @@
 //! A flow as the flow table has it ([`FlowEntry`]), and its traffic between two drains ([`FlowDelta`]).
 
+use serde::{Deserialize, Serialize};
+
 use crate::abi::{FlowKey, types};
 use model::{Counters, FlowId, FlowTuple};
 
@@ -19,7 +21,7 @@ pub(crate) struct TableSlot {
 }
 
 /// The counters of a flow, which only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowCounters {
     pub sent: u64,
     pub received: u64,

@@ -38,19 +38,22 @@ struct BatchBuffers {
 }
 
 impl FlowTable {
-    /// Gives all slots of the array to the kernel half.
     pub(crate) fn new(
         flows: &impl MapCore,
         index: MapHandle,
         free_slots: MapHandle,
     ) -> Result<Self, CaptureError> {
         let batch = BatchBuffers { keys: vec![0; BATCH_ENTRIES * KEY_BYTES], slots: vec![0; BATCH_ENTRIES] };
-        let table = Self { flows: FlowArray::new(flows)?, index, free_slots, batch };
+        Ok(Self { flows: FlowArray::new(flows)?, index, free_slots, batch })
+    }
+
+    /// Gives all slots of the array of a new table to the kernel half.
+    pub(crate) fn set_up(&self) -> Result<(), CaptureError> {
         // The stack returns what was put in last: from the last slot to the first, so that flows stay together.
-        for slot in (0..flows.max_entries()).rev() {
-            table.free(slot).map_err(CaptureError::bpf("the flow table cannot be set up"))?;
+        for slot in (0..types::abi_bound::MAX_FLOWS.0).rev() {
+            self.free(slot).map_err(CaptureError::bpf("the flow table cannot be set up"))?;
         }
-        Ok(table)
+        Ok(())
     }
 
     /// Reads every entry. An entry that the kernel half adds meanwhile is read now or in the next drain.

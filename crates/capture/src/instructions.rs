@@ -49,7 +49,7 @@ pub fn count_instructions() -> Result<Vec<ProgramInstructions>, CaptureError> {
     let mut counts = Vec::new();
     let usable = HOOKS.iter().filter(|hook| hook.is_wanted(&features) && hook.check(&features).is_ok());
     for hook in usable {
-        let mut object = open(&Settings { ring_buffer_pages: 16 }, &features, &[hook])?;
+        let mut object = open(&Settings { ring_buffer_pages: 16, hand_over: None }, &features, &[hook])?;
         for mut program in object.open_object_mut().progs_mut() {
             program.set_log_level(LOG_STATS);
         }

@@ -17,6 +17,7 @@ use crate::{
     abi::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder},
     error::CaptureError,
     features::Features,
+    hand_over::{HandOver, Pins, pin_maps},
     hook::{AttachKind, BlindSpot, Hook},
     hook_id::HookId,
     hooks::HOOKS,
@@ -27,6 +28,8 @@ use crate::{
 pub struct Settings {
     /// Size of the ring buffer for events, in pages of 4 KiB; a power of two.
     pub ring_buffer_pages: u32,
+    /// Where a run leaves what the next one takes over; `None` if it leaves nothing.
+    pub hand_over: Option<HandOver>,
 }
 
 /// The last significant message of libbpf: its error codes do not say which program or instruction was refused.
@@ -64,14 +67,14 @@ pub(crate) fn probe_features() -> Result<Features, CaptureError> {
     if let Some(hook) = HOOKS.iter().find(|hook| hook.id == HookId::PacketSetRing) {
         features.ftrace = true;
         features.ftrace = hook.check(&features).is_ok()
-            && load(&Settings { ring_buffer_pages: 1 }, &features, &[hook])
+            && load(&Settings { ring_buffer_pages: 1, hand_over: None }, &features, &[hook], None)
                 .is_ok_and(|skeleton| attach(&skeleton, hook, &features).is_ok());
     }
     Ok(features)
 }
 
-/// Loads the programs of all hooks that this kernel needs and accepts. Returns their hooks, too, and adds a blind spot for
-/// each hook that is missing.
+/// Loads the programs of all hooks that this kernel needs and accepts, but for those whose links are among the pins: they run.
+/// Returns the hooks, too, and adds a blind spot for each that is missing.
 ///
 /// # Errors
 /// When an essential hook is missing, or the object cannot be loaded without the refused programs either.
@@ -79,6 +82,7 @@ pub(crate) fn load_usable(
     settings: &Settings,
     features: &Features,
     blind_spots: &mut Vec<BlindSpot>,
+    pins: Option<&Pins>,
 ) -> Result<(PicosnitchSkel<'static>, Vec<&'static Hook>), CaptureError> {
     let mut hooks = Vec::new();
     for hook in HOOKS.iter().filter(|hook| hook.is_wanted(features)) {
@@ -87,14 +91,14 @@ pub(crate) fn load_usable(
             Err(why) => add_missing(blind_spots, hook, features, why)?,
         }
     }
-    let error = match load(settings, features, &hooks) {
+    let error = match load(settings, features, &hooks, pins) {
         Ok(skeleton) => return Ok((skeleton, hooks)),
         Err(error) => error,
     };
     // One refused program fails the whole object: find the refused ones by loading each alone, and go on without them.
     let mut refused = Vec::new();
     for hook in &hooks {
-        if load(settings, features, &[hook]).is_err() {
+        if load(settings, features, &[hook], None).is_err() {
             refused.push((*hook, last_message()));
         }
     }
@@ -105,7 +109,7 @@ pub(crate) fn load_usable(
     for (hook, why) in refused {
         add_missing(blind_spots, hook, features, why)?;
     }
-    Ok((load(settings, features, &hooks)?, hooks))
+    Ok((load(settings, features, &hooks, pins)?, hooks))
 }
 
 /// Adds a blind spot for a missing hook, unless the kernel also lacks what the hook would see.
@@ -170,14 +174,21 @@ fn load(
     settings: &Settings,
     features: &Features,
     hooks: &[&Hook],
+    pins: Option<&Pins>,
 ) -> Result<PicosnitchSkel<'static>, CaptureError> {
-    open(settings, features, hooks)?.load().map_err(|source| CaptureError::Bpf {
+    let runs = |hook: &&Hook| pins.is_some_and(|pins| pins.link(hook.id).exists());
+    let hooks: Vec<&Hook> = hooks.iter().copied().filter(|hook| !runs(hook)).collect();
+    let mut open = open(settings, features, &hooks)?;
+    if let Some(pins) = pins {
+        pin_maps(open.open_object_mut(), pins).map_err(CaptureError::bpf("the maps cannot be pinned"))?;
+    }
+    open.load().map_err(|source| CaptureError::Bpf {
         what: format!("the kernel refused the BPF object ({})", last_message()),
         source,
     })
 }
 
-/// Attaches a loaded program. The returned link detaches it when it is dropped.
+/// Attaches a loaded program. The returned link detaches it when it is dropped, unless it is pinned.
 pub(crate) fn attach(
     skeleton: &PicosnitchSkel<'_>,
     hook: &Hook,

@@ -2,26 +2,13 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::{abi::skeleton::PicosnitchSkel, reconciler::LossCounters};
+use crate::{reconciler::LossCounters, variables::Variables};
 
-/// The counters as they are now; `None` when the memory of the kernel half is not mapped. `primary_programs` are the tracing
-/// programs that the kernel may skip.
-pub(crate) fn loss_counters(
-    skeleton: &PicosnitchSkel<'_>,
-    primary_programs: &[OwnedFd],
-) -> Option<LossCounters> {
-    let bss = skeleton.maps.bss_data.as_deref()?;
-    // SAFETY: valid, aligned references; volatile because the kernel half writes them meanwhile.
-    unsafe {
-        Some(LossCounters {
-            process_events: std::ptr::read_volatile(&bss.lost_process_events),
-            release_events: std::ptr::read_volatile(&bss.lost_release_events),
-            flow_operations: std::ptr::read_volatile(&bss.lost_flow_operations),
-            flow_bytes: std::ptr::read_volatile(&bss.lost_flow_bytes),
-            name_events: std::ptr::read_volatile(&bss.lost_observations),
-            repaired_calls: std::ptr::read_volatile(&bss.done_by_backup),
-            skipped_calls: primary_programs.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
-        })
+/// The counters as they are now. `primary_programs` are the tracing programs that the kernel may skip.
+pub(crate) fn loss_counters(variables: &Variables, primary_programs: &[OwnedFd]) -> LossCounters {
+    LossCounters {
+        skipped_calls: primary_programs.iter().map(|program| recursion_misses(program.as_raw_fd())).sum(),
+        ..variables.loss_counters()
     }
 }
 

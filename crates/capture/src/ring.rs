@@ -112,12 +112,19 @@ impl EventRing {
     }
 }
 
-impl Drop for EventRing {
-    fn drop(&mut self) {
+impl EventRing {
+    /// Ends the thread: from now on only [`EventRing::take`] reads the ring.
+    pub(crate) fn end_thread(&mut self) {
         let _ = self.shared.stop.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for EventRing {
+    fn drop(&mut self) {
+        self.end_thread();
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Layout {
     pub error_log: PathBuf,
     /// The connection log as text, `conn.log`.
     pub conn_log: PathBuf,
+    /// What the daemon prints when `picosnitch start` has started it, `daemon.log`.
+    pub daemon_log: PathBuf,
     /// The directory of the pid file and the live socket.
     pub run_dir: PathBuf,
 }
@@ -42,6 +44,7 @@ impl Layout {
                     exe_log: directory.join("exe.log"),
                     error_log: directory.join("error.log"),
                     conn_log: directory.join("conn.log"),
+                    daemon_log: directory.join("daemon.log"),
                     run_dir: directory.join("run"),
                 }
             }
@@ -54,6 +57,7 @@ impl Layout {
                 exe_log: "/var/log/picosnitch/exe.log".into(),
                 error_log: "/var/log/picosnitch/error.log".into(),
                 conn_log: "/var/log/picosnitch/conn.log".into(),
+                daemon_log: "/var/log/picosnitch/daemon.log".into(),
                 run_dir: "/run/picosnitch".into(),
             },
         };
@@ -63,6 +67,16 @@ impl Layout {
             layout.config_json = None;
         }
         layout
+    }
+
+    /// The file with the id of the process that records.
+    pub fn pid_file(&self) -> PathBuf {
+        self.run_dir.join("picosnitch.pid")
+    }
+
+    /// The file that says why the daemon has ended; there is none while it runs, nor after it was stopped.
+    pub fn end_reason(&self) -> PathBuf {
+        self.run_dir.join("ended")
     }
 
     /// The directories of the log, of which each is listed once: the recorder makes files in them.

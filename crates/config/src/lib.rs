@@ -9,6 +9,7 @@ mod directories;
 mod ignore;
 mod json;
 pub mod layout;
+mod live_keys;
 mod load;
 pub mod log_rules;
 mod node;
@@ -27,8 +28,10 @@ mod tests;
 
 pub use directories::LayoutError;
 pub use ignore::IgnoreRule;
+pub use live_keys::SECTION_OF_DASH;
 pub use load::{Loaded, Source};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::Secret;
 pub use sections::{Config, Log, Monitor, Names, Notifications, VirusTotal, Web};
 pub use server::{ServerKind, SqlServer, TlsMode};
+pub use trust::check_program;

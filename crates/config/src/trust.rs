@@ -1,5 +1,5 @@
-//! Whether a configuration file can be trusted: the daemon runs as root and obeys it, so that nobody but root may have
-//! written it, or be able to replace it.
+//! Whether a configuration file or a program can be trusted: the daemon runs as root and obeys it, so that nobody but root may
+//! have written it, or be able to replace it.
 
 use std::{
     ffi::OsString,
@@ -21,7 +21,8 @@ const WORLD_WRITABLE: u32 = 0o002;
 /// Returns the sentence that says what is wrong and what to do.
 pub(crate) fn check(path: &Path, file: &Metadata) -> Result<(), String> {
     let name = path.display();
-    check_owner("it", file)
+    // `check-config` needs no root: the user who runs the command may have written it.
+    check_owner("it", file, Uid::effective())
         .map_err(|what| format!("{what}; if you trust its content, run `sudo chown root '{name}'`"))?;
     if is_writable_by_others(file) {
         return Err(format!(
@@ -31,22 +32,42 @@ pub(crate) fn check(path: &Path, file: &Metadata) -> Result<(), String> {
             file.mode() & 0o7777
         ));
     }
-    let found = walk(path)?;
+    let found = walk(path, Uid::effective())?;
     if (found.dev(), found.ino()) != (file.dev(), file.ino()) {
         return Err("it was replaced while it was read; run the command again".to_owned());
     }
     Ok(())
 }
 
-/// Goes the way from the root to the file as the kernel does, and checks every directory and every symbolic link on it.
-/// Returns the properties of what is at its end.
-fn walk(path: &Path) -> Result<Metadata, String> {
+/// Checks that nobody but root may write to a program that root is to run, or replace it: the program, and every directory and
+/// symbolic link on the way to it.
+///
+/// # Errors
+/// The sentence that says what is wrong and what to do.
+pub fn check_program(path: &Path) -> Result<(), String> {
+    let found = walk(path, Uid::from_raw(0))?;
+    let name = path.display();
+    check_owner("it", &found, Uid::from_raw(0)).map_err(|what| {
+        format!("{what}; install it again as root, in a directory of root such as /usr/local/bin")
+    })?;
+    if is_writable_by_others(&found) {
+        return Err(format!(
+            "it can be written by others than root (mode {:04o}); run `sudo chmod go-w '{name}'`",
+            found.mode() & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// Goes the way from the root to the file as the kernel does, and checks every directory and every symbolic link on it, which may
+/// belong to root or `user`. Returns the properties of what is at its end.
+fn walk(path: &Path, user: Uid) -> Result<Metadata, String> {
     let fail = |error: io::Error| format!("its owner and mode cannot be read: {error}");
     let mut left = parts_of(&std::path::absolute(path).map_err(fail)?);
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     let mut found = fs::symlink_metadata(&at).map_err(fail)?;
     while let Some(part) = left.pop() {
-        check_directory(&at, &found)?;
+        check_directory(&at, &found, user)?;
         match part {
             Part::Root => at = PathBuf::from("/"),
             Part::Up => _ = at.pop(),
@@ -59,7 +80,7 @@ fn walk(path: &Path) -> Result<Metadata, String> {
                 }
                 let what =
                     if next == path { "the symbolic link of that name" } else { "a symbolic link to it" };
-                check_owner(what, &found)
+                check_owner(what, &found, user)
                     .map_err(|what| format!("{what}; remove {}, or make it again as root", next.display()))?;
                 links += 1;
                 if links > MAX_LINKS {
@@ -91,9 +112,9 @@ fn parts_of(path: &Path) -> Vec<Part> {
     path.components().rev().filter_map(part).collect()
 }
 
-fn check_directory(directory: &Path, found: &Metadata) -> Result<(), String> {
+fn check_directory(directory: &Path, found: &Metadata, user: Uid) -> Result<(), String> {
     let name = directory.display();
-    check_owner(&format!("its directory {name}"), found)
+    check_owner(&format!("its directory {name}"), found, user)
         .map_err(|what| format!("{what} and could replace the file; run `sudo chown root '{name}'`"))?;
     if is_writable_by_others(found) && found.mode() & STICKY == 0 {
         return Err(format!(
@@ -110,10 +131,10 @@ fn is_writable_by_others(found: &Metadata) -> bool {
     found.mode() & WORLD_WRITABLE != 0 || (found.mode() & GROUP_WRITABLE != 0 && found.gid() != 0)
 }
 
-/// The owner must be root, or the user who runs the command: `check-config` needs no root.
-fn check_owner(what: &str, found: &Metadata) -> Result<(), String> {
+/// The owner must be root or `user`.
+fn check_owner(what: &str, found: &Metadata, user: Uid) -> Result<(), String> {
     let owner = Uid::from_raw(found.uid());
-    if owner.is_root() || owner == Uid::effective() {
+    if owner.is_root() || owner == user {
         return Ok(());
     }
     Err(format!("{what} belongs to user {owner}, not to root"))
@@ -199,7 +220,7 @@ mod tests {
         ways.iter().for_each(|way| place.refuses(way, "above (mode 0777) and could replace"));
         place.mode(&above, 0o755);
         symlink("loop", place.0.path().join("loop")).unwrap();
-        assert!(walk(&place.0.path().join("loop")).unwrap_err().contains("too many"));
+        assert!(walk(&place.0.path().join("loop"), Uid::effective()).unwrap_err().contains("too many"));
         let other = fs::metadata(place.file()).unwrap();
         assert!(check(&file, &other).unwrap_err().contains("replaced"));
         if Uid::current().is_root() {
@@ -209,6 +230,26 @@ mod tests {
             chown(&above, Some(4242), None).unwrap();
             ways.iter().for_each(|way| place.refuses(way, "belongs to user 4242, not to root and could"));
         }
+    }
+
+    #[test]
+    fn a_program_that_others_could_replace_is_refused() {
+        let place = Place::new();
+        let file = place.file();
+        place.mode(&file, 0o755);
+        if !Uid::current().is_root() {
+            assert!(check_program(&file).unwrap_err().contains("not to root"));
+            return;
+        }
+        check_program(&file).unwrap();
+        place.mode(&file, 0o757);
+        assert!(check_program(&file).unwrap_err().contains("chmod go-w"));
+        place.mode(&file, 0o755);
+        place.mode(place.0.path(), 0o777);
+        assert!(check_program(&file).unwrap_err().contains("could replace the file"));
+        place.mode(place.0.path(), 0o755);
+        chown(&file, Some(4242), None).unwrap();
+        assert!(check_program(&file).unwrap_err().contains("belongs to user 4242"));
     }
 
     #[test]

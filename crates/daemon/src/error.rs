@@ -12,7 +12,7 @@ pub enum MonitorError {
     #[error("picosnitch is running already (process {0}); stop that one first")]
     AlreadyRunning(String),
     /// The pid file cannot be opened, locked or written.
-    #[error("the pid file {path} cannot be used")]
+    #[error("the pid file {path} cannot be used{}", advice(source))]
     PidFile {
         /// The path of the pid file.
         path: String,
@@ -44,6 +44,19 @@ pub enum MonitorError {
     /// The recorder ended by itself, or had to be killed; how.
     #[error("the recorder has ended unexpectedly ({0}); start picosnitch again")]
     RecorderGone(String),
+    /// The recorder runs and does not answer; its process, since when, and why.
+    #[error(
+        "the recorder (process {process}) did not answer for {seconds} s: {why}. picosnitch ends, so that it can be started \
+             again"
+    )]
+    RecorderHung {
+        /// Process id of the recorder.
+        process: u32,
+        /// Seconds without an answer.
+        seconds: u64,
+        /// What its state tells.
+        why: &'static str,
+    },
     /// A system call failed that the monitor cannot do without.
     #[error("{what}")]
     Io {
@@ -53,6 +66,16 @@ pub enum MonitorError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What the user can do about a pid file that cannot be opened.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " (mount its file system writable, or choose another directory for all files with --base-dir)"
+        }
+        _ => "",
+    }
 }
 
 /// Returns a function that turns an error of a system call into one of the monitor.

@@ -10,6 +10,5 @@ pub fn exporter_settings(layout: &Layout, config: &Config) -> exporter::Settings
         upload: config.virustotal.file_upload,
         request_limit_seconds: config.virustotal.request_limit_seconds,
     });
-    let reverse_dns = config.names.reverse_dns && config.log.addresses;
-    exporter::Settings::new(virustotal, reverse_dns, &layout.run_dir)
+    exporter::Settings::new(virustotal, config.names.reverse_dns, &layout.run_dir)
 }

@@ -5,6 +5,7 @@
 //! desktop user and shows notifications. [`file_opener`] opens one file with the rights of one user, and ends.
 //! [`exporter`], a crate of its own, asks other machines. [`parser`] looks into one C library without any rights, and ends.
 
+pub mod daemon_log;
 mod error;
 mod exporter_settings;
 pub mod file_opener;

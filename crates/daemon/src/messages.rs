@@ -1,6 +1,6 @@
 //! The messages between the roles. Each channel is an [`ipc::Channel`].
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
 use live::connections::ListKind;
-use model::{Flow, Loss, NameObservation, ProcessContext, Writer};
+use model::{Continuity, DrainId, Flow, Loss, NameObservation, ProcessContext, Writer};
 use names::GeoFiles;
 use notify::Notification;
 
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     pub(crate) retention_bytes: Option<u64>,
     /// A context with more groups than this in one window is folded.
     pub(crate) fold_above: u32,
-    /// The network namespace of the monitor; the recorder has one of its own.
+    /// The network namespace of systemd-resolved; the recorder has one of its own.
     pub(crate) network_namespace: u32,
     /// What this kernel lacks to confine the roles, a sentence for each wall.
     pub(crate) missing_walls: Vec<String>,
@@ -40,8 +40,17 @@ pub(crate) struct Settings {
     pub(crate) rules: LogRules,
     /// The files that map addresses to countries and networks.
     pub(crate) geography: GeoFiles,
+    /// What is recorded of the time since the run before.
+    pub(crate) continuity: Continuity,
     /// Whether name servers are asked for the names of addresses (PTR).
     pub(crate) reverse_dns: bool,
+}
+
+impl Settings {
+    /// Length of the window, after which records are written.
+    pub(crate) fn window_length(&self) -> Duration {
+        Duration::from_secs(u64::from(self.write_limit_seconds))
+    }
 }
 
 /// Where the recorder reports programs and problems.
@@ -90,6 +99,10 @@ pub(crate) enum ToRecorder {
     Unseen(Vec<String>),
     /// The log files may have been renamed: open them again.
     ReopenLogs,
+    /// Settings that replace those before, and a sentence about what has changed. The flows before it belong to the old ones.
+    NewSettings(Box<Settings>, String),
+    /// Asks whether the recorder makes progress: it answers with [`ToMonitor::Alive`].
+    AreYouAlive,
     /// A context; it comes before its first flow.
     Context {
         id: u32,
@@ -113,8 +126,9 @@ pub(crate) enum ToRecorder {
     OpenSocketsEnd(ListKind),
     /// The listening socket for the exporter, as descriptor; only if another machine is asked for anything.
     ExporterSocket,
-    /// The end of a drain; only while lists of open sockets are wanted.
-    DrainEnd,
+    /// The end of a drain, whose flows count from here on; only after flows, and while lists of open sockets are wanted. With
+    /// the number of the drain, if the next run can go on behind it.
+    DrainEnd(Option<DrainId>),
     Losses(Vec<Loss>),
     /// A problem that the recorder writes to error.log.
     Problem(String),
@@ -130,10 +144,14 @@ pub(crate) enum ToRecorder {
 /// Messages from the recorder to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToMonitor {
-    /// The log is open, and the recorder takes flows.
-    Ready,
+    /// The log is open, and the recorder takes flows. With the last drain whose flows are in the log, if it knows one.
+    Ready(Option<DrainId>),
+    /// The log has all flows up to this drain.
+    Recorded(DrainId),
     /// The log cannot be opened, and why.
     Failed(String),
+    /// The answer to [`ToRecorder::AreYouAlive`].
+    Alive,
     /// A notification for desktop users.
     Notification(Notification),
     /// The connection to systemd-resolved has ended.

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     app_image_mount::ImageMount,
     hash_cache::is_same_content,
@@ -164,8 +166,9 @@ impl Processes {
     pub fn forget_ended(&mut self, now: Instant) {
         let table = &mut self.table;
         self.ended.retain(|id| {
-            let keep =
-                table.get(id).and_then(|process| process.ended).is_some_and(|ended| now < ended + LINGER);
+            // An event that was read late may have ended a process that lives.
+            let Some(ended) = table.get(id).and_then(|process| process.ended) else { return false };
+            let keep = now < ended + LINGER;
             if !keep {
                 table.remove(id);
             }
@@ -204,6 +207,38 @@ impl Processes {
         let gone: Vec<ProcessId> = self.table.keys().filter(|id| !living.contains(id)).copied().collect();
         for id in gone {
             self.end(id, now);
+        }
+    }
+
+    /// What the next run needs of a process, see [`Processes::restore`]; `None` if the table does not have it.
+    pub fn save(&self, id: ProcessId) -> Option<Vec<u8>> {
+        let process = self.table.get(&id)?;
+        postcard::to_allocvec(&process.ancestry.programs().map(|running| SavedProgram::of(running))).ok()
+    }
+
+    /// The same of all processes.
+    pub fn save_all(&self) -> Vec<(ProcessId, Vec<u8>)> {
+        self.table.keys().filter_map(|id| Some((*id, self.save(*id)?))).collect()
+    }
+
+    /// Takes over what an earlier run has saved. A process that lives gets the programs that started it, as they were then; one
+    /// that has ended since is kept until its flows are drained.
+    pub fn restore(&mut self, saved: &[u8], now: Instant) {
+        let Ok(programs) = postcard::from_bytes::<[SavedProgram; 3]>(saved) else { return };
+        let [process, parent, grandparent] = programs.map(SavedProgram::into_running);
+        let id = process.id;
+        match self.table.get_mut(&id) {
+            Some(known) => {
+                // Another process may have the name by now, and no other the rest.
+                let name = known.ancestry.process.program.name.clone();
+                let running = Rc::make_mut(&mut known.ancestry.process);
+                running.program = Program { name, ..process.program.clone() };
+                (known.ancestry.parent, known.ancestry.grandparent) = (parent, grandparent);
+            }
+            None => {
+                self.insert(id, Ancestry { process, parent, grandparent });
+                self.end(id, now);
+            }
         }
     }
 
@@ -292,6 +327,33 @@ impl Processes {
         if self.current.get(&id.tgid) == Some(&id) {
             self.current.remove(&id.tgid);
         }
+    }
+}
+
+/// A program as one run leaves it to the next.
+#[derive(Serialize, Deserialize)]
+struct SavedProgram {
+    id: ProcessId,
+    program: Program,
+    executable: FileIdentity,
+    app: Bytes,
+    uid: u32,
+}
+
+impl SavedProgram {
+    fn of(running: &RunningProgram) -> Self {
+        Self {
+            id: running.id,
+            program: running.program.clone(),
+            executable: running.executable,
+            app: running.app.clone(),
+            uid: running.uid,
+        }
+    }
+
+    fn into_running(self) -> Rc<RunningProgram> {
+        let Self { id, program, executable, app, uid } = self;
+        Rc::new(RunningProgram { id, program, executable, app, uid, ..RunningProgram::default() })
     }
 }
 

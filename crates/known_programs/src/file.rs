@@ -93,7 +93,7 @@ pub(super) fn load(path: &Path) -> LoadedFile {
 }
 
 /// The path of the journal beside a record.json.
-pub(super) fn journal_path(path: &Path) -> PathBuf {
+pub fn journal_path(path: &Path) -> PathBuf {
     path.with_extension("journal")
 }
 

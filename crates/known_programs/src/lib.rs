@@ -21,6 +21,7 @@ mod table_id;
 mod tests;
 
 pub use error::KnownProgramsError;
+pub use file::journal_path;
 pub use forget::forget;
 pub use programs::{KnownPrograms, Novelty};
 pub use rank::Rank;

@@ -21,9 +21,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// There is no socket, or no process that serves it.
-    #[error(
-        "picosnitch is not running: start it (`sudo systemctl start picosnitch`, or `sudo picosnitch start-no-daemon`)"
-    )]
+    #[error("picosnitch is not running: start it (`{}`)", model::service::command("start"))]
     NotRunning,
     /// Only root and the group of the socket may connect to it.
     #[error(
@@ -96,6 +94,14 @@ impl LiveClient {
     /// The status that this line describes.
     pub fn status(&self) -> &HelloLine {
         &self.status
+    }
+
+    /// Bounds how long [`LiveClient::read_line`] waits: to a subscriber the daemon writes twice a second.
+    ///
+    /// # Errors
+    /// See setsockopt(2).
+    pub fn set_silence_limit(&self, limit: Duration) -> Result<(), ClientError> {
+        self.set_read_timeout(Some(limit))
     }
 
     /// Waits for the next line and reads it, with its line feed, into `line`.

@@ -206,6 +206,29 @@ pub struct Window {
     pub losses: Vec<Loss>,
     /// What else happened in the window.
     pub events: Vec<Event>,
+    /// The last drain of the kernel whose flows are in the window or in one before it; `None` if it is not known.
+    pub last_drain: Option<DrainId>,
+}
+
+/// What was recorded of the time in which picosnitch did not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Continuity {
+    /// Nothing.
+    #[default]
+    Gap,
+    /// The bytes of TCP connections that stayed open, from the counters of their sockets.
+    OpenConnections,
+    /// Everything: the BPF programs went on counting.
+    Whole,
+}
+
+/// A drain: one reading of what the kernel has counted. The next run of picosnitch goes on behind the last one in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainId {
+    /// A random number for all drains since the hooks were attached.
+    pub series: u64,
+    /// The drains of a series are numbered from 1 on.
+    pub number: u64,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod mount;
 mod observation;
 mod process_event;
 mod scope;
+pub mod service;
 pub mod text;
 
 pub use address::{Address, AddressError};
@@ -27,7 +28,8 @@ pub use digest::Sha256;
 pub use error_chain::error_chain;
 pub use event::{Event, EventKind, Writer};
 pub use flow::{
-    Counters, DomainSource, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY, Port, Record, Window,
+    Continuity, Counters, DomainSource, DrainId, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY,
+    Port, Record, Window,
 };
 pub use loss::{Consequence, Loss, LossKind, Losses};
 pub use many::MANY;

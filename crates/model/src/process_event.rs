@@ -1,10 +1,12 @@
 //! The description of a process that the kernel half sends with each exec and fork.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{bytes::Bytes, context::ProcessId};
 
 /// Identifies a file and the state of its content (`struct file_identity`). These are the numbers in the kernel's inode, which
 /// stat(2) does not show on every file system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Inode number; 0 if the file is unknown.
     pub inode: u64,

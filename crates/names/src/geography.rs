@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     fs::{self, File},
     io::{self, Seek},
     net::IpAddr,
@@ -14,13 +15,8 @@ use std::{
 };
 
 use maxminddb::{Mmap, Reader};
-use nix::{
-    fcntl::OFlag,
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        stat::Mode,
-    },
-};
+use nix::{fcntl::OFlag, sys::stat::Mode};
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -32,6 +28,8 @@ use model::GeoInfo;
 /// Paths at which packages install the file of countries.
 const PACKAGED: [&str; 2] =
     ["/usr/share/picosnitch/country.mmdb", "/usr/local/share/picosnitch/country.mmdb"];
+/// The same, as seen from the directory above that of the program: a venv, or an archive that was unpacked anywhere.
+const BESIDE: &str = "share/picosnitch/country.mmdb";
 /// A larger file is refused. The largest free files have 60 MB.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Number of addresses whose results are cached; when they are reached, the cache is cleared.
@@ -78,16 +76,27 @@ struct FileVersion {
 }
 
 /// All files that [`Geography`] may read, also those that are not there now.
-pub fn geography_files(files: &GeoFiles) -> Vec<&Path> {
-    let given = [files.country.as_deref(), files.network.as_deref()];
-    given.into_iter().flatten().chain(PACKAGED.map(Path::new)).collect()
+pub fn geography_files(files: &GeoFiles) -> Vec<PathBuf> {
+    let given = [files.country.clone(), files.network.clone()];
+    given.into_iter().flatten().chain(candidates()).collect()
+}
+
+/// The file of countries that came with this program.
+fn packaged() -> Option<PathBuf> {
+    candidates().find(|path| path.exists())
+}
+
+/// Where that file may be.
+fn candidates() -> impl Iterator<Item = PathBuf> {
+    let program = env::current_exe().ok();
+    let beside = program.and_then(|path| Some(path.parent()?.parent()?.join(BESIDE)));
+    beside.into_iter().chain(PACKAGED.iter().map(PathBuf::from))
 }
 
 impl Geography {
     /// Opens the files. Returns a sentence for the user about each file that cannot be used. Copies of the files are made in
     /// `directory`.
     pub fn open(files: &GeoFiles, directory: &Path) -> (Self, Vec<String>) {
-        let packaged = || PACKAGED.iter().map(PathBuf::from).find(|path| path.exists());
         let paths = [files.country.clone().or_else(packaged), files.network.clone()];
         let databases = paths.into_iter().flatten();
         let databases = databases
@@ -200,9 +209,11 @@ fn open_copy(path: &Path, directory: &Path) -> io::Result<Reader<Mmap>> {
         return Err(io::Error::other("not a regular file of at most 1 GiB"));
     }
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_EXCL;
-    let copy = nix::fcntl::open(directory, flags, Mode::S_IRUSR)
+    let copy = match nix::fcntl::open(directory, flags, Mode::S_IRUSR) {
+        Ok(file) => file,
         // Not every file system supports O_TMPFILE; a memfd takes memory, but always works.
-        .or_else(|_| memfd_create(c"picosnitch", MFdFlags::MFD_CLOEXEC))?;
+        Err(_) => memfd_create(c"picosnitch", MemfdFlags::CLOEXEC)?,
+    };
     let mut copy = File::from(copy);
     io::copy(&mut file, &mut copy)?;
     copy.rewind()?;

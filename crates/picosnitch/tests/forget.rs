@@ -224,7 +224,7 @@ fn what_cannot_be_forgotten_is_refused() {
     let lock = fs::File::options().write(true).open(base.join(".picosnitch.lock")).unwrap();
     lock.lock().unwrap();
     let (code, _, err) = run(base, &[&format!("exe={SECRET}"), "--yes"]);
-    assert!(code == Some(1) && err.contains("stop it (sudo systemctl stop picosnitch)"), "{err}");
+    assert!(code == Some(1) && err.contains("stop it (sudo "), "{err}");
     // Not only closed: a process that another test starts has it open until it executes its program.
     lock.unlock().unwrap();
     // While a reader has the log: it can be ended then.

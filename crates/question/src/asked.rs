@@ -124,6 +124,41 @@ impl Asked {
         Ok(true)
     }
 
+    /// Refuses parts of the question that `what`, a noun with its article, does not have: they would be ignored.
+    ///
+    /// # Errors
+    /// The first part that is none of `known`.
+    pub fn check_only(&self, what: &'static str, known: &'static [Parameter]) -> Result<(), QuestionError> {
+        match self.given().into_iter().find(|parameter| !known.contains(parameter)) {
+            None => Ok(()),
+            Some(parameter) => Err(QuestionError::new(parameter, Problem::NotOf(what, known))),
+        }
+    }
+
+    /// The parts that were asked.
+    fn given(&self) -> Vec<Parameter> {
+        let parts = [
+            (Parameter::Range, self.range.is_some()),
+            (Parameter::Since, self.since.is_some()),
+            (Parameter::Until, self.until.is_some()),
+            (Parameter::GroupBy, !self.group_by.is_empty()),
+            (Parameter::Where, !self.wanted.is_empty()),
+            (Parameter::Exclude, !self.exclude.is_empty()),
+            (Parameter::Scope, self.scope.is_some()),
+            (Parameter::Find, self.find.is_some()),
+            (Parameter::NewSince, self.new_since.is_some()),
+            (Parameter::ChangedSince, self.changed_since.is_some()),
+            (Parameter::Seen, self.seen),
+            (Parameter::Compare, self.compare.is_some()),
+            (Parameter::Order, self.order != CompareOrder::default()),
+            (Parameter::Sort, self.sort.is_some()),
+            (Parameter::Reverse, self.reverse),
+            (Parameter::Offset, self.offset.is_some()),
+            (Parameter::Limit, self.limit.is_some()),
+        ];
+        parts.into_iter().filter(|(_, is_given)| *is_given).map(|(parameter, _)| parameter).collect()
+    }
+
     /// Reads all of the question.
     ///
     /// # Errors

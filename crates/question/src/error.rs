@@ -125,6 +125,8 @@ pub(crate) enum Problem {
     CompareSeen,
     CompareTimes(Dimension),
     NothingBefore,
+    /// What is asked for has no such part, but these.
+    NotOf(&'static str, &'static [Parameter]),
     /// What is listed does not have the dimension of a filter, but these.
     NotListed(&'static str, Dimension, &'static [Dimension]),
 }
@@ -190,6 +192,10 @@ impl QuestionError {
                 "{own} previous needs a range with a beginning: {} all has nothing before it",
                 name(Parameter::Range)
             ),
+            Problem::NotOf(what, known) => {
+                let known: Vec<String> = known.iter().map(|parameter| name(*parameter)).collect();
+                format!("{what} has no {own}: it takes {} only", known.join(", "))
+            }
             Problem::NotListed(what, dimension, known) => {
                 format!("{what} have no {dimension}: they can be filtered by {}", crate::list(known))
             }

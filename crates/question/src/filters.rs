@@ -52,7 +52,15 @@ pub(crate) fn filter(
 
 /// The text to find in the values of a dimension, and in the names of users and services.
 pub fn find(dimension: Dimension, text: &[u8]) -> Find {
-    let others = values_named(dimension, &String::from_utf8_lossy(text), &Users::load(), &Services::load());
+    let named = String::from_utf8_lossy(text);
+    let others = match dimension {
+        Dimension::Uid => values_named(dimension, &named, &Users::load(), &Services::default()),
+        Dimension::Port | Dimension::LocalPort => {
+            values_named(dimension, &named, &Users::default(), &Services::load())
+        }
+        // The log has all of its names.
+        _ => Vec::new(),
+    };
     Find::new(dimension, text, others)
 }
 

@@ -104,9 +104,18 @@ pub fn bounds(range: calendar::Range, zone: &TimeZone) -> Object {
 /// # Errors
 /// The errors of the log.
 pub fn completeness(reader: &Reader, range: calendar::Range, zone: &TimeZone) -> Result<Object, StoreError> {
-    let mut object = Map::new();
+    let mut object = grain(reader, range, zone)?;
     let losses = reader.losses(for_log(range))?;
     object.insert("losses".to_owned(), losses.iter().map(loss).collect());
+    Ok(object)
+}
+
+/// Up to when the log has sums only of a range.
+///
+/// # Errors
+/// The errors of the log.
+pub fn grain(reader: &Reader, range: calendar::Range, zone: &TimeZone) -> Result<Object, StoreError> {
+    let mut object = Map::new();
     add_point(&mut object, "sums_of_quarter_hours_before", quarters_before(reader, range)?, zone);
     Ok(object)
 }

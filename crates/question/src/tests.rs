@@ -159,6 +159,33 @@ fn errors_name_the_parameter_as_it_is_known() {
 }
 
 #[test]
+fn parts_that_nothing_uses_are_refused() {
+    const KNOWN: [Parameter; 2] = [Parameter::Range, Parameter::Where];
+    let check = |parameters: &[(&str, &str)]| asked(parameters).unwrap().check_only("a list", &KNOWN);
+    assert_eq!(check(&[("range", "1d"), ("where", "exe=a"), ("where", "exe=b")]), Ok(()));
+    for (name, value) in [
+        ("since", "1"),
+        ("until", "1"),
+        ("group_by", "exe"),
+        ("exclude", "exe=a"),
+        ("scope", "local"),
+        ("find", "a"),
+        ("new_since", "1"),
+        ("changed_since", "1"),
+        ("seen", "1"),
+        ("compare", "previous"),
+        ("order", "now"),
+        ("sort", "sent"),
+        ("reverse", "1"),
+        ("offset", "1"),
+        ("limit", "1"),
+    ] {
+        let error = check(&[(name, value)]).unwrap_err();
+        assert_eq!(error.to_string(), format!("a list has no {name}: it takes range, where only"));
+    }
+}
+
+#[test]
 fn lists_refuse_dimensions_that_they_do_not_have() {
     let filters = asked(&[("where", "port=1")]).unwrap().filters(&TimeZone::UTC).unwrap();
     let error = check_dimensions(&filters, PROGRAM_DIMENSIONS, "programs").unwrap_err();

@@ -7,7 +7,7 @@ use nix::sys::prctl;
 use crate::{capabilities, file_access, system_calls, web_server::require_one_thread};
 
 /// The capabilities of the monitor (linux/capability.h), each with what it is for.
-const CAPABILITIES: [u32; 14] = [
+const CAPABILITIES: [u32; 13] = [
     CAP_CHOWN,
     CAP_DAC_OVERRIDE,
     CAP_DAC_READ_SEARCH,
@@ -16,7 +16,6 @@ const CAPABILITIES: [u32; 14] = [
     CAP_SETGID,
     CAP_SETUID,
     CAP_SETPCAP,
-    CAP_NET_ADMIN,
     CAP_SYS_PTRACE,
     CAP_SYS_ADMIN,
     CAP_SYS_RESOURCE,
@@ -40,8 +39,6 @@ const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 /// Empties the bounding set of the roles.
 const CAP_SETPCAP: u32 = 8;
-/// Enlarges the buffers of its channels beyond the limit of users (SO_SNDBUFFORCE).
-const CAP_NET_ADMIN: u32 = 12;
 /// Reads what /proc shows of the processes of others: executables, maps, namespaces.
 const CAP_SYS_PTRACE: u32 = 19;
 /// fanotify, mapped files of other processes, network namespaces for the roles; BPF for what CAP_BPF does not cover.

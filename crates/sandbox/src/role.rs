@@ -149,8 +149,9 @@ pub fn enter(role: Role) -> io::Result<()> {
     }
 }
 
+/// A service manager sends SIGABRT to all processes when its watchdog ends a monitor that hangs.
 fn ignore_signals() -> io::Result<()> {
-    for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGABRT] {
         // SAFETY: ignoring a signal runs no code.
         unsafe { signal(number, SigHandler::SigIgn) }?;
     }

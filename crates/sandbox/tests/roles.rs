@@ -384,8 +384,8 @@ fn play_monitor() {
     let place = Place::new();
     Monitor { starts_exporter: false }.enter().unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    // CHOWN, DAC_*, FOWNER, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF.
-    let kept = 0x0000_00c0_0128_11ef_u64;
+    // CHOWN, DAC_*, FOWNER, KILL, SETGID, SETUID, SETPCAP, SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF.
+    let kept = 0x0000_00c0_0128_01ef_u64;
     for set in ["CapPrm", "CapEff", "CapBnd"] {
         let line = status.lines().find_map(|line| line.strip_prefix(&format!("{set}:\t"))).unwrap();
         let held = u64::from_str_radix(line, 16).unwrap();

@@ -13,8 +13,8 @@ use thiserror::Error;
 pub enum StoreError {
     /// There is no file at this path.
     #[error(
-        "there is no log at {} yet; start the daemon first (picosnitch start-no-daemon), or name the directory \
-         of the log with --base-dir",
+        "there is no log at {} yet; start the daemon first (sudo picosnitch start), or name the directory of the log \
+         with --base-dir",
         .0.display()
     )]
     Missing(PathBuf),

@@ -39,6 +39,11 @@ impl Users {
         Self(passwd.lines().rev().filter_map(user).collect())
     }
 
+    /// Whether there are none, which is so if the file cannot be read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The id of the user with a name; `None` if there is none.
     pub fn id(&self, name: &str) -> Option<i64> {
         self.0.iter().find(|(_, user)| user.name == name).map(|(uid, _)| *uid)

@@ -153,6 +153,44 @@ test('the chart zooms by drag, by wheel and by keys, and back again', () =>
     await tab.page.focus('svg.area');
     await tab.press('Backspace');
     assert.equal(tab.params().get('range'), '1h');
+    // Also when the filters changed since, and after a reload.
+    await tab.press('Home Shift+ArrowRight Enter');
+    await tab.press('i');
+    await tab.page.reload();
+    await tab.settled();
+    await tab.page.focus('svg.area');
+    await tab.press('Backspace');
+    assert.deepEqual(
+      [...tab.params()],
+      [
+        ['scope', 'internet'],
+        ['range', '1h'],
+      ],
+    );
+  }));
+
+test('all of the log begins with the log', () =>
+  visit({}, async (tab) => {
+    await tab.open('/?range=all');
+    await tab.press('[');
+    assert.ok(Number(tab.params().get('since')) > lab.since - 86_400, tab.page.url());
+    await tab.open('/?range=all');
+    await tab.page.focus('svg.area');
+    await tab.press('Backspace');
+    assert.ok(Number(tab.params().get('since')) > lab.since - 86_400, tab.page.url());
+  }));
+
+test('an address with two slashes has no link to another host', () =>
+  visit({}, async (tab) => {
+    const answer = await tab.page.goto(`${tab.origin}//evil.example/x`);
+    if (answer?.ok()) {
+      await tab.settled();
+      const away = await tab.page.$$eval(
+        'a[href]',
+        (list) => list.filter((one) => /** @type {HTMLAnchorElement} */ (one).host !== location.host).length,
+      );
+      assert.equal(away, 0);
+    }
   }));
 
 test('a point of the chart is read above it, and its sums are those of the query', () =>

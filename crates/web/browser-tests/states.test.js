@@ -54,6 +54,33 @@ test('without the token, or with another: no figures, only what to do', async ()
   }
 });
 
+test('a late refusal of an old token leaves the session of the new one', () =>
+  visit({ token: '0'.repeat(64), expected: /status of 401/ }, async (tab, context) => {
+    /** @type {(value?: unknown) => void} */
+    let answer = () => {};
+    const later = new Promise((resolve) => {
+      answer = resolve;
+    });
+    let isFirst = true;
+    await context.route('**/api/v1/health', async (route) => {
+      if (isFirst) {
+        isFirst = false;
+        await later;
+      }
+      await route.continue();
+    });
+    await tab.page.goto(`${tab.origin}/?${RANGE}`);
+    await tab.page.getByText('This browser is not let in').waitFor();
+    await tab.page.goto(`${tab.origin}/?${RANGE}#token=${lab.token}`);
+    await tab.page.locator('section[aria-label=Programs] li').first().waitFor();
+    const refused = tab.page.waitForResponse((response) => response.status() === 401);
+    answer();
+    await refused;
+    await tab.settled();
+    assert.ok((await tab.texts('section[aria-label=Programs] li')).length);
+    assert.equal(await tab.page.getByText('This browser is not let in').count(), 0);
+  }));
+
 test('no log yet', async () => {
   const { origin, token } = await serve(freshBase());
   await visit({ origin, token, expected: /status of 503/ }, async (tab) => {
@@ -126,7 +153,7 @@ test('a server that is gone: old figures stay, faded, with their time; again whe
     await tab.open(`/explore?${RANGE}`);
     const before = await tab.texts('table.explore tbody tr');
     await context.route('**/api/**', (route) => route.abort());
-    await tab.page.locator('table.explore th').getByRole('button', { name: 'Sent' }).click();
+    await tab.page.evaluate(() => dispatchEvent(new Event('online')));
     await tab.page.getByRole('alert').first().waitFor();
     assert.match(
       await tab.page.getByRole('alert').first().innerText(),
@@ -136,4 +163,34 @@ test('a server that is gone: old figures stay, faded, with their time; again whe
     await context.unroute('**/api/**');
     await tab.page.getByRole('button', { name: 'Try again' }).first().click();
     await tab.page.getByRole('alert').first().waitFor({ state: 'detached' });
+  }));
+
+test('figures of another question: faded while the answer is awaited, gone when there is none', () =>
+  visit({ expected: /ERR_|status of/ }, async (tab, context) => {
+    await tab.open(`/explore?${RANGE}&group_by=domain`);
+    const before = await tab.texts('table.explore tbody tr');
+    const only = () =>
+      tab.page.locator('table.explore tr[data-value="cdn.example.net"] .rowacts button').first();
+    await context.route('**/api/**', async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 1200));
+      await route.continue();
+    });
+    await only().evaluate((button) => button.click());
+    await tab.page.locator('.stale table.explore, .stale > table.explore').waitFor();
+    assert.deepEqual(await tab.texts('table.explore tbody tr'), before);
+    await tab.page.locator('.bleed.stale').waitFor();
+    await tab.settled();
+    assert.equal(await tab.page.locator('.stale').count(), 0);
+    assert.equal((await tab.texts('table.explore tbody tr')).length, 1);
+    // Rows of another grouping have other columns.
+    await tab.page.getByRole('tab', { name: 'User', exact: true }).click();
+    await tab.page.locator('.skel').first().waitFor();
+    assert.equal(await tab.page.locator('table.explore').count(), 0);
+    await tab.settled();
+    await context.unroute('**/api/**');
+    await context.route('**/api/**', (route) => route.abort());
+    await tab.page.getByRole('button', { name: /Remove the filter/ }).click();
+    await tab.page.getByRole('alert').first().waitFor();
+    assert.doesNotMatch(await tab.page.innerText('main'), /Figures are those of/);
+    assert.equal(await tab.page.locator('table.explore').count(), 0);
   }));

@@ -108,3 +108,34 @@ test('in the search, in filters and in the export', () =>
     await tab.open(`/destination?domain=${encodeURIComponent('<svg onload=alert(4)>')}&${RANGE}`);
     await assertHarmless(tab, 'a destination of the address');
   }));
+
+test('a star in a value is that character in filters; one that is typed stands for anything', () =>
+  visit({}, async (tab, context) => {
+    await context.route(/api\/v1\/query\?.*group_by=exe/, async (route) => {
+      const response = await route.fetch();
+      const data = await response.json();
+      if (data.rows[0]?.exe) data.rows[0].exe = '/opt/a*b';
+      await route.fulfill({ response, json: data });
+    });
+    await tab.open(`/explore?${RANGE}`);
+    const asked = tab.page.waitForRequest(/query\?.*where=exe%3D%2Fopt%2Fa%5Cx2ab/);
+    await tab.page.locator('table.explore tr[data-value="/opt/a*b"]').focus();
+    await tab.press('Enter');
+    await asked;
+    assert.deepEqual(tab.params().getAll('where'), ['exe=/opt/a\\x2ab']);
+    assert.deepEqual(await tab.texts('.chip .val'), ['a*b']);
+    await tab.open(`/program?${RANGE}&exe=/opt/a*b`);
+    const link = await tab.page
+      .getByRole('link', { name: 'Explore', exact: true })
+      .last()
+      .getAttribute('href');
+    assert.deepEqual(new URL(link ?? '', tab.origin).searchParams.getAll('where'), ['exe=/opt/a\\x2ab']);
+    await tab.open(`/explore?${RANGE}&group_by=domain`);
+    await tab.page.getByRole('button', { name: 'Filter', exact: true }).click();
+    await tab.page.getByLabel('Dimension').selectOption('domain');
+    await tab.page.getByLabel('Value', { exact: true }).fill('*.example.net');
+    await tab.page.keyboard.press('Enter');
+    await tab.settled();
+    assert.deepEqual(tab.params().getAll('where'), ['domain=*.example.net']);
+    assert.ok((await tab.texts('table.explore tbody tr')).length > 1);
+  }));

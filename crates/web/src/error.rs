@@ -1,10 +1,10 @@
 //! Errors of the API, as clients get them: a status, and a JSON object with a sentence.
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use model::text::sanitize;
 use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
@@ -21,6 +21,8 @@ pub(crate) enum ErrorKind {
     Forbidden,
     /// There is no such page.
     NotFound,
+    /// The path is not asked so.
+    MethodNotAllowed,
     /// The request has too many bytes.
     TooLarge,
     /// Too many log-ins failed.
@@ -44,6 +46,7 @@ impl ErrorKind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::NoRights => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::NoLog => StatusCode::SERVICE_UNAVAILABLE,
@@ -121,7 +124,11 @@ pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let kind = self.kind;
-        let mut response = (kind.status(), Json(ErrorBody { error: self })).into_response();
+        // Plain data, whose serialisation cannot fail.
+        let text = serde_json::to_string(&ErrorBody { error: self }).unwrap_or_default();
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = sanitize::json_document(&text);
+        let mut response = (kind.status(), [content_type], body).into_response();
         let headers = response.headers_mut();
         if kind == ErrorKind::Busy {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

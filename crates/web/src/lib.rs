@@ -81,6 +81,7 @@ impl Server {
     /// # Errors
     /// See [`WebError`].
     pub fn start(settings: Settings) -> Result<Self, WebError> {
+        memory::prepare();
         let listeners = server::bind(&settings.addresses)
             .map_err(|(address, source)| WebError::Bind { address, source })?;
         let token = match settings.authentication {
@@ -104,7 +105,6 @@ impl Server {
     /// # Errors
     /// The system refuses what the server needs.
     pub fn run(self) -> Result<(), WebError> {
-        memory::prepare();
         let Self { listeners, settings, token } = self;
         let readers =
             Readers::start(&settings.layout.database).map_err(WebError::system("start a thread"))?;

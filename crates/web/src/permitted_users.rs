@@ -14,6 +14,9 @@ use system_names::{Groups, Users};
 const GROUP: &str = "picosnitch";
 /// The right of the group to read a file.
 const GROUP_READS: u32 = 0o040;
+/// The rights of the group and of others to pass through a directory.
+const GROUP_PASSES: u32 = 0o010;
+const OTHERS_PASS: u32 = 0o001;
 /// How long the members are believed to be the same.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
@@ -50,14 +53,25 @@ impl PermittedUsers {
     fn read_members(&self, before: Vec<u32>) -> Vec<u32> {
         let (groups, users) = (Groups::load(), Users::load());
         // A server that stays root may read the files that it has found, not those that replace them.
-        if groups.is_empty() {
+        if groups.is_empty() || users.is_empty() {
             return before;
         }
         let group = match fs::metadata(&self.database) {
-            Ok(log) => (log.permissions().mode() & GROUP_READS != 0).then(|| log.gid()),
+            Ok(log) if log.permissions().mode() & GROUP_READS == 0 => None,
+            Ok(log) => Some(log.gid()).filter(|group| self.can_be_reached_by(*group)),
             Err(_) => groups.id(GROUP),
         };
         group.map(|group| groups.members(group, &users)).unwrap_or_default()
+    }
+
+    /// Whether the members of a group may pass through all directories of the log.
+    fn can_be_reached_by(&self, group: u32) -> bool {
+        self.database.ancestors().skip(1).filter_map(|directory| fs::metadata(directory).ok()).all(
+            |directory| {
+                let mode = directory.permissions().mode();
+                mode & OTHERS_PASS != 0 || mode & GROUP_PASSES != 0 && directory.gid() == group
+            },
+        )
     }
 }
 
@@ -76,6 +90,7 @@ mod tests {
     #[test]
     fn members_may_read_what_their_group_may_read() {
         let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let log = place.path().join("snitch.db");
         let Some((group, member)) = group_with_member() else {
             eprintln!("skipped: no group of this machine has a member");
@@ -93,11 +108,15 @@ mod tests {
             fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(contains(), expected, "{mode:o}");
         }
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!contains(), "its directory is closed to them");
     }
 
     #[test]
     fn a_log_that_comes_later_counts() {
         let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let log = place.path().join("snitch.db");
         let users = PermittedUsers::new(Vec::new(), &log);
         let Some((group, member)) = group_with_member() else { return };

@@ -26,8 +26,9 @@ use crate::{
 const READERS: usize = 4;
 /// Questions that wait; more are refused.
 const MAX_WAITING: usize = 256;
-/// Groups of an answer while it is made, by ids of the log: with as many, this process takes less than 200 MB.
-const MAX_GROUPS: usize = 250_000;
+/// Groups of an answer while it is made, by ids of the log. A question with as many takes about 110 MB, and all readers together
+/// fit into what the unit allows.
+const MAX_GROUPS: usize = 150_000;
 /// How long a question may wait for a reader.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// How long a reader may work on an answer, whoever waits for it.

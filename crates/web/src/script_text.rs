@@ -49,7 +49,10 @@ pub(crate) fn without_comments(text: &str) -> String {
             }
             (_, b'"' | b'\'') => quoted(rest, byte),
             (_, b'/') if rest.starts_with(b"/*") => {
-                at += find(rest, b"*/").map_or(rest.len(), |end| end + 2);
+                let length = find(rest, b"*/").map_or(rest.len(), |end| end + 2);
+                // A comment parts words, and one of several lines ends a line (ECMA-262, section 12.4).
+                end_code(&mut out, if rest[..length].contains(&b'\n') { b'\n' } else { b' ' });
+                at += length + rest[length..].iter().take_while(|byte| **byte == b' ').count();
                 continue;
             }
             (_, b'/') if rest.starts_with(b"//") => {
@@ -59,7 +62,7 @@ pub(crate) fn without_comments(text: &str) -> String {
             (_, b'/') if begins_regex(&out) => regex(rest),
             (_, b'\n') => {
                 // Code does not mean anything by its indentation.
-                out.push(b'\n');
+                end_code(&mut out, b'\n');
                 at += 1 + rest[1..].iter().take_while(|byte| **byte == b' ').count();
                 continue;
             }
@@ -69,8 +72,18 @@ pub(crate) fn without_comments(text: &str) -> String {
         at += length;
     }
     match String::from_utf8(out) {
-        Ok(out) if places == [Place::Code] => without_empty_lines(&out),
+        Ok(out) if places == [Place::Code] => out,
         _ => text.to_owned(),
+    }
+}
+
+/// Adds a space or a line break behind code, if there is none yet.
+fn end_code(out: &mut Vec<u8>, end: u8) {
+    while out.last() == Some(&b' ') {
+        out.pop();
+    }
+    if !matches!(out.last(), None | Some(b'\n')) {
+        out.push(end);
     }
 }
 
@@ -119,11 +132,6 @@ fn regex(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Lines in a template keep their breaks; a line without a character is of no use in either.
-fn without_empty_lines(text: &str) -> String {
-    text.lines().filter(|line| !line.trim().is_empty()).flat_map(|line| [line.trim_end(), "\n"]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,16 +143,18 @@ mod tests {
             ("let url = 'https://x'; // c\n", "let url = 'https://x';\n"),
             (
                 "let t = `// no ${a /* c */ + `/* no */${b}`} //`;\n",
-                "let t = `// no ${a  + `/* no */${b}`} //`;\n",
+                "let t = `// no ${a + `/* no */${b}`} //`;\n",
             ),
             ("let f = () => `${{ a: 1 }.a}`; // c\n", "let f = () => `${{ a: 1 }.a}`;\n"),
             ("let r = /[/*]\\/*/g; let d = a / b / c; // c\n", "let r = /[/*]\\/*/g; let d = a / b / c;\n"),
             (
                 "let q = \"\\\"/*\"; /* c\n c */ let z = (x) / 2; // 2/1\n",
-                "let q = \"\\\"/*\";  let z = (x) / 2;\n",
+                "let q = \"\\\"/*\";\nlet z = (x) / 2;\n",
             ),
             ("return /\\/\\//.test(a); // c\n", "return /\\/\\//.test(a);\n"),
             ("if (a) {\n  b(`\n  c`);\n}\n", "if (a) {\nb(`\n  c`);\n}\n"),
+            ("a = b +/**/+ c;\nreturn /*\n*/ d;\n", "a = b + + c;\nreturn\nd;\n"),
+            ("t = `\n\n  a  \n`;\n\n\nb;\n", "t = `\n\n  a  \n`;\nb;\n"),
             ("let open = `${ // c\n", "let open = `${ // c\n"),
         ] {
             assert_eq!(without_comments(source), expected);

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -24,6 +25,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 
 use crate::socket_owner;
 
@@ -79,7 +81,7 @@ impl Connections {
 pub(crate) struct Peer {
     address: SocketAddr,
     own_address: SocketAddr,
-    user: Arc<OnceCell<Option<u32>>>,
+    user: Arc<OnceCell<u32>>,
     is_known: Arc<AtomicBool>,
 }
 
@@ -90,14 +92,14 @@ impl Peer {
     }
 
     /// The user of its program; `None` if it is not of this machine. It is looked up once, and only when somebody asks: the table of
-    /// sockets may be long.
+    /// sockets may be long. It changes while it is read, so that a socket may be missed: then the next request looks again.
     pub async fn user(&self) -> Option<u32> {
         let (address, own_address) = (self.address, self.own_address);
         let look_up = || async move {
             let user = tokio::task::spawn_blocking(move || socket_owner::of_peer(address, own_address));
-            user.await.ok().flatten()
+            user.await.ok().flatten().ok_or(())
         };
-        *self.user.get_or_init(look_up).await
+        self.user.get_or_try_init(look_up).await.ok().copied()
     }
 
     /// Notes that it has shown that it may read.
@@ -139,12 +141,11 @@ async fn accept(
         let is_known = Arc::new(AtomicBool::new(false));
         let peer = Peer { address, own_address, user: Arc::default(), is_known: Arc::clone(&is_known) };
         let task = tokio::spawn(async move {
-            let router = router.layer(axum::Extension(peer));
             match tls {
-                None => serve_connection(stream, router).await,
+                None => serve_connection(stream, router, peer).await,
                 Some(tls) => {
                     if let Ok(Ok(stream)) = tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-                        serve_connection(stream, router).await;
+                        serve_connection(stream, router, peer).await;
                     }
                 }
             }
@@ -153,7 +154,11 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    peer: Peer,
+) {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -164,7 +169,11 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let stream = TokioIo::new(Box::pin(stream));
     // An error here is the client's: it went away, took nothing for too long, or wrote no HTTP.
-    let _ = builder.serve_connection(stream, TowerToHyperService::new(router)).await;
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
+    let _ = builder.serve_connection(stream, TowerToHyperService::new(service)).await;
 }
 
 /// Binds the addresses. `localhost` is both 127.0.0.1 and ::1: a browser may try either, and another user's server must not be

@@ -56,6 +56,9 @@ pub enum SettingsError {
          listen on localhost, and on the other machine run ssh -L 5100:localhost:5100"
     )]
     Unprotected(IpAddr),
+    /// A password is asked for and refused.
+    #[error("--no-auth does not go with web.password_hash: take one of them out")]
+    PasswordWithoutAuth,
     /// One of the two files is missing.
     #[error("web.certificate and web.key belong together: set both, or none")]
     HalfCertificate,
@@ -84,6 +87,7 @@ impl Settings {
             _ => return Err(SettingsError::HalfCertificate),
         };
         let authentication = match (&*web.password_hash.0, users) {
+            (hash, None) if !hash.is_empty() => return Err(SettingsError::PasswordWithoutAuth),
             ("", Some(users)) => Authentication::Token { users },
             ("", None) => Authentication::None,
             (hash, _) => {

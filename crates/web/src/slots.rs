@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use store::{Reader, StoreError};
 /// Colours of the page: `--p1` to `--p8`.
 const COLOURS: usize = 8;
 /// How long no further program is looked for in the log; it has the colour of its hash meanwhile.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// The colours of the log, the same for all readers.
 #[derive(Default)]
@@ -31,31 +31,38 @@ impl SharedSlots {
 }
 
 /// The colours of the programs of a log. Each program gets the colour that the fewest programs before it have, in the order in
-/// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart. A colour
-/// changes only in the first second of a program, and when the first sight of an earlier one is deleted.
+/// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart. A program that
+/// has used no network itself, as a parent, has the one of its hash. A colour changes only in the first seconds of a program on
+/// the network, and when the first sight of an earlier one is deleted.
 #[derive(Default)]
 pub(crate) struct Slots(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     slots: HashMap<Bytes, u8>,
+    /// When a reader began to read the programs.
     read: Option<Instant>,
 }
 
 impl Slots {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The colour of a program, from 1 to 8.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn of(&self, reader: &Reader, path: &[u8]) -> Result<u8, StoreError> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = state.slots.get(path) {
-            return Ok(*slot);
-        }
-        if state.read.is_none_or(|read| read.elapsed() > REFRESH) {
-            let programs = reader.programs_seen()?;
-            state.slots = assign(programs.into_iter().map(|program| (program.path, program.first)));
+        let mut state = self.lock();
+        if !state.slots.contains_key(path) && state.read.is_none_or(|read| read.elapsed() > REFRESH) {
             state.read = Some(Instant::now());
+            // The other readers need not wait.
+            drop(state);
+            let programs = reader.programs_seen()?;
+            let slots = assign(programs.into_iter().map(|program| (program.path, program.first)));
+            state = self.lock();
+            state.slots = slots;
         }
         Ok(state.slots.get(path).copied().unwrap_or_else(|| first_choice(path) as u8 + 1))
     }

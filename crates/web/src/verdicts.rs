@@ -14,10 +14,13 @@ use model::Sha256;
 /// The verdicts by digest.
 pub(crate) type VerdictsByDigest = Arc<HashMap<Sha256, String>>;
 
+/// When the file and its journal, to which verdicts go first, were changed.
+type Changed = [Option<SystemTime>; 2];
+
 /// The verdicts of a file.
 pub(crate) struct Verdicts {
     path: PathBuf,
-    read: Mutex<Option<(SystemTime, VerdictsByDigest)>>,
+    read: Mutex<Option<(Changed, VerdictsByDigest)>>,
 }
 
 impl Verdicts {
@@ -27,9 +30,8 @@ impl Verdicts {
 
     /// The verdicts as they are now; none if the file cannot be read.
     pub fn now(&self) -> VerdictsByDigest {
-        let Ok(changed) = fs::metadata(&self.path).and_then(|file| file.modified()) else {
-            return VerdictsByDigest::default();
-        };
+        let changed = [self.path.clone(), known_programs::journal_path(&self.path)]
+            .map(|path| fs::metadata(path).and_then(|file| file.modified()).ok());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         match &*read {
             Some((time, verdicts)) if *time == changed => Arc::clone(verdicts),

@@ -32,6 +32,11 @@ impl Expiry {
         Self { tick: 0, advanced: now, limit: RELAXED_EXPIRY, limit_since: 0 }
     }
 
+    /// Goes on with the tick and the limit of an earlier run.
+    pub(crate) fn resume(&mut self, (tick, limit): (u32, u32)) {
+        (self.tick, self.limit, self.limit_since) = (tick, limit, tick);
+    }
+
     /// Advances the clock if it is time, and returns the tick. Drains between the regular ones do not make the clock
     /// faster.
     pub(crate) fn advance(&mut self, now: Instant) -> u32 {

@@ -25,8 +25,7 @@ pub(crate) struct DrainInput {
     pub open_sockets: Option<HashSet<u64>>,
     /// Remote ends of datagram sockets that the packet hooks saw, by inode number.
     pub datagram_remotes: HashMap<u64, SocketAddress>,
-    /// `None` when the counters cannot be read.
-    pub loss_counters: Option<LossCounters>,
+    pub loss_counters: LossCounters,
     /// The time of the drain, nanoseconds of boot time.
     pub now: u64,
     /// No other drain follows, so no flow may wait for it.

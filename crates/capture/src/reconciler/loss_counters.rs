@@ -1,9 +1,11 @@
 //! Losses as differences of counters that only grow.
 
+use serde::{Deserialize, Serialize};
+
 use model::{Loss, LossKind};
 
 /// Counters of the kernel half and of the kernel, as they are read in one drain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LossCounters {
     pub process_events: u64,
     pub release_events: u64,

@@ -34,7 +34,8 @@ use crate::{
     abi::FlowKey,
     event::{Event, SocketEvent},
     event_batch::EventBatch,
-    flow::{FlowCounters, FlowDelta, FlowEntry},
+    flow::{FlowCounters, FlowDelta, FlowEntry, TableSlot},
+    hand_over::{Change, ReconcilerState, SavedSocket},
 };
 use model::{Counters, FlowId, LossKind, ProcessId};
 
@@ -54,6 +55,8 @@ pub(crate) struct Reconciler {
     losses: LossCounters,
     /// Some release events were lost: sockets may be closed without one.
     lost_releases: bool,
+    /// The changes by the last drain, for the journal; `None` without one.
+    changes: Option<Vec<Change>>,
     /// Releases, and flows that came with them, that were read after the flow table: their flows are final in the next
     /// drain.
     deferred: EventBatch,
@@ -69,13 +72,72 @@ impl Reconciler {
             expiry: Expiry::new(now),
             losses: LossCounters::default(),
             lost_releases: false,
+            changes: None,
             deferred: EventBatch::default(),
         }
     }
 
+    /// Collects changes from now on, see [`Reconciler::take_changes`].
+    pub(crate) fn keep_changes(&mut self) {
+        self.changes = Some(Vec::new());
+    }
+
+    /// The changes by the last drain.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, change: Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
+        }
+    }
+
+    /// All that is remembered.
+    pub(crate) fn state(&self) -> ReconcilerState {
+        ReconcilerState {
+            flows: self.previous.clone(),
+            sockets: self.sockets.saved().collect(),
+            counted_remotes: self.counted_remotes.clone(),
+            losses: self.losses,
+            ..ReconcilerState::default()
+        }
+    }
+
+    /// Goes on where an earlier run has ended: `entries` are the flow table, `open` all open sockets, `clock` the tick and the
+    /// idle ticks of the kernel half. Returns the entries that are recorded to their end.
+    pub(crate) fn resume(
+        &mut self,
+        state: &ReconcilerState,
+        entries: &[FlowEntry],
+        open: &HashSet<u64>,
+        clock: (u32, u32),
+    ) -> Vec<TableSlot> {
+        self.expiry.resume(clock);
+        self.losses = state.losses;
+        self.counted_remotes.clone_from(&state.counted_remotes);
+        for (number, socket) in state.sockets.iter().filter(|(number, _)| open.contains(number)) {
+            self.sockets.resume(*number, *socket);
+        }
+        let mut ended = Vec::new();
+        for entry in entries {
+            if state.ended.get(&entry.key) == Some(&entry.began) {
+                ended.extend(entry.slot);
+            } else if let Some(counters) = state.flows.get(&entry.key) {
+                self.previous.insert(entry.key, *counters);
+                if entry.is_stream {
+                    self.sockets.resume_flow(entry.key.socket, entry.key.process, counters.received);
+                }
+            }
+        }
+        // Sockets may have been closed without a release that anybody has read.
+        self.lost_releases = true;
+        ended
+    }
+
     /// Adds a socket that was open before the hooks were attached: its connection is not new.
-    pub(crate) fn add_existing_socket(&mut self, socket: &SocketEvent) {
-        self.sockets.add_existing(socket);
+    pub(crate) fn add_existing_socket(&mut self, number: u64, socket: SavedSocket) {
+        self.sockets.add_existing(number, socket);
     }
 
     /// Advances the clock if it is time, and returns the tick.
@@ -143,7 +205,7 @@ impl Reconciler {
         let mut receivers = LastReceivers::default();
         for (entry, opened) in self.order(entries, &endpoints) {
             let ended = released.contains(entry.key.socket) || self.expiry.is_expired(&entry);
-            let delta = self.delta(&entry, Change { opened, ended }, &endpoints);
+            let delta = self.delta(&entry, News { opened, ended }, &endpoints);
             if entry.is_stream && (ended || !samples.is_empty()) {
                 receivers.add(entry.key.socket, &delta);
             }
@@ -152,6 +214,9 @@ impl Reconciler {
             }
             if ended {
                 self.previous.remove(&entry.key);
+                if entry.slot.is_some() {
+                    self.note(Change::Ended(entry.key, entry.began));
+                }
                 outcome.removals.extend(entry.slot);
             }
         }
@@ -162,14 +227,22 @@ impl Reconciler {
         outcome.flows.extend(self.charge_uncounted(released.iter().chain(&samples), &receivers));
         outcome.flows.sort_by_key(|flow| flow.id.began);
         for socket in released.iter() {
-            self.sockets.remove(socket.socket);
+            if self.sockets.remove(socket.socket) {
+                self.note(Change::SocketClosed(socket.socket));
+            }
+        }
+        for (number, socket) in self.sockets.take_changed() {
+            self.note(Change::Socket(number, socket));
         }
 
         let rings = samples.iter().filter(|socket| socket.receive_ring);
         events.extend(rings.map(|socket| Event::ReceiveRing(socket.process)));
         events.extend(later_events);
         outcome.events = events;
-        outcome.losses = input.loss_counters.map(|newer| self.losses.advance(newer)).unwrap_or_default();
+        outcome.losses = self.losses.advance(input.loss_counters);
+        if !outcome.losses.is_empty() {
+            self.note(Change::Losses(self.losses));
+        }
         self.lost_releases =
             has_young || outcome.losses.iter().any(|loss| loss.kind == LossKind::ReleaseEvents);
         outcome.expire_ticks = self.expiry.adapt(table_entries);
@@ -236,6 +309,7 @@ impl Reconciler {
         let mut opened = vec![0; entries.len()];
         if self.counted_remotes.len() > MAX_COUNTED_REMOTES {
             self.counted_remotes.clear();
+            self.note(Change::RemotesForgotten);
         }
         for at in new {
             let entry = &entries[at];
@@ -244,7 +318,11 @@ impl Reconciler {
                 // A new remote end of a datagram socket, once, even if no hook saw it for the first datagrams.
                 let (peer, peer_port) = endpoints.remote(entry);
                 let plain = FlowKey { peer, peer_port, generation: 0, ..*key };
-                u64::from(self.counted_remotes.insert(plain))
+                let is_new = self.counted_remotes.insert(plain);
+                if is_new {
+                    self.note(Change::RemoteCounted(plain));
+                }
+                u64::from(is_new)
             } else if key.socket == 0 {
                 0
             } else {
@@ -254,8 +332,9 @@ impl Reconciler {
         entries.into_iter().zip(opened).collect()
     }
 
-    fn delta(&mut self, entry: &FlowEntry, change: Change, endpoints: &Endpoints) -> FlowDelta {
-        let before = self.previous.get(&entry.key).copied().unwrap_or_default();
+    fn delta(&mut self, entry: &FlowEntry, news: News, endpoints: &Endpoints) -> FlowDelta {
+        let known = self.previous.get(&entry.key).copied();
+        let before = known.unwrap_or_default();
         // The kernel copies entries byte by byte on some machines: a counter that is read while it changes may seem to
         // go back. It never does, and the next drain reads it right.
         let now = FlowCounters {
@@ -264,6 +343,9 @@ impl Reconciler {
             connects: entry.counters.connects.max(before.connects),
         };
         self.previous.insert(entry.key, now);
+        if entry.slot.is_some() && known != Some(now) {
+            self.note(Change::Counted(entry.key, now));
+        }
         let received = now.received - before.received;
         let received = if entry.is_stream {
             self.sockets.count_received(entry.key.socket, received, entry.key.process)
@@ -271,11 +353,11 @@ impl Reconciler {
             received
         };
         FlowDelta {
-            id: entry.id(change.ended),
+            id: entry.id(news.ended),
             cgroup: entry.cgroup,
             tuple: endpoints.tuple(entry),
             counters: Counters {
-                connections: change.opened + now.connects - before.connects,
+                connections: news.opened + now.connects - before.connects,
                 sent: now.sent - before.sent,
                 received,
             },
@@ -304,7 +386,7 @@ impl Reconciler {
 
 /// The news about a flow that its counters do not show.
 #[derive(Clone, Copy)]
-struct Change {
+struct News {
     /// Connections that the flow opens besides its connects.
     opened: u64,
     ended: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use crate::event::SocketEvent;
+use crate::{event::SocketEvent, hand_over::SavedSocket};
 use model::ProcessId;
 
 /// One open socket with connections.
@@ -12,24 +12,69 @@ struct StreamSocket {
     counted: u64,
     /// Bytes that the socket had handed out when counting began; `None` when that is unknown.
     baseline: Option<u64>,
+    /// The same of sent bytes, for a socket that was open before; only a later run needs it.
+    sent_baseline: Option<u64>,
     /// Bytes beyond `counted` that were charged already.
     charged: u64,
     /// The process that received last.
     receiver: ProcessId,
 }
 
+impl StreamSocket {
+    fn saved(&self) -> SavedSocket {
+        let Self { baseline, sent_baseline, charged, receiver, .. } = *self;
+        SavedSocket { baseline, sent_baseline, charged, receiver }
+    }
+
+    /// Whether flows show everything that is known of it.
+    fn is_plain(&self) -> bool {
+        self.baseline == Some(0) && self.sent_baseline.is_none() && self.charged == 0
+    }
+}
+
 /// The open stream sockets by inode number.
 #[derive(Debug, Default)]
 pub(crate) struct StreamSockets {
     open: HashMap<u64, StreamSocket>,
+    /// Sockets of which flows do not show everything, and that have changed.
+    changed: Vec<u64>,
 }
 
 impl StreamSockets {
     /// Adds a socket that was open before the hooks were attached.
-    pub(crate) fn add_existing(&mut self, socket: &SocketEvent) {
-        let existing =
-            StreamSocket { counted: 0, baseline: socket.consumed, charged: 0, receiver: socket.process };
-        self.open.entry(socket.socket).or_insert(existing);
+    pub(crate) fn add_existing(&mut self, number: u64, saved: SavedSocket) {
+        self.resume(number, saved);
+        self.changed.push(number);
+    }
+
+    /// Adds a socket of an earlier run.
+    pub(crate) fn resume(&mut self, number: u64, saved: SavedSocket) {
+        let SavedSocket { baseline, sent_baseline, charged, receiver } = saved;
+        self.open.insert(number, StreamSocket { counted: 0, baseline, sent_baseline, charged, receiver });
+    }
+
+    /// Adds a flow of an earlier run with its received bytes.
+    pub(crate) fn resume_flow(&mut self, number: u64, process: ProcessId, received: u64) {
+        let socket = self.open.entry(number).or_insert(StreamSocket {
+            counted: 0,
+            baseline: Some(0),
+            sent_baseline: None,
+            charged: 0,
+            receiver: process,
+        });
+        socket.counted = socket.counted.saturating_add(received);
+    }
+
+    /// The sockets of which flows do not show everything.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = (u64, SavedSocket)> {
+        let saved = self.open.iter().filter(|(_, socket)| !socket.is_plain());
+        saved.map(|(number, socket)| (*number, socket.saved()))
+    }
+
+    /// Those that have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Vec<(u64, SavedSocket)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|number| Some((number, self.open.get(&number)?.saved()))).collect()
     }
 
     /// Adds the socket of a flow that is read for the first time. Returns how many connections the flow opens by being
@@ -41,7 +86,13 @@ impl StreamSockets {
         match self.open.entry(socket) {
             Entry::Occupied(_) => 0,
             Entry::Vacant(entry) => {
-                entry.insert(StreamSocket { counted: 0, baseline: Some(0), charged: 0, receiver: process });
+                entry.insert(StreamSocket {
+                    counted: 0,
+                    baseline: Some(0),
+                    sent_baseline: None,
+                    charged: 0,
+                    receiver: process,
+                });
                 u64::from(connects == 0)
             }
         }
@@ -49,12 +100,15 @@ impl StreamSockets {
 
     /// Adds received bytes that hooks counted. Returns how many of them are to be recorded: bytes that
     /// [`StreamSockets::charge_uncounted`] charged while they were on their way to a hook are recorded already.
-    pub(crate) fn count_received(&mut self, socket: u64, bytes: u64, process: ProcessId) -> u64 {
-        let Some(socket) = self.open.get_mut(&socket).filter(|_| bytes > 0) else { return bytes };
+    pub(crate) fn count_received(&mut self, number: u64, bytes: u64, process: ProcessId) -> u64 {
+        let Some(socket) = self.open.get_mut(&number).filter(|_| bytes > 0) else { return bytes };
         let settled = bytes.min(socket.charged);
         socket.charged -= settled;
         socket.counted = socket.counted.saturating_add(bytes);
         socket.receiver = process;
+        if settled > 0 {
+            self.changed.push(number);
+        }
         bytes - settled
     }
 
@@ -68,6 +122,7 @@ impl StreamSockets {
         let uncounted =
             total.checked_sub(socket.counted)?.checked_sub(socket.charged).filter(|bytes| *bytes > 0)?;
         socket.charged += uncounted;
+        self.changed.push(event.socket);
         Some((socket.receiver, uncounted))
     }
 
@@ -76,9 +131,9 @@ impl StreamSockets {
         self.open.get(&socket).filter(|socket| socket.receiver == process).map_or(0, |socket| socket.charged)
     }
 
-    /// Removes a socket that is closed and whose flows were all read.
-    pub(crate) fn remove(&mut self, socket: u64) {
-        self.open.remove(&socket);
+    /// Removes a socket that is closed and whose flows were all read. Returns whether it is among [`StreamSockets::saved`].
+    pub(crate) fn remove(&mut self, socket: u64) -> bool {
+        self.open.remove(&socket).is_some_and(|socket| !socket.is_plain())
     }
 }
 
@@ -105,7 +160,8 @@ mod tests {
     #[test]
     fn a_socket_from_before_the_start_opens_no_connection() {
         let mut sockets = StreamSockets::default();
-        sockets.add_existing(&sample(1000));
+        let saved = SavedSocket { baseline: Some(1000), sent_baseline: None, charged: 0, receiver: ME };
+        sockets.add_existing(7, saved);
         assert_eq!(sockets.add_flow(7, 0, ME), 0);
         assert_eq!(sockets.charge_uncounted(&sample(1500)), Some((ME, 500)));
     }

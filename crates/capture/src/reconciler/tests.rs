@@ -62,6 +62,11 @@ fn socket(socket: u64, consumed: u64) -> SocketEvent {
     SocketEvent { socket, consumed: Some(consumed), local: LOCAL, ..SocketEvent::default() }
 }
 
+fn existing(consumed: u64) -> SavedSocket {
+    let receiver = ProcessId::default();
+    SavedSocket { baseline: Some(consumed), sent_baseline: None, charged: 0, receiver }
+}
+
 fn release(number: u64, consumed: u64) -> Event {
     Event::Released(socket(number, consumed))
 }
@@ -237,7 +242,7 @@ fn only_the_first_process_of_an_accepted_connection_opens_it() {
 #[test]
 fn a_socket_that_was_open_before_opens_no_connection() {
     let mut reconciler = reconciler();
-    reconciler.add_existing_socket(&socket(7, 1000));
+    reconciler.add_existing_socket(7, existing(1000));
     let outcome = reconciler.reconcile(with_events([stream(7, 1, 1, 0)], [release(7, 1500)]));
     assert_eq!(counters(&outcome), [moved(0, 1, 0), moved(0, 0, 500)]);
 }
@@ -343,26 +348,30 @@ fn sockets_whose_release_was_lost_are_found_closed() {
     let mut reconciler = reconciler();
     let entries = [stream(7, 1, 1, 0), stream(8, 1, 1, 0), datagrams(9, 1)];
     let lost = LossCounters { release_events: 1, ..LossCounters::default() };
-    let outcome = reconciler.reconcile(DrainInput { loss_counters: Some(lost), ..input(entries) });
+    let outcome = reconciler.reconcile(DrainInput { loss_counters: lost, ..input(entries) });
     assert_eq!(outcome.losses, [Loss { kind: LossKind::ReleaseEvents, count: 1 }]);
     assert!(reconciler.has_lost_releases());
     let mut entries = entries;
     entries[1] = young(entries[1]);
     let open = Some(HashSet::new());
-    let outcome = reconciler.reconcile(DrainInput { open_sockets: open, ..input(entries) });
+    let outcome =
+        reconciler.reconcile(DrainInput { open_sockets: open, loss_counters: lost, ..input(entries) });
     let ended: Vec<u64> = outcome.flows.iter().map(|flow| flow.id.socket).collect();
     assert_eq!(ended, [7], "neither the young one nor the datagrams");
     assert!(reconciler.has_lost_releases(), "the young one may be on its way into a process");
     let open = Some(HashSet::from([8]));
     let left = input(entries.into_iter().skip(1));
-    assert_eq!(reconciler.reconcile(DrainInput { open_sockets: open, ..left }).flows, []);
+    assert_eq!(
+        reconciler.reconcile(DrainInput { open_sockets: open, loss_counters: lost, ..left }).flows,
+        []
+    );
     assert!(!reconciler.has_lost_releases());
 }
 
 #[test]
 fn a_release_keeps_its_counter_when_other_releases_were_lost() {
     let mut reconciler = reconciler();
-    reconciler.add_existing_socket(&socket(7, 0));
+    reconciler.add_existing_socket(7, existing(0));
     let released = with_events([stream(7, 1, 0, 100)], [release(7, 150)]);
     let outcome = reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
     assert_eq!(counters(&outcome), [moved(0, 0, 100), moved(0, 0, 50)]);
@@ -372,10 +381,10 @@ fn a_release_keeps_its_counter_when_other_releases_were_lost() {
 fn a_young_socket_with_a_release_is_no_reason_to_look_again() {
     let mut reconciler = reconciler();
     let lost = LossCounters { release_events: 1, ..LossCounters::default() };
-    reconciler.reconcile(DrainInput { loss_counters: Some(lost), ..input([]) });
+    reconciler.reconcile(DrainInput { loss_counters: lost, ..input([]) });
     assert!(reconciler.has_lost_releases());
     let released = with_events([young(stream(7, 1, 1, 0))], [release(7, 0)]);
-    reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), ..released });
+    reconciler.reconcile(DrainInput { open_sockets: Some(HashSet::new()), loss_counters: lost, ..released });
     assert!(!reconciler.has_lost_releases());
 }
 
@@ -427,4 +436,36 @@ fn the_remote_end_of_the_own_direction_comes_first() {
     assert_eq!(port(without_remote(datagrams(9, 1))), Some(2));
     assert_eq!(port(receiving(7)), Some(1));
     assert_eq!(port(datagrams(8, 1)), None, "its own hook saw it");
+}
+
+#[test]
+fn another_reconciler_goes_on_where_one_has_ended() {
+    let mut first = reconciler();
+    first.keep_changes();
+    first.add_existing_socket(5, existing(1000));
+    let entries = [stream(5, 0, 0, 0), stream(6, 1, 10, 20), stream(7, 0, 0, 30), datagrams(8, 40)];
+    first.reconcile(input(entries));
+    let sampled = vec![socket(7, 50)];
+    first.reconcile(DrainInput { samples: sampled, ..input(entries) });
+    let mut state = ReconcilerState::default();
+    state.apply(first.take_changes());
+    assert_eq!(state, first.state());
+
+    let later =
+        [stream(5, 0, 0, 7), stream(6, 1, 15, 20), stream(7, 0, 0, 60), datagrams(8, 45), stream(9, 1, 1, 1)];
+    let mut second = Reconciler::new(Instant::now());
+    let open = HashSet::from([5, 6, 7, 9]);
+    assert_eq!(second.resume(&state, &later, &open, (3, 120)), []);
+    let now = |reconciler: &mut Reconciler| {
+        let samples = vec![socket(5, 1009), socket(7, 60)];
+        counters(&reconciler.reconcile(DrainInput { samples, ..input(later) }))
+    };
+    assert_eq!(now(&mut second), now(&mut first));
+    // What is recorded to its end leaves the table.
+    let end = ReconcilerState { ended: HashMap::from([(later[1].key, later[1].began)]), ..state };
+    let slot = TableSlot { raw_key: [0; KEY_BYTES], index: 4 };
+    let entry = FlowEntry { slot: Some(slot), ..later[1] };
+    assert_eq!(reconciler().resume(&end, &[entry], &open, (3, 120)), [slot]);
+    let other = FlowEntry { began: entry.began + 1, ..entry };
+    assert_eq!(reconciler().resume(&end, &[other], &open, (3, 120)), []);
 }

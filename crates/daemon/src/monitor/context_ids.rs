@@ -123,6 +123,14 @@ impl ContextIds {
         self.recent.clear();
     }
 
+    /// Gives every context a new id from now on, so that the recorder gets them all again.
+    pub(super) fn renew(&mut self, updates: &mut Vec<ContextUpdate>) {
+        self.ids.clear();
+        self.recent.clear();
+        self.bytes = 0;
+        updates.push(ContextUpdate::ForgetBefore(self.next));
+    }
+
     fn add(&mut self, key: ContextKey<ByContent>, updates: &mut Vec<ContextUpdate>) -> u32 {
         let bytes = |ByContent(running): &ByContent| {
             let Program { path, name, command_line, .. } = &running.program;
@@ -131,10 +139,8 @@ impl ContextIds {
         let bytes: usize = key.programs.iter().map(bytes).sum();
         self.bytes += bytes;
         if self.ids.len() >= MAX_CONTEXTS || self.bytes > MAX_BYTES {
-            self.ids.clear();
-            self.recent.clear();
+            self.renew(updates);
             self.bytes = bytes;
-            updates.push(ContextUpdate::ForgetBefore(self.next));
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);

@@ -73,10 +73,18 @@ impl Monitor {
             self.app_images.resolve(&mut self.processes, executables, now);
         }
         self.send_writers()?;
+        let processes = &self.processes;
+        let drain = self.capture.write_journal(&drained.flows, |id| processes.save(id));
         self.send_flows(&executions, ToRecorder::Flows)?;
         self.send_flows(&drained.flows, ToRecorder::Flows)?;
         self.send_losses(drained.losses)?;
         self.send_open_sockets(now)?;
+        if self.has_open_drain || self.open_sockets.is_some() {
+            self.recorder.send(&ToRecorder::DrainEnd(drain), None)?;
+            self.has_open_drain = false;
+        }
+        let processes = &self.processes;
+        self.capture.end_drain(|id| processes.save(id));
         self.processes.forget_ended(now);
         if let Some(executables) = &mut self.executables {
             executables.tick(now);

@@ -11,9 +11,10 @@ use super::{
     exporter_process::ExporterProcess, open_sockets::OpenSocketLists, signals::Request, state::Monitor,
 };
 use crate::{
+    daemon_log::keep_bounded,
     error::{MonitorError, io_error},
     heap::trim_heap,
-    messages::{ToMonitor, ToRecorder},
+    messages::ToMonitor,
     poll::poll_until,
 };
 use capture::DrainMode;
@@ -26,6 +27,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(25);
 
 /// Messages of the recorder that are taken at a time: it must not keep the monitor from its drains.
 const MAX_MESSAGES: usize = 256;
+
+/// Time between two looks at the size of daemon.log: what is printed to it is bounded.
+const BOUND_LOG: Duration = Duration::from_secs(60);
 
 /// When the next drain is due.
 struct DrainSchedule {
@@ -52,6 +56,7 @@ impl Monitor {
     /// Records until a signal ends it, then lets the recorder write everything.
     pub(super) fn run(mut self) -> Result<(), MonitorError> {
         let mut ended = self.send_existing().and_then(|()| self.watch());
+        self.service.stopping("Writing what was recorded.");
         // Whatever the error is, the next step is done: the recorder has to get and to write what there is.
         for step in
             [Self::await_executables, Self::drain_last, Self::await_last_executables, Self::end_recorder]
@@ -65,8 +70,16 @@ impl Monitor {
     }
 
     /// Detaches the hooks and reads what they have counted. Nothing is counted after that, so the drain comes right then:
-    /// everything that may take time has been done before.
+    /// everything that may take time has been done before. Or it leaves the hooks to the next run, and reads what they have
+    /// counted until now.
     fn drain_last(&mut self) -> Result<(), MonitorError> {
+        if self.leaves_hooks {
+            self.capture.prepare_to_leave();
+            self.drain(DrainMode::Regular)?;
+            if self.capture.leave(self.processes.save_all()) {
+                return Ok(());
+            }
+        }
         self.capture.detach();
         self.drain(DrainMode::Final).map(drop)
     }
@@ -143,7 +156,15 @@ impl Monitor {
         while let Some(request) = self.signals.receive()? {
             match request {
                 Request::End => return Ok(true),
-                Request::ReopenLogs => self.recorder.send(&ToRecorder::ReopenLogs, None)?,
+                Request::Restart => {
+                    self.leaves_hooks = true;
+                    return Ok(true);
+                }
+                Request::Terminate => {
+                    self.leaves_hooks = self.keeps_hooks;
+                    return Ok(true);
+                }
+                Request::Reload => self.reload()?,
             }
         }
         Ok(false)
@@ -165,10 +186,20 @@ impl Monitor {
                     self.open_sockets = on.then(OpenSocketLists::new);
                     wanted = on;
                 }
-                ToMonitor::Ready | ToMonitor::Failed(_) => {}
+                ToMonitor::Recorded(drain) => self.capture.set_recorded(drain),
+                ToMonitor::Alive => self.recorder.set_alive(),
+                ToMonitor::Ready(_) | ToMonitor::Failed(_) => {}
             }
         }
         Ok(wanted)
+    }
+
+    /// Bounds daemon.log, now and then.
+    fn bound_daemon_log(&mut self) {
+        if self.log_bounded.elapsed() >= BOUND_LOG {
+            self.log_bounded = Instant::now();
+            keep_bounded(&self.layout.daemon_log);
+        }
     }
 
     /// Does the regular work. Returns whether it should be done again soon.
@@ -183,7 +214,12 @@ impl Monitor {
         if let Some(problem) = self.exporter.as_mut().and_then(ExporterProcess::tick) {
             self.recorder.report(problem)?;
         }
-        self.recorder.report_if_stuck();
+        self.recorder.check_health()?;
+        // The event loop has come here, and the recorder has answered not long ago.
+        if self.recorder.is_healthy() {
+            self.service.ping();
+        }
+        self.bound_daemon_log();
         let hurry = self.drain(if sample { DrainMode::SampleSockets } else { DrainMode::Regular })?;
         trim_heap(&mut self.heap_trimmed);
         Ok(hurry)

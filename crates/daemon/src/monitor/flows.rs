@@ -48,6 +48,7 @@ impl Monitor {
                 }
                 self.recorder.send(&update.into(), None)?;
             }
+            self.has_open_drain = true;
             batch.push(Flow { context, id: flow.id, tuple: flow.tuple.clone(), counters: flow.counters });
             if batch.len() == MAX_FLOWS {
                 self.recorder.send(&message(std::mem::take(&mut batch)), None)?;
@@ -81,7 +82,7 @@ impl Monitor {
                 }
             }
         }
-        self.recorder.send(&ToRecorder::DrainEnd, None)
+        Ok(())
     }
 }
 

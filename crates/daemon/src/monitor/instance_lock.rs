@@ -18,7 +18,7 @@ const PID_FILE_MODE: u32 = 0o644;
 
 /// Name of the lock file in each directory of the log, and its mode: only root may open it, so that no other user can hold
 /// the lock.
-const LOCK_FILE: &str = ".picosnitch.lock";
+pub(super) const LOCK_FILE: &str = ".picosnitch.lock";
 const LOCK_FILE_MODE: u32 = 0o600;
 /// How often a lock file is made again that is not root's, or was replaced meanwhile.
 const TRIES: u32 = 16;
@@ -26,13 +26,22 @@ const TRIES: u32 = 16;
 /// The locks of this monitor. They last as long as the files are open, so that nothing that a crash leaves behind keeps the
 /// next monitor from starting.
 pub struct InstanceLock {
-    _pid_file: Option<File>,
+    pid_file: Option<File>,
     _directories: Vec<File>,
+}
+
+impl Drop for InstanceLock {
+    /// A pid file with a number is that of a process that runs, or was killed.
+    fn drop(&mut self) {
+        if let Some(file) = &self.pid_file {
+            let _ = file.set_len(0);
+        }
+    }
 }
 
 /// Takes the locks, and writes the id of this process to the files.
 pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorError> {
-    Ok(InstanceLock { _directories: lock_directories(layout)?, _pid_file: Some(lock_pid_file(layout)?) })
+    Ok(InstanceLock { _directories: lock_directories(layout)?, pid_file: Some(lock_pid_file(layout)?) })
 }
 
 /// Takes the locks for a command that changes the log while picosnitch is stopped, and does not make the directory of the pid
@@ -43,7 +52,7 @@ pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorErro
 pub fn lock_stopped(layout: &Layout) -> Result<InstanceLock, MonitorError> {
     let directories = lock_directories(layout)?;
     let pid_file = if layout.run_dir.is_dir() { Some(lock_pid_file(layout)?) } else { None };
-    Ok(InstanceLock { _directories: directories, _pid_file: pid_file })
+    Ok(InstanceLock { _directories: directories, pid_file })
 }
 
 fn lock_directories(layout: &Layout) -> Result<Vec<File>, MonitorError> {
@@ -115,7 +124,7 @@ fn is_own_file(found: &Metadata) -> bool {
 
 /// Locks the pid file and writes the id of this process to it.
 fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
-    let path = layout.run_dir.join("picosnitch.pid");
+    let path = layout.pid_file();
     let fail = |source| MonitorError::PidFile { path: path.display().to_string(), source };
     let file = File::options()
         .read(true)

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
     process::{Child, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -15,7 +18,12 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{directories::hand_over_files, recorder_settings::recorder_settings};
+use super::{
+    directories::hand_over_files,
+    out_of_memory::OutOfMemory,
+    recorder_health::{HUNG, RecorderHealth, STUCK, why_silent},
+    recorder_settings::recorder_settings,
+};
 use crate::{
     error::{MonitorError, io_error},
     exporter_settings::exporter_settings,
@@ -27,7 +35,7 @@ use capture::Capture;
 use config::{Config, layout::Layout};
 use identity::LibraryRefusal;
 use ipc::{Channel, Received};
-use model::{Loss, LossKind};
+use model::{Continuity, DrainId, Loss, LossKind};
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -44,8 +52,6 @@ const END: Duration = Duration::from_secs(60);
 const SEND_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two checks whether the recorder has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long the recorder may take no message before that is reported.
-const STUCK: Duration = Duration::from_secs(30);
 /// The error when the settings do not fit into a message.
 const TOO_LONG: &str = "the configuration is too long for the recorder, which takes 64 KiB: shorten log.ignore, for example \
                         with networks instead of addresses, and domains instead of their sub-domains";
@@ -60,10 +66,10 @@ pub(super) struct RecorderLink {
     /// Encoded messages that wait for room in the channel, with their descriptors.
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     waiting_bytes: usize,
-    /// When the recorder last took a message, or had taken all.
-    progress: Instant,
-    /// It was reported that the recorder takes no messages.
+    health: RecorderHealth,
+    /// It was reported that the recorder does not answer.
     is_reported_stuck: bool,
+    memory: OutOfMemory,
     /// Opens error.log for the monitor itself.
     layout: Layout,
     /// The thread that reports that the recorder is stuck, if there was one.
@@ -75,7 +81,11 @@ pub(super) struct RecorderLink {
 
 impl RecorderLink {
     /// Starts the recorder and sends it its settings.
-    pub(super) fn start(layout: &Layout, config: &Config) -> Result<Self, MonitorError> {
+    pub(super) fn start(
+        layout: &Layout,
+        config: &Config,
+        continuity: Continuity,
+    ) -> Result<Self, MonitorError> {
         let fail = "the recorder cannot be started";
         let listener = live::server::listen_at(&layout.run_dir.join(live::SOCKET_NAME))
             .map_err(io_error("the live socket in the run directory cannot be made"))?;
@@ -95,14 +105,15 @@ impl RecorderLink {
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            progress: Instant::now(),
+            health: RecorderHealth::new(Instant::now()),
             is_reported_stuck: false,
+            memory: OutOfMemory::read(),
             layout: layout.clone(),
             reporting: None,
             lost_flows: 0,
             lost_observations: 0,
         };
-        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config)));
+        let settings = ToRecorder::Settings(Box::new(recorder_settings(layout, config, continuity)));
         recorder.send(&settings, Some(listener)).map_err(|error| match error {
             MonitorError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 MonitorError::Log(TOO_LONG.into())
@@ -120,18 +131,22 @@ impl RecorderLink {
         Ok(recorder)
     }
 
-    /// Waits until the recorder has opened the log.
-    pub(super) fn wait_until_ready(&mut self) -> Result<(), MonitorError> {
+    /// Waits until the recorder has opened the log. Returns the last drain whose flows are in it, if it knows one.
+    pub(super) fn wait_until_ready(&mut self) -> Result<Option<DrainId>, MonitorError> {
         let until = Instant::now() + START;
         loop {
             match self.receive()? {
-                Received::Message(ToMonitor::Ready, _) => return Ok(()),
+                Received::Message(ToMonitor::Ready(recorded), _) => return Ok(recorded),
                 Received::Message(ToMonitor::Failed(why), _) => {
                     self.kill();
                     return Err(MonitorError::Log(why));
                 }
                 Received::Message(
-                    ToMonitor::Notification(_) | ToMonitor::ResolvedClosed | ToMonitor::ListOpenSockets(_),
+                    ToMonitor::Notification(_)
+                    | ToMonitor::Alive
+                    | ToMonitor::ResolvedClosed
+                    | ToMonitor::Recorded(_)
+                    | ToMonitor::ListOpenSockets(_),
                     _,
                 ) => {}
                 Received::Closed => return Err(self.gone()),
@@ -161,7 +176,7 @@ impl RecorderLink {
     /// Waits for the recorder, which has closed its channel, and returns the error that this is.
     pub(super) fn gone(&mut self) -> MonitorError {
         let how = match self.wait_until(Instant::now() + END) {
-            Ok(Some(status)) => status.to_string(),
+            Ok(Some(status)) => self.describe(status),
             Ok(None) => {
                 self.kill();
                 "it closed its channel and went on".to_owned()
@@ -169,6 +184,15 @@ impl RecorderLink {
             Err(error) => error.to_string(),
         };
         MonitorError::RecorderGone(how)
+    }
+
+    /// How the recorder has ended.
+    fn describe(&self, status: ExitStatus) -> String {
+        let killed = (status.signal() == Some(Signal::SIGKILL as i32)).then(|| self.memory.explanation());
+        match killed.flatten() {
+            Some(why) => format!("{status}: {why}"),
+            None => status.to_string(),
+        }
     }
 
     /// Waits for the end of the recorder; `None` if it still runs at that time.
@@ -249,7 +273,6 @@ impl RecorderLink {
                 Ok(true) => {
                     self.waiting_bytes -= bytes.len();
                     self.waiting.pop_front();
-                    self.progress = Instant::now();
                 }
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.gone()),
@@ -259,24 +282,39 @@ impl RecorderLink {
         Ok(())
     }
 
-    /// Reports, once, that the recorder takes no messages: on standard error and in error.log, which the monitor writes
-    /// itself here, without waiting for it.
-    pub(super) fn report_if_stuck(&mut self) {
-        if !self.has_waiting() {
-            self.progress = Instant::now();
+    /// Takes note of an answer of the recorder.
+    pub(super) fn set_alive(&mut self) {
+        self.health.answered(Instant::now());
+    }
+
+    /// Whether the recorder has answered not long ago.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health.silence() < HUNG
+    }
+
+    /// Asks the recorder from time to time whether it makes progress. If it does not answer, that is reported once: on standard
+    /// error and in error.log, which the monitor writes itself here, without waiting for it. Later it is an error.
+    pub(super) fn check_health(&mut self) -> Result<(), MonitorError> {
+        if self.health.tick(Instant::now()) {
+            self.send(&ToRecorder::AreYouAlive, None)?;
         }
-        let is_stuck = self.progress.elapsed() >= STUCK;
+        let (process, why) = (self.child.id(), || why_silent(self.child.id()));
+        if !self.is_healthy() {
+            return Err(MonitorError::RecorderHung { process, seconds: HUNG.as_secs(), why: why() });
+        }
+        let is_stuck = self.health.silence() >= STUCK;
         if is_stuck && !self.is_reported_stuck {
-            let pid = self.child.id();
             let text = format!(
-                "The recorder (process {pid}) has taken nothing for {} s: it is stopped (`kill -CONT {pid}` lets it go on) or \
-                 waits for a disk that does not answer. Traffic waits in memory meanwhile, at most {} MiB.",
+                "The recorder (process {process}) has not answered for {} s: {}. Traffic waits in memory meanwhile. If it stays \
+                 silent until {} s are over, picosnitch ends. `kill -CONT {process}` lets it go on if it was stopped.",
                 STUCK.as_secs(),
-                MAX_WAITING_BYTES >> 20
+                why(),
+                HUNG.as_secs()
             );
             self.report_apart(text);
         }
         self.is_reported_stuck = is_stuck;
+        Ok(())
     }
 
     /// Reports a problem on standard error and in error.log, in a thread of its own: the disk may be the one that does not
@@ -313,7 +351,7 @@ impl RecorderLink {
         }
         match self.wait_until(until).map_err(io_error("the recorder cannot be waited for"))? {
             Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(MonitorError::RecorderGone(status.to_string())),
+            Some(status) => return Err(MonitorError::RecorderGone(self.describe(status))),
             None => {}
         }
         self.kill();
@@ -352,8 +390,9 @@ mod tests {
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            progress: Instant::now(),
+            health: RecorderHealth::new(Instant::now()),
             is_reported_stuck: false,
+            memory: OutOfMemory::default(),
             layout: Layout::new(Some("/dev/null".as_ref()), None),
             reporting: None,
             lost_flows: 0,
@@ -363,18 +402,26 @@ mod tests {
     }
 
     #[test]
-    fn a_recorder_that_takes_nothing_is_reported_once() {
+    fn a_recorder_that_does_not_answer_is_reported_once_and_then_an_error() {
         let (mut link, _theirs) = link();
-        link.progress = Instant::now().checked_sub(STUCK).unwrap();
-        link.report_if_stuck();
-        assert!(!link.is_reported_stuck, "nothing waits");
-        link.waiting.push_back((Vec::new(), None));
-        link.progress = Instant::now().checked_sub(STUCK).unwrap();
-        link.report_if_stuck();
-        assert!(link.is_reported_stuck);
-        link.flush().unwrap();
-        link.report_if_stuck();
+        let mut now = Instant::now();
+        let mut pass = |link: &mut RecorderLink, time: Duration| {
+            let until = now + time;
+            while now < until {
+                now += Duration::from_millis(500);
+                link.health.tick(now);
+            }
+        };
+        pass(&mut link, Duration::from_secs(10) + STUCK + Duration::from_secs(1));
         assert!(!link.is_reported_stuck);
+        link.check_health().unwrap();
+        assert!(link.is_reported_stuck && link.is_healthy());
+        link.set_alive();
+        link.check_health().unwrap();
+        assert!(!link.is_reported_stuck);
+        pass(&mut link, Duration::from_secs(10) + HUNG + Duration::from_secs(1));
+        let error = link.check_health().unwrap_err().to_string();
+        assert!(error.contains("did not answer for 60 s") && !link.is_healthy(), "{error}");
         link.kill();
     }
 

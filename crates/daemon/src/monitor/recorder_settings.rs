@@ -8,6 +8,7 @@ use std::{
 };
 
 use config::{Config, layout::Layout, log_rules::LogRules};
+use model::Continuity;
 use names::GeoFiles;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ const IGNORE_KEY: &str = "log.ignore";
 /// Without `log.retention_megabytes` a log takes at most this part of its file system.
 const DEFAULT_SHARE: u64 = 10;
 
-pub(super) fn recorder_settings(layout: &Layout, config: &Config) -> Settings {
+pub(super) fn recorder_settings(layout: &Layout, config: &Config, continuity: Continuity) -> Settings {
     let lookups = (!config.virustotal.api_key.0.is_empty()).then_some(LookupSettings {
         upload: config.virustotal.file_upload,
         request_limit_seconds: config.virustotal.request_limit_seconds,
@@ -48,6 +49,7 @@ pub(super) fn recorder_settings(layout: &Layout, config: &Config) -> Settings {
             country: config.names.country_file.clone(),
             network: config.names.network_file.clone(),
         },
+        continuity,
         reverse_dns: config.names.reverse_dns,
     }
 }
@@ -63,9 +65,10 @@ fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
     Some((size / DEFAULT_SHARE).min(DEFAULT_MAX_LOG_BYTES))
 }
 
-/// The network namespace of this process, which is that of systemd-resolved; 0 when unknown.
+/// The network namespace of the first process, which is that of systemd-resolved; 0 when unknown. A unit may run the monitor in
+/// another one.
 fn network_namespace() -> u32 {
-    let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
+    let namespace = fs::metadata("/proc/1/ns/net").map_or(0, |namespace| namespace.ino());
     u32::try_from(namespace).unwrap_or(0)
 }
 
@@ -76,28 +79,34 @@ fn boot_id() -> String {
 
 /// The configuration, a line for each key, in the order of the keys. Secrets are blanked.
 fn configuration_lines(config: &Config) -> String {
-    let mut lines = Vec::new();
-    if let Ok(tree) = serde_json::to_value(config) {
-        add_lines("", &tree, &mut lines);
-    }
-    lines.join("\n")
+    let lines = keys_and_values(config).into_iter().map(|(key, value)| format!("{key} = {value}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-fn add_lines(key: &str, value: &Value, lines: &mut Vec<String>) {
+/// The keys of the configuration in their order, with their values as text. Secrets are blanked.
+pub(super) fn keys_and_values(config: &Config) -> Vec<(String, String)> {
+    let mut keys = Vec::new();
+    if let Ok(tree) = serde_json::to_value(config) {
+        add_keys("", &tree, &mut keys);
+    }
+    keys
+}
+
+fn add_keys(key: &str, value: &Value, keys: &mut Vec<(String, String)>) {
     match value {
         Value::Object(entries) => {
             for (name, value) in entries {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                add_lines(&key, value, lines);
+                add_keys(&key, value, keys);
             }
         }
         // What is not to be in the log is not told there either.
         Value::Array(rules) if key == IGNORE_KEY => {
             let mut hasher = DefaultHasher::new();
             value.to_string().hash(&mut hasher);
-            lines.push(format!("{key} = {} rules ({:016x})", rules.len(), hasher.finish()));
+            keys.push((key.to_owned(), format!("{} rules ({:016x})", rules.len(), hasher.finish())));
         }
-        value => lines.push(format!("{key} = {value}")),
+        value => keys.push((key.to_owned(), value.to_string())),
     }
 }
 

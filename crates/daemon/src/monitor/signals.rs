@@ -1,4 +1,5 @@
-//! The signals of the monitor: SIGTERM and SIGINT end it, SIGHUP makes it open its logs again.
+//! The signals of the monitor: SIGTERM, SIGINT and SIGUSR2 end it, SIGHUP makes it open its logs again and read its
+//! configuration anew.
 
 use std::os::fd::RawFd;
 
@@ -14,8 +15,13 @@ const TERMINALS: [RawFd; 2] = [0, 2];
 
 /// The action that a received signal requests.
 pub(super) enum Request {
+    /// SIGINT, or a terminal that is closed.
     End,
-    ReopenLogs,
+    /// SIGTERM: ends, and leaves the hooks to the next run if that is wanted.
+    Terminate,
+    /// SIGUSR2: ends because the next run follows at once.
+    Restart,
+    Reload,
 }
 
 /// Receives signals through a descriptor (signalfd(2)).
@@ -29,7 +35,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Blocks the signals for this thread and those it starts.
     pub(super) fn block() -> Result<Self, MonitorError> {
-        let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+        let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2]);
         let fail = "signals cannot be received";
         signals.thread_block().map_err(|error| io_error(fail)(error.into()))?;
         let descriptor = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -44,12 +50,12 @@ impl Signals {
             .read_signal()
             .map_err(|error| io_error("signals cannot be received")(error.into()))?;
         Ok(signal.map(|info| {
-            let hangup = info.ssi_signo == Signal::SIGHUP as u32;
-            // A terminal that is closed sends SIGHUP, and isatty(3) is false for it from then on.
-            if hangup && self.terminals == TERMINALS.map(is_terminal) {
-                Request::ReopenLogs
-            } else {
-                Request::End
+            match Signal::try_from(info.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGTERM) => Request::Terminate,
+                Ok(Signal::SIGUSR2) => Request::Restart,
+                // A terminal that is closed sends SIGHUP, and isatty(3) is false for it from then on.
+                Ok(Signal::SIGHUP) if self.terminals == TERMINALS.map(is_terminal) => Request::Reload,
+                _ => Request::End,
             }
         }))
     }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    context_ids::ContextIds, exporter_process::ExporterProcess, limits::raise_descriptor_limit,
-    name_sources::NameSources, notifiers::Notifiers, recorder_link::RecorderLink, signals::Signals,
-    state::Monitor,
+    RunOptions, context_ids::ContextIds, exporter_process::ExporterProcess, hand_over,
+    limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
+    recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals, state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
@@ -17,9 +17,13 @@ use crate::{
     file_opener,
     heap::share_heap,
 };
-use capture::{Capture, Event};
+use capture::{Capture, Event, LeftBehind, TakenOver};
 use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
+use model::Continuity;
+
+/// What the service manager shows while the daemon records.
+pub(super) const RECORDING: &str = "Recording.";
 
 impl Monitor {
     /// Starts the recorder, attaches the BPF programs and reads the processes that run already. Calls `started` once all
@@ -27,20 +31,29 @@ impl Monitor {
     pub(super) fn start(
         layout: &Layout,
         config: &Config,
-        with_exporter: bool,
+        service: ServiceManager,
+        options: RunOptions,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
         share_heap();
         let signals = Signals::block()?;
         raise_descriptor_limit(config.monitor.rlimit_nofile)?;
         let exporter = Some(exporter_settings(layout, config)).filter(|settings| !settings.is_empty());
-        let exporter = exporter.filter(|_| with_exporter);
+        let exporter = exporter.filter(|_| options.with_exporter);
+        let keeps_hooks = options.keeps_hooks;
+        if keeps_hooks {
+            // Without it there are no pins, which is told later.
+            let _ = capture::mount_bpf_file_system();
+        }
         sandbox::Monitor { starts_exporter: exporter.is_some() }
             .enter()
             .map_err(io_error("the monitor cannot give up the rights that it does not need"))?;
         // The recorder opens the log while the kernel verifies the programs.
-        let mut recorder = RecorderLink::start(layout, config)?;
-        let settings = capture::Settings { ring_buffer_pages: config.monitor.ring_buffer_pages };
+        let settings = capture::Settings {
+            ring_buffer_pages: config.monitor.ring_buffer_pages,
+            hand_over: keeps_hooks.then(|| hand_over(layout)),
+        };
+        let mut recorder = RecorderLink::start(layout, config, continuity(&settings))?;
         let mut capture = Capture::start(&settings)?;
         capture.try_return_probes();
         let mut executables = start_executables(&capture, &mut recorder)?;
@@ -58,12 +71,23 @@ impl Monitor {
             app_images.resolve(&mut processes, executables, Instant::now());
         }
         let name_sources = start_name_sources(&capture, &existing)?;
-        capture.learn_earlier_sockets()?;
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();
-        recorder.wait_until_ready()?;
+        let recorded = recorder.wait_until_ready()?;
+        if let Some(why) = capture.why_gap().filter(|_| keeps_hooks) {
+            recorder.report(format!("A restart of picosnitch will be a gap in what is recorded: {why}."))?;
+        }
+        if let Some(taken_over) = capture.begin(recorded)? {
+            let now = Instant::now();
+            taken_over.processes.iter().for_each(|process| processes.restore(process, now));
+            report_taken_over(&taken_over, &mut recorder)?;
+        }
         started(&capture);
+        service.ready(RECORDING);
         recorder.send_unseen(&capture, &[])?;
         Ok(Self {
+            layout: layout.clone(),
+            config: config.clone(),
+            service,
             signals,
             capture,
             existing,
@@ -84,9 +108,39 @@ impl Monitor {
             failed_drains: 0,
             sampled: Instant::now(),
             heap_trimmed: Instant::now(),
+            log_bounded: Instant::now(),
             open_sockets: None,
+            has_open_drain: false,
+            keeps_hooks,
+            leaves_hooks: false,
         })
     }
+}
+
+/// What will be recorded of the time since the run before.
+fn continuity(settings: &capture::Settings) -> Continuity {
+    match capture::left_behind(settings) {
+        LeftBehind::Nothing => Continuity::Gap,
+        LeftBehind::Journal => Continuity::OpenConnections,
+        LeftBehind::Hooks => Continuity::Whole,
+    }
+}
+
+/// Reports what is not recorded of the time since the run before.
+fn report_taken_over(taken_over: &TakenOver, recorder: &mut RecorderLink) -> Result<(), MonitorError> {
+    if let Some(why) = &taken_over.problem {
+        recorder.report(format!(
+            "What the hooks have counted since picosnitch ended is in no record, because it is not known what it had recorded: \
+             {why}."
+        ))?;
+    }
+    if taken_over.lost_bytes > 0 {
+        recorder.report(format!(
+            "{} bytes of connections that had ended were in no record yet when picosnitch was killed, and are lost.",
+            taken_over.lost_bytes
+        ))?;
+    }
+    Ok(())
 }
 
 /// Starts to watch executed files; returns `None`, and reports it, where fanotify is refused.

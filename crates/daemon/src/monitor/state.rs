@@ -7,14 +7,20 @@ use std::{
 
 use super::{
     context_ids::ContextIds, exporter_process::ExporterProcess, name_sources::NameSources,
-    notifiers::Notifiers, open_sockets::OpenSocketLists, recorder_link::RecorderLink, signals::Signals,
+    notifiers::Notifiers, open_sockets::OpenSocketLists, recorder_link::RecorderLink,
+    service_manager::ServiceManager, signals::Signals,
 };
 use capture::{Capture, Event};
+use config::{Config, layout::Layout};
 use identity::{AppImages, CgroupPaths, Executables, Processes};
 use model::ProcessId;
 
 /// The monitor of one run.
 pub(super) struct Monitor {
+    pub(super) layout: Layout,
+    /// The configuration that is in force.
+    pub(super) config: Config,
+    pub(super) service: ServiceManager,
     pub(super) signals: Signals,
     pub(super) capture: Capture,
     /// The processes that ran before the monitor, until they are sent.
@@ -46,6 +52,14 @@ pub(super) struct Monitor {
     /// When open sockets were last sampled for bytes that no hook sees.
     pub(super) sampled: Instant,
     pub(super) heap_trimmed: Instant,
+    /// The recorder has got flows since the last end of a drain.
+    pub(super) has_open_drain: bool,
+    /// SIGTERM leaves the hooks to the next run.
+    pub(super) keeps_hooks: bool,
+    /// The monitor ends, and leaves them.
+    pub(super) leaves_hooks: bool,
+    /// When the size of daemon.log was last looked at.
+    pub(super) log_bounded: Instant,
     /// `Some` while the recorder wants lists of open sockets.
     pub(super) open_sockets: Option<OpenSocketLists>,
 }

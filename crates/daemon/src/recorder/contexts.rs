@@ -47,6 +47,14 @@ impl ContextTable {
         self.contexts.insert(id, KnownContext { context: Arc::new(context), executables, complete: false });
     }
 
+    /// Sets the rules, also for the contexts that are known.
+    pub(super) fn set_rules(&mut self, rules: LogRules) {
+        self.rules = rules;
+        for known in self.contexts.values_mut() {
+            self.rules.blank_context(Arc::make_mut(&mut known.context));
+        }
+    }
+
     /// Takes note that records of a context are written at `time` (unix seconds UTC) without digests that may still come.
     pub(super) fn await_late_digests(&mut self, id: u32, time: i64) {
         let Some(known) = self.contexts.get(&id) else { return };

@@ -31,7 +31,7 @@ pub(super) struct DomainNamer {
 impl DomainNamer {
     /// Knows no names yet. Name servers are asked only if the user wants that.
     pub(super) fn new(settings: &Settings) -> Self {
-        let reverse = (settings.reverse_dns && settings.rules.addresses).then(ReverseNames::default);
+        let reverse = settings.reverse_dns.then(ReverseNames::default);
         Self {
             domains: Domains::default(),
             reverse,
@@ -58,6 +58,11 @@ impl DomainNamer {
         if let Some(reverse) = &mut self.reverse {
             reverse.ask_again();
         }
+    }
+
+    /// Sets the rules of the log.
+    pub(super) fn set_rules(&mut self, rules: LogRules) {
+        self.rules = rules;
     }
 
     /// Sets the connection to systemd-resolved.
@@ -101,6 +106,7 @@ impl DomainNamer {
             && flow.id.socket != 0
             && let (Some(reverse), Some(address)) =
                 (&mut self.reverse, flow.tuple.remote_address.and_then(Address::ip))
+            && self.rules.addresses
             && !self.rules.ignores_tuple(&flow.tuple)
         {
             reverse.request(address);

@@ -27,17 +27,28 @@ impl Recorder {
     /// # Errors
     /// The monitor is gone, or its channel fails.
     pub(super) fn serve(&mut self) -> Result<(), RecorderError> {
-        let length = self.window_length;
-        let mut end = Instant::now() + length;
+        self.window_end = Instant::now() + self.window_length;
         loop {
-            self.wait(end)?;
-            if self.receive_messages(end)? {
+            self.wait()?;
+            if self.receive_messages()? {
                 return Ok(());
+            }
+            // A full channel takes the answer in a later round.
+            if self.alive_wanted && ToMonitor::Alive.try_send(&self.channel) {
+                self.alive_wanted = false;
             }
             self.resolved_closed |= !self.names.read_resolved();
             // A full channel takes the message in a later round.
             if self.resolved_closed && ToMonitor::ResolvedClosed.try_send(&self.channel) {
                 self.resolved_closed = false;
+            }
+            // Without snitch.db nothing is known but what was taken.
+            let recorded = if self.sinks.has_log() { self.sinks.recorded() } else { self.last_drain };
+            if recorded != self.told_recorded
+                && let Some(drain) = recorded
+                && ToMonitor::Recorded(drain).try_send(&self.channel)
+            {
+                self.told_recorded = recorded;
             }
             self.take_digests();
             self.serve_exporter();
@@ -46,11 +57,12 @@ impl Recorder {
                 self.connections.serve(live, &self.channel, &self.rules);
             }
             let now = Instant::now();
-            if now >= end {
+            if now >= self.window_end {
                 self.close_window(false);
                 trim_heap(&mut self.heap_trimmed);
+                let length = self.window_length;
                 // No windows are written for the time in which the machine was suspended.
-                end = (end + length).max(now + length / 2);
+                self.window_end = (self.window_end + length).max(now + length / 2);
             }
         }
     }
@@ -63,7 +75,7 @@ impl Recorder {
         self.reporter.add_digests(&self.channel, settled);
     }
 
-    fn wait(&self, end: Instant) -> Result<(), RecorderError> {
+    fn wait(&self) -> Result<(), RecorderError> {
         let mut interests = vec![
             PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.contexts.digests().as_fd(), PollFlags::POLLIN),
@@ -71,18 +83,22 @@ impl Recorder {
         interests.extend(self.reporter.interests());
         interests.extend(self.names.interest());
         interests.extend(self.exporter.iter().flat_map(ExporterLink::interests));
-        let until = self.reporter.due().unwrap_or(end).min(end).min(Instant::now() + MAX_WAIT);
+        let end = self.window_end.min(Instant::now() + MAX_WAIT);
+        let until = self.reporter.due().unwrap_or(end).min(end);
         poll_until(&mut interests, Some(until))?;
         Ok(())
     }
 
     /// Takes messages until there are none, or the window ends, or others have waited for long enough. Returns whether the
     /// last message has come.
-    fn receive_messages(&mut self, end: Instant) -> Result<bool, RecorderError> {
-        let end = end.min(Instant::now() + MAX_TURN);
+    fn receive_messages(&mut self) -> Result<bool, RecorderError> {
+        let end = self.window_end.min(Instant::now() + MAX_TURN);
         loop {
             match self.channel.receive()? {
-                Received::Message(ToRecorder::End, _) => return Ok(true),
+                Received::Message(ToRecorder::End, _) => {
+                    self.settle_interrupted_drain();
+                    return Ok(true);
+                }
                 Received::Message(message, descriptor) => self.handle(message, descriptor),
                 Received::Nothing => return Ok(false),
                 Received::Closed => return Err(RecorderError::MonitorGone),

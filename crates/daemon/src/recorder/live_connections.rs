@@ -23,6 +23,14 @@ pub(super) struct LiveConnections {
 }
 
 impl LiveConnections {
+    /// Forgets what is open: it was collected under other rules.
+    pub(super) fn begin_anew(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.last_id = open.last_id();
+        }
+        self.requested = false;
+    }
+
     /// Adds a flow. `unnamed`: its domain may become known when the window ends.
     pub(super) fn add(&mut self, flow: &Flow, unnamed: bool, contexts: &mut ContextTable) {
         if let Some(open) = &mut self.open {

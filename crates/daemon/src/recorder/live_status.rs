@@ -21,6 +21,7 @@ pub(super) struct LiveStatus {
     /// Unix seconds of the start.
     since: i64,
     unseen: Vec<String>,
+    unprotected: Vec<String>,
     losses: Vec<Loss>,
     pub(super) alerts: u64,
     errors: u64,
@@ -38,16 +39,15 @@ pub(super) struct ProgramCounts {
 
 impl LiveStatus {
     pub(super) fn new(settings: &Settings) -> Self {
-        let path = |path: &std::path::Path| lossless::to_text(path.as_os_str().as_encoded_bytes());
-        let reporter = &settings.reporter;
-        let files = FilePaths {
-            database: settings.database.as_deref().map(path),
-            record: path(&reporter.record_json),
-            exe_log: path(&reporter.exe_log),
-            conn_log: reporter.conn_log.as_deref().map(path),
-        };
+        let files = file_paths(settings);
         let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
-        Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
+        let unprotected = settings.missing_walls.clone();
+        Self { since, unseen, unprotected, losses, alerts: 0, errors: 0, last_error: None, files }
+    }
+
+    /// Sets the paths of the files that are written.
+    pub(super) fn set_files(&mut self, settings: &Settings) {
+        self.files = file_paths(settings);
     }
 
     /// Sets the sentences about what this kernel does not show.
@@ -95,6 +95,18 @@ impl LiveStatus {
             subscribers,
             subscribers_dropped: dropped,
             unseen: self.unseen.clone(),
+            unprotected: self.unprotected.clone(),
         }
+    }
+}
+
+fn file_paths(settings: &Settings) -> FilePaths {
+    let path = |path: &std::path::Path| lossless::to_text(path.as_os_str().as_encoded_bytes());
+    let reporter = &settings.reporter;
+    FilePaths {
+        database: settings.database.as_deref().map(path),
+        record: path(&reporter.record_json),
+        exe_log: path(&reporter.exe_log),
+        conn_log: reporter.conn_log.as_deref().map(path),
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{fs::File, os::fd::OwnedFd};
 
-use super::{exporter_link::ExporterLink, file_changes::Inode, state::Recorder};
+use super::{
+    exporter_link::ExporterLink,
+    file_changes::Inode,
+    state::{DrainMessage, Recorder},
+};
 use crate::messages::ToRecorder;
 use identity::digests::FileState;
 use model::{Flow, Loss, ProcessContext};
@@ -10,22 +14,23 @@ use model::{Flow, Loss, ProcessContext};
 impl Recorder {
     pub(super) fn handle(&mut self, message: ToRecorder, descriptor: Option<OwnedFd>) {
         match message {
-            ToRecorder::Flows(flows) => self.add_flows(flows),
+            ToRecorder::Flows(flows) => self.open_drain.push(DrainMessage::Flows(flows)),
             ToRecorder::OpenSockets(flows) => {
                 self.connections.add_open_sockets(flows, &mut self.names, &mut self.contexts);
             }
             ToRecorder::OpenSocketsEnd(listed) => self.connections.end_list(listed),
-            ToRecorder::DrainEnd => self.connections.end_drain(&mut self.contexts),
+            ToRecorder::DrainEnd(drain) => {
+                self.add_open_drain();
+                self.last_drain = drain;
+                self.connections.end_drain(&mut self.contexts);
+            }
             ToRecorder::Context { id, context, executables } => self.add_context(id, *context, executables),
             ToRecorder::Executable { id, file_is, inode } => {
                 self.add_executable(id, file_is, inode, descriptor)
             }
             ToRecorder::Written(id, writer) => self.reporter.add_writer(id, writer),
             ToRecorder::Unhashed(id, why) => self.contexts.digests().fail(id, why),
-            ToRecorder::ForgetContexts(id) => {
-                self.connections.forget_before(id);
-                self.contexts.forget_before(id);
-            }
+            ToRecorder::ForgetContexts(id) => self.open_drain.push(DrainMessage::ForgetContexts(id)),
             ToRecorder::ForgetExecutables(id) => {
                 self.reporter.forget_executables(id, &self.contexts);
                 self.contexts.digests().forget_before(id);
@@ -46,11 +51,33 @@ impl Recorder {
                 self.reporter.reopen();
                 self.sinks.reopen();
             }
+            ToRecorder::NewSettings(settings, text) => self.apply(&settings, text),
+            ToRecorder::AreYouAlive => self.alive_wanted = true,
             ToRecorder::Problem(text) => self.problems.report(&text),
             ToRecorder::PacketRing { user, text } => {
                 self.problems.report_of_user(user, "AF_PACKET ring", &text);
             }
             ToRecorder::Settings(_) | ToRecorder::End => {}
+        }
+    }
+
+    /// Takes over the messages of the drain that has ended.
+    fn add_open_drain(&mut self) {
+        for message in std::mem::take(&mut self.open_drain) {
+            match message {
+                DrainMessage::Flows(flows) => self.add_flows(flows),
+                DrainMessage::ForgetContexts(id) => {
+                    self.connections.forget_before(id);
+                    self.contexts.forget_before(id);
+                }
+            }
+        }
+    }
+
+    /// Does what is right with a drain in which the monitor was killed: the next run records it, if it can.
+    pub(super) fn settle_interrupted_drain(&mut self) {
+        if self.last_drain.is_none() {
+            self.add_open_drain();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -36,6 +36,7 @@ mod live_status;
 mod losses;
 mod message_handler;
 mod notification_text;
+mod reload;
 mod reporter;
 mod resolved_connection;
 mod sinks;
@@ -51,7 +52,8 @@ fn confine(settings: &Settings) -> io::Result<()> {
     let reporter = &settings.reporter;
     let mut written = vec![&*settings.error_log, &*reporter.record_json, &*reporter.exe_log];
     written.extend(settings.database.as_deref().into_iter().chain(reporter.conn_log.as_deref()));
-    let read: Vec<&Path> = names::geography_files(&settings.geography);
+    let files = names::geography_files(&settings.geography);
+    let read: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     RecorderFiles { written: &written, read: &read }.confine()
 }
 
@@ -79,13 +81,14 @@ pub fn run() -> Result<ExitCode, RecorderError> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    channel.send(&Channel::encode(&ToMonitor::Ready)?, None)?;
+    channel.send(&Channel::encode(&ToMonitor::Ready(outputs.last_drain()))?, None)?;
     let mut recorder = Recorder::new(*settings, channel, outputs, problems)?;
     let ended = recorder.serve();
     let mut stopped = "Recording stopped.".to_owned();
     if let Err(error) = &ended {
         let why = model::error_chain(error);
         recorder.problems.report(&why);
+        recorder.settle_interrupted_drain();
         stopped = format!("Recording stopped: {why}.");
     }
     recorder.finish(&stopped);

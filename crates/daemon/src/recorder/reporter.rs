@@ -148,6 +148,12 @@ impl Reporter {
         }
     }
 
+    /// Takes over what may change while the recorder works.
+    pub(super) fn apply(&mut self, settings: &Settings) {
+        self.desktop = settings.reporter.desktop;
+        self.status.set_files(settings);
+    }
+
     /// Sets the blind spots on this kernel.
     pub(super) fn set_unseen(&mut self, unseen: Vec<String>) {
         self.status.set_unseen(unseen);

@@ -14,7 +14,7 @@ use names::{ResolvedAnswer, ResolvedStream};
 pub(super) struct ResolvedConnection {
     stream: UnixStream,
     answers: ResolvedStream,
-    /// The network namespace that systemd-resolved resolves for: that of the monitor, in which it runs too.
+    /// The network namespace that systemd-resolved resolves for: that of the first process, in which it runs too.
     pub(super) network_namespace: u32,
 }
 

@@ -15,8 +15,8 @@ use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
 use identity::digests::Digests;
 use ipc::Channel;
-use model::{Event, EventKind, text::time};
-use names::Geography;
+use model::{DrainId, Event, EventKind, Flow, text::time};
+use names::{GeoFiles, Geography};
 
 /// How long the shutdown waits for digests that are being computed.
 const LAST_DIGESTS: Duration = Duration::from_secs(5);
@@ -49,13 +49,29 @@ impl Outputs {
     }
 }
 
+impl Outputs {
+    /// The last drain whose flows are in the log, if it knows one.
+    pub(super) fn last_drain(&self) -> Option<DrainId> {
+        self.sinks.recorded()
+    }
+}
+
+/// Messages about flows, which count once their drain has ended.
+pub(super) enum DrainMessage {
+    Flows(Vec<Flow>),
+    ForgetContexts(u32),
+}
+
 /// The recorder of one run.
 pub(super) struct Recorder {
     /// The channel to the monitor.
     pub(super) channel: Channel,
     pub(super) rules: LogRules,
     pub(super) window_length: Duration,
+    /// When the open window is closed.
+    pub(super) window_end: Instant,
     pub(super) geography: Geography,
+    pub(super) geography_files: GeoFiles,
     pub(super) names: DomainNamer,
     pub(super) window: OpenWindow,
     pub(super) contexts: ContextTable,
@@ -64,8 +80,16 @@ pub(super) struct Recorder {
     pub(super) connections: LiveConnections,
     /// `None` if no other machine is asked for anything.
     pub(super) exporter: Option<ExporterLink>,
+    /// The messages of the drain that has not ended.
+    pub(super) open_drain: Vec<DrainMessage>,
+    /// The last drain that has ended.
+    pub(super) last_drain: Option<DrainId>,
+    /// The last drain that the monitor knows to be in the log.
+    pub(super) told_recorded: Option<DrainId>,
     pub(super) problems: Arc<Problems>,
     pub(super) heap_trimmed: Instant,
+    /// The monitor waits for a sign that the recorder makes progress.
+    pub(super) alive_wanted: bool,
     /// The connection to systemd-resolved has ended, and the monitor does not know yet.
     pub(super) resolved_closed: bool,
 }
@@ -87,8 +111,10 @@ impl Recorder {
         let rules = settings.rules.clone();
         Ok(Self {
             channel,
-            window_length: Duration::from_secs(u64::from(settings.write_limit_seconds)),
+            window_length: settings.window_length(),
+            window_end: Instant::now() + settings.window_length(),
             geography,
+            geography_files: settings.geography.clone(),
             names: DomainNamer::new(&settings),
             window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
@@ -96,8 +122,12 @@ impl Recorder {
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
             exporter: None,
+            open_drain: Vec::new(),
+            last_drain: None,
+            told_recorded: None,
             problems,
             heap_trimmed: Instant::now(),
+            alive_wanted: false,
             resolved_closed: false,
             rules,
         })

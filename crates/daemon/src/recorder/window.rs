@@ -39,15 +39,23 @@ pub(super) struct OpenWindow {
 impl OpenWindow {
     /// An empty window, `seconds` long, in which a context has at most about `fold_above` groups.
     pub(super) fn new(rules: LogRules, seconds: u32, fold_above: u32) -> Self {
-        let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
         Self {
-            rules,
             fold_above: fold_above as usize,
-            patience: (patience / seconds.max(1)).max(1),
+            patience: patience_for(&rules, seconds),
+            rules,
             contexts: HashMap::new(),
             losses: Vec::new(),
             unawaited: 0,
         }
+    }
+
+    /// Sets what was set by [`OpenWindow::new`]. Groups that wait for digests lose what is not stored any more.
+    pub(super) fn apply(&mut self, rules: LogRules, seconds: u32, fold_above: u32) {
+        (self.fold_above, self.patience) = (fold_above as usize, patience_for(&rules, seconds));
+        for groups in self.contexts.values_mut() {
+            groups.blank(|tuple| rules.blank_tuple(tuple), self.fold_above);
+        }
+        self.rules = rules;
     }
 
     /// Adds a flow. `unnamed`: the domain of its peer may become known before the window is closed.
@@ -165,6 +173,12 @@ impl OpenWindow {
     }
 }
 
+/// Windows for which a group waits for the digests of its executables.
+fn patience_for(rules: &LogRules, seconds: u32) -> u32 {
+    let patience = if rules.has_digest_rules() { MAX_DIGEST_WAIT_SECONDS } else { PATIENCE_SECONDS };
+    (patience / seconds.max(1)).max(1)
+}
+
 /// Records whose contexts or tuples may have become equal, merged.
 #[derive(Default)]
 struct BlankedRecords(HashMap<(Arc<ProcessContext>, FlowTuple, bool), Record>);
@@ -240,6 +254,21 @@ mod tests {
         sent.sort();
         assert_eq!(sent, [1, 15]);
         assert!(window.close(1010, &mut contexts, false).records.is_empty());
+    }
+
+    #[test]
+    fn what_waits_loses_what_new_rules_do_not_store_and_sums_stay() {
+        let (mut window, mut contexts) = open(all(), 10);
+        contexts.insert(1, context("x secret"), [Some(1), None, None]);
+        [443, 444].into_iter().for_each(|port| window.add(flow(1, peer(port), counters(10)), false));
+        assert!(window.close(1000, &mut contexts, false).records.is_empty(), "its digest may come");
+        let rules = LogRules { ports: false, addresses: false, commands: false, ..all() };
+        window.apply(rules.clone(), 10, 256);
+        contexts.set_rules(rules);
+        let [record] = &window.close(1010, &mut contexts, true).records[..] else { panic!("one record") };
+        assert_eq!((record.tuple.remote_port, record.tuple.remote_address), (0, None));
+        assert!(record.context.program.command_line.is_empty());
+        assert_eq!(record.counters, Counters { connections: 2, sent: 20, received: 6 });
     }
 
     #[test]

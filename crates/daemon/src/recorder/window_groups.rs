@@ -106,6 +106,16 @@ impl ContextGroups {
         self.groups.extract_if(|key, _| key.socket != 0).collect()
     }
 
+    /// Blanks the tuples of all groups but those that wait for the domain of their peer. Groups may become equal.
+    pub(super) fn blank(&mut self, blank: impl Fn(&mut FlowTuple), fold_above: usize) {
+        let named: Vec<_> = self.groups.extract_if(|key, _| key.socket == 0).collect();
+        for (mut key, group) in named {
+            blank(&mut key.tuple);
+            self.add(key, group, fold_above);
+        }
+        self.folded.iter_mut().for_each(|folded| blank(&mut folded.tuple));
+    }
+
     /// Takes out the groups that have waited for their digests for `patience` windows, folded if there are more than
     /// `fold_above`. All others have waited for one more.
     pub(super) fn take_ready(&mut self, patience: u32, fold_above: usize) -> Vec<ReadyGroup> {

@@ -19,6 +19,7 @@ impl Recorder {
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let mut window = self.window.close(now, &mut self.contexts, last);
         window.uptime = i64::try_from(model::boot_time() / 1_000_000_000).unwrap_or(i64::MAX);
+        window.last_drain = self.last_drain;
         window.events.extend(self.reporter.take_events(now));
         self.geography.reload_if_due().iter().for_each(|problem| self.problems.report(problem));
         for record in &mut window.records {
@@ -34,7 +35,7 @@ impl Recorder {
     }
 
     /// Decides the domains of groups that wait for them, for the window and for open connections.
-    fn name_groups(&mut self, last: bool) {
+    pub(super) fn name_groups(&mut self, last: bool) {
         let names = &mut self.names;
         let (mut decided, mut pending) = (HashMap::new(), HashSet::new());
         let is_live = self.connections.is_wanted();

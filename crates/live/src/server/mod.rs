@@ -119,6 +119,11 @@ impl LiveServer {
         self.subscribers.iter().any(|subscriber| subscriber.delivered_round().is_some())
     }
 
+    /// Ends the connections to the clients that subscribe to traffic: what they may see has changed. They connect again.
+    pub fn end_subscriptions(&mut self) {
+        self.subscribers.retain(|subscriber| subscriber.delivered_round().is_none());
+    }
+
     /// Sends traffic to the clients that subscribe to it, as much as they take. Drops the slowest ones if the table would
     /// grow beyond its bound because of them. Never waits.
     pub fn send_traffic(&mut self, table: &mut OpenConnections) {

@@ -2,6 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+unsafe extern "C" {
+    /// tzset(3): reads the time zone, if it is another one than before.
+    fn tzset();
+}
+
 /// The present time in unix seconds.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64)
@@ -11,6 +16,9 @@ pub fn now() -> i64 {
 /// localtime_r(3).
 pub fn local(seconds: i64) -> String {
     let mut parts = std::mem::MaybeUninit::<libc::tm>::uninit();
+    // localtime_r(3) need not look at the file of the zone again, which may have changed since.
+    // SAFETY: the function takes no arguments, locks what it changes, and no thread of picosnitch changes the environment.
+    unsafe { tzset() };
     // SAFETY: both pointers are valid for the call. localtime_r fills the structure unless it returns null, and the structure
     // is read only if it was filled.
     let parts = unsafe {

@@ -45,7 +45,8 @@ pub(super) fn explain(error: ClientError, layout: &Layout) -> anyhow::Error {
         ),
         None => anyhow::anyhow!(
             "picosnitch is running (process {monitor}), but its recorder does not answer: it is very busy, or waits for a disk. \
-             error.log may say more; if this stays, restart picosnitch"
+             error.log may say more; if this stays, restart picosnitch ({})",
+            model::service::command("restart")
         ),
     }
 }
@@ -56,13 +57,13 @@ pub(super) fn is_stopped(pid: u32) -> bool {
 }
 
 /// The state of a process (proc_pid_stat(5)); `None` if there is none of this number.
-fn state(pid: u32) -> Option<char> {
+pub(super) fn state(pid: u32) -> Option<char> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(name_end + 2).map(|byte| char::from(*byte))
 }
 
-fn first_child(pid: u32) -> Option<u32> {
+pub(super) fn first_child(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_ascii_whitespace().next()?.parse().ok()
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use ::selftest::actor;
 use capture::return_probe;
@@ -22,16 +22,22 @@ mod dash;
 mod doctor;
 mod exporter;
 mod forget;
+mod generate;
+mod life_cycle;
 mod output;
 mod query;
 mod selftest;
 mod start_no_daemon;
 mod status;
+mod systemd;
 mod table;
 mod theme;
 mod top;
 mod version;
 mod view;
+
+/// The role that the unit executes after it has stopped.
+const AFTER_UNIT: &str = "after-unit";
 
 #[derive(Parser)]
 #[command(name = "picosnitch", version, about, disable_help_subcommand = false)]
@@ -44,6 +50,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start picosnitch in the background, or its service
+    Start(life_cycle::start::Options),
+    /// End picosnitch once everything is written
+    Stop(life_cycle::stop::Options),
+    /// Stop and start picosnitch, if its configuration is good
+    Restart(life_cycle::restart::Options),
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
     /// Print whether picosnitch is running, what it does and what it could not see
@@ -63,6 +75,8 @@ enum Command {
     Backup(backup::Options),
     /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
     Forget(forget::Options),
+    /// Write the units of systemd for this program, and have systemd read them
+    Systemd(systemd::Options),
     /// Print the version of picosnitch, of its log and of the kernel
     Version(version::Options),
     /// Make known traffic of every kind and compare it with what was recorded
@@ -72,6 +86,9 @@ enum Command {
     /// Ask VirusTotal and name servers for a daemon that runs with --no-exporter (what its service runs)
     #[command(hide = true)]
     Exporter(exporter::Options),
+    /// Write the manual pages or the completions into a directory
+    #[command(hide = true)]
+    Generate(generate::Options),
     /// A part of the daemon, started by the daemon itself
     #[command(hide = true)]
     Role {
@@ -94,6 +111,9 @@ pub fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let result = match cli.command {
+        Command::Start(options) => life_cycle::start::run(&cli.common, &options),
+        Command::Stop(options) => life_cycle::stop::run(&cli.common, &options),
+        Command::Restart(options) => life_cycle::restart::run(&cli.common, &options),
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
@@ -103,10 +123,13 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),
+        Command::Systemd(options) => systemd::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
         Command::Exporter(options) => exporter::run(&cli.common, &options),
+        Command::Generate(options) => generate::run(&options, Cli::command()),
+        Command::Role { name, .. } if name == AFTER_UNIT => life_cycle::stop::run_after_unit(&cli.common),
         Command::Role { name, arguments } => role(&name, &arguments),
     };
     match result {

@@ -1,4 +1,5 @@
-//! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again.
+//! `picosnitch start-no-daemon`: records in the foreground until SIGTERM or SIGINT. SIGHUP opens its logs again and reads
+//! its configuration anew.
 //! Exit codes: 0 after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 when nothing can be recorded.
 
 use std::{
@@ -11,10 +12,17 @@ use anyhow::Context;
 use super::common::{Common, EXIT_CONFIG};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
-use daemon::{monitor, problems::print_to_stderr};
+use daemon::{
+    monitor::{self, RunOptions, ServiceManager},
+    problems::print_to_stderr,
+};
 
 #[derive(clap::Args)]
 pub struct Options {
+    /// Let the BPF programs go on counting for the next start, after SIGTERM and SIGUSR2 and if picosnitch is killed: a restart
+    /// is no gap then. `picosnitch stop` removes them
+    #[arg(long)]
+    keep_hooks: bool,
     /// Leave look-ups at VirusTotal and of names to `picosnitch exporter`, which a service of its own runs
     #[arg(long)]
     no_exporter: bool,
@@ -24,6 +32,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     // Relative paths are resolved before the working directory changes.
     let layout = common.layout();
     sandbox::reset_inherited().context("the daemon cannot leave what it was started with")?;
+    // After the step before, which closes all descriptors.
+    let service = ServiceManager::take_from_environment();
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("recording needs root: run `sudo picosnitch start-no-daemon`");
     }
@@ -51,7 +61,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);
     }
-    monitor::run(&layout, &loaded.config, !options.no_exporter, report_start)?;
+    let options = RunOptions { keeps_hooks: options.keep_hooks, with_exporter: !options.no_exporter };
+    monitor::run(&layout, &loaded.config, service, options, report_start)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{common::Common, daemon_state, output::print};
+use config::layout::Layout;
+use daemon::monitor::{self, EndReason, Instance};
 use live::{
     client::{ClientError, LiveClient},
     protocol::HelloLine,
@@ -50,9 +52,13 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             Ok(if is_stopped { ExitCode::from(UNKNOWN) } else { ExitCode::SUCCESS })
         }
         Err(ClientError::NotRunning) => {
-            let text = "Not recording: picosnitch is not running. It is started by its service, or with: sudo picosnitch \
-                        start-no-daemon";
-            print_failure(options, &json!({"running": false}), text)?;
+            let why = why_ended(&layout);
+            let mut text = "Not recording: picosnitch is not running.".to_owned();
+            if let Some(why) = &why {
+                text += &format!(" {why}");
+            }
+            text += &format!(" To start it: {}", model::service::command("start"));
+            print_failure(options, &json!({"running": false, "why": why}), &text)?;
             Ok(ExitCode::from(NOT_RUNNING))
         }
         Err(error) => {
@@ -62,6 +68,20 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(UNKNOWN))
         }
     }
+}
+
+/// A sentence about the end of the last daemon; `None` if it was stopped, or it is not known.
+fn why_ended(layout: &Layout) -> Option<String> {
+    if let Some(EndReason { time, why }) = monitor::read_end_reason(layout) {
+        let why = sanitize::shorten(&sanitize::message(&why), MAX_SENTENCE);
+        return Some(format!("It has ended at {}: {}.", time::local(time), why.trim_end_matches('.')));
+    }
+    // Only root may look.
+    let Ok(Instance::None(Some(pid))) = monitor::find_instance(layout) else { return None };
+    Some(format!(
+        "It has ended without a word (process {pid}): it was killed, perhaps because memory ran out; the kernel's log (dmesg) may \
+         say more."
+    ))
 }
 
 fn print_failure(options: &Options, document: &Value, text: &str) -> anyhow::Result<()> {
@@ -108,6 +128,9 @@ fn describe(status: &HelloLine, is_stopped: bool) -> String {
     add("errors", errors);
     for unseen in status.unseen.iter().take(MAX_LISTED) {
         add("not seen", text(unseen));
+    }
+    for wall in status.unprotected.iter().take(MAX_LISTED) {
+        add("not enforced", text(wall));
     }
     let more = status.unseen.len().saturating_sub(MAX_LISTED);
     if more > 0 {

@@ -48,8 +48,8 @@ fn wait_for(capture: &mut Capture, wanted: impl Fn(&FlowDelta) -> bool) -> Optio
 }
 
 fn started() -> Capture {
-    let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
-    capture.learn_earlier_sockets().unwrap();
+    let mut capture = Capture::start(&Settings { ring_buffer_pages: 64, hand_over: None }).unwrap();
+    capture.begin(None).unwrap();
     capture.drain(DrainMode::Regular).unwrap();
     capture
 }

@@ -46,7 +46,7 @@ fn events_wait_outside_of_the_ring_while_nobody_drains() {
     let _root = root_alone();
     // More than twice what fits into the ring buffer: each makes four events of at least 0.45 KB together.
     const PROGRAMS: usize = 1200;
-    let mut capture = Capture::start(&Settings { ring_buffer_pages: 64 }).unwrap();
+    let mut capture = Capture::start(&Settings { ring_buffer_pages: 64, hand_over: None }).unwrap();
     capture.drain(DrainMode::Regular).unwrap();
     for _ in 0..PROGRAMS {
         assert!(Command::new("/bin/true").status().unwrap().success());

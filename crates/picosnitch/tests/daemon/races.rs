@@ -56,8 +56,8 @@ impl Totals {
 
 /// Captures while `work` runs, draining without a pause.
 fn capture_during(work: impl FnOnce() + Send) -> Totals {
-    let mut capture = Capture::start(&Settings { ring_buffer_pages: 1024 }).unwrap();
-    capture.learn_earlier_sockets().unwrap();
+    let mut capture = Capture::start(&Settings { ring_buffer_pages: 1024, hand_over: None }).unwrap();
+    capture.begin(None).unwrap();
     let mut totals = Totals::default();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -206,6 +206,43 @@ fn a_question_with_too_many_rows_is_refused() {
 }
 
 #[test]
+fn what_a_question_does_not_have_is_refused() {
+    let log = log();
+    let dash = Dash::start(log.path(), &[]);
+    for target in [
+        "series?group_by=exe&new_since=2023-11-16",
+        "series?group_by=exe&limit=3",
+        "series?seen=1",
+        "events?scope=internet",
+        "seen?find=a",
+        "search?q=a&sort=exe",
+    ] {
+        let response = dash.get(&format!("/api/v1/{target}"));
+        assert_eq!((response.status, &*response.error()), (400, "bad_request"), "{target}");
+        assert!(response.text().contains(" only"), "{}", response.text());
+    }
+}
+
+#[test]
+fn metrics_go_on_in_another_log() {
+    let (log, other) = (log(), Log::new("Europe/Berlin", &[(TIME, TRAFFIC)]));
+    let dash = Dash::start(log.path(), &[]);
+    assert!(!dash.get("/metrics").text().contains("exe="));
+    for name in ["snitch.db-wal", "snitch.db-shm"] {
+        let _ = std::fs::remove_file(log.path().join(name));
+    }
+    // It ends before the one that it replaces.
+    std::fs::rename(other.path().join("snitch.db"), log.path().join("snitch.db")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(!dash.get("/metrics").text().contains("exe="));
+    let record = Traffic { sent: 5, ..TRAFFIC };
+    log.write([Window { time: TIME + 10, records: vec![record.record()], ..Window::default() }]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let text = dash.get("/metrics").text();
+    assert!(text.contains("{exe=\"/usr/bin/curl\",direction=\"sent\"} 5\n"), "{text}");
+}
+
+#[test]
 fn names_of_numbers_come_along() {
     let log = log();
     let dash = Dash::start(log.path(), &[]);

@@ -45,6 +45,12 @@ fn without_a_log_the_page_says_so() {
     assert_eq!((response.status, &*response.error()), (503, "no_log"));
     let health = dash.json("/api/v1/health");
     assert!(health["log_problem"].as_str().unwrap().contains("snitch.db"), "{health}");
+    // What is known without it is told all the same.
+    let metrics = dash.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    for line in ["picosnitch_up 0", "picosnitch_log_readable 0"] {
+        assert!(metrics.text().lines().any(|found| found == line), "{}", metrics.text());
+    }
 }
 
 #[test]

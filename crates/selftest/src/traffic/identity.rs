@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::stream_socket::{listener, receive_to_end, send_all};
 use crate::{
@@ -209,7 +209,7 @@ fn run_in_memory(actor: &ActorProcess) -> ActorResult<()> {
 }
 
 fn copy_to_memory() -> ActorResult<OwnedFd> {
-    let memory = memfd_create(c"picosnitch", MFdFlags::empty()).map_err(io::Error::from)?;
+    let memory = memfd_create(c"picosnitch", MemfdFlags::empty()).map_err(io::Error::from)?;
     io::copy(&mut File::open("/proc/self/exe")?, &mut File::from(memory.try_clone()?))?;
     // A file that is open for writing cannot be executed (ETXTBSY).
     let path = std::ffi::CString::new(format!("/proc/self/fd/{}", memory.as_raw_fd())).unwrap_or_default();

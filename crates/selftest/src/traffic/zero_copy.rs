@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Write,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     ptr,
 };
 
@@ -58,11 +58,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 fn memory_file() -> ActorResult<File> {
-    // SAFETY: the name ends with a zero byte.
-    let fd = unsafe { libc::memfd_create(c"selftest".as_ptr(), libc::MFD_CLOEXEC) };
-    check("memfd_create", fd as isize)?;
-    // SAFETY: the kernel just made this descriptor and nothing else owns it.
-    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let memory = rustix::fs::memfd_create(c"selftest", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut file = File::from(memory.map_err(std::io::Error::from)?);
     file.write_all(&vec![0x11; TOTAL_BYTES])?;
     Ok(file)
 }

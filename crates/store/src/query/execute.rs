@@ -20,7 +20,9 @@ use super::{
     seen::{Seen, SeenValues},
     value::Value,
 };
-use crate::rollup::{self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR};
+use crate::rollup::{
+    self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR, is_too_many_groups,
+};
 
 /// A row whose values are the codes of its columns.
 struct EncodedRow {
@@ -32,8 +34,8 @@ struct EncodedRow {
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
 pub(super) const MAX_DIVIDED_SECONDS: i64 = 200 * 366 * 86_400;
 
-/// In a range that is longer than this, seconds, groups by contexts and endpoints, or by one of them and by parts of the calendar,
-/// are so many that finding those that the query does not tell apart takes less time.
+/// A range that is longer than this, seconds, has many groups by contexts and endpoints, or by one of them and by parts of the
+/// calendar.
 const LONG: i64 = 3 * 86_400;
 
 /// The sums of a query by ids, and what the time of their keys means for the calendar's dimensions.
@@ -138,6 +140,11 @@ impl Conditions {
         let classes = classes::read(connection, &query.group_by)?;
         Ok(self.classes.get_or_init(|| classes))
     }
+
+    /// The classes by which [`sums`] were added up, if they were.
+    pub fn classes_in_use(&self) -> Option<&Classes> {
+        self.classes.get()
+    }
 }
 
 /// Adds up the records of a query by the ids behind its dimensions.
@@ -147,24 +154,42 @@ pub(super) fn sums(
     conditions: &Conditions,
     limits: Limits<'_>,
 ) -> rusqlite::Result<Sums> {
+    if !are_many(connection, query)? {
+        match sums_of_classes(connection, query, conditions, &Classes::default(), limits) {
+            // They may be few rows: each command line of a program is a context of its own.
+            Err(error) if is_too_many_groups(&error) => {}
+            sums => return sums,
+        }
+    }
+    sums_of_classes(connection, query, conditions, conditions.classes(connection, query)?, limits)
+}
+
+/// Whether the groups by ids are so many that finding those that the query does not tell apart takes less time.
+fn are_many(connection: &Connection, query: &Query) -> rusqlite::Result<bool> {
+    let by = key_fields(query.group_by.iter().copied());
+    let is_by_calendar = query.group_by.iter().copied().any(Dimension::is_calendar);
+    let multiplies = by.context && by.endpoint || is_by_calendar && (by.context || by.endpoint);
+    let (since, until) = query.range.bounds();
+    let seconds =
+        rollup::extent(connection)?.map(|(first, last)| last.min(until).saturating_sub(first.max(since)));
+    Ok(multiplies && seconds.is_some_and(|seconds| seconds > LONG))
+}
+
+/// The same by ids that stand for their classes.
+fn sums_of_classes(
+    connection: &Connection,
+    query: &Query,
+    conditions: &Conditions,
+    classes: &Classes,
+    limits: Limits<'_>,
+) -> rusqlite::Result<Sums> {
     let filters = &conditions.filters;
     let by = key_fields(query.group_by.iter().copied());
     let (since, until) = query.range.bounds();
     let edges = snap(connection, &[since, until.saturating_add(1)])?;
     let filtered = query.filters.iter().map(Filter::dimension);
     let uses_calendar = query.group_by.iter().copied().chain(filtered).any(Dimension::is_calendar);
-    let is_by_calendar = query.group_by.iter().copied().any(Dimension::is_calendar);
     let extent = rollup::extent(connection)?;
-    let all_apart = Classes::default();
-    let classes = match extent.map(|(first, last)| last.min(until).saturating_sub(first.max(since))) {
-        Some(seconds)
-            if (by.context && by.endpoint || is_by_calendar && (by.context || by.endpoint))
-                && seconds > LONG =>
-        {
-            conditions.classes(connection, query)?
-        }
-        _ => &all_apart,
-    };
     if !uses_calendar {
         let aggregation = Aggregation::new(connection, &edges, by, filters, limits.interrupted)
             .max_groups(limits.max_groups);

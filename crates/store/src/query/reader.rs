@@ -318,8 +318,7 @@ impl Reader {
         })
     }
 
-    /// Returns for each two neighbours of `edges` (unix seconds, ascending) what was lost between them: entries of one kind are
-    /// not added up.
+    /// Returns for each two neighbours of `edges` (unix seconds, ascending) what was lost between them: one entry per kind.
     ///
     /// # Errors
     /// The errors of SQLite.
@@ -332,7 +331,10 @@ impl Reader {
             if let (Some(kind), Some(losses)) =
                 (loss_kind(&event.subject), part.and_then(|part| losses.get_mut(part)))
             {
-                losses.push(Loss { kind, count: event.count });
+                match losses.iter_mut().find(|loss: &&mut Loss| loss.kind == kind) {
+                    Some(loss) => loss.count = loss.count.saturating_add(event.count),
+                    None => losses.push(Loss { kind, count: event.count }),
+                }
             }
         }
         Ok(losses)

@@ -211,12 +211,24 @@ fn largest(
         let field = DimensionColumn::of(dimension).field;
         let ids =
             sums.groups.iter().map(|(key, _)| (field.of(key), ranks.get(column.code(key)).unwrap_or(rest)));
+        let mut class_of: IdMap<i64> = ids.collect();
+        // The sums may be by ids that stand for others.
+        let in_use = conditions.classes_in_use().and_then(|classes| match field {
+            KeyField::Context => Some(&classes.contexts),
+            KeyField::Endpoint => Some(&classes.endpoints),
+            _ => None,
+        });
+        for (id, standing) in in_use.into_iter().flat_map(IdMap::iter) {
+            if let Some(class) = class_of.get(standing) {
+                class_of.insert(id, class);
+            }
+        }
         *match field {
             KeyField::Context => &mut classes.contexts,
             KeyField::Endpoint => &mut classes.endpoints,
             KeyField::LocalPort => &mut classes.local_ports,
             KeyField::RemotePort | KeyField::Time => &mut classes.remote_ports,
-        } = ids.collect();
+        } = class_of;
     }
     Ok((groups.iter().map(|(code, _)| column.value(*code)).collect(), classes))
 }

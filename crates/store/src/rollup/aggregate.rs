@@ -466,6 +466,11 @@ fn failure(code: std::ffi::c_int) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }
 
+/// Whether this is the error of [`Aggregation::max_groups`].
+pub(crate) fn is_too_many_groups(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig)
+}
+
 /// The error of a query that was interrupted.
 pub(crate) fn interruption() -> rusqlite::Error {
     failure(ffi::SQLITE_INTERRUPT)

@@ -19,7 +19,9 @@ mod level;
 mod packed;
 mod rewrite;
 
-pub(crate) use aggregate::{AcceptAll, Aggregation, Classes, Predicate, detail_since, extent, interruption};
+pub(crate) use aggregate::{
+    AcceptAll, Aggregation, Classes, Predicate, detail_since, extent, interruption, is_too_many_groups,
+};
 pub(crate) use bucket::{close_buckets, cut_closed_day, delete_before, invalidate, is_summed};
 pub(crate) use catch_up::CatchUp;
 pub(crate) use cut_rows::for_each_cut_row;

@@ -99,7 +99,7 @@ fn a_start_tells_since_when_nothing_was_recorded() {
     };
     let run = |start: i64, stop: bool| {
         let mut writer = Writer::open(&path).unwrap();
-        writer.begin_recording(start).unwrap();
+        writer.begin_recording(start, model::Continuity::Gap).unwrap();
         writer.write(&window(start + 10, vec![record(b"/a", "192.0.2.1", 443, 1, 0)])).unwrap();
         if stop {
             let events = vec![Event::new(EventKind::Stop, start + 20, "")];

@@ -258,6 +258,17 @@ fn command_lines_of_one_program_are_one_group_of_a_long_range() {
     let group_by = vec![Dimension::Executable, Dimension::Domain];
     let rows = reader.query(&Query { group_by, ..Query::default() }).unwrap();
     assert_eq!((rows.len(), rows[0].counters.sent), (1, 50));
+    // Nor are they many where the range is short, or nothing else is grouped by.
+    let day = Range { since: Some(1_700_000_000), until: Some(1_700_000_000) };
+    let by_program = Query { group_by: vec![Dimension::Executable], ..Query::default() };
+    for (range, sent) in [(Range::default(), 50), (day, 10)] {
+        let rows = reader.query(&Query { range, ..by_program.clone() }).unwrap();
+        assert_eq!((rows.len(), rows[0].counters.sent), (1, sent));
+    }
+    let series = reader.series_by(&by_program, &[1_700_000_000, 1_701_000_000], 3).unwrap();
+    assert_eq!((series.groups.len(), series.groups[0].sums[0].sent, series.total[0].sent), (1, 50, 50));
+    let comparison = reader.compare(&Query { range: day, ..by_program }, day, CompareOrder::Now);
+    assert!(matches!(comparison, Err(StoreError::TooManyGroups(_))), "one group of each range");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Event, EventKind, Loss, Window};
+use model::{DrainId, Event, EventKind, Loss, Window};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 pub(crate) use self::records::ContextDetail;
@@ -282,6 +282,10 @@ impl Writer {
         let events = losses.iter().chain(&self.events).chain(&window.events).chain(&written.events);
         self.event_count.insert(&transaction, events)?;
         store_clock(&transaction, &self.clock, written.window)?;
+        if let Some(DrainId { series, number }) = window.last_drain {
+            let sql = "UPDATE log SET drain_series = ?1, drain_number = ?2";
+            transaction.prepare_cached(sql)?.execute(params![series as i64, number as i64])?;
+        }
         transaction.commit()?;
         Ok(written)
     }

@@ -1,6 +1,6 @@
 //! What the writer finds at its start: which log it is, which boot and configuration, and since when nothing was recorded.
 
-use model::{Event, EventKind, text::time};
+use model::{Continuity, DrainId, Event, EventKind, text::time};
 use rusqlite::{OptionalExtension, ToSql, TransactionBehavior, params};
 
 use super::Writer;
@@ -119,11 +119,35 @@ impl Writer {
         self.change_log(sql, params![lines], event.as_slice()).map_err(fail)
     }
 
+    /// The last drain whose flows are in the log; `None` if it knows none.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn last_drain(&self) -> Result<Option<DrainId>, StoreError> {
+        let numbers: (Option<i64>, Option<i64>) = self
+            .connection
+            .query_row("SELECT drain_series, drain_number FROM log", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(sql_error(&self.path, "cannot read the last drain"))?;
+        Ok(match numbers {
+            (Some(series), Some(number)) => Some(DrainId { series: series as u64, number: number as u64 }),
+            _ => None,
+        })
+    }
+
+    /// Stores the configuration, a line for each key, of which the caller has stored an event.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn store_configuration(&mut self, lines: &str) -> Result<(), StoreError> {
+        let fail = sql_error(&self.path, "cannot write the configuration");
+        self.change_log("UPDATE log SET configuration = ?1", params![lines], &[]).map_err(fail)
+    }
+
     /// Takes note that recording starts at `now` (unix seconds UTC), and since when nothing was recorded.
     ///
     /// # Errors
     /// The errors of SQLite.
-    pub fn begin_recording(&mut self, now: i64) -> Result<(), StoreError> {
+    pub fn begin_recording(&mut self, now: i64, continuity: Continuity) -> Result<(), StoreError> {
         let fail = sql_error(&self.path, "cannot read the last event");
         let sql =
             "SELECT kind FROM event WHERE kind IN ('start', 'stop') ORDER BY time DESC, id DESC LIMIT 1";
@@ -131,7 +155,18 @@ impl Writer {
             self.connection.query_row(sql, [], |row| row.get(0)).optional().map_err(&fail)?;
         let mut events = Vec::new();
         let since = self.clock.last.time;
-        if since != 0 {
+        let mut start = Event::new(EventKind::Start, now, "Recording started.");
+        if since != 0 && continuity == Continuity::Whole {
+            start.text = match last.as_deref() {
+                Some("stop") => "Recording goes on after a restart: what programs did meanwhile was counted.",
+                _ => {
+                    "Recording goes on after picosnitch was killed: what programs did meanwhile was counted, but the last window \
+                     before it may be missing."
+                }
+            }
+            .to_owned();
+            start.begin = Some(since);
+        } else if since != 0 {
             let text = match last.as_deref() {
                 Some("stop") => "picosnitch was not running: nothing was recorded.",
                 _ => {
@@ -139,11 +174,17 @@ impl Writer {
                      recorded until its next start, and the last window before it may be missing."
                 }
             };
+            let mut text = text.to_owned();
+            if continuity == Continuity::OpenConnections {
+                text.push_str(
+                    " Of TCP connections that stayed open, the bytes of that time are recorded after it.",
+                );
+            }
             let mut event = Event::new(EventKind::Gap, now, text);
             event.begin = Some(since);
             events.push(event);
         }
-        events.push(Event::new(EventKind::Start, now, "Recording started."));
+        events.push(start);
         self.change_log("UPDATE log SET id = id", &[], &events).map_err(fail)
     }
 }

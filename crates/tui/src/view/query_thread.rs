@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     thread,
@@ -118,7 +117,7 @@ struct Worker {
     record_json: PathBuf,
     responses: SyncSender<Event<Response>>,
     /// The open log, and device and inode of its file: another file may have taken its place.
-    reader: Option<(Reader, (u64, u64))>,
+    reader: Option<Reader>,
 }
 
 impl Worker {
@@ -167,19 +166,18 @@ impl Worker {
 
     /// Opens the log, and opens it again if its file was replaced.
     fn open(&mut self) -> Result<(), StoreError> {
-        let file = std::fs::metadata(&self.database).map(|file| (file.dev(), file.ino())).ok();
-        if self.reader.as_ref().is_some_and(|(_, opened)| Some(*opened) == file) {
+        if self.reader.as_ref().is_some_and(Reader::is_current) {
             return Ok(());
         }
         self.reader = None;
         let reader = Reader::open(&self.database)?;
         self.shared.lock().interrupter = Some(reader.interrupter());
-        self.reader = Some((reader, file.unwrap_or_default()));
+        self.reader = Some(reader);
         Ok(())
     }
 
     fn answer(&self, number: u64, request: Request) -> Result<(), StoreError> {
-        let Some((reader, _)) = &self.reader else { return Ok(()) };
+        let Some(reader) = &self.reader else { return Ok(()) };
         match request {
             Request::Screen(query) => {
                 let started = Instant::now();

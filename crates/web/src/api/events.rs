@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use model::{Event, EventKind};
-use question::{Asked, Now, PROGRAM_DIMENSIONS, check_dimensions, json};
+use question::{Asked, Now, PROGRAM_DIMENSIONS, Parameter, check_dimensions, json};
 use serde::Serialize;
 use store::{EVENT_DIMENSIONS, Filter, event_value};
 use utoipa::ToSchema;
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Api, json_response,
     labels::Labels,
-    parameters::{Parameters, QuestionParameters},
+    parameters::{ListParameters, Parameters},
     to_json,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(crate) struct ListAnswer {
 #[utoipa::path(
     get, path = "/api/v1/events",
     params(
-        QuestionParameters,
+        ListParameters,
         ("kind" = Option<Vec<String>>, Query, description = "Only events of this kind; may be repeated"),
         ("limit" = Option<u64>, Query, description = "Rows at most, up to 5000. Default: 200"),
     ),
@@ -98,7 +98,7 @@ pub(crate) async fn events(
 #[utoipa::path(
     get, path = "/api/v1/seen",
     params(
-        QuestionParameters,
+        ListParameters,
         ("limit" = Option<u64>, Query, description = "Rows at most, up to 5000. Default: 200"),
     ),
     responses((status = 200, body = ListAnswer), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)),
@@ -141,22 +141,13 @@ pub(crate) async fn seen(
     Ok(json_response(api.readers.answer(key, work).await?))
 }
 
+/// The parts of a question that a list has.
+const PARAMETERS: [Parameter; 5] =
+    [Parameter::Range, Parameter::Since, Parameter::Until, Parameter::Where, Parameter::Exclude];
+
 /// The range and the filters of a list; a list has no other part of a question.
 fn listed(asked: &Asked, now: &Now) -> Result<(calendar::Range, Vec<Filter>), ApiError> {
-    let ranges = Asked {
-        range: asked.range.clone(),
-        since: asked.since.clone(),
-        until: asked.until.clone(),
-        wanted: asked.wanted.clone(),
-        exclude: asked.exclude.clone(),
-        ..Asked::default()
-    };
-    if ranges != *asked {
-        return Err(ApiError::bad_parameter(
-            "",
-            "a list takes range, since, until, zone, where, exclude and limit only",
-        ));
-    }
+    asked.check_only("a list", &PARAMETERS)?;
     Ok((asked.range(now)?, asked.filters(&now.zone)?))
 }
 

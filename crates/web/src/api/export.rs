@@ -15,13 +15,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use calendar::TimeZone;
+use model::text::sanitize;
 use question::{Question, csv, json};
 use store::{ComparedRow, Query, Row};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Api, body_of,
-    parameters::{Parameters, QuestionParameters, RowParameters},
+    parameters::{ListParameters, Parameters, RowParameters, TrafficParameters},
 };
 use crate::{
     error::{ApiError, ErrorBody, ErrorKind},
@@ -63,12 +64,14 @@ enum Rows {
 #[utoipa::path(
     get, path = "/api/v1/export",
     params(
-        QuestionParameters, RowParameters,
+        ListParameters, TrafficParameters, RowParameters,
         ("format" = Option<String>, Query, description = "csv (RFC 4180, the default) or json (an array of rows)"),
         ("limit" = Option<u64>, Query, description = "Rows at most. Default: all"),
+        ("offset" = Option<u64>, Query, description = "Rows to leave out before the first"),
+        ("order" = Option<String>, Query, description = "Of a comparison: difference (the default), or now"),
     ),
     responses(
-        (status = 200, description = "The file", content_type = "text/csv"),
+        (status = 200, description = "The file: text/csv, or application/json with format=json", content_type = "text/csv"),
         (status = 400, body = ErrorBody), (status = 503, body = ErrorBody),
     ),
     security(("token" = [])),
@@ -170,7 +173,8 @@ impl Parts {
     fn write_array<T>(&mut self, rows: &[T], object: impl Fn(&T) -> json::Object) -> Result<(), Gone> {
         let mut separator = "[\n";
         for row in rows {
-            self.add(&format!("{separator}{}", serde_json::Value::Object(object(row))))?;
+            let row = serde_json::Value::Object(object(row)).to_string();
+            self.add(&format!("{separator}{}", sanitize::json_document(&row)))?;
             separator = ",\n";
         }
         self.add(if rows.is_empty() { "[]\n" } else { "\n]\n" })

@@ -5,21 +5,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, body::Bytes, extract::State};
+use axum::{body::Bytes, extract::State, response::Response};
 use live::protocol::{FilePaths, HelloLine, LastError};
 use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
+use question::json;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use store::Range;
 use utoipa::ToSchema;
 
-use super::Api;
+use super::{Api, json_response, to_json};
 use crate::{
     error::{ApiError, ErrorBody},
     process::{ProcessUse, usage},
     readers::LogFile,
 };
 
-/// How long a number of records is good.
+/// How long a number of records is told, and after which time it is counted again.
+const KNOWN_FOR: Duration = Duration::from_secs(180);
 const COUNTED_FOR: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -45,25 +48,14 @@ pub(crate) struct Health {
     log_problem: Option<String>,
     /// How long records are kept; null if the configuration may not be read.
     retention: Option<Retention>,
-    /// What was lost in the last day.
-    losses_24h: Vec<LossSum>,
+    /// What was lost in the last day: objects with kind, count, consequence and text.
+    #[schema(value_type = Vec<Object>)]
+    losses_24h: Vec<Json>,
     /// What was lost in the last thirty days.
-    losses_30d: Vec<LossSum>,
+    #[schema(value_type = Vec<Object>)]
+    losses_30d: Vec<Json>,
     /// This server.
     dash: Dash,
-}
-
-/// A kind of loss, and how much.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct LossSum {
-    /// The name of the kind, for example `flow_table_full`.
-    kind: String,
-    /// The amount, in the unit of the kind.
-    count: u64,
-    /// What it means: `uncounted`, `unattributed`, `unnamed` or the like.
-    consequence: String,
-    /// A sentence.
-    text: String,
 }
 
 /// The daemon, as it describes itself.
@@ -91,7 +83,8 @@ pub(crate) struct Daemon {
     #[schema(value_type = Object)]
     virustotal: serde_json::Value,
     /// What was lost since the start.
-    losses: Vec<LossSum>,
+    #[schema(value_type = Vec<Object>)]
+    losses: Vec<Json>,
     /// Clients of the live socket.
     subscribers: usize,
     /// Clients that were dropped because they were too slow or too many.
@@ -131,7 +124,7 @@ pub(crate) struct Log {
     path: String,
     /// Bytes that are in use.
     bytes: u64,
-    /// Records, as many as there were a minute ago; null until they are counted.
+    /// Records, as many as there were some minutes ago at most; null until they are counted.
     records: Option<u64>,
     /// End of the first window, unix seconds; null in an empty log.
     first: Option<i64>,
@@ -176,7 +169,7 @@ pub(crate) struct Dash {
     responses((status = 200, body = Health), (status = 401, body = ErrorBody)),
     security(("token" = [])),
 )]
-pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, ApiError> {
+pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     let (layout, at_start) = (api.layout.clone(), api.log.clone());
     let retention = tokio::task::spawn_blocking(move || {
         let log = config::Config::load(&layout).ok().map(|loaded| loaded.config.log).or(at_start);
@@ -193,14 +186,17 @@ pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
         Err(problem) => (None, Some(problem)),
     };
     let (log, log_problem) = match log {
-        Ok(bytes) => (serde_json::from_slice::<LogState>(&bytes).ok(), None),
+        Ok(bytes) => match serde_json::from_slice::<LogState>(&bytes) {
+            Ok(state) => (Some(state), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
         Err(error) => (None, Some(error.text)),
     };
     let (log, losses_24h, losses_30d) = match log {
         Some(state) => (Some(state.log), state.losses_24h, state.losses_30d),
         None => (None, Vec::new(), Vec::new()),
     };
-    Ok(Json(Health {
+    let health = Health {
         now: model::text::time::now(),
         hostname: nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
@@ -221,7 +217,8 @@ pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
             answers_from_cache: api.readers.shared_answers.load(Ordering::Relaxed),
             streams: api.streams.count(),
         },
-    }))
+    };
+    Ok(json_response(to_json(&health)?))
 }
 
 fn kernel() -> String {
@@ -245,7 +242,7 @@ impl Daemon {
             errors: status.errors,
             last_error: status.last_error.clone().map(|LastError { time, text }| Problem { time, text }),
             virustotal: status.virustotal.clone(),
-            losses: losses.map(|(name, count)| LossSum::named(name, *count)).collect(),
+            losses: losses.map(|(name, count)| named_loss(name, *count)).collect(),
             subscribers: status.subscribers,
             subscribers_dropped: status.subscribers_dropped,
             unseen: status.unseen.clone(),
@@ -255,32 +252,21 @@ impl Daemon {
     }
 }
 
-fn losses_since(file: &LogFile, since: i64) -> Result<Vec<LossSum>, ApiError> {
+fn losses_since(file: &LogFile, since: i64) -> Result<Vec<Json>, ApiError> {
     let losses = file.reader.losses(Range { since: Some(since), until: None })?;
-    Ok(losses.iter().map(LossSum::of).collect())
+    Ok(losses.iter().map(json::loss).collect())
 }
 
-impl LossSum {
-    fn of(loss: &Loss) -> Self {
-        Self {
-            kind: loss.kind.name(),
-            count: loss.count,
-            consequence: consequence_name(loss.kind.consequence()),
-            text: loss.sentence(),
-        }
-    }
-
-    /// A loss by its name, as another version of the daemon may report it.
-    fn named(name: &str, count: u64) -> Self {
-        match LossKind::from_name(name) {
-            Some(kind) => Self::of(&Loss { kind, count }),
-            None => Self {
-                kind: name.to_owned(),
-                count,
-                consequence: consequence_name(Consequence::TrafficMissing),
-                text: Losses::from_names([(name, count)]).summary(),
-            },
-        }
+/// A loss by its name, which may be that of another version of the daemon.
+fn named_loss(name: &str, count: u64) -> Json {
+    match LossKind::from_name(name) {
+        Some(kind) => json::loss(&Loss { kind, count }),
+        None => json!({
+            "kind": name,
+            "count": count,
+            "consequence": Consequence::TrafficMissing,
+            "text": Losses::from_names([(name, count)]).summary(),
+        }),
     }
 }
 
@@ -291,7 +277,9 @@ pub(crate) struct RecordCount(Mutex<Option<Counted>>);
 struct Counted {
     /// Identity of the log; empty while the first count is at work.
     id: String,
+    /// When the last count began, and when the last one that succeeded ended.
     begin: Instant,
+    end: Instant,
     count: u64,
 }
 
@@ -302,16 +290,19 @@ impl RecordCount {
 
     /// The number of records of a log, if it is known.
     pub fn known(&self, id: &str) -> Option<u64> {
-        self.lock().as_ref().filter(|counted| counted.id == id).map(|counted| counted.count)
+        let counted = self.lock();
+        let known = counted.as_ref().filter(|counted| counted.id == id && counted.end.elapsed() < KNOWN_FOR);
+        known.map(|counted| counted.count)
     }
 
     /// Counts again in the background, if the last count began a minute ago.
     pub fn renew(&self, api: &Arc<Api>) {
+        let now = Instant::now();
         let mut counted = self.lock();
         match &mut *counted {
             Some(counted) if counted.begin.elapsed() < COUNTED_FOR => return,
-            Some(counted) => counted.begin = Instant::now(),
-            None => *counted = Some(Counted { id: String::new(), begin: Instant::now(), count: 0 }),
+            Some(counted) => counted.begin = now,
+            None => *counted = Some(Counted { id: String::new(), begin: now, end: now, count: 0 }),
         }
         drop(counted);
         let api = Arc::clone(api);
@@ -319,7 +310,8 @@ impl RecordCount {
             let shared = Arc::clone(&api);
             let work = move |file: &LogFile| {
                 let count = file.reader.record_count()?;
-                let counted = Counted { id: file.id.clone(), begin: Instant::now(), count };
+                let end = Instant::now();
+                let counted = Counted { id: file.id.clone(), begin: end, end, count };
                 *shared.record_count.lock() = Some(counted);
                 Ok(Bytes::new())
             };
@@ -329,20 +321,12 @@ impl RecordCount {
     }
 }
 
-/// The name of a consequence in JSON.
-fn consequence_name(consequence: Consequence) -> String {
-    match serde_json::to_value(consequence) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
-}
-
 /// What the log says about itself, as the readers give it.
 #[derive(Serialize, Deserialize)]
 struct LogState {
     log: Log,
-    losses_24h: Vec<LossSum>,
-    losses_30d: Vec<LossSum>,
+    losses_24h: Vec<Json>,
+    losses_30d: Vec<Json>,
 }
 
 fn log_json(api: &Api, file: &LogFile, path: String) -> Result<Bytes, ApiError> {
@@ -365,5 +349,5 @@ fn log_json(api: &Api, file: &LogFile, path: String) -> Result<Bytes, ApiError> 
         losses_24h: losses_since(file, now - DAY)?,
         losses_30d: losses_since(file, now - 30 * DAY)?,
     };
-    super::to_json(&state)
+    to_json(&state)
 }

@@ -34,6 +34,8 @@ const MAX_WAITING: usize = 64;
 const PART_BYTES: usize = 32 * 1024;
 /// How long to wait before the daemon is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How long a daemon may write nothing. It writes twice a second.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// Memory for the stack of a thread: it reads lines.
 const STACK_BYTES: usize = 128 * 1024;
 
@@ -123,8 +125,11 @@ fn pass_on(socket: &Path, sender: &mpsc::Sender<Bytes>) {
     }
 }
 
-/// Passes lines on until the daemon ends, and returns why; `None` if the client has gone.
+/// Passes lines on until the daemon ends, or is silent, and returns why; `None` if the client has gone.
 fn pass_on_lines(mut daemon: LiveClient, sender: &mpsc::Sender<Bytes>) -> Option<ClientError> {
+    if let Err(error) = daemon.set_silence_limit(MAX_SILENCE) {
+        return Some(error);
+    }
     let mut part = state_line("connected", "").to_vec();
     part.extend_from_slice(daemon.hello());
     let mut line = Vec::new();

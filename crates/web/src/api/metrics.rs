@@ -19,7 +19,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
-use store::{Dimension, Query, Range, Reader, StoreError, Value};
+use store::{Dimension, Query, Range, Value};
 
 use super::Api;
 use crate::{
@@ -34,39 +34,49 @@ const MAX_PROGRAMS: usize = 200;
 const OTHERS: &str = "(others)";
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What programs have moved since this server was started: counters that only grow, whatever is deleted from the log.
+/// What programs have moved since this server was asked first: counters that only grow, whatever is deleted from the log.
 #[derive(Default)]
 pub(crate) struct Traffic(Mutex<TrafficState>);
 
 #[derive(Default)]
 struct TrafficState {
-    /// End of the last window that was added.
-    until: Option<i64>,
+    /// The log, and the end of its last window that was added.
+    until: Option<(String, i64)>,
     programs: BTreeMap<String, Counters>,
 }
 
 impl Traffic {
-    /// Adds the windows that came since the last call, and returns the sums by program.
-    fn update(&self, reader: &Reader) -> Result<BTreeMap<String, Counters>, StoreError> {
+    /// Adds the windows that came since the last call.
+    fn update(&self, file: &LogFile) -> Result<(), ApiError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, last)) = reader.extent()? else { return Ok(state.programs.clone()) };
-        // Counters begin at zero where this server begins to look.
-        let until = *state.until.get_or_insert(last);
-        if last > until {
-            let range = Range { since: Some(until + 1), until: Some(last) };
-            let query = Query { range, group_by: vec![Dimension::Executable], ..Query::default() };
-            for row in reader.query(&query)? {
-                let name = match row.values.first() {
-                    Some(Value::Bytes(path)) => lossless::to_text(path),
-                    _ => OTHERS.to_owned(),
-                };
-                let is_full = state.programs.len() >= MAX_PROGRAMS && !state.programs.contains_key(&name);
-                let name = if is_full { OTHERS.to_owned() } else { name };
-                *state.programs.entry(name).or_default() += row.counters;
-            }
-            state.until = Some(last);
+        let last = file.reader.extent()?.map_or(i64::MIN, |(_, last)| last);
+        // Counters begin where this server begins to look, and again in another log or after the clock was set back.
+        let until = match &state.until {
+            Some((id, until)) if *id == file.id && *until <= last => *until,
+            _ => last,
+        };
+        // What cannot be added now is left out: a longer range would be refused the next time as well.
+        state.until = Some((file.id.clone(), last));
+        if last == until {
+            return Ok(());
         }
-        Ok(state.programs.clone())
+        let range = Range { since: Some(until.saturating_add(1)), until: Some(last) };
+        let query = Query { range, group_by: vec![Dimension::Executable], ..Query::default() };
+        for row in file.reader.query(&query)? {
+            let name = match row.values.first() {
+                Some(Value::Bytes(path)) => lossless::to_text(path),
+                _ => OTHERS.to_owned(),
+            };
+            let is_full = state.programs.len() >= MAX_PROGRAMS && !state.programs.contains_key(&name);
+            let name = if is_full { OTHERS.to_owned() } else { name };
+            *state.programs.entry(name).or_default() += row.counters;
+        }
+        Ok(())
+    }
+
+    /// The sums by program.
+    fn programs(&self) -> BTreeMap<String, Counters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).programs.clone()
     }
 }
 
@@ -94,24 +104,31 @@ struct ProcessLabels {
 /// Traffic by program and the health of picosnitch, for Prometheus. Traffic is counted from the first request on.
 #[utoipa::path(
     get, path = "/metrics",
-    responses((status = 200, description = "OpenMetrics text", content_type = "text/plain"), (status = 401, body = ErrorBody)),
+    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text"), (status = 401, body = ErrorBody)),
     security(("token" = [])),
 )]
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     let status = api.daemon.now().await.ok();
     api.record_count.renew(&api);
-    let shared = Arc::clone(&api);
-    let work = move |file: &LogFile| text(&shared, file, status.as_ref());
-    let body = api.readers.answer("metrics".to_owned(), work).await?;
+    let (shared, of_daemon) = (Arc::clone(&api), status.clone());
+    let work = move |file: &LogFile| {
+        shared.traffic.update(file)?;
+        text(&shared, Some(file), of_daemon.as_ref())
+    };
+    let body = match api.readers.answer("metrics".to_owned(), work).await {
+        Ok(body) => body,
+        // What is wrong with the log is no reason to hide what is known without it.
+        Err(_) => text(&api, None, status.as_ref())?,
+    };
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], body).into_response())
 }
 
-fn text(api: &Api, file: &LogFile, status: Option<&HelloLine>) -> Result<Bytes, ApiError> {
+/// All metrics, those of the log if it can be read.
+fn text(api: &Api, file: Option<&LogFile>, status: Option<&HelloLine>) -> Result<Bytes, ApiError> {
     let mut registry = Registry::with_prefix("picosnitch");
-    let programs = api.traffic.update(&file.reader)?;
     let bytes = Family::<TrafficLabels, Counter>::default();
     let connections = Family::<ProgramLabels, Counter>::default();
-    for (exe, sum) in programs {
+    for (exe, sum) in api.traffic.programs() {
         for (direction, amount) in [("received", sum.received), ("sent", sum.sent)] {
             bytes.get_or_create(&TrafficLabels { exe: exe.clone(), direction }).inc_by(amount);
         }
@@ -120,31 +137,36 @@ fn text(api: &Api, file: &LogFile, status: Option<&HelloLine>) -> Result<Bytes, 
     registry.register_with_unit("traffic", "What programs moved", Unit::Bytes, bytes);
     registry.register("connections", "Connections that programs opened or accepted", connections);
     add_daemon(&mut registry, status);
-    let reader = &file.reader;
-    let gauge = |value: u64| {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        gauge
-    };
-    registry.register_with_unit(
-        "log",
-        "Bytes of the log that are in use",
-        Unit::Bytes,
-        gauge(reader.used_bytes()?),
-    );
+    registry.register("log_readable", "1 while the log can be read", gauge(file.is_some().into()));
+    if let Some(file) = file {
+        add_log(&mut registry, api, file)?;
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry)
+        .map_err(|fmt::Error| ApiError::new(ErrorKind::Log, "the metrics cannot be written"))?;
+    Ok(text.into())
+}
+
+fn gauge(value: u64) -> Gauge<i64> {
+    let gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge
+}
+
+/// Adds what the log says of itself.
+fn add_log(registry: &mut Registry, api: &Api, file: &LogFile) -> Result<(), ApiError> {
+    let (used, extent) = (file.reader.used_bytes()?, file.reader.extent()?);
+    registry.register_with_unit("log", "Bytes of the log that are in use", Unit::Bytes, gauge(used));
     if let Some(records) = api.record_count.known(&file.id) {
         registry.register("log_records", "Records of the log", gauge(records));
     }
-    let last = reader.extent()?.map_or(0, |(_, last)| last.unsigned_abs());
+    let last = extent.map_or(0, |(_, last)| last.unsigned_abs());
     registry.register(
         "last_window_timestamp",
         "End of the last window of the log, unix seconds",
         gauge(last),
     );
-    let mut text = String::new();
-    encode(&mut text, &registry)
-        .map_err(|fmt::Error| ApiError::new(ErrorKind::Log, "the metrics cannot be written"))?;
-    Ok(text.into())
+    Ok(())
 }
 
 /// Adds what the daemon says of itself, and what the processes use.

@@ -98,9 +98,17 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/live", get(live::live))
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), count))
         .with_state(api)
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(
+        ErrorKind::MethodNotAllowed,
+        "this path is asked with another method; /api/v1/openapi.json tells which",
+    )
 }
 
 async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {

@@ -15,7 +15,7 @@ const MAX_DIMENSIONS: usize = 4;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "it only describes the parameters")]
-pub(crate) struct QuestionParameters {
+pub(crate) struct ListParameters {
     /// A length up to now or to `until` (5m, 1h, 30d), a word (today, last-month), a date, a month, a year, FROM..TO, or all.
     /// Default: 1d.
     range: Option<String>,
@@ -30,6 +30,13 @@ pub(crate) struct QuestionParameters {
     r#where: Option<Vec<String>>,
     /// No records with this value: DIMENSION=VALUE; may be repeated.
     exclude: Option<Vec<String>>,
+}
+
+/// What questions about traffic take besides.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "it only describes the parameters")]
+pub(crate) struct TrafficParameters {
     /// `internet` or `local`: only traffic with such addresses.
     scope: Option<String>,
     /// Only values of the first `group_by` that contain this text, in upper or lower case.

@@ -9,12 +9,13 @@ use axum::{
 };
 use question::{Now, Question, json};
 use serde::Serialize;
+use serde_json::Value as Json;
 use utoipa::ToSchema;
 
 use super::{
     Api, json_response,
     labels::Labels,
-    parameters::{Parameters, QuestionParameters, RowParameters},
+    parameters::{ListParameters, Parameters, RowParameters, TrafficParameters},
     to_json,
 };
 use crate::{
@@ -40,11 +41,11 @@ pub(super) struct Setting {
     range: json::Object,
     /// `internet`, `local` or null.
     scope: Option<&'static str>,
-    /// `losses` (objects with kind, count, consequence, text), and `sums_of_quarter_hours_before`: the time before which the log
-    /// has sums of quarters of an hour only; null if it has every record.
+    /// `sums_of_quarter_hours_before`: the time before which the log has sums of quarters of an hour only; null if it has every
+    /// record.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    completeness: json::Object,
+    grain: json::Object,
 }
 
 impl Setting {
@@ -59,13 +60,8 @@ impl Setting {
             now: now.seconds,
             range: json::bounds(range, &now.zone),
             scope: scope.map(model::Scope::name),
-            completeness: json::completeness(&file.reader, range, &now.zone)?,
+            grain: json::grain(&file.reader, range, &now.zone)?,
         })
-    }
-
-    /// Leaves the losses out, for an answer that says in which part each was.
-    pub fn without_losses(&mut self) {
-        self.completeness.remove("losses");
     }
 }
 
@@ -74,6 +70,9 @@ impl Setting {
 pub(crate) struct QueryAnswer {
     #[serde(flatten)]
     setting: Setting,
+    /// What was lost in the range: objects with kind, count, consequence and text.
+    #[schema(value_type = Vec<Object>)]
+    losses: Vec<Json>,
     /// The range of `compare`: its ends as in `range`, with `losses` and `sums_of_quarter_hours_before` of its own.
     #[schema(value_type = Option<Object>)]
     compared_with: Option<json::Object>,
@@ -94,7 +93,7 @@ pub(crate) struct QueryAnswer {
 #[utoipa::path(
     get, path = "/api/v1/query",
     params(
-        QuestionParameters, RowParameters,
+        ListParameters, TrafficParameters, RowParameters,
         ("limit" = Option<u64>, Query, description = "Rows at most, up to 10000. Default: 100"),
         ("offset" = Option<u64>, Query, description = "Rows to leave out before the first"),
         ("order" = Option<String>, Query, description = "Of a comparison: difference (the default), or now"),
@@ -128,12 +127,14 @@ fn answer(
 ) -> Result<Bytes, ApiError> {
     let Question { range, query, before, order } = question;
     let setting = Setting::new(file, *range, scope, now)?;
+    let losses = file.reader.losses(question::for_log(*range))?.iter().map(json::loss).collect();
     let answer = match before {
         None => {
             let answer = file.reader.answer(query)?;
             let values = answer.rows.iter().map(|row| &row.values[..]);
             QueryAnswer {
                 setting,
+                losses,
                 compared_with: None,
                 row_count: answer.row_count,
                 total: json::counters(answer.total),
@@ -148,6 +149,7 @@ fn answer(
             compared_with.extend(json::completeness(&file.reader, *before, &now.zone)?);
             QueryAnswer {
                 setting,
+                losses,
                 compared_with: Some(compared_with),
                 row_count: comparison.row_count,
                 total: json::compared_total(&comparison),

@@ -7,7 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
-use question::{Asked, Now, json};
+use question::{Asked, Now, Parameter, json};
 use serde::Serialize;
 use store::{Dimension, Query};
 use utoipa::ToSchema;
@@ -37,6 +37,9 @@ const ROWS: u64 = 5;
 /// Bytes of the text.
 const MAX_BYTES: usize = 256;
 const DEFAULT_RANGE: &str = "30d";
+
+/// The parts of a question that a search has.
+const PARAMETERS: [Parameter; 4] = [Parameter::Range, Parameter::Since, Parameter::Until, Parameter::Scope];
 
 /// What was found.
 #[derive(Serialize, ToSchema)]
@@ -88,19 +91,7 @@ pub(crate) async fn search(
     if asked.range.is_none() && asked.since.is_none() {
         asked.range = Some(DEFAULT_RANGE.to_owned());
     }
-    let ranges = Asked {
-        range: asked.range.clone(),
-        since: asked.since.clone(),
-        until: asked.until.clone(),
-        scope: asked.scope,
-        ..Asked::default()
-    };
-    if ranges != asked {
-        return Err(ApiError::bad_parameter(
-            "",
-            "a search takes q, range, since, until, zone and scope only",
-        ));
-    }
+    asked.check_only("a search", &PARAMETERS)?;
     // What is wrong is told before the question waits.
     asked.read(&now)?;
     let key = format!("search?{}", parameters.text);

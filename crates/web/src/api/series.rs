@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use model::{Counters, EventKind, Scope};
-use question::{Now, Question, QuestionError, json};
+use question::{Now, Parameter, Question, json};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use store::{Dimension, Query, Range, SeriesByGroup, Value};
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::{
     Api, json_response,
     labels::Labels,
-    parameters::{Parameters, QuestionParameters},
+    parameters::{ListParameters, Parameters, TrafficParameters},
     query::Setting,
     to_json,
 };
@@ -35,8 +35,6 @@ const MAX_GROUPS: u64 = 20;
 /// In a range of a day or more no part is shorter than a quarter of an hour, seconds.
 const DAY: i64 = 86_400;
 const QUARTER_HOUR: i64 = 900;
-/// Starts and stops that are read to find the time without recording.
-const MAX_STARTS: u64 = 1000;
 
 /// Counters of each part.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -87,14 +85,26 @@ pub(crate) struct SeriesAnswer {
     /// The sums in the parts of the range of `compare`; null without one.
     before: Option<Columns>,
     /// What was lost in which part: the fields of a loss, and `part`.
-    #[serde(rename = "losses")]
     #[schema(value_type = Vec<Object>)]
-    part_losses: Vec<Json>,
+    losses: Vec<Json>,
     /// Beginning and end of the times in which nothing was recorded, unix seconds.
     gaps: Vec<(i64, i64)>,
     #[serde(flatten)]
     labels: Labels,
 }
+
+/// The parts of a question that a series has.
+const PARAMETERS: [Parameter; 9] = [
+    Parameter::Range,
+    Parameter::Since,
+    Parameter::Until,
+    Parameter::GroupBy,
+    Parameter::Where,
+    Parameter::Exclude,
+    Parameter::Scope,
+    Parameter::Find,
+    Parameter::Compare,
+];
 
 /// What a request asks.
 struct SeriesQuestion {
@@ -111,7 +121,7 @@ struct SeriesQuestion {
 #[utoipa::path(
     get, path = "/api/v1/series",
     params(
-        QuestionParameters,
+        ListParameters, TrafficParameters,
         ("group_by" = Option<String>, Query, description = "The dimension of the groups, none of time. Without it: the total only"),
         ("parts" = Option<u64>, Query, description = "Parts at most, up to 1000; they are parts of the calendar, of a day or more none shorter than a quarter of an hour. Default: 144"),
         ("top" = Option<u64>, Query, description = "Groups at most, up to 20. Default: 8"),
@@ -134,8 +144,8 @@ impl SeriesQuestion {
         let parts = parameters.take_number("parts", MAX_PARTS)?.unwrap_or(DEFAULT_PARTS).max(1) as usize;
         let top = parameters.take_number("top", MAX_GROUPS)?.unwrap_or(DEFAULT_GROUPS) as usize;
         let (asked, now) = parameters.asked()?;
-        let question: Result<Question, QuestionError> = asked.read(&now);
-        let question = question?;
+        asked.check_only("a series", &PARAMETERS)?;
+        let question = asked.read(&now)?;
         match question.query.group_by[..] {
             [] => {}
             [dimension] if !dimension.is_time() && !dimension.is_calendar() => {}
@@ -156,28 +166,26 @@ impl SeriesQuestion {
             [_] => reader.series_by(query, &edges, self.top)?,
             _ => SeriesByGroup { groups: Vec::new(), total: reader.series(query, &edges)? },
         };
-        let mut part_losses = Vec::new();
-        for (part, losses) in reader.losses_between(&edges)?.iter().enumerate() {
-            for loss in losses {
+        let mut losses = Vec::new();
+        for (part, losses_of_part) in reader.losses_between(&edges)?.iter().enumerate() {
+            for loss in losses_of_part {
                 let mut loss = json::loss(loss);
                 loss["part"] = json!(part);
-                part_losses.push(loss);
+                losses.push(loss);
             }
         }
         let group = |dimension: Dimension| {
             by.groups.iter().map(|group| Columns::of_group(dimension, &group.value, &group.sums)).collect()
         };
         let values: Vec<[Value; 1]> = by.groups.iter().map(|group| [group.value.clone()]).collect();
-        let mut setting = Setting::new(file, self.question.range, self.scope, &self.now)?;
-        setting.without_losses();
         let answer = SeriesAnswer {
-            setting,
+            setting: Setting::new(file, self.question.range, self.scope, &self.now)?,
             extent,
             total: Columns::new(&by.total),
             groups: query.group_by.first().copied().map(group).unwrap_or_default(),
             other: Columns::new(&by.rest()),
             before: self.before(file, &edges, extent)?,
-            part_losses,
+            losses,
             gaps: gaps(file, &edges, self.now.seconds)?,
             labels: Labels::of_rows(file, &query.group_by, values.iter().map(|values| &values[..]))?,
             edges,
@@ -236,7 +244,7 @@ fn share_edges(edges: &[i64], (first, last): (i64, i64), (start, end): (i64, i64
 fn gaps(file: &LogFile, edges: &[i64], now: i64) -> Result<Vec<(i64, i64)>, ApiError> {
     let (Some(begin), Some(end)) = (edges.first(), edges.last()) else { return Ok(Vec::new()) };
     let kinds = [EventKind::Start, EventKind::Stop, EventKind::Gap];
-    let mut events = file.reader.events(Range { since: None, until: Some(*end) }, &kinds, MAX_STARTS)?;
+    let mut events = file.reader.events(Range { since: None, until: Some(*end) }, &kinds, u64::MAX)?;
     events.reverse();
     let (mut gaps, mut stopped) = (Vec::new(), None);
     for event in events {

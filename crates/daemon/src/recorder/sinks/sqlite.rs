@@ -3,17 +3,18 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
     damaged_log::set_aside,
+    recorded::Recorded,
     sink::{Outcome, Sink},
     worker::Worker,
 };
 use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
-use model::{Event, EventKind, Loss, LossKind, Window, text::time};
+use model::{Continuity, Event, EventKind, Loss, LossKind, Window, text::time};
 use store::{GrowthLimit, StoreError, Writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,6 +40,8 @@ pub(super) struct LogSettings {
     /// Bytes above which the oldest detail is deleted; `None` if the log may have any size.
     max_bytes: Option<u64>,
     boot_id: String,
+    /// What is recorded of the time since the run before.
+    continuity: Continuity,
     /// The effective configuration, a line for each key.
     configuration: String,
 }
@@ -51,8 +54,23 @@ impl LogSettings {
             retention_days: settings.retention_days,
             max_bytes: settings.retention_bytes,
             boot_id: settings.boot_id.clone(),
+            continuity: settings.continuity,
             configuration: settings.configuration.clone(),
         })
+    }
+}
+
+/// Settings that the sink takes over before its next window.
+#[derive(Clone, Default)]
+pub(super) struct NewSettings(Arc<Mutex<Option<LogSettings>>>);
+
+impl NewSettings {
+    pub(super) fn set(&self, settings: LogSettings) {
+        *self.lock() = Some(settings);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<LogSettings>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,6 +79,9 @@ pub(super) struct SqliteSink {
     /// `None` until the database can be opened.
     writer: Option<Writer>,
     settings: LogSettings,
+    new_settings: NewSettings,
+    /// The configuration has changed, and the log does not know yet.
+    is_reconfigured: bool,
     problems: Arc<Problems>,
     /// When old records were last deleted because of their age.
     purged_by_age: Option<Instant>,
@@ -79,6 +100,7 @@ pub(super) struct SqliteSink {
     damage: Option<String>,
     /// The start of recording is in the log.
     has_begun: bool,
+    recorded: Recorded,
 }
 
 impl SqliteSink {
@@ -86,8 +108,12 @@ impl SqliteSink {
     ///
     /// # Errors
     /// The log cannot be used at all. The thread waits for a log that is merely locked.
-    pub(super) fn start(settings: LogSettings, problems: Arc<Problems>) -> Result<Worker<Self>, StoreError> {
-        let mut sink = Self::new(settings, problems);
+    pub(super) fn start(
+        settings: LogSettings,
+        (new_settings, recorded): (NewSettings, Recorded),
+        problems: Arc<Problems>,
+    ) -> Result<Worker<Self>, StoreError> {
+        let mut sink = Self { new_settings, ..Self::new(settings, problems, recorded) };
         match sink.open() {
             Ok(()) => {}
             Err(error) if error.is_transient() => {}
@@ -96,10 +122,12 @@ impl SqliteSink {
         Worker::start(sink).map_err(|source| StoreError::File { path: "the writing thread".into(), source })
     }
 
-    fn new(settings: LogSettings, problems: Arc<Problems>) -> Self {
+    fn new(settings: LogSettings, problems: Arc<Problems>, recorded: Recorded) -> Self {
         Self {
             writer: None,
             settings,
+            new_settings: NewSettings::default(),
+            is_reconfigured: false,
             problems,
             purged_by_age: None,
             failing: None,
@@ -110,6 +138,7 @@ impl SqliteSink {
             damaged: 0,
             damage: None,
             has_begun: false,
+            recorded,
         }
     }
 
@@ -134,7 +163,8 @@ impl SqliteSink {
         writer.set_configuration(&self.settings.configuration)?;
         writer.limit_growth(GrowthLimit::DEFAULT);
         if !self.has_begun {
-            writer.begin_recording(time::now())?;
+            self.recorded.set(writer.last_drain()?);
+            writer.begin_recording(time::now(), self.settings.continuity)?;
             self.has_begun = true;
         }
         self.writer = Some(writer);
@@ -165,6 +195,16 @@ impl SqliteSink {
         error
     }
 
+    /// Takes over new settings, if there are any.
+    fn take_settings(&mut self) {
+        let Some(settings) = self.new_settings.lock().take() else { return };
+        if settings.retention_days != self.settings.retention_days {
+            self.purged_by_age = None;
+        }
+        self.settings = settings;
+        self.is_reconfigured = true;
+    }
+
     fn try_write(&mut self, window: &Window) -> Result<(), StoreError> {
         let mut replaced = None;
         if let Some(writer) = &mut self.writer
@@ -183,6 +223,10 @@ impl SqliteSink {
             self.problems.report(&format!("{}. Recording goes on.", model::error_chain(&error)));
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.is_reconfigured {
+            writer.store_configuration(&self.settings.configuration)?;
+            self.is_reconfigured = false;
+        }
         let written = writer.write(window);
         self.tell_notices();
         written.map_err(|error| self.take_damage(error))
@@ -276,8 +320,12 @@ impl Sink for SqliteSink {
     }
 
     fn write(&mut self, window: &Window) -> Outcome {
+        self.take_settings();
         let Err(error) = self.try_write(window) else {
             self.changing = 0;
+            if window.last_drain.is_some() {
+                self.recorded.set(window.last_drain);
+            }
             if self.failing.take().is_some() {
                 self.problems.report("The log can be written again.");
             }

@@ -79,7 +79,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     };
     give_up_rights(&layout, options)?;
     if let Some(mut browser) = browser {
-        thread::spawn(move || browser.wait());
+        // Where there is no room for a thread, its process stays a zombie.
+        let _ = thread::Builder::new().name("browser".to_owned()).spawn(move || browser.wait());
     }
     server.run()?;
     Ok(ExitCode::SUCCESS)
@@ -192,7 +193,7 @@ fn make_certificate(layout: &Layout, directory: &Path) -> anyhow::Result<ExitCod
     names.extend(own_name);
     names
         .extend([web.host_name, web.host].into_iter().filter(|name| !name.is_empty() && name != "localhost"));
-    let made = web::make_certificate(directory, names.clone())?;
+    let made = web::make_certificate(&std::path::absolute(directory)?, names.clone())?;
     print(&format!(
         "A certificate for {}, whose SHA-256 fingerprint is {}: compare it with what the browser shows.\n\n[web]\ncertificate = \
          \"{}\"\nkey = \"{}\"\n",

@@ -29,8 +29,8 @@ fn runtime_directory() -> Option<PathBuf> {
 /// A file cannot be written.
 pub(super) fn publish(url: &str) -> anyhow::Result<bool> {
     let Some(directory) = runtime_directory() else { return Ok(false) };
-    let token = url.split_once("#token=").map_or("", |(_, token)| token);
-    for (name, text) in [(ADDRESS_FILE, url), (TOKEN_FILE, token)] {
+    let token = url.split_once("#token=").map(|(_, token)| (TOKEN_FILE, token));
+    for (name, text) in [(ADDRESS_FILE, url)].into_iter().chain(token) {
         let path = directory.join(name);
         write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -44,7 +44,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     // Everything is loaded and attached as for recording, and detached when this command ends.
-    let mut capture = match Capture::start(&Settings { ring_buffer_pages: 16 }) {
+    let mut capture = match Capture::start(&Settings { ring_buffer_pages: 16, hand_over: None }) {
         Ok(capture) => capture,
         Err(error) => {
             let why = model::error_chain(&error);

@@ -58,7 +58,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let _lock = match monitor::lock_stopped(&layout) {
         Ok(lock) => lock,
         Err(MonitorError::AlreadyRunning(pid)) => bail!(
-            "picosnitch is recording (process {pid}): stop it (sudo systemctl stop picosnitch), forget, and start it again"
+            "picosnitch is recording (process {pid}): stop it ({}), forget, and start it again",
+            model::service::command("stop")
         ),
         Err(MonitorError::Lock { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
             eprintln!("picosnitch: only root may forget: run `sudo picosnitch forget`");

@@ -7,7 +7,7 @@ import { markSeen, recentAlerts, seenUntil } from './watch.js';
 const KEY = 'picosnitch-alerts-seen-ones';
 const KEY_UNTIL = 'picosnitch-alerts-seen';
 /** Alerts that are marked one by one; beyond this the oldest marks go. */
-const MOST = 500;
+const MOST = 2500;
 
 /** @param {string | null} text @returns {Set<string>} */
 function parsed(text) {
@@ -55,11 +55,17 @@ export function markOneSeen(row) {
   if (!isSeen(row)) keep(new Set([...seenOnes.peek(), alertKey(row)]));
 }
 
-/** @param {number} newest time of the newest alert that is shown */
-export function markAllSeen(newest) {
-  // The clock of this browser may be behind that of the log.
-  markSeen(Math.max(newest, Math.floor(Date.now() / 1000)));
-  keep(new Set());
+/**
+ * Marks what is listed; one moment says it if nothing else waits to be seen.
+ * @param {any[]} rows that are listed, the newest first @param {number} now of the answer they are of
+ */
+export function markListedSeen(rows, now) {
+  const listed = new Set(rows.map(alertKey));
+  if (recentAlerts.value.every((row) => isSeen(row) || listed.has(alertKey(row)))) {
+    // The clock of this browser may be another one than that of the log.
+    markSeen(Math.max(rows[0]?.time ?? 0, now));
+    keep(new Set());
+  } else keep(new Set([...seenOnes.peek(), ...listed]));
 }
 
 /** Alerts that were not looked at; those of the stream count before they are in the log. */

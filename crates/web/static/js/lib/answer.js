@@ -9,7 +9,10 @@ import { signal, useEffect, useState } from './html.js';
  *   losses: any[], edges: number[], other: any, before: any, gaps: [number, number][], extent: [number, number] | null,
  *   scope: string | null, notes: string[], daemon: any, losses_24h: any[], losses_30d: any[]}} Data
  */
-/** @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, waiting: boolean, slow: boolean, time: number}} Answer */
+/**
+ * `isOther`: the data are those of the question before; `stale`: they are to be drawn as such, for longer than a blink.
+ * @typedef {{data: Data | undefined, error: import('./api.js').ApiError | null, isOther: boolean, stale: boolean, slow: boolean, time: number}} Answer
+ */
 
 /** Counts up when figures should be asked for again. */
 export const refresh = signal(0);
@@ -23,9 +26,10 @@ const SLOW = 300;
 const FRESH = 5000;
 const KEPT = 60;
 
-/** Whether the last question failed in a way that may pass: it is asked again soon. */
-export let failed = false;
-/** @type {Map<string, {time: number, promise: Promise<any>, data: any}>} */
+/** Questions whose answer is wanted and failed in a way that may pass: they are asked again soon. @type {Set<string>} */
+export const failing = new Set();
+/** `abort` while the answer is awaited, `time` of the last one. @typedef {{time: number, promise: Promise<any>, data: any, waiters: number, abort: AbortController | null}} Entry */
+/** @type {Map<string, Entry>} */
 const answers = new Map();
 
 /** Forgets all answers and asks again. */
@@ -47,33 +51,61 @@ function noticeLog(data) {
   logNow.value = data.log;
 }
 
-/**
- * One question, shared by all who ask it within a few seconds.
- * @param {string} path
- * @param {import('./api.js').Params} params
- * @returns {Promise<any>}
- */
-export function ask(path, params) {
-  const key = url(path, params);
-  const old = answers.get(key);
-  if (old && Date.now() - old.time < FRESH) return old.promise;
-  const promise = get(path, params).then((data) => {
-    failed = false;
-    noticeLog(data);
-    // A range without an end ends now.
-    if (data?.range) data.range.until ??= data.now;
-    entry.data = data;
-    return data;
-  });
-  const entry = { time: Date.now(), promise, data: old?.data };
+/** @param {string} key @param {string} path @param {import('./api.js').Params} params @param {Entry | undefined} old */
+function begin(key, path, params, old) {
+  const abort = new AbortController();
+  /** @type {Entry} */
+  const entry = {
+    data: old?.data,
+    time: old?.time ?? 0,
+    waiters: 0,
+    abort,
+    promise: get(path, params, abort.signal).then(
+      (data) => {
+        failing.delete(key);
+        noticeLog(data);
+        // A range without an end ends now.
+        if (data?.range) data.range.until ??= data.now;
+        return Object.assign(entry, { data, time: Date.now(), abort: null }).data;
+      },
+      (error) => {
+        entry.abort = null;
+        if (answers.get(key) === entry) answers.delete(key);
+        if (error.status === 0 || error.status > 500) failing.add(key);
+        throw error;
+      },
+    ),
+  };
   answers.delete(key);
   answers.set(key, entry);
   if (answers.size > KEPT) answers.delete(/** @type {string} */ (answers.keys().next().value));
-  promise.catch((error) => {
-    failed = error.status === 0 || error.status > 500;
-    if (answers.get(key) === entry) answers.delete(key);
+  return entry;
+}
+
+/**
+ * One question, shared by all who ask it while its answer is awaited and for a few seconds more. The server stops its work when
+ * nobody waits for it any longer.
+ * @param {string} path
+ * @param {import('./api.js').Params} params
+ * @param {AbortSignal} [signal] that the one who asks does not wait any longer
+ * @returns {Promise<any>}
+ */
+export function ask(path, params, signal) {
+  const key = url(path, params);
+  const old = answers.get(key);
+  const entry = old && (old.abort || Date.now() - old.time < FRESH) ? old : begin(key, path, params, old);
+  entry.waiters++;
+  signal?.addEventListener('abort', () => {
+    entry.waiters--;
+    failing.delete(key);
+    // Who asks the same again in this moment goes on with it.
+    setTimeout(() => {
+      if (entry.waiters > 0 || !entry.abort) return;
+      if (answers.get(key) === entry) answers.delete(key);
+      entry.abort.abort();
+    });
   });
-  return promise;
+  return entry.promise;
 }
 
 /**
@@ -87,50 +119,83 @@ export function useNew(dimension, params, range, word = 'new_since') {
   // To the minute, so that the figures of one minute are asked for once.
   const since = range?.since ? Math.floor(range.since / 60) * 60 : null;
   const { range: _, ...asked } = params;
-  return useAnswer(since ? 'query' : null, {
-    ...asked,
-    since,
-    // The answer may still be of the range before: its ends belong together.
-    until: asked.until && range?.until,
-    group_by: dimension,
-    [word]: since,
-    limit: 200,
-  }).data;
+  return dataOf(
+    useAnswer(since ? 'query' : null, {
+      ...asked,
+      since,
+      // The answer may still be of the range before: its ends belong together.
+      until: asked.until && range?.until,
+      group_by: dimension,
+      [word]: since,
+      limit: 200,
+    }),
+  );
 }
+
+/** @typedef {Answer & {key: string, shape: string}} State `key` of the question that it answers */
+/** @type {State} */
+const NOTHING = {
+  data: undefined,
+  error: null,
+  isOther: false,
+  stale: false,
+  slow: false,
+  time: 0,
+  key: '',
+  shape: '',
+};
 
 /**
  * Asks whenever the question changes, and again when `refresh` counts up.
- * `data` is the last good answer, also while the next one is awaited or if that failed (`error`, `time` of the old one).
+ * While the answer is awaited, `data` is that of the question before (`isOther`) if it has the same columns. If the same question
+ * fails when it is asked again, `data` is its last good answer, `time` the moment of that.
  * @param {string | null} path null asks nothing
  * @param {import('./api.js').Params} [params]
  * @returns {Answer}
  */
 export function useAnswer(path, params = {}) {
   const key = path === null ? '' : url(path, params);
+  const shape = `${path} ${params.group_by}`;
   const [state, setState] = useState(
-    /** @returns {Answer & {key: string}} */ () => {
-      const kept = key ? answers.get(key) : undefined;
-      const data = kept?.data;
-      return { key, data, error: null, waiting: Boolean(key), slow: false, time: kept?.time ?? 0 };
+    /** @returns {State} */ () => {
+      const kept = answers.get(key);
+      return kept?.data ? { ...NOTHING, key, shape, data: kept.data, time: kept.time } : NOTHING;
     },
   );
   const count = refresh.value;
   useEffect(() => {
-    if (path === null) return undefined;
-    let current = true;
-    const timer = setTimeout(() => current && setState((old) => ({ ...old, slow: true })), SLOW);
-    setState((old) => ({ ...old, key, waiting: true }));
-    ask(path, params)
+    if (path === null) {
+      setState(NOTHING);
+      return undefined;
+    }
+    const abort = new AbortController();
+    const { signal } = abort;
+    const timer = setTimeout(() => setState((old) => ({ ...old, slow: true })), SLOW);
+    ask(path, params, signal)
       .then(
-        (data) =>
-          current && setState({ key, data, error: null, waiting: false, slow: false, time: Date.now() }),
-        (error) => current && setState((old) => ({ ...old, error, waiting: false, slow: false })),
+        (data) => signal.aborted || setState({ ...NOTHING, key, shape, data, time: Date.now() }),
+        (error) =>
+          signal.aborted ||
+          setState((old) => ({
+            ...(old.key === key ? old : NOTHING),
+            key,
+            shape,
+            error,
+            stale: true,
+            slow: false,
+          })),
       )
       .finally(() => clearTimeout(timer));
     return () => {
-      current = false;
+      abort.abort();
       clearTimeout(timer);
     };
   }, [key, count]);
-  return state;
+  if (state.key === key) return state;
+  if (!key) return NOTHING;
+  const { data, time, slow } = state.shape === shape ? state : { ...NOTHING, slow: state.slow };
+  return { data, time, slow, error: null, isOther: data !== undefined, stale: data !== undefined && slow };
 }
+
+/** The data of an answer, but not of the question before. @param {Answer} answer */
+export const dataOf = (answer) => (answer.isOther ? undefined : answer.data);

@@ -54,7 +54,7 @@ export function takeToken() {
   const found = /(?:^#|&)token=([0-9A-Za-z_-]+)/.exec(location.hash);
   if (!found) return false;
   setToken(found[1]);
-  history.replaceState(history.state, '', location.pathname + location.search);
+  history.replaceState(history.state, '', location.href.replace(/#.*/, ''));
   return true;
 }
 
@@ -84,7 +84,8 @@ export function url(path, params = {}) {
  */
 export async function request(path, params, abort, init = {}) {
   const headers = new Headers(init.headers);
-  if (token()) headers.set('Authorization', `Bearer ${token()}`);
+  const sent = token();
+  if (sent) headers.set('Authorization', `Bearer ${sent}`);
   let response;
   try {
     response = await fetch(url(path, params), { ...init, headers, signal: abort, cache: 'no-store' });
@@ -99,7 +100,8 @@ export async function request(path, params, abort, init = {}) {
   } catch {
     // Not an answer of ours: the status is all there is.
   }
-  if (response.status === 401) allowed.value = false;
+  // A late answer to an old token says nothing of the one that was taken since.
+  if (response.status === 401 && sent === token()) allowed.value = false;
   throw new ApiError(
     said?.kind ?? 'network',
     said?.text ?? `The server answered with status ${response.status}.`,

@@ -1,6 +1,6 @@
 /** The dimensions of the log: what they are called, how a value is shown, and which page a value has. */
 import { baseName, calendarParts, clock, date, dayMonth, hourMinute, weekday } from './format.js';
-import { hasRange, link } from './state.js';
+import { filterText, hasRange, link } from './state.js';
 
 /** @typedef {string | number | null} DimValue a value of an answer */
 /** @typedef {Record<string, Record<string, string>>} Labels */
@@ -157,5 +157,5 @@ export function valueLink(dimension, value, keep = true) {
   if (isDestination(dimension) && text) return link('destination', { ...changes, [dimension]: text });
   const filters = keep ? new URLSearchParams(location.search).getAll('where') : [];
   const by = dimension === 'domain' ? 'address' : dimension === 'exe' ? 'domain' : null;
-  return link('explore', { ...changes, where: [...filters, `${dimension}=${text}`], group_by: by });
+  return link('explore', { ...changes, where: [...filters, filterText(dimension, value)], group_by: by });
 }

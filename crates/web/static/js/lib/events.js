@@ -44,6 +44,23 @@ export function shortSentence(row) {
   return found[1] ? `As a ${found[1]}: ${rest}` : rest[0].toUpperCase() + rest.slice(1);
 }
 
+/** Events have only these. */
+const KNOWN = /^(exe|name|uid|sha256)=/;
+/** What is said where others are set. */
+export const IGNORED =
+  'Events have a program, a process name, a user and a digest: other filters do not apply here.';
+
+/**
+ * A question about traffic as one about events, and whether it has filters that events do not know.
+ * @param {import('./api.js').Params} question
+ */
+export function eventQuestion({ scope, where, exclude, ...asked }) {
+  const all = [where, exclude].map((list) => [list].flat().filter(Boolean));
+  const known = all.map((list) => list.filter((one) => KNOWN.test(String(one))));
+  const isIgnoring = Boolean(scope) || all.flat().length > known.flat().length;
+  return { asked: { ...asked, where: known[0], exclude: known[1] }, isIgnoring };
+}
+
 /** Whose event it is: the program, or picosnitch itself. @param {any} row @returns {string} */
 export const eventName = (row) => (row.exe ? baseName(row.exe) : (row.name ?? 'picosnitch'));
 

@@ -1,9 +1,10 @@
 /** The flows of a Sankey: the largest programs, destinations and ports, and everything else, so that every sum is exact. */
 import { REST } from '../charts/sankey_model.js';
-import { useAnswer } from './answer.js';
+import { dataOf, useAnswer } from './answer.js';
 import { countryName, valueText } from './dimensions.js';
-import { useMemo } from './html.js';
+import { useMemo, useRef } from './html.js';
 import { differingDirectories } from './same_names.js';
+import { filterText } from './state.js';
 
 /** @import { End, Flow } from '../charts/types.js' */
 /** @typedef {Record<string, any>} Row of an answer */
@@ -40,7 +41,7 @@ export const flowKey = (value) => `=${value ?? ''}`;
 export const keyValue = (key) => key.slice(1);
 
 /** @param {string} dimension @param {any[]} rows */
-const filtersOf = (dimension, rows) => rows.map((row) => `${dimension}=${row[dimension] ?? ''}`);
+const filtersOf = (dimension, rows) => rows.map((row) => filterText(dimension, row[dimension]));
 
 /**
  * A question about only these values; a filter that is set already leaves fewer.
@@ -72,11 +73,8 @@ export function useFlows(asked, dimensions) {
   const top = dimensions.map((dimension, i) =>
     useAnswer('query', { ...asked, group_by: dimension, limit: MOST[i] }),
   );
-  const rows = top.map((answer, i) => {
-    const found = answer.data?.rows;
-    // An answer to the question before has other columns.
-    return found && (found.length === 0 || dimensions[i] in found[0]) ? found : null;
-  });
+  // Sums of different questions do not fit each other, and the second questions are about the answers to these.
+  const rows = top.map((answer) => dataOf(answer)?.rows);
   const isThere = rows.every((found) => found && found.length > 0);
   const together = PAIRS.map((columns) => {
     const only = Object.fromEntries(columns.map((column) => [dimensions[column], rows[column] ?? []]));
@@ -87,29 +85,28 @@ export function useFlows(asked, dimensions) {
     });
   });
   const answers = [...top, ...together];
-  const flows = useMemo(
-    () => {
-      if (!isThere) return rows.some((found) => found?.length === 0) ? [] : null;
-      if (
-        together.some(
-          ({ data }, i) =>
-            !data ||
-            (data.rows.length > 0 && PAIRS[i].some((column) => !(dimensions[column] in data.rows[0]))),
-        )
-      )
-        return null;
-      /** @type {[number[], Row[]][]} */
-      const tables = [
-        [[], [top[0].data?.total]],
-        ...rows.map((found, i) => /** @type {[number[], Row[]]} */ ([[i], found])),
-        ...together.map(({ data }, i) => /** @type {[number[], Row[]]} */ ([PAIRS[i], data?.rows])),
-      ];
-      const labels = { ...top[1].data?.labels, ...top[2].data?.labels };
-      return flowsOf(dimensions, /** @type {Row[][]} */ (rows), tables, labels, top[0].data?.slots ?? {});
-    },
-    answers.map((answer) => answer.data),
-  );
-  return { flows, error: answers.find((answer) => answer.error) ?? null, range: top[0].data?.range };
+  const last = useRef(/** @type {Flow[] | null} */ (null));
+  const flows = useMemo(() => {
+    if (rows.some((found) => found?.length === 0)) return [];
+    if (!isThere || !together.every(dataOf)) return null;
+    /** @type {[number[], Row[]][]} */
+    const tables = [
+      [[], [top[0].data?.total]],
+      ...rows.map((found, i) => /** @type {[number[], Row[]]} */ ([[i], found])),
+      ...together.map(({ data }, i) => /** @type {[number[], Row[]]} */ ([PAIRS[i], data?.rows])),
+    ];
+    const labels = { ...top[1].data?.labels, ...top[2].data?.labels };
+    return flowsOf(dimensions, /** @type {Row[][]} */ (rows), tables, labels, top[0].data?.slots ?? {});
+  }, answers.map(dataOf));
+  const error = answers.find((answer) => answer.error) ?? null;
+  // The picture before stays, faded, while the next one is awaited.
+  if (flows || error) last.current = flows;
+  return {
+    flows: last.current,
+    error,
+    stale: !flows && answers.some((answer) => answer.slow),
+    range: dataOf(top[0])?.range,
+  };
 }
 
 /**

@@ -24,7 +24,7 @@ export const rate = signal(
   }),
 );
 export const daemonState = signal(/** @type {DaemonState} */ ('connecting'));
-/** Why nothing is recorded, in the server's words. */
+/** Why nothing is recorded or heard, in the server's words. */
 export const stoppedText = signal('');
 /** When the state last changed to something else than recording, in milliseconds. */
 export const silentSince = signal(/** @type {number | null} */ (null));
@@ -174,8 +174,9 @@ async function follow(onLines, abort) {
       await read(onLines, abort);
     } catch (error) {
       const status = error instanceof ApiError ? error.status : 0;
-      if (status === 401 || status === 403)
-        setState('not allowed', error instanceof ApiError ? error.text : '');
+      const why = error instanceof ApiError && status > 0 ? error.text : '';
+      if (status === 401 || status === 403) setState('not allowed', why);
+      else if (why || daemonState.value === 'recording') setState('connecting', why);
       if (status === 401) return;
       if (status === 403) wait = LONGEST_PAUSE;
     }

@@ -24,49 +24,36 @@ const text = (value) => (typeof value === 'string' ? value.slice(0, 4096) : '');
 const number = (value) => (typeof value === 'number' && Number.isFinite(value) ? value : 0);
 
 export class LiveModel {
-  constructor() {
-    /** @type {Map<number, LiveConnection>} */
-    this.connections = new Map();
-    /** @type {Map<number, LiveContext>} */
-    this.contexts = new Map();
-    /** Ids of ended connections, the oldest first. @type {{id: number, time: number}[]} */
-    this.ended = [];
-    /** Connections that have a rate, or moved something since the last measurement. @type {Set<number>} */
-    this.moving = new Set();
-    /** @type {History} */
-    this.history = emptyHistory();
-    /** By path. @type {Map<string, History>} */
-    this.programs = new Map();
-    this.received = 0;
-    this.sent = 0;
-    /** Time of the last tick. */
-    this.time = 0;
-    this.measured = 0;
-    this.omitted = 0;
-    this.ownOmitted = 0;
-    this.sweepAt = MAX_CONTEXTS;
-    /** Whether the list of what was open at the start is complete. */
-    this.listed = false;
-    /** @type {Record<string, any> | null} */
-    this.hello = null;
-    /** Alerts, errors and losses, the newest first. @type {Line[]} */
-    this.alerts = [];
-  }
+  /** @type {Map<number, LiveConnection>} */
+  connections = new Map();
+  /** @type {Map<number, LiveContext>} */
+  contexts = new Map();
+  /** Ids of ended connections, the oldest first. @type {{id: number, time: number}[]} */
+  ended = [];
+  /** Connections that have a rate, or moved something since the last measurement. @type {Set<number>} */
+  moving = new Set();
+  received = 0;
+  sent = 0;
+  omitted = 0;
+  ownOmitted = 0;
+  sweepAt = MAX_CONTEXTS;
+  /** Whether the list of what was open at the start is complete. */
+  listed = false;
+  /** @type {Record<string, any> | null} */
+  hello = null;
+  history = emptyHistory();
+  /** By path. @type {Map<string, History>} */
+  programs = new Map();
+  /** Time of the last tick, and up to which the history reaches. */
+  time = 0;
+  measured = 0;
+  /** Alerts, errors and losses, the newest first. @type {Line[]} */
+  alerts = [];
 
   /** Forgets what is open: the daemon ended, or another one begins. */
   clear() {
-    this.connections.clear();
-    this.contexts.clear();
-    this.moving.clear();
-    this.ended = [];
-    this.received = 0;
-    this.sent = 0;
-    this.measured = 0;
-    this.omitted = 0;
-    this.ownOmitted = 0;
-    this.sweepAt = MAX_CONTEXTS;
-    this.listed = false;
-    this.hello = null;
+    const { history, programs, time, measured, alerts } = this;
+    Object.assign(this, new LiveModel(), { history, programs, time, measured, alerts });
   }
 
   /** @param {number} id */
@@ -201,14 +188,12 @@ export class LiveModel {
   tick(time, omitted) {
     this.time = time;
     this.omitted = omitted + this.ownOmitted;
-    if (!this.listed) {
-      this.listed = true;
-      this.measured = time;
-      return true;
-    }
     const seconds = time - this.measured;
-    if (seconds < 0) {
-      // The clock was set back.
+    // The list begins anew, or the clock was set back.
+    if (!this.listed || seconds < 0) {
+      // While nothing was heard time went on.
+      if (this.measured > 0 && seconds > 0) this.remember(new Map(), seconds);
+      this.listed = true;
       this.measured = time;
       return true;
     }

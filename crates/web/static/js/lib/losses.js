@@ -26,11 +26,24 @@ const CLAUSES = {
 /** Whether the log lacks something because of it. @param {{consequence: string}} loss */
 export const isMissing = (loss) => !/nothing.(is.)?missing/.test(loss.consequence);
 
-/** Such as `1 204 process events`. @param {string} kind @param {number} count */
-export function lossAmount(kind, count) {
-  const noun = NOUNS[kind]?.[count === 1 ? 0 : 1] ?? kind.replaceAll('_', ' ');
-  return `${grouped(count)} ${noun}`;
+/** @param {string} kind @param {number} count */
+const noun = (kind, count) => NOUNS[kind]?.[count === 1 ? 0 : 1] ?? kind.replaceAll(/[_-]/g, ' ');
+
+/**
+ * What is missing as a figure and its label, null if nothing is: amounts of different things are not added.
+ * @param {Loss[]} losses
+ */
+export function missing(losses) {
+  const list = losses.filter(isMissing);
+  const kinds = new Set(list.map((loss) => loss.kind));
+  if (kinds.size === 0) return null;
+  if (kinds.size > 1) return { list, value: String(kinds.size), label: 'kinds of losses' };
+  const count = list.reduce((sum, loss) => sum + loss.count, 0);
+  return { list, value: grouped(count), label: `${noun(list[0].kind, count)} lost` };
 }
+
+/** Such as `1 204 process events`. @param {string} kind @param {number} count */
+export const lossAmount = (kind, count) => `${grouped(count)} ${noun(kind, count)}`;
 
 /** What it means for the log. @param {Loss} loss */
 export const lossClause = (loss) => CLAUSES[loss.consequence] ?? loss.consequence;

@@ -107,6 +107,9 @@ function changed(old, changes) {
   return next;
 }
 
+/** @param {string} name of a page */
+const pathOf = (name) => (name === 'overview' ? '/' : `/${name}`);
+
 /** @param {string} where @param {URLSearchParams} query */
 const address = (where, query) => {
   const text = query.toString();
@@ -121,11 +124,11 @@ const address = (where, query) => {
 export function link(name, changes = {}) {
   const kept = new URLSearchParams();
   for (const word of KEPT) for (const value of params.value.getAll(word)) kept.append(word, value);
-  return address(name === 'overview' ? '/' : `/${name}`, changed(kept, changes));
+  return address(pathOf(name), changed(kept, changes));
 }
 
-/** The address of this page with changes. @param {Changes} changes */
-export const here = (changes) => address(path.value, changed(params.value, changes));
+/** The address of this page with changes; of its name, because a path that begins with two slashes is another host. @param {Changes} changes */
+export const here = (changes) => address(pathOf(page.value), changed(params.value, changes));
 
 /** @param {string} target */
 function take(target) {
@@ -136,11 +139,17 @@ function take(target) {
   });
 }
 
-/** Opens an address of ours as a new entry of the history. @param {string} target */
-export function navigate(target) {
+const RANGE = ['range', 'since', 'until'];
+/** The ranges that zooming left for that of this entry of the history, the last one last. @returns {Record<string, string>[]} */
+const zooms = () => history.state?.zooms ?? [];
+
+/** Opens an address of ours as a new entry of the history. @param {string} target @param {Record<string, string>[]} [left] ranges that zooming left */
+export function navigate(target, left) {
   if (target === location.pathname + location.search) return;
-  const other = new URL(target, location.origin).pathname !== location.pathname;
-  history.pushState(null, '', target);
+  const to = new URL(target, location.origin);
+  const other = to.pathname !== location.pathname;
+  const isSame = RANGE.every((word) => (to.searchParams.get(word) ?? '') === param(word));
+  history.pushState({ zooms: left ?? (isSame ? zooms() : []) }, '', target);
   take(target);
   if (other) scrollTo(0, 0);
 }
@@ -151,7 +160,7 @@ export const change = (changes) => navigate(here({ offset: null, ...changes }));
 /** Changes parameters without an entry: while typing. @param {Changes} changes */
 export function replace(changes) {
   const target = here({ offset: null, ...changes });
-  history.replaceState(null, '', target);
+  history.replaceState(history.state, '', target);
   take(target);
 }
 
@@ -163,6 +172,11 @@ const same = (filter, other) =>
 export const otherFilters = (list, dimension) =>
   [list].flat().filter((one) => one && !String(one).startsWith(`${dimension}=`));
 
+/** A value of an answer as filters have it: a star of them stands for anything. @param {string | number | null | undefined} value */
+export const exact = (value) => String(value ?? '').replaceAll('*', '\\x2a');
+/** The filter of a value of an answer; null is the value "none" of the API. @param {string} dimension @param {string | number | null | undefined} value */
+export const filterText = (dimension, value) => `${dimension}=${exact(value)}`;
+
 /** @param {Filter[]} list @returns {Changes} */
 export const filterChanges = (list) => ({
   where: list.filter((one) => !one.exclude).map((one) => `${one.dimension}=${one.value}`),
@@ -170,11 +184,11 @@ export const filterChanges = (list) => ({
 });
 
 /**
- * Adds a filter; null is the value "none" of the API.
- * @param {string} dimension @param {string | number | null} value @param {boolean} [exclude]
+ * Adds a filter.
+ * @param {string} dimension @param {string} value as filters have it @param {boolean} [exclude]
  */
 export function addFilter(dimension, value, exclude = false) {
-  const one = { dimension, value: value === null ? '' : String(value), exclude };
+  const one = { dimension, value, exclude };
   if (!filters.value.some((other) => same(one, other))) change(filterChanges([...filters.value, one]));
 }
 
@@ -183,27 +197,31 @@ export const removeFilter = (filter) =>
   change(filterChanges(filters.value.filter((other) => !same(filter, other))));
 
 /** Sets the range to two moments. @param {number} since @param {number} until unix seconds */
-export const setMoments = (since, until) =>
-  change({ range: null, since: String(Math.round(since)), until: String(Math.round(until)) });
-
-/** How many zooms the browser's "back" undoes. */
-let zooms = 0;
+export const setMoments = (since, until) => change(fromTo(since, until));
+/** @param {number} since @param {number} until */
+const fromTo = (since, until) => ({
+  range: null,
+  since: String(Math.round(Math.max(0, since))),
+  until: String(Math.round(until)),
+});
 
 /**
  * Zooms a chart; null is out: back to where the zoom began, or to twice the length.
  * @param {number | null} since @param {number} [until] unix seconds, both included
- * @param {{since: number, until: number}} [shown]
+ * @param {{since: number | null, until: number}} [shown]
  */
 export function zoom(since, until, shown) {
+  const list = zooms();
+  const last = list.at(-1);
   if (since !== null && until !== undefined) {
-    zooms++;
-    setMoments(since, until);
-  } else if (zooms > 0) {
-    zooms--;
-    history.back();
+    const left = Object.fromEntries(RANGE.map((word) => [word, param(word)]));
+    navigate(here({ offset: null, ...fromTo(since, until) }), [...list.slice(-50), left]);
+  } else if (last) {
+    navigate(here({ offset: null, ...last }), list.slice(0, -1));
   } else if (shown) {
-    const half = (shown.until - shown.since) / 2;
-    setMoments(shown.since - half, Math.min(shown.until + half, Date.now() / 1000));
+    const begin = shown.since ?? logBegin.value ?? 0;
+    const half = (shown.until - begin) / 2;
+    setMoments(begin - half, Math.min(shown.until + half, Date.now() / 1000));
   }
 }
 

@@ -1,9 +1,11 @@
 /** The page Alerts: what happened, by kind, program and time; one event is shown with all that is known about it. */
-import { alertKey, isSeen, markAllSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
+import { alertKey, isSeen, markListedSeen, markOneSeen, unseenAlerts } from '../lib/alerts.js';
 import { useAnswer } from '../lib/answer.js';
 import {
   eventKind,
   eventName,
+  eventQuestion,
+  IGNORED,
   isChanged,
   isNew,
   isVerdict,
@@ -26,8 +28,6 @@ import { Figures, NoLog, Problem } from '../parts/states.js';
 const LIMIT = 2000;
 /** Rows that are drawn at first. */
 const DRAWN = 150;
-/** Events know only these. */
-const KNOWN = /^(exe|name|uid|sha256)=/;
 
 /** Word of the address, label, which events, whether their programs are counted. @type {[string, string, (row: any) => boolean, boolean?][]} */
 const KINDS = [
@@ -104,7 +104,7 @@ function List({ rows, data, chosen, inline, onChoose }) {
         return html`
           ${isFirst && html`<h2 class="dayhead" key=${`day ${day}`}>${day}</h2>`}
           <${EventRow} key=${key} row=${row} slots=${data.slots} chosen=${row === chosen} stop=${row === stop} onChoose=${onChoose} />
-          ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} row=${row} answer=${data} /></aside>`}
+          ${inline && row === chosen && html`<aside key="detail" aria-label="The chosen event"><${EventDetail} key=${key} row=${row} answer=${data} /></aside>`}
         `;
       })}
       ${rows.length > drawn && html`<button type="button" class="more lnk" onClick=${() => setDrawn(drawn + 300)}>${plural(rows.length - drawn, 'older event')}</button>`}
@@ -134,15 +134,8 @@ const Kinds = ({ rows, kind, complete }) => html`
 
 export default function Alerts() {
   const inline = useMedia('(max-width: 1180px)');
-  const { scope: _, where, exclude, ...asked } = question.value;
-  /** @param {import('../lib/api.js').Value | import('../lib/api.js').Value[]} list */
-  const known = (list) => [list].flat().filter((one) => KNOWN.test(String(one ?? '')));
-  const answer = useAnswer('events', {
-    ...asked,
-    where: known(where),
-    exclude: known(exclude),
-    limit: LIMIT,
-  });
+  const { asked, isIgnoring } = eventQuestion(question.value);
+  const answer = useAnswer('events', { ...asked, limit: LIMIT });
   const { data, error } = answer;
   const kind = param('kind');
   const test = KINDS.find(([word]) => word === kind)?.[2] ?? (() => true);
@@ -163,24 +156,23 @@ export default function Alerts() {
   };
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
-  const ignored = filters.value.filter((one) => !KNOWN.test(`${one.dimension}=`)).length;
   const { since, until } = data?.range ?? {};
   return html`
     <h1 class="vh">Alerts</h1>
     <${RangeBar} answered=${data?.range}>
-      <button class="btn" type="button" disabled=${unseenAlerts.value === 0} onClick=${() => markAllSeen(all[0]?.time ?? 0)}><${Icon} name="ok" />Mark all as seen</button>
+      <button class="btn" type="button" disabled=${unseenAlerts.value === 0} onClick=${() => markListedSeen(rows, data?.now ?? 0)}><${Icon} name="ok" />Mark all as seen</button>
     <//>
     <div class="ctl"><${Kinds} rows=${all} kind=${kind} complete=${all.length < LIMIT} /></div>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     ${logBegin.value !== null && logBegin.value > Date.now() / 1000 - 86400 && html`<p class="note small">picosnitch is new here: every program is new to it.</p>`}
-    ${ignored > 0 && html`<p class="note small">Events have a program, a process name, a user and a digest: other filters do not apply here.</p>`}
+    ${isIgnoring && html`<p class="note small">${IGNORED}</p>`}
     <${EventStrip} rows=${rows} since=${since ?? all[all.length - 1]?.time ?? 0} until=${Math.max(until ?? 0, data?.now ?? 1)} onChoose=${choose} />
-    <div class=${cls('split', error && 'stale')}>
+    <div class=${cls('split', answer.stale && 'stale')}>
       <${Figures} answer=${answer} rows=${10}>
         ${data && html`<${List} key=${kind} rows=${rows} data=${data} chosen=${chosen} inline=${inline} onChoose=${choose} />`}
         ${data && rows.length === 0 && html`<p class="note nothing">${kind || filters.value.length ? 'No event of this kind in the range.' : 'Nothing is new, nothing changed, nothing was lost in the range.'}</p>`}
       <//>
-      ${!inline && html`<aside aria-label="The chosen event">${chosen && html`<${EventDetail} row=${chosen} answer=${data} />`}</aside>`}
+      ${!inline && html`<aside aria-label="The chosen event">${chosen && html`<${EventDetail} key=${alertKey(chosen)} row=${chosen} answer=${data} />`}</aside>`}
     </div>
     <${Problem} answer=${answer} />
   `;

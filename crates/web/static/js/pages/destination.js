@@ -9,10 +9,10 @@ import { CompareSwitch, InternetSwitch } from '../parts/controls.js';
 import { When } from '../parts/figures.js';
 import { Icon } from '../parts/icons.js';
 import { Badge } from '../parts/identity.js';
-import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { RangeBar } from '../parts/rangebar.js';
 import { NoLog, Problem } from '../parts/states.js';
 import { about, exploreLink, Facts, moved, Names, TabbedList } from '../parts/subject.js';
-import { chartLabel, Traffic } from '../parts/traffic.js';
+import { Traffic, useSeries } from '../parts/traffic.js';
 
 const KINDS = ['domain', 'address', 'country'];
 /** What each kind consists of. @type {Record<string, string[]>} */
@@ -44,19 +44,20 @@ export default function Destination() {
     group_by: 'country',
     limit: 3,
   }).data;
+  const chart = useSeries('exe', params);
   const { data, error } = sums;
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
   const row = data?.rows.find((one) => String(one[kind]) === value) ?? data?.rows[0];
   const isNew = Boolean(data && row && data.range.since && row.first_seen >= data.range.since);
-  /** @param {string} name */
-  const more = (name) => exploreLink(kind, value, name);
+  /** @param {string} name @param {string | null} [sort] */
+  const more = (name, sort) => exploreLink(kind, value, name, sort);
   return html`
     <${RangeBar} answered=${data?.range}><${CompareSwitch} /><${InternetSwitch} /><//>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     <${Title} kind=${kind} value=${value} badge=${isNew} explore=${more('exe')}
       countries=${(countries?.rows ?? []).filter((one) => one.country)} />
-    <${Facts} facts=${[
+    <${Facts} stale=${sums.stale} facts=${[
       [
         'First seen',
         row
@@ -68,11 +69,11 @@ export default function Destination() {
     ]} />
     <${Problem} answer=${sums} />
     <div class="sec">
-      <${Traffic} title="Traffic by program" dimension="exe" params=${params} lifted=${lifted}
-        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 280)} label=${chartLabel(`Traffic of the ${rangeName()}`, 'exe', '')} />
+      <${Traffic} title="Traffic by program" dimension="exe" answer=${chart} lifted=${lifted}
+        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 280)} />
     </div>
     <div class="cols three">
-      <${TabbedList} label="Programs" word="left" list=${['exe', 'pexe', 'cmdline']} params=${params} limit=${12} onLift=${setLifted} more=${more} />
+      <${TabbedList} label="Programs" word="left" list=${['exe', 'pexe', 'cmdline']} params=${params} limit=${12} liftBy="exe" onLift=${setLifted} more=${more} />
       <${TabbedList} label="What it consists of" word="right" list=${INSIDE[kind]} params=${params} limit=${12} more=${more} />
       <div>
         <${TabbedList} label="Ports and protocols" word="ports" list=${['port', 'protocol']} params=${params} second=${{ port: 'protocol' }} limit=${5} more=${more} />

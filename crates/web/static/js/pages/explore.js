@@ -1,5 +1,5 @@
 /** Explore: how much, by anything, against the period before. */
-import { useAnswer } from '../lib/answer.js';
+import { dataOf, useAnswer } from '../lib/answer.js';
 import {
   DIMENSIONS,
   dimensionName,
@@ -14,6 +14,7 @@ import { cls, html, useEffect, useMemo, useRef, useState } from '../lib/html.js'
 import {
   change,
   compare,
+  filterText,
   find,
   groupBy,
   LENGTHS,
@@ -31,11 +32,11 @@ import { CompareSwitch, InternetSwitch, Menu, Switch, Tabs } from '../parts/cont
 import { ExportMenu } from '../parts/exporting.js';
 import { Icon } from '../parts/icons.js';
 import { slotColor } from '../parts/identity.js';
-import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { RangeBar } from '../parts/rangebar.js';
 import { NoLog, Nothing, Problem, SkeletonRows } from '../parts/states.js';
 import { groupedBy, PAGE, Table } from '../parts/table.js';
 import { useDominant } from '../parts/toplist.js';
-import { chartLabel, groupColor, Traffic } from '../parts/traffic.js';
+import { groupColor, Traffic, useSeries } from '../parts/traffic.js';
 
 /** Which order the server is asked for; a comparison is by its difference unless it is asked for that of now. @param {string[]} groups @param {boolean} compared */
 function order(groups, compared) {
@@ -83,6 +84,7 @@ function Find({ dimension }) {
   const [text, setText] = useState(find.value);
   const timer = useRef(/** @type {any} */ (null));
   useEffect(() => setText(find.value), [find.value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   /** @param {string} next */
   const type = (next) => {
     setText(next);
@@ -99,12 +101,12 @@ function Find({ dimension }) {
   `;
 }
 
-/** @param {{data: any, dimension: string}} props */
-function Sum({ data, dimension }) {
+/** @param {{data: any, stale: boolean, dimension: string}} props */
+function Sum({ data, stale, dimension }) {
   const total = data.total.now ?? data.total;
   return html`
-    ${total.received > 0 && html`<span title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
-    ${total.sent > 0 && html`<span title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
+    ${total.received > 0 && html`<span class=${cls(stale && 'stale')} title=${exactBytes(total.received)}><b>${bytes(total.received)}</b> received</span>`}
+    ${total.sent > 0 && html`<span class=${cls(stale && 'stale')} title=${exactBytes(total.sent)}><b>${bytes(total.sent)}</b> sent</span>`}
     ${find.value && html`<span>containing “${find.value}” in ${dimensionName(dimension).toLowerCase()}</span>`}
   `;
 }
@@ -114,7 +116,7 @@ function useSparks(dimension, rows, on) {
   const others = otherFilters(question.value.where, dimension);
   const { data } = useAnswer(on && rows.length ? 'series' : null, {
     ...question.value,
-    where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
+    where: [...others, ...rows.map((row) => filterText(dimension, row[dimension]))],
     group_by: dimension,
     top: PAGE,
     parts: 48,
@@ -128,9 +130,7 @@ function useSparks(dimension, rows, on) {
 /** The colours of rows and layers are the same. @param {string} dimension @param {any[]} rows @param {any} series */
 function useColors(dimension, rows, series) {
   const known = new Set(rows.map((row) => row[dimension]));
-  const groups = (series?.groups ?? []).filter(
-    (/** @type {any} */ group) => dimension in group && !known.has(group[dimension]),
-  );
+  const groups = (series?.groups ?? []).filter((/** @type {any} */ group) => !known.has(group[dimension]));
   const dominant = useDominant(dimension, [...rows, ...groups], question.value);
   return useMemo(() => {
     /** @param {any} value */
@@ -156,20 +156,13 @@ export default function Explore() {
   };
   const answer = useAnswer('query', { ...asked, limit: PAGE, offset: offset.value || null });
   const { data, error } = answer;
-  /** Rows of the grouping before do not have this dimension. @type {any[]} */
-  const rows = data?.rows.length && groups.every((name) => name in data.rows[0]) ? data.rows : [];
+  const rows = data?.rows ?? [];
   // By day a bar is a day, as the rows are.
   const days = (LENGTHS[range.value.preset ?? ''] ?? 0) / 86400;
   const parts = first === 'day' && days >= 7 && days < 144 ? days + 3 : 144;
-  const seriesParams = {
-    ...question.value,
-    group_by: isCalendar(first) ? 'exe' : first,
-    top: 8,
-    parts,
-    compare: compare.value ? 'previous' : null,
-  };
-  const chartDimension = String(seriesParams.group_by);
-  const { data: series, error: said } = useAnswer('series', seriesParams);
+  const chartDimension = isCalendar(first) ? 'exe' : first;
+  const chart = useSeries(chartDimension, question.value, parts);
+  const { data: series } = chart;
   const sparks = useSparks(first, rows, !second && !isCalendar(first));
   const { ofChart } = useColors(first, rows, series);
   /** @param {any} value */
@@ -187,7 +180,7 @@ export default function Explore() {
     <${RangeBar} answered=${data?.range} />
     <div class="ctl groups">
       <${GroupBy} first=${first} second=${second} /><span class="grow"></span>
-      <${ExportMenu} params=${asked} series=${series} dimension=${chartDimension} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
+      <${ExportMenu} params=${asked} series=${dataOf(chart)} dimension=${chartDimension} title=${`Traffic by ${dimensionName(chartDimension).toLowerCase()}`} range=${data?.range} />
     </div>
     <div class="ctl">
       <${Chips} labels=${data?.labels} /><span class="grow"></span>${!isCalendar(first) && html`<${Find} dimension=${first} />`}
@@ -200,16 +193,16 @@ export default function Explore() {
       <${CompareSwitch} /><${InternetSwitch} />
       </span>
     </div>
-    <${Traffic} title=${title} parts=${parts} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} dimension=${first} />`}
+    <${Traffic} title=${title} answer=${chart} dimension=${chartDimension} extra=${data && html`<${Sum} data=${data} stale=${answer.stale} dimension=${first} />`}
       height=${(/** @type {boolean} */ narrow) => (narrow ? 200 : 208)} lifted=${lifted}
-      label=${chartLabel(`Traffic of the ${rangeName()}`, chartDimension, '')} colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
-    ${!said && html`<${Problem} answer=${answer} />`}
+      colorOf=${isProgram(first) || isCalendar(first) ? undefined : ofChart} />
+    ${!chart.error && html`<${Problem} answer=${answer} />`}
     ${
       data
         ? html`
-            <div class=${cls(answer.waiting && 'waiting')} aria-busy=${String(answer.waiting)}>
+            <div aria-busy=${String(answer.isOther)}>
               <${Table} data=${data} groups=${groups} sortedBy=${sort.value.by || (isCalendar(first) ? first : 'total')}
-                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${Boolean(error)} colorOf=${colorOf} onLift=${setLifted} />
+                sparks=${sparks} seen=${seen} compared=${Boolean(data.compared_with)} begin=${series?.extent?.[0] ?? 0} stale=${answer.stale} colorOf=${colorOf} onLift=${first === chartDimension ? setLifted : () => {}} />
             </div>
             ${!data.row_count && find.value && html`<${Nothing} range=${data.range} what=${dimensionPlural(first)} />`}
           `

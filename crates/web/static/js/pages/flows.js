@@ -10,6 +10,7 @@ import { cls, html, useMemo, useState } from '../lib/html.js';
 import {
   addFilter,
   change,
+  exact,
   filters,
   link,
   otherFilters,
@@ -31,10 +32,10 @@ const TABLE_ROWS = 60;
 
 /** Filters by a value, or takes that filter away. @param {string} dimension @param {string | null} value */
 function toggle(dimension, value) {
-  const text = value ?? '';
+  const text = exact(value);
   const old = filters.value.find((one) => one.dimension === dimension && one.value === text && !one.exclude);
   if (old) removeFilter(old);
-  else addFilter(dimension, value);
+  else addFilter(dimension, text);
 }
 
 /** The parameters without filters of a dimension, so that what was not chosen can still be. @param {string} dimension */
@@ -102,7 +103,7 @@ function Countries() {
   const known = rows.filter((row) => isCountry(row.country));
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
   return html`
-    <div class=${cls('geo', answer.error && 'stale')}>
+    <div class=${cls('geo', answer.stale && 'stale')}>
       <section class="mapcol" aria-label="Map">
         <div class="chead"><h2>Where it goes</h2><div class="readout">
           ${data && html`<${Readout} code=${pointed} rows=${rows} count=${known.length} fresh=${known.filter((row) => fresh.has(row.country)).length} />`}
@@ -139,8 +140,7 @@ function Countries() {
 function FlowTable({ dimensions }) {
   const answer = useAnswer('query', { ...question.value, group_by: dimensions, limit: TABLE_ROWS });
   const { data } = answer;
-  /** @type {any[]} */
-  const rows = data?.rows.length && dimensions[1] in data.rows[0] ? data.rows : [];
+  const rows = data?.rows ?? [];
   return html`
     <${Figures} answer=${answer} rows=${12}>
       <div class="tablewrap">
@@ -178,7 +178,7 @@ function FlowTable({ dimensions }) {
 
 /** @param {{middle: string, dimensions: string[]}} props */
 function FlowPicture({ middle, dimensions }) {
-  const { flows, error, range } = useFlows(question.value, dimensions);
+  const { flows, error, stale, range } = useFlows(question.value, dimensions);
   // After the picture, which is waited for.
   const freshValues = useFresh(middle, flows ? range : undefined);
   const fresh = useMemo(
@@ -190,7 +190,7 @@ function FlowPicture({ middle, dimensions }) {
       flows &&
       flows.length > 0 &&
       html`
-        <div class=${cls(error && 'stale')}>
+        <div class=${cls((error || stale) && 'stale')}>
           <${Sankey} flows=${flows} heads=${['Program', dimensionName(middle), 'Port']} fresh=${fresh}
             label=${`Flows from program to ${dimensionName(middle).toLowerCase()} to port; a table has the same figures.`}
             onChoose=${(/** @type {number} */ column, /** @type {string} */ key) => toggle(dimensions[column], keyValue(key))} />

@@ -1,6 +1,5 @@
 /** The page Health: is this machine recorded, what is not captured or was lost, what it costs, and how the log grows. */
 import { refresh, useAnswer } from '../lib/answer.js';
-import { get } from '../lib/api.js';
 import {
   bytesParts,
   count,
@@ -14,10 +13,10 @@ import {
 } from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
 import { daemonState } from '../lib/live.js';
-import { isMissing, lossAmount, lossClause } from '../lib/losses.js';
+import { isMissing, lossAmount, lossClause, missing } from '../lib/losses.js';
 import { secondsAway, unrecorded } from '../lib/recorded.js';
 import { link, ZONE } from '../lib/state.js';
-import { health } from '../lib/watch.js';
+import { healthAnswer, lookAtHealth } from '../lib/watch.js';
 import { When } from '../parts/figures.js';
 import { Path } from '../parts/identity.js';
 import { Problem, Said, SkeletonRows } from '../parts/states.js';
@@ -37,40 +36,20 @@ function mean(daemon, now) {
   return { cpu: cpu * 100, memory: memory || null };
 }
 
-/**
- * The health, asked for again and again, with the answer before it.
- * @returns {{answer: import('../lib/answer.js').Answer, before: any}}
- */
+/** The health, asked for again and again, with the answer before it. */
 function useHealth() {
-  const [state, setState] = useState({
-    data: health.peek(),
-    before: /** @type {any} */ (null),
-    error: /** @type {any} */ (null),
-    time: Date.now(),
-  });
   const [slow, setSlow] = useState(false);
   useEffect(() => {
-    const abort = new AbortController();
-    const look = () =>
-      get('health', {}, abort.signal).then(
-        (data) => {
-          // The header shows the same.
-          health.value = data;
-          setState((old) => ({ data, before: old.data, error: null, time: Date.now() }));
-        },
-        (error) => !abort.signal.aborted && setState((old) => ({ ...old, error })),
-      );
-    look();
-    const timer = setInterval(() => document.visibilityState === 'visible' && look(), AGAIN);
+    lookAtHealth();
+    const timer = setInterval(() => document.visibilityState === 'visible' && lookAtHealth(), AGAIN);
     const wait = setTimeout(() => setSlow(true), 300);
     return () => {
-      abort.abort();
       clearInterval(timer);
       clearTimeout(wait);
     };
   }, [refresh.value]);
-  const { data, error, time, before } = state;
-  return { answer: { data, error, time, waiting: !data && !error, slow }, before };
+  const { before, ...answer } = healthAnswer.value;
+  return { answer: { ...answer, isOther: false, stale: answer.error !== null, slow }, before };
 }
 
 /** CPU of a process since the answer before, in percent of one; null if there was none. @param {any} process @param {any} data @param {any} before */
@@ -86,23 +65,28 @@ function cpuNow(process, data, before) {
 const percent = (value) =>
   value === null ? '' : value < 0.005 ? '0' : value < 10 ? value.toFixed(2) : value.toFixed(1);
 
-/** @typedef {{day: number, month: number}} Away seconds without picosnitch in the last 24 hours and 30 days */
+/** @typedef {{day: number, month: number} | null} Away seconds without picosnitch in the last 24 hours and 30 days, null is not known */
 
-/** How long nothing was recorded, 0 where the log does not say. @param {any} data of /health @returns {Away} */
+/** How long nothing was recorded. @param {any} data of /health @returns {{away: Away, error: import('../lib/api.js').ApiError | null}} */
 function useAway(data) {
   // Asked for the hours of a month: only their ends and the gaps between them matter.
-  const series = useAnswer(data?.log ? 'series' : null, { range: '30d', zone: ZONE, parts: 30 }).data;
-  if (!series) return { day: 0, month: 0 };
+  const { data: series, error } = useAnswer(data?.log ? 'series' : null, {
+    range: '30d',
+    zone: ZONE,
+    parts: 30,
+  });
+  if (!series) return { away: null, error };
   // The last window of the answer may be minutes old.
   const list = unrecorded({ ...series, now: Math.max(series.now, data.now) }, data);
-  return {
+  const away = {
     day: secondsAway(list, data.now - 86400, data.now),
     month: secondsAway(list, data.now - 30 * 86400, data.now),
   };
+  return { away, error: null };
 }
 
-/** The sentence that answers the page's question, and what is wrong. @param {any} data @param {Away} away @returns {[string, string]} */
-function verdict(data, away) {
+/** The sentence that answers the page's question, and what is wrong. @param {any} data @param {ReturnType<typeof useAway>} known @returns {[string, string]} */
+function verdict(data, { away, error }) {
   if (!data.daemon)
     return [
       '',
@@ -113,6 +97,7 @@ function verdict(data, away) {
     const amounts = lost.map((/** @type {any} */ loss) => lossAmount(loss.kind, loss.count)).join(', ');
     return ['Recording.', `In the last 24 hours this was lost: ${amounts}; ${lossClause(lost[0])}.`];
   }
+  if (!away) return ['Recording.', error ? `Whether it was without a break is not known: ${error.text}` : ''];
   if (away.day > 0) return ['Recording.', `In the last 24 hours ${duration(away.day)} were not recorded.`];
   if (data.losses_30d.some(isMissing) || away.month > 0)
     return ['Recording. Nothing was lost in the last 24 hours, something was in the last 30 days.', ''];
@@ -129,10 +114,8 @@ const Total = ({ kind, value, unit, label, title }) => html`
 /** @param {{data: any, away: Away}} props */
 function Totals({ data, away }) {
   const { daemon, log } = data;
-  const lost = data.losses_24h
-    .filter(isMissing)
-    .reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.count, 0);
-  const [awayFigure, awayUnit] = duration(away.day).split(' ');
+  const lost = missing(data.losses_24h);
+  const [awayFigure, awayUnit] = duration(away?.day ?? 0).split(' ');
   const cost = daemon && mean(daemon, data.now);
   const [memory, memoryUnit] = bytesParts(cost?.memory ?? 0);
   const [size, sizeUnit] = bytesParts(log?.bytes ?? 0);
@@ -140,8 +123,8 @@ function Totals({ data, away }) {
   const [growth, growthUnit] = bytesParts(log?.bytes_per_day ?? 0);
   return html`
     <dl class="totals">
-      ${(lost > 0 || !away.day) && html`<${Total} kind=${lost > 0 && 'wrong'} value=${lost > 0 ? grouped(lost) : '0'} label="lost in 24 h" />`}
-      ${away.day > 0 && html`<${Total} kind="wrong" value=${awayFigure} unit=${awayUnit} label="not recorded in 24 h" />`}
+      ${lost ? html`<${Total} kind="wrong" value=${lost.value} label=${`${lost.label} in 24 h`} />` : !away?.day && html`<${Total} value=${away ? '0' : '·'} label="lost in 24 h" />`}
+      ${away && away.day > 0 && html`<${Total} kind="wrong" value=${awayFigure} unit=${awayUnit} label="not recorded in 24 h" />`}
       ${daemon && html`<${Total} value=${percent(cost?.cpu ?? 0)} unit="%" label="of one CPU" title="mean since the start" />`}
       ${daemon && cost?.memory && html`<${Total} value=${memory} unit=${memoryUnit} label="memory" />`}
       ${log && html`<${Total} value=${size} unit=${sizeUnit} label=${data.retention?.megabytes ? `log, at most ${bytesParts(data.retention.megabytes * 1e6).join(' ')}` : 'log'} />`}
@@ -160,8 +143,8 @@ const Section = ({ title, aside, children }) => html`
 const Row = ({ label, children }) =>
   html`<li class="lrow kv"><span class="dim-t">${label}</span><span class="num ell">${children}</span></li>`;
 
-/** What was lost. @param {{data: any, away: Away}} props */
-const Lost = ({ data, away }) => html`
+/** What was lost. @param {{data: any, known: ReturnType<typeof useAway>}} props */
+const Lost = ({ data, known: { away, error } }) => html`
   <${Section} title="What was lost" aside="last 30 days">
     <ul class="todo">
       ${data.losses_30d.map(
@@ -173,10 +156,13 @@ const Lost = ({ data, away }) => html`
         `,
       )}
       ${
+        away &&
         away.month > 0 &&
         html`<li><p><b class="t-wrong">${duration(away.month)} not recorded:</b> picosnitch did not run; what was moved then is in no record.</p></li>`
       }
-      ${data.losses_30d.length === 0 && !away.month && html`<li><p>${data.log ? 'Nothing.' : 'Not known without the log.'}</p></li>`}
+      ${error && html`<li><p>When picosnitch did not run is not known: ${error.text}</p></li>`}
+      ${!data.log && html`<li><p>Not known without the log.</p></li>`}
+      ${data.losses_30d.length === 0 && away?.month === 0 && html`<li><p>Nothing.</p></li>`}
     </ul>
   <//>
 `;
@@ -274,10 +260,10 @@ function Files({ data }) {
   `;
 }
 
-/** @param {{data: any, away: Away}} props */
-function Hero({ data, away }) {
+/** @param {{data: any, known: ReturnType<typeof useAway>}} props */
+function Hero({ data, known }) {
   const { daemon } = data;
-  const [text, wrong] = verdict(data, away);
+  const [text, wrong] = verdict(data, known);
   return html`
     <div class="hero">
       <h1>${data.hostname}</h1>
@@ -298,12 +284,13 @@ function Hero({ data, away }) {
 export default function Health() {
   const { answer, before } = useHealth();
   const { data } = answer;
-  const away = useAway(data);
+  const known = useAway(data);
+  const { away } = known;
   if (!data)
     return html`<h1 class="vh">Health</h1>${answer.slow && html`<div class="hero"></div><${SkeletonRows} rows=${12} />`}<${Problem} answer=${answer} />`;
   return html`
-    <div class=${cls(answer.error && 'stale')}>
-      <${Hero} data=${data} away=${away} />
+    <div class=${cls(answer.stale && 'stale')}>
+      <${Hero} data=${data} known=${known} />
       <${Totals} data=${data} away=${away} />
       ${
         data.log &&
@@ -311,7 +298,7 @@ export default function Health() {
         <section aria-label="Windows of the last 24 hours">
           <div class="chead"><h2>The last 24 hours, window by window</h2>
             ${data.losses_24h.filter(isMissing).map((/** @type {any} */ loss) => html`<span class="t-wrong" key=${loss.kind}>${lossAmount(loss.kind, loss.count)} lost</span>`)}
-            ${away.day > 0 && html`<span class="t-wrong">${duration(away.day)} not recorded</span>`}
+            ${away && away.day > 0 && html`<span class="t-wrong">${duration(away.day)} not recorded</span>`}
             <span class="grow"></span>
             <ul class="striplegend" aria-label="Legend">
               <li><i class="good"></i>nothing lost</li><li><i class="bad"></i>something lost</li><li><i class="away"></i>not recorded</li><li><i class="open"></i>not over yet</li>
@@ -322,7 +309,7 @@ export default function Health() {
       `
       }
       <div class="cols health">
-        <div><${Lost} data=${data} away=${away} /><div class="gap"></div><${Files} data=${data} /></div>
+        <div><${Lost} data=${data} known=${known} /><div class="gap"></div><${Files} data=${data} /></div>
         <div>${data.daemon && html`<${Unseen} daemon=${data.daemon} />`}</div>
         <div><${Cost} data=${data} before=${before} /><div class="gap"></div><${Log} data=${data} /></div>
       </div>

@@ -142,7 +142,8 @@ function News() {
 function emptyText(isFiltered) {
   const state = daemonState.value;
   if (state === 'stopped') return stoppedText.value || 'picosnitch is not running: there is nothing to show.';
-  if (state === 'connecting') return 'Waiting for picosnitch.';
+  if (state === 'not allowed') return stoppedText.value || 'This browser is not let in.';
+  if (state === 'connecting') return `Waiting for picosnitch. ${stoppedText.value}`;
   return isFiltered ? 'No connection matches.' : 'No program has a connection now.';
 }
 

@@ -1,22 +1,33 @@
 /** Overview: what uses the line, who is new, what changed. */
-import { useAnswer, useNew } from '../lib/answer.js';
-import { dimensionName, dimensionPlural } from '../lib/dimensions.js';
-import { eventKind, eventMarks, eventWord, isChanged, isNew, programsOf } from '../lib/events.js';
+import { dataOf, useAnswer, useNew } from '../lib/answer.js';
+import { dimensionPlural } from '../lib/dimensions.js';
+import {
+  eventKind,
+  eventMarks,
+  eventQuestion,
+  eventWord,
+  IGNORED,
+  isChanged,
+  isNew,
+  programsOf,
+} from '../lib/events.js';
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
-import { change, compare, filters, link, param, question, scope } from '../lib/state.js';
+import { missing } from '../lib/losses.js';
+import { compare, filters, link, question } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
-import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
+import { CompareSwitch, InternetSwitch } from '../parts/controls.js';
 import { EventList } from '../parts/events.js';
-import { SortHeads, sortOf } from '../parts/heads.js';
-import { beforeName, RangeBar, rangeName } from '../parts/rangebar.js';
-import { NoLog } from '../parts/states.js';
-import { TopList } from '../parts/toplist.js';
-import { chartLabel, Traffic } from '../parts/traffic.js';
+import { beforeName, RangeBar } from '../parts/rangebar.js';
+import { Figures, NoLog } from '../parts/states.js';
+import { TabbedList } from '../parts/subject.js';
+import { Traffic, useSeries } from '../parts/traffic.js';
 
 const LEFT = ['exe', 'uid', 'unit', 'container'];
 const RIGHT = ['domain', 'country', 'port'];
+/** What is asked for at once. */
+const EVENTS = 2000;
 
 /** @param {{kind?: string, value: string, unit?: string, label: string, change?: string, href?: string, title?: string}} props */
 const Total = ({ kind, value, unit, label, change: changed, href, title }) => html`
@@ -29,13 +40,13 @@ const Total = ({ kind, value, unit, label, change: changed, href, title }) => ht
 /** Totals of the period before: sums, and how many programs and destinations there were. */
 function useBefore() {
   const on = compare.value;
-  const sums = useAnswer(on ? 'query' : null, { ...question.value, compare: 'previous' }).data;
-  const range = on ? sums?.compared_with : null;
+  const sums = dataOf(useAnswer(on ? 'query' : null, { ...question.value, compare: 'previous' }));
+  const range = sums?.compared_with;
   const { range: _, ...asked } = question.value;
   const past = { ...asked, since: range?.since, until: range?.until, limit: 1 };
-  const programs = useAnswer(range ? 'query' : null, { ...past, group_by: 'exe' }).data;
-  const destinations = useAnswer(range ? 'query' : null, { ...past, group_by: 'domain' }).data;
-  return on && sums
+  const programs = dataOf(useAnswer(range ? 'query' : null, { ...past, group_by: 'exe' }));
+  const destinations = dataOf(useAnswer(range ? 'query' : null, { ...past, group_by: 'domain' }));
+  return sums
     ? { sums: sums.total.before, programs: programs?.row_count, destinations: destinations?.row_count }
     : null;
 }
@@ -45,7 +56,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
   const before = useBefore();
   const [received, receivedUnit] = total.received ? bytesParts(total.received) : ['0', 'B'];
   const [sent, sentUnit] = total.sent ? bytesParts(total.sent) : ['0', 'B'];
-  const lost = losses.reduce((sum, loss) => sum + loss.count, 0);
+  const lost = missing(losses);
   return html`
     <dl class="totals">
       <${Total} value=${received} unit=${receivedUnit} label="received" title=${exactBytes(total.received)}
@@ -62,12 +73,12 @@ function Totals({ total, programs, destinations, fresh, losses }) {
             change=${before?.destinations !== undefined ? difference(destinations, before.destinations) : ''} />
         `
       }
-      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created)} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
-      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed)} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
+      ${fresh.created > 0 && html`<${Total} kind="new" value=${grouped(fresh.created) + fresh.more} label=${fresh.created === 1 ? 'new program' : 'new programs'} href=${link('alerts', { kind: 'new' })} />`}
+      ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed) + fresh.more} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
       ${
-        lost > 0 &&
-        html`<${Total} kind="wrong" value=${grouped(lost)} label=${losses.length > 1 ? 'losses' : losses[0].kind.replaceAll(/[_-]/g, ' ')}
-          href=${link('health')} title=${losses.map((loss) => loss.text).join(' · ')} />`
+        lost &&
+        html`<${Total} kind="wrong" value=${lost.value} label=${lost.label} href=${link('health')}
+          title=${lost.list.map((loss) => loss.text).join(' · ')} />`
       }
     </dl>
   `;
@@ -75,11 +86,10 @@ function Totals({ total, programs, destinations, fresh, losses }) {
 
 /**
  * Programs that the range saw first, and those that changed in it; no row is marked as new where all are.
+ * Events know of no peers: if they cannot be filtered as traffic is, the log is asked for the programs that match.
  * @param {any} answered @param {any[] | undefined} events of the range
  */
 function useFresh(answered, events) {
-  // Events know of no peers: with filters the log is asked for the programs that match them.
-  const isFiltered = filters.value.length > 0 || scope.value !== '';
   const created = useNew('exe', question.value, answered?.range);
   const changed = useNew('exe', question.value, answered?.range, 'changed_since');
   return useMemo(() => {
@@ -89,40 +99,23 @@ function useFresh(answered, events) {
     for (const row of isFirstDay ? [] : (created?.rows ?? []))
       badges.set(row.exe, { kind: 'new', text: 'new' });
     for (const row of changed?.rows ?? []) badges.set(row.exe, { kind: 'wrong', text: 'changed' });
-    if (isFiltered || !events)
-      return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, badges };
+    if (!events)
+      return { created: created?.row_count ?? 0, changed: changed?.row_count ?? 0, more: '', badges };
     // The same figures as on the page Alerts.
     return {
       created: programsOf(events.filter(isNew)),
       changed: programsOf(events.filter(isChanged)),
+      more: events.length >= EVENTS ? '+' : '',
       badges,
     };
-  }, [created, changed, events, isFiltered, answered?.row_count]);
+  }, [created, changed, events, answered?.row_count]);
 }
 
-/** @param {{label: string, word: string, list: string[], params?: any, badgeOf?: any, onLift?: any}} props */
-function Column({ label, word, list, badgeOf, onLift }) {
-  const current = list.includes(param(word)) ? param(word) : list[0];
-  /** @param {string} dimension @returns {[string, string]} */
-  const tab = (dimension) => {
-    const text = dimension === 'domain' ? 'destinations' : dimensionPlural(dimension);
-    return [dimension, text[0].toUpperCase() + text.slice(1)];
-  };
-  return html`
-    <section aria-label=${label}>
-      <div class="lhead prow">
-        <${Tabs} label=${label} tabs=${list.map(tab)} current=${current}
-          onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
-        <${SortHeads} word=${word} />
-      </div>
-      <${TopList} key=${current} dimension=${current} sort=${sortOf(word)} more=${link('explore', { group_by: current === 'exe' ? null : current, sort: sortOf(word) })}
-        badgeOf=${current === 'exe' ? badgeOf : undefined} onLift=${current === 'exe' ? onLift : undefined} />
-    </section>
-  `;
-}
+/** @param {string} dimension @param {string | null} sort */
+const more = (dimension, sort) => link('explore', { group_by: dimension === 'exe' ? null : dimension, sort });
 
-/** @param {{answer: any}} props */
-function Changed({ answer }) {
+/** @param {{answer: import('../lib/answer.js').Answer, isIgnoring: boolean}} props */
+function Changed({ answer, isIgnoring }) {
   const { data } = answer;
   /** The latest of each program and what happened to it. @type {Map<string, any>} */
   const latest = new Map();
@@ -138,10 +131,13 @@ function Changed({ answer }) {
   return html`
     <section aria-label="New and changed">
       <div class="lhead"><h2>New and changed</h2></div>
-      ${data && wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data.now} />`}
-      ${data && wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
-      ${data && rest.length > 0 && html`<${EventList} rows=${rest} now=${data.now} />`}
-      ${data && !latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
+      ${isIgnoring && html`<p class="note small">${IGNORED}</p>`}
+      <${Figures} answer=${answer} rows=${11}>
+        ${wrong.length > 0 && html`<${EventList} rows=${wrong} now=${data?.now} />`}
+        ${wrong.length > 0 && rest.length > 0 && html`<h3 class="famh">New</h3>`}
+        ${rest.length > 0 && html`<${EventList} rows=${rest} now=${data?.now} />`}
+        ${!latest.size && html`<p class="note nothing">${isStopped.value ? 'No event is in the log.' : 'Nothing is new, nothing changed, nothing was lost.'}</p>`}
+      <//>
       <a class="more" href=${link('alerts')}>All events</a>
     </section>
   `;
@@ -151,10 +147,11 @@ export default function Overview() {
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const programs = useAnswer('query', { ...question.value, group_by: 'exe', limit: 10 });
   const destinations = useAnswer('query', { ...question.value, group_by: 'domain', limit: 10 });
-  const { where: _, exclude: __, scope: ___, ...asked } = question.value;
-  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: 2000 });
+  const { asked, isIgnoring } = eventQuestion(question.value);
+  const events = useAnswer('events', { ...asked, kind: ['alert', 'loss', 'error', 'gap'], limit: EVENTS });
+  const chart = useSeries('exe');
   const { data, error } = programs;
-  const fresh = useFresh(data, events.data?.rows);
+  const fresh = useFresh(data, isIgnoring ? undefined : dataOf(events)?.rows);
   const marks = useMemo(() => eventMarks(events.data?.rows ?? []), [events.data]);
   if (error && !data && (error.kind === 'no_log' || error.kind === 'no_rights'))
     return html`<${NoLog} error=${error} />`;
@@ -162,15 +159,15 @@ export default function Overview() {
     <h1 class="vh">Overview</h1>
     <${RangeBar} answered=${data?.range}><${CompareSwitch} /><${InternetSwitch} /><//>
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
-    <div class=${cls('totals-place', error && 'stale')}>
+    <div class=${cls('totals-place', programs.stale && 'stale')}>
       ${data && html`<${Totals} total=${data.total} programs=${data.row_count} destinations=${destinations.data?.row_count} fresh=${fresh} losses=${data.losses} />`}
     </div>
-    <${Traffic} title="Traffic by program" dimension="exe" marks=${marks} lifted=${lifted}
-      label=${chartLabel(`Traffic of the ${rangeName()}`, 'exe', '')} />
+    <${Traffic} title="Traffic by program" dimension="exe" answer=${chart} marks=${marks} lifted=${lifted} />
     <div class="cols">
-      <${Column} label=${`${dimensionName('exe')}s`} word="left" list=${LEFT} badgeOf=${(/** @type {any} */ value) => fresh.badges.get(value)} onLift=${setLifted} />
-      <${Column} label="Destinations" word="right" list=${RIGHT} />
-      <${Changed} answer=${events} />
+      <${TabbedList} label="Programs" word="left" list=${LEFT} limit=${10} more=${more} liftBy="exe" onLift=${setLifted}
+        badgeOf=${(/** @type {string} */ name) => (name === 'exe' ? (/** @type {any} */ value) => fresh.badges.get(value) : undefined)} />
+      <${TabbedList} label="Destinations" word="right" list=${RIGHT} names=${{ domain: 'destinations' }} limit=${10} more=${more} />
+      <${Changed} answer=${events} isIgnoring=${isIgnoring} />
     </div>
   `;
 }

@@ -4,7 +4,7 @@ import { dimensionPlural } from '../lib/dimensions.js';
 import { eventMarks } from '../lib/events.js';
 import { ago, baseName, dayAndTime } from '../lib/format.js';
 import { cls, html, useCallback, useMemo, useState } from '../lib/html.js';
-import { range as asked, change, filters, link, param, ZONE } from '../lib/state.js';
+import { range as asked, change, filters, filterText, link, param, ZONE } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
 import { CompareSwitch, InternetSwitch, Tabs } from '../parts/controls.js';
 import { badScanners, Digests, digestsOf } from '../parts/digests.js';
@@ -12,14 +12,16 @@ import { EventRows } from '../parts/events.js';
 import { When } from '../parts/figures.js';
 import { Icon } from '../parts/icons.js';
 import { Badge, Path, Swatch, slotColor } from '../parts/identity.js';
-import { RangeBar, rangeName } from '../parts/rangebar.js';
+import { RangeBar } from '../parts/rangebar.js';
 import { Recent } from '../parts/recent.js';
-import { NoLog, Problem } from '../parts/states.js';
+import { Figures, NoLog, Problem } from '../parts/states.js';
 import { about, exploreLink, Facts, moved, Names, shade, TabbedList } from '../parts/subject.js';
 import { TopList } from '../parts/toplist.js';
-import { chartLabel, Traffic } from '../parts/traffic.js';
+import { Traffic, useSeries } from '../parts/traffic.js';
 
 const SHADES = ['domain', 'sha256', 'port', 'uid'];
+/** What is asked for at once. */
+const EVENTS = 100;
 
 /** What matters about this program, in one sentence. @param {{events: any[], digests: any[], since: number, first: number}} props */
 function Verdict({ events, digests, since, first }) {
@@ -54,7 +56,7 @@ function Family({ exe, params }) {
     <section aria-label="Family">
       <div class="lhead"><h2>Family</h2><span class="grow"></span><span>connections</span></div>
       <${Names} title="Started by" dimension="pexe" params=${params} />
-      <${Names} title="Starts" dimension="exe" params=${{ ...params, where: [...others, `pexe=${exe}`] }} />
+      <${Names} title="Starts" dimension="exe" params=${{ ...params, where: [...others, filterText('pexe', exe)] }} />
       <${Names} title="Users" dimension="uid" params=${params} />
       <${Names} title="Units" dimension="unit" params=${params} />
       <${Names} title="Containers" dimension="container" params=${params} />
@@ -62,11 +64,11 @@ function Family({ exe, params }) {
   `;
 }
 
-/** The chart, shaded by what is chosen. @param {{by: string, params: any, color: string, marks: any[], lifted: string | null, series: any, fresh: Set<any>}} props */
-function Chart({ by, params, color, marks, lifted, series, fresh }) {
+/** The chart, shaded by what is chosen. @param {{by: string, color: string, marks: any[], lifted: string | null, series: import('../lib/answer.js').Answer, fresh: Set<any>}} props */
+function Chart({ by, color, marks, lifted, series, fresh }) {
   const order = useMemo(
-    () => (series?.groups ?? []).map((/** @type {any} */ group) => group[by]),
-    [series, by],
+    () => (series.data?.groups ?? []).map((/** @type {any} */ group) => group[by]),
+    [series.data, by],
   );
   const colorOf = useCallback(
     (value) => (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)),
@@ -74,8 +76,8 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
   );
   return html`
     <div class="sec">
-      <${Traffic} title="Traffic" dimension=${by} params=${params} marks=${marks} lifted=${lifted} colorOf=${colorOf}
-        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 240)} label=${chartLabel(`Traffic of the ${rangeName()}`, by, '')}
+      <${Traffic} title="Traffic" dimension=${by} answer=${series} marks=${marks} lifted=${lifted} colorOf=${colorOf}
+        height=${(/** @type {boolean} */ narrow) => (narrow ? 220 : 240)}
         extra=${html`
           <${Tabs} label="Shaded by" current=${by} tabs=${SHADES.map((name) => [name, `by ${dimensionPlural(name, 1)}`])}
             onChoose=${(/** @type {string} */ key) => change({ by: key === SHADES[0] ? null : key })} />
@@ -87,16 +89,21 @@ function Chart({ by, params, color, marks, lifted, series, fresh }) {
 /** @param {string} exe @param {any} params */
 function useProgram(exe, params) {
   const sums = useAnswer('query', { ...params, group_by: 'exe', limit: 1 });
-  const seenAnswer = useAnswer('seen', { where: `exe=${exe}`, zone: ZONE, limit: 500 });
+  const seenAnswer = useAnswer('seen', { where: filterText('exe', exe), zone: ZONE, limit: 500 });
   const seen = seenAnswer.data;
-  const events = useAnswer('events', { where: `exe=${exe}`, range: 'all', zone: ZONE, limit: 100 }).data;
+  const events = useAnswer('events', {
+    where: filterText('exe', exe),
+    range: 'all',
+    zone: ZONE,
+    limit: EVENTS,
+  });
   const digests = useMemo(() => digestsOf(seen?.rows ?? []), [seen]);
   const slot = sums.data?.slots[exe] ?? seen?.slots[exe] ?? 0;
   const first = digests.length ? Math.min(...digests.map((one) => one.first)) : 0;
   const last = digests.length ? Math.max(...digests.map((one) => one.last)) : 0;
   // Nothing is drawn below a part whose height is not known yet: the page would jump.
   const ready = Boolean((seen || seenAnswer.error) && (sums.data || sums.error));
-  return { sums, seen, ready, events, digests, color: slotColor(slot), first, last };
+  return { sums, seenAnswer, seen, ready, events, digests, color: slotColor(slot), first, last };
 }
 
 /** Everything below the facts. @param {any} props */
@@ -123,17 +130,19 @@ function Rest({
     seen &&
     digests.length > 0 &&
     html`<${Digests} key="digests" list=${digests} now=${seen.now} color=${color} events=${rows} params=${params} />`;
-  const order = (series?.groups ?? []).map((/** @type {any} */ group) => group[by]);
+  /** @param {string} name @param {string | null} sort */
+  const more = (name, sort) => exploreLink('exe', exe, name, sort);
+  const order = (series.data?.groups ?? []).map((/** @type {any} */ group) => group[by]);
   return html`
     ${!isZoomed && same}
-    <${Chart} by=${by} params=${params} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
+    <${Chart} by=${by} color=${color} marks=${marks} lifted=${lifted} series=${series} fresh=${fresh} />
     <div class="cols three">
       <${TabbedList} label="Peers" word="left" list=${['domain', 'address', 'country']} params=${params} limit=${10}
-        onLift=${by === 'domain' ? setLifted : undefined} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)}
+        liftBy=${by} onLift=${setLifted} more=${more}
         colorOf=${(/** @type {string} */ name) => (/** @type {any} */ value) => (name === by ? (fresh.has(value) ? 'var(--ink)' : shade(color, order.indexOf(value), order.length)) : color)}
         badgeOf=${(/** @type {string} */ name) => (name === 'domain' ? (/** @type {any} */ value) => (fresh.has(value) && value ? { kind: 'new', text: 'new' } : null) : undefined)} />
       <${TabbedList} label="Ports and protocols" word="right" list=${['port', 'protocol', 'lport']} params=${params} second=${{ port: 'protocol' }}
-        colorOf=${() => () => color} more=${(/** @type {string} */ name) => exploreLink('exe', exe, name)} />
+        colorOf=${() => () => color} more=${more} />
       <${Family} exe=${exe} params=${params} />
     </div>
     <${Recent} params=${params} range=${range} last=${last} />
@@ -144,9 +153,11 @@ function Rest({
     </section>
     <section class=${cls('sec')} aria-label="Events">
       <div class="lhead"><h2>Events</h2></div>
-      ${events && html`<${EventRows} rows=${rows.slice(0, 12)} now=${events.now} />`}
-      ${events && !rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
-      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: `exe=${exe}` })}>All ${rows.length} events</a>`}
+      <${Figures} answer=${events} rows=${2}>
+        <${EventRows} rows=${rows.slice(0, 12)} now=${events.data?.now} />
+        ${!rows.length && html`<p class="note nothing">Nothing happened to it that is in the log.</p>`}
+      <//>
+      ${rows.length > 12 && html`<a class="more" href=${link('alerts', { where: filterText('exe', exe), range: 'all', since: null, until: null })}>All ${rows.length < EVENTS ? rows.length : ''} events</a>`}
     </section>
   `;
 }
@@ -155,15 +166,9 @@ export default function Program() {
   const exe = param('exe');
   const [lifted, setLifted] = useState(/** @type {string | null} */ (null));
   const params = about('exe', exe);
-  const { sums, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
+  const { sums, seenAnswer, seen, ready, events, digests, color, first, last } = useProgram(exe, params);
   const by = SHADES.includes(param('by')) ? param('by') : SHADES[0];
-  const series = useAnswer('series', {
-    ...params,
-    group_by: by,
-    top: 8,
-    parts: 144,
-    compare: param('compare') ? 'previous' : null,
-  }).data;
+  const series = useSeries(by, params);
   const range = sums.data?.range;
   const peers = useNew('domain', params, range);
   // Of a new program everything is new, which says nothing.
@@ -172,7 +177,7 @@ export default function Program() {
     () => new Set(isNew ? [] : (peers?.rows ?? []).map((row) => row.domain)),
     [peers, isNew],
   );
-  const rows = useMemo(() => events?.rows ?? [], [events]);
+  const rows = useMemo(() => events.data?.rows ?? [], [events.data]);
   const marks = useMemo(
     () =>
       range?.since
@@ -195,7 +200,7 @@ export default function Program() {
     ${filters.value.length > 0 && html`<div class="ctl"><${Chips} labels=${data?.labels} /></div>`}
     <${Title} exe=${exe} color=${color} badge=${badge} explore=${exploreLink('exe', exe, 'domain')} />
     ${range && digests.length > 0 && html`<${Verdict} events=${rows} digests=${digests} since=${range.since} first=${first} />`}
-    <${Facts} facts=${[
+    <${Facts} stale=${sums.stale} facts=${[
       [
         'First seen',
         html`<${When} time=${first} as=${dayAndTime} />${first > 0 && html`<span class="dim-t">, ${ago(first)}</span>`}`,
@@ -207,7 +212,7 @@ export default function Program() {
       ],
       data && [`In the range`, moved(data.total)],
     ]} />
-    <${Problem} answer=${sums} />
+    <${Problem} answer=${sums.error ? sums : seenAnswer} />
     ${ready && html`<${Rest} ...${{ exe, params, seen, digests, color, events, rows, by, marks, lifted, setLifted, series, fresh, range, last }} />`}
   `;
 }

@@ -3,33 +3,33 @@ import { ask } from '../lib/answer.js';
 import { DIMENSIONS, dimensionName, isCalendar, valueText } from '../lib/dimensions.js';
 import { bytes } from '../lib/format.js';
 import { html, useEffect, useRef, useState } from '../lib/html.js';
-import { addFilter, filters, question, removeFilter } from '../lib/state.js';
+import { addFilter, exact, filters, question, removeFilter } from '../lib/state.js';
 import { usePopup } from './controls.js';
 import { Icon } from './icons.js';
 
-/** @typedef {{dimension: string, rows: any[], labels: any}} Found */
+/** @typedef {{dimension: string, rows?: any[], labels?: any, error?: string}} Found no rows are not there yet */
 
 /** Values of a dimension that contain a text, those with most traffic first. @param {string} dimension @param {string} text */
 function useSuggestions(dimension, text) {
-  const [found, setFound] = useState(/** @type {Found} */ ({ dimension, rows: [], labels: {} }));
+  const [found, setFound] = useState(/** @type {Found} */ ({ dimension }));
   useEffect(() => {
-    let current = true;
+    const abort = new AbortController();
     const timer = setTimeout(
       () => {
         const { where: _, exclude: __, ...asked } = question.value;
-        ask('query', { ...asked, group_by: dimension, find: text, limit: 8 }).then(
-          (data) => current && setFound({ dimension, rows: data.rows, labels: data.labels }),
-          () => {},
+        ask('query', { ...asked, group_by: dimension, find: text, limit: 8 }, abort.signal).then(
+          (data) => abort.signal.aborted || setFound({ dimension, rows: data.rows, labels: data.labels }),
+          (error) => abort.signal.aborted || setFound({ dimension, error: error.text }),
         );
       },
       text ? 150 : 0,
     );
     return () => {
-      current = false;
+      abort.abort();
       clearTimeout(timer);
     };
   }, [dimension, text]);
-  return found.dimension === dimension ? found : { dimension, rows: [], labels: {} };
+  return found.dimension === dimension ? found : { dimension };
 }
 
 /** @param {{onDone: () => void, first?: string}} props */
@@ -39,8 +39,8 @@ function Editor({ onDone, first = 'exe' }) {
   const [exclude, setExclude] = useState(false);
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => field.current?.focus(), []);
-  const { rows, labels } = useSuggestions(dimension, text);
-  /** @param {string | number | null} value */
+  const { rows, labels, error } = useSuggestions(dimension, text);
+  /** @param {string} value */
   const take = (value) => {
     addFilter(dimension, value, exclude);
     onDone();
@@ -75,18 +75,18 @@ function Editor({ onDone, first = 'exe' }) {
           onInput=${(/** @type {Event} */ event) => setText(/** @type {HTMLInputElement} */ (event.currentTarget).value)} />
       </label>
       <ul class="suggestions">
-        ${rows.map((row) => {
+        ${rows?.map((row) => {
           const said = valueText(dimension, row[dimension], labels);
           return html`
             <li key=${String(row[dimension])}>
-              <button type="button" onClick=${() => take(row[dimension])} title=${String(row[dimension] ?? '')}>
+              <button type="button" onClick=${() => take(exact(row[dimension]))} title=${String(row[dimension] ?? '')}>
                 <span class="ell"><b>${said.text}</b> <span class="dim-t">${said.aside}</span></span>
                 <span class="dim-t">${bytes(row.received + row.sent)}</span>
               </button>
             </li>
           `;
         })}
-        ${!rows.length && html`<li class="dim-t none">${text ? 'Nothing in the range contains this.' : ''}</li>`}
+        ${!rows?.length && html`<li class="dim-t none">${error ?? (rows && text ? 'Nothing in the range contains this.' : '')}</li>`}
       </ul>
       ${text && html`<button class="btn" type="submit">${dimensionName(dimension)} ${exclude ? 'is not' : 'is'} “${text}”</button>`}
       <p class="dim-t hint">A star stands for anything: <code>*.example.org</code></p>
@@ -96,8 +96,7 @@ function Editor({ onDone, first = 'exe' }) {
 
 /** @param {import('../lib/state.js').Filter} filter @param {import('../lib/dimensions.js').Labels | undefined} labels */
 function chipText(filter, labels) {
-  const said = valueText(filter.dimension, filter.value, labels);
-  return said.text;
+  return valueText(filter.dimension, filter.value.replaceAll('\\x2a', '*'), labels).text;
 }
 
 /** @param {{labels?: import('../lib/dimensions.js').Labels}} props */

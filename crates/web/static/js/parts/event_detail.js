@@ -5,7 +5,7 @@ import { useAnswer } from '../lib/answer.js';
 import { eventKind } from '../lib/events.js';
 import { baseName, bytes, clock, date, dayAndTime, fullTime, grouped } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { link, ZONE } from '../lib/state.js';
+import { filterText, link, ZONE } from '../lib/state.js';
 import { Icon } from './icons.js';
 import { Path, Swatch, slotColor } from './identity.js';
 
@@ -43,7 +43,7 @@ const Fact = ({ label, children }) => html`<div><dt>${label}</dt><dd>${children}
 
 /** @param {{digest: string, wrong?: boolean}} props */
 const Digest = ({ digest, wrong }) =>
-  html`<a class=${cls('mono', wrong && 't-wrong')} title=${digest} href=${link('explore', { where: `sha256=${digest}`, group_by: 'exe' })}>${digest.slice(0, 20)}…</a>`;
+  html`<a class=${cls('mono', wrong && 't-wrong')} title=${digest} href=${link('explore', { where: filterText('sha256', digest), group_by: 'exe' })}>${digest.slice(0, 20)}…</a>`;
 
 /** @param {any} row @param {Record<string, string>} users */
 const userName = (row, users) => users[String(row.uid)] ?? (row.uid === null ? '' : String(row.uid));
@@ -52,9 +52,9 @@ const userName = (row, users) => users[String(row.uid)] ?? (row.uid === null ? '
  * @param {{row: any, users: Record<string, string>}} props
  */
 function Facts({ row, users }) {
-  const seen = useAnswer(row.exe ? 'seen' : null, { where: `exe=${row.exe}`, limit: 50 }).data;
+  const seen = useAnswer(row.exe ? 'seen' : null, { where: filterText('exe', row.exe), limit: 50 }).data;
   const later = useAnswer(row.exe && row.kind === 'alert' ? 'query' : null, {
-    where: `exe=${row.exe}`,
+    where: filterText('exe', row.exe),
     since: row.time,
     zone: ZONE,
   }).data;
@@ -112,7 +112,7 @@ function Around({ row, color, where }) {
 export function EventDetail({ row, answer }) {
   const kind = eventKind(row);
   const users = answer.labels?.uid ?? {};
-  const where = row.exe ? `exe=${row.exe}` : null;
+  const where = row.exe ? filterText('exe', row.exe) : null;
   const color = slotColor(answer.slots?.[row.exe]);
   const isWithTraffic = row.kind === 'alert' || row.kind === 'loss' || row.kind === 'gap' || row.exe;
   const around = {
@@ -134,7 +134,7 @@ export function EventDetail({ row, answer }) {
       html`<div class="sidep"><${Swatch} color=${color} /><a class="name" href=${link('program', { exe: row.exe })}>${baseName(row.exe)}</a><${Path} path=${row.exe} /></div>`
     }
     <p class="note">${row.sentence || row.text}</p>
-    <${Facts} key=${`${row.time} ${row.exe}`} row=${row} users=${users} />
+    <${Facts} row=${row} users=${users} />
     ${isWithTraffic && html`<${Around} row=${row} color=${row.exe ? color : 'var(--ink-3)'} where=${where} />`}
     <div class="chips">
       ${isWithTraffic && html`<a class="btn" href=${link('explore', { ...around, group_by: row.exe ? 'domain' : null })}>Traffic around it <${Icon} name="go" /></a>`}

@@ -2,7 +2,7 @@
 import { eventKind, eventName, eventWord, shortSentence } from '../lib/events.js';
 import { dayKey, dayMonth, hourMinute, weekday } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { link } from '../lib/state.js';
+import { filterText, link } from '../lib/state.js';
 import { When } from './figures.js';
 
 /** @param {number} time @param {number} now */
@@ -55,7 +55,7 @@ export const EventRows = ({ rows, now }) => html`
           <${When} time=${row.time} as=${(/** @type {number} */ time) => (dayKey(time) === dayKey(now) ? hourMinute(time) : dayMonth(time))} />
           <span class=${cls('ell', kind === 'wrong' && 't-wrong', kind === 'new' && 't-new')}>${eventWord(row)}</span>
           <span class="ell dim-t" title=${row.sentence}>${shortSentence(row)}</span>
-          <a class="acts" href=${link('explore', { range: null, since: String(row.time - 900), until: String(row.time + 900), where: row.exe ? `exe=${row.exe}` : null })}>traffic around it</a>
+          <a class="acts" href=${link('explore', { range: null, since: String(row.time - 900), until: String(row.time + 900), where: row.exe ? filterText('exe', row.exe) : null })}>traffic around it</a>
         </li>
       `;
     })}

@@ -4,6 +4,7 @@ import { listShortcuts, useShortcuts } from '../lib/keys.js';
 import {
   addFilter,
   change,
+  exact,
   filters,
   link,
   navigate,
@@ -29,7 +30,7 @@ function focusedRow() {
 /** @param {boolean} exclude */
 function filterByFocus(exclude) {
   const row = focusedRow();
-  if (row) addFilter(row.dimension, row.value, exclude);
+  if (row) addFilter(row.dimension, exact(row.value), exclude);
 }
 
 const CHART = [

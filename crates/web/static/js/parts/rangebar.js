@@ -1,7 +1,7 @@
 /** The range of a page: presets, earlier and later, the two moments with their zone, and the switches a page adds. */
 import { dayAndTime, zoneName } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { change, LENGTHS, PRESETS, range, setMoments, setPreset } from '../lib/state.js';
+import { change, LENGTHS, logBegin, PRESETS, range, setMoments, setPreset } from '../lib/state.js';
 import { Calendar } from './calendar.js';
 import { Menu, usePopup } from './controls.js';
 import { Icon } from './icons.js';
@@ -18,13 +18,14 @@ const TEXTS = {
 };
 
 /** @typedef {{since: number, until: number}} Moments */
+/** Of an answer; all of the log has no begin. @typedef {{since: number | null, until: number}} Answered */
 
-/** The range as two moments, as far as the page knows without asking. @param {Moments | undefined} answered @returns {Moments} */
+/** The range as two moments, as far as the page knows without asking. @param {Answered | undefined} answered @returns {Moments} */
 export function moments(answered) {
   const now = Math.floor(Date.now() / 1000);
   const { preset, since, until } = range.value;
   if (preset && LENGTHS[preset]) return { since: now - LENGTHS[preset], until: now };
-  if (answered) return answered;
+  if (answered) return { ...answered, since: answered.since ?? logBegin.value ?? now - 86400 };
   return { since: Number(since) || now - 86400, until: Number(until) || now };
 }
 
@@ -43,14 +44,14 @@ export function beforeName() {
     }[preset ?? ''] ?? 'period before'
   );
 }
-/** @returns {string} */
+/** The range after a noun. */
 export const rangeName = () => {
-  const { preset } = range.value;
-  return preset && TEXTS[preset] ? `last ${TEXTS[preset]}` : 'in the range';
+  const text = TEXTS[range.value.preset ?? ''];
+  return text ? `of the last ${text}` : 'in the range';
 };
 
 /** The range of the last answer, for the keys: a word such as "last-month" has its moments only from the server. */
-let lastAnswered = /** @type {Moments | undefined} */ (undefined);
+let lastAnswered = /** @type {Answered | undefined} */ (undefined);
 
 /** Moves the range by its own length; a preset that reaches now again stays a preset. @param {number} direction */
 export function move(direction) {
@@ -73,7 +74,7 @@ const Span = ({ shown }) => html`
   ${atNow(shown) && html`<span class="phone-only">since ${dayAndTime(shown.since)}</span>`}
 `;
 
-/** @param {{answered?: Moments, children?: unknown}} props */
+/** @param {{answered?: Answered, children?: unknown}} props */
 export function RangeBar({ answered, children }) {
   const { open, setOpen, host } = usePopup();
   const { preset } = range.value;

@@ -28,7 +28,7 @@ function useResults(text) {
         : null;
       Promise.all([get('search', { ...asked, q: text }, abort.signal), port]).then(
         ([data, one]) => setAnswer({ ...withPort(data, one), text }),
-        () => {},
+        (error) => abort.signal.aborted || setAnswer({ text, error: error.text }),
       );
     }, 120);
     return () => {
@@ -96,7 +96,7 @@ function Results({ answer, items, active, id, onTake }) {
   let last = '';
   return html`
     <div class="popup results" role="listbox" id=${id} aria-label="Found">
-      ${!items.length && html`<p class="dim-t none" role="status">Nothing of the last 30 days contains “${answer.text}”.</p>`}
+      ${!items.length && html`<p class="dim-t none" role="status">${answer.error ?? `Nothing of the last 30 days contains “${answer.text}”.`}</p>`}
       ${items.map((item, i) => {
         const said = valueText(item.dimension, item.value, answer.labels);
         const group = `${item.rank === 0 ? 'exact ' : ''}${item.dimension}`;

@@ -4,7 +4,7 @@ import { askAgain, logNow, logOpened, takeNewLog } from '../lib/answer.js';
 import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { cls, html, useEffect, useState, visible } from '../lib/html.js';
-import { stoppedText } from '../lib/live.js';
+import { daemonState, stoppedText } from '../lib/live.js';
 import { change, filters, find, here, link, page, scope } from '../lib/state.js';
 import { health, isStopped } from '../lib/watch.js';
 
@@ -27,8 +27,8 @@ export const SkeletonRows = ({ widths = ['70%', '48px', '48px'], rows = 8 }) => 
  * @param {{answer: import('../lib/answer.js').Answer, rows?: number, children?: unknown}} props
  */
 export function Figures({ answer, rows = 8, children }) {
-  if (answer.data) return html`<div class=${answer.error ? 'stale' : ''}>${children}</div>`;
-  if (answer.error) return null;
+  if (answer.data) return html`<div class=${cls(answer.stale && 'stale')}>${children}</div>`;
+  if (answer.error) return html`<p class="note nothing" title=${answer.error.text}>Could not be read.</p>`;
   return answer.slow
     ? html`<${SkeletonRows} rows=${rows} />`
     : html`<div class="hold" style=${{ '--rows': rows }}></div>`;
@@ -90,7 +90,7 @@ export function Banners() {
   const known = health.value;
   // Health says it itself.
   const stopped = isStopped.value && page.value !== 'health';
-  const why = stoppedText.value || known?.daemon_problem;
+  const why = (daemonState.value === 'stopped' && stoppedText.value) || known?.daemon_problem;
   const replaced = logOpened.value && logNow.value !== logOpened.value;
   if (!stopped && !replaced) return null;
   return html`
@@ -101,7 +101,7 @@ export function Banners() {
       <p class="banner wrong" role="status">
         <b>Nothing is recorded now.</b>${' '}
         <a class="lnk phone-only" href=${link('health')}>What to do</a>
-        <span class="wide-only">${why ? html`<${Said} text=${why} />` : html`The daemon does not run. To start it: <code>sudo systemctl start picosnitch</code>`}</span>
+        <span class="wide-only">${why ? html`<${Said} text=${why} />` : 'The daemon does not run.'}</span>
       </p>
     `
     }

@@ -2,8 +2,8 @@
 import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural } from '../lib/dimensions.js';
 import { bytes, count, grouped } from '../lib/format.js';
-import { html } from '../lib/html.js';
-import { change, link, otherFilters, param, question } from '../lib/state.js';
+import { cls, html } from '../lib/html.js';
+import { change, filterText, link, otherFilters, param, question } from '../lib/state.js';
 import { Tabs } from './controls.js';
 import { SortHeads, sortOf } from './heads.js';
 import { Ident } from './identity.js';
@@ -17,16 +17,20 @@ import { TopList } from './toplist.js';
  */
 export function about(dimension, value) {
   const others = otherFilters(question.value.where, dimension);
-  return { ...question.value, where: [...others, `${dimension}=${value}`] };
+  return { ...question.value, where: [...others, filterText(dimension, value)] };
 }
 
-/** Explore with this value as a filter. @param {string} dimension @param {string} value @param {string | null} [by] */
-export const exploreLink = (dimension, value, by = null) =>
-  link('explore', { where: /** @type {string[]} */ ([about(dimension, value).where].flat()), group_by: by });
+/** Explore with this value as a filter. @param {string} dimension @param {string} value @param {string | null} [by] @param {string | null} [sort] */
+export const exploreLink = (dimension, value, by = null, sort = null) =>
+  link('explore', {
+    where: /** @type {string[]} */ ([about(dimension, value).where].flat()),
+    group_by: by,
+    sort,
+  });
 
-/** @param {{facts: ([string, unknown] | null | false | undefined)[]}} props */
-export const Facts = ({ facts }) => html`
-  <dl class="facts">
+/** @param {{facts: ([string, unknown] | null | false | undefined)[], stale: boolean}} props */
+export const Facts = ({ facts, stale }) => html`
+  <dl class=${cls('facts', stale && 'stale')}>
     ${facts.map((fact) => fact && html`<div key=${fact[0]}><dt>${fact[0]}</dt><dd>${fact[1]}</dd></div>`)}
   </dl>
 `;
@@ -44,26 +48,29 @@ export function shade(color, rank, of) {
 
 /**
  * A list with tabs for its dimension, kept in the address.
- * @param {{label: string, word: string, list: string[], params: import('../lib/api.js').Params, second?: Record<string, string>,
+ * @param {{label: string, word: string, list: string[], names?: Record<string, string>, params?: import('../lib/api.js').Params, second?: Record<string, string>,
  *   colorOf?: (dimension: string) => ((value: any) => string | null) | undefined, badgeOf?: (dimension: string) => ((value: any) => any) | undefined,
- *   more?: (dimension: string) => string, limit?: number, onLift?: (value: string | null) => void}} props
+ *   more: (dimension: string, sort: string | null) => string, limit?: number, liftBy?: string, onLift?: (value: string | null) => void}} props
+ *   `onLift` is told of rows of the dimension `liftBy`, which the chart has
  */
 export function TabbedList({
   label,
   word,
   list,
+  names = {},
   params,
   second = {},
   colorOf,
   badgeOf,
   more,
   limit = 8,
+  liftBy,
   onLift,
 }) {
   const current = list.includes(param(word)) ? param(word) : list[0];
   /** @param {string} dimension @returns {[string, string]} */
   const tab = (dimension) => {
-    const text = dimensionPlural(dimension);
+    const text = names[dimension] ?? dimensionPlural(dimension);
     return [dimension, text[0].toUpperCase() + text.slice(1)];
   };
   return html`
@@ -73,8 +80,8 @@ export function TabbedList({
           onChoose=${(/** @type {string} */ key) => change({ [word]: key === list[0] ? null : key })} />
         <${SortHeads} word=${word} />
       </div>
-      <${TopList} key=${current} dimension=${current} second=${second[current]} sort=${sortOf(word)} params=${params} limit=${limit} onLift=${onLift}
-        colorOf=${colorOf?.(current)} badgeOf=${badgeOf?.(current)} more=${more && `${more(current)}${sortOf(word) ? `&sort=${sortOf(word)}` : ''}`} />
+      <${TopList} key=${current} dimension=${current} second=${second[current]} sort=${sortOf(word)} params=${params} limit=${limit} onLift=${current === liftBy ? onLift : undefined}
+        colorOf=${colorOf?.(current)} badgeOf=${badgeOf?.(current)} more=${more(current, sortOf(word))} />
     </section>
   `;
 }

@@ -3,7 +3,7 @@ import { Spark } from '../charts/spark.js';
 import { dimensionName, isCalendar, isTime, timeSpan } from '../lib/dimensions.js';
 import { count, dayMonth, delta, grouped, hourMinute } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
-import { addFilter, change, here, isShortRange, link, offset, sort } from '../lib/state.js';
+import { addFilter, change, exact, here, isShortRange, link, offset, sort } from '../lib/state.js';
 import { Bytes, When } from './figures.js';
 import { Icon } from './icons.js';
 import { Ident, MirrorBar } from './identity.js';
@@ -78,8 +78,8 @@ function Change({ now, before }) {
 /** With the keyboard the row itself has these. @param {{dimension: string, value: any}} props */
 const Actions = ({ dimension, value }) => html`
   <span class="rowacts">
-    <button type="button" class="iconb" tabindex="-1" title="Only this  Enter" aria-label="Only this" onClick=${() => addFilter(dimension, value)}><${Icon} name="filter" /></button>
-    <button type="button" class="iconb" tabindex="-1" title="Leave out  x" aria-label="Leave out" onClick=${() => addFilter(dimension, value, true)}><${Icon} name="minus" /></button>
+    <button type="button" class="iconb" tabindex="-1" title="Only this  Enter" aria-label="Only this" onClick=${() => addFilter(dimension, exact(value))}><${Icon} name="filter" /></button>
+    <button type="button" class="iconb" tabindex="-1" title="Leave out  x" aria-label="Leave out" onClick=${() => addFilter(dimension, exact(value), true)}><${Icon} name="minus" /></button>
   </span>
 `;
 
@@ -180,7 +180,7 @@ const Pager = ({ from, shown, all }) => html`
  *   colorOf: (value: any) => string, onLift: (value: string | null) => void}} props
  */
 export function Table({ data, groups, sortedBy, sparks, seen, compared, begin, stale, colorOf, onLift }) {
-  const rows = data.rows.length && !(groups[0] in data.rows[0]) ? [] : data.rows;
+  const { rows } = data;
   const list = columns(groups, { compared, seen, sparks: sparks !== null });
   /** @param {any} row */
   const now = (row) => (compared ? (row.now ?? { received: 0, sent: 0 }) : row);

@@ -3,7 +3,7 @@ import { useAnswer } from '../lib/answer.js';
 import { dimensionPlural, isProgram } from '../lib/dimensions.js';
 import { grouped } from '../lib/format.js';
 import { html, useMemo } from '../lib/html.js';
-import { otherFilters, question } from '../lib/state.js';
+import { filterText, otherFilters, question } from '../lib/state.js';
 import { Bytes } from './figures.js';
 import { Ident, MirrorBar, slotColor } from './identity.js';
 import { Figures } from './states.js';
@@ -24,7 +24,7 @@ export function useDominant(dimension, rows, params) {
   const others = otherFilters(params.where, dimension);
   const { data } = useAnswer(wanted ? 'query' : null, {
     ...params,
-    where: [...others, ...rows.map((row) => `${dimension}=${row[dimension] ?? ''}`)],
+    where: [...others, ...rows.map((row) => filterText(dimension, row[dimension]))],
     group_by: country ? [dimension, 'exe', 'country'] : [dimension, 'exe'],
     limit: 1000,
   });
@@ -54,7 +54,7 @@ export function ListRow({ dimension, row, max, color, labels, badge, aside, onLi
   const value = row[dimension];
   return html`
     <li class="lrow prow" data-dimension=${dimension} data-value=${value ?? ''}
-      onPointerEnter=${onLift && (() => onLift(value))} onPointerLeave=${onLift && (() => onLift(null))}>
+      onPointerEnter=${onLift && (() => onLift(String(value ?? '')))} onPointerLeave=${onLift && (() => onLift(null))}>
       <${Ident} dimension=${dimension} value=${value} color=${color} labels=${labels} badge=${badge} aside=${aside} />
       <${Bytes} value=${row.received} />
       <${Bytes} value=${row.sent} />
@@ -86,8 +86,7 @@ export function TopList({
     limit,
   });
   const { data } = answer;
-  /** Rows of the tab before have another dimension. @type {any[]} */
-  const rows = data?.rows?.length && dimension in data.rows[0] ? data.rows : [];
+  const rows = data?.rows ?? [];
   const dominant = useDominant(dimension, colorOf ? [] : rows, asked);
   const max = Math.max(1, ...rows.map((row) => Math.max(row.received, row.sent)));
   /** What is dimmed beside the value; undefined is the usual. @param {any} row */
@@ -111,7 +110,6 @@ export function TopList({
       </ul>
       ${data && !data.row_count && html`<p class="note nothing">None in the range.</p>`}
     <//>
-    ${answer.error && !data && html`<p class="note nothing">Could not be read.</p>`}
     ${
       more &&
       data &&

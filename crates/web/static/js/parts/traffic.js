@@ -8,7 +8,7 @@ import { unrecorded } from '../lib/recorded.js';
 import { change, compare, param, question, zoom } from '../lib/state.js';
 import { health, isStopped } from '../lib/watch.js';
 import { Swatch, slotColor } from './identity.js';
-import { beforeName } from './rangebar.js';
+import { beforeName, rangeName } from './rangebar.js';
 import { Nothing, Problem } from './states.js';
 
 /** The colour that the chart gives to a group. @param {any} answer @param {string | null} dimension @param {any} value */
@@ -38,7 +38,7 @@ function Both({ received, sent }) {
 
 /** The mean length of a part and the highest one. @param {{answer: any}} props */
 function Highest({ answer }) {
-  const { edges, total, extent } = answer;
+  const { edges, total, extent, sums_of_quarter_hours_before: sums } = answer;
   // The first part may be cut by the begin of the range.
   const length = edges.length > 2 ? edges[2] - edges[1] : edges[1] - edges[0];
   /** @param {number} i */
@@ -55,6 +55,10 @@ function Highest({ answer }) {
       html`<button type="button" class="peak" title="Zoom to it" onClick=${() => zoom(edges[top], edges[top + 1] - 1)}>peak${' '}
         <${Both} received=${total.received[top] / (edges[top + 1] - edges[top])} sent=${total.sent[top] / (edges[top + 1] - edges[top])} />
         ${/^\d\d:/.test(when) ? ' at ' : ', '}${when}</button>`
+    }
+    ${
+      sums > edges[0] &&
+      html`<span class="opt" title="The log has no single windows before it">quarter hours before ${dayAndTime(sums, answer.now).replace('today ', '')}</span>`
     }
     ${extent?.[0] > edges[0] && html`<span>${isStopped.value ? 'log begins' : 'recording since'} ${dayAndTime(extent[0], answer.now).replace('today ', '')}</span>`}
     ${
@@ -106,32 +110,25 @@ const Scale = ({ own }) => html`
 `;
 
 /**
- * @param {{title: unknown, dimension?: string | null, params?: import('../lib/api.js').Params, marks?: any[], height?: number | ((narrow: boolean) => number),
- *   lifted?: string | null, colorOf?: (value: any) => string, extra?: unknown, label: string, top?: number, parts?: number}} props
+ * The question of a chart: traffic over time, its largest by a dimension.
+ * @param {string} dimension @param {import('../lib/api.js').Params} [params] @param {number} [parts]
  */
-export function Traffic({
-  title,
-  dimension = null,
-  params = {},
-  marks = [],
-  height,
-  lifted,
-  colorOf,
-  extra,
-  label,
-  top = 8,
-  parts = 144,
-}) {
-  const [point, setPoint] = useState(/** @type {any} */ (null));
-  const onPoint = useCallback((/** @type {any} */ _, /** @type {any} */ there) => setPoint(there), []);
-  const answer = useAnswer('series', {
-    ...question.value,
+export const useSeries = (dimension, params = question.value, parts = 144) =>
+  useAnswer('series', {
     ...params,
     group_by: dimension,
-    top,
+    top: 8,
     parts,
     compare: compare.value ? 'previous' : null,
   });
+
+/**
+ * @param {{title: unknown, dimension: string, answer: import('../lib/answer.js').Answer, marks?: any[], height?: number | ((narrow: boolean) => number),
+ *   lifted: string | null, colorOf?: (value: any) => string, extra?: unknown}} props
+ */
+export function Traffic({ title, dimension, answer, marks = [], height, lifted, colorOf, extra }) {
+  const [point, setPoint] = useState(/** @type {any} */ (null));
+  const onPoint = useCallback((/** @type {any} */ _, /** @type {any} */ there) => setPoint(there), []);
   const daemon = health.value?.daemon;
   const data = useMemo(
     () => answer.data && { ...answer.data, away: unrecorded(answer.data, health.peek()) },
@@ -153,9 +150,9 @@ export function Traffic({
         <span class="grow"></span>
         <${Scale} own=${ownScale} />
       </div>
-      <div class=${cls('bleed', answer.error && 'stale')}>
-        <${AreaChart} answer=${data} dimension=${dimension} marks=${marks} height=${height} lifted=${lifted ?? null}
-          ownScale=${ownScale} label=${label} onPoint=${onPoint} colorOf=${colorOf}
+      <div class=${cls('bleed', answer.stale && 'stale')}>
+        <${AreaChart} answer=${data} dimension=${dimension} marks=${marks} height=${height} lifted=${lifted}
+          ownScale=${ownScale} label=${`Traffic ${rangeName()}, by ${dimensionPlural(dimension, 1)}: received above the axis, sent below it. The same figures are in the table below.`} onPoint=${onPoint} colorOf=${colorOf}
           onZoom=${(/** @type {number | null} */ since, /** @type {number | undefined} */ until) => zoom(since, until, data?.range)} />
       </div>
       <${Problem} answer=${answer} />
@@ -163,7 +160,3 @@ export function Traffic({
     </section>
   `;
 }
-
-/** The sentence that a chart is for a screen reader. @param {string} what @param {string} dimension @param {string} range */
-export const chartLabel = (what, dimension, range) =>
-  `${what} ${range}, by ${dimensionPlural(dimension, 1)}: received above the axis, sent below it. The same figures are in the table below.`;

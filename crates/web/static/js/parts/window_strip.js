@@ -4,11 +4,12 @@ import { textWidth, useWidth } from '../charts/paint.js';
 import { timeTicks } from '../charts/scale.js';
 import { useAnswer } from '../lib/answer.js';
 import { dayAndTime, duration } from '../lib/format.js';
-import { html, useRef } from '../lib/html.js';
+import { cls, html, useRef } from '../lib/html.js';
 import { isMissing, lossAmount } from '../lib/losses.js';
 import { awayText, secondsAway, unrecorded } from '../lib/recorded.js';
 import { ZONE } from '../lib/state.js';
 import { health } from '../lib/watch.js';
+import { Problem } from './states.js';
 
 /** @param {any} data of /series @returns {{name: string, title: string}[]} */
 function cells(data) {
@@ -40,13 +41,15 @@ function cells(data) {
 export function WindowStrip() {
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const width = useWidth(host);
-  const { data } = useAnswer('series', { range: '1d', zone: ZONE, parts: width < 560 ? 72 : 144 });
+  const answer = useAnswer('series', { range: '1d', zone: ZONE, parts: width < 560 ? 72 : 144 });
+  const { data } = answer;
   const list = data ? cells(data) : [];
   const each = width / Math.max(1, list.length);
   const number = (/** @type {string} */ name) => list.filter((cell) => cell.name === name).length;
   const [since, until] = data ? [data.edges[0], data.edges[data.edges.length - 1]] : [0, 1];
   return html`
-    <div class="strip" ref=${host}>
+    <div class=${cls('strip', answer.stale && 'stale')} ref=${host}>
+      <${Problem} answer=${answer} />
       ${
         width > 0 &&
         data &&

@@ -8,7 +8,7 @@ use model::{Counters, FlowTuple, GeoInfo, Record};
 /// A sink that has not opened its log.
 fn sink(directory: &Path) -> SqliteSink {
     let problems = Arc::new(Problems::new(directory.join("error.log")));
-    SqliteSink::new(settings(directory), problems)
+    SqliteSink::new(settings(directory), problems, Recorded::default())
 }
 
 fn settings(directory: &Path) -> LogSettings {
@@ -17,6 +17,7 @@ fn settings(directory: &Path) -> LogSettings {
         retention_days: 1,
         max_bytes: Some(1_000_000_000),
         boot_id: "boot".into(),
+        continuity: Continuity::Gap,
         configuration: String::new(),
     }
 }
@@ -97,7 +98,7 @@ fn a_foreign_log_is_an_error_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
     std::fs::create_dir(directory.path().join("snitch.db")).unwrap();
-    assert!(SqliteSink::start(settings(directory.path()), problems).is_err());
+    assert!(SqliteSink::start(settings(directory.path()), Default::default(), problems).is_err());
 }
 
 #[test]
@@ -235,10 +236,40 @@ fn a_log_that_is_removed_moved_or_overwritten_is_noticed_at_the_next_window() {
 fn the_end_writes_what_waits() {
     let directory = tempfile::tempdir().unwrap();
     let problems = Arc::new(Problems::new(directory.path().join("error.log")));
-    let worker = SqliteSink::start(settings(directory.path()), Arc::clone(&problems)).unwrap();
+    let worker =
+        SqliteSink::start(settings(directory.path()), Default::default(), Arc::clone(&problems)).unwrap();
     let loss = Loss { kind: LossKind::Channel, count: 7 };
     worker.add(Window { time: time::now(), losses: vec![loss], ..Window::default() });
     worker.finish(LAST_PATIENCE);
     assert!(directory.path().join("snitch.db").exists());
     assert!(problems.take_written().is_empty());
+}
+
+#[test]
+fn new_settings_are_taken_with_the_next_window_and_the_log_knows_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sink = sink(directory.path());
+    sink.settings.configuration = "log.retention_days = 1".into();
+    assert_eq!(sink.write(&window(1, Vec::new())), Outcome::Done);
+    sink.new_settings.set(LogSettings { retention_days: 7, ..settings(directory.path()) });
+    let second = LogSettings { configuration: "log.retention_days = 9".into(), ..settings(directory.path()) };
+    sink.new_settings.set(LogSettings { retention_days: 9, ..second });
+    assert_eq!(sink.settings.retention_days, 1);
+    assert_eq!(sink.write(&window(1, Vec::new())), Outcome::Done);
+    assert_eq!(sink.settings.retention_days, 9);
+    assert!(sink.new_settings.lock().is_none() && !sink.is_reconfigured);
+    drop(sink);
+    let database = directory.path().join("snitch.db");
+    let changes = || {
+        let kinds = [EventKind::Configuration];
+        store::Reader::open(&database).unwrap().events(store::Range::default(), &kinds, 10).unwrap().len()
+    };
+    let restart = |configuration| {
+        let mut writer = Writer::open(&database).unwrap();
+        writer.set_configuration(configuration).unwrap();
+    };
+    restart("log.retention_days = 9");
+    assert_eq!(changes(), 0, "the log knew the configuration before");
+    restart("log.retention_days = 10");
+    assert_eq!(changes(), 1);
 }
