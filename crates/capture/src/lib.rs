@@ -43,7 +43,7 @@ pub use event::Event;
 pub use features::Features;
 pub use file_probe::{FdInfo, FileProbe};
 pub use flow::FlowDelta;
-pub use hand_over::{HandOver, LeftBehind, TakenOver, left_behind, remove_pins};
+pub use hand_over::{HandOver, LeftBehind, TakenOver, left_behind, mount_bpf_file_system, remove_pins};
 pub use hook::BlindSpot;
 pub use hook_id::HookId;
 pub use instructions::{ProgramInstructions, count_instructions};

@@ -24,7 +24,7 @@ const FILE_MODE: u32 = 0o640;
 /// The longest path of a socket (`sun_path` of unix(7), with a zero at its end).
 const MAX_SOCKET_PATH: usize = 107;
 /// Room for the name of a socket in the run directory.
-const SOCKET_NAME_BYTES: usize = "/live.sock".len();
+const SOCKET_NAME_BYTES: usize = "/exporter.sock".len();
 
 /// `nobody` and its group: the user that writes the log where there is no user picosnitch.
 const NOBODY: u32 = 65_534;

@@ -1,6 +1,6 @@
 //! The keys that take effect while the daemon runs, when it reads its configuration anew. All others need a restart.
 
-use super::sections::{Config, Log, Monitor, Names};
+use super::sections::{Config, Log, Monitor};
 
 /// The section that the daemon does not use: `picosnitch dash` reads it at its own start.
 pub const SECTION_OF_DASH: &str = "web";
@@ -20,7 +20,8 @@ impl Config {
             log: Log { sqlite: log.sqlite, server: log.server.clone(), ..new.log },
             // Look-ups have a schedule that is in the middle of its work.
             virustotal: virustotal.clone(),
-            names: Names { reverse_dns: names.reverse_dns, ..new.names },
+            // The recorder has given up the right to read other files, and another process asks name servers.
+            names: names.clone(),
             ..new
         }
     }

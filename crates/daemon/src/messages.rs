@@ -4,7 +4,6 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use capture::ResolverFunction;
 use config::log_rules::LogRules;
 use identity::digests::FileState;
 use ipc::Channel;
@@ -30,6 +29,10 @@ pub(crate) struct Settings {
     pub(crate) retention_bytes: Option<u64>,
     /// A context with more groups than this in one window is folded.
     pub(crate) fold_above: u32,
+    /// The network namespace of systemd-resolved; the recorder has one of its own.
+    pub(crate) network_namespace: u32,
+    /// What this kernel lacks to confine the roles, a sentence for each wall.
+    pub(crate) missing_walls: Vec<String>,
     /// The id of this boot of the machine.
     pub(crate) boot_id: String,
     /// The effective configuration, a line for each key.
@@ -65,10 +68,19 @@ pub(crate) struct ReporterSettings {
     /// Whether notifications are sent to the monitor, for desktop users.
     pub(crate) desktop: bool,
     /// `None` if VirusTotal is not used.
-    pub(crate) virustotal: Option<virustotal::Settings>,
+    pub(crate) lookups: Option<LookupSettings>,
 }
 
-/// Messages from the monitor to the recorder. Ids of executables, contexts and libraries are never used again.
+/// How the recorder chooses what VirusTotal is asked about. The exporter alone has the key.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct LookupSettings {
+    /// Whether the exporter uploads files that VirusTotal does not know.
+    pub(crate) upload: bool,
+    /// Seconds between two requests.
+    pub(crate) request_limit_seconds: u32,
+}
+
+/// Messages from the monitor to the recorder. Ids of executables and contexts are never used again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToRecorder {
     /// The first message, with the listening socket live.sock.
@@ -108,14 +120,14 @@ pub(crate) enum ToRecorder {
     Flows(Vec<Flow>),
     /// Observations that may name peers; they come before the flows that follow from them.
     NameObservations(Vec<NameObservation>),
-    /// A C library, with its descriptor: the recorder answers with [`ToMonitor::LibraryFunctions`].
-    Library(u64),
     /// A connection to systemd-resolved, as descriptor, on which it reports what it resolves.
     ResolvedConnection,
     /// A part of a list of open sockets, wanted by [`ToMonitor::ListOpenSockets`].
     OpenSockets(Vec<Flow>),
     /// The end of such a list.
     OpenSocketsEnd(ListKind),
+    /// The listening socket for the exporter, as descriptor; only if another machine is asked for anything.
+    ExporterSocket,
     /// The end of a drain, whose flows count from here on; only after flows, and while lists of open sockets are wanted. With
     /// the number of the drain, if the next run can go on behind it.
     DrainEnd(Option<DrainId>),
@@ -148,8 +160,6 @@ pub(crate) enum ToMonitor {
     Notification(Notification),
     /// The connection to systemd-resolved has ended.
     ResolvedClosed,
-    /// The id of a C library, and the functions it has with their offsets in its file.
-    LibraryFunctions(u64, Vec<(ResolverFunction, u64)>),
     /// Whether lists of open sockets are wanted.
     ListOpenSockets(bool),
 }

@@ -10,8 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, fstatfs};
-
+use crate::library_trust::{self, LibraryRefusal};
 use model::{FileIdentity, ProcessEvent};
 
 /// Programs that are remembered as searched.
@@ -33,10 +32,21 @@ type ProgramKey = (FileIdentity, u32);
 /// The device and the inode number of a library, as /proc/PID/maps shows them.
 type LibraryKey = (String, String);
 
+/// A C library that was found.
+pub struct FoundLibrary<T> {
+    /// The library itself.
+    pub file: File,
+    /// Whether a process in the mount namespace of this one uses it.
+    pub is_ours: bool,
+    /// What was found in it.
+    pub content: T,
+}
+
 /// A result of the thread.
-enum SearchResult {
-    /// A library, and whether the host uses it.
-    Library(File, bool),
+enum SearchResult<T> {
+    Library(FoundLibrary<T>),
+    /// A library that is not looked into.
+    Refused(LibraryRefusal),
     /// A program whose process was gone.
     Gone(ProgramKey),
 }
@@ -49,22 +59,23 @@ struct Search {
 }
 
 /// Finds C libraries. A thread of its own opens the files, because a dead file system may block it.
-pub struct CLibraries {
+pub struct CLibraries<T> {
     searched: HashSet<ProgramKey>,
     /// When `searched` was cleared last.
     cleared: Instant,
     /// Searches, each with the time from which it may be done.
     waiting: VecDeque<(Search, Instant)>,
     searches: SyncSender<Search>,
-    results: Receiver<SearchResult>,
+    results: Receiver<SearchResult<T>>,
+    refusals: HashSet<LibraryRefusal>,
 }
 
-impl CLibraries {
-    /// Starts the thread.
+impl<T: Send + 'static> CLibraries<T> {
+    /// Starts the thread, which also calls `look_into` for each library; those without content are passed over.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(look_into: impl Fn(&File) -> Option<T> + Send + 'static) -> io::Result<Self> {
         let (searches, searches_to_do) = sync_channel::<Search>(MAX_WAITING);
         let (sender, results) = sync_channel(MAX_WAITING);
         thread::Builder::new().name("libraries".into()).spawn(move || {
@@ -72,8 +83,13 @@ impl CLibraries {
             for Search { tgid, program } in searches_to_do {
                 let found = find_libraries(tgid, &mut known);
                 let gone = found.is_none().then_some(SearchResult::Gone(program));
-                let found =
-                    found.into_iter().flatten().map(|(file, is_ours)| SearchResult::Library(file, is_ours));
+                let found = found.into_iter().flatten().filter_map(|found| match found {
+                    Err(refusal) => Some(SearchResult::Refused(refusal)),
+                    Ok((file, is_ours)) => {
+                        let content = look_into(&file)?;
+                        Some(SearchResult::Library(FoundLibrary { file, is_ours, content }))
+                    }
+                });
                 for result in found.chain(gone) {
                     if sender.send(result).is_err() {
                         return;
@@ -82,7 +98,8 @@ impl CLibraries {
             }
         })?;
         let (searched, waiting) = (HashSet::new(), VecDeque::new());
-        Ok(Self { searched, cleared: Instant::now(), waiting, searches, results })
+        let (cleared, refusals) = (Instant::now(), HashSet::new());
+        Ok(Self { searched, cleared, waiting, searches, results, refusals })
     }
 
     /// Adds a process that has executed a program at `now`, or before.
@@ -99,9 +116,8 @@ impl CLibraries {
         self.waiting.push_back((Search { tgid: event.id.tgid, program }, now + LOAD_TIME));
     }
 
-    /// The libraries that were found since the last call, and whether the host uses them. A program that ended too early
-    /// is searched when it is executed again.
-    pub fn take_found(&mut self, now: Instant) -> Vec<(File, bool)> {
+    /// The libraries that were found since the last call. A program that ended too early is searched when it is executed again.
+    pub fn take_found(&mut self, now: Instant) -> Vec<FoundLibrary<T>> {
         while let Some((search, due)) = self.waiting.front() {
             if *due > now || self.searches.try_send(*search).is_err() {
                 break;
@@ -111,7 +127,8 @@ impl CLibraries {
         let mut found = Vec::new();
         for result in self.results.try_iter() {
             match result {
-                SearchResult::Library(file, is_ours) => found.push((file, is_ours)),
+                SearchResult::Library(library) => found.push(library),
+                SearchResult::Refused(refusal) => _ = self.refusals.insert(refusal),
                 SearchResult::Gone(program) => {
                     self.searched.remove(&program);
                 }
@@ -119,11 +136,18 @@ impl CLibraries {
         }
         found
     }
+
+    /// The reasons why libraries were not looked into so far.
+    pub fn refusals(&self) -> &HashSet<LibraryRefusal> {
+        &self.refusals
+    }
 }
 
-/// The C libraries of a process that are not in `known`, each with whether the host uses it; `None` when the process is
-/// gone.
-fn find_libraries(tgid: u32, known: &mut HashSet<LibraryKey>) -> Option<Vec<(File, bool)>> {
+/// A library and whether the host uses it, or why it is not looked into.
+type Found = Result<(File, bool), LibraryRefusal>;
+
+/// The C libraries of a process that are not in `known`; `None` when the process is gone.
+fn find_libraries(tgid: u32, known: &mut HashSet<LibraryKey>) -> Option<Vec<Found>> {
     let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
     let is_ours = namespace(&tgid.to_string())? == namespace("self")?;
     let maps = File::open(format!("/proc/{tgid}/maps")).ok()?.take(MAX_MAPS_BYTES);
@@ -137,22 +161,21 @@ fn find_libraries(tgid: u32, known: &mut HashSet<LibraryKey>) -> Option<Vec<(Fil
             known.clear();
         }
         if known.insert(library) {
-            files.extend(open(tgid, range).map(|file| (file, is_ours)));
+            files.extend(open(tgid, range).map(|found| found.map(|file| (file, is_ours))));
         }
     }
     Some(files)
 }
 
 /// Opens the file that is mapped at an address range, even if another file has its name by now (proc_pid_map_files(5)).
-/// Only a local file is opened, so that its reader does not have to wait.
-fn open(tgid: u32, range: &str) -> Option<File> {
+/// Only a local file that root alone may write is opened; `None` when the process is gone.
+fn open(tgid: u32, range: &str) -> Option<Result<File, LibraryRefusal>> {
     let open = |path: String, flags| File::options().read(true).custom_flags(flags).open(path);
     let mapped = open(format!("/proc/{tgid}/map_files/{range}"), libc::O_PATH).ok()?;
-    let remote = [FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC];
-    if remote.contains(&fstatfs(&mapped).ok()?.filesystem_type()) {
-        return None;
+    match library_trust::check(&mapped, tgid).ok()? {
+        Some(refusal) => Some(Err(refusal)),
+        None => open(format!("/proc/self/fd/{}", mapped.as_raw_fd()), libc::O_NONBLOCK).ok().map(Ok),
     }
-    open(format!("/proc/self/fd/{}", mapped.as_raw_fd()), libc::O_NONBLOCK).ok()
 }
 
 /// Reads the address range and the key of a C library from a line of /proc/PID/maps; `None` unless the line is about the
@@ -193,7 +216,7 @@ mod tests {
     fn the_library_of_this_process_is_found_once() {
         let mut known = HashSet::new();
         let mut found = || find_libraries(std::process::id(), &mut known).unwrap();
-        assert!(matches!(found().as_slice(), [(_, true)]));
+        assert!(matches!(found().as_slice(), [Ok((_, true))]));
         assert!(found().is_empty());
         assert!(find_libraries(u32::MAX, &mut known).is_none());
     }

@@ -76,6 +76,9 @@ pub struct HelloLine {
     pub subscribers_dropped: u64,
     /// Sentences about what this kernel does not show.
     pub unseen: Vec<String>,
+    /// What this kernel lacks to confine the processes of the daemon, a sentence for each wall.
+    #[serde(default)]
+    pub unprotected: Vec<String>,
 }
 
 /// Paths of the files that the daemon writes; `None` for a file that is not written.

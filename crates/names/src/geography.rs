@@ -75,11 +75,22 @@ struct FileVersion {
     modified_nanoseconds: i64,
 }
 
+/// All files that [`Geography`] may read, also those that are not there now.
+pub fn geography_files(files: &GeoFiles) -> Vec<PathBuf> {
+    let given = [files.country.clone(), files.network.clone()];
+    given.into_iter().flatten().chain(candidates()).collect()
+}
+
 /// The file of countries that came with this program.
 fn packaged() -> Option<PathBuf> {
+    candidates().find(|path| path.exists())
+}
+
+/// Where that file may be.
+fn candidates() -> impl Iterator<Item = PathBuf> {
     let program = env::current_exe().ok();
     let beside = program.and_then(|path| Some(path.parent()?.parent()?.join(BESIDE)));
-    beside.into_iter().chain(PACKAGED.iter().map(PathBuf::from)).find(|path| path.exists())
+    beside.into_iter().chain(PACKAGED.iter().map(PathBuf::from))
 }
 
 impl Geography {

@@ -22,10 +22,10 @@ mod systemd_resolved;
 mod tls;
 
 pub use domains::{DomainDecision, Domains};
-pub use geography::{GeoFiles, Geography};
+pub use geography::{GeoFiles, Geography, geography_files};
 pub use library_symbols::{function_offsets, function_offsets_in};
 pub use remote_endpoint::RemoteEndpoint;
-pub use reverse_dns::ReverseDns;
+pub use reverse_dns::{ReverseNames, look_up_address};
 pub use systemd_resolved::{
     ResolvedAnswer, ResolvedStream, SOCKET as RESOLVED_SOCKET, SUBSCRIBE as RESOLVED_SUBSCRIBE,
 };

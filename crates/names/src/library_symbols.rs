@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 const MAX_FUNCTIONS: usize = 6;
 
 /// Finds the functions that a library exports under one of these names: the index in `names`, and the offset of the function
-/// from the beginning of the file, in bytes. Empty for a file that is no library for x86-64.
+/// from the beginning of the file, in bytes, which is in an executable segment. Empty for a file that is no library for x86-64.
 pub fn function_offsets(library: &mut File, names: &[&str]) -> Vec<(usize, u64)> {
     read_file(library, names).unwrap_or_default()
 }
@@ -50,8 +50,10 @@ pub fn function_offsets_in(bytes: &[u8], names: &[&str]) -> Option<Vec<(usize, u
         let address = symbol.st_value(endian);
         let offset = segments.iter().find_map(|segment| {
             let within = address.checked_sub(segment.p_vaddr(endian))?;
-            (segment.p_type(endian) == object::elf::PT_LOAD && within < segment.p_filesz(endian))
-                .then(|| segment.p_offset(endian).checked_add(within))?
+            (segment.p_type(endian) == object::elf::PT_LOAD
+                && segment.p_flags(endian).0 & object::elf::PF_X.0 != 0
+                && within < segment.p_filesz(endian))
+            .then(|| segment.p_offset(endian).checked_add(within))?
         });
         // Several versions of a symbol may be one function.
         found.extend(offset.map(|offset| (at, offset)).filter(|function| !found.contains(function)));

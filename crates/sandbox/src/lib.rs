@@ -5,32 +5,41 @@
 //!
 //! The monitor starts each role by executing its own binary anew. Each step below relies on the ones before it.
 //!
-//! 1. *The monitor, as root*: gives up what it inherited from its starter ([`reset_inherited`]), before it opens anything.
+//! 1. *The monitor, as root*: gives up what it inherited from its starter ([`reset_inherited`]), before it opens anything. Before it
+//!    starts its first thread and its first role, it gives up ([`Monitor::enter`]) all capabilities but a list, in all sets; any way
+//!    to gain others (`PR_SET_NO_NEW_PRIVS`); and the system calls that neither it nor a role needs: the roles inherit that filter.
 //!    Then it prepares what the role may no longer do by itself. It opens the channel and the descriptors
 //!    that go through it, and gives the files of the log to the user of the recorder.
-//! 2. *The child, between fork(2) and execve(2)* ([`command`]): clears the supplementary groups, sets the group, then the
-//!    user: without root the process can no longer change its groups. Then it changes the working directory to `/`, with
-//!    the rights of that user, leaves the session, so that it has no terminal, and marks every descriptor but the standard
-//!    ones as close-on-exec. `PR_SET_NO_NEW_PRIVS` comes last: execve(2) keeps it, all threads of the role inherit it, and
-//!    nothing can undo it. The environment is a new one.
+//! 2. *The child, between fork(2) and execve(2)* ([`command`]): leaves the session, so that it has no terminal, and marks every
+//!    descriptor but the standard ones as close-on-exec. The recorder and the parser enter a network namespace of their own, which
+//!    has not even a loopback device that is up. The bounding set is emptied, with the right of root to do so. Then the supplementary
+//!    groups are cleared, the group is set, then the effective and the saved user, which ends all capabilities in effect. Last comes the working
+//!    directory `/`, with the rights of that user. The environment is a new one.
 //! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so that the role
-//!    gets its end of the channel as standard input, the recorder also standard error, and no other descriptor. The kernel resets the dumpable attribute here, so that setting it earlier would have no effect.
-//! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message or opens a file. The recorder
-//!    hides its memory and ignores the signals that end the monitor.
-//! 5. *The role*: reads its first message. Only from here on it handles data that an attacker may have made.
+//!    gets its end of the channel as standard input, the recorder and the exporter also standard error, the parser standard output,
+//!    and no other descriptor. The kernel makes the memory of a program readable for its user here, unless the real user is another one: that is
+//!    why it still is root, without a capability.
+//! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message or opens a file. It hides its memory
+//!    (`PR_SET_DUMPABLE`), and only then gives up the real user; from here on it cannot change its user or groups. It gives up all capabilities,
+//!    `PR_SET_NO_NEW_PRIVS` keeps it from gaining any by execve(2), and it makes no core dumps. The notifier, the file opener and
+//!    the parser then give up files (Landlock) and system calls (seccomp), in this order, since the filter refuses the calls for Landlock.
+//! 5. *The recorder and the exporter*: read their first message, which is the monitor's, and then give up the files that it does not
+//!    name, and system calls, before they start a thread ([`RecorderFiles::confine`], [`ExporterAccess::confine`]).
+//! 6. *The role*: opens its files and reads further messages. Only from here on it handles data that an attacker may have made.
 //!
 //! # What a role may still do afterwards
 //!
-//! | role | user | privileges by execve(2) | environment, directory | signals |
+//! | role | user | files | network | system calls |
 //! | --- | --- | --- | --- | --- |
-//! | recorder | the service user ([`User::of_log`]) | cannot gain any | `TZ`, `RUST_BACKTRACE`; `/` | ignores SIGINT, SIGTERM, SIGHUP, SIGABRT |
-//! | notifier | the desktop user | cannot gain any | empty, `/` | default |
-//! | file opener | the user of one process | cannot gain any | empty, `/` | default |
+//! | recorder | the service user ([`User::of_log`]) | writes the directories of the log; reads zones of time, countries and networks | none: an empty namespace, no socket(2) | files, threads, sockets that it got |
+//! | exporter | the service user | reads `/etc`, zones, certificates of authorities | TCP to the port of VirusTotal and 53, UDP | files to read, threads, sockets |
+//! | notifier | the desktop user | none | none but unix sockets | the same without other sockets |
+//! | file opener | the user of one process | reads what that user may read | none | opens files to read |
+//! | parser | nobody | none | none: an empty namespace, no socket(2) | reads what is open |
 //!
-//! | web server ([`WebServer`]) | who started it; instead of root, nobody in the group of the log | cannot gain any | as started | default |
-//!
-//! Each of the roles may open what its user may open, and use the network. Other processes of the same user may read the
-//! memory of a notifier or a file opener (ptrace(2)), but not that of the recorder.
+//! None of them can gain privileges, execute a program, start a process, listen, signal or trace another process, or be traced by
+//! another one of its user. Where the kernel lacks one of the walls ([`missing_walls`]), the others hold. The file opener has no Landlock
+//! rules: they would refuse it the executables of other processes, which it is there for.
 //!
 //! # The web server
 //!
@@ -47,21 +56,25 @@
 //! 3. Reads the first request. Whatever a request makes of the server, it can read the log and answer, and no more: it writes no
 //!    file, starts no process, opens no socket but `AF_UNIX`, and signals nobody, on every kernel.
 //!
-//! The monitor is no [`Role`] either: it keeps the rights and the environment it was started with. The program that tries return probes
+//! The monitor is no [`Role`] either: it stays root and keeps its environment. The program that tries return probes
 //! (`capture::return_probe`) is none: it handles no data at all, and a seccomp filter of its own leaves it only
 //! exit_group(2).
 
 mod access;
 mod capabilities;
+mod confined;
 mod file_access;
 mod inherited;
+mod monitor;
 mod role;
 mod system_calls;
 mod user;
 mod web_server;
 
 pub use access::{AccessWanted, Denied};
+pub use confined::{ExporterAccess, RecorderFiles};
 pub use inherited::{close as close_inherited, limit_problem, reset as reset_inherited};
+pub use monitor::{Monitor, missing_walls};
 pub use role::{Role, command, enter};
 pub use user::User;
 pub use web_server::WebServer;

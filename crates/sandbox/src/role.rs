@@ -6,34 +6,69 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nix::sys::{
-    prctl,
-    signal::{SigHandler, Signal, signal},
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+        signal::{SigHandler, Signal, signal},
+    },
+    unistd::{Gid, Uid, setresgid, setresuid},
 };
 
-use crate::{inherited, user::User};
+use crate::{
+    capabilities,
+    file_access::FileAccess,
+    inherited,
+    system_calls::{self, Process},
+    user::User,
+    web_server::require_one_thread,
+};
 
 /// Variables of the environment that a role keeps: the time zone, and how a crash is reported.
 const KEPT_VARIABLES: [&str; 2] = ["TZ", "RUST_BACKTRACE"];
+
+/// What a parser may use: seconds of a processor, bytes of memory, and files it makes.
+const PARSER_LIMITS: [(Resource, libc::rlim_t); 4] = [
+    (Resource::RLIMIT_CPU, 5),
+    (Resource::RLIMIT_AS, 256 << 20),
+    (Resource::RLIMIT_FSIZE, 0),
+    (Resource::RLIMIT_NOFILE, 16),
+];
 
 /// A process with fewer rights than the monitor, which starts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Hashes executables and writes the log.
     Recorder,
+    /// Asks VirusTotal and name servers.
+    Exporter,
     /// Shows notifications on the session bus of one desktop user.
     Notifier,
     /// Opens one executable with the rights of one user.
     FileOpener,
+    /// Looks into one C library.
+    Parser,
 }
 
 impl Role {
-    const fn name(self) -> &'static str {
+    /// All roles.
+    pub const ALL: [Self; 5] =
+        [Self::Recorder, Self::Exporter, Self::Notifier, Self::FileOpener, Self::Parser];
+
+    /// The argument with which this binary is started in the role.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Recorder => "recorder",
+            Self::Exporter => "exporter",
             Self::Notifier => "notifier",
             Self::FileOpener => "file-opener",
+            Self::Parser => "parser",
         }
+    }
+
+    /// Whether it runs in a network namespace of its own, which is empty.
+    const fn is_without_network(self) -> bool {
+        matches!(self, Self::Recorder | Self::Parser)
     }
 }
 
@@ -42,16 +77,14 @@ impl Role {
 /// but the three standard ones. The caller adds the arguments of the role and its standard input.
 pub fn command(role: Role, user: User) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    // `uid` clears the supplementary groups too, and the standard library sets the group first.
-    command.args(["role", role.name()]).gid(user.gid.as_raw()).uid(user.uid.as_raw());
-    command.env_clear().current_dir("/").stdout(Stdio::null());
+    command.args(["role", role.name()]).env_clear().stdout(Stdio::null());
     match role {
-        // It reports problems there.
-        Role::Recorder => {
+        // They report problems there.
+        Role::Recorder | Role::Exporter => {
             let kept = KEPT_VARIABLES.iter().filter_map(|name| Some((name, env::var_os(name)?)));
             command.envs(kept).stderr(Stdio::inherit());
         }
-        Role::Notifier | Role::FileOpener => {
+        Role::Notifier | Role::FileOpener | Role::Parser => {
             command.stderr(Stdio::null());
         }
     }
@@ -59,35 +92,68 @@ pub fn command(role: Role, user: User) -> Command {
     // set-user-id program, type into the terminal of root (TIOCSTI), or use a descriptor of the monitor's starter.
     // SAFETY: between fork and exec the closure makes system calls only, which need no memory.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             // It fails only for the leader of a process group, which has no terminal either after the session was made.
             let _ = libc::setsid();
             inherited::close_others(libc::CLOSE_RANGE_CLOEXEC);
-            let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+            if role.is_without_network() {
+                // Without this wall, in a kernel that has no namespaces, the filter of system calls is left.
+                let _ = libc::unshare(libc::CLONE_NEWNET);
+            }
+            capabilities::limit();
+            user.become_effectively()?;
+            // With the rights of the user.
+            if libc::chdir(c"/".as_ptr()) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         });
     }
     command
 }
 
-/// Gives up what the role does not need. Each role calls it before it does anything else.
+/// Gives up what the role does not need, for good. Each role calls it before it does anything else; the recorder and the exporter
+/// take the next step when they know their files ([`RecorderFiles`](crate::RecorderFiles), [`ExporterAccess`](crate::ExporterAccess)).
 ///
 /// # Errors
-/// The errors of prctl(2) and sigaction(2). The caller must not continue in the role then.
+/// The errors of the system calls; `PermissionDenied` for a process of root. The caller must not continue in the role then.
 pub fn enter(role: Role) -> io::Result<()> {
+    // Before the change of the user: from then on other processes of that user could read the memory (ptrace(2), /proc/PID/mem).
+    prctl::set_dumpable(false)?;
+    let (user, group) = (Uid::effective(), Gid::effective());
+    if user.is_root() {
+        let why = "the roles of picosnitch are started by its monitor, not by hand, and never as root";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    capabilities::drop_all()?;
+    prctl::set_dumpable(false)?;
+    prctl::set_no_new_privs()?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     match role {
-        Role::Recorder => {
-            // Other processes of the same user must not read its memory (ptrace(2), /proc/PID/mem).
-            prctl::set_dumpable(false)?;
-            // A terminal sends these signals to the monitor too, which ends this process once everything is written.
-            // A service manager sends SIGABRT to all of them when its watchdog ends a monitor that hangs.
-            for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGABRT] {
-                // SAFETY: ignoring a signal runs no code.
-                unsafe { signal(number, SigHandler::SigIgn) }?;
-            }
+        // A terminal sends these signals to the monitor too, which ends this process once everything is written.
+        Role::Recorder | Role::Exporter => ignore_signals(),
+        Role::Notifier => {
+            require_one_thread()?;
+            FileAccess::default().restrict()?;
+            system_calls::restrict(Process::Notifier)
         }
-        // Everything was done before their execve(2).
-        Role::Notifier | Role::FileOpener => {}
+        // Landlock would refuse it the executables of other processes (ptrace(2)), which it is there for.
+        Role::FileOpener => system_calls::restrict(Process::FileOpener),
+        Role::Parser => {
+            require_one_thread()?;
+            for (resource, limit) in PARSER_LIMITS {
+                setrlimit(resource, limit, limit)?;
+            }
+            FileAccess::default().restrict()?;
+            system_calls::restrict(Process::Parser)
+        }
+    }
+}
+
+/// A service manager sends SIGABRT to all processes when its watchdog ends a monitor that hangs.
+fn ignore_signals() -> io::Result<()> {
+    for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGABRT] {
+        // SAFETY: ignoring a signal runs no code.
+        unsafe { signal(number, SigHandler::SigIgn) }?;
     }
     Ok(())
 }
@@ -99,11 +165,7 @@ mod tests {
         path::Path,
     };
 
-    use nix::{
-        fcntl::{FcntlArg, FdFlag, fcntl},
-        sys::wait::{WaitStatus, waitpid},
-        unistd::{ForkResult, Gid, Uid, fork},
-    };
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
     use super::*;
 
@@ -113,12 +175,10 @@ mod tests {
 
     #[test]
     fn a_command_executes_this_binary_in_its_role() {
-        for (role, name) in
-            [(Role::Recorder, "recorder"), (Role::Notifier, "notifier"), (Role::FileOpener, "file-opener")]
-        {
+        for role in Role::ALL {
             let command = command(role, user());
             assert_eq!(command.get_program(), "/proc/self/exe");
-            assert_eq!(command.get_args().collect::<Vec<_>>(), ["role", name]);
+            assert_eq!(command.get_args().collect::<Vec<_>>(), ["role", role.name()]);
         }
     }
 
@@ -127,9 +187,8 @@ mod tests {
         let user = User { uid: Uid::current(), gid: Gid::current() };
         let inherited = File::open("/proc/self/status").unwrap();
         fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-        for role in [Role::Recorder, Role::Notifier, Role::FileOpener] {
+        for role in Role::ALL {
             let mut command = command(role, user);
-            assert_eq!(command.get_current_dir(), Some(Path::new("/")));
             assert!(format!("{command:?}").contains("env -i"), "{command:?}");
             // This binary runs the test below until its standard input ends.
             let child = command.args(["--ignored", "--exact", "role::tests::reads_until_the_end"]);
@@ -153,37 +212,5 @@ mod tests {
     #[ignore = "a part of the test before"]
     fn reads_until_the_end() {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
-    }
-
-    #[test]
-    fn no_role_can_gain_privileges() {
-        let user = User { uid: Uid::current(), gid: Gid::current() };
-        for role in [Role::Recorder, Role::Notifier, Role::FileOpener] {
-            let mut command = command(role, user);
-            // This binary lists its tests.
-            let mut child = command.arg("--list").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-            // The file is there until the child is waited for.
-            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-            assert!(status.contains("\nNoNewPrivs:\t1\n"), "{role:?}: {status}");
-            child.wait().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_recorder_hides_its_memory_and_ignores_signals() {
-        // In a process of its own: the attributes cannot all be taken back.
-        // SAFETY: the child makes system calls only, none of which needs memory or a lock.
-        match unsafe { fork() }.unwrap() {
-            ForkResult::Child => {
-                let entered = enter(Role::Recorder).is_ok()
-                    && prctl::get_dumpable().is_ok_and(|set| !set)
-                    && nix::sys::signal::raise(Signal::SIGTERM).is_ok();
-                // SAFETY: it ends the child without running code of the parent.
-                unsafe { libc::_exit(i32::from(!entered)) }
-            }
-            ForkResult::Parent { child } => {
-                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-            }
-        }
     }
 }

@@ -19,6 +19,31 @@ pub struct User {
 }
 
 impl User {
+    /// The user who owns nothing.
+    pub fn nobody() -> Self {
+        Self { uid: Uid::from_raw(NOBODY), gid: Gid::from_raw(NOBODY) }
+    }
+
+    /// Becomes this user between fork(2) and execve(2), but for the real user id, which stays that of root: the kernel makes the
+    /// executed program readable (ptrace(2)) for its user otherwise, before it can forbid that. [`enter`](crate::enter) sets that
+    /// id too. Makes system calls only.
+    ///
+    /// # Errors
+    /// The errors of the calls.
+    pub(crate) fn become_effectively(&self) -> io::Result<()> {
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
+        // SAFETY: numbers only, and an empty list.
+        let changed = unsafe {
+            // Only root has the right to change the groups.
+            (libc::geteuid() != 0
+                || libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0)
+                && libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
+                && libc::syscall(libc::SYS_setresuid, UNCHANGED, uid, uid) == 0
+        };
+        if changed { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// The service user, which owns the log at `database`: the owner of its directory if that is not root, else the user
     /// picosnitch, else nobody. A directory that is not there yet will belong to root.
     ///
@@ -36,7 +61,7 @@ impl User {
         };
         Ok(match user {
             Some(user) => Self { uid: user.uid, gid: user.gid },
-            None if owner.is_root() => Self { uid: Uid::from_raw(NOBODY), gid: Gid::from_raw(NOBODY) },
+            None if owner.is_root() => Self::nobody(),
             None => Self { uid: owner, gid: Gid::from_raw(NOBODY) },
         })
     }

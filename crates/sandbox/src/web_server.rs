@@ -17,7 +17,9 @@ use nix::{
 
 use crate::{
     access::AccessWanted,
-    capabilities, file_access, system_calls,
+    capabilities,
+    file_access::{FileAccess, directories_of},
+    system_calls::{self, Process},
     user::{NOBODY, User},
 };
 
@@ -47,11 +49,7 @@ impl WebServer<'_> {
     /// # Errors
     /// The errors of the calls; `Other` if there is another thread. The caller must not answer requests then.
     pub fn enter(&self) -> io::Result<()> {
-        // Capabilities, Landlock and seccomp are of a thread, and of those that it starts later.
-        let threads = fs::read_dir("/proc/self/task")?.count();
-        if threads != 1 {
-            return Err(io::Error::other(format!("{threads} threads run already")));
-        }
+        require_one_thread()?;
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         prctl::set_no_new_privs()?;
         // With the rights of root, which a change of the user ends.
@@ -62,8 +60,8 @@ impl WebServer<'_> {
         capabilities::drop_all()?;
         // A change of the user sets it anew, so it comes after.
         prctl::set_dumpable(false)?;
-        file_access::restrict(self.readable_paths().iter().map(|path| &**path))?;
-        system_calls::restrict()
+        FileAccess { readable: self.readable_paths(), ..FileAccess::default() }.restrict()?;
+        system_calls::restrict(Process::WebServer)
     }
 
     /// The user with the least rights who can read the log and use the live socket: nobody in the group of the log, who can neither
@@ -110,17 +108,16 @@ impl WebServer<'_> {
         }
         paths.extend(self.readable.iter().map(|path| (*path).to_owned()));
         for file in [self.database, self.socket] {
-            let target = fs::canonicalize(file).ok();
-            paths.extend(
-                [Some(file), target.as_deref()]
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Path::parent)
-                    .map(Path::to_owned),
-            );
+            paths.extend(directories_of(file));
         }
         paths
     }
+}
+
+/// Capabilities, Landlock and seccomp are of a thread, and of those that it starts later.
+pub(crate) fn require_one_thread() -> io::Result<()> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    if threads == 1 { Ok(()) } else { Err(io::Error::other(format!("{threads} threads run already"))) }
 }
 
 /// Becomes a user, whose group is the only one. The C library does it in all threads.

@@ -42,6 +42,15 @@ pub struct Settings {
     pub request_limit_seconds: u32,
 }
 
+impl Settings {
+    /// The port of the server.
+    pub fn port(&self) -> u16 {
+        let uri: Option<ureq::http::Uri> = self.url.parse().ok();
+        let given = uri.as_ref().and_then(ureq::http::Uri::port_u16);
+        given.unwrap_or(if self.url.starts_with("http:") { 80 } else { 443 })
+    }
+}
+
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings").field("url", &self.url).finish_non_exhaustive()

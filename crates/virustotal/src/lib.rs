@@ -1,7 +1,7 @@
 //! Look-ups of executables at VirusTotal.
 //!
-//! [`LookupSchedule`] decides which digest is looked up when; a worker thread of its own (`worker`) makes the requests, one
-//! at a time, over the HTTP client of `api`; a [`Verdict`] is the result. Only digests leave the machine, and with
+//! [`LookupSchedule`], in the recorder, decides which digest is looked up when. [`LookupWorker`], a thread of the exporter, makes
+//! the requests, one at a time, over the HTTP client of `api`; a [`Verdict`] is the result. Only digests leave the machine, and with
 //! `virustotal.file_upload` also the files that VirusTotal does not know.
 
 mod api;
@@ -11,6 +11,7 @@ mod verdict;
 mod worker;
 
 pub use api::Settings;
-pub use schedule::LookupSchedule;
+pub use schedule::{LookupSchedule, LookupStatus};
 pub use start_error::StartError;
 pub use verdict::{EngineCounts, Verdict};
+pub use worker::{LookupRequest, LookupResult, LookupWorker, WorkerStatus};

@@ -4,17 +4,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs::File,
-    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    api::Settings,
-    start_error::StartError,
     verdict::{Verdict, is_pending},
-    worker::{LookupRequest, LookupWorker},
+    worker::{LookupRequest, LookupResult},
 };
 use known_programs::KnownPrograms;
 use model::Sha256;
@@ -26,13 +25,25 @@ const MAX_CANDIDATES: usize = 256;
 /// Pause before a digest is looked up again whose responses were unusable.
 const PAUSE_AFTER_UNUSABLE: Duration = Duration::from_secs(3600);
 
-/// Looks up digests one after the other.
+/// What the exporter says about its look-ups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupStatus {
+    /// Number of verdicts so far.
+    pub looked_up: u64,
+    /// The reason why no request succeeds now.
+    pub waiting_reason: Option<String>,
+    /// Seconds until the next request.
+    pub next_request_seconds: Option<u64>,
+}
+
+/// Chooses digests one after the other. The exporter, which has the key and the network, looks them up.
 pub struct LookupSchedule {
-    worker: LookupWorker,
     upload: bool,
     /// Pause before the verdict of an uploaded file is looked up.
     pause_after_upload: Duration,
-    /// The digest that the worker looks up now.
+    /// The exporter takes digests.
+    is_connected: bool,
+    /// The digest that is looked up now.
     current: Option<Sha256>,
     /// Digests that are not looked up before a point in time.
     not_before: HashMap<Sha256, Instant>,
@@ -44,26 +55,26 @@ pub struct LookupSchedule {
     pending: usize,
     /// When to look for the next digest.
     check_at: Option<Instant>,
+    /// The last status of the exporter, and when it came.
+    status: (LookupStatus, Instant),
 }
 
 impl LookupSchedule {
-    /// Starts the worker thread.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        let pause = Duration::from_secs(settings.request_limit_seconds.into());
-        Ok(Self {
-            worker: LookupWorker::start(settings)?,
-            upload: settings.upload,
+    /// A schedule for an exporter that is not connected yet. `upload`: it uploads files that VirusTotal does not know.
+    pub fn new(upload: bool, request_limit_seconds: u32) -> Self {
+        let pause = Duration::from_secs(request_limit_seconds.into());
+        Self {
+            upload,
             pause_after_upload: (pause * 20).clamp(Duration::from_secs(1), Duration::from_secs(3600)),
+            is_connected: false,
             current: None,
             not_before: HashMap::new(),
             candidates: HashMap::new(),
             files: VecDeque::new(),
             pending: 0,
             check_at: Some(Instant::now()),
-        })
+            status: (LookupStatus::default(), Instant::now()),
+        }
     }
 
     /// Keeps the file of an executable that is being hashed, since it may have to be uploaded.
@@ -93,73 +104,75 @@ impl LookupSchedule {
         self.candidates.retain(|candidate, _| *candidate >= id);
     }
 
-    /// Makes the next [`LookupSchedule::serve`] look for new digests.
+    /// Makes the next [`LookupSchedule::take_next`] look for new digests.
     pub fn check_soon(&mut self) {
         self.check_at = Some(Instant::now());
     }
 
-    /// A descriptor that is readable when the worker has a result or a problem.
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.worker.as_fd()
+    /// Takes note that the exporter takes digests, or that it is gone: what it was asked last is asked again.
+    pub fn set_connected(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+        self.current = None;
+        self.check_soon();
     }
 
-    /// When [`LookupSchedule::serve`] has something to do even if the worker has nothing.
+    /// When [`LookupSchedule::take_next`] has something to do.
     pub fn due(&self) -> Option<Instant> {
-        self.check_at.filter(|_| self.current.is_none())
+        self.check_at.filter(|_| self.is_connected && self.current.is_none())
     }
 
-    /// Returns new verdicts, gives a sentence about each problem to `report`, and hands the worker the next digest. Never
-    /// waits.
-    pub fn serve(&mut self, known: &KnownPrograms, report: impl Fn(&str)) -> Vec<(Sha256, Verdict)> {
+    /// Takes the status of the exporter.
+    pub fn set_status(&mut self, status: LookupStatus) {
+        self.status = (status, Instant::now());
+    }
+
+    /// Takes the result of a look-up: returns the verdict, or a sentence about why there is none. What was not asked for is ignored.
+    ///
+    /// # Errors
+    /// The sentence, for the user.
+    pub fn add_result(&mut self, result: LookupResult) -> Result<Option<Verdict>, String> {
         let now = Instant::now();
-        let (results, problem) = self.worker.take_results();
-        if let Some(problem) = problem {
-            report(&problem);
+        if self.current != Some(result.digest) {
+            return Ok(None);
         }
-        let mut verdicts = Vec::new();
-        for result in results {
-            self.current = None;
-            self.check_at = Some(now);
-            match result.verdict {
-                Ok(verdict) => {
-                    if verdict == Verdict::Uploaded {
-                        self.not_before.insert(result.digest, now + self.pause_after_upload);
-                    } else {
-                        self.files.retain(|(digest, _)| *digest != result.digest);
-                    }
-                    verdicts.push((result.digest, verdict));
+        self.current = None;
+        self.check_at = Some(now);
+        match result.verdict {
+            Ok(verdict) => {
+                if verdict == Verdict::Uploaded {
+                    self.not_before.insert(result.digest, now + self.pause_after_upload);
+                } else {
+                    self.files.retain(|(digest, _)| *digest != result.digest);
                 }
-                Err(why) => {
-                    self.not_before.insert(result.digest, now + PAUSE_AFTER_UNUSABLE);
-                    report(&format!(
-                        "VirusTotal gave no usable answer about {}: {why}. It is asked again in an hour.",
-                        result.digest.to_hex()
-                    ));
-                }
+                Ok(Some(verdict))
+            }
+            Err(why) => {
+                self.not_before.insert(result.digest, now + PAUSE_AFTER_UNUSABLE);
+                Err(format!(
+                    "VirusTotal gave no usable answer about {}: {why}. It is asked again in an hour.",
+                    result.digest.to_hex()
+                ))
             }
         }
-        // The caller stores new verdicts in `known` first, so the next digest is chosen by the next call.
-        if verdicts.is_empty() && self.due().is_some_and(|at| at <= now) {
-            self.request_next(known, now);
-        }
-        verdicts
     }
 
-    fn request_next(&mut self, known: &KnownPrograms, now: Instant) {
+    /// The next digest to look up, if it is due. The caller stores new verdicts in `known` first.
+    pub fn take_next(&mut self, known: &KnownPrograms) -> Option<LookupRequest> {
+        let now = Instant::now();
+        if self.due().is_none_or(|at| at > now) {
+            return None;
+        }
         self.not_before.retain(|_, at| *at > now);
         self.check_at = self.not_before.values().min().copied();
         let verdicts = known.verdicts();
         self.pending = verdicts.iter().filter(|(_, text)| is_pending(text)).count();
-        let next = verdicts.into_iter().find(|(digest, text)| {
+        let (digest, text) = verdicts.into_iter().find(|(digest, text)| {
             let can_upload = || self.upload && *text == "unknown" && self.file(*digest).is_some();
             !self.not_before.contains_key(digest) && (is_pending(text) || can_upload())
-        });
-        let Some((digest, text)) = next else { return };
+        })?;
         let file = self.file(digest).and_then(|file| file.try_clone().ok());
-        let request = LookupRequest { digest, file, is_uploaded: text == "uploaded" };
-        if self.worker.offer(request).is_ok() {
-            self.current = Some(digest);
-        }
+        self.current = Some(digest);
+        Some(LookupRequest { digest, file, is_uploaded: text == "uploaded" })
     }
 
     fn file(&self, digest: Sha256) -> Option<&File> {
@@ -168,10 +181,15 @@ impl LookupSchedule {
 
     /// The state of the look-ups as the live socket shows it (docs/live.md).
     pub fn status(&self) -> serde_json::Value {
-        let status = self.worker.status();
-        let next = status.next_request.map(|next| next.saturating_duration_since(Instant::now()).as_secs());
+        let (status, since) = &self.status;
+        let next =
+            status.next_request_seconds.map(|seconds| seconds.saturating_sub(since.elapsed().as_secs()));
+        let waiting_reason = match self.is_connected {
+            true => status.waiting_reason.as_deref(),
+            false => Some("the exporter, which asks VirusTotal, is not connected"),
+        };
         let mut text = format!("{} looked up, {} pending", status.looked_up, self.pending);
-        if let Some(why) = &status.waiting_reason {
+        if let Some(why) = waiting_reason {
             text += &format!("; waits: {why}");
         }
         if let Some(seconds) = next.filter(|seconds| *seconds > 0) {
@@ -182,7 +200,7 @@ impl LookupSchedule {
             "looked_up": status.looked_up,
             "pending": self.pending,
             "next_request_seconds": next,
-            "waiting_reason": status.waiting_reason,
+            "waiting_reason": waiting_reason,
         })
     }
 }

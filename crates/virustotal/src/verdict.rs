@@ -1,7 +1,9 @@
 //! The verdict of VirusTotal on a digest, as record.json stores it.
 
+use serde::{Deserialize, Serialize};
+
 /// The number of VirusTotal's engines with each opinion of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineCounts {
     /// Engines that report the file as malicious.
     pub malicious: u64,
@@ -12,7 +14,7 @@ pub struct EngineCounts {
 }
 
 /// The result of a look-up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// At least one engine reports the file as malicious or suspicious.
     Suspicious(EngineCounts),

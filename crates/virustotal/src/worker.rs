@@ -16,6 +16,7 @@ use std::{
 };
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 
 use super::{
@@ -35,37 +36,39 @@ const MAX_ATTEMPTS: u32 = 3;
 
 /// A digest to look up.
 #[derive(Debug)]
-pub(crate) struct LookupRequest {
-    pub(crate) digest: Sha256,
+pub struct LookupRequest {
+    /// The digest itself.
+    pub digest: Sha256,
     /// The file with this digest; it is uploaded if VirusTotal does not know it.
-    pub(crate) file: Option<File>,
+    pub file: Option<File>,
     /// The file was uploaded before.
-    pub(crate) is_uploaded: bool,
+    pub is_uploaded: bool,
 }
 
 /// The result of a [`LookupRequest`].
-#[derive(Debug)]
-pub(crate) struct LookupResult {
-    pub(crate) digest: Sha256,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LookupResult {
+    /// The digest that was looked up.
+    pub digest: Sha256,
     /// The verdict, or why there is none now.
-    pub(crate) verdict: Result<Verdict, String>,
+    pub verdict: Result<Verdict, String>,
 }
 
 /// The state of the worker.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WorkerStatus {
+pub struct WorkerStatus {
     /// Number of verdicts so far.
-    pub(crate) looked_up: u64,
+    pub looked_up: u64,
     /// The reason why no request succeeds now.
-    pub(crate) waiting_reason: Option<String>,
+    pub waiting_reason: Option<String>,
     /// Time of the next request.
-    pub(crate) next_request: Option<Instant>,
+    pub next_request: Option<Instant>,
     /// A sentence about a problem that the user does not know of yet.
     problem: Option<String>,
 }
 
 /// The caller's side of the worker thread.
-pub(crate) struct LookupWorker {
+pub struct LookupWorker {
     requests: SyncSender<LookupRequest>,
     results: Receiver<LookupResult>,
     status: Arc<Mutex<WorkerStatus>>,
@@ -73,7 +76,11 @@ pub(crate) struct LookupWorker {
 }
 
 impl LookupWorker {
-    pub(crate) fn start(settings: &Settings) -> Result<Self, StartError> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
         if nix::unistd::geteuid().is_root() {
             return Err(StartError::RunsAsRoot);
         }
@@ -110,7 +117,10 @@ impl LookupWorker {
     }
 
     /// Hands over a request; gives it back while the worker still has another one. Never waits.
-    pub(crate) fn offer(&self, request: LookupRequest) -> Result<(), LookupRequest> {
+    ///
+    /// # Errors
+    /// The request itself.
+    pub fn offer(&self, request: LookupRequest) -> Result<(), LookupRequest> {
         self.requests.try_send(request).map_err(|refused| match refused {
             mpsc::TrySendError::Full(request) | mpsc::TrySendError::Disconnected(request) => request,
         })
@@ -118,12 +128,13 @@ impl LookupWorker {
 
     /// The results since the last call, and a sentence about a new problem. The descriptor of [`AsFd`] is readable when
     /// there is either.
-    pub(crate) fn take_results(&self) -> (Vec<LookupResult>, Option<String>) {
+    pub fn take_results(&self) -> (Vec<LookupResult>, Option<String>) {
         let _ = self.event_fd.read();
         (self.results.try_iter().collect(), lock(&self.status).problem.take())
     }
 
-    pub(crate) fn status(&self) -> WorkerStatus {
+    /// The state of the worker now.
+    pub fn status(&self) -> WorkerStatus {
         lock(&self.status).clone()
     }
 }

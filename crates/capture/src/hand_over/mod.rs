@@ -8,8 +8,8 @@ mod pins;
 mod state;
 
 pub(crate) use change::{Change, ReconcilerState, SavedSocket};
-pub use pins::remove_pins;
 pub(crate) use pins::{Pins, pin_maps};
+pub use pins::{mount_bpf_file_system, remove_pins};
 pub(crate) use state::HandOverState;
 pub use state::{LeftBehind, left_behind};
 

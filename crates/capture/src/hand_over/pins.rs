@@ -38,9 +38,8 @@ impl Pins {
     /// # Errors
     /// The errors of the file system: there is none, or it is read-only.
     pub fn make(directory: &Path) -> io::Result<Self> {
-        if directory.starts_with(MOUNT_POINT) && statfs(MOUNT_POINT)?.filesystem_type() != BPF_FS_MAGIC {
-            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700"))?;
+        if directory.starts_with(MOUNT_POINT) {
+            mount_bpf_file_system()?;
         }
         DirBuilder::new().mode(DIRECTORY_MODE).recursive(true).create(directory)?;
         let found = fs::symlink_metadata(directory)?;
@@ -64,6 +63,18 @@ impl Pins {
     pub fn remove(&self) {
         let _ = remove_pins(&self.directory);
     }
+}
+
+/// Mounts the BPF file system if there is none where it belongs. A monitor calls it before it gives up the right to mount.
+///
+/// # Errors
+/// The errors of mount(2).
+pub fn mount_bpf_file_system() -> io::Result<()> {
+    if statfs(MOUNT_POINT)?.filesystem_type() != BPF_FS_MAGIC {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700"))?;
+    }
+    Ok(())
 }
 
 /// Removes the pins of a run that has ended: its hooks leave the kernel. Returns whether there were any.

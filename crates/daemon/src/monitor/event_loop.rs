@@ -7,7 +7,9 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::{open_sockets::OpenSocketLists, signals::Request, state::Monitor};
+use super::{
+    exporter_process::ExporterProcess, open_sockets::OpenSocketLists, signals::Request, state::Monitor,
+};
 use crate::{
     daemon_log::keep_bounded,
     error::{MonitorError, io_error},
@@ -182,7 +184,6 @@ impl Monitor {
                         notifiers.show(&notification);
                     }
                 }
-                ToMonitor::LibraryFunctions(id, functions) => self.attach_to_library(id, &functions)?,
                 ToMonitor::ResolvedClosed => self.name_sources.resolved.set_closed(),
                 ToMonitor::ListOpenSockets(on) => {
                     self.open_sockets = on.then(OpenSocketLists::new);
@@ -212,6 +213,9 @@ impl Monitor {
             for text in notifiers.take_problems() {
                 self.recorder.report(text)?;
             }
+        }
+        if let Some(problem) = self.exporter.as_mut().and_then(ExporterProcess::tick) {
+            self.recorder.report(problem)?;
         }
         self.recorder.check_health()?;
         // The event loop has come here, and the recorder has answered not long ago.

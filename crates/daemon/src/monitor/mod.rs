@@ -24,6 +24,7 @@ mod drain;
 mod end_reason;
 mod event_loop;
 mod executables;
+mod exporter_process;
 mod flows;
 mod instance;
 mod instance_lock;
@@ -45,8 +46,16 @@ mod signals;
 mod start;
 mod state;
 
-/// Records until SIGTERM, SIGINT or SIGUSR2, in the directories that [`prepare`] has made. With `keeps_hooks`, the BPF programs go
-/// on counting for the next run after SIGTERM and SIGUSR2, and if this one is killed. `started` is called once all programs are
+/// How a run differs from others with the same configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// The BPF programs go on counting for the next run after SIGTERM and SIGUSR2, and if this one is killed.
+    pub keeps_hooks: bool,
+    /// The monitor runs the exporter, not a service manager.
+    pub with_exporter: bool,
+}
+
+/// Records until SIGTERM, SIGINT or SIGUSR2, in the directories that [`prepare`] has made. `started` is called once all programs are
 /// attached and the log is open.
 ///
 /// # Errors
@@ -55,20 +64,22 @@ pub fn run(
     layout: &Layout,
     config: &Config,
     service: ServiceManager,
-    keeps_hooks: bool,
+    options: RunOptions,
     started: impl FnOnce(&Capture),
 ) -> Result<(), MonitorError> {
     let _lock = lock_instance(layout)?;
     end_reason::clear(layout);
     refuse_half_forgotten(layout)?;
-    if !keeps_hooks {
+    if !options.keeps_hooks {
         // A run that was killed may have left some. And no later run may take this one for a gap.
         let _ = capture::remove_pins(&hand_over(layout).pins);
         let _ = std::fs::remove_dir_all(hand_over(layout).journal);
     }
-    let ended = Monitor::start(layout, config, service, keeps_hooks, started).and_then(Monitor::run);
+    let ended = Monitor::start(layout, config, service, options, started).and_then(Monitor::run);
     // A client must not connect to a socket that no process serves.
-    let _ = std::fs::remove_file(layout.run_dir.join(live::SOCKET_NAME));
+    for socket in [live::SOCKET_NAME, exporter::socket::NAME] {
+        let _ = std::fs::remove_file(layout.run_dir.join(socket));
+    }
     if let Err(error) = &ended {
         // The caller writes it to standard error.
         let why = model::error_chain(error);

@@ -1,29 +1,19 @@
 //! The sources of names for peers besides the BPF programs: C libraries, which are probed, and systemd-resolved.
 
-use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, time::Instant};
+use std::{fs::File, io, time::Instant};
 
 use super::resolved_connector::ResolvedConnector;
-use identity::CLibraries;
+use crate::parser::{self, Functions};
+use identity::{CLibraries, FoundLibrary, LibraryRefusal};
 use model::ProcessEvent;
-
-/// Libraries that wait for the recorder to find their functions.
-const MAX_LIBRARIES: usize = 64;
-
-/// A C library on its way to the recorder and back.
-pub(super) struct PendingLibrary {
-    id: u64,
-    /// Whether the process that uses it shares the mount namespace of the monitor.
-    pub(super) is_ours: bool,
-    pub(super) file: File,
-}
 
 /// Finds the C libraries that processes use, and connects to systemd-resolved.
 pub(super) struct NameSources {
     /// `None` where probes in C libraries do not work.
-    libraries: Option<CLibraries>,
-    /// Libraries whose functions the recorder looks up.
-    pending: VecDeque<PendingLibrary>,
-    next_id: u64,
+    libraries: Option<CLibraries<Functions>>,
+    next_number: u64,
+    /// The number of refusals that the recorder was told.
+    told_refusals: usize,
     pub(super) resolved: ResolvedConnector,
 }
 
@@ -33,8 +23,8 @@ impl NameSources {
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn start(probes_work: bool) -> io::Result<Self> {
-        let libraries = probes_work.then(CLibraries::start).transpose()?;
-        Ok(Self { libraries, pending: VecDeque::new(), next_id: 0, resolved: ResolvedConnector::default() })
+        let libraries = probes_work.then(|| CLibraries::start(look_into)).transpose()?;
+        Ok(Self { libraries, next_number: 0, told_refusals: 0, resolved: ResolvedConnector::default() })
     }
 
     /// Looks for the libraries of a process that was executed.
@@ -44,26 +34,27 @@ impl NameSources {
         }
     }
 
-    /// Returns the libraries that were found since the last call, each with a new id and a descriptor for the recorder.
-    pub(super) fn take_found(&mut self, now: Instant) -> Vec<(u64, OwnedFd)> {
-        let files = self.libraries.as_mut().map(|libraries| libraries.take_found(now)).unwrap_or_default();
-        let mut found = Vec::new();
-        for (file, is_ours) in files {
-            let Ok(copy) = file.try_clone() else { continue };
-            let id = self.next_id;
-            self.next_id += 1;
-            found.push((id, copy.into()));
-            self.pending.push_back(PendingLibrary { id, is_ours, file });
-            if self.pending.len() > MAX_LIBRARIES {
-                self.pending.pop_front();
-            }
-        }
-        found
+    /// Returns the libraries that were found since the last call, each with a new number.
+    pub(super) fn take_found(&mut self, now: Instant) -> Vec<(u64, FoundLibrary<Functions>)> {
+        let found = self.libraries.as_mut().map(|libraries| libraries.take_found(now)).unwrap_or_default();
+        let first = self.next_number;
+        self.next_number += found.len() as u64;
+        (first..).zip(found).collect()
     }
 
-    /// Takes the library of an id that [`NameSources::take_found`] returned.
-    pub(super) fn take_pending(&mut self, id: u64) -> Option<PendingLibrary> {
-        let at = self.pending.iter().position(|library| library.id == id)?;
-        self.pending.remove(at)
+    /// The reasons why libraries are not probed, if there is a new one since the last call.
+    pub(super) fn take_refusals(&mut self) -> Option<Vec<LibraryRefusal>> {
+        let refusals = self.libraries.as_ref()?.refusals();
+        if refusals.len() == std::mem::replace(&mut self.told_refusals, refusals.len()) {
+            return None;
+        }
+        let mut refusals: Vec<LibraryRefusal> = refusals.iter().copied().collect();
+        refusals.sort_unstable();
+        Some(refusals)
     }
+}
+
+/// The functions of a library; `None` if there are none, or if the parser failed on it.
+fn look_into(library: &File) -> Option<Functions> {
+    parser::functions_of(library).ok().filter(|functions| !functions.is_empty())
 }

@@ -2,9 +2,10 @@
 
 use std::{os::fd::AsFd, time::Instant};
 
-use super::{name_sources::PendingLibrary, state::Monitor};
-use crate::{error::MonitorError, messages::ToRecorder};
-use capture::{CLibrary, ResolverFunction};
+use super::state::Monitor;
+use crate::{error::MonitorError, messages::ToRecorder, parser::Functions};
+use capture::CLibrary;
+use identity::FoundLibrary;
 use model::{NameObservation, ObservedPayload};
 
 /// Bytes of observations in one message.
@@ -50,28 +51,28 @@ impl Monitor {
         Ok(())
     }
 
-    /// Sends a new connection to systemd-resolved and the libraries that were found.
+    /// Sends a new connection to systemd-resolved, and probes the libraries that were found.
     pub(super) fn send_name_sources(&mut self, now: Instant) -> Result<(), MonitorError> {
         if let Some(connection) = self.name_sources.resolved.connect_if_due() {
             self.recorder.send(&ToRecorder::ResolvedConnection, Some(connection))?;
         }
-        for (id, library) in self.name_sources.take_found(now) {
-            self.recorder.send(&ToRecorder::Library(id), Some(library))?;
+        for (number, library) in self.name_sources.take_found(now) {
+            self.attach_to_library(number, &library)?;
         }
-        Ok(())
+        match self.name_sources.take_refusals() {
+            Some(refusals) => self.recorder.send_unseen(&self.capture, &refusals),
+            None => Ok(()),
+        }
     }
 
-    /// Attaches probes to the functions that the recorder has found in a library.
-    pub(super) fn attach_to_library(
+    /// Attaches probes to the functions that the parser has found in a library.
+    fn attach_to_library(
         &mut self,
-        id: u64,
-        functions: &[(ResolverFunction, u64)],
+        number: u64,
+        found: &FoundLibrary<Functions>,
     ) -> Result<(), MonitorError> {
-        let Some(PendingLibrary { is_ours, file, .. }) = self.name_sources.take_pending(id) else {
-            return Ok(());
-        };
-        let library = CLibrary { number: id, is_ours, file: file.as_fd() };
-        match self.capture.attach_resolver_probes(library, functions) {
+        let library = CLibrary { number, is_ours: found.is_ours, file: found.file.as_fd() };
+        match self.capture.attach_resolver_probes(library, &found.content) {
             Ok(()) => Ok(()),
             Err(error) => self.recorder.report(format!(
                 "Probes cannot be attached to a C library, so connections to names that programs resolve with it may lack the \

@@ -27,12 +27,14 @@ use super::{
 };
 use crate::{
     error::{MonitorError, io_error},
+    exporter_settings::exporter_settings,
     messages::{ToMonitor, ToRecorder},
     poll::poll_until,
     problems::{Problems, print_to_stderr},
 };
 use capture::Capture;
 use config::{Config, layout::Layout};
+use identity::LibraryRefusal;
 use ipc::{Channel, Received};
 use model::{Continuity, DrainId, Loss, LossKind};
 use sandbox::{Role, User};
@@ -60,6 +62,7 @@ const SEND_FAILED: &str = "the recorder cannot be sent a message";
 /// The recorder as seen by the monitor.
 pub(super) struct RecorderLink {
     child: Child,
+    user: User,
     channel: Channel,
     /// Encoded messages that wait for room in the channel, with their descriptors.
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
@@ -100,6 +103,7 @@ impl RecorderLink {
             .map_err(io_error(fail))?;
         let mut recorder = Self {
             child,
+            user,
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -119,6 +123,14 @@ impl RecorderLink {
             error => error,
         })?;
         recorder.send(&ToRecorder::Lock, Some(lock.into()))?;
+        let exporter = layout.run_dir.join(exporter::socket::NAME);
+        let fail = "the socket for the exporter in the run directory cannot be made";
+        if exporter_settings(layout, config).is_empty() {
+            exporter::socket::remove(&exporter).map_err(io_error(fail))?;
+        } else {
+            let listener = exporter::socket::listen_at(&exporter, user).map_err(io_error(fail))?;
+            recorder.send(&ToRecorder::ExporterSocket, Some(listener))?;
+        }
         Ok(recorder)
     }
 
@@ -135,7 +147,6 @@ impl RecorderLink {
                 Received::Message(
                     ToMonitor::Notification(_)
                     | ToMonitor::Alive
-                    | ToMonitor::LibraryFunctions(..)
                     | ToMonitor::ResolvedClosed
                     | ToMonitor::Recorded(_)
                     | ToMonitor::ListOpenSockets(_),
@@ -152,6 +163,11 @@ impl RecorderLink {
                 }
             }
         }
+    }
+
+    /// The user who writes the log.
+    pub(super) const fn user(&self) -> User {
+        self.user
     }
 
     /// Ends the recorder at once.
@@ -242,9 +258,14 @@ impl RecorderLink {
         self.send(&ToRecorder::Problem(problem), None)
     }
 
-    /// Sends the blind spots on this kernel.
-    pub(super) fn send_unseen(&mut self, capture: &Capture) -> Result<(), MonitorError> {
-        let unseen = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
+    /// Sends the blind spots: those on this kernel, and the libraries that are not probed.
+    pub(super) fn send_unseen(
+        &mut self,
+        capture: &Capture,
+        refusals: &[LibraryRefusal],
+    ) -> Result<(), MonitorError> {
+        let mut unseen: Vec<String> = capture.unseen().iter().map(|spot| spot.unseen.to_owned()).collect();
+        unseen.extend(refusals.iter().map(|refusal| refusal.sentence().to_owned()));
         self.send(&ToRecorder::Unseen(unseen), None)
     }
 
@@ -368,6 +389,7 @@ mod tests {
         let child = Command::new("/proc/self/exe").arg("--help").stdout(Stdio::null()).spawn().unwrap();
         let link = RecorderLink {
             child,
+            user: User::nobody(),
             channel,
             waiting: VecDeque::new(),
             waiting_bytes: 0,

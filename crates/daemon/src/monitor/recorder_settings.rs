@@ -3,6 +3,7 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -11,7 +12,7 @@ use model::Continuity;
 use names::GeoFiles;
 use serde_json::Value;
 
-use crate::messages::{ReporterSettings, Settings};
+use crate::messages::{LookupSettings, ReporterSettings, Settings};
 
 /// The largest log without `log.retention_megabytes`, bytes.
 const DEFAULT_MAX_LOG_BYTES: u64 = 4_000_000_000;
@@ -26,9 +27,7 @@ pub(super) fn recorder_settings(
     config: &Config,
     continuity: Option<Continuity>,
 ) -> Settings {
-    let virustotal = (!config.virustotal.api_key.0.is_empty()).then(|| virustotal::Settings {
-        url: config.virustotal.url.clone(),
-        key: config.virustotal.api_key.0.clone(),
+    let lookups = (!config.virustotal.api_key.0.is_empty()).then_some(LookupSettings {
         upload: config.virustotal.file_upload,
         request_limit_seconds: config.virustotal.request_limit_seconds,
     });
@@ -40,12 +39,14 @@ pub(super) fn recorder_settings(
             exe_log: layout.exe_log.clone(),
             conn_log: config.log.text.then(|| layout.conn_log.clone()),
             desktop: config.notifications.desktop,
-            virustotal,
+            lookups,
         },
         write_limit_seconds: config.log.write_limit_seconds,
         retention_days: config.log.retention_days,
         retention_bytes: max_log_bytes(config.log.retention_megabytes, &layout.database),
         fold_above: config.log.fold_above,
+        network_namespace: network_namespace(),
+        missing_walls: sandbox::missing_walls(),
         boot_id: boot_id(),
         configuration: configuration_lines(config),
         rules: LogRules::of(config),
@@ -68,6 +69,13 @@ fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
     let size = nix::sys::statvfs::statvfs(directory)
         .map_or(u64::MAX, |found| found.blocks().saturating_mul(found.fragment_size()));
     Some((size / DEFAULT_SHARE).min(DEFAULT_MAX_LOG_BYTES))
+}
+
+/// The network namespace of the first process, which is that of systemd-resolved; 0 when unknown. A unit may run the monitor in
+/// another one.
+fn network_namespace() -> u32 {
+    let namespace = fs::metadata("/proc/1/ns/net").map_or(0, |namespace| namespace.ino());
+    u32::try_from(namespace).unwrap_or(0)
 }
 
 /// The id of this boot (random(4)); empty when unknown.

@@ -7,12 +7,13 @@ use std::{
 };
 
 use super::{
-    context_ids::ContextIds, hand_over, limits::raise_descriptor_limit, name_sources::NameSources,
-    notifiers::Notifiers, recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals,
-    state::Monitor,
+    RunOptions, context_ids::ContextIds, exporter_process::ExporterProcess, hand_over,
+    limits::raise_descriptor_limit, name_sources::NameSources, notifiers::Notifiers,
+    recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals, state::Monitor,
 };
 use crate::{
     error::{MonitorError, io_error},
+    exporter_settings::exporter_settings,
     file_opener,
     heap::share_heap,
 };
@@ -28,12 +29,22 @@ impl Monitor {
         layout: &Layout,
         config: &Config,
         mut service: ServiceManager,
-        keeps_hooks: bool,
+        options: RunOptions,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
         share_heap();
         let signals = Signals::block()?;
         raise_descriptor_limit(config.monitor.rlimit_nofile)?;
+        let exporter = Some(exporter_settings(layout, config)).filter(|settings| !settings.is_empty());
+        let exporter = exporter.filter(|_| options.with_exporter);
+        let keeps_hooks = options.keeps_hooks;
+        if keeps_hooks {
+            // Without it there are no pins, which is told later.
+            let _ = capture::mount_bpf_file_system();
+        }
+        sandbox::Monitor { starts_exporter: exporter.is_some() }
+            .enter()
+            .map_err(io_error("the monitor cannot give up the rights that it does not need"))?;
         // The recorder opens the log while the kernel verifies the programs.
         let settings = capture::Settings {
             ring_buffer_pages: config.monitor.ring_buffer_pages,
@@ -78,7 +89,7 @@ impl Monitor {
         }
         started(&capture);
         service.started(capture.unseen().len());
-        recorder.send_unseen(&capture)?;
+        recorder.send_unseen(&capture, &[])?;
         Ok(Self {
             layout: layout.clone(),
             config: config.clone(),
@@ -93,6 +104,7 @@ impl Monitor {
             every_exe: config.monitor.every_exe,
             cgroups,
             contexts: ContextIds::new(Path::new("/")),
+            exporter: exporter.map(|settings| ExporterProcess::new(settings, recorder.user())),
             recorder,
             notifiers: config.notifications.desktop.then(Notifiers::new),
             packet_rings: HashSet::new(),

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    context_ids::ContextIds, name_sources::NameSources, notifiers::Notifiers, open_sockets::OpenSocketLists,
-    recorder_link::RecorderLink, service_manager::ServiceManager, signals::Signals,
+    context_ids::ContextIds, exporter_process::ExporterProcess, name_sources::NameSources,
+    notifiers::Notifiers, open_sockets::OpenSocketLists, recorder_link::RecorderLink,
+    service_manager::ServiceManager, signals::Signals,
 };
 use capture::{Capture, Event};
 use config::{Config, layout::Layout};
@@ -34,6 +35,8 @@ pub(super) struct Monitor {
     pub(super) cgroups: CgroupPaths,
     pub(super) contexts: ContextIds,
     pub(super) recorder: RecorderLink,
+    /// `None` if no other machine is asked, or a service manager runs the exporter.
+    pub(super) exporter: Option<ExporterProcess>,
     /// `None` if desktop users are not notified.
     pub(super) notifiers: Option<Notifiers>,
     /// Processes whose `AF_PACKET` rings were reported.

@@ -1,7 +1,7 @@
 //! Names the peers of flows: by observations, or by the answers of name servers if the user wants reverse look-ups.
 
 use std::{
-    io,
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -11,7 +11,7 @@ use super::resolved_connection::ResolvedConnection;
 use crate::messages::Settings;
 use config::log_rules::LogRules;
 use model::{Address, DomainSource, Flow, FlowTuple, NameObservation, boot_time};
-use names::{DomainDecision, Domains, RemoteEndpoint, ResolvedAnswer, ReverseDns};
+use names::{DomainDecision, Domains, RemoteEndpoint, ResolvedAnswer, ReverseNames};
 
 /// Nanoseconds, at most, between the arrival of an answer at the program that resolved the name, and its arrival here.
 const RESOLVED_DELAY: u64 = 1_000_000_000;
@@ -20,21 +20,44 @@ const RESOLVED_DELAY: u64 = 1_000_000_000;
 pub(super) struct DomainNamer {
     domains: Domains,
     /// `None` if name servers are not asked.
-    reverse: Option<ReverseDns>,
+    reverse: Option<ReverseNames>,
     resolved: Option<ResolvedConnection>,
+    /// The network namespace of systemd-resolved.
+    network_namespace: u32,
     /// No name server is asked for an address that is not logged.
     rules: LogRules,
 }
 
 impl DomainNamer {
-    /// Starts the thread that asks name servers, if the user wants that.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub(super) fn start(settings: &Settings) -> io::Result<Self> {
-        let reverse =
-            (settings.reverse_dns && settings.rules.addresses).then(ReverseDns::start).transpose()?;
-        Ok(Self { domains: Domains::default(), reverse, resolved: None, rules: settings.rules.clone() })
+    /// Knows no names yet. Name servers are asked only if the user wants that.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let reverse = settings.reverse_dns.then(ReverseNames::default);
+        Self {
+            domains: Domains::default(),
+            reverse,
+            resolved: None,
+            network_namespace: settings.network_namespace,
+            rules: settings.rules.clone(),
+        }
+    }
+
+    /// The next address whose name a name server is to be asked for.
+    pub(super) fn next_reverse(&mut self) -> Option<IpAddr> {
+        self.reverse.as_mut()?.take_next()
+    }
+
+    /// Takes the answer of a name server.
+    pub(super) fn set_reverse(&mut self, address: IpAddr, name: Option<&[u8]>) {
+        if let Some(reverse) = &mut self.reverse {
+            reverse.set_name(address, name);
+        }
+    }
+
+    /// Takes note that what was asked for gets no answer.
+    pub(super) fn ask_reverse_again(&mut self) {
+        if let Some(reverse) = &mut self.reverse {
+            reverse.ask_again();
+        }
     }
 
     /// Sets the rules of the log.
@@ -44,7 +67,7 @@ impl DomainNamer {
 
     /// Sets the connection to systemd-resolved.
     pub(super) fn set_resolved(&mut self, connection: OwnedFd) {
-        self.resolved = Some(ResolvedConnection::new(connection));
+        self.resolved = Some(ResolvedConnection::new(connection, self.network_namespace));
     }
 
     /// The event to wait for before [`DomainNamer::read_resolved`].
@@ -82,7 +105,7 @@ impl DomainNamer {
         if flow.tuple.domain.is_empty()
             && flow.id.socket != 0
             && let (Some(reverse), Some(address)) =
-                (&self.reverse, flow.tuple.remote_address.and_then(Address::ip))
+                (&mut self.reverse, flow.tuple.remote_address.and_then(Address::ip))
             && self.rules.addresses
             && !self.rules.ignores_tuple(&flow.tuple)
         {
@@ -101,9 +124,9 @@ impl DomainNamer {
     /// Decides the domain of a peer at the end of a window.
     pub(super) fn decide(&mut self, socket: u64, tuple: &FlowTuple) -> DomainDecision {
         let Some(endpoint) = RemoteEndpoint::new(socket, tuple) else { return DomainDecision::Unknown };
-        let reverse = || self.reverse.as_ref()?.name(endpoint.address());
+        let reverse = |names: &mut Option<ReverseNames>| names.as_mut()?.name(endpoint.address());
         match self.domains.decide(endpoint, boot_time()) {
-            DomainDecision::Unknown => reverse().map_or(DomainDecision::Unknown, |name| {
+            DomainDecision::Unknown => reverse(&mut self.reverse).map_or(DomainDecision::Unknown, |name| {
                 DomainDecision::Decided((name, DomainSource::Reverse))
             }),
             decision => decision,

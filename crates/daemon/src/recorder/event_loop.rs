@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::{error::RecorderError, state::Recorder};
+use super::{error::RecorderError, exporter_link::ExporterLink, state::Recorder};
 use crate::{
     heap::trim_heap,
     messages::{ToMonitor, ToRecorder},
@@ -51,6 +51,7 @@ impl Recorder {
                 self.told_recorded = recorded;
             }
             self.take_digests();
+            self.serve_exporter();
             self.reporter.serve(&self.channel);
             if let Some(live) = self.reporter.live() {
                 self.connections.serve(live, &self.channel, &self.rules);
@@ -81,6 +82,7 @@ impl Recorder {
         ];
         interests.extend(self.reporter.interests());
         interests.extend(self.names.interest());
+        interests.extend(self.exporter.iter().flat_map(ExporterLink::interests));
         let end = self.window_end.min(Instant::now() + MAX_WAIT);
         let until = self.reporter.due().unwrap_or(end).min(end);
         poll_until(&mut interests, Some(until))?;

@@ -21,6 +21,7 @@ pub(super) struct LiveStatus {
     /// Unix seconds of the start.
     since: i64,
     unseen: Vec<String>,
+    unprotected: Vec<String>,
     losses: Vec<Loss>,
     pub(super) alerts: u64,
     errors: u64,
@@ -40,7 +41,8 @@ impl LiveStatus {
     pub(super) fn new(settings: &Settings) -> Self {
         let files = file_paths(settings);
         let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
-        Self { since, unseen, losses, alerts: 0, errors: 0, last_error: None, files }
+        let unprotected = settings.missing_walls.clone();
+        Self { since, unseen, unprotected, losses, alerts: 0, errors: 0, last_error: None, files }
     }
 
     /// Sets the paths of the files that are written.
@@ -93,6 +95,7 @@ impl LiveStatus {
             subscribers,
             subscribers_dropped: dropped,
             unseen: self.unseen.clone(),
+            unprotected: self.unprotected.clone(),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::{fs::File, os::fd::OwnedFd};
 
 use super::{
+    exporter_link::ExporterLink,
     file_changes::Inode,
     state::{DrainMessage, Recorder},
 };
-use crate::messages::{ToMonitor, ToRecorder};
-use capture::ResolverFunction;
+use crate::messages::ToRecorder;
 use identity::digests::FileState;
 use model::{Flow, Loss, ProcessContext};
 
@@ -45,7 +45,7 @@ impl Recorder {
                     .problems
                     .report("The connection to systemd-resolved did not arrive: out of descriptors."),
             },
-            ToRecorder::Library(id) => self.find_functions(id, descriptor),
+            ToRecorder::ExporterSocket => self.exporter = descriptor.map(ExporterLink::new),
             ToRecorder::Losses(losses) => self.add_losses(losses),
             ToRecorder::Unseen(unseen) => self.reporter.set_unseen(unseen),
             ToRecorder::ReopenLogs => {
@@ -112,20 +112,5 @@ impl Recorder {
         self.reporter.add_losses(&losses);
         self.connections.add_losses(&losses);
         losses.into_iter().for_each(|loss| self.window.add_loss(loss));
-    }
-
-    /// Finds the functions of a C library for the monitor, which does not parse files that an attacker may have made.
-    fn find_functions(&self, id: u64, library: Option<OwnedFd>) {
-        let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
-        let found = library
-            .map(|library| names::function_offsets(&mut File::from(library), &symbols))
-            .unwrap_or_default();
-        let functions = found.into_iter().map(|(at, offset)| (ResolverFunction::ALL[at], offset)).collect();
-        if !ToMonitor::LibraryFunctions(id, functions).try_send(&self.channel) {
-            self.problems.report(
-                "The monitor is too busy to attach probes to a C library, so connections to names that programs resolve \
-                 with it may lack the domain.",
-            );
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -12,12 +13,12 @@ use nix::poll::{PollFd, PollFlags};
 use self::state::{Outputs, Recorder};
 use crate::{
     heap::share_heap,
-    messages::{ToMonitor, ToRecorder},
+    messages::{Settings, ToMonitor, ToRecorder},
     poll::poll_until,
     problems::Problems,
 };
 use ipc::{Channel, Received};
-use sandbox::Role;
+use sandbox::{RecorderFiles, Role};
 
 mod alert_rates;
 mod alerts;
@@ -27,6 +28,7 @@ mod domains;
 mod error;
 mod event_loop;
 mod event_queue;
+mod exporter_link;
 mod file_changes;
 mod late_digests;
 mod live_connections;
@@ -45,6 +47,16 @@ mod window_writer;
 
 pub use error::RecorderError;
 
+/// Gives up what the recorder does not need of its rights, now that it knows its files.
+fn confine(settings: &Settings) -> io::Result<()> {
+    let reporter = &settings.reporter;
+    let mut written = vec![&*settings.error_log, &*reporter.record_json, &*reporter.exe_log];
+    written.extend(settings.database.as_deref().into_iter().chain(reporter.conn_log.as_deref()));
+    let files = names::geography_files(&settings.geography);
+    let read: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    RecorderFiles { written: &written, read: &read }.confine()
+}
+
 /// Runs the role; standard input is its end of the channel.
 ///
 /// # Errors
@@ -60,6 +72,7 @@ pub fn run() -> Result<ExitCode, RecorderError> {
     else {
         return Err(RecorderError::NotStartedByMonitor);
     };
+    confine(&settings)?;
     let problems = Arc::new(Problems::new(settings.error_log.clone()));
     let outputs = match Outputs::open(&settings, listener, &problems) {
         Ok(outputs) => outputs,

@@ -33,7 +33,7 @@ use live::{
 use model::{Event, EventKind, Loss, ProcessContext, Writer, text::time};
 use nix::poll::{PollFd, PollFlags};
 use notify::Notification;
-use virustotal::{LookupSchedule, Verdict};
+use virustotal::{LookupRequest, LookupResult, LookupSchedule, LookupStatus, Verdict};
 
 /// How long changes of the known programs are collected before they are written.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// Reads record.json, and starts the threads that write it and exe.log and that ask VirusTotal.
+    /// Reads record.json, and starts the threads that write it and exe.log.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -72,11 +72,9 @@ impl Reporter {
         let reporter = &settings.reporter;
         let (record_file, notes) = RecordFile::open(&reporter.record_json);
         notes.iter().for_each(|note| problems.report(note));
-        let lookups = reporter.virustotal.as_ref().and_then(|settings| {
-            LookupSchedule::start(settings)
-                .map_err(|why| problems.report(&format!("No program is looked up at VirusTotal: {why}.")))
-                .ok()
-        });
+        let lookups = reporter
+            .lookups
+            .map(|lookups| LookupSchedule::new(lookups.upload, lookups.request_limit_seconds));
         Ok(Self {
             lookups,
             alerts: AlertGenerator::new(record_file.known()),
@@ -202,8 +200,6 @@ impl Reporter {
         let problems = self.problems.event_fd();
         let mut interests: Vec<_> =
             problems.map(|problems| PollFd::new(problems, PollFlags::POLLIN)).into_iter().collect();
-        interests
-            .extend(self.lookups.iter().map(|lookups| PollFd::new(lookups.event_fd(), PollFlags::POLLIN)));
         interests.extend(self.live.iter().flat_map(LiveServer::poll_fds));
         interests
     }
@@ -223,7 +219,6 @@ impl Reporter {
         for text in reached {
             self.problems.report(&text);
         }
-        self.serve_lookups(channel);
         for folded in self.alert_rates.take_folded(Some(now)) {
             self.report_folded(channel, folded);
         }
@@ -253,19 +248,40 @@ impl Reporter {
         }
     }
 
-    /// Makes the requests to VirusTotal that are due, and reports its verdicts.
-    fn serve_lookups(&mut self, channel: &Channel) {
-        let Some(lookups) = &mut self.lookups else { return };
-        let verdicts = lookups.serve(&self.alerts.known(), |problem| self.problems.report(problem));
-        for (digest, verdict) in verdicts {
-            let tag = match verdict {
-                Verdict::Suspicious(_) => Some(Tag::Suspicious),
-                Verdict::Clean(_) => Some(Tag::Clean),
-                _ => None,
-            };
-            let alerts = self.alerts.add_verdict(digest, &verdict.text(), tag);
-            self.report_alerts(channel, &alerts);
+    /// The next digest that VirusTotal is to be asked about.
+    pub(super) fn next_lookup(&mut self) -> Option<LookupRequest> {
+        self.lookups.as_mut()?.take_next(&self.alerts.known())
+    }
+
+    /// Takes note that the exporter asks VirusTotal, or does not.
+    pub(super) fn set_lookups_connected(&mut self, are_connected: bool) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.set_connected(are_connected);
         }
+    }
+
+    pub(super) fn set_lookup_status(&mut self, status: LookupStatus) {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.set_status(status);
+        }
+    }
+
+    /// Reports the verdict of VirusTotal about a digest.
+    pub(super) fn add_lookup(&mut self, channel: &Channel, result: LookupResult) {
+        let Some(lookups) = &mut self.lookups else { return };
+        let digest = result.digest;
+        let verdict = match lookups.add_result(result) {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => return,
+            Err(problem) => return self.problems.report(&problem),
+        };
+        let tag = match verdict {
+            Verdict::Suspicious(_) => Some(Tag::Suspicious),
+            Verdict::Clean(_) => Some(Tag::Clean),
+            _ => None,
+        };
+        let alerts = self.alerts.add_verdict(digest, &verdict.text(), tag);
+        self.report_alerts(channel, &alerts);
     }
 
     /// Writes the remaining changes and alerts.

@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{fs::MetadataExt, net::UnixStream},
+        unix::net::UnixStream,
     },
 };
 
@@ -14,14 +14,12 @@ use names::{ResolvedAnswer, ResolvedStream};
 pub(super) struct ResolvedConnection {
     stream: UnixStream,
     answers: ResolvedStream,
-    /// The network namespace that systemd-resolved resolves for: that of this process, in which it runs too.
+    /// The network namespace that systemd-resolved resolves for: that of the first process, in which it runs too.
     pub(super) network_namespace: u32,
 }
 
 impl ResolvedConnection {
-    pub(super) fn new(connection: OwnedFd) -> Self {
-        let namespace = std::fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
-        let network_namespace = u32::try_from(namespace).unwrap_or(0);
+    pub(super) fn new(connection: OwnedFd, network_namespace: u32) -> Self {
         Self { stream: connection.into(), answers: ResolvedStream::default(), network_namespace }
     }
 

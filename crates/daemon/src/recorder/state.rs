@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    contexts::ContextTable, domains::DomainNamer, error::RecorderError, live_connections::LiveConnections,
-    reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+    contexts::ContextTable, domains::DomainNamer, error::RecorderError, exporter_link::ExporterLink,
+    live_connections::LiveConnections, reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
 };
 use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
@@ -78,6 +78,8 @@ pub(super) struct Recorder {
     pub(super) sinks: WindowSinks,
     pub(super) reporter: Reporter,
     pub(super) connections: LiveConnections,
+    /// `None` if no other machine is asked for anything.
+    pub(super) exporter: Option<ExporterLink>,
     /// The messages of the drain that has not ended.
     pub(super) open_drain: Vec<DrainMessage>,
     /// The last drain that has ended.
@@ -97,7 +99,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the threads that hash and that ask name servers.
+    /// Starts the threads that hash.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -117,12 +119,13 @@ impl Recorder {
             window_end: Instant::now() + settings.window_length(),
             geography,
             geography_files: settings.geography.clone(),
-            names: DomainNamer::start(&settings)?,
+            names: DomainNamer::new(&settings),
             window: OpenWindow::new(rules.clone(), settings.write_limit_seconds, settings.fold_above),
             contexts: ContextTable::new(rules.clone(), Digests::start()?),
             sinks: outputs.sinks,
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
+            exporter: None,
             open_drain: Vec::new(),
             last_drain: None,
             has_journal: settings.has_journal,

@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use ::selftest::actor;
 use capture::return_probe;
 use common::Common;
-use daemon::{file_opener, notifier, recorder};
+use daemon::{file_opener, notifier, parser, recorder};
 use model::text::sanitize;
 
 mod backup;
@@ -20,6 +20,7 @@ mod common;
 mod daemon_state;
 mod dash;
 mod doctor;
+mod exporter;
 mod forget;
 mod generate;
 mod life_cycle;
@@ -82,6 +83,9 @@ enum Command {
     Selftest(selftest::Options),
     /// Print what this machine supports, what stays unseen, and what to do about it
     Doctor(doctor::Options),
+    /// Ask VirusTotal and name servers for a daemon that runs with --no-exporter (what its service runs)
+    #[command(hide = true)]
+    Exporter(exporter::Options),
     /// Write the manual pages or the completions into a directory
     #[command(hide = true)]
     Generate(generate::Options),
@@ -123,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),
         Command::Doctor(options) => doctor::run(&cli.common, &options),
+        Command::Exporter(options) => exporter::run(&cli.common, &options),
         Command::Generate(options) => generate::run(&options, Cli::command()),
         Command::Role { name, .. } if name == AFTER_UNIT => life_cycle::stop::run_after_unit(&cli.common),
         Command::Role { name, arguments } => role(&name, &arguments),
@@ -159,6 +164,8 @@ fn role(name: &OsStr, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             Ok(file_opener::run(tgid.context("the file opener needs a process id")?)?)
         }
         Some(return_probe::ROLE) => Ok(return_probe::run()),
+        Some("exporter") => Ok(::exporter::run_role()?),
+        Some("parser") => Ok(parser::run()?),
         Some("notifier") => Ok(notifier::run(arguments)?),
         Some("instructions") => instructions(),
         _ => anyhow::bail!("there is no role {}", name.display()),

@@ -13,7 +13,7 @@ use super::common::{Common, EXIT_CONFIG};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
 use daemon::{
-    monitor::{self, ServiceManager},
+    monitor::{self, RunOptions, ServiceManager},
     problems::print_to_stderr,
 };
 
@@ -23,6 +23,9 @@ pub struct Options {
     /// is no gap then. `picosnitch stop` removes them
     #[arg(long)]
     keep_hooks: bool,
+    /// Leave look-ups at VirusTotal and of names to `picosnitch exporter`, which a service of its own runs
+    #[arg(long)]
+    no_exporter: bool,
 }
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
@@ -58,7 +61,8 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);
     }
-    monitor::run(&layout, &loaded.config, service, options.keep_hooks, report_start)?;
+    let options = RunOptions { keeps_hooks: options.keep_hooks, with_exporter: !options.no_exporter };
+    monitor::run(&layout, &loaded.config, service, options, report_start)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,6 +83,9 @@ fn end_interrupted_forget(common: &Common, layout: &Layout) -> anyhow::Result<()
 fn report_start(capture: &Capture) {
     for spot in capture.unseen() {
         print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+    }
+    for wall in sandbox::missing_walls() {
+        print_to_stderr(&format!("not enforced on this kernel: {wall}"));
     }
     print_to_stderr("recording");
 }

@@ -129,6 +129,9 @@ fn describe(status: &HelloLine, is_stopped: bool) -> String {
     for unseen in status.unseen.iter().take(MAX_LISTED) {
         add("not seen", text(unseen));
     }
+    for wall in status.unprotected.iter().take(MAX_LISTED) {
+        add("not enforced", text(wall));
+    }
     let more = status.unseen.len().saturating_sub(MAX_LISTED);
     if more > 0 {
         add("not seen", format!("and {more} more; picosnitch status --json lists all"));

@@ -20,15 +20,20 @@ use super::{
 struct Unit {
     name: &'static str,
     text: &'static str,
-    /// What it does, for the command that enables it.
+    /// What it does, for the command that enables it; empty if another unit starts it.
     does: &'static str,
 }
 
-const UNITS: [Unit; 2] = [
+const UNITS: [Unit; 3] = [
     Unit {
         name: "picosnitch.service",
         text: include_str!("../../../../packaging/systemd/picosnitch.service"),
         does: "records, also after each boot",
+    },
+    Unit {
+        name: "picosnitch-exporter.service",
+        text: include_str!("../../../../packaging/systemd/picosnitch-exporter.service"),
+        does: "",
     },
     Unit {
         name: "picosnitch-dash.service",
@@ -219,7 +224,7 @@ fn systemctl(command: &str) -> anyhow::Result<()> {
 fn commands() -> String {
     let enable =
         |unit: &Unit| (format!("enable --now {}", unit.name.trim_end_matches(".service")), unit.does);
-    let mut commands: Vec<_> = UNITS.iter().map(enable).collect();
+    let mut commands: Vec<_> = UNITS.iter().filter(|unit| !unit.does.is_empty()).map(enable).collect();
     commands.push(("restart picosnitch".to_owned(), "if it ran before"));
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     let line = |(command, does): &(String, &str)| format!("  sudo systemctl {command:<width$}  # {does}\n");

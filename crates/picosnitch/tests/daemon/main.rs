@@ -29,6 +29,7 @@ mod recording;
 mod refused_starts;
 mod reload;
 mod restarts;
+mod rights;
 mod session_bus;
 mod short_lived;
 mod surroundings;

@@ -1,0 +1,200 @@
+//! The recorder's link to the exporter: its connection, and what goes over it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::state::Recorder;
+use exporter::{
+    messages::{FromExporter, ToExporter, VERSION},
+    socket,
+};
+use ipc::{Channel, Received};
+use model::text::sanitize;
+
+/// Messages that are taken at a time.
+const MAX_MESSAGES: usize = 64;
+/// Characters of a sentence of the exporter.
+const MAX_SENTENCE: usize = 1000;
+
+/// The listening socket, and the exporter that has connected to it.
+pub(super) struct ExporterLink {
+    listener: OwnedFd,
+    connection: Option<Connection>,
+    /// The version of an exporter that was turned away, once it was reported.
+    refused: Option<String>,
+}
+
+struct Connection {
+    channel: Channel,
+    /// What it does; `None` before its first message.
+    offers: Option<Offers>,
+}
+
+/// What an exporter does.
+#[derive(Clone, Copy, Default)]
+struct Offers {
+    virustotal: bool,
+    reverse_dns: bool,
+}
+
+/// What has come from the exporter.
+enum News {
+    /// It has connected and offers this, or is gone and offers nothing.
+    Offers(Offers),
+    Message(FromExporter),
+    /// Another version has connected.
+    Refused(String),
+}
+
+impl ExporterLink {
+    pub(super) fn new(listener: OwnedFd) -> Self {
+        Self { listener, connection: None, refused: None }
+    }
+
+    /// The descriptors to wait for before [`Recorder::serve_exporter`].
+    pub(super) fn interests(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let connection = self.connection.iter().map(|connection| connection.channel.as_fd());
+        // A second exporter waits until the first one is gone.
+        let listener = self.connection.is_none().then(|| self.listener.as_fd());
+        connection.chain(listener).map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+    }
+
+    fn offers(&self) -> Offers {
+        self.connection.as_ref().and_then(|connection| connection.offers).unwrap_or_default()
+    }
+
+    fn receive(&mut self) -> Vec<News> {
+        if self.connection.is_none() {
+            let accepted = socket::accept(&self.listener);
+            self.connection =
+                accepted.map(|socket| Connection { channel: Channel::new(socket), offers: None });
+        }
+        let mut news = Vec::new();
+        for _ in 0..MAX_MESSAGES {
+            let Some(connection) = &mut self.connection else { break };
+            match connection.channel.receive() {
+                Ok(Received::Nothing) => break,
+                Ok(Received::Message(FromExporter::Hello { version, virustotal, reverse_dns }, _))
+                    if connection.offers.is_none() && version == VERSION =>
+                {
+                    let offers = Offers { virustotal, reverse_dns };
+                    connection.offers = Some(offers);
+                    news.push(News::Offers(offers));
+                }
+                Ok(Received::Message(FromExporter::Hello { version, .. }, _)) => {
+                    news.extend(self.close());
+                    if self.refused.as_ref() != Some(&version) {
+                        news.push(News::Refused(version.clone()));
+                        self.refused = Some(version);
+                    }
+                }
+                Ok(Received::Message(message, _)) if connection.offers.is_some() => {
+                    news.push(News::Message(message));
+                }
+                Ok(Received::Message(..) | Received::Closed) | Err(_) => news.extend(self.close()),
+            }
+        }
+        news
+    }
+
+    /// Closes the connection; an exporter that lives connects again.
+    fn close(&mut self) -> Option<News> {
+        self.connection.take()?.offers.map(|_| News::Offers(Offers::default()))
+    }
+
+    /// Sends a question; false if it finds no room.
+    fn send(&self, question: &ToExporter, file: Option<&std::fs::File>) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        let message = Channel::encode(question);
+        message.is_ok_and(|message| {
+            connection.channel.send(&message, file.map(AsFd::as_fd)).is_ok_and(|sent| sent)
+        })
+    }
+}
+
+impl Recorder {
+    /// Takes what the exporter has found, and asks it what is due. Never waits.
+    pub(super) fn serve_exporter(&mut self) {
+        let Some(mut exporter) = self.exporter.take() else { return };
+        for news in exporter.receive() {
+            self.take_news(news);
+        }
+        if exporter.offers().virustotal
+            && let Some(request) = self.reporter.next_lookup()
+        {
+            let question = ToExporter::LookUp { digest: request.digest, is_uploaded: request.is_uploaded };
+            if !exporter.send(&question, request.file.as_ref())
+                && let Some(gone) = exporter.close()
+            {
+                self.take_news(gone);
+            }
+        }
+        while exporter.offers().reverse_dns
+            && let Some(address) = self.names.next_reverse()
+        {
+            if !exporter.send(&ToExporter::Reverse(address), None)
+                && let Some(gone) = exporter.close()
+            {
+                self.take_news(gone);
+            }
+        }
+        self.exporter = Some(exporter);
+    }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Offers(offers) => {
+                self.reporter.set_lookups_connected(offers.virustotal);
+                if !offers.reverse_dns {
+                    self.names.ask_reverse_again();
+                }
+            }
+            News::Refused(version) => self.problems.report(&format!(
+                "An exporter of version {} has connected, and this picosnitch is {VERSION}: VirusTotal and name servers are not \
+                 asked. Restart both services.",
+                sanitize::shorten(&version, 32)
+            )),
+            News::Message(FromExporter::Result(result)) => self.reporter.add_lookup(&self.channel, result),
+            News::Message(FromExporter::Status(status)) => self.reporter.set_lookup_status(status),
+            News::Message(FromExporter::Name(address, name)) => self.names.set_reverse(address, name.as_deref()),
+            News::Message(FromExporter::Problem(text)) => {
+                self.problems.report(&sanitize::shorten(&text, MAX_SENTENCE));
+            }
+            News::Message(FromExporter::Hello { .. }) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exporter_of_another_version_is_turned_away_and_another_one_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(socket::NAME);
+        let user = sandbox::User { uid: nix::unistd::Uid::current(), gid: nix::unistd::Gid::current() };
+        let mut link = ExporterLink::new(socket::listen_at(&path, user).unwrap());
+        let hello = |version: &str| {
+            let message =
+                FromExporter::Hello { version: version.to_owned(), virustotal: true, reverse_dns: false };
+            let channel = Channel::new(socket::connect(&path).unwrap());
+            assert!(channel.send(&Channel::encode(&message).unwrap(), None).unwrap());
+            channel
+        };
+        let old = hello("0");
+        assert!(matches!(&link.receive()[..], [News::Refused(version)] if version == "0"));
+        assert!(link.connection.is_none() && !link.offers().virustotal);
+        drop(old);
+        // It is told once.
+        let _old = hello("0");
+        assert!(link.receive().is_empty());
+        let new = hello(VERSION);
+        assert!(matches!(&link.receive()[..], [News::Offers(offers)] if offers.virustotal));
+        assert!(link.send(&ToExporter::Reverse([192, 0, 2, 1].into()), None));
+        drop(new);
+        assert!(matches!(&link.receive()[..], [News::Offers(offers)] if !offers.virustotal));
+        assert!(link.connection.is_none());
+    }
+}
