@@ -32,7 +32,7 @@ check: lint
 	cargo test --workspace
 
 # Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, Debian 12's
-# kernel in a virtual machine, and what recording costs, counted in instructions.
+# kernel in a virtual machine, the package and its unit under real systemd, and what recording costs, counted in instructions.
 test: setup-test lint
 	cargo build --release
 	cargo test --workspace
@@ -42,6 +42,7 @@ test: setup-test lint
 	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
 	cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
 	scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
+	cargo xtask service --suite trixie --essential --binary "$$(scripts/release-binary)"
 	cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
@@ -62,8 +63,7 @@ test-service: setup-test
 
 # An hour at 50 times a desktop's traffic: memory, descriptors, the size of the log, and nothing missing.
 soak: setup
-	cargo build --package xtask
-	scripts/as-root target/debug/xtask soak --binary "$$(scripts/release-binary)"
+	scripts/cargo-as-root xtask soak --binary "$$(scripts/release-binary)"
 
 lint: setup-check
 	cargo fmt --all --check
