@@ -62,8 +62,7 @@ test-service: setup-test
 
 # An hour at 50 times a desktop's traffic: memory, descriptors, the size of the log, and nothing missing.
 soak: setup
-	cargo build --package xtask
-	scripts/as-root target/debug/xtask soak --binary "$$(scripts/release-binary)"
+	scripts/cargo-as-root xtask soak --binary "$$(scripts/release-binary)"
 
 lint: setup-check
 	cargo fmt --all --check

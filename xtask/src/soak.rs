@@ -99,9 +99,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let workers = worker::prepare(project, place.path(), options.rate)?;
     let configuration = options.megabytes.map(|limit| format!("[log]\nretention_megabytes = {limit}\n"));
     let recorder = Recorder::start_with(&binary, configuration.as_deref().unwrap_or_default())?;
+    let base = recorder.directory.clone();
     let outcome = measure(&recorder, &workers, options);
-    let base = recorder.stop()?;
-    let figures = outcome.and_then(|measured| judge(&binary, &base, options, &measured));
+    // Whatever has failed, nothing stays.
+    let stopped = recorder.stop();
+    let figures =
+        outcome.and_then(|measured| stopped.and_then(|_| judge(&binary, &base, options, &measured)));
     fs::remove_dir_all(&base).context("cannot remove the log")?;
     if INTERRUPTED.load(Ordering::Relaxed) {
         eprintln!("soak: interrupted; everything is cleaned up");

@@ -189,7 +189,7 @@ fn short_exchanges(
         let due = Duration::from_secs_f64(number as f64 / a_second);
         // In pieces, so that a slow load ends soon.
         while begin.elapsed() < due && !stop.load(Ordering::Relaxed) {
-            thread::sleep((due - begin.elapsed()).min(Duration::from_millis(200)));
+            thread::sleep(due.saturating_sub(begin.elapsed()).min(Duration::from_millis(200)));
         }
     }
     peers::connect_once((Ipv4Addr::LOCALHOST, port), SHORT, true)?;

@@ -141,12 +141,12 @@ fn first(guest: &mut Guest, steps: &mut Steps, options: &Options) -> bool {
     }
     steps.run("restart under load", || restarts::restart(guest));
     steps.run("reload under load", || life::reload(guest));
-    steps.run("kills of the monitor under load", || restarts::kills(guest, options.kills));
     if !options.essential {
         steps.run("watchdog", || restarts::watchdog(guest));
         steps.run("file system mounted later", || life::late_mount(guest));
         steps.run("security of the units", package_steps::security);
     }
+    steps.run("kills of the monitor under load", || restarts::kills(guest, options.kills));
     steps.require("traffic before the reboot", || life::before_reboot(guest));
     true
 }

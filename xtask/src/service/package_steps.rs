@@ -61,7 +61,8 @@ pub fn configure(guest: &mut Guest) -> anyhow::Result<String> {
 /// # Errors
 /// The disk is full.
 pub fn write_configuration(more: &str) -> anyhow::Result<()> {
-    let text = format!("[log]\nwrite_limit_seconds = {WINDOW}\n{more}");
+    // A window that follows an outage has all connections of that time, which would be folded.
+    let text = format!("[log]\nwrite_limit_seconds = {WINDOW}\nfold_above = 65536\n{more}");
     fs::write("/etc/picosnitch/config.toml", text).context("cannot write the configuration")
 }
 

@@ -20,7 +20,7 @@ use store::{Dimension, Range};
 
 use super::harness::{
     Daemon, assert_intact, assert_recorded, base, fresh_address, losses, picosnitch, reader, recorded,
-    refused, root_alone, talk,
+    refused, root_alone, talk, wait_until,
 };
 
 const PIECE: usize = 1000;
@@ -244,6 +244,8 @@ fn a_start_that_fails_changes_nothing() {
     talk(address, 1000, 0);
     // The next one starts while the recorder of this one still writes.
     kill(daemon.monitor(), Signal::SIGKILL).unwrap();
+    let status = format!("/proc/{}/status", daemon.monitor());
+    wait_until("the end of the monitor", || fs::read_to_string(&status).unwrap().contains("State:\tZ"));
     let next = start(base.path());
     talk(address, 1000, 0);
     drop(daemon);
