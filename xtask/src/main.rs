@@ -10,6 +10,7 @@ mod cost;
 mod generate;
 mod instructions;
 mod median;
+mod original;
 mod package;
 mod page;
 mod questions;
@@ -42,6 +43,8 @@ enum Chore {
     /// Make a load for `bench --growth`
     #[command(hide = true)]
     Load(bench::growth::Options),
+    /// Make a log as a release of the original picosnitch wrote it
+    OriginalLog(original::Options),
     /// Make the packages
     Package(package::Options),
     /// Measure how fast `picosnitch dash` answers, one client and many at once
@@ -65,9 +68,9 @@ enum Chore {
 fn main() -> ExitCode {
     // A debug build would measure something else: these run again in a release build.
     if cfg!(debug_assertions)
-        && std::env::args_os()
-            .nth(1)
-            .is_some_and(|chore| ["gen-db", "ask-db", "page"].iter().any(|slow| chore == *slow))
+        && std::env::args_os().nth(1).is_some_and(|chore| {
+            ["gen-db", "ask-db", "original-log", "page"].iter().any(|slow| chore == *slow)
+        })
     {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut again = std::process::Command::new(cargo);
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Chore::Cost(options) => cost::run(&options),
         Chore::Instructions(options) => instructions::run(&options),
         Chore::Load(options) => bench::growth::run(&options),
+        Chore::OriginalLog(options) => original::run(&options),
         Chore::Package(options) => package::run(&options),
         Chore::Page(options) => page::run(&options),
         Chore::Questions(options) => questions::run(&options),

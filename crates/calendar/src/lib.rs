@@ -2,12 +2,14 @@
 //!
 //! Points are unix seconds UTC. Every function takes the time zone, so that none depends on the machine it runs on.
 
+mod local;
 mod parse;
 mod range;
 mod step;
 mod text;
 
 pub use jiff::tz::TimeZone;
+pub use local::{LocalSecond, local_second, named_zone, posix_zone};
 pub use parse::{Part, TimeError, parse_part, parse_span};
 pub use range::{Range, RangeError, parse_range};
 pub use step::{Step, after, divide, floor, hour_of_day, weekday, zone};

@@ -130,7 +130,7 @@ fn parse_date(text: &str, zone: &TimeZone) -> Option<Part> {
     Some(Part::around(step, start, zone))
 }
 
-fn date(text: &str) -> Option<Date> {
+pub(crate) fn date(text: &str) -> Option<Date> {
     let is_digit_or_dash = |(index, byte): (usize, u8)| match index {
         4 | 7 => byte == b'-',
         _ => byte.is_ascii_digit(),
@@ -168,10 +168,14 @@ fn parse_local(text: &str, now: i64, zone: &TimeZone) -> Option<Part> {
         Some((day, rest)) if rest.starts_with(['T', 't', ' ']) => (date(day)?, time_of_day(&rest[1..])?),
         _ => (civil(now, zone)?.date(), time_of_day(text)?),
     };
-    local_part(day.to_datetime(time), zone)
+    local_part(day.to_datetime(time), zone).map(|LocalPart { start, end, .. }| Part {
+        start,
+        end,
+        step: None,
+    })
 }
 
-fn time_of_day(text: &str) -> Option<Time> {
+pub(crate) fn time_of_day(text: &str) -> Option<Time> {
     let is_shaped = matches!(text.len(), 5 | 8)
         && text.bytes().enumerate().all(|(index, byte)| match index {
             2 | 5 => byte == b':',
@@ -181,16 +185,27 @@ fn time_of_day(text: &str) -> Option<Time> {
     (is_shaped && !text.ends_with(":60")).then(|| text.parse().ok()).flatten()
 }
 
-/// The part that a local date and time is: one second, from the first to the last of two, or the clock change that skips it.
-fn local_part(local: DateTime, zone: &TimeZone) -> Option<Part> {
+/// The seconds that a local date and time stands for.
+pub(crate) struct LocalPart {
+    /// The first of them.
+    pub start: i64,
+    /// The second after the last one.
+    pub end: i64,
+    /// It is the clock change that skips the time.
+    pub is_clock_change: bool,
+}
+
+/// What a local date and time is: one second, from the first to the last of two, or the clock change that skips it.
+pub(crate) fn local_part(local: DateTime, zone: &TimeZone) -> Option<LocalPart> {
     let ambiguous = zone.to_ambiguous_timestamp(local);
     let is_gap = matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Gap { .. });
     let earlier = ambiguous.earlier().ok()?.as_second();
     let later = ambiguous.later().ok()?.as_second();
     if is_gap {
-        return clock_change(earlier, later, zone).map(Part::second);
+        let start = clock_change(earlier, later, zone)?;
+        return Some(LocalPart { start, end: start.saturating_add(1), is_clock_change: true });
     }
-    Some(Part { start: earlier, end: later.saturating_add(1), step: None })
+    Some(LocalPart { start: earlier, end: later.saturating_add(1), is_clock_change: false })
 }
 
 #[cfg(test)]

@@ -51,15 +51,14 @@ static __always_inline __u64 tcp_sent(struct sock *sk)
 	if (state == TCP_LISTEN || state == TCP_CLOSE || state == TCP_SYN_SENT ||
 	    BPF_CORE_READ(tcp, inet_conn.icsk_ulp_ops))
 		return -1;
-	/* The softirq that takes an acknowledgement changes both counters. Older verifiers refuse the shape of this loop. */
-#pragma unroll
-	for (int attempt = 0; attempt < 4; attempt++) {
+	una = BPF_CORE_READ(tcp, snd_una);
+	acked = BPF_CORE_READ(tcp, bytes_acked);
+	waiting = BPF_CORE_READ(tcp, write_seq) - una;
+	/* The softirq that takes an acknowledgement changes two of them: once more then. Older verifiers refuse a loop here. */
+	if (una != BPF_CORE_READ(tcp, snd_una) || acked != BPF_CORE_READ(tcp, bytes_acked)) {
 		una = BPF_CORE_READ(tcp, snd_una);
 		acked = BPF_CORE_READ(tcp, bytes_acked);
 		waiting = BPF_CORE_READ(tcp, write_seq) - una;
-		barrier();
-		if (una == BPF_CORE_READ(tcp, snd_una) && acked == BPF_CORE_READ(tcp, bytes_acked))
-			break;
 	}
 	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK)
 		acked -= 1;

@@ -110,7 +110,7 @@ pub(super) fn read_rules(
 }
 
 /// Reads one rule; the error is the message for the user.
-fn parse_rule(item: &Node, order: DomainOrder) -> Result<IgnoreRule, String> {
+pub(super) fn parse_rule(item: &Node, order: DomainOrder) -> Result<IgnoreRule, String> {
     let text = match &item.value {
         NodeValue::Integer(port) => {
             return match *port {

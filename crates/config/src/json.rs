@@ -22,6 +22,22 @@ use super::{
 
 /// Reads the text of a `config.json`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let root = tree(text, &mut problems)?;
+    let config = from_tree(&mut problems, root);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        problems.sort_by_key(|problem| problem.line);
+        Err(problems)
+    }
+}
+
+/// Reads the text as a tree. Keys that are there twice are problems.
+///
+/// # Errors
+/// It is no JSON.
+pub(super) fn tree(text: &str, problems: &mut Vec<Problem>) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let plain = without_comments(text)?;
     let value: Value = serde_json::from_str(&plain).map_err(|error| {
@@ -32,19 +48,11 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         let line = error.line().saturating_sub(usize::from(error.column() == 0)).max(1);
         vec![Problem { line: Some(line), message: format!("not valid JSON: {message}") }]
     })?;
-    let mut problems = Vec::new();
-    let root = convert(&plain, value, None, &mut problems);
-    let config = from_tree(&mut problems, root);
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        problems.sort_by_key(|problem| problem.line);
-        Err(problems)
-    }
+    Ok(convert(&plain, value, None, problems))
 }
 
 /// Reads every key of the tree.
-fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
+pub(super) fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     let mut config = Config::default();
     let mut top = TableReader::new(problems, "", root);
     top.boolean("Bandwidth monitor", &mut config.monitor.bandwidth);

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod directories;
+mod from_original;
 mod ignore;
 mod json;
 pub mod layout;
@@ -22,11 +23,13 @@ mod server;
 mod table_reader;
 mod toml;
 mod trust;
+mod write_toml;
 
 #[cfg(test)]
 mod tests;
 
 pub use directories::LayoutError;
+pub use from_original::{KeyFate, OriginalConfig, OriginalKey, is_original_toml, value_text};
 pub use ignore::IgnoreRule;
 pub use live_keys::SECTION_OF_DASH;
 pub use load::{Loaded, Source};

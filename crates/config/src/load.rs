@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The commented file that is written when there is none.
-const DEFAULT_TOML: &str = include_str!("default.toml");
+pub(super) const DEFAULT_TOML: &str = include_str!("default.toml");
 /// A larger file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 

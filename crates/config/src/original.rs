@@ -23,6 +23,72 @@ const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
     (&["Desktop user"], "every user who is logged in to a desktop is notified"),
 ];
 
+/// The keys of `config.json` with those of this picosnitch.
+pub(super) const JSON_KEYS: [(&str, &str); 17] = [
+    ("Bandwidth monitor", "monitor.bandwidth"),
+    ("DB retention (days)", "log.retention_days"),
+    ("DB sql log", "log.sqlite"),
+    ("DB sql server", "log.server"),
+    ("DB text log", "log.text"),
+    ("DB write limit (seconds)", "log.write_limit_seconds"),
+    ("Desktop notifications", "notifications.desktop"),
+    ("Every exe (not just conns)", "monitor.every_exe"),
+    ("Log addresses", "log.addresses"),
+    ("Log commands", "log.commands"),
+    ("Log ignore", "log.ignore"),
+    ("Log ports", "log.ports"),
+    ("Perf ring buffer (pages)", "monitor.ring_buffer_pages"),
+    ("Set RLIMIT_NOFILE", "monitor.rlimit_nofile"),
+    ("VT API key", "virustotal.api_key"),
+    ("VT file upload", "virustotal.file_upload"),
+    ("VT request limit (seconds)", "virustotal.request_limit_seconds"),
+];
+
+/// Why a key of `config.json` has no effect; `None` if it has one, or is unknown.
+pub(super) fn without_effect(key: &str) -> Option<&'static str> {
+    WITHOUT_EFFECT.iter().find(|(keys, _)| keys.contains(&key)).map(|(_, why)| *why)
+}
+
+/// What a key of the `config.toml` of the original 2.x is.
+pub(super) enum TomlKey {
+    /// The same as this key of `config.json`.
+    Json(&'static str),
+    /// Some of the rules of `Log ignore`.
+    Ignore,
+    /// It has no effect, for this reason.
+    WithoutEffect(&'static str),
+}
+
+/// What a key with its table is; `None` if the original has no such key.
+pub(super) fn toml_key(name: &str) -> Option<TomlKey> {
+    Some(match name {
+        "database.enabled" => TomlKey::Json("DB sql log"),
+        "database.retention_days" => TomlKey::Json("DB retention (days)"),
+        "database.write_limit_seconds" => TomlKey::Json("DB write limit (seconds)"),
+        "database.text_log" => TomlKey::Json("DB text log"),
+        "database.remote" => TomlKey::Json("DB sql server"),
+        "log.addresses" => TomlKey::Json("Log addresses"),
+        "log.commands" => TomlKey::Json("Log commands"),
+        "log.ports" => TomlKey::Json("Log ports"),
+        "log.ignore_ports" | "log.ignore_domains" | "log.ignore_ips" | "log.ignore_sha256" => TomlKey::Ignore,
+        "desktop.notifications" => TomlKey::Json("Desktop notifications"),
+        "monitoring.every_exe" => TomlKey::Json("Every exe (not just conns)"),
+        "monitoring.perf_ring_buffer_pages" => TomlKey::Json("Perf ring buffer (pages)"),
+        "monitoring.rlimit_nofile" => TomlKey::Json("Set RLIMIT_NOFILE"),
+        "virustotal.api_key" => TomlKey::Json("VT API key"),
+        "virustotal.file_upload" => TomlKey::Json("VT file upload"),
+        "virustotal.request_limit_seconds" => TomlKey::Json("VT request limit (seconds)"),
+        "data.owner" | "data.group" | "data.mode" => TomlKey::WithoutEffect(without_effect("Data owner")?),
+        "desktop.user" => TomlKey::WithoutEffect(without_effect("Desktop user")?),
+        "desktop.geoip_lookup" => TomlKey::WithoutEffect(without_effect("GeoIP lookup")?),
+        "monitoring.st_dev_mask" => TomlKey::WithoutEffect(without_effect("Set st_dev mask")?),
+        "monitoring.conn_map_max_entries" => TomlKey::WithoutEffect(
+            "the table of flows has a fixed size, and what finds no room in it is reported",
+        ),
+        _ => return None,
+    })
+}
+
 /// Takes the keys of `config.json` that have no effect, whatever their values are. Returns a sentence for each group that the file
 /// has.
 pub(super) fn take_keys_without_effect(top: &mut TableReader<'_>) -> Vec<String> {
@@ -111,11 +177,12 @@ pub(super) fn toml_problem(root: &Node) -> Option<Problem> {
             }
         }
     }
-    let mut message = "this is a configuration of the original picosnitch, whose tables and keys have other names. \
-                       `picosnitch import` of a later release will read it. Until then move it away: without a file the \
-                       defaults hold, and the next start writes one with all keys and explanations, into which you can \
-                       write your values"
-        .to_owned();
+    let mut message =
+        "this is a configuration of the original picosnitch, whose tables and keys have other names. \
+                       `sudo picosnitch import` brings it over with the history: it keeps this file as \
+                       config.toml.original, and writes one with the same values. Or move it away: without a \
+                       file the defaults hold, and the next start writes one with all keys and explanations"
+            .to_owned();
     if !mapped.is_empty() {
         message += &format!(". Its keys: {}", mapped.join(", "));
     }

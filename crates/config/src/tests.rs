@@ -312,7 +312,7 @@ fn a_toml_file_of_the_original_is_explained_in_one_problem() {
     let expected = [
         "of the original picosnitch",
         "move it away",
-        "`picosnitch import` of a later release",
+        "`sudo picosnitch import`",
         "database.enabled is log.sqlite here",
         "database.remote.client is log.server.client here",
         "log.addresses,",

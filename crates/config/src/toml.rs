@@ -18,6 +18,25 @@ use super::{
 
 /// Reads the text of a `config.toml`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    let root = tree(text)?;
+    if let Some(problem) = original::toml_problem(&root) {
+        return Err(vec![problem]);
+    }
+    let mut problems = Vec::new();
+    let config = from_tree(&mut problems, root);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        problems.sort_by_key(|problem| problem.line);
+        Err(problems)
+    }
+}
+
+/// Reads the text as a tree.
+///
+/// # Errors
+/// It is no TOML.
+pub(super) fn tree(text: &str) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -30,18 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
             })
             .collect());
     }
-    let mut problems = Vec::new();
-    let root = Node { line: None, value: convert_table(text, table.get_ref()) };
-    if let Some(problem) = original::toml_problem(&root) {
-        return Err(vec![problem]);
-    }
-    let config = from_tree(&mut problems, root);
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        problems.sort_by_key(|problem| problem.line);
-        Err(problems)
-    }
+    Ok(Node { line: None, value: convert_table(text, table.get_ref()) })
 }
 
 /// Reads every key of the tree.

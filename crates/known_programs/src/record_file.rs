@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,9 +14,10 @@ use super::{
     file::{ContentIdentity, MODE, identity, journal_path, keep_beside, load, replace},
     format::write_json,
     journal::{Changes, header},
+    parse::parse,
     programs::KnownPrograms,
 };
-use model::error_chain;
+use model::{Sha256, error_chain};
 
 /// A longer journal is not written: the changes wait until record.json is replaced.
 const MAX_JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
@@ -125,6 +126,31 @@ impl RecordFile {
     /// The known programs.
     pub fn known(&self) -> SharedKnownPrograms {
         self.known.clone()
+    }
+
+    /// Adds what the record.json (or state.json) of an original picosnitch has; verdicts that are known stay. Call
+    /// [`RecordFile::finish`] to write it.
+    ///
+    /// # Errors
+    /// A description of the damage in the text. What came before it is added.
+    pub fn add_original(&mut self, text: impl Read) -> Result<(), String> {
+        self.must_replace = true;
+        let mut known = self.known.lock();
+        let verdicts: Vec<(Sha256, String)> = known
+            .verdicts()
+            .into_iter()
+            .filter(|(_, verdict)| !verdict.is_empty())
+            .map(|(digest, verdict)| (digest, verdict.to_owned()))
+            .collect();
+        let parsed = parse(text, &mut known);
+        if parsed.is_err() {
+            known.tables.complete();
+        }
+        for (digest, verdict) in verdicts {
+            known.set_verdict(digest, &verdict);
+        }
+        known.trim();
+        parsed
     }
 
     /// Whether [`RecordFile::save`] has something to do although nothing has changed since the file was opened.

@@ -10,6 +10,7 @@ mod growth_budget;
 mod id_map;
 mod identity;
 mod immutable;
+mod import;
 mod intern;
 mod migrations;
 mod port_seen;
@@ -33,6 +34,7 @@ pub use error::StoreError;
 pub use event::{EVENT_DIMENSIONS, event_value};
 pub use forget::{Forget, Forgotten, TextMatcher, temporary_directory};
 pub use growth_budget::{Allowance, GrowthLimit};
+pub use import::{ImportMarker, ImportProgress, ImportSource, ImportWindow};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,
@@ -41,6 +43,7 @@ pub use query::{
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
+pub use schema::APPLICATION_ID;
 pub use writer::Writer;
 
 /// The schema version of the logs that this build writes and reads.

@@ -6,7 +6,10 @@ use model::{Bytes, ProcessContext, Sha256};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 use sha2::Digest;
 
-use crate::{seen_times::UNSETTLED, text_or_blob::TextOrBlob};
+use crate::{
+    seen_times::{TimesById, UNSETTLED},
+    text_or_blob::TextOrBlob,
+};
 
 /// Rows of the table. Beyond it the user with most programs loses those that were not seen for the longest time.
 const MAX_PROGRAMS: i64 = 100_000;
@@ -127,6 +130,25 @@ pub(crate) fn merge(connection: &Connection, programs: &[ProgramSeen]) -> rusqli
             program.last
         ])?;
     }
+    delete_above_bound(connection)
+}
+
+/// Stores the programs of contexts with the times at which these were seen.
+pub(crate) fn add_contexts(connection: &Connection, contexts: &TimesById) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO program_seen (path, sha256, uid, first, last) \
+         SELECT path, coalesce(sha256, x''), uid, ?2, ?3 FROM context JOIN program ON program.id = context.program \
+         WHERE context.id = ?1 \
+         ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+    )?;
+    for (id, seen) in contexts {
+        insert.execute([*id, seen.first, seen.last])?;
+    }
+    delete_above_bound(connection)
+}
+
+/// Deletes programs until the table is within its bound.
+fn delete_above_bound(connection: &Connection) -> rusqlite::Result<()> {
     let mut count: i64 = connection.query_row("SELECT count(*) FROM program_seen", [], |row| row.get(0))?;
     while count > MAX_PROGRAMS {
         count -= delete_oldest_of_most(connection)?.max(1);

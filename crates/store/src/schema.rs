@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// `PRAGMA application_id` of a log: "psnl", picosnitch log.
-pub(crate) const APPLICATION_ID: i64 = i64::from_be_bytes([0, 0, 0, 0, b'p', b's', b'n', b'l']);
+pub const APPLICATION_ID: i64 = i64::from_be_bytes([0, 0, 0, 0, b'p', b's', b'n', b'l']);
 
 /// Returns the schema version of a file, 0 if it is empty.
 ///

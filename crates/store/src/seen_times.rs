@@ -42,16 +42,7 @@ pub(crate) fn settle(connection: &Connection, time: i64) -> rusqlite::Result<()>
     let quarter = [start, start + rollup::QUARTER_HOUR - 1];
     let mut seen = SeenInLog::default();
     seen.add_records(connection, "time BETWEEN ?1 AND ?2", quarter)?;
-    for (table, times) in [("context", &seen.contexts), ("endpoint", &seen.endpoints)] {
-        let sql = format!(
-            "UPDATE {table} SET first = min(first, ?2), last = max(last, ?3) \
-             WHERE id = ?1 AND (first > ?2 OR last < ?3)"
-        );
-        let mut update = connection.prepare_cached(&sql)?;
-        for (id, times) in times {
-            update.execute([*id, times.first, times.last])?;
-        }
-    }
+    seen.store(connection)?;
     port_seen::add(connection, seen.ports)?;
     program_seen::settle(connection, quarter)
 }
@@ -94,7 +85,23 @@ impl SeenInLog {
         Ok(())
     }
 
-    fn add(&mut self, context: i64, endpoint: i64, port: Port, times: SeenTimes) {
+    /// Brings the columns of contexts and endpoints up to date.
+    pub fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for (table, times) in [("context", &self.contexts), ("endpoint", &self.endpoints)] {
+            let sql = format!(
+                "UPDATE {table} SET first = min(first, ?2), last = max(last, ?3) \
+                 WHERE id = ?1 AND (first > ?2 OR last < ?3)"
+            );
+            let mut update = connection.prepare_cached(&sql)?;
+            for (id, times) in times {
+                update.execute([*id, times.first, times.last])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds times of a context, an endpoint and a remote port.
+    pub fn add(&mut self, context: i64, endpoint: i64, port: Port, times: SeenTimes) {
         for (map, id) in
             [(&mut self.contexts, context), (&mut self.endpoints, endpoint), (&mut self.ports, port)]
         {

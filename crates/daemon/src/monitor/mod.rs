@@ -13,6 +13,7 @@ pub use self::{
     end_reason::{EndReason, note_killed, read_end_reason},
     instance::{Instance, ProcessHandle, find_instance},
     instance_lock::{InstanceLock, lock_stopped},
+    recorder_settings::max_log_bytes,
     service_manager::ServiceManager,
 };
 use self::{instance_lock::lock_instance, state::Monitor};

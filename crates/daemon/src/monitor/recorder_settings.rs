@@ -61,7 +61,7 @@ pub(super) fn recorder_settings(
 }
 
 /// Bytes above which the log loses detail; `None` if it may have any size.
-fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
+pub fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
     if let Some(megabytes) = megabytes {
         return (megabytes > 0).then_some(u64::from(megabytes) * 1_000_000);
     }

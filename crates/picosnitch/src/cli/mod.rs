@@ -23,6 +23,7 @@ mod doctor;
 mod exporter;
 mod forget;
 mod generate;
+mod import;
 mod life_cycle;
 mod output;
 mod query;
@@ -75,6 +76,8 @@ enum Command {
     Backup(backup::Options),
     /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
     Forget(forget::Options),
+    /// Bring over the history, known programs and configuration of an original picosnitch, while this one is stopped
+    Import(import::Options),
     /// Write the units of systemd for this program, and have systemd read them
     Systemd(systemd::Options),
     /// Print the version of picosnitch, of its log and of the kernel
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),
+        Command::Import(options) => import::run(&cli.common, &options),
         Command::Systemd(options) => systemd::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),
         Command::Selftest(options) => selftest::run(&cli.common, &options),

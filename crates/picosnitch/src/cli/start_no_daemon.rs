@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context;
 
-use super::common::{Common, EXIT_CONFIG};
+use super::{
+    common::{Common, EXIT_CONFIG},
+    import::notices,
+};
 use capture::Capture;
 use config::{Config, Source, layout::Layout};
 use daemon::{
@@ -57,6 +60,9 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
             }
             written => written.with_context(|| format!("cannot write {}", path.display()))?,
         }
+    }
+    for notice in notices(&layout) {
+        print_to_stderr(&notice);
     }
     for sentence in loaded.config.without_effect() {
         print_to_stderr(&sentence);

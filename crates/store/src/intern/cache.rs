@@ -6,17 +6,20 @@ use super::content_digest::ContentDigest;
 
 /// Entries of one cache, of about 72 bytes each. A full cache is emptied.
 const MAX_CACHE_ENTRIES: usize = 8192;
+/// Entries of one cache while a log is imported.
+pub(super) const MAX_CACHE_ENTRIES_OF_IMPORT: usize = 65_536;
 
 /// Rows by the digest of their content: `T` is their id, or has it.
 pub(super) struct RowCache<T> {
     rows: HashMap<ContentDigest, T>,
     /// Entries that were added or changed in the open transaction.
     pending: Vec<ContentDigest>,
+    pub(super) max_entries: usize,
 }
 
 impl<T> Default for RowCache<T> {
     fn default() -> Self {
-        Self { rows: HashMap::new(), pending: Vec::new() }
+        Self { rows: HashMap::new(), pending: Vec::new(), max_entries: MAX_CACHE_ENTRIES }
     }
 }
 
@@ -26,7 +29,7 @@ impl<T: Copy> RowCache<T> {
     }
 
     pub fn put(&mut self, digest: ContentDigest, row: T) {
-        if self.rows.len() >= MAX_CACHE_ENTRIES {
+        if self.rows.len() >= self.max_entries {
             self.clear();
         }
         self.rows.insert(digest, row);
@@ -46,5 +49,11 @@ impl<T: Copy> RowCache<T> {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.pending.clear();
+    }
+
+    /// Gives the memory of an empty cache back.
+    pub fn shrink(&mut self) {
+        self.rows.shrink_to_fit();
+        self.pending.shrink_to_fit();
     }
 }

@@ -14,7 +14,7 @@ use sha2::Digest;
 
 pub(crate) use self::content_digest::CommandLines;
 use self::{
-    cache::RowCache,
+    cache::{MAX_CACHE_ENTRIES_OF_IMPORT, RowCache},
     content_digest::{ContentHasher, content_hash, context_digest, endpoint_digest, program_digest},
     rows::{
         EndpointRow, FIND_COUNTRY, FIND_NETWORK, address, cgroup, country, domain, find, find_address,
@@ -87,6 +87,21 @@ impl Interner {
         self.programs.clear();
         self.contexts.clear();
         self.endpoints.clear();
+    }
+
+    /// Forgets the ids of all rows, and gives the memory back.
+    pub fn shrink(&mut self) {
+        self.clear();
+        self.programs.shrink();
+        self.contexts.shrink();
+        self.endpoints.shrink();
+    }
+
+    /// Makes the caches large enough for a log that is imported at once.
+    pub fn enlarge_caches(&mut self) {
+        self.programs.max_entries = MAX_CACHE_ENTRIES_OF_IMPORT;
+        self.contexts.max_entries = MAX_CACHE_ENTRIES_OF_IMPORT;
+        self.endpoints.max_entries = MAX_CACHE_ENTRIES_OF_IMPORT;
     }
 
     /// Sets the time at which new rows are seen, unix seconds.

@@ -27,6 +27,7 @@ use crate::{
     event::{self, loss_kind},
     identity::Identity,
     immutable,
+    import::{self, ImportSource},
     migrations::MIGRATIONS,
     program_seen::{self, ProgramSeen},
     retention,
@@ -236,6 +237,14 @@ impl Reader {
         self.read(|connection| {
             connection.query_row(sql, [], |row| row.get(0)).map(|count: i64| count.max(0) as u64)
         })
+    }
+
+    /// The logs of the original picosnitch that were imported into this one, in part at least.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn import_sources(&self) -> Result<Vec<ImportSource>, StoreError> {
+        self.read(import::read)
     }
 
     /// The bytes of the log in use: without free pages.

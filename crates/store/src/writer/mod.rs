@@ -1,6 +1,7 @@
 //! The only writer of the log.
 
 mod file;
+mod import;
 pub(crate) mod old_windows;
 mod records;
 mod start;

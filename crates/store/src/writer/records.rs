@@ -60,6 +60,32 @@ struct Folded {
     groups: u64,
 }
 
+/// Inserts a record.
+pub(super) const INSERT_RECORD: &str = "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, \
+     connections, sent, received, folded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+/// The sequence of the next record of a second. Usually 0; more if the clock was set back, or the daemon restarted within a
+/// second.
+pub(super) fn next_sequence(connection: &Connection, time: i64) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(sequence) + 1, 0) FROM record WHERE time = ?1";
+    connection.prepare_cached(sql)?.query_row([time], |row| row.get(0))
+}
+
+/// Inserts the row of a window with `count` records.
+pub(super) fn insert_window(
+    connection: &Connection,
+    id: i64,
+    reading: ClockReading,
+    first_sequence: i64,
+    count: i64,
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let ClockReading { time, boot, uptime } = reading;
+    connection.prepare_cached(sql)?.execute(params![id, time, boot, uptime, first_sequence, count])?;
+    Ok(())
+}
+
 /// Inserts the records of one window.
 pub(super) struct RecordWriter<'a> {
     connection: &'a Connection,
@@ -80,14 +106,8 @@ impl<'a> RecordWriter<'a> {
         interner: &'a mut Interner,
         window: &'a Window,
     ) -> rusqlite::Result<Self> {
-        // Usually 0. More if the clock was set back, or the daemon restarted within a second.
-        let first: i64 = connection
-            .prepare_cached("SELECT coalesce(max(sequence) + 1, 0) FROM record WHERE time = ?1")?
-            .query_row([window.time], |row| row.get(0))?;
-        let insert = connection.prepare_cached(
-            "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, connections, sent, \
-             received, folded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?;
+        let first = next_sequence(connection, window.time)?;
+        let insert = connection.prepare_cached(INSERT_RECORD)?;
         Ok(Self {
             connection,
             interner,
@@ -273,12 +293,8 @@ impl<'a> RecordWriter<'a> {
 
     /// Inserts the row of the window itself.
     pub fn insert_window(&self, id: i64, reading: ClockReading) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let count = self.next_sequence - self.first_sequence;
-        let ClockReading { time, boot, uptime } = reading;
-        let row = params![id, time, boot, uptime, self.first_sequence, count];
-        self.connection.prepare_cached(sql)?.execute(row)?;
-        Ok(())
+        insert_window(self.connection, id, reading, self.first_sequence, count)
     }
 }
 
@@ -370,14 +386,14 @@ pub(super) fn fold_event(uid: u32, groups: u64, time: i64) -> Event {
 
 /// Limits a counter to 2^52 (4.5 petabytes): SQLite's integers and their sums are signed, and no sum over a log may
 /// overflow.
-fn stored_counter(counter: u64) -> i64 {
+pub(super) fn stored_counter(counter: u64) -> i64 {
     const MAX: i64 = 1 << 52;
     i64::try_from(counter).map_or(MAX, |counter| counter.min(MAX))
 }
 
 /// Stores 0, "no port", for a port that is none: for `VMADDR_PORT_ANY` (`u32::MAX`, vsock(7)), whose bits in
 /// packed rows mean [`model::PORT_EXECUTION`].
-fn stored_port(port: Port) -> Port {
+pub(super) fn stored_port(port: Port) -> Port {
     const MAX: Port = u32::MAX as Port - 1;
     if (PORT_MANY..=MAX).contains(&port) { port } else { 0 }
 }

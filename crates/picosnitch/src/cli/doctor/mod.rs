@@ -4,7 +4,7 @@
 
 mod salvage;
 
-pub(super) use self::salvage::become_owner;
+pub(super) use self::salvage::{become_owner, log_writer};
 use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::json;

@@ -79,9 +79,9 @@ fn lock_files(layout: &Layout) -> anyhow::Result<InstanceLock> {
     }
 }
 
-/// Continues as the user who owns the log if this is root and others can write in the directory of the log: they could
-/// replace the files that are opened there. The daemon can write to the files that are made then, too. Returns the user.
-pub(in crate::cli) fn become_owner(database: &Path) -> anyhow::Result<Option<User>> {
+/// The user as whom this command writes the log: its owner, if this is root and others can write in the directory of the log,
+/// who could replace the files that are opened there. `None` if it stays as it is.
+pub(in crate::cli) fn log_writer(database: &Path) -> anyhow::Result<Option<User>> {
     const WRITABLE_BY_OTHERS: u32 = 0o022;
     let directory = database.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = fs::metadata(directory)
@@ -90,13 +90,18 @@ pub(in crate::cli) fn become_owner(database: &Path) -> anyhow::Result<Option<Use
     if !unistd::geteuid().is_root() || is_private {
         return Ok(None);
     }
-    let user = match fs::symlink_metadata(database).ok().filter(|metadata| metadata.uid() != 0) {
+    Ok(Some(match fs::symlink_metadata(database).ok().filter(|metadata| metadata.uid() != 0) {
         Some(metadata) => {
             User { uid: unistd::Uid::from_raw(metadata.uid()), gid: unistd::Gid::from_raw(metadata.gid()) }
         }
         // A new log belongs to the user as whom the daemon will write it.
         None => User::of_log(database)?,
-    };
+    }))
+}
+
+/// Continues as the user of [`log_writer`]. The daemon can write to the files that are made then, too. Returns the user.
+pub(in crate::cli) fn become_owner(database: &Path) -> anyhow::Result<Option<User>> {
+    let Some(user) = log_writer(database)? else { return Ok(None) };
     unistd::setgroups(&[])
         .and_then(|()| unistd::setgid(user.gid))
         .and_then(|()| unistd::setuid(user.uid))

@@ -1,0 +1,142 @@
+//! Imports that are repeated, interrupted, or of a source that has changed since.
+
+use super::*;
+
+/// A source of format 3 and its sums.
+fn source(place: &Place, options: &Options) -> (std::path::PathBuf, Sums) {
+    let path = place.path("snitch.db");
+    let written = write_database(&path, options).unwrap();
+    (path, written)
+}
+
+fn change(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn twice_is_once_and_a_source_that_has_grown_adds_what_is_new() {
+    let options = sample(Sample::Version3, 10_000);
+    let place = Place::new(&options.zone);
+    let (path, written) = source(&place, &options);
+    let (whole, older) = (place.path("whole.db"), place.path("older.db"));
+    fs::copy(&path, &whole).unwrap();
+    change(&path, "DELETE FROM connections WHERE rowid > 6000");
+    fs::copy(&path, &older).unwrap();
+    assert_eq!(place.import(&path).counts.imported, 6000);
+    let again = place.import(&path);
+    assert!(again.is_known && again.counts.read() == 0, "{again:?}");
+    // It has grown, and its oldest rows are gone.
+    change(&whole, "DELETE FROM connections WHERE rowid <= 4500");
+    let grown = place.import(&whole);
+    assert!(grown.is_known && grown.counts.imported == 4000, "{grown:?}");
+    assert_eq!(place.sums(), expected(written));
+    // An older copy has nothing new.
+    assert_eq!(place.import(&older).counts.read(), 0);
+    // Made anew, its rows have other numbers.
+    change(&whole, "VACUUM; INSERT INTO connections SELECT * FROM connections ORDER BY rowid DESC LIMIT 1");
+    let first: i64 = Connection::open(&whole)
+        .unwrap()
+        .query_row("SELECT min(rowid) FROM connections", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(first, 1, "VACUUM gives other numbers");
+    let renumbered = place.import(&whole);
+    assert!(renumbered.is_known && renumbered.counts.read() <= 1, "{renumbered:?}");
+    let count = place.sums()[0];
+    assert!(count - written.rows.cast_signed() <= 1, "{count}");
+}
+
+#[test]
+fn what_was_upgraded_in_place_is_the_same_source() {
+    let options = sample(Sample::Version0, 3000);
+    let place = Place::new(&options.zone);
+    let (path, _) = source(&place, &options);
+    place.import(&path);
+    change(
+        &path,
+        "ALTER TABLE connections RENAME COLUMN events TO conns; ALTER TABLE connections ADD COLUMN send integer DEFAULT 0; \
+         ALTER TABLE connections ADD COLUMN recv integer DEFAULT 0; PRAGMA user_version = 1",
+    );
+    let report = place.import(&path);
+    assert!(report.is_known && report.counts.read() == 0, "{report:?}");
+}
+
+#[test]
+fn another_source_is_not_taken_for_a_known_one() {
+    let options = sample(Sample::Version3, 3000);
+    let place = Place::new(&options.zone);
+    let (path, first) = source(&place, &options);
+    place.import(&path);
+    let other = place.path("other.db");
+    let second = write_database(&other, &Options { seed: 2, ..options }).unwrap();
+    assert!(!place.import(&other).is_known);
+    assert_eq!(place.sums()[0].cast_unsigned(), first.rows + second.rows);
+    assert!(place.import(&other).is_known && place.import(&path).is_known);
+    assert_eq!(place.sums()[0].cast_unsigned(), first.rows + second.rows);
+}
+
+#[test]
+fn rows_that_were_too_old_come_when_the_log_keeps_more() {
+    let options = sample(Sample::Version4, 9000);
+    let mut place = Place::new(&options.zone);
+    let (path, written) = source(&place, &options);
+    let now = place.settings.now;
+    place.settings.cutoff = now - 50 * DAY;
+    let report = place.import(&path);
+    assert!(report.counts.older > 6000, "{report:?}");
+    let kept = report.counts.imported;
+    assert_eq!(kept + report.counts.older, written.rows);
+    // What was deleted here does not come again.
+    let deleted = place.log().execute("DELETE FROM record WHERE time > ?1", [now - 10 * DAY]).unwrap() as u64;
+    assert!(deleted > 100);
+    place.settings.cutoff = now - 100 * DAY;
+    let more = place.import(&path);
+    assert!(more.counts.imported > 2000, "{more:?}");
+    place.settings.cutoff = now - 365 * DAY;
+    let rest = place.import(&path);
+    assert_eq!(kept + more.counts.imported + rest.counts.imported, written.rows);
+    assert_eq!(place.sums()[0].cast_unsigned(), written.rows - deleted);
+    assert_eq!(place.import(&path).counts.read(), 0);
+}
+
+#[test]
+fn an_import_that_was_interrupted_goes_on() {
+    let options = sample(Sample::Version2, 30_000);
+    let place = Place::new(&options.zone);
+    let (path, written) = source(&place, &options);
+    // An error ends it, as a full disk would: the sequence numbers of a time are used up.
+    let broken = rows(&options).nth(17_000).unwrap().time;
+    {
+        drop(Writer::open(&place.path("log.db")).unwrap());
+        place
+            .log()
+            .execute_batch(&format!(
+                "CREATE TRIGGER full BEFORE INSERT ON record WHEN new.time = {broken} BEGIN SELECT raise(ABORT, 'full'); END"
+            ))
+            .unwrap();
+    }
+    let report = place.import(&path);
+    assert!(report.error.is_some(), "{report:?}");
+    let imported = place.sums()[0];
+    assert!((12_000..17_001).contains(&imported), "{imported}");
+    place.log().execute_batch("DROP TRIGGER full").unwrap();
+    let report = place.import(&path);
+    assert!(report.is_known && report.error.is_none(), "{report:?}");
+    assert_eq!(place.sums(), expected(written));
+}
+
+#[test]
+fn a_preview_says_what_an_import_does() {
+    let options = sample(Sample::Version1, 3000);
+    let place = Place::new(&options.zone);
+    let (path, _) = source(&place, &options);
+    let preview = |known: &[store::ImportSource]| {
+        let mut source = Source::open_database(&path, None).unwrap();
+        preview_source(&mut source, known, &place.settings, &mut |_, _| {}).unwrap()
+    };
+    let before = preview(&[]);
+    assert!(!place.path("log.db").exists());
+    assert_eq!(before.counts, place.import(&path).counts);
+    let known = Reader::open(&place.path("log.db")).unwrap().import_sources().unwrap();
+    let after = preview(&known);
+    assert!(after.is_known && after.counts.read() == 0, "{after:?}");
+}
