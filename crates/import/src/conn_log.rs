@@ -125,7 +125,7 @@ fn read_line(number: i64, line: &[u8], contexts: &mut Contexts) -> ReadRow {
     let fields = match parts.len() {
         FIELDS => Fields {
             number,
-            programs: Some(Programs::Cells([program(0), program(9), [Cell::None; 4]])),
+            programs: Some(Programs::Cells(Box::new([program(0), program(9), [Cell::None; 4]]))),
             time: text(4),
             domain: text(5),
             remote_address: text(6),
@@ -142,7 +142,7 @@ fn read_line(number: i64, line: &[u8], contexts: &mut Contexts) -> ReadRow {
             sent: value(1),
             received: value(2),
             connections: Cell::None,
-            programs: Some(Programs::Cells([program(4), program(8), program(12)])),
+            programs: Some(Programs::Cells(Box::new([program(4), program(8), program(12)]))),
             uid: value(16),
             family: value(17),
             protocol: value(18),

@@ -18,13 +18,16 @@ const MAX_CONTEXTS: usize = 16_384;
 /// The programs of a context, by their addresses, its user and its network namespace.
 type ContextKey = ([usize; 3], u32, u32);
 
+/// A context and its programs.
+type KnownContext = (Arc<ProcessContext>, [Arc<Program>; 3]);
+
 /// The programs and contexts of the last rows.
 #[derive(Default)]
 pub(crate) struct Contexts {
     /// By the values of their columns.
     programs: HashMap<Box<[u8]>, (Arc<Program>, Oddities), RandomState>,
     /// With their programs, so that no other program gets their addresses.
-    contexts: HashMap<ContextKey, (Arc<ProcessContext>, [Arc<Program>; 3]), RandomState>,
+    contexts: HashMap<ContextKey, KnownContext, RandomState>,
     bytes: usize,
     key: Vec<u8>,
 }

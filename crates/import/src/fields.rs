@@ -78,7 +78,7 @@ impl ReadRow {
 /// How a row says which programs it is about.
 pub(crate) enum Programs<'a> {
     /// Path, name, command line and digest of the program, its parent and the parent of that.
-    Cells([[Cell<'a>; 4]; 3]),
+    Cells(Box<[[Cell<'a>; 4]; 3]>),
     /// As they were read before.
     Known([Arc<Program>; 3]),
 }
@@ -110,7 +110,7 @@ impl Fields<'_> {
     pub fn read(self, mut odd: Oddities, contexts: &mut Contexts) -> ReadRow {
         let odd = &mut odd;
         let programs = match self.programs {
-            Some(Programs::Cells(cells)) => cells.map(|cells| contexts.program(cells, odd)),
+            Some(Programs::Cells(cells)) => (*cells).map(|cells| contexts.program(cells, odd)),
             Some(Programs::Known(programs)) => programs,
             None => Default::default(),
         };

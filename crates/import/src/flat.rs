@@ -104,7 +104,7 @@ impl FlatTable {
                 Value::Domain => fields.domain = cell,
             }
         }
-        fields.programs = Some(Programs::Cells(programs));
+        fields.programs = Some(Programs::Cells(Box::new(programs)));
         Ok(fields.read(Oddities::default(), contexts))
     }
 }

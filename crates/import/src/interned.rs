@@ -58,7 +58,7 @@ impl<T: Clone> Cache<T> {
 #[derive(Clone)]
 enum Text {
     None,
-    Text(Rc<[u8]>),
+    Bytes(Rc<[u8]>),
     Other(i64),
 }
 
@@ -66,7 +66,7 @@ impl Text {
     fn cell(&self) -> Cell<'_> {
         match self {
             Self::None => Cell::Text(b""),
-            Self::Text(bytes) => Cell::Text(bytes),
+            Self::Bytes(bytes) => Cell::Text(bytes),
             Self::Other(number) => Cell::Integer(*number),
         }
     }
@@ -175,7 +175,7 @@ fn text(
     cache.get(id, odd, |odd| {
         let found = connection.prepare_cached(sql)?.query_row([id], |row| {
             Ok(match row.get_ref(0)? {
-                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Text::Text(bytes.into())),
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Text::Bytes(bytes.into())),
                 ValueRef::Integer(number) => Some(Text::Other(number)),
                 ValueRef::Null | ValueRef::Real(_) => None,
             })
@@ -185,7 +185,7 @@ fn text(
             add_missing(id, odd);
         }
         let found = found.unwrap_or(Text::None);
-        let bytes = if let Text::Text(bytes) = &found { bytes.len() } else { 0 };
+        let bytes = if let Text::Bytes(bytes) = &found { bytes.len() } else { 0 };
         Ok((found, bytes))
     })
 }
