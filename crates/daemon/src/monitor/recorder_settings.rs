@@ -74,7 +74,8 @@ pub fn max_log_bytes(megabytes: Option<u32>, database: &Path) -> Option<u64> {
 /// The network namespace of the first process, which is that of systemd-resolved; 0 when unknown. A unit may run the monitor in
 /// another one.
 fn network_namespace() -> u32 {
-    let namespace = fs::metadata("/proc/1/ns/net").map_or(0, |namespace| namespace.ino());
+    let namespace = fs::metadata("/proc/1/ns/net").or_else(|_| fs::metadata("/proc/self/ns/net"));
+    let namespace = namespace.map_or(0, |namespace| namespace.ino());
     u32::try_from(namespace).unwrap_or(0)
 }
 

@@ -141,6 +141,10 @@ pub(super) const CONNECTING: &[c_long] = &[libc::SYS_connect];
 /// What an exporter does besides: the C library's resolver binds its sockets, and sends two questions at once.
 pub(super) const RESOLVING: &[c_long] = &[libc::SYS_bind, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
 
+/// What the client of the session bus does besides: its event loop.
+pub(super) const EVENT_LOOP: &[c_long] =
+    &[libc::SYS_pipe2, libc::SYS_timerfd_create, libc::SYS_timerfd_settime];
+
 /// What neither the monitor nor any process that it starts needs, and what would make more of its rights: other kernels and
 /// modules, file systems, the clock and the name of the machine, keys, and code of its own in other processes.
 pub(super) const REFUSED_TO_MONITOR: &[c_long] = &[

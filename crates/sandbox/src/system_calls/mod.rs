@@ -8,7 +8,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-use self::lists::{COMMON, CONNECTING, READING, REFUSED_TO_MONITOR, RESOLVING, SERVING, WRITING};
+use self::lists::{COMMON, CONNECTING, EVENT_LOOP, READING, REFUSED_TO_MONITOR, RESOLVING, SERVING, WRITING};
 
 mod lists;
 
@@ -59,7 +59,7 @@ impl Process {
             Self::WebServer => &[COMMON, READING, SERVING, CONNECTING],
             Self::Recorder => &[COMMON, READING, WRITING, SERVING, &[libc::SYS_getppid]],
             Self::Exporter => &[COMMON, READING, SERVING, CONNECTING, RESOLVING],
-            Self::Notifier => &[COMMON, READING, SERVING, CONNECTING],
+            Self::Notifier => &[COMMON, READING, SERVING, CONNECTING, EVENT_LOOP],
             Self::FileOpener => &[COMMON, READING],
             Self::Parser => &[COMMON, &[libc::SYS_newfstatat, libc::SYS_statx]],
         }
