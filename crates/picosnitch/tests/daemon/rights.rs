@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -10,13 +11,14 @@ use std::{
 };
 
 use nix::{
+    mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::harness::{
-    Daemon, assert_recorded, base, error_log, fresh_address, picosnitch, place, root, service_user, talk,
-    wait_until,
+    Daemon, SmallDisk, assert_recorded, base, error_log, fresh_address, picosnitch, place, root,
+    service_user, talk, wait_until,
 };
 
 /// The value of a line of /proc/PID/status.
@@ -102,16 +104,15 @@ fn each_process_has_the_rights_that_it_needs_and_no_more() {
     assert_descriptors(recorder, |target| {
         target.starts_with(&own) || target.is_file() || target.to_string_lossy().ends_with("(deleted)")
     });
-    // The exporter has the key.
+    // It records all the same, and the exporter, which has the key, asks about this program.
+    let address = fresh_address();
+    talk(address, 1000, 200);
     let mut request = listener.accept().unwrap().0;
     request.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut text = [0; 1024];
     let read = std::io::Read::read(&mut request, &mut text).unwrap_or(0);
     assert!(String::from_utf8_lossy(&text[..read]).contains("the-key"));
     drop((listener, request));
-    // It records all the same.
-    let address = fresh_address();
-    talk(address, 1000, 200);
     daemon.stop(Signal::SIGTERM);
     assert_recorded(base.path(), address, 1, 1000, 200);
 }
@@ -149,12 +150,20 @@ fn without_an_exporter_of_its_own_the_daemon_starts_none() {
 fn programs_on_file_systems_that_are_mounted_later_are_seen_from_a_slave_namespace() {
     let _root = root();
     let (base, place) = (base("[monitor]\nevery_exe = true\n"), place());
+    // Mounts beneath it propagate into slave namespaces, as those of a machine with systemd do everywhere.
+    let outer = SmallDisk::mount(place.path(), "1m");
+    mount(None::<&str>, place.path(), None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let inner = place.path().join("inner");
+    fs::create_dir(&inner).unwrap();
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "slave"]).arg(env!("CARGO_BIN_EXE_picosnitch"));
     command.arg("--base-dir").arg(base.path()).arg("start-no-daemon").env_remove("PICOSNITCH_BASE_DIR");
     let daemon = Daemon::start_as(command);
-    let disk = super::harness::SmallDisk::mount(place.path(), "16m");
-    let program = place.path().join("later");
+    let disk = SmallDisk::mount(&inner, "16m");
+    let seen = fs::read_to_string(format!("/proc/{}/mountinfo", daemon.monitor())).unwrap();
+    assert!(seen.contains(inner.to_str().unwrap()), "the mount has not propagated");
+    let program = inner.join("later");
     fs::copy("/bin/true", &program).unwrap();
     let recorded = || {
         assert!(Command::new(&program).status().unwrap().success());
@@ -164,5 +173,5 @@ fn programs_on_file_systems_that_are_mounted_later_are_seen_from_a_slave_namespa
     };
     wait_until("its digest", recorded);
     daemon.stop(Signal::SIGTERM);
-    drop(disk);
+    drop((disk, outer));
 }
