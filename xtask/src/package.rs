@@ -109,6 +109,8 @@ fn build(making: &Making) -> anyhow::Result<PathBuf> {
     let target = target();
     let directory = target_directory(making)?;
     let mut zigbuild = tool(making, "cargo-zigbuild");
+    // With each commit it is another, and libraries in C would be built anew.
+    zigbuild.env_remove("SOURCE_DATE_EPOCH");
     zigbuild.args(["zigbuild", "--release", "--locked", "--package", "picosnitch"]);
     run_to_end(zigbuild.args(["--target", &format!("{target}.{OLDEST_GLIBC}")]))?;
     Ok(directory.join(target).join("release/picosnitch"))

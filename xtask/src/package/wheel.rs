@@ -1,12 +1,12 @@
 //! The wheel that carries the binary, for pip and pipx.
 
-use std::fs;
+use std::{env, fs, path::PathBuf};
 
 use anyhow::Context;
 
 use super::{Making, OLDEST_GLIBC, empty_directory, run_to_end, target, tool};
 
-/// Makes the wheel. maturin builds the binary itself.
+/// Makes the wheel. maturin builds the binary itself, of what was built for the other packages.
 ///
 /// # Errors
 /// A file cannot be written, or maturin fails.
@@ -31,7 +31,17 @@ pub(super) fn make(making: &Making) -> anyhow::Result<()> {
         }
     }
     let mut maturin = tool(making, "maturin");
-    maturin.current_dir(&work).args(["build", "--release", "--zig", "--target", &target()]);
+    maturin.current_dir(&work).args(["build", "--release", "--target", &target()]);
     maturin.args(["--compatibility", &format!("manylinux_{}", OLDEST_GLIBC.replace('.', "_"))]);
+    // maturin has a cargo-zigbuild of its own, whose compiler has another name: everything would be built anew.
+    let cargo = env::var_os("CARGO").map_or_else(find_cargo, |path| Ok(path.into()))?;
+    maturin.env("REAL_CARGO", cargo).env("GLIBC", OLDEST_GLIBC).env_remove("CARGO");
+    maturin.env("FIRST_IN_PATH", making.project.join("packaging/python"));
     run_to_end(maturin.arg("--out").arg(&making.output))
+}
+
+fn find_cargo() -> anyhow::Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|directory| directory.join("cargo")).find(|file| file.is_file());
+    found.context("cargo is not in PATH")
 }
