@@ -14,6 +14,7 @@ mod forget;
 mod full_tables;
 mod harness;
 mod identity;
+mod import;
 mod life_cycle;
 mod little_memory;
 mod live_status;
