@@ -7,6 +7,7 @@ mod alerts;
 mod app_images;
 mod cgroups_and_countries;
 mod crash;
+mod doctor;
 #[path = "../executables/mod.rs"]
 mod executables;
 mod first_flows;
