@@ -10,7 +10,7 @@ use crate::{
     cell::{Cell, of_field},
     contexts::Contexts,
     error::ImportError,
-    fields::{Fields, Programs, ReadRow, RowTime},
+    fields::{Fields, ReadRow, RowTime},
     oddity::Oddities,
     source::Format,
 };
@@ -121,11 +121,15 @@ fn read_line(number: i64, line: &[u8], contexts: &mut Contexts) -> ReadRow {
     let parts: Vec<&[u8]> = line.split(|byte| *byte == b',').collect();
     let text = |at: usize| Cell::Text(parts[at]);
     let value = |at: usize| of_field(parts[at]);
-    let program = |first: usize| [text(first), text(first + 1), text(first + 2), text(first + 3)];
+    let mut odd = Oddities::default();
+    let none = contexts.program([Cell::None; 4], &mut odd);
+    let mut program = |first: usize| {
+        contexts.program([text(first), text(first + 1), text(first + 2), text(first + 3)], &mut odd)
+    };
     let fields = match parts.len() {
         FIELDS => Fields {
             number,
-            programs: Some(Programs::Cells(Box::new([program(0), program(9), [Cell::None; 4]]))),
+            programs: [program(0), program(9), none],
             time: text(4),
             domain: text(5),
             remote_address: text(6),
@@ -142,7 +146,7 @@ fn read_line(number: i64, line: &[u8], contexts: &mut Contexts) -> ReadRow {
             sent: value(1),
             received: value(2),
             connections: Cell::None,
-            programs: Some(Programs::Cells(Box::new([program(4), program(8), program(12)]))),
+            programs: [program(4), program(8), program(12)],
             uid: value(16),
             family: value(17),
             protocol: value(18),
@@ -158,5 +162,5 @@ fn read_line(number: i64, line: &[u8], contexts: &mut Contexts) -> ReadRow {
             return ReadRow { time: RowTime::None, ..row };
         }
     };
-    fields.read(Oddities::default(), contexts)
+    fields.read(odd, contexts)
 }

@@ -12,21 +12,23 @@ use crate::{
 };
 
 /// Bytes of texts, and entries, that are remembered. A full memory is emptied.
-const MAX_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 6 << 20;
 const MAX_CONTEXTS: usize = 16_384;
 
 /// The programs of a context, by their addresses, its user and its network namespace.
 type ContextKey = ([usize; 3], u32, u32);
 
-/// A context and its programs.
-type KnownContext = (Arc<ProcessContext>, [Arc<Program>; 3]);
+/// A context with its programs, so that no other program gets their addresses.
+struct KnownContext {
+    context: Arc<ProcessContext>,
+    _programs: [Arc<Program>; 3],
+}
 
 /// The programs and contexts of the last rows.
 #[derive(Default)]
 pub(crate) struct Contexts {
     /// By the values of their columns.
     programs: HashMap<Box<[u8]>, (Arc<Program>, Oddities), RandomState>,
-    /// With their programs, so that no other program gets their addresses.
     contexts: HashMap<ContextKey, KnownContext, RandomState>,
     bytes: usize,
     key: Vec<u8>,
@@ -58,15 +60,15 @@ impl Contexts {
     ) -> Arc<ProcessContext> {
         let addresses = programs.each_ref().map(|program| Arc::as_ptr(program) as usize);
         let key = (addresses, uid, network_namespace);
-        if let Some((context, _)) = self.contexts.get(&key) {
-            return Arc::clone(context);
+        if let Some(known) = self.contexts.get(&key) {
+            return Arc::clone(&known.context);
         }
         self.make_room(programs.iter().map(|program| bytes_of(program)).sum());
         let [program, parent, grandparent] = programs.each_ref().map(|program| (**program).clone());
         let cgroup = CgroupInfo::default();
         let context =
             Arc::new(ProcessContext { program, parent, grandparent, uid, network_namespace, cgroup });
-        self.contexts.insert(key, (Arc::clone(&context), programs));
+        self.contexts.insert(key, KnownContext { context: Arc::clone(&context), _programs: programs });
         context
     }
 
@@ -102,7 +104,8 @@ mod tests {
         let mut of = |text: &str, uid| {
             let cell = Cell::Text(text.as_bytes());
             let program = contexts.program([cell, cell, cell, Cell::None], &mut odd);
-            contexts.context([Arc::clone(&program), program, Arc::default()], uid, 7)
+            let none = contexts.program([Cell::None; 4], &mut odd);
+            contexts.context([Arc::clone(&program), program, none], uid, 7)
         };
         assert!(Arc::ptr_eq(&of("a", 1), &of("a", 1)));
         assert!(!Arc::ptr_eq(&of("a", 1), &of("a", 2)));

@@ -75,20 +75,13 @@ impl ReadRow {
     }
 }
 
-/// How a row says which programs it is about.
-pub(crate) enum Programs<'a> {
-    /// Path, name, command line and digest of the program, its parent and the parent of that.
-    Cells(Box<[[Cell<'a>; 4]; 3]>),
-    /// As they were read before.
-    Known([Arc<Program>; 3]),
-}
-
 /// The values of a row.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     pub number: i64,
     pub time: Cell<'a>,
-    pub programs: Option<Programs<'a>>,
+    /// The program, its parent and the parent of that.
+    pub programs: [Arc<Program>; 3],
     pub uid: Cell<'a>,
     /// How many connections the row stands for, if the format counts them.
     pub connections: Cell<'a>,
@@ -109,13 +102,8 @@ impl Fields<'_> {
     /// Reads the values. `odd` has what is known to be odd already.
     pub fn read(self, mut odd: Oddities, contexts: &mut Contexts) -> ReadRow {
         let odd = &mut odd;
-        let programs = match self.programs {
-            Some(Programs::Cells(cells)) => (*cells).map(|cells| contexts.program(cells, odd)),
-            Some(Programs::Known(programs)) => programs,
-            None => Default::default(),
-        };
         let (uid, network_namespace) = (self.uid.user(odd), self.network_namespace.small(odd));
-        let context = contexts.context(programs, uid, network_namespace);
+        let context = contexts.context(self.programs, uid, network_namespace);
         let remote_port = self.remote_port.port(odd);
         let is_execution = remote_port == PORT_EXECUTION;
         let local_port = match self.local_port.port(odd) {

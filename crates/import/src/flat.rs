@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 use crate::{
     cell::Cell,
     contexts::Contexts,
-    fields::{Fields, Programs, ReadRow},
+    fields::{Fields, ReadRow},
     oddity::Oddities,
 };
 
@@ -104,7 +104,8 @@ impl FlatTable {
                 Value::Domain => fields.domain = cell,
             }
         }
-        fields.programs = Some(Programs::Cells(Box::new(programs)));
-        Ok(fields.read(Oddities::default(), contexts))
+        let mut odd = Oddities::default();
+        fields.programs = programs.map(|cells| contexts.program(cells, &mut odd));
+        Ok(fields.read(odd, contexts))
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, types::ValueRef};
 use crate::{
     cell::Cell,
     contexts::{Contexts, add_missing},
-    fields::{Fields, Programs, ReadRow, program},
+    fields::{Fields, ReadRow, program},
     oddity::Oddities,
 };
 
@@ -121,7 +121,7 @@ impl InternedTables {
         let fields = Fields {
             number: row.get(0)?,
             time: cell(1)?,
-            programs: Some(Programs::Known(programs)),
+            programs,
             uid: cell(7)?,
             // Its events are socket events that were merged, not connections.
             connections: Cell::None,

@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Rows of one transaction.
-const ROWS: usize = 16_384;
+const ROWS: usize = 8192;
 /// Contexts of which it is remembered that they were observed.
-const MAX_OBSERVED: usize = 8192;
+const MAX_OBSERVED: usize = 4096;
 /// Seconds by which a row may be later than now: the zone of its time may be wrong.
 const MAX_FUTURE: i64 = 24 * 60 * 60;
 

@@ -39,14 +39,21 @@ impl LocalClock {
                 }
                 LocalSecond::Repeated(first, second) => {
                     odd.add(Oddity::RepeatedTime);
-                    let is_second = first < self.last.saturating_sub(TOLERANCE)
-                        && second >= self.last.saturating_sub(TOLERANCE);
-                    if is_second { second } else { first }
+                    let before = self.last.saturating_sub(TOLERANCE);
+                    let is_second = first < before || self.is_in_second_passage();
+                    if is_second && second >= before { second } else { first }
                 }
             },
         };
         self.last = seconds;
         Some(seconds)
+    }
+
+    /// Whether the row before was in the second passage of an hour.
+    fn is_in_second_passage(&self) -> bool {
+        let text = calendar::rfc3339(self.last, &self.zone);
+        let second = text.get(..19).and_then(|text| local_second(text, &self.zone));
+        matches!(second, Some(LocalSecond::Repeated(_, second)) if second == self.last)
     }
 
     fn local(&mut self, text: &str) -> Option<LocalSecond> {
@@ -82,6 +89,7 @@ mod tests {
         assert_eq!(read("2026-10-25 02:58:50").0, Some(two + 3530), "a little out of order");
         assert_eq!(read("2026-10-25 02:00:10").0, Some(two + 3610));
         assert_eq!(read("2026-10-25 02:59:00").0, Some(two + 7140));
+        assert_eq!(read("2026-10-25 02:58:30").0, Some(two + 7110), "still the second passage");
         assert_eq!(read("2026-10-25 03:00:00"), (Some(two + 7200), None));
         // The clock was set back by a day: neither passage is after the row before.
         assert_eq!(read("2026-10-26 12:00:00").1, None);

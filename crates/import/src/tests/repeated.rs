@@ -76,7 +76,7 @@ fn another_source_is_not_taken_for_a_known_one() {
 
 #[test]
 fn rows_that_were_too_old_come_when_the_log_keeps_more() {
-    let options = sample(Sample::Version4, 9000);
+    let options = Options { days: 200, ..sample(Sample::Version4, 9000) };
     let mut place = Place::new(&options.zone);
     let (path, written) = source(&place, &options);
     let now = place.settings.now;
