@@ -51,7 +51,11 @@ impl<T: Copy> RowCache<T> {
         self.pending.clear();
     }
 
-    /// Gives the memory of an empty cache back.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Frees the memory of an empty cache.
     pub fn shrink(&mut self) {
         self.rows.shrink_to_fit();
         self.pending.shrink_to_fit();

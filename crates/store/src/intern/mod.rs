@@ -89,12 +89,14 @@ impl Interner {
         self.endpoints.clear();
     }
 
-    /// Forgets the ids of all rows, and gives the memory back.
-    pub fn shrink(&mut self) {
+    /// Forgets the ids of all rows, and frees their memory. Returns whether there were any.
+    pub fn shrink(&mut self) -> bool {
+        let had_any = !self.contexts.is_empty();
         self.clear();
         self.programs.shrink();
         self.contexts.shrink();
         self.endpoints.shrink();
+        had_any
     }
 
     /// Makes the caches large enough for a log that is imported at once.

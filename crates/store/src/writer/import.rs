@@ -137,9 +137,19 @@ impl Writer {
     pub fn roll_up_import(&mut self, now: i64) -> Result<bool, StoreError> {
         self.last_time = self.last_time.max(Some(now));
         self.max_rollup_rows = self.max_rollup_rows.min(MAX_ROLLUP_ROWS_OF_IMPORT);
-        // What it knows takes memory, and is not needed any more.
-        self.interner.shrink();
+        if self.interner.shrink() {
+            return_memory();
+        }
         self.catch_up()
+    }
+}
+
+/// Gives the memory that was freed back to the system.
+fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes a number, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
