@@ -166,6 +166,8 @@ fn make_rpm(making: &Making) -> anyhow::Result<()> {
 
 /// Makes an archive of one directory (`name`, in `parent`), the same for the same content.
 fn make_archive(making: &Making, parent: &Path, name: &str, archive: &Path) -> anyhow::Result<()> {
+    // Under another name first: an archive that is there is a whole one.
+    let new = archive.with_extension("new");
     let mut tar = Command::new("tar");
     tar.args([
         "--create",
@@ -177,8 +179,9 @@ fn make_archive(making: &Making, parent: &Path, name: &str, archive: &Path) -> a
         "--numeric-owner",
         "--mode=go=rX,u+rw,a-s",
     ]);
-    tar.arg(format!("--mtime=@{}", making.changelog.epoch)).arg("--file").arg(archive);
-    run_to_end(tar.arg("--directory").arg(parent).arg(name))
+    tar.arg(format!("--mtime=@{}", making.changelog.epoch)).arg("--file").arg(&new);
+    run_to_end(tar.arg("--directory").arg(parent).arg(name))?;
+    fs::rename(&new, archive).with_context(|| format!("cannot make {}", archive.display()))
 }
 
 /// A new, empty directory below the work directory.

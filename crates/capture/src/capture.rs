@@ -1,10 +1,13 @@
 //! [`Capture`]: loads and attaches the kernel half, and reads its maps and iterators.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    collections::HashSet,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use libbpf_rs::{MapHandle, MapMut};
 
-use model::NameObservation;
+use model::{NameObservation, ProcessId};
 
 use crate::{
     abi::skeleton::PicosnitchSkel,
@@ -218,6 +221,15 @@ impl Capture {
             .into_iter()
             .filter_map(|event| if let Event::Socket(socket) = event { Some(*socket) } else { None })
             .collect())
+    }
+
+    /// The processes that have connections open now: they may talk at any moment.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub fn connected_processes(&self) -> Result<HashSet<ProcessId>, CaptureError> {
+        let sockets = self.open_sockets()?;
+        Ok(sockets.iter().filter(|open| open.peer.1 != 0).map(|open| open.socket.process).collect())
     }
 
     fn iterate(&self, id: HookId) -> Result<Vec<Event>, CaptureError> {

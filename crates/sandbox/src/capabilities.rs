@@ -29,7 +29,11 @@ pub(crate) fn limit() {
     limit_to(&[]);
 }
 
-fn limit_to(kept: &[u32]) {
+/// What a role may have until it has become its user: CAP_SETGID, CAP_SETUID, CAP_SETPCAP.
+pub(crate) const OF_ROLE_START: [u32; 3] = [6, 7, 8];
+
+/// The same but for these.
+pub(crate) fn limit_to(kept: &[u32]) {
     for capability in (0..MAX_CAPABILITIES).filter(|capability| !kept.contains(capability)) {
         // SAFETY: numbers only.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) } != 0 {

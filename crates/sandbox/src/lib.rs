@@ -12,15 +12,13 @@
 //!    that go through it, and gives the files of the log to the user of the recorder.
 //! 2. *The child, between fork(2) and execve(2)* ([`command`]): leaves the session, so that it has no terminal, and marks every
 //!    descriptor but the standard ones as close-on-exec. The recorder and the parser enter a network namespace of their own, which
-//!    has not even a loopback device that is up. The bounding set is emptied, with the right of root to do so. Then the supplementary
-//!    groups are cleared, the group is set, then the effective and the saved user, which ends all capabilities in effect. Last comes the working
-//!    directory `/`, with the rights of that user. The environment is a new one.
+//!    has not even a loopback device that is up. Of the bounding set only what step 4 needs is left. Then the supplementary
+//!    groups are cleared and the group is set. Last comes the working directory `/`. The environment is a new one, and names the user.
 //! 3. *execve(2)*: replaces the memory of the monitor. All its descriptors are close-on-exec, so that the role
 //!    gets its end of the channel as standard input, the recorder and the exporter also standard error, the parser standard output,
-//!    and no other descriptor. The kernel makes the memory of a program readable for its user here, unless the real user is another one: that is
-//!    why it still is root, without a capability.
+//!    and no other descriptor. The kernel makes the memory of a program readable for its user here: that is why it still is root.
 //! 4. *The role* ([`enter`]): the first call of its main function, before it reads a message or opens a file. It hides its memory
-//!    (`PR_SET_DUMPABLE`), and only then gives up the real user; from here on it cannot change its user or groups. It gives up all capabilities,
+//!    (`PR_SET_DUMPABLE`), empties the bounding set, and only then becomes its user; from here on it cannot change its user or groups. It gives up all capabilities,
 //!    `PR_SET_NO_NEW_PRIVS` keeps it from gaining any by execve(2), and it makes no core dumps. The notifier, the file opener and
 //!    the parser then give up files (Landlock) and system calls (seccomp), in this order, since the filter refuses the calls for Landlock.
 //! 5. *The recorder and the exporter*: read their first message, which is the monitor's, and then give up the files that it does not

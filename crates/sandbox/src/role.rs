@@ -72,12 +72,18 @@ impl Role {
     }
 }
 
+/// The variable that tells a role its user. It becomes that user itself, once its memory is hidden: after execve(2) a process of
+/// the user could be traced, and kernels before 6.16 make one that is the user in effect only (seteuid(2)) root again, if it may
+/// gain no privileges (`cap_bprm_creds_from_file`, security/commoncap.c).
+const USER: &str = "PICOSNITCH_USER";
+
 /// Returns the command that executes this binary in a role, as `user`, with nothing of what the monitor was started with:
-/// an environment of [`KEPT_VARIABLES`] only, the working directory `/`, a session without a terminal, and no descriptor
+/// an environment of [`KEPT_VARIABLES`] and its user only, the working directory `/`, a session without a terminal, and no descriptor
 /// but the three standard ones. The caller adds the arguments of the role and its standard input.
 pub fn command(role: Role, user: User) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.args(["role", role.name()]).env_clear().stdout(Stdio::null());
+    command.env(USER, format!("{}:{}", user.uid, user.gid));
     match role {
         // They report problems there.
         Role::Recorder | Role::Exporter => {
@@ -100,13 +106,19 @@ pub fn command(role: Role, user: User) -> Command {
                 // Without this wall, in a kernel that has no namespaces, the filter of system calls is left.
                 let _ = libc::unshare(libc::CLONE_NEWNET);
             }
-            capabilities::limit();
-            user.become_effectively()?;
-            // With the rights of the user.
+            capabilities::limit_to(&capabilities::OF_ROLE_START);
+            user.take_group()?;
             if libc::chdir(c"/".as_ptr()) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         });
     }
     command
+}
+
+/// The user that the monitor has started this role for.
+fn user_of_start() -> Option<(Uid, Gid)> {
+    let text = env::var(USER).ok().filter(|_| Uid::effective().is_root())?;
+    let (uid, gid) = text.split_once(':')?;
+    Some((Uid::from_raw(uid.parse().ok()?), Gid::from_raw(gid.parse().ok()?)))
 }
 
 /// Gives up what the role does not need, for good. Each role calls it before it does anything else; the recorder and the exporter
@@ -117,11 +129,12 @@ pub fn command(role: Role, user: User) -> Command {
 pub fn enter(role: Role) -> io::Result<()> {
     // Before the change of the user: from then on other processes of that user could read the memory (ptrace(2), /proc/PID/mem).
     prctl::set_dumpable(false)?;
-    let (user, group) = (Uid::effective(), Gid::effective());
+    let (user, group) = user_of_start().unwrap_or((Uid::effective(), Gid::effective()));
     if user.is_root() {
         let why = "the roles of picosnitch are started by its monitor, not by hand, and never as root";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
+    capabilities::limit();
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;
     capabilities::drop_all()?;
@@ -197,7 +210,7 @@ mod tests {
             // The environment of cargo has many variables.
             let environment = fs::read_to_string(format!("{process}/environ")).unwrap();
             let foreign = environment.split('\0').filter(|entry| {
-                !KEPT_VARIABLES.iter().any(|name| entry.starts_with(name)) && !entry.is_empty()
+                !KEPT_VARIABLES.iter().chain([&USER]).any(|name| entry.starts_with(name)) && !entry.is_empty()
             });
             assert_eq!(foreign.collect::<Vec<_>>(), [""; 0], "{role:?}");
             assert_eq!(fs::read_link(format!("{process}/cwd")).unwrap(), Path::new("/"));

@@ -24,22 +24,17 @@ impl User {
         Self { uid: Uid::from_raw(NOBODY), gid: Gid::from_raw(NOBODY) }
     }
 
-    /// Becomes this user between fork(2) and execve(2), but for the real user id, which stays that of root: the kernel makes the
-    /// executed program readable (ptrace(2)) for its user otherwise, before it can forbid that. [`enter`](crate::enter) sets that
-    /// id too. Makes system calls only.
+    /// Takes the group of this user and no other one, as far as this process has the right to. Makes system calls only.
     ///
     /// # Errors
-    /// The errors of the calls.
-    pub(crate) fn become_effectively(&self) -> io::Result<()> {
-        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
-        const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
+    /// See setgroups(2) and setresgid(2).
+    pub(crate) fn take_group(&self) -> io::Result<()> {
+        let gid = self.gid.as_raw();
         // SAFETY: numbers only, and an empty list.
         let changed = unsafe {
-            // Only root has the right to change the groups.
-            (libc::geteuid() != 0
-                || libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0)
-                && libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
-                && libc::syscall(libc::SYS_setresuid, UNCHANGED, uid, uid) == 0
+            libc::geteuid() != 0
+                || libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
+                    && libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
         };
         if changed { Ok(()) } else { Err(io::Error::last_os_error()) }
     }

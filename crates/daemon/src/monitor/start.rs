@@ -66,6 +66,12 @@ impl Monitor {
         if let Some(executables) = &mut executables {
             // What is not known yet is opened while the recorder opens the log.
             app_images.resolve(&mut processes, executables, Instant::now());
+            // So are those that may send their last byte as soon as recording has begun, and end.
+            for id in capture.connected_processes()? {
+                if let Some(process) = processes.get(id) {
+                    executables.id_of(&process.ancestry.process, Instant::now());
+                }
+            }
         }
         let name_sources = start_name_sources(&capture, &existing)?;
         let cgroups = capture.features().cgroup.as_deref().map(CgroupPaths::read).unwrap_or_default();

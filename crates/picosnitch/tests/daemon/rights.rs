@@ -56,7 +56,7 @@ fn assert_confined(pid: u32) {
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{pid}/environ")).unwrap());
     assert_eq!(owner, 0);
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
-    let allowed = ["", "TZ", "RUST_BACKTRACE"];
+    let allowed = ["", "TZ", "RUST_BACKTRACE", "PICOSNITCH_USER"];
     assert!(
         environment.split('\0').all(|entry| allowed.contains(&entry.split('=').next().unwrap())),
         "{environment}"
