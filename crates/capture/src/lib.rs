@@ -34,6 +34,7 @@ pub mod return_probe;
 mod ring;
 mod unwatched_programs;
 mod variables;
+mod weight;
 
 pub use abi::MAX_ARGUMENTS_BYTES;
 pub use capture::Capture;
@@ -52,3 +53,4 @@ pub use machine::check_machine;
 pub use open_flows::OpenFlows;
 pub use resolver_probes::{CLibrary, ResolverFunction};
 pub use unwatched_programs::{UnwatchedProgram, UnwatchedRing};
+pub use weight::{Weight, blind_spots_in_short, count_that_matter};

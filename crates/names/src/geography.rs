@@ -82,7 +82,7 @@ pub fn geography_files(files: &GeoFiles) -> Vec<PathBuf> {
 }
 
 /// The file of countries that came with this program.
-fn packaged() -> Option<PathBuf> {
+pub fn packaged_country_file() -> Option<PathBuf> {
     candidates().find(|path| path.exists())
 }
 
@@ -97,7 +97,7 @@ impl Geography {
     /// Opens the files. Returns a sentence for the user about each file that cannot be used. Copies of the files are made in
     /// `directory`.
     pub fn open(files: &GeoFiles, directory: &Path) -> (Self, Vec<String>) {
-        let paths = [files.country.clone().or_else(packaged), files.network.clone()];
+        let paths = [files.country.clone().or_else(packaged_country_file), files.network.clone()];
         let databases = paths.into_iter().flatten();
         let databases = databases
             .map(|path| GeoDatabase { path, version: None, reader: None, is_reported: false })

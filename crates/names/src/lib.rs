@@ -22,7 +22,7 @@ mod systemd_resolved;
 mod tls;
 
 pub use domains::{DomainDecision, Domains};
-pub use geography::{GeoFiles, Geography, geography_files};
+pub use geography::{GeoFiles, Geography, geography_files, packaged_country_file};
 pub use library_symbols::{function_offsets, function_offsets_in};
 pub use remote_endpoint::RemoteEndpoint;
 pub use reverse_dns::{ReverseNames, look_up_address};

@@ -55,14 +55,11 @@ impl ServiceManager {
         }
     }
 
-    /// Recording has begun; `unseen` kinds of traffic are not seen.
-    pub(super) fn started(&mut self, unseen: usize) {
-        self.status = match unseen {
-            0 => "Recording.".to_owned(),
-            1 => "Recording. One kind of traffic is not seen on this kernel (picosnitch doctor).".to_owned(),
-            count => format!(
-                "Recording. {count} kinds of traffic are not seen on this kernel (picosnitch doctor)."
-            ),
+    /// Recording has begun; `blind_spots` says in one line what is not seen.
+    pub(super) fn started(&mut self, blind_spots: Option<String>) {
+        self.status = match blind_spots {
+            None => "Recording.".to_owned(),
+            Some(blind_spots) => format!("Recording. {blind_spots}."),
         };
         self.ready();
     }
@@ -142,7 +139,7 @@ mod tests {
             let length = server.recv(&mut buffer).unwrap();
             String::from_utf8(buffer[..length].to_vec()).unwrap()
         };
-        manager.started(0);
+        manager.started(None);
         assert_eq!(receive(), format!("READY=1\nSTATUS=Recording.\nMAINPID={}", std::process::id()));
         manager.reloading();
         let text = receive();

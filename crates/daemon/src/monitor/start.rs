@@ -94,7 +94,8 @@ impl Monitor {
             report_taken_over(&taken_over, &mut recorder)?;
         }
         started(&capture);
-        service.started(capture.unseen().len());
+        let unseen = capture.unseen();
+        service.started(capture::blind_spots_in_short(unseen.iter().map(|spot| spot.unseen)));
         recorder.send_unseen(&capture, &[])?;
         Ok(Self {
             layout: layout.clone(),

@@ -87,8 +87,9 @@ fn end_interrupted_forget(common: &Common, layout: &Layout) -> anyhow::Result<()
 
 /// Prints what stays unseen and that recording has begun. Scripts and tests wait for the last line.
 fn report_start(capture: &Capture) {
-    for spot in capture.unseen() {
-        print_to_stderr(&format!("not seen on this kernel: {} ({})", spot.unseen, spot.why));
+    if let Some(blind_spots) = capture::blind_spots_in_short(capture.unseen().iter().map(|spot| spot.unseen))
+    {
+        print_to_stderr(&blind_spots);
     }
     for wall in sandbox::missing_walls() {
         print_to_stderr(&format!("not enforced on this kernel: {wall}"));

@@ -126,15 +126,11 @@ fn describe(status: &HelloLine, is_stopped: bool) -> String {
         errors += &format!("; the last one, at {}: {}", time::local(last.time), text(&last.text));
     }
     add("errors", errors);
-    for unseen in status.unseen.iter().take(MAX_LISTED) {
-        add("not seen", text(unseen));
+    if let Some(blind_spots) = capture::blind_spots_in_short(status.unseen.iter().map(String::as_str)) {
+        add("not seen", blind_spots);
     }
     for wall in status.unprotected.iter().take(MAX_LISTED) {
         add("not enforced", text(wall));
-    }
-    let more = status.unseen.len().saturating_sub(MAX_LISTED);
-    if more > 0 {
-        add("not seen", format!("and {more} more; picosnitch status --json lists all"));
     }
     lines.join("\n") + "\n"
 }
@@ -199,11 +195,16 @@ mod tests {
             ..HelloLine::default()
         };
         let text = describe(&status, false);
-        assert!(text.contains("and 30 more; ") && text.contains("and 30 more kinds"), "{text}");
+        assert!(
+            text.contains("not seen      50 blind spots that matter: see sudo picosnitch doctor")
+                && text.contains("and 30 more kinds"),
+            "{text}"
+        );
         assert!(text.len() < (MAX_LISTED + 5) * (MAX_SENTENCE + 100), "{}", text.len());
-        status.unseen.truncate(MAX_LISTED);
+        status.unseen = vec!["processes that change their name".to_owned()];
         status.losses.clear();
-        assert!(!describe(&status, false).contains(" more"));
+        let text = describe(&status, false);
+        assert!(!text.contains(" more") && text.contains("details only are not seen"), "{text}");
     }
 
     #[test]

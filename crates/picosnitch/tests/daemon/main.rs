@@ -7,6 +7,7 @@ mod alerts;
 mod app_images;
 mod cgroups_and_countries;
 mod crash;
+mod doctor;
 #[path = "../executables/mod.rs"]
 mod executables;
 mod first_flows;
@@ -14,6 +15,7 @@ mod forget;
 mod full_tables;
 mod harness;
 mod identity;
+mod import;
 mod life_cycle;
 mod little_memory;
 mod live_status;

@@ -247,6 +247,16 @@ impl Reader {
         self.read(import::read)
     }
 
+    /// Looks for damage in the whole file, but for that of single values: the first that is found.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn quick_check(&self) -> Result<Option<String>, StoreError> {
+        let sql = "PRAGMA quick_check(1)";
+        let found = self.read(|connection| connection.query_row(sql, [], |row| row.get::<_, String>(0)))?;
+        Ok(Some(found).filter(|found| found != "ok"))
+    }
+
     /// The bytes of the log in use: without free pages.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use std::{fs, io, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 
-pub(super) use self::notice::notices;
+pub(super) use self::notice::{notices, running_notice};
 use self::{
     configuration::Configuration,
     files::{Files, find},
