@@ -111,9 +111,21 @@ fn build(making: &Making) -> anyhow::Result<PathBuf> {
     let mut zigbuild = tool(making, "cargo-zigbuild");
     // With each commit it is another, and libraries in C would be built anew.
     zigbuild.env_remove("SOURCE_DATE_EPOCH");
+    zigbuild.env("RUSTFLAGS", flags_without_paths(making)?);
     zigbuild.args(["zigbuild", "--release", "--locked", "--package", "picosnitch"]);
     run_to_end(zigbuild.args(["--target", &format!("{target}.{OLDEST_GLIBC}")]))?;
     Ok(directory.join(target).join("release/picosnitch"))
+}
+
+/// Flags of rustc with which a binary does not say where it was built: the same sources make the same one anywhere.
+fn flags_without_paths(making: &Making) -> anyhow::Result<String> {
+    let home = env::var_os("HOME").map(PathBuf::from).context("HOME is not set")?;
+    let cargo_home = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let target = target_directory(making)?;
+    // The last one that fits counts.
+    let places = [(&cargo_home, "/cargo"), (&making.project, "/picosnitch"), (&target, "/target")];
+    let flags = places.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(flags.join(" "))
 }
 
 /// Where Cargo builds.

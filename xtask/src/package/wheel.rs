@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use anyhow::Context;
 
-use super::{Making, OLDEST_GLIBC, empty_directory, run_to_end, target, tool};
+use super::{Making, OLDEST_GLIBC, empty_directory, flags_without_paths, run_to_end, target, tool};
 
 /// Makes the wheel. maturin builds the binary itself, of what was built for the other packages.
 ///
@@ -31,6 +31,7 @@ pub(super) fn make(making: &Making) -> anyhow::Result<()> {
         }
     }
     let mut maturin = tool(making, "maturin");
+    maturin.env("RUSTFLAGS", flags_without_paths(making)?);
     maturin.current_dir(&work).args(["build", "--release", "--target", &target()]);
     maturin.args(["--compatibility", &format!("manylinux_{}", OLDEST_GLIBC.replace('.', "_"))]);
     // maturin has a cargo-zigbuild of its own, whose compiler has another name: everything would be built anew.
