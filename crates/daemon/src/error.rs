@@ -8,10 +8,10 @@ use config::LayoutError;
 /// The reasons why the monitor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// Another monitor holds the pid file; its process id.
+    /// Another monitor holds the locks; its process id.
     #[error("picosnitch is running already (process {0}); stop that one first")]
     AlreadyRunning(String),
-    /// The pid file cannot be opened, locked or written.
+    /// The pid file cannot be opened or written.
     #[error("the pid file {path} cannot be used{}", advice(source))]
     PidFile {
         /// The path of the pid file.

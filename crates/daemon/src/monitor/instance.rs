@@ -141,18 +141,16 @@ impl AsFd for ProcessHandle {
 /// # Errors
 /// A file of a lock cannot be opened: only root may do that.
 pub fn find_instance(layout: &Layout) -> io::Result<Instance> {
-    let directories = layout.log_directories().into_iter().map(|directory| directory.join(LOCK_FILE));
-    let mut left = None;
-    for path in directories.chain([layout.pid_file()]) {
+    for directory in layout.log_directories().into_iter().chain([&*layout.run_dir]) {
+        let path = directory.join(LOCK_FILE);
         let Some(file) = open(&path)? else { continue };
-        let pid = read_pid(&file);
         match file.try_lock_shared() {
-            Ok(()) => left = pid.filter(|_| path == layout.pid_file()).or(left),
-            Err(TryLockError::WouldBlock) => return Ok(holder(path, &file, pid)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(holder(path, &file, read_pid(&file))),
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
-    Ok(Instance::None(left))
+    Ok(Instance::None(open(&layout.pid_file())?.and_then(|file| read_pid(&file))))
 }
 
 /// The process that holds the lock of a file, whose content says that it is `pid`.
@@ -222,6 +220,11 @@ mod tests {
         // The lock is held, and the number is that of a process that does not hold it.
         fs::write(place.path().join(LOCK_FILE), "1\n").unwrap();
         assert!(matches!(find_instance(&layout).unwrap(), Instance::Hidden(_)));
+        // Whoever may read the pid file may lock it, which keeps nobody from starting.
+        drop(lock);
+        let stranger = File::open(layout.pid_file()).unwrap();
+        stranger.try_lock().unwrap();
+        let lock = super::super::instance_lock::lock_instance(&layout).unwrap();
         // An end in order leaves no number.
         drop(lock);
         assert!(matches!(find_instance(&layout).unwrap(), Instance::None(None)));

@@ -1,4 +1,4 @@
-//! The locks that keep a second monitor from starting on the same files: on the pid file, and on a file in each directory of
+//! The locks that keep a second monitor from starting on the same files: on a file in the run directory and in each directory of
 //! the log, whatever path leads there.
 
 use std::{
@@ -16,7 +16,7 @@ use config::layout::Layout;
 /// Mode of the pid file, which every user may read.
 const PID_FILE_MODE: u32 = 0o644;
 
-/// Name of the lock file in each directory of the log, and its mode: only root may open it, so that no other user can hold
+/// Name of the lock file in each of these directories, and its mode: only root may open it, so that no other user can hold
 /// the lock.
 pub(super) const LOCK_FILE: &str = ".picosnitch.lock";
 const LOCK_FILE_MODE: u32 = 0o600;
@@ -41,7 +41,9 @@ impl Drop for InstanceLock {
 
 /// Takes the locks, and writes the id of this process to the files.
 pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorError> {
-    Ok(InstanceLock { _directories: lock_directories(layout)?, pid_file: Some(lock_pid_file(layout)?) })
+    let mut directories = lock_directories(layout)?;
+    directories.push(lock_directory(&layout.run_dir)?);
+    Ok(InstanceLock { _directories: directories, pid_file: Some(write_pid_file(layout)?) })
 }
 
 /// Takes the locks for a command that changes the log while picosnitch is stopped, and does not make the directory of the pid
@@ -50,8 +52,12 @@ pub(super) fn lock_instance(layout: &Layout) -> Result<InstanceLock, MonitorErro
 /// # Errors
 /// [`MonitorError::AlreadyRunning`] while picosnitch records, and the errors of opening and locking.
 pub fn lock_stopped(layout: &Layout) -> Result<InstanceLock, MonitorError> {
-    let directories = lock_directories(layout)?;
-    let pid_file = if layout.run_dir.is_dir() { Some(lock_pid_file(layout)?) } else { None };
+    let mut directories = lock_directories(layout)?;
+    let mut pid_file = None;
+    if layout.run_dir.is_dir() {
+        directories.push(lock_directory(&layout.run_dir)?);
+        pid_file = Some(write_pid_file(layout)?);
+    }
     Ok(InstanceLock { _directories: directories, pid_file })
 }
 
@@ -122,8 +128,9 @@ fn is_own_file(found: &Metadata) -> bool {
     found.is_file() && found.uid() == Uid::effective().as_raw()
 }
 
-/// Locks the pid file and writes the id of this process to it.
-fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
+/// Writes the id of this process, which holds the locks, where everybody may read it. It is no lock: whoever may read a file may
+/// lock it (flock(2)).
+fn write_pid_file(layout: &Layout) -> Result<File, MonitorError> {
     let path = layout.pid_file();
     let fail = |source| MonitorError::PidFile { path: path.display().to_string(), source };
     let file = File::options()
@@ -135,13 +142,6 @@ fn lock_pid_file(layout: &Layout) -> Result<File, MonitorError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(&path)
         .map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(MonitorError::AlreadyRunning(pid_in(file).map_err(fail)?));
-        }
-        Err(TryLockError::Error(error)) => return Err(fail(error)),
-    }
     // Whatever the umask was when the file was made.
     file.set_permissions(fs::Permissions::from_mode(PID_FILE_MODE)).map_err(fail)?;
     write_pid(&file).map_err(fail)?;
