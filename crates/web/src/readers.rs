@@ -240,16 +240,21 @@ impl Readers {
 
     /// The log, which is opened again if another file is in its place.
     fn open<'a>(&self, log: &'a mut Option<LogFile>) -> Result<&'a LogFile, ApiError> {
-        let file = match log.take().filter(|log| log.reader.is_current()) {
+        let mut file = match log.take().filter(|log| log.reader.is_current()) {
             Some(file) => file,
             None => {
                 let mut reader = Reader::open(&self.path)?;
                 reader.make_no_files()?;
                 reader.limit_groups(MAX_GROUPS);
-                let id = reader.identity()?;
-                LogFile { slots: self.slots.of_log(&id), id, reader }
+                LogFile { reader, id: String::new(), slots: Arc::default() }
             }
         };
+        // The daemon may have begun an epoch in this same file: it found that the file is an older copy, or another log.
+        let id = file.reader.identity()?;
+        if id != file.id {
+            file.slots = self.slots.of_log(&id);
+            file.id = id;
+        }
         Ok(log.insert(file))
     }
 

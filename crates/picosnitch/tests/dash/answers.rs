@@ -235,8 +235,16 @@ fn metrics_go_on_in_another_log() {
     std::fs::rename(other.path().join("snitch.db"), log.path().join("snitch.db")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1100));
     assert!(!dash.get("/metrics").text().contains("exe="));
-    let record = Traffic { sent: 5, ..TRAFFIC };
-    log.write([Window { time: TIME + 10, records: vec![record.record()], ..Window::default() }]);
+    let window = |time, sent| Window {
+        time,
+        records: vec![Traffic { sent, ..TRAFFIC }.record()],
+        ..Window::default()
+    };
+    // The daemon begins an epoch in the log that it finds in the place of its own: that is another one for all readers.
+    log.write([window(TIME + 10, 3)]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(!dash.get("/metrics").text().contains("exe="));
+    log.write([window(TIME + 20, 5)]);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let text = dash.get("/metrics").text();
     assert!(text.contains("{exe=\"/usr/bin/curl\",direction=\"sent\"} 5\n"), "{text}");
