@@ -69,7 +69,7 @@ fn c2_its_config_toml_is_recognised_and_explained() {
     let explained = problems("config.toml", file);
     for expected in [
         "original picosnitch",
-        "`picosnitch import`",
+        "`sudo picosnitch import` brings it over",
         "database.enabled is log.sqlite here",
         "Without effect here: data.owner",
     ] {

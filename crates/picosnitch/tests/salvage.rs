@@ -77,7 +77,7 @@ fn it_is_refused_where_it_would_do_harm() {
     write(&damaged, 5);
     let file = damaged.to_str().unwrap();
     fs::create_dir(base.path().join("run")).unwrap();
-    let lock = File::create(base.path().join("run/picosnitch.pid")).unwrap();
+    let lock = File::create(base.path().join("run/.picosnitch.lock")).unwrap();
     lock.lock().unwrap();
     let (code, out, error) = doctor(base.path(), &["--salvage", file]);
     assert!(
