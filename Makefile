@@ -32,7 +32,7 @@ check: lint
 	cargo test --workspace
 
 # Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, the .deb, Debian 12's
-# kernel in a virtual machine, and what recording costs, counted in instructions.
+# kernel in a virtual machine, the unit under systemd, and what recording costs, counted in instructions.
 test: setup-test lint
 	cargo build --release
 	cargo test --workspace
@@ -42,6 +42,7 @@ test: setup-test lint
 	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
 	cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
 	scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
+	cargo xtask service --suite trixie --essential --binary "$$(scripts/release-binary)"
 	cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
@@ -56,7 +57,8 @@ test-packages: setup-package
 	cargo xtask package
 	scripts/as-root env "PATH=$$PATH" "CARGO_HOME=$${CARGO_HOME:-$$HOME/.cargo}" scripts/test-packages
 
-# The package and its unit under real systemd, in virtual machines of two Debian releases: from its installation to its purge.
+# The package and its unit under real systemd, in virtual machines of two Debian releases: from its installation to its purge,
+# with more kills than `test`, a suspend, the watchdog, and mounts.
 test-service: setup-test
 	cargo xtask service --binary "$$(scripts/release-binary)"
 
