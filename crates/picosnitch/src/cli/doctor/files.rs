@@ -134,7 +134,7 @@ fn countries(config: &Config) -> Check {
     const NAME: &str = "countries";
     let Some(path) = config.names.country_file.clone().or_else(names::packaged_country_file) else {
         return Check::new(NAME, Rating::Minor, "there is no file of countries: they are unknown", "none")
-            .advise("install the package, or set names.country_file");
+            .advise("install picosnitch's package or run `sudo make install`: they bring one; or set names.country_file");
     };
     let age = fs::metadata(&path)
         .and_then(|found| found.modified())
@@ -208,7 +208,7 @@ fn group() -> Option<Check> {
                 "there is no group picosnitch: only root may look at the log, and the recorder runs as nobody",
                 "no group",
             )
-            .advise("install the package, or run: sudo useradd --system --no-create-home --shell /usr/sbin/nologin picosnitch"),
+            .advise("install picosnitch's package, which makes one, or run: sudo useradd --system --no-create-home --shell /usr/sbin/nologin picosnitch"),
         );
     };
     let user = user?;
