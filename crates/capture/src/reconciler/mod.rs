@@ -116,8 +116,12 @@ impl Reconciler {
         self.expiry.resume(clock);
         self.losses = state.losses;
         self.counted_remotes.clone_from(&state.counted_remotes);
-        for (number, socket) in state.sockets.iter().filter(|(number, _)| open.contains(number)) {
-            self.sockets.resume(*number, *socket);
+        // A socket that was closed meanwhile may still have flows to be read, of which bytes are recorded already.
+        let with_flows: HashSet<u64> = entries.iter().map(|entry| entry.key.socket).collect();
+        for (number, socket) in &state.sockets {
+            if open.contains(number) || with_flows.contains(number) {
+                self.sockets.resume(*number, *socket);
+            }
         }
         let mut ended = Vec::new();
         for entry in entries {

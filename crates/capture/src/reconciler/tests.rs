@@ -469,3 +469,22 @@ fn another_reconciler_goes_on_where_one_has_ended() {
     let other = FlowEntry { began: entry.began + 1, ..entry };
     assert_eq!(reconciler().resume(&end, &[other], &open, (3, 120)), []);
 }
+
+#[test]
+fn a_socket_that_closes_between_two_runs_is_counted_once() {
+    let mut first = reconciler();
+    first.keep_changes();
+    first.add_existing_socket(5, existing(1000));
+    // A sample shows bytes of socket 7 that are on their way to a hook: they are recorded.
+    let before = [stream(5, 0, 0, 7), stream(7, 0, 30, 0)];
+    let samples = vec![socket(5, 1007), socket(7, 2100)];
+    first.reconcile(DrainInput { samples, ..input(before) });
+    let mut state = ReconcilerState::default();
+    state.apply(first.take_changes());
+
+    let after = [stream(5, 0, 0, 9), stream(7, 0, 30, 2100)];
+    let mut second = reconciler();
+    second.resume(&state, &after, &HashSet::new(), (3, 120));
+    let outcome = second.reconcile(with_events(after, [release(5, 1009), release(7, 2100)]));
+    assert_eq!(counters(&outcome), [moved(0, 0, 2), moved(0, 0, 0)]);
+}
