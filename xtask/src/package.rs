@@ -63,6 +63,13 @@ struct Making {
     changelog: Changelog,
 }
 
+impl Making {
+    /// What the binary holds besides our own sources, with its licences.
+    fn third_party(&self) -> PathBuf {
+        self.work.join("THIRD-PARTY")
+    }
+}
+
 /// Runs the chore.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let project =
@@ -82,6 +89,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Some(file) => std::path::absolute(file)?,
         None => build(&making)?,
     };
+    write_third_party(&making)?;
     stage(&making, &binary)?;
     let kinds = match options.kind.as_slice() {
         [] => <Kind as clap::ValueEnum>::value_variants(),
@@ -137,6 +145,13 @@ fn target_directory(making: &Making) -> anyhow::Result<PathBuf> {
     Ok(metadata["target_directory"].as_str().context("cargo names no target directory")?.into())
 }
 
+/// Writes the licences of what the binary holds besides our own sources, which every package carries.
+fn write_third_party(making: &Making) -> anyhow::Result<()> {
+    let file = making.third_party();
+    let output = fs::File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    run_to_end(Command::new(making.project.join("scripts/third-party")).stdout(output))
+}
+
 /// Makes the tree that the packages hold.
 fn stage(making: &Making, binary: &Path) -> anyhow::Result<()> {
     let root = empty_directory(making, "root")?;
@@ -153,13 +168,17 @@ fn strip(binary: &Path) -> anyhow::Result<()> {
 fn install_tree(making: &Making, binary: &Path, root: &Path, prefix: &str) -> Command {
     let mut install = Command::new(making.project.join("scripts/install-tree"));
     install.arg(binary).env("DESTDIR", root).env("PREFIX", prefix);
-    install.env("SOURCE_DATE_EPOCH", &making.changelog.epoch);
+    install.env("SOURCE_DATE_EPOCH", &making.changelog.epoch).env("THIRD_PARTY", making.third_party());
     install
 }
 
 fn make_deb(making: &Making) -> anyhow::Result<()> {
     let changelog = making.work.join("changelog.debian");
     fs::write(&changelog, making.changelog.debian(making.revision)?).context("cannot write the changelog")?;
+    // As Debian does with long documents.
+    let third_party = making.work.join("THIRD-PARTY.gz");
+    let compressed = fs::File::create(&third_party).context("cannot write THIRD-PARTY.gz")?;
+    run_to_end(Command::new("gzip").arg("-9nc").arg(making.third_party()).stdout(compressed))?;
     let mut deb = tool(making, "cargo-deb");
     deb.args(["deb", "--quiet", "--no-build", "--no-strip", "--package", "picosnitch"]);
     if making.is_native {

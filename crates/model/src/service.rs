@@ -18,9 +18,17 @@ const UNIT_DIRECTORIES: [&str; 5] = [
     "lib/systemd/system",
 ];
 
+/// Those of packages.
+const DIRECTORIES_OF_PACKAGES: [&str; 2] = ["usr/lib/systemd/system", "lib/systemd/system"];
+
 /// The unit of picosnitch, if it is installed and systemd is the init system; a masked unit is none.
 pub fn unit_file() -> Option<PathBuf> {
     unit_file_below(Path::new("/"))
+}
+
+/// The unit of a package that the unit which is used hides, as one that `picosnitch systemd` has written does.
+pub fn hidden_unit_file() -> Option<PathBuf> {
+    hidden_unit_file_below(Path::new("/"))
 }
 
 /// The command for an action (`start`, `stop`, `restart`), as a user types it.
@@ -47,6 +55,13 @@ fn unit_file_below(root: &Path) -> Option<PathBuf> {
     fs::metadata(&found).is_ok_and(|found| found.is_file() && found.len() > 0).then_some(found)
 }
 
+fn hidden_unit_file_below(root: &Path) -> Option<PathBuf> {
+    let used = unit_file_below(root)?;
+    let mut of_packages = DIRECTORIES_OF_PACKAGES.iter().map(|directory| root.join(directory).join(UNIT));
+    let is_of_package = of_packages.clone().any(|unit| unit == used);
+    if is_of_package { None } else { of_packages.find(|unit| unit.is_file()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,7 +80,12 @@ mod tests {
         assert_eq!(command(), of_systemd);
         let local = root.path().join("etc/systemd/system");
         fs::create_dir_all(&local).unwrap();
+        assert_eq!(hidden_unit_file_below(root.path()), None);
+        fs::write(local.join(UNIT), "[Unit]\n").unwrap();
+        assert_eq!(hidden_unit_file_below(root.path()), Some(packaged.join(UNIT)));
+        fs::remove_file(local.join(UNIT)).unwrap();
         std::os::unix::fs::symlink("/dev/null", local.join(UNIT)).unwrap();
+        assert_eq!(hidden_unit_file_below(root.path()), None, "it is masked");
         assert_eq!(command(), own, "it is masked");
         fs::remove_file(local.join(UNIT)).unwrap();
         fs::remove_file(packaged.join(UNIT)).unwrap();

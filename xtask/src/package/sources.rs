@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Making, VERSION, run_to_end};
 
-/// Makes `picosnitch-VERSION.tar.gz` of the last commit, and `aur/` with PKGBUILD.
+/// Makes `picosnitch-VERSION.tar.gz` of the last commit, and `aur/` with PKGBUILD, what belongs to it, and the archive that it builds.
 ///
 /// # Errors
 /// A file cannot be written, or git fails.
@@ -37,5 +37,11 @@ pub(super) fn make(making: &Making) -> anyhow::Result<()> {
     fs::write(directory.join("PKGBUILD"), recipe).context("cannot write PKGBUILD")?;
     fs::copy(making.project.join("packaging/aur/picosnitch.install"), directory.join("picosnitch.install"))
         .context("cannot copy picosnitch.install")?;
+    let info = directory.join(".SRCINFO");
+    let output = fs::File::create(&info).with_context(|| format!("cannot write {}", info.display()))?;
+    let mut srcinfo = Command::new(making.project.join("packaging/aur/srcinfo"));
+    run_to_end(srcinfo.arg(directory.join("PKGBUILD")).stdout(output))?;
+    // makepkg takes it from there: it needs no download, and works before the release.
+    fs::copy(&archive, directory.join(format!("{name}.tar.gz"))).context("cannot copy the archive")?;
     Ok(())
 }

@@ -16,18 +16,18 @@ pub(super) fn make(making: &Making) -> anyhow::Result<()> {
         fs::copy(making.project.join("packaging/python").join(name), work.join(name))
             .with_context(|| format!("cannot copy {name}"))?;
     }
-    // What pip puts below its prefix.
     let share = making.work.join("root/usr/share");
-    for (from, name) in
-        [("man/man1", None), ("picosnitch", Some("country.mmdb")), ("licenses/picosnitch", None)]
-    {
-        let to = work.join("data/data/share").join(from);
+    // What pip puts below its prefix, and the licences, which are where Python looks for them (pyproject.toml).
+    for (from, to) in [
+        ("man/man1", "data/data/share/man/man1"),
+        ("picosnitch", "data/data/share/picosnitch"),
+        ("licenses/picosnitch", ""),
+    ] {
+        let to = work.join(to);
         fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
         for file in fs::read_dir(share.join(from)).with_context(|| format!("cannot read share/{from}"))? {
             let file = file?.file_name();
-            if name.is_none_or(|name| file == name) {
-                fs::copy(share.join(from).join(&file), to.join(&file)).context("cannot copy a file")?;
-            }
+            fs::copy(share.join(from).join(&file), to.join(&file)).context("cannot copy a file")?;
         }
     }
     let mut maturin = tool(making, "maturin");

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use super::check::{Check, Rating};
 use crate::cli::import::running_notice;
 use live::protocol::HelloLine;
-use model::service::{UNIT, unit_file};
+use model::service::{UNIT, hidden_unit_file, unit_file};
 
 /// Capabilities (capabilities(7)) that the monitor needs, with what is missing without them; any of the group is enough.
 const NEEDED: [(&[u32], &str, &str); 5] = [
@@ -152,7 +152,7 @@ fn unit() -> Check {
             "no systemd",
         );
     }
-    if unit_file().is_none() {
+    let Some(used) = unit_file() else {
         return Check::new(
             NAME,
             Rating::Minor,
@@ -160,6 +160,18 @@ fn unit() -> Check {
             "none",
         )
         .advise("install a package, or run: sudo picosnitch systemd");
+    };
+    if let Some(hidden) = hidden_unit_file() {
+        let (used, hidden) = (used.display(), hidden.display());
+        return Check::new(
+            NAME,
+            Rating::Minor,
+            format!("{used} goes before {hidden}, the unit of the package, which is not used"),
+            "hidden",
+        )
+        .advise(format!(
+            "unless that is meant: sudo rm {used}; sudo systemctl daemon-reload; sudo systemctl restart picosnitch"
+        ));
     }
     let ask = |question: &str| {
         let answer = Command::new("/usr/bin/systemctl").args([question, UNIT]).output();
