@@ -16,6 +16,7 @@ use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
     import::{self, ImportMarker, ImportSource, ImportWindow},
+    import_overlap::LogBeforeImport,
     intern::{CommandLines, Interner},
     port_seen,
     program_seen::{self, SeenPrograms},
@@ -33,6 +34,14 @@ impl Writer {
     /// The errors of SQLite.
     pub fn import_sources(&self) -> Result<Vec<ImportSource>, StoreError> {
         import::read(&self.connection).map_err(sql_error(&self.path, "cannot read what was imported"))
+    }
+
+    /// The log as it is now.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn log_before_import(&self) -> Result<LogBeforeImport, StoreError> {
+        LogBeforeImport::open(&self.path)
     }
 
     /// The time before which the log has sums only, unix seconds UTC; `None` if it has all windows.
