@@ -227,6 +227,26 @@ fn an_interrupted_import_of_the_second_file_goes_on() {
 }
 
 #[test]
+fn two_copies_to_which_other_rows_were_added_give_all_rows_once() {
+    let options = sample(Sample::Version3, 20_000);
+    let place = Place::new(&options.zone);
+    let (path, written) = source(&place, &options);
+    let other = place.path("other.db");
+    fs::copy(&path, &other).unwrap();
+    // They have the first 10,000 rows in common.
+    change(&path, "DELETE FROM connections WHERE rowid > 15000");
+    change(&other, "DELETE FROM connections WHERE rowid BETWEEN 10001 AND 15000; VACUUM");
+    assert_eq!(place.import(&path).counts.imported, 15_000);
+    let added = place.import(&other);
+    assert_eq!(added.counts.imported, 5000, "{added:?}");
+    assert_eq!(place.sums(), expected(written));
+    for path in [&path, &other] {
+        let again = place.import(path);
+        assert!(again.is_known && again.counts.read() == 0, "{again:?}");
+    }
+}
+
+#[test]
 fn equal_rows_of_one_source_all_arrive() {
     let options = sample(Sample::Version3, 100);
     let place = Place::new(&options.zone);
