@@ -146,7 +146,7 @@ fn a_preview_says_what_an_import_does() {
 fn one_history_in_two_formats_is_imported_once() {
     // Without the hour that comes twice: the original's own conversion may place it otherwise.
     let formats = |from: Sample, until: Sample| {
-        let options = |format| Options { zone: TimeZone::UTC, ..sample(format, 10_000) };
+        let options = |format| Options { zone: TimeZone::UTC, ..sample(format, 3000) };
         (options(from), options(until))
     };
     for (from, until) in [
@@ -161,14 +161,14 @@ fn one_history_in_two_formats_is_imported_once() {
         let written = write_database(&old, &first).unwrap();
         write_database(&new, &second).unwrap();
         // The old one was copied at some time, and does not have what was recorded since.
-        change(&old, "DELETE FROM connections WHERE rowid > 8500");
+        change(&old, "DELETE FROM connections WHERE rowid > 2500");
         let old_rows = place.import(&old).counts.imported;
-        assert_eq!(old_rows, 8500);
+        assert_eq!(old_rows, 2500);
         let added = place.import(&new);
         assert!(added.error.is_none(), "{added:?}");
         // Rows of flat formats are known by their numbers.
-        let present = if added.is_known { 0 } else { 8500 };
-        assert_eq!((added.counts.present, added.counts.imported), (present, 1500), "{from:?} {until:?}");
+        let present = if added.is_known { 0 } else { 2500 };
+        assert_eq!((added.counts.present, added.counts.imported), (present, 500), "{from:?} {until:?}");
         let sums = place.sums();
         assert_eq!([sums[0], sums[2], sums[3]], {
             let [rows, _, sent, received] = expected(written);
@@ -185,7 +185,7 @@ fn one_history_in_two_formats_is_imported_once() {
 #[test]
 fn a_text_log_and_a_database_of_one_history_are_imported_once() {
     for format in [Sample::Version2, Sample::Version4] {
-        let options = Options { zone: TimeZone::UTC, ..sample(format, 3000) };
+        let options = Options { zone: TimeZone::UTC, ..sample(format, 1500) };
         for text_first in [true, false] {
             let place = Place::new(&TimeZone::UTC);
             let (text, database) = (place.path("conn.log"), place.path("snitch.db"));
