@@ -12,7 +12,7 @@ use super::{
     ignore::{self, DomainOrder},
     node::{BYTE_ORDER_MARK, Node, NodeValue},
     original,
-    problem::Problem,
+    problem::{Problem, without_problems},
     ranges,
     secret::Secret,
     sections::Config,
@@ -25,12 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let mut problems = Vec::new();
     let root = tree(text, &mut problems)?;
     let config = from_tree(&mut problems, root);
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        problems.sort_by_key(|problem| problem.line);
-        Err(problems)
-    }
+    without_problems(config, problems)
 }
 
 /// Reads the text as a tree. Keys that are there twice are problems.

@@ -13,6 +13,15 @@ pub struct Problem {
     pub message: String,
 }
 
+/// A value that was read, if there are no problems; otherwise these, sorted by line.
+pub(crate) fn without_problems<T>(value: T, mut problems: Vec<Problem>) -> Result<T, Vec<Problem>> {
+    if problems.is_empty() {
+        return Ok(value);
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(problems)
+}
+
 /// All problems of a configuration file.
 #[derive(Debug, Error)]
 pub struct ConfigErrors {

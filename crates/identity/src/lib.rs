@@ -24,6 +24,7 @@ mod library_trust;
 mod mounts;
 mod processes;
 mod running_program;
+mod saved_processes;
 
 pub use app_images::AppImages;
 pub use c_libraries::{CLibraries, FoundLibrary};

@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     app_image_mount::ImageMount,
     hash_cache::is_same_content,
     running_program::{Launch, Origin, RunningProgram},
 };
 use capture::Event;
-use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program, text::command_line};
+use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, text::command_line};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -210,38 +208,22 @@ impl Processes {
         }
     }
 
-    /// What the next run needs of a process, see [`Processes::restore`]; `None` if the table does not have it.
-    pub fn save(&self, id: ProcessId) -> Option<Vec<u8>> {
-        let process = self.table.get(&id)?;
-        postcard::to_allocvec(&process.ancestry.programs().map(|running| SavedProgram::of(running))).ok()
+    /// Adds a process that is known from an earlier run and has ended since, so that it is kept until its flows are drained.
+    pub(crate) fn add_ended(&mut self, ancestry: Ancestry, now: Instant) {
+        let id = ancestry.process.id;
+        // Another program of that process may run.
+        self.table.insert(id, Process { ancestry, before_rename: None, ended: Some(now) });
+        self.ended.push(id);
     }
 
-    /// The same of all processes.
-    pub fn save_all(&self) -> Vec<(ProcessId, Vec<u8>)> {
-        self.table.keys().filter_map(|id| Some((*id, self.save(*id)?))).collect()
+    /// The programs of a process of the table.
+    pub(crate) fn ancestry_mut(&mut self, id: ProcessId) -> Option<&mut Ancestry> {
+        self.table.get_mut(&id).map(|process| &mut process.ancestry)
     }
 
-    /// Takes over what an earlier run has saved. A process that lives gets the programs that started it, as they were then; one
-    /// that has ended since is kept until its flows are drained.
-    pub fn restore(&mut self, saved: &[u8], now: Instant) {
-        let Ok(programs) = postcard::from_bytes::<[SavedProgram; 3]>(saved) else { return };
-        let [process, parent, grandparent] = programs.map(SavedProgram::into_running);
-        let id = process.id;
-        match self.table.get_mut(&id) {
-            Some(known) => {
-                // Another process may have the name by now, and no other the rest.
-                let name = known.ancestry.process.program.name.clone();
-                let running = Rc::make_mut(&mut known.ancestry.process);
-                running.program = Program { name, ..process.program.clone() };
-                (known.ancestry.parent, known.ancestry.grandparent) = (parent, grandparent);
-            }
-            None => {
-                // Another program of that process may run.
-                let ancestry = Ancestry { process, parent, grandparent };
-                self.table.insert(id, Process { ancestry, before_rename: None, ended: Some(now) });
-                self.ended.push(id);
-            }
-        }
+    /// The processes of the table.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ProcessId> {
+        self.table.keys().copied()
     }
 
     fn program(&self, id: ProcessId) -> Rc<RunningProgram> {
@@ -272,7 +254,7 @@ impl Processes {
             }
             None => (self.program(event.parent), self.program(event.grandparent)),
         };
-        let mut process = running_program(event, event.command_line.clone());
+        let mut process = RunningProgram::new(event, event.command_line.clone());
         let launch = before.and_then(|before| self.table.get(&before));
         process.origin = Origin::Executed(launch.and_then(|launch| Launch::of(&launch.ancestry.process)));
         let mount = self.image_mounts.get(&event.executable.device);
@@ -305,7 +287,7 @@ impl Processes {
             return;
         }
         let command_line = if event.kernel { Bytes::new() } else { arguments(event.id.tgid) };
-        let process = Rc::new(running_program(event, command_line));
+        let process = Rc::new(RunningProgram::new(event, command_line));
         let (parent, grandparent) = (self.program(event.parent), self.program(event.grandparent));
         self.insert(event.id, Ancestry { process, parent, grandparent });
     }
@@ -329,46 +311,6 @@ impl Processes {
         if self.current.get(&id.tgid) == Some(&id) {
             self.current.remove(&id.tgid);
         }
-    }
-}
-
-/// A program as one run leaves it to the next.
-#[derive(Serialize, Deserialize)]
-struct SavedProgram {
-    id: ProcessId,
-    program: Program,
-    executable: FileIdentity,
-    app: Bytes,
-    uid: u32,
-}
-
-impl SavedProgram {
-    fn of(running: &RunningProgram) -> Self {
-        Self {
-            id: running.id,
-            program: running.program.clone(),
-            executable: running.executable,
-            app: running.app.clone(),
-            uid: running.uid,
-        }
-    }
-
-    fn into_running(self) -> Rc<RunningProgram> {
-        let Self { id, program, executable, app, uid } = self;
-        Rc::new(RunningProgram { id, program, executable, app, uid, ..RunningProgram::default() })
-    }
-}
-
-fn running_program(event: &ProcessEvent, command_line: Bytes) -> RunningProgram {
-    RunningProgram {
-        id: event.id,
-        program: Program { path: event.path.clone(), name: event.name.clone(), command_line, sha256: None },
-        executable: event.executable,
-        executable_id: None,
-        app: Bytes::new(),
-        image: None,
-        origin: Origin::Before,
-        uid: event.uid,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use model::{Bytes, FileIdentity, ProcessId, Program};
+use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, Program};
 
 /// Programs that a process has executed one after the other and that are remembered.
 const MAX_LAUNCHES: u8 = 8;
@@ -31,6 +31,22 @@ pub struct RunningProgram {
 }
 
 impl RunningProgram {
+    /// The program of an event, with these arguments.
+    pub(crate) fn new(event: &ProcessEvent, command_line: Bytes) -> Self {
+        Self {
+            id: event.id,
+            program: Program {
+                path: event.path.clone(),
+                name: event.name.clone(),
+                command_line,
+                sha256: None,
+            },
+            executable: event.executable,
+            uid: event.uid,
+            ..Self::default()
+        }
+    }
+
     /// A process through which the executable can be opened while it lives: that of an AppImage is not the file that the
     /// process itself runs.
     pub(crate) fn opened_through(&self) -> Option<u32> {

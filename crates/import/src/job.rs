@@ -5,7 +5,9 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use calendar::TimeZone;
 use model::{Address, GeoInfo, ProcessContext, Record};
 use serde::Serialize;
-use store::{ImportMarker, ImportSource, ImportWindow, StoreError, Writer};
+use store::{
+    ImportMarker, ImportSource, ImportWindow, LogBeforeImport, RecordsBeforeImport, StoreError, Writer,
+};
 
 use crate::{
     error::ImportError,
@@ -51,6 +53,8 @@ pub struct Target<'a> {
 pub struct Counts {
     /// Records that were written.
     pub imported: u64,
+    /// Rows whose records the log has already: from another file, or from a damaged log.
+    pub present: u64,
     /// Rows that are older than what the log keeps.
     pub older: u64,
     /// Rows of a time that has not come yet.
@@ -90,7 +94,7 @@ impl Counts {
 
     /// Rows that were read.
     pub fn read(&self) -> u64 {
-        self.imported + self.older + self.future + self.unreadable
+        self.imported + self.present + self.older + self.future + self.unreadable
     }
 }
 
@@ -119,22 +123,23 @@ pub fn import_source(
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<SourceReport, ImportError> {
     let known = target.writer.import_sources()?;
-    let mut job = Job::new(source, &known, settings)?;
+    let log = target.writer.log_before_import()?;
+    let mut job = Job::new(source, (&known, Some(&log)), settings)?;
     let result = job.run(&mut Some(target), progress);
     Ok(job.report(result))
 }
 
-/// Finds out what [`import_source`] would do. `known` is what was imported before.
+/// Finds out what [`import_source`] would do. `known` is what was imported before, into `log`, if there is one.
 ///
 /// # Errors
 /// As [`import_source`].
 pub fn preview_source(
     source: &mut Source,
-    known: &[ImportSource],
+    (known, log): (&[ImportSource], Option<&LogBeforeImport>),
     settings: &Settings,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<SourceReport, ImportError> {
-    let mut job = Job::new(source, known, settings)?;
+    let mut job = Job::new(source, (known, log), settings)?;
     let result = job.run(&mut None, progress);
     Ok(job.report(result))
 }
@@ -157,12 +162,15 @@ struct Job<'a> {
     observed: Observed,
     counts: Counts,
     last_row: i64,
+    before: Option<RecordsBeforeImport<'a>>,
+    /// Up to this time the log may have records of this source.
+    own_until: i64,
 }
 
 impl<'a> Job<'a> {
     fn new(
         source: &'a mut Source,
-        known: &[ImportSource],
+        (known, log): (&[ImportSource], Option<&'a LogBeforeImport>),
         settings: &'a Settings,
     ) -> Result<Self, ImportError> {
         source.begin()?;
@@ -178,6 +186,8 @@ impl<'a> Job<'a> {
             observed: Observed::default(),
             counts: Counts::default(),
             last_row,
+            before: log.map(LogBeforeImport::records),
+            own_until: i64::MIN,
         })
     }
 
@@ -219,6 +229,15 @@ impl<'a> Job<'a> {
             Pass::Again => LocalClock::new(zone, i64::MIN),
         };
         let mut rows = Vec::new();
+        self.own_until = match (pass, self.state.progress.again) {
+            (Pass::Again, Some((row @ 1.., _))) => {
+                self.source.read(row - 1, 1, &mut rows)?;
+                let last = rows.first_mut().and_then(|row| clock.read(&row.time, &mut row.odd));
+                last.unwrap_or(i64::MAX)
+            }
+            (Pass::Again, _) => i64::MIN,
+            (Pass::Forward, _) => self.state.progress.last_time,
+        };
         loop {
             let (after, end) = match (pass, self.state.progress.again) {
                 (Pass::Again, Some((row, _))) => (row, self.state.progress.last_row),
@@ -232,7 +251,7 @@ impl<'a> Job<'a> {
                 Pass::Forward => Some(ImportMarker { row: number, digest: last.digest() }),
                 Pass::Again => None,
             };
-            let windows = self.windows(pass, &mut clock, rows.drain(..), target);
+            let windows = self.windows(pass, &mut clock, rows.drain(..), target)?;
             let position = &mut self.state.progress;
             match (pass, &mut position.again) {
                 (Pass::Again, Some((row, _))) => *row = number,
@@ -252,7 +271,7 @@ impl<'a> Job<'a> {
         clock: &mut LocalClock,
         rows: impl Iterator<Item = ReadRow>,
         target: &mut Option<&mut Target<'_>>,
-    ) -> Vec<ImportWindow> {
+    ) -> Result<Vec<ImportWindow>, ImportError> {
         let since = self.state.progress.since;
         let mut windows: Vec<ImportWindow> = Vec::new();
         for mut row in rows {
@@ -274,13 +293,20 @@ impl<'a> Job<'a> {
             }
             let odd = row.odd;
             let record = self.record(row, target);
+            if time > self.own_until
+                && let Some(before) = &mut self.before
+                && before.take(time, &record)?
+            {
+                self.counts.present += 1;
+                continue;
+            }
             self.counts.add(time, &record, odd);
             match windows.last_mut() {
                 Some(window) if window.time == time => window.records.push(record),
                 _ => windows.push(ImportWindow { time, records: vec![record] }),
             }
         }
-        windows
+        Ok(windows)
     }
 
     fn record(&mut self, row: ReadRow, target: &mut Option<&mut Target<'_>>) -> Record {

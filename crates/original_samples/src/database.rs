@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, rc::Rc};
 
 use rusqlite::{
     Connection, ToSql, Transaction, params,
-    types::{ToSqlOutput, ValueRef},
+    types::{Null, ToSqlOutput, ValueRef},
 };
 
 use super::{Format, Options, Row, Sums, local_text, reversed, rows, rows::Program};
@@ -27,7 +27,7 @@ pub fn write_database(path: &Path, options: &Options) -> rusqlite::Result<Sums> 
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = DELETE")?;
     connection.set_prepared_statement_cache_capacity(32);
     let transaction = connection.transaction()?;
-    transaction.execute_batch(schema(options.format))?;
+    transaction.execute_batch(&schema(options.format))?;
     let mut sums = Sums::default();
     let mut interned = Interned::default();
     for row in rows(options) {
@@ -43,125 +43,130 @@ pub fn write_database(path: &Path, options: &Options) -> rusqlite::Result<Sums> 
     Ok(sums)
 }
 
-fn schema(format: Format) -> &'static str {
+/// The tables of format 4.
+const INTERNED_SCHEMA: &str = "CREATE TABLE executables (id INTEGER PRIMARY KEY, exe TEXT, name TEXT, cmdline TEXT, \
+     sha256 TEXT, UNIQUE (exe, name, cmdline, sha256)); \
+     CREATE TABLE domains (id INTEGER PRIMARY KEY, domain TEXT UNIQUE); \
+     CREATE TABLE addresses (id INTEGER PRIMARY KEY, addr TEXT UNIQUE); \
+     INSERT INTO executables VALUES (0, '', '', '', ''); INSERT INTO domains VALUES (0, ''); \
+     INSERT INTO addresses VALUES (0, ''); \
+     CREATE TABLE connections (contime INTEGER, send INTEGER, recv INTEGER, events INTEGER, exe_id INTEGER, \
+     pexe_id INTEGER, gpexe_id INTEGER, uid INTEGER, family INTEGER, protocol INTEGER, lport INTEGER, \
+     rport INTEGER, laddr_id INTEGER, raddr_id INTEGER, domain_id INTEGER, netns INTEGER)";
+
+/// The columns of the flat table, as they are declared; of format 4 it has none.
+const fn flat_columns(format: Format) -> &'static [&'static str] {
     match format {
-        Format::Version0 => {
-            "CREATE TABLE connections (exe text, name text, cmdline text, sha256 text, contime text, domain text, ip text, \
-             port integer, uid integer, events integer)"
-        }
-        Format::Version1 => {
-            "CREATE TABLE connections (exe text, name text, cmdline text, sha256 text, contime text, domain text, ip text, \
-             port integer, uid integer, conns integer, send integer DEFAULT 0, recv integer DEFAULT 0)"
-        }
-        Format::Version2 => {
-            "CREATE TABLE connections (exe text, name text, cmdline text, sha256 text, contime text, domain text, ip text, \
-             port integer, uid integer, pexe text, pname text, pcmdline text, psha256 text, conns integer, send integer, \
-             recv integer)"
-        }
-        Format::Version3 => {
-            "CREATE TABLE connections (contime text, send integer, recv integer, exe text, name text, cmdline text, \
-             sha256 text, pexe text, pname text, pcmdline text, psha256 text, uid integer, lport integer, rport integer, \
-             laddr text, raddr text, domain text)"
-        }
-        Format::Version4 => {
-            "CREATE TABLE executables (id INTEGER PRIMARY KEY, exe TEXT, name TEXT, cmdline TEXT, sha256 TEXT, \
-             UNIQUE (exe, name, cmdline, sha256)); \
-             CREATE TABLE domains (id INTEGER PRIMARY KEY, domain TEXT UNIQUE); \
-             CREATE TABLE addresses (id INTEGER PRIMARY KEY, addr TEXT UNIQUE); \
-             INSERT INTO executables VALUES (0, '', '', '', ''); INSERT INTO domains VALUES (0, ''); \
-             INSERT INTO addresses VALUES (0, ''); \
-             CREATE TABLE connections (contime INTEGER, send INTEGER, recv INTEGER, events INTEGER, exe_id INTEGER, \
-             pexe_id INTEGER, gpexe_id INTEGER, uid INTEGER, family INTEGER, protocol INTEGER, lport INTEGER, \
-             rport INTEGER, laddr_id INTEGER, raddr_id INTEGER, domain_id INTEGER, netns INTEGER)"
-        }
+        Format::Version0 => &[
+            "exe text",
+            "name text",
+            "cmdline text",
+            "sha256 text",
+            "contime text",
+            "domain text",
+            "ip text",
+            "port integer",
+            "uid integer",
+            "events integer",
+        ],
+        Format::Version1 => &[
+            "exe text",
+            "name text",
+            "cmdline text",
+            "sha256 text",
+            "contime text",
+            "domain text",
+            "ip text",
+            "port integer",
+            "uid integer",
+            "conns integer",
+            "send integer DEFAULT 0",
+            "recv integer DEFAULT 0",
+        ],
+        Format::Version2 => &[
+            "exe text",
+            "name text",
+            "cmdline text",
+            "sha256 text",
+            "contime text",
+            "domain text",
+            "ip text",
+            "port integer",
+            "uid integer",
+            "pexe text",
+            "pname text",
+            "pcmdline text",
+            "psha256 text",
+            "conns integer",
+            "send integer",
+            "recv integer",
+        ],
+        Format::Version3 => &[
+            "contime text",
+            "send integer",
+            "recv integer",
+            "exe text",
+            "name text",
+            "cmdline text",
+            "sha256 text",
+            "pexe text",
+            "pname text",
+            "pcmdline text",
+            "psha256 text",
+            "uid integer",
+            "lport integer",
+            "rport integer",
+            "laddr text",
+            "raddr text",
+            "domain text",
+        ],
+        Format::Version4 => &[],
+    }
+}
+
+fn schema(format: Format) -> String {
+    match format {
+        Format::Version4 => INTERNED_SCHEMA.to_owned(),
+        _ => format!("CREATE TABLE connections ({})", flat_columns(format).join(", ")),
     }
 }
 
 fn insert_flat(transaction: &Transaction<'_>, options: &Options, row: &Row) -> rusqlite::Result<()> {
-    let time = local_text(row.time, &options.zone);
     let (program, parent) = (&row.program, &row.parent);
+    let time = local_text(row.time, &options.zone);
     let domain = reversed(&row.domain);
-    let (exe, line) = (Text(&program.exe), Text(&program.command_line));
-    let (parent_exe, parent_line) = (Text(&parent.exe), Text(&parent.command_line));
-    let insert =
-        |sql: &str, values: &[&dyn ToSql]| transaction.prepare_cached(sql)?.execute(values).map(drop);
-    match options.format {
-        Format::Version0 => insert(
-            "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                exe,
-                program.name,
-                line,
-                program.sha256,
-                time,
-                domain,
-                row.remote_address,
-                row.remote_port,
-                row.uid,
-                row.events
-            ],
-        ),
-        Format::Version1 => insert(
-            "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            params![
-                exe,
-                program.name,
-                line,
-                program.sha256,
-                time,
-                domain,
-                row.remote_address,
-                row.remote_port,
-                row.uid,
-                row.events,
-                row.sent,
-                row.received
-            ],
-        ),
-        Format::Version2 => insert(
-            "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-            params![
-                exe,
-                program.name,
-                line,
-                program.sha256,
-                time,
-                domain,
-                row.remote_address,
-                row.remote_port,
-                row.uid,
-                parent_exe,
-                parent.name,
-                parent_line,
-                parent.sha256,
-                row.events,
-                row.sent,
-                row.received
-            ],
-        ),
-        Format::Version3 | Format::Version4 => insert(
-            "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-            params![
-                time,
-                row.sent,
-                row.received,
-                exe,
-                program.name,
-                line,
-                program.sha256,
-                parent_exe,
-                parent.name,
-                parent_line,
-                parent.sha256,
-                row.uid,
-                row.local_port,
-                row.remote_port,
-                row.local_address,
-                row.remote_address,
-                domain
-            ],
-        ),
-    }
+    let texts = [&program.exe, &program.command_line, &parent.exe, &parent.command_line];
+    let [exe, line, parent_exe, parent_line] = texts.map(|bytes| Text(bytes));
+    let value = |column: &str| -> &dyn ToSql {
+        match column {
+            "exe" => &exe,
+            "name" => &program.name,
+            "cmdline" => &line,
+            "sha256" => &program.sha256,
+            "pexe" => &parent_exe,
+            "pname" => &parent.name,
+            "pcmdline" => &parent_line,
+            "psha256" => &parent.sha256,
+            "contime" => &time,
+            "domain" => &domain,
+            "ip" | "raddr" => &row.remote_address,
+            "laddr" => &row.local_address,
+            "port" | "rport" => &row.remote_port,
+            "lport" => &row.local_port,
+            "uid" => &row.uid,
+            "events" | "conns" => &row.events,
+            "send" => &row.sent,
+            "recv" => &row.received,
+            _ => &Null,
+        }
+    };
+    let names = flat_columns(options.format).iter().map(|column| column.split(' ').next().unwrap_or(column));
+    let values: Vec<&dyn ToSql> = names.map(value).collect();
+    let places = vec!["?"; values.len()].join(", ");
+    transaction
+        .prepare_cached(&format!("INSERT INTO connections VALUES ({places})"))?
+        .execute(values.as_slice())
+        .map(drop)
 }
 
 /// The ids of interned values.

@@ -110,6 +110,19 @@ fn a_directory_arrives_once_with_history_programs_and_configuration() {
 }
 
 #[test]
+fn one_history_in_two_formats_arrives_once() {
+    let place = Place::new();
+    let options = |format| Options { zone: calendar::TimeZone::UTC, ..sample(format) };
+    let sums = write_database(&place.original.join("snitch.db"), &options(Format::Version3)).unwrap();
+    write_database(&place.original.join("picosnitch.db"), &options(Format::Version4)).unwrap();
+    let (_, out, _) = place.import(&["--dry-run", "--zone", "UTC"]);
+    assert!(out.contains("have in common comes once"), "{out}");
+    let (code, out, error) = place.import(&["--zone", "UTC"]);
+    assert!(code == Some(0) && out.contains("5,000 rows are left out: the log has"), "{out}{error}");
+    assert_eq!(place.totals(), totals(sums));
+}
+
+#[test]
 fn without_a_record_json_the_programs_of_the_log_are_known() {
     let place = Place::new();
     let options = sample(Format::Version4);

@@ -11,6 +11,7 @@ mod id_map;
 mod identity;
 mod immutable;
 mod import;
+mod import_overlap;
 mod intern;
 mod migrations;
 mod port_seen;
@@ -35,6 +36,7 @@ pub use event::{EVENT_DIMENSIONS, event_value};
 pub use forget::{Forget, Forgotten, TextMatcher, temporary_directory};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use import::{ImportMarker, ImportProgress, ImportSource, ImportWindow};
+pub use import_overlap::{LogBeforeImport, RecordsBeforeImport};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,

@@ -13,6 +13,7 @@ use super::*;
 
 mod oddities;
 mod repeated;
+mod salvaged;
 mod sources;
 
 const DAY: i64 = 86_400;

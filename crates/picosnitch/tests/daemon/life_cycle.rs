@@ -15,6 +15,8 @@ use nix::{
     unistd::Pid,
 };
 
+use tempfile::TempDir;
+
 use super::{
     executables,
     harness::{
@@ -24,11 +26,25 @@ use super::{
 };
 
 /// A daemon in the background, which is killed when dropped.
-struct Background<'a>(&'a Path);
+struct Background(TempDir);
 
-impl Drop for Background<'_> {
+impl Background {
+    /// A daemon of a base directory of its own.
+    fn start() -> Self {
+        let background = Self(base(""));
+        let (code, text) = run(background.base(), &["start"]);
+        assert_eq!(code, 0, "{text}");
+        background
+    }
+
+    fn base(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Background {
     fn drop(&mut self) {
-        let _ = picosnitch(self.0, &["stop", "--kill"]).stderr(Stdio::null()).status();
+        let _ = picosnitch(self.base(), &["stop", "--kill"]).stderr(Stdio::null()).status();
     }
 }
 
@@ -61,9 +77,8 @@ fn pid(base: &Path) -> i32 {
 #[ignore = "needs root"]
 fn a_daemon_in_the_background_is_started_restarted_and_stopped() {
     let _root = root();
-    let base = base("");
-    let base = base.path();
-    let _background = Background(base);
+    let background = Background(base(""));
+    let base = background.base();
     let (code, text) = run(base, &["start"]);
     assert_eq!(code, 0, "{text}");
     let first = pid(base);
@@ -120,10 +135,8 @@ fn a_daemon_that_cannot_start_says_why_and_leaves_its_code() {
 #[ignore = "needs root"]
 fn the_number_of_a_killed_daemon_may_be_that_of_another_process() {
     let _root = root();
-    let base = base("");
-    let base = base.path();
-    let _background = Background(base);
-    assert_eq!(run(base, &["start"]).0, 0);
+    let background = Background::start();
+    let base = background.base();
     kill(Pid::from_raw(pid(base)), Signal::SIGKILL).unwrap();
     wait_until("the end", || run(base, &["status"]).0 == 3);
     let (_, text) = run(base, &["status"]);
@@ -146,10 +159,8 @@ fn the_number_of_a_killed_daemon_may_be_that_of_another_process() {
 #[ignore = "needs root"]
 fn a_stopped_daemon_is_let_go_on_and_one_that_hangs_is_killed() {
     let _root = root();
-    let base = base("");
-    let base = base.path();
-    let _background = Background(base);
-    assert_eq!(run(base, &["start"]).0, 0);
+    let background = Background::start();
+    let base = background.base();
     let address = fresh_address();
     talk(address, 7, 8);
     let stopped = pid(base);
@@ -329,10 +340,8 @@ fn lines_of_logs_follow_a_new_time_zone() {
 #[ignore = "needs root"]
 fn a_killed_recorder_ends_a_daemon_in_the_background_and_status_says_why() {
     let _root = root();
-    let base = base("");
-    let base = base.path();
-    let _background = Background(base);
-    assert_eq!(run(base, &["start"]).0, 0);
+    let background = Background::start();
+    let base = background.base();
     let address = fresh_address();
     talk(address, 1, 1);
     wait_until("the record", || {

@@ -79,17 +79,23 @@ impl Load {
         Self { long, short, stop, made, threads: vec![echo, client, many] }
     }
 
-    /// Ends, and checks that all of it is in the log.
-    fn assert_recorded(self, daemon: Daemon, base: &Path) {
+    /// Ends it and the daemon, and checks the connection that never rests. Returns the number of short ones.
+    fn end(self, daemon: Daemon, base: &Path) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let pieces = self.threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap();
         daemon.stop(Signal::SIGINT);
         assert_intact(&base.join("snitch.db"));
         let bytes = pieces * PIECE as u64;
         assert_recorded(base, self.long, 1, bytes, bytes);
-        let made = self.made.load(Ordering::Relaxed);
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// Ends, and checks that all of it is in the log.
+    fn assert_recorded(self, daemon: Daemon, base: &Path) {
+        let short = self.short;
+        let made = self.end(daemon, base);
         assert!(made > 0);
-        assert_recorded(base, self.short, made, made * PIECE as u64, made * 10);
+        assert_recorded(base, short, made, made * PIECE as u64, made * 10);
         // Other programs of the machine may do more than fits into the ring buffer until it is read again.
         let of_events = [LossKind::ProcessEvents, LossKind::ReleaseEvents, LossKind::Names];
         let mut others = losses(base);
@@ -174,13 +180,9 @@ fn both_killed_lose_ended_connections_only_and_that_is_said() {
         daemon.end();
         daemon = start(base.path());
     }
-    load.stop.store(true, Ordering::Relaxed);
-    let made = load.made.load(Ordering::Relaxed);
-    let pieces = load.threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap();
-    daemon.stop(Signal::SIGINT);
-    let bytes = pieces * PIECE as u64;
-    assert_recorded(base.path(), load.long, 1, bytes, bytes);
-    let short = recorded(base.path(), Dimension::Address, load.short);
+    let address = load.short;
+    let made = load.end(daemon, base.path());
+    let short = recorded(base.path(), Dimension::Address, address);
     assert!(short.connections > made / 2 && short.connections < made, "{short:?} of {made}");
     let told = texts(base.path(), EventKind::Error);
     assert!(told.iter().any(|text| text.contains("in no record yet when picosnitch was killed")), "{told:?}");
@@ -203,13 +205,9 @@ fn connections_that_stay_open_tell_what_they_moved_in_a_gap() {
         daemon = start(base.path());
     }
     thread::sleep(Duration::from_millis(1700));
-    load.stop.store(true, Ordering::Relaxed);
-    let made = load.made.load(Ordering::Relaxed);
-    let pieces = load.threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap();
-    daemon.stop(Signal::SIGINT);
-    let bytes = pieces * PIECE as u64;
-    assert_recorded(base.path(), load.long, 1, bytes, bytes);
-    let short = recorded(base.path(), Dimension::Address, load.short);
+    let address = load.short;
+    let made = load.end(daemon, base.path());
+    let short = recorded(base.path(), Dimension::Address, address);
     assert!(short.connections < made, "{short:?} of {made}");
     let gaps = texts(base.path(), EventKind::Gap);
     assert!(

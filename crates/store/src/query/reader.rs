@@ -119,6 +119,11 @@ impl Reader {
         }
     }
 
+    /// Its connection, for other questions.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// Whether the file at the path is still the one that is open: it was not removed, moved or replaced, and nobody has begun to
     /// write to a file that was at rest.
     pub fn is_current(&self) -> bool {

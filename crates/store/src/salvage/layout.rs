@@ -2,7 +2,7 @@
 
 /// The schema version of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout(pub i64);
+pub(crate) struct Layout(pub i64);
 
 impl Layout {
     pub fn context_table(self) -> &'static str {

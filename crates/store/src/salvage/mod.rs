@@ -20,11 +20,15 @@ use std::{
 use model::{Event, EventKind, Record, text::time};
 use rusqlite::{Connection, OpenFlags, Row};
 
-use self::{
+pub(crate) use self::{
     layout::Layout,
+    record::{can_be_same, join, read_record, record_columns},
+    rows::{Rows, UNKNOWN_UID},
+};
+use self::{
     leaf_pages::LeafPages,
-    record::{MAX_TIME, RecordRow, can_be_same, join, read_record, record_columns},
-    rows::{Rows, number, numbers},
+    record::{MAX_TIME, RecordRow},
+    rows::{number, numbers},
     scan::{Hidden, Key, Table},
     source::Source,
 };

@@ -1,6 +1,6 @@
 //! Rows of table `record`.
 
-use model::{Bytes, CgroupInfo, Counters, DomainSource, GeoInfo, Program, Record};
+use model::{Bytes, CgroupInfo, Counters, DomainSource, Program, Record};
 use rusqlite::Row;
 
 use super::{
@@ -16,7 +16,7 @@ const MAX_COUNTER: i64 = 1 << 52;
 
 /// A row of table `record`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RecordRow {
+pub(crate) struct RecordRow {
     context: i64,
     endpoint: i64,
     local_port: i64,
@@ -26,7 +26,7 @@ pub(super) struct RecordRow {
 }
 
 /// The statement that [`read_record`] reads, without a condition.
-pub(super) fn record_columns(layout: Layout) -> String {
+pub(crate) fn record_columns(layout: Layout) -> String {
     format!(
         "SELECT time, sequence, {}, endpoint, local_port, remote_port, connections, sent, received, {} FROM record",
         layout.context_column(),
@@ -40,7 +40,7 @@ pub(super) fn is_port(port: i64) -> bool {
 }
 
 /// Reads a record; `None` if no writer can have written it.
-pub(super) fn read_record(row: &Row<'_>) -> Option<(Key, RecordRow)> {
+pub(crate) fn read_record(row: &Row<'_>) -> Option<(Key, RecordRow)> {
     record_of(numbers(row)?)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn record_of(columns: [i64; 10]) -> Option<(Key, RecordRow)> {
 }
 
 /// Joins a record with the rows that it refers to. Returns whether all of them are known, too.
-pub(super) fn join(row: &RecordRow, rows: &mut Rows<'_>) -> (Record, ContextDetail, bool) {
+pub(crate) fn join(row: &RecordRow, rows: &mut Rows<'_>) -> (Record, ContextDetail, bool) {
     let (context, detail) = rows.context(row.context);
     let (mut tuple, geo, has_endpoint) = rows.endpoint(row.endpoint);
     (tuple.local_port, tuple.remote_port) = (row.local_port, row.remote_port);
@@ -76,8 +76,8 @@ pub(super) fn join(row: &RecordRow, rows: &mut Rows<'_>) -> (Record, ContextDeta
 }
 
 /// Whether two records can be one that was brought over twice, with more of it readable one time: what is known of both is
-/// equal.
-pub(super) fn can_be_same(a: &Record, b: &Record) -> bool {
+/// equal. Their countries may be of two versions of the file of countries.
+pub(crate) fn can_be_same(a: &Record, b: &Record) -> bool {
     fn agree<T: PartialEq>(a: &T, b: &T, unknown: &T) -> bool {
         a == b || a == unknown || b == unknown
     }
@@ -102,7 +102,6 @@ pub(super) fn can_be_same(a: &Record, b: &Record) -> bool {
             &(&x.domain, x.domain_source),
             &(&y.domain, y.domain_source),
             &(&Bytes::new(), DomainSource::None),
-        )
-        && agree(&a.geo, &b.geo, &GeoInfo::default());
+        );
     same_context && same_endpoint
 }

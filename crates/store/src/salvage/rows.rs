@@ -17,7 +17,7 @@ use crate::{
 /// Rows of one table that are kept in memory. A full cache is emptied.
 const MAX_CACHED: usize = 20_000;
 /// The user id that stands for an unknown user: no user can have it (setuid(2)).
-pub(super) const UNKNOWN_UID: u32 = u32::MAX;
+pub(crate) const UNKNOWN_UID: u32 = u32::MAX;
 
 /// A text column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +40,13 @@ impl StoredText {
 type ProgramRow = Option<Program>;
 
 /// A row of table `context`.
-pub(super) type ContextRow = (Arc<ProcessContext>, ContextDetail);
+pub(crate) type ContextRow = (Arc<ProcessContext>, ContextDetail);
 
 /// A row of table `endpoint`, and whether all of it is known.
-pub(super) type EndpointRow = (FlowTuple, GeoInfo, bool);
+pub(crate) type EndpointRow = (FlowTuple, GeoInfo, bool);
 
 /// Reads the rows of a log that may be damaged. What is not readable is unknown.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     connection: &'a Connection,
     layout: Layout,
     contexts: HashMap<i64, ContextRow>,

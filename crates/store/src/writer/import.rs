@@ -10,16 +10,17 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
     Writer,
-    records::{INSERT_RECORD, insert_window, next_sequence, stored_counter, stored_port},
+    records::{insert_row, insert_window, next_sequence, prepare_insert, stored_port},
 };
 use crate::{
     clock::ClockReading,
     error::{StoreError, sql_error},
     import::{self, ImportMarker, ImportSource, ImportWindow},
+    import_overlap::LogBeforeImport,
     intern::{CommandLines, Interner},
     port_seen,
     program_seen::{self, SeenPrograms},
-    rollup::{self, CatchUp},
+    rollup,
     seen_times::{SeenInLog, SeenTimes},
 };
 
@@ -33,6 +34,14 @@ impl Writer {
     /// The errors of SQLite.
     pub fn import_sources(&self) -> Result<Vec<ImportSource>, StoreError> {
         import::read(&self.connection).map_err(sql_error(&self.path, "cannot read what was imported"))
+    }
+
+    /// The log as it is now.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn log_before_import(&self) -> Result<LogBeforeImport, StoreError> {
+        LogBeforeImport::open(&self.path)
     }
 
     /// The time before which the log has sums only, unix seconds UTC; `None` if it has all windows.
@@ -64,21 +73,13 @@ impl Writer {
     ) -> Result<(), StoreError> {
         match self.write_import_transaction(windows, source, marker) {
             Ok((id, last_window)) => {
-                self.commit_caches();
+                self.finish_old_write(last_window, windows.iter().map(|window| window.time));
                 // The table has programs that the cache does not know, or lacks some that it does.
                 self.seen_programs = SeenPrograms::default();
                 source.id = Some(id);
                 if let Some(marker) = marker {
                     source.markers.push(marker);
                 }
-                self.identity.last_window = last_window;
-                if let Some(file) = &self.identity_file {
-                    // As in `finish_write`.
-                    let _ = file.write(self.identity);
-                }
-                self.last_time = windows.iter().map(|window| window.time).chain(self.last_time).max();
-                self.catch_up = CatchUp::default();
-                self.file.note(&self.path);
                 Ok(())
             }
             Err(error) => {
@@ -185,19 +186,9 @@ impl ImportRows<'_> {
             }
         };
         let endpoint = self.interner.endpoint(self.connection, &record.tuple, &record.geo)?;
+        let insert = &mut prepare_insert(self.connection)?;
+        insert_row(insert, (time, sequence), (context, endpoint), record)?;
         let remote_port = stored_port(record.tuple.remote_port);
-        self.connection.prepare_cached(INSERT_RECORD)?.execute(params![
-            time,
-            sequence,
-            context,
-            endpoint,
-            stored_port(record.tuple.local_port),
-            remote_port,
-            stored_counter(record.counters.connections),
-            stored_counter(record.counters.sent),
-            stored_counter(record.counters.received),
-            i64::try_from(record.folded).unwrap_or(i64::MAX),
-        ])?;
         self.seen.add(context, endpoint, remote_port, SeenTimes::at(time));
         Ok(())
     }

@@ -45,15 +45,7 @@ impl Writer {
         let before = self.event_count;
         match self.write_old_transaction(windows, events) {
             Ok(last_window) => {
-                self.commit_caches();
-                self.identity.last_window = last_window;
-                if let Some(file) = &self.identity_file {
-                    // As in `finish_write`.
-                    let _ = file.write(self.identity);
-                }
-                self.last_time = windows.iter().map(|window| window.time).chain(self.last_time).max();
-                self.catch_up = CatchUp::default();
-                self.file.note(&self.path);
+                self.finish_old_write(last_window, windows.iter().map(|window| window.time));
                 Ok(())
             }
             Err(error) => {
@@ -62,6 +54,19 @@ impl Writer {
                 Err(sql_error(&self.path, "cannot write windows of another log")(error))
             }
         }
+    }
+
+    /// Takes note that windows of these times were committed.
+    pub(super) fn finish_old_write(&mut self, last_window: i64, times: impl Iterator<Item = i64>) {
+        self.commit_caches();
+        self.identity.last_window = last_window;
+        if let Some(file) = &self.identity_file {
+            // As in `finish_write`.
+            let _ = file.write(self.identity);
+        }
+        self.last_time = times.chain(self.last_time).max();
+        self.catch_up = CatchUp::default();
+        self.file.note(&self.path);
     }
 
     /// Returns the number of the last window.

@@ -60,9 +60,35 @@ struct Folded {
     groups: u64,
 }
 
-/// Inserts a record.
-pub(super) const INSERT_RECORD: &str = "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, \
+const INSERT_RECORD: &str = "INSERT INTO record (time, sequence, context, endpoint, local_port, remote_port, \
      connections, sent, received, folded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+/// Prepares the statement of [`insert_row`].
+pub(super) fn prepare_insert(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(INSERT_RECORD)
+}
+
+/// Inserts the row of a record with this time and sequence, and these ids of its context and endpoint.
+pub(super) fn insert_row(
+    insert: &mut CachedStatement<'_>,
+    (time, sequence): (i64, i64),
+    (context, endpoint): (i64, i64),
+    record: &Record,
+) -> rusqlite::Result<()> {
+    insert.execute(params![
+        time,
+        sequence,
+        context,
+        endpoint,
+        stored_port(record.tuple.local_port),
+        stored_port(record.tuple.remote_port),
+        stored_counter(record.counters.connections),
+        stored_counter(record.counters.sent),
+        stored_counter(record.counters.received),
+        i64::try_from(record.folded).unwrap_or(i64::MAX),
+    ])?;
+    Ok(())
+}
 
 /// The sequence of the next record of a second. Usually 0; more if the clock was set back, or the daemon restarted within a
 /// second.
@@ -107,7 +133,7 @@ impl<'a> RecordWriter<'a> {
         window: &'a Window,
     ) -> rusqlite::Result<Self> {
         let first = next_sequence(connection, window.time)?;
-        let insert = connection.prepare_cached(INSERT_RECORD)?;
+        let insert = prepare_insert(connection)?;
         Ok(Self {
             connection,
             interner,
@@ -261,19 +287,7 @@ impl<'a> RecordWriter<'a> {
 
     fn insert_row(&mut self, context: i64, record: &Record) -> rusqlite::Result<()> {
         let endpoint = self.interner.endpoint(self.connection, &record.tuple, &record.geo)?;
-        let remote_port = stored_port(record.tuple.remote_port);
-        self.insert.execute(params![
-            self.window.time,
-            self.next_sequence,
-            context,
-            endpoint,
-            stored_port(record.tuple.local_port),
-            remote_port,
-            stored_counter(record.counters.connections),
-            stored_counter(record.counters.sent),
-            stored_counter(record.counters.received),
-            i64::try_from(record.folded).unwrap_or(i64::MAX),
-        ])?;
+        insert_row(&mut self.insert, (self.window.time, self.next_sequence), (context, endpoint), record)?;
         self.next_sequence += 1;
         Ok(())
     }

@@ -6,27 +6,16 @@ use super::{
     blind_spots::{self, BlindSpots, NEVER_SEEN},
     check::{Check, Rating},
     files, machine, process,
+    state::{self, Found, State},
 };
-use crate::cli::daemon_state;
 use capture::{Capture, Settings, check_machine};
 use config::layout::Layout;
-use live::client::{ClientError, LiveClient};
 use model::text::sanitize;
 
 /// Exit codes besides 0, those of `status` where they mean the same.
 const NOT_RECORDING: u8 = 3;
 const NOT_KNOWN: u8 = 4;
 const BLIND_SPOTS: u8 = 5;
-
-/// Whether it records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    Recording,
-    /// Why not.
-    NotRecording(String),
-    /// Why that is not known.
-    NotKnown(String),
-}
 
 /// What the kernel half could do here, by trying it.
 #[derive(Clone, Debug)]
@@ -53,27 +42,7 @@ pub(super) struct Diagnosis {
 impl Diagnosis {
     /// Looks at the machine, and at the daemon if it runs.
     pub fn make(layout: &Layout) -> Self {
-        let connected = LiveClient::connect(&layout.run_dir.join(live::SOCKET_NAME));
-        let (mut state, daemon) = match connected {
-            Ok(client) => {
-                let monitor = client.status().monitor;
-                let state = match daemon_state::is_stopped(monitor) {
-                    true => State::NotRecording(format!(
-                        "its monitor is stopped: let it go on with `sudo kill -CONT {monitor}`"
-                    )),
-                    false => State::Recording,
-                };
-                (state, Some(client.status().clone()))
-            }
-            Err(ClientError::NotRunning) => (
-                State::NotRecording(format!(
-                    "picosnitch is not running. Start it: {}",
-                    model::service::command("start")
-                )),
-                None,
-            ),
-            Err(error) => (State::NotKnown(format!("{:#}", daemon_state::explain(error, layout))), None),
-        };
+        let Found { state, daemon, hidden } = state::find(layout);
         let (mut tried, mut refused, mut spots) = (None, None, Vec::new());
         let mut checks = machine::checks(daemon.as_ref().map(|daemon| daemon.monitor));
         if nix::unistd::geteuid().is_root() {
@@ -89,9 +58,8 @@ impl Diagnosis {
         {
             spots = blind_spots::of_daemon(&daemon.unseen);
         }
-        if let (State::NotRecording(_), Some(why)) = (&state, &refused) {
-            state = State::NotRecording(why.clone());
-        }
+        let state = state::with_reason(state, refused.as_deref(), &checks);
+        checks.extend(hidden);
         checks.extend(process::checks(daemon.as_ref()));
         checks.extend(files::checks(layout, daemon.is_some()));
         let is_unknown_what_is_unseen = tried.is_none() && daemon.is_none();

@@ -10,6 +10,7 @@ mod files;
 mod machine;
 mod process;
 mod salvage;
+mod state;
 
 pub(super) use self::salvage::{become_owner, log_writer};
 use std::{path::PathBuf, process::ExitCode};

@@ -15,12 +15,17 @@ use daemon::monitor::max_log_bytes;
 use known_programs::{KnownPrograms, Rank, RecordFile};
 use model::{Event, EventKind, GeoInfo, ProcessContext, text::time};
 use names::{GeoFiles, Geography};
-use store::{ImportSource, Writer};
+use store::{ImportSource, LogBeforeImport, Writer};
 
 /// Finds out what would be imported of a source.
-pub(super) fn preview(source: &mut Source, known: &[ImportSource], settings: &Settings, report: &mut Report) {
+pub(super) fn preview(
+    source: &mut Source,
+    log: (&[ImportSource], Option<&LogBeforeImport>),
+    settings: &Settings,
+    report: &mut Report,
+) {
     let mut progress = Progress::new();
-    let result = preview_source(source, known, settings, &mut |row, total| progress.show(row, total));
+    let result = preview_source(source, log, settings, &mut |row, total| progress.show(row, total));
     progress.clear();
     add_to_report(source, result, report);
 }
@@ -47,11 +52,9 @@ impl Import {
     ///
     /// # Errors
     /// The log cannot be opened.
-    pub fn begin(layout: &Layout, config: &Config, mut settings: Settings) -> anyhow::Result<Self> {
+    pub fn begin(layout: &Layout, config: &Config, settings: Settings) -> anyhow::Result<Self> {
         let mut writer = Writer::open(&layout.database)?;
         writer.begin_import()?;
-        // Where the log has sums only, there is no room for more.
-        settings.cutoff = settings.cutoff.max(writer.detail_since().unwrap_or(i64::MIN));
         let (record, mut notes) = RecordFile::open(&layout.record_json);
         let files = GeoFiles {
             country: config.names.country_file.clone(),
@@ -64,13 +67,11 @@ impl Import {
         Ok(Self { writer, record, geography, settings, max_bytes, notes })
     }
 
-    /// The time before which the log has sums only.
-    pub fn sums_before(&self) -> Option<i64> {
-        self.writer.detail_since()
-    }
-
     /// Imports a source.
     pub fn add_source(&mut self, mut source: Source, report: &mut Report) {
+        // Where the log has sums only, there is no room for more; the source before may have filled it.
+        report.sums_before = self.writer.detail_since();
+        self.settings.cutoff = self.settings.cutoff.max(report.sums_before.unwrap_or(i64::MIN));
         let known = self.record.known();
         let geography = &mut self.geography;
         let mut locate = |address: IpAddr| -> GeoInfo { geography.locate(address) };

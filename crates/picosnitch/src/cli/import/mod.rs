@@ -34,7 +34,7 @@ use daemon::{
 };
 use model::text::time;
 use sandbox::User;
-use store::{Reader, StoreError};
+use store::{LogBeforeImport, Reader, StoreError};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -140,23 +140,29 @@ fn preview(
     mut settings: Settings,
 ) -> anyhow::Result<Report> {
     let mut report = Report::new(files, true);
-    let known = match Reader::open(&layout.database) {
+    let (known, log) = match Reader::open(&layout.database) {
         Ok(reader) => {
             if let Some(since) = reader.detail_since()? {
                 settings.cutoff = settings.cutoff.max(since);
                 report.sums_before = Some(since);
             }
-            reader.import_sources()?
+            (reader.import_sources()?, Some(LogBeforeImport::open(&layout.database)?))
         }
-        Err(StoreError::Missing(_) | StoreError::Empty(_)) => Vec::new(),
+        Err(StoreError::Missing(_) | StoreError::Empty(_)) => (Vec::new(), None),
         Err(error) => return Err(error.into()),
     };
     report.configuration = configuration.outcome(layout, None);
     for path in &files.known_programs {
         report.known_programs.push(programs::preview(path));
     }
-    for mut source in open_sources(files, None, &mut report) {
-        history::preview(&mut source, &known, &settings, &mut report);
+    let sources = open_sources(files, None, &mut report);
+    if sources.len() > 1 {
+        report.notes.push(
+            "What two of these files have in common comes once, but is counted for each here.".to_owned(),
+        );
+    }
+    for mut source in sources {
+        history::preview(&mut source, (&known, log.as_ref()), &settings, &mut report);
     }
     Ok(report)
 }
@@ -196,7 +202,6 @@ fn import(
     report.configuration = configuration.outcome(layout, written);
     become_owner(&layout.database)?;
     let mut import = Import::begin(layout, effective, settings)?;
-    report.sums_before = import.sums_before();
     for source in sources {
         import.add_source(source, &mut report);
     }

@@ -162,6 +162,12 @@ impl Report {
 
     /// Rows that were not imported, and why.
     fn add_left_out(&self, counts: &Counts, lines: &mut Vec<String>) {
+        if counts.present > 0 {
+            lines.push(format!(
+                "  {} rows are left out: the log has their records already, from another file of the original or a damaged log",
+                grouped(counts.present)
+            ));
+        }
         if counts.older > 0 {
             let why = match self.sums_before {
                 Some(since) => format!(
@@ -253,6 +259,7 @@ fn json_source(source: &SourceLine) -> Value {
         "executions": counts.executions,
         "first": counts.span.map(|span| span.0),
         "last": counts.span.map(|span| span.1),
+        "present": counts.present,
         "older": counts.older,
         "future": counts.future,
         "unreadable": counts.unreadable,
