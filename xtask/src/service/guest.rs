@@ -22,6 +22,8 @@ pub const TALKER: &str = "/usr/local/bin/talk";
 
 /// Exit code when a step has failed without which nothing else can be tested.
 pub const NO_FURTHER: u8 = 2;
+/// Exit code when no step of this boot has the text of `--only` in its name, and the others passed.
+pub const NONE_CHOSEN: u8 = 3;
 
 /// Options of the hidden command.
 #[derive(clap::Args)]
@@ -129,7 +131,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if !can_go_on {
         return Ok(ExitCode::from(NO_FURTHER));
     }
-    Ok(if steps.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match steps.passed() {
+        true if !steps.has_run() => ExitCode::from(NONE_CHOSEN),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// The steps of the first boot. Returns whether a further boot makes sense.
