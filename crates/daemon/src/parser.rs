@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
 
 use crate::poll::poll_until;
 use capture::ResolverFunction;
@@ -20,6 +21,12 @@ use sandbox::{Role, User};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Functions of one library at most: each may come in two versions.
 const MAX_FUNCTIONS: usize = 6;
+
+/// The question, which comes with the descriptor of the library.
+#[derive(Serialize, Deserialize)]
+enum Question {
+    FindFunctions,
+}
 
 /// The functions of a library with their offsets in its file.
 pub(crate) type Functions = Vec<(ResolverFunction, u64)>;
@@ -39,7 +46,7 @@ pub(crate) fn functions_of(library: &File) -> io::Result<Functions> {
 }
 
 fn ask(channel: &mut Channel, library: &File) -> io::Result<Functions> {
-    channel.send(&Channel::encode(&())?, Some(library.as_fd()))?;
+    channel.send(&Channel::encode(&Question::FindFunctions)?, Some(library.as_fd()))?;
     let until = Instant::now() + PATIENCE;
     loop {
         match channel.receive::<Functions>()? {
@@ -71,7 +78,9 @@ pub fn run() -> io::Result<ExitCode> {
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut channel = Channel::new(stdin);
     poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], Some(Instant::now() + PATIENCE))?;
-    let Received::Message((), Some(library)) = channel.receive()? else { return Ok(ExitCode::FAILURE) };
+    let Received::Message(Question::FindFunctions, Some(library)) = channel.receive()? else {
+        return Ok(ExitCode::FAILURE);
+    };
     let symbols = ResolverFunction::ALL.map(ResolverFunction::symbol);
     let found = names::function_offsets(&mut File::from(library), &symbols);
     let functions =

@@ -71,11 +71,11 @@ pub struct CLibraries<T> {
 }
 
 impl<T: Send + 'static> CLibraries<T> {
-    /// Starts the thread, which also calls `look_into` for each library; those without content are passed over.
+    /// Starts the thread, which also calls `look_into` for each library; those without content (`None`) are passed over.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(look_into: impl Fn(&File) -> Option<T> + Send + 'static) -> io::Result<Self> {
+    pub fn start(look_into: impl Fn(&File) -> io::Result<Option<T>> + Send + 'static) -> io::Result<Self> {
         let (searches, searches_to_do) = sync_channel::<Search>(MAX_WAITING);
         let (sender, results) = sync_channel(MAX_WAITING);
         thread::Builder::new().name("libraries".into()).spawn(move || {
@@ -85,10 +85,13 @@ impl<T: Send + 'static> CLibraries<T> {
                 let gone = found.is_none().then_some(SearchResult::Gone(program));
                 let found = found.into_iter().flatten().filter_map(|found| match found {
                     Err(refusal) => Some(SearchResult::Refused(refusal)),
-                    Ok((file, is_ours)) => {
-                        let content = look_into(&file)?;
-                        Some(SearchResult::Library(FoundLibrary { file, is_ours, content }))
-                    }
+                    Ok((file, is_ours)) => match look_into(&file) {
+                        Ok(content) => {
+                            let content = content?;
+                            Some(SearchResult::Library(FoundLibrary { file, is_ours, content }))
+                        }
+                        Err(_) => Some(SearchResult::Refused(LibraryRefusal::Failed)),
+                    },
                 });
                 for result in found.chain(gone) {
                     if sender.send(result).is_err() {

@@ -40,6 +40,8 @@ pub enum LibraryRefusal {
     ForeignFileSystem,
     /// Its file system was mounted in a user namespace.
     UserNamespace,
+    /// Looking into it failed.
+    Failed,
 }
 
 impl LibraryRefusal {
@@ -56,6 +58,9 @@ impl LibraryRefusal {
             Self::UserNamespace => {
                 "names that programs resolve with the C library of a rootless container (its files are mounted in a user \
                  namespace): it is not probed"
+            }
+            Self::Failed => {
+                "names that programs resolve with a C library that could not be looked into: it is not probed"
             }
         }
     }

@@ -76,17 +76,19 @@ impl Channel {
     /// Encodes a message for [`Channel::send`].
     ///
     /// # Errors
-    /// `InvalidData` for a message that is too long.
+    /// `InvalidData` for a message that is too long, or has no bytes, which the other end would take for the end of the channel.
     pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
         let bytes = postcard::to_stdvec(message)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if bytes.len() > MAX_MESSAGE_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a message between the processes of picosnitch is too long",
-            ));
-        }
-        Ok(bytes)
+        let problem = match bytes.len() {
+            0 => "is empty",
+            1..=MAX_MESSAGE_BYTES => return Ok(bytes),
+            _ => "is too long",
+        };
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message between the processes of picosnitch {problem}"),
+        ))
     }
 
     /// Sends an encoded message; returns false if the channel is full. Never waits.
@@ -186,6 +188,14 @@ mod tests {
         assert!(matches!(theirs.receive::<u32>().unwrap(), Received::Nothing));
         drop(ours);
         assert!(matches!(theirs.receive::<u32>().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn a_message_has_some_bytes() {
+        assert_eq!(Channel::encode(&()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(Channel::encode(&false).unwrap(), [0]);
+        let longest = vec![0_u8; MAX_MESSAGE_BYTES];
+        assert_eq!(Channel::encode(&longest).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

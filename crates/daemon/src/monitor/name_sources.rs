@@ -54,7 +54,7 @@ impl NameSources {
     }
 }
 
-/// The functions of a library; `None` if there are none, or if the parser failed on it.
-fn look_into(library: &File) -> Option<Functions> {
-    parser::functions_of(library).ok().filter(|functions| !functions.is_empty())
+/// The functions of a library; `None` if there are none.
+fn look_into(library: &File) -> io::Result<Option<Functions>> {
+    parser::functions_of(library).map(|functions| Some(functions).filter(|functions| !functions.is_empty()))
 }
