@@ -20,8 +20,8 @@ pub enum MonitorError {
         #[source]
         source: io::Error,
     },
-    /// A directory of the log cannot be locked.
-    #[error("the directory {path} cannot be locked")]
+    /// The run directory or one of the log cannot be locked.
+    #[error("the directory {path} cannot be locked{}", advice(source))]
     Lock {
         /// The path of the directory.
         path: String,
