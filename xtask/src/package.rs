@@ -238,14 +238,20 @@ fn time_of_commit(project: &Path) -> anyhow::Result<String> {
     if let Ok(given) = env::var("SOURCE_DATE_EPOCH") {
         return Ok(given);
     }
-    let git = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(project).output();
-    let seconds = git.context("cannot run git")?.stdout;
+    let seconds = git(project).args(["log", "-1", "--format=%ct"]).output().context("cannot run git")?.stdout;
     let seconds = String::from_utf8_lossy(&seconds).trim().to_owned();
     ensure!(
         !seconds.is_empty(),
         "git names no commit; set SOURCE_DATE_EPOCH to the time of this version in seconds"
     );
     Ok(seconds)
+}
+
+/// git in the project, also for root in the clone of another user.
+fn git(project: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.arg("-c").arg(format!("safe.directory={}", project.display())).current_dir(project);
+    git
 }
 
 fn run_to_end(command: &mut Command) -> anyhow::Result<()> {

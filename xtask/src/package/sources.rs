@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 
-use super::{Making, VERSION, run_to_end};
+use super::{Making, VERSION, git, run_to_end};
 
 /// Makes `picosnitch-VERSION.tar.gz` of the last commit, and `aur/` with PKGBUILD, what belongs to it, and the archive that it builds.
 ///
@@ -14,14 +14,9 @@ use super::{Making, VERSION, run_to_end};
 pub(super) fn make(making: &Making) -> anyhow::Result<()> {
     let name = format!("picosnitch-{VERSION}");
     let archive = making.output.join(format!("{name}.tar.gz"));
-    let mut git = Command::new("git");
-    git.current_dir(&making.project).args([
-        "archive",
-        "--format=tar.gz",
-        &format!("--prefix={name}/"),
-        "--output",
-    ]);
-    run_to_end(git.arg(&archive).arg("HEAD"))?;
+    let mut archiver = git(&making.project);
+    archiver.args(["archive", "--format=tar.gz", &format!("--prefix={name}/"), "--output"]);
+    run_to_end(archiver.arg(&archive).arg("HEAD"))?;
     let content = fs::read(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
     let digest = hex::encode(Sha256::digest(&content));
 
