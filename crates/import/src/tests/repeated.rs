@@ -105,15 +105,8 @@ fn an_import_that_was_interrupted_goes_on() {
     let (path, written) = source(&place, &options);
     // An error ends it, as a full disk would: the sequence numbers of a time are used up.
     let broken = rows(&options).nth(17_000).unwrap().time;
-    {
-        drop(Writer::open(&place.path("log.db")).unwrap());
-        place
-            .log()
-            .execute_batch(&format!(
-                "CREATE TRIGGER full BEFORE INSERT ON record WHEN new.time = {broken} BEGIN SELECT raise(ABORT, 'full'); END"
-            ))
-            .unwrap();
-    }
+    drop(Writer::open(&place.path("log.db")).unwrap());
+    fail_at(&place, broken);
     let report = place.import(&path);
     assert!(report.error.is_some(), "{report:?}");
     let imported = place.sums()[0];
@@ -213,12 +206,7 @@ fn an_interrupted_import_of_the_second_file_goes_on() {
     change(&old, "DELETE FROM connections WHERE rowid > 9000");
     place.import(&old);
     let broken = rows(&options(Sample::Version4)).nth(17_000).unwrap().time;
-    place
-        .log()
-        .execute_batch(&format!(
-            "CREATE TRIGGER full BEFORE INSERT ON record WHEN new.time = {broken} BEGIN SELECT raise(ABORT, 'full'); END"
-        ))
-        .unwrap();
+    fail_at(&place, broken);
     assert!(place.import(&new).error.is_some());
     place.log().execute_batch("DROP TRIGGER full").unwrap();
     let rest = place.import(&new);
@@ -258,4 +246,12 @@ fn equal_rows_of_one_source_all_arrive() {
     assert!(count > 10_000, "more than one transaction: {count}");
     assert_eq!(place.sums()[0].cast_unsigned(), count);
     assert!(count > written.rows);
+}
+
+/// Lets the log refuse records of this time.
+fn fail_at(place: &Place, time: i64) {
+    let sql = format!(
+        "CREATE TRIGGER full BEFORE INSERT ON record WHEN new.time = {time} BEGIN SELECT raise(ABORT, 'full'); END"
+    );
+    place.log().execute_batch(&sql).unwrap();
 }
