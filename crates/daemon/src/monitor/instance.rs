@@ -118,15 +118,20 @@ impl ProcessHandle {
         let is_it = |found: fs::Metadata| (found.dev(), found.ino()) == (file.dev(), file.ino());
         entries.flatten().any(|entry| fs::metadata(entry.path()).is_ok_and(is_it))
     }
+}
 
-    /// The arguments that it was started with.
-    fn command_line(&self) -> Vec<String> {
-        let Ok(file) = File::open(format!("/proc/{}/cmdline", self.pid)) else { return Vec::new() };
-        let mut text = Vec::new();
-        let _ = file.take(MAX_COMMAND_LINE).read_to_end(&mut text);
-        let arguments = text.strip_suffix(b"\0").unwrap_or(&text).split(|byte| *byte == 0);
-        arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
-    }
+/// The arguments that a process was started with; none if it has ended.
+fn command_line(pid: u32) -> Vec<String> {
+    let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) else { return Vec::new() };
+    let mut text = Vec::new();
+    let _ = file.take(MAX_COMMAND_LINE).read_to_end(&mut text);
+    let arguments = text.strip_suffix(b"\0").unwrap_or(&text).split(|byte| *byte == 0);
+    arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+/// Whether a process was started as a daemon. That is all that a user who may not open the locks can see; [`find_instance`] is sure.
+pub fn looks_like_daemon(pid: u32) -> bool {
+    command_line(pid).iter().any(|argument| argument == DAEMON)
 }
 
 impl AsFd for ProcessHandle {
@@ -158,7 +163,7 @@ fn holder(path: PathBuf, file: &File, pid: Option<u32>) -> Instance {
     let verified = || {
         let process = ProcessHandle::open(pid?).ok()?;
         let is_holder = process.has_open(&file.metadata().ok()?);
-        let command_line = process.command_line();
+        let command_line = command_line(process.pid);
         // What was read was that of this process if it has not ended since.
         let lives = !process.wait(Duration::ZERO).ok()?;
         (is_holder && lives).then_some((process, command_line))

@@ -11,7 +11,7 @@ use config::{Config, layout::Layout};
 pub use self::{
     directories::prepare,
     end_reason::{EndReason, note_killed, read_end_reason},
-    instance::{Instance, ProcessHandle, find_instance},
+    instance::{Instance, ProcessHandle, find_instance, looks_like_daemon},
     instance_lock::{InstanceLock, lock_stopped},
     recorder_settings::max_log_bytes,
     service_manager::ServiceManager,

@@ -5,15 +5,14 @@ use std::{fs::File, io::Read};
 use super::check::{Check, Rating};
 use crate::cli::daemon_state;
 use config::layout::Layout;
+use daemon::monitor::looks_like_daemon;
 use live::{
     client::{ClientError, LiveClient},
     protocol::HelloLine,
 };
 
-/// The argument by which a daemon is told apart from another process of its number.
-const DAEMON: &[u8] = b"start-no-daemon";
-/// Bytes of a pid file, and of a command line, that are read.
-const MAX_BYTES: u64 = 64 * 1024;
+/// Bytes of a pid file that are read.
+const MAX_BYTES: u64 = 64;
 
 /// Whether it records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ fn not_running() -> State {
 fn from_outside(layout: &Layout) -> Found {
     let state = match read(&layout.pid_file()) {
         Some(text) => match pid(&text) {
-            Some(monitor) if !is_daemon(monitor) => not_running(),
+            Some(monitor) if !looks_like_daemon(monitor) => not_running(),
             Some(monitor) if daemon_state::is_stopped(monitor) => stopped(monitor),
             Some(monitor) => State::NotKnown(format!(
                 "picosnitch runs (process {monitor}), but it tells only root and the members of the group picosnitch what it records \
@@ -97,11 +96,6 @@ fn read(path: &std::path::Path) -> Option<Vec<u8>> {
 
 fn pid(text: &[u8]) -> Option<u32> {
     str::from_utf8(text).ok()?.trim().parse().ok()
-}
-
-fn is_daemon(pid: u32) -> bool {
-    let command_line = read(format!("/proc/{pid}/cmdline").as_ref()).unwrap_or_default();
-    command_line.split(|byte| *byte == 0).any(|argument| argument == DAEMON)
 }
 
 /// The state with the reason why nothing can be recorded on this machine, if that is known: `refused` by an attempt, else by a
@@ -150,7 +144,7 @@ mod tests {
         let mut child = daemon();
         let pid = format!("{}\n", child.id());
         // sh has the arguments once it is executed.
-        while !is_daemon(child.id()) {
+        while !looks_like_daemon(child.id()) {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let runs = at(place.path(), Some(&pid));
