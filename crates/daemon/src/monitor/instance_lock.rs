@@ -6,6 +6,8 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::unistd::Uid;
@@ -22,6 +24,10 @@ pub(super) const LOCK_FILE: &str = ".picosnitch.lock";
 const LOCK_FILE_MODE: u32 = 0o600;
 /// How often a lock file is made again that is not root's, or was replaced meanwhile.
 const TRIES: u32 = 16;
+/// How long a monitor that was killed may take to end: its first thread is a zombie before its last one
+/// has closed the files (`do_exit` in kernel/exit.c).
+const ENDING: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The locks of this monitor. They last as long as the files are open, so that nothing that a crash leaves behind keeps the
 /// next monitor from starting.
@@ -71,12 +77,8 @@ fn lock_directory(directory: &Path) -> Result<File, MonitorError> {
     let fail = |source| MonitorError::Lock { path: directory.display().to_string(), source };
     for _ in 0..TRIES {
         let Some(file) = open_lock_file(&path).map_err(fail)? else { continue };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(MonitorError::AlreadyRunning(pid_in(file).map_err(fail)?));
-            }
-            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        if !lock_file(&file).map_err(fail)? {
+            return Err(MonitorError::AlreadyRunning(pid_in(file).map_err(fail)?));
         }
         let (ours, named) = (file.metadata().map_err(fail)?, fs::symlink_metadata(&path));
         if !named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
@@ -92,6 +94,19 @@ fn lock_directory(directory: &Path) -> Result<File, MonitorError> {
         return Ok(file);
     }
     Err(fail(io::Error::other(format!("other processes replace {LOCK_FILE} in it all the time"))))
+}
+
+/// Locks an open lock file. `false` if another process keeps it locked for [`ENDING`].
+fn lock_file(file: &File) -> io::Result<bool> {
+    let until = Instant::now() + ENDING;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(false),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
+        }
+    }
 }
 
 /// Opens the lock file, or makes it. `None` if it has to be tried again, because it was another user's, or no file.
@@ -205,7 +220,12 @@ mod tests {
                 "{refused:?}"
             );
         }
-        drop(lock);
+        // One that is about to end is waited for.
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            drop(lock);
+        });
         lock_instance(&Layout::new(Some(&link), None)).unwrap();
+        ending.join().unwrap();
     }
 }
