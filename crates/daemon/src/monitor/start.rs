@@ -15,7 +15,7 @@ use crate::{
     error::{MonitorError, io_error},
     exporter_settings::exporter_settings,
     file_opener,
-    heap::share_heap,
+    heap::keep_memory_small,
 };
 use capture::{Capture, Event, LeftBehind, TakenOver};
 use config::{Config, layout::Layout};
@@ -32,7 +32,7 @@ impl Monitor {
         options: RunOptions,
         started: impl FnOnce(&Capture),
     ) -> Result<Self, MonitorError> {
-        share_heap();
+        keep_memory_small();
         let signals = Signals::block()?;
         raise_descriptor_limit(config.monitor.rlimit_nofile)?;
         let exporter = Some(exporter_settings(layout, config)).filter(|settings| !settings.is_empty());

@@ -59,10 +59,13 @@ impl Recorder {
             let now = Instant::now();
             if now >= self.window_end {
                 self.close_window(false);
-                trim_heap(&mut self.heap_trimmed);
                 let length = self.window_length;
                 // No windows are written for the time in which the machine was suspended.
                 self.window_end = (self.window_end + length).max(now + length / 2);
+            }
+            // The window before is written by now.
+            if now + self.window_length / 2 >= self.window_end {
+                trim_heap(&mut self.heap_trimmed);
             }
         }
     }

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use self::state::{Outputs, Recorder};
 use crate::{
-    heap::share_heap,
+    heap::keep_memory_small,
     messages::{Settings, ToMonitor, ToRecorder},
     poll::poll_until,
     problems::Problems,
@@ -63,7 +63,7 @@ fn confine(settings: &Settings) -> io::Result<()> {
 /// See [`RecorderError`].
 pub fn run() -> Result<ExitCode, RecorderError> {
     sandbox::enter(Role::Recorder)?;
-    share_heap();
+    keep_memory_small();
     let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut channel = Channel::new(stdin);
     poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], None)?;
