@@ -14,6 +14,7 @@ use crate::{
     clock::ClockReading,
     growth_budget::{GrowthBudgets, GrowthBytes, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
     intern::{CommandLines, Interner, KnownContext},
+    nonce,
 };
 
 /// How the context of a record is stored.
@@ -97,7 +98,7 @@ pub(super) fn next_sequence(connection: &Connection, time: i64) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([time], |row| row.get(0))
 }
 
-/// Inserts the row of a window with `count` records.
+/// Inserts the row of a window with `count` records, and a new nonce.
 pub(super) fn insert_window(
     connection: &Connection,
     id: i64,
@@ -105,10 +106,10 @@ pub(super) fn insert_window(
     first_sequence: i64,
     count: i64,
 ) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count, nonce) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let ClockReading { time, boot, uptime } = reading;
-    connection.prepare_cached(sql)?.execute(params![id, time, boot, uptime, first_sequence, count])?;
+    let row = params![id, time, boot, uptime, first_sequence, count, nonce::random()];
+    connection.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }
 
