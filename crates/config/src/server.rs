@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     node::{Node, NodeValue},
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The database system of an SQL server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerKind {
     /// PostgreSQL: `postgresql` in the file.
@@ -62,7 +62,7 @@ impl FromStr for OriginalServerKind {
 }
 
 /// How the connection to the server is protected; the words are those of `sslmode` of PostgreSQL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// The connection is not encrypted.
