@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use model::text::sanitize;
 use sqlx::error::ErrorKind;
 use store::{LogState, StoreError, WholeWindow, WindowReader};
 use tokio::time::sleep;
@@ -33,6 +34,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Records and events of one transaction, but for the last window of it.
 const MAX_RECORDS: u64 = 4000;
+/// Characters of a sentence: a server chooses a part of it.
+const MAX_SENTENCE: usize = 1500;
 /// Rows of other tables that the server is known to have. A full cache is emptied.
 const MAX_KNOWN: usize = 50_000;
 
@@ -85,7 +88,8 @@ impl<'a> Sender<'a> {
             // The daemon starts, and says what is wrong if it does not.
             return;
         }
-        let sentence = format!("{}: {}.", self.settings.name, error.sentence().trim_end_matches('.'));
+        let text = sanitize::shorten(&error.sentence(), MAX_SENTENCE);
+        let sentence = format!("{}: {}.", self.settings.name, text.trim_end_matches('.'));
         self.status.problem = Some(sentence.clone());
         self.tell(report);
         // A conflict is no failure unless it comes again.

@@ -5,8 +5,10 @@
 /// the same in two machines that were cloned while they ran: it asks the kernel only once.
 pub(crate) fn random() -> Option<i64> {
     let mut bytes = [0; 8];
+    // The C library has the call from glibc 2.25 on; packages run with older ones.
     // SAFETY: the buffer is valid for its length, and the call only writes into it (getrandom(2)).
-    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    let filled =
+        unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK) };
     usize::try_from(filled).is_ok_and(|filled| filled == bytes.len()).then(|| i64::from_ne_bytes(bytes))
 }
 
