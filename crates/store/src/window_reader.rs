@@ -46,7 +46,7 @@ pub struct WindowMark {
     pub uptime: i64,
     /// The sequence of its first record.
     pub first_sequence: i64,
-    /// A random number; `None` for windows of schema versions before 10.
+    /// A random number; `None` for windows of schema versions before 10, and for imported ones.
     pub nonce: Option<i64>,
 }
 

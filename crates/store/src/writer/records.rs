@@ -98,17 +98,17 @@ pub(super) fn next_sequence(connection: &Connection, time: i64) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([time], |row| row.get(0))
 }
 
-/// Inserts the row of a window with `count` records, and a new nonce.
+/// Inserts the row of a window with a number of records, the first of which has this sequence.
 pub(super) fn insert_window(
     connection: &Connection,
     id: i64,
     reading: ClockReading,
-    first_sequence: i64,
-    count: i64,
+    (first_sequence, count): (i64, i64),
+    nonce: Option<i64>,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count, nonce) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let ClockReading { time, boot, uptime } = reading;
-    let row = params![id, time, boot, uptime, first_sequence, count, nonce::random()];
+    let row = params![id, time, boot, uptime, first_sequence, count, nonce];
     connection.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }
@@ -309,7 +309,7 @@ impl<'a> RecordWriter<'a> {
     /// Inserts the row of the window itself.
     pub fn insert_window(&self, id: i64, reading: ClockReading) -> rusqlite::Result<()> {
         let count = self.next_sequence - self.first_sequence;
-        insert_window(self.connection, id, reading, self.first_sequence, count)
+        insert_window(self.connection, id, reading, (self.first_sequence, count), nonce::random())
     }
 }
 
