@@ -240,7 +240,9 @@ function Log({ data }) {
 /** What a server lacks of the log. @param {any} copy */
 function copyState(copy) {
   const lacks = copy.lag_windows > 0 && ` lacks ${plural(copy.lag_windows, 'window')}`;
-  const unsent = copy.unsent_windows + copy.unsent_records > 0 && `, ${plural(copy.unsent_windows + copy.unsent_records, 'window or record', 'windows and records')} deleted before they were sent`;
+  const unsent =
+    copy.unsent_windows + copy.unsent_records > 0 &&
+    `, ${plural(copy.unsent_windows + copy.unsent_records, 'window or record', 'windows and records')} deleted before they were sent`;
   return `${lacks || (copy.connected && copy.lag_windows === 0 ? ' has all' : ' is not reached')}${unsent || ''}`.trim();
 }
 
