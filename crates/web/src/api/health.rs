@@ -82,9 +82,9 @@ pub(crate) struct Daemon {
     /// Progress of the look-ups at VirusTotal; null without a key.
     #[schema(value_type = Object)]
     virustotal: serde_json::Value,
-    /// The copies of the log on servers, as the line `hello` of the live socket has them.
+    /// The copies of the log on servers, as the line `hello` of the live socket has them, and `text`, all of it in words.
     #[schema(value_type = Vec<Object>)]
-    servers: Vec<ServerCopy>,
+    servers: Vec<Json>,
     /// What was lost since the start.
     #[schema(value_type = Vec<Object>)]
     losses: Vec<Json>,
@@ -245,7 +245,7 @@ impl Daemon {
             errors: status.errors,
             last_error: status.last_error.clone().map(|LastError { time, text }| Problem { time, text }),
             virustotal: status.virustotal.clone(),
-            servers: status.servers.clone(),
+            servers: status.servers.iter().map(server).collect(),
             losses: losses.map(|(name, count)| named_loss(name, *count)).collect(),
             subscribers: status.subscribers,
             subscribers_dropped: status.subscribers_dropped,
@@ -254,6 +254,13 @@ impl Daemon {
             processes: processes.into_iter().filter_map(|(name, pid)| usage(name, pid)).collect(),
         }
     }
+}
+
+/// A copy of the log on a server, with a sentence about it.
+fn server(copy: &ServerCopy) -> Json {
+    let mut json = serde_json::to_value(copy).unwrap_or_default();
+    json["text"] = copy.sentence(model::text::time::now()).into();
+    json
 }
 
 fn losses_since(file: &LogFile, since: i64) -> Result<Vec<Json>, ApiError> {
