@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::text::sanitize;
@@ -32,6 +32,8 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Pause between two looks at the log when all was sent. A window takes ten seconds.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// A connection that was not used for so long is tried.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Records and events of one transaction, but for the last window of it.
 const MAX_RECORDS: u64 = 4000;
 /// Characters of a sentence: a server chooses a part of it.
@@ -128,6 +130,7 @@ impl<'a> Sender<'a> {
             report(SinkNews::Problem(format!("{}: {notice}", self.settings.name)));
         }
         let mut known = KnownRows::default();
+        let mut used = Instant::now();
         loop {
             let mut position = self.find(&mut server, &reader).await?;
             while self.is_valid(&reader, &position)? {
@@ -135,10 +138,15 @@ impl<'a> Sender<'a> {
                     reader.after(position.window, MAX_RECORDS).map_err(|source| self.log_error(source))?;
                 if windows.is_empty() {
                     self.rest(&reader, &position, report).await?;
+                    if used.elapsed() > PING_INTERVAL {
+                        server.ping().await?;
+                        used = Instant::now();
+                    }
                     continue;
                 }
                 let unsent = unsent(&position, &windows);
                 send(&mut server, &mut position, self.host, &windows, &mut known).await?;
+                used = Instant::now();
                 self.note_sent(&windows);
                 if let Some((text, unsent)) = unsent {
                     self.status.unsent.windows += unsent.windows;
@@ -275,7 +283,7 @@ async fn send(
         server.insert(table, &rows, OnDuplicate::Ignore, "cannot send texts").await?;
         known.add(digests.into_iter());
     }
-    server.execute("BEGIN", "cannot begin a transaction").await?;
+    server.begin().await?;
     // Its key claims the windows: whoever else sends them waits, and fails if this is committed.
     let branch: Vec<Row> = branch.into_iter().collect();
     let claims = [(&LOG, &branch), (&WINDOW, &batch.windows)];
@@ -288,7 +296,7 @@ async fn send(
     {
         server.insert(table, rows, OnDuplicate::Refuse, doing).await?;
     }
-    server.execute("COMMIT", "cannot commit a transaction").await?;
+    server.commit().await?;
     position.target = Target::Known(id);
     position.window = last.mark.number;
     position.mark = Some(last.mark);

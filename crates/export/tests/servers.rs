@@ -7,6 +7,8 @@ mod server_process;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
@@ -281,6 +283,7 @@ with_each_system! {
     every_record_is_there_once_with_all_its_values
     nothing_but_insert_and_select_is_needed
     servers_and_exporters_are_killed_at_any_moment
+    a_network_that_falls_silent_holds_nothing_up
     copies_of_a_log_share_their_past_only
     what_retention_deleted_is_told
     what_is_wrong_is_said_and_others_go_on
@@ -457,6 +460,63 @@ fn servers_and_exporters_are_killed_at_any_moment(system: System) {
     assert_eq!(server.numbers("SELECT count(*) FROM picosnitch_log"), [1]);
     let joined = "SELECT count(*) FROM connections";
     assert_eq!(server.numbers(joined), [log.copied().records], "no text is missing");
+}
+
+/// Carries bytes between clients and a server, until so many have gone to the server: then it keeps both connections and carries
+/// nothing more, as a network that is cut.
+fn start_network(to: u16, bytes: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", to)).unwrap());
+            let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut answers, &mut back));
+            thread::spawn(move || {
+                let mut left = bytes;
+                let mut buffer = [0; 4096];
+                while left > 0 {
+                    let read = client.read(&mut buffer).unwrap_or(0);
+                    if read == 0 {
+                        return;
+                    }
+                    let carried = read.min(left);
+                    left -= carried;
+                    server.write_all(&buffer[..carried]).unwrap();
+                }
+                thread::sleep(Duration::from_secs(3600));
+            });
+        }
+    });
+    port
+}
+
+fn a_network_that_falls_silent_holds_nothing_up(system: System) {
+    let server = ServerProcess::start(system);
+    let settings = server.settings("owner");
+    let mut log = Log::new();
+    log.write(3);
+    send_all(&settings, &log);
+    log.write(300);
+    // The network ends before, in and between the statements of the transaction; MariaDB gets the same rows in more bytes.
+    let points = match system {
+        System::PostgreSql => [120_000, 200_000, 280_000, 300_000, 320_000],
+        System::MariaDb => [360_000, 420_000, 480_000, 540_000, 570_000],
+    };
+    let cut = points.map(|bytes| {
+        let port = start_network(server.port, bytes);
+        let settings = ServerSettings { port, ..settings.clone() };
+        let exporter = Exporter::start(&settings, &log.path, "host");
+        thread::sleep(Duration::from_millis(500));
+        exporter
+    });
+    assert_eq!(on_server(&server, DATABASE).windows, 3);
+    let begin = Instant::now();
+    send_all(&settings, &log);
+    let waited = begin.elapsed();
+    assert!(waited > Duration::from_secs(5), "no connection was cut in its transaction: {waited:?}");
+    assert_eq!(on_server(&server, DATABASE), log.copied());
+    drop(cut);
 }
 
 fn copies_of_a_log_share_their_past_only(system: System) {

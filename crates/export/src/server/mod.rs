@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest time of a statement. A connection that answers nothing for so long is given up: its transaction is rolled back, or
 /// was committed, which the server is asked at the next connection.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// The longest pause between two statements of a transaction, after which the server rolls it back.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const BEGINNING: &str = "cannot begin a transaction";
 /// Bytes of one statement. MariaDB's and MySQL's `max_allowed_packet` is 16 MB and more by default.
 const MAX_STATEMENT_BYTES: usize = 1 << 20;
 
@@ -98,6 +101,31 @@ impl Server {
             }
         };
         bounded(address, doing, execute).await
+    }
+
+    /// Begins a transaction. A client that falls silent in it, since its machine lost power or the network, would keep what it has
+    /// claimed for hours, until TCP gives up: the server ends such a transaction after [`IDLE_TIMEOUT`].
+    pub async fn begin(&mut self) -> Result<(), ExportError> {
+        if self.dialect() == Dialect::MySql {
+            // It holds for any pause, and is set back after the transaction.
+            let seconds = IDLE_TIMEOUT.as_secs();
+            self.execute(&format!("SET SESSION wait_timeout = {seconds}"), BEGINNING).await?;
+        }
+        self.execute("BEGIN", BEGINNING).await
+    }
+
+    /// Commits the transaction.
+    pub async fn commit(&mut self) -> Result<(), ExportError> {
+        self.execute("COMMIT", "cannot commit a transaction").await?;
+        if self.dialect() == Dialect::MySql {
+            self.execute("SET SESSION wait_timeout = DEFAULT", "cannot end a transaction").await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a sign of life, so that nothing between the two closes a connection that is not used.
+    pub async fn ping(&mut self) -> Result<(), ExportError> {
+        self.execute("SELECT 1", "does not answer").await
     }
 
     /// Returns the rows of a question, whose columns have these kinds. Null is allowed everywhere.

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    OnDuplicate,
+    IDLE_TIMEOUT, OnDuplicate,
     rows::{Cell, Row},
     tables::{Kind, Table},
 };
@@ -44,7 +44,10 @@ pub(super) async fn connect(settings: &ServerSettings) -> sqlx::Result<PgConnect
     if let Some(client) = &settings.client_certificate {
         options = options.ssl_client_cert_from_pem(&client.certificate).ssl_client_key_from_pem(&client.key);
     }
-    options.disable_statement_logging().connect().await
+    let mut connection = options.disable_statement_logging().connect().await?;
+    let milliseconds = IDLE_TIMEOUT.as_millis();
+    execute(&mut connection, &format!("SET idle_in_transaction_session_timeout = {milliseconds}")).await?;
+    Ok(connection)
 }
 
 pub(super) async fn execute(connection: &mut PgConnection, sql: &str) -> sqlx::Result<()> {

@@ -32,7 +32,7 @@ fn base_with(server: &ServerProcess, system: &str) -> tempfile::TempDir {
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
     let text = fs::read_to_string(place.path().join("config.toml")).unwrap();
     let section = format!(
-        "[log.server]\nclient = \"{system}\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"owner\"\ndatabase = \"{DATABASE}\"\n\
+        "[log.server]\nclient = \"{system}\"\nhost = \"localhost\"\nport = {}\nuser = \"owner\"\ndatabase = \"{DATABASE}\"\n\
          password_file = \"{}\"\n",
         server.port,
         password.display()
