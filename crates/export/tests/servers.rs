@@ -16,7 +16,7 @@ use std::{
 };
 
 use config::TlsMode;
-use export::{ServerSettings, SinkNews, SinkStatus, Unsent, grant_sql, run, schema_sql};
+use export::{ClientCertificate, ServerSettings, SinkNews, SinkStatus, Unsent, grant_sql, run, schema_sql};
 use model::{
     Address, CgroupInfo, Counters, DomainSource, Event, EventKind, FlowTuple, GeoInfo, ProcessContext,
     Program, Record, Sha256, Window, text::lossless,
@@ -288,6 +288,7 @@ with_each_system! {
     what_retention_deleted_is_told
     what_is_wrong_is_said_and_others_go_on
     certificates_are_checked
+    an_account_is_known_by_its_certificate
 }
 
 fn every_record_is_there_once_with_all_its_values(system: System) {
@@ -573,6 +574,12 @@ fn copies_of_a_log_share_their_past_only(system: System) {
     let branches: Vec<i64> = server.numbers(&format!("SELECT count(*) FROM ({sums}) AS branches"));
     assert_eq!(branches, [4], "the log, its older copy, and one each for the other two clones");
 
+    let lengths = lengths_with_past(&server);
+    for log in [&log, &clone, &third] {
+        assert!(lengths.contains(&log.copied().windows), "{lengths:?}");
+    }
+    assert!(lengths.contains(&80), "the log that the older copy replaced: {lengths:?}");
+
     // A machine that gets another name is told apart from then on, and sends nothing again.
     let renamed = Exporter::start(&settings, &log.path, "renamed");
     log.write(4);
@@ -606,6 +613,17 @@ fn copies_of_a_log_share_their_past_only(system: System) {
     Exporter::start(&settings, &recent.path, "recent").wait_until_sent(&recent);
     expected.windows += 5;
     assert_eq!(on_server(&server, DATABASE).windows, expected.windows);
+}
+
+/// The number of windows of each branch with its past, by the question of docs/export.md.
+fn lengths_with_past(server: &ServerProcess) -> Vec<i64> {
+    let text = include_str!("../../../docs/export.md");
+    let question = text.split("```sql\n").find(|part| part.starts_with("WITH RECURSIVE")).unwrap();
+    let question = question.split("```").next().unwrap().replace("SELECT w.*", "SELECT count(*)");
+    let (question, _) = question.split_once(" ORDER BY").unwrap();
+    let ids = server.texts("SELECT CAST(id AS CHAR(20)) FROM picosnitch_log");
+    let length = |id: &String| server.numbers(&question.replace("4711", id.trim()))[0];
+    ids.iter().map(length).collect()
 }
 
 fn what_retention_deleted_is_told(system: System) {
@@ -791,8 +809,41 @@ impl Authority {
         let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        ServerCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
+        let client_authority = self.certificate.pem();
+        ServerCertificate { certificate: certificate.pem(), key: key.serialize_pem(), client_authority }
     }
+
+    /// The certificate of an account.
+    fn client(&self, name: &str) -> ClientCertificate {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        ClientCertificate { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+fn an_account_is_known_by_its_certificate(system: System) {
+    let authority = Authority::new();
+    let mut server = ServerProcess::start_with(system, Some(&authority.server("127.0.0.1", 2100)));
+    server.create_certified();
+    let mut log = Log::new();
+    log.write(5);
+    send_all(&server.settings("owner"), &log);
+    log.write(5);
+    let settings = ServerSettings {
+        user: "certified".into(),
+        password: String::new(),
+        tls: TlsMode::VerifyFull,
+        authority: authority.certificate.pem(),
+        ..server.settings("owner")
+    };
+    let with = |client_certificate| ServerSettings { client_certificate, ..settings.clone() };
+    Exporter::start(&with(None), &log.path, "host").wait_for_problem("cannot connect");
+    let foreign = Authority::new().client("certified");
+    Exporter::start(&with(Some(foreign)), &log.path, "host").wait_for_problem("cannot connect");
+    send_all(&with(Some(authority.client("certified"))), &log);
+    assert_eq!(on_server(&server, DATABASE), log.copied());
 }
 
 fn certificates_are_checked(system: System) {

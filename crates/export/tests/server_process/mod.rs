@@ -36,6 +36,8 @@ pub enum System {
 pub struct ServerCertificate {
     pub certificate: String,
     pub key: String,
+    /// The authority of the certificates by which clients are known.
+    pub client_authority: String,
 }
 
 /// A server that runs as long as this lives.
@@ -86,6 +88,23 @@ impl ServerProcess {
             }
         }
         server
+    }
+
+    /// Makes the account `certified`, which has the rights of `owner` and is known by a certificate for that name alone.
+    pub fn create_certified(&mut self) {
+        match self.system {
+            System::PostgreSql => {
+                self.administer("postgres", "CREATE ROLE certified LOGIN IN ROLE owner");
+                let rules = self.directory.path().join("data/pg_hba.conf");
+                let others = fs::read_to_string(&rules).unwrap();
+                fs::write(rules, format!("hostssl all certified 127.0.0.1/32 cert\n{others}")).unwrap();
+                self.restart();
+            }
+            System::MariaDb => {
+                self.administer("mysql", "CREATE USER 'certified'@'%' REQUIRE X509");
+                self.administer("mysql", &format!("GRANT ALL ON {DATABASE}.* TO 'certified'@'%'"));
+            }
+        }
     }
 
     /// Makes an empty database that `owner` owns.
@@ -144,7 +163,11 @@ impl ServerProcess {
 
     fn write_certificate(&self, certificate: &ServerCertificate) {
         use std::os::unix::fs::PermissionsExt;
-        for (name, text) in [("server.crt", &certificate.certificate), ("server.key", &certificate.key)] {
+        for (name, text) in [
+            ("server.crt", &certificate.certificate),
+            ("server.key", &certificate.key),
+            ("clients.crt", &certificate.client_authority),
+        ] {
             let path = self.directory.path().join(name);
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -158,6 +181,8 @@ impl ServerProcess {
     fn command(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
         command.current_dir(self.directory.path()).stdin(Stdio::null());
+        // A MariaDB that starts deletes the temporary tables of others in its directory for them.
+        command.env("TMPDIR", self.directory.path());
         if nix::unistd::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -199,6 +224,7 @@ impl ServerProcess {
                     options.push("ssl=on".to_owned());
                     options.push(format!("ssl_cert_file={}", in_directory("server.crt")));
                     options.push(format!("ssl_key_file={}", in_directory("server.key")));
+                    options.push(format!("ssl_ca_file={}", in_directory("clients.crt")));
                 }
                 options.iter().for_each(|option| _ = command.args(["-c", option]));
                 command
@@ -215,6 +241,7 @@ impl ServerProcess {
                 if self.has_tls {
                     command.arg(format!("--ssl-cert={}", in_directory("server.crt")));
                     command.arg(format!("--ssl-key={}", in_directory("server.key")));
+                    command.arg(format!("--ssl-ca={}", in_directory("clients.crt")));
                 }
                 command
             }
