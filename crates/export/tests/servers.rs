@@ -463,6 +463,29 @@ fn servers_and_exporters_are_killed_at_any_moment(system: System) {
     assert_eq!(server.numbers(joined), [log.copied().records], "no text is missing");
 }
 
+/// PostgreSQL has no bound of its own; a file system that is full gives an error of the same kind (SQLSTATE 53100).
+#[test]
+fn a_disk_that_is_full_loses_nothing() {
+    let mut server = ServerProcess::start(System::MariaDb);
+    server.disk_megabytes = Some(16);
+    server.restart();
+    let settings = server.settings("owner");
+    let mut log = Log::new();
+    log.write(5000);
+    let exporter = Exporter::start(&settings, &log.path, "host");
+    let problem = exporter.wait_for_problem("the disk of the server is full");
+    assert!(problem.contains("What is recorded waits in the log"), "{problem}");
+    let part = on_server(&server, DATABASE);
+    assert!(part.windows > 0 && part.windows < 5000, "{part:?}");
+    let [batch] = server.numbers("SELECT max(window_number) FROM picosnitch_window")[..] else { panic!() };
+    assert_eq!(part.windows, batch, "no window is left out");
+    log.write(10);
+    server.disk_megabytes = Some(500);
+    server.restart();
+    exporter.wait_until_sent(&log);
+    assert_eq!(on_server(&server, DATABASE), log.copied());
+}
+
 /// Carries bytes between clients and a server, until so many have gone to the server: then it keeps both connections and carries
 /// nothing more, as a network that is cut.
 fn start_network(to: u16, bytes: usize) -> u16 {

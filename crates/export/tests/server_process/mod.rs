@@ -44,6 +44,8 @@ pub struct ServerCertificate {
 pub struct ServerProcess {
     pub system: System,
     pub port: u16,
+    /// What a MariaDB may have on its disk, megabytes; `None`: anything.
+    pub disk_megabytes: Option<u32>,
     directory: TempDir,
     has_tls: bool,
     child: Option<Child>,
@@ -66,7 +68,8 @@ impl ServerProcess {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let has_tls = certificate.is_some();
-        let mut server = Self { system, port, directory, has_tls, child: None, runtime };
+        let mut server =
+            Self { system, port, disk_megabytes: None, directory, has_tls, child: None, runtime };
         server.initialise();
         if let Some(certificate) = certificate {
             server.write_certificate(certificate);
@@ -238,6 +241,11 @@ impl ServerProcess {
                     .arg(format!("--port={}", self.port))
                     .arg(format!("--socket={}", in_directory("socket")));
                 command.arg(format!("--pid-file={}", in_directory("pid")));
+                if let Some(megabytes) = self.disk_megabytes {
+                    // All tables in one file with a bound.
+                    let file = format!("--innodb-data-file-path=ibdata1:12M:autoextend:max:{megabytes}M");
+                    command.args(["--innodb-file-per-table=0", &file]);
+                }
                 if self.has_tls {
                     command.arg(format!("--ssl-cert={}", in_directory("server.crt")));
                     command.arg(format!("--ssl-key={}", in_directory("server.key")));
