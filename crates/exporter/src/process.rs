@@ -169,6 +169,7 @@ fn serve(settings: &Settings, mut monitor: Option<Channel>) -> io::Result<ExitCo
             if session::is_gone(&mut monitor) {
                 return Ok(ExitCode::SUCCESS);
             }
+            workers.collect();
             thread::sleep(CHECK_INTERVAL);
         }
         pause = (pause * 2).min(MAX_PAUSE);

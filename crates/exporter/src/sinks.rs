@@ -53,6 +53,12 @@ impl SinkWorker {
 
     /// Takes what there is to tell.
     pub(crate) fn take_news(&mut self) -> Vec<SinkNews> {
+        self.collect();
+        self.waiting.drain(..).collect()
+    }
+
+    /// Keeps what there is to tell, of which the number is bounded.
+    pub(crate) fn collect(&mut self) {
         let _ = self.event_fd.read();
         for news in self.news.try_iter() {
             match news {
@@ -67,7 +73,6 @@ impl SinkWorker {
         }
         let surplus = self.waiting.len().saturating_sub(MAX_WAITING);
         self.waiting.drain(..surplus);
-        self.waiting.drain(..).collect()
     }
 
     /// Makes the next [`SinkWorker::take_news`] tell the state of all servers: a recorder has connected.
@@ -134,6 +139,7 @@ mod tests {
         for number in 0..MAX_WAITING + 10 {
             told.send(SinkNews::Problem(number.to_string())).unwrap();
         }
+        worker.collect();
         assert_eq!(worker.take_news().len(), MAX_WAITING);
     }
 }

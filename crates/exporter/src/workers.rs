@@ -48,6 +48,13 @@ impl Workers {
         }
     }
 
+    /// Keeps the news of the copies, while there is no recorder.
+    pub(crate) fn collect(&mut self) {
+        if let Some(sinks) = &mut self.sinks {
+            sinks.collect();
+        }
+    }
+
     /// Takes back what the recorder did not take. Answers to its questions it asks for again.
     pub(crate) fn give_back(&mut self, messages: impl IntoIterator<Item = FromExporter>) {
         if let Some(sinks) = &mut self.sinks {
