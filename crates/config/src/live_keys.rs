@@ -9,7 +9,8 @@ impl Config {
     /// This configuration with the values of `new` for the keys that take effect while the daemon runs.
     #[must_use]
     pub fn with_live_keys(&self, new: &Self) -> Self {
-        let Self { monitor, log, notifications: _, virustotal, names, web: _, without_effect: _ } = self;
+        let Self { monitor, log, notifications: _, virustotal, names, web: _, export, without_effect: _ } =
+            self;
         let new = new.clone();
         Self {
             monitor: Monitor {
@@ -22,6 +23,8 @@ impl Config {
             virustotal: virustotal.clone(),
             // The recorder has given up the right to read other files, and another process asks name servers.
             names: names.clone(),
+            // The exporter has given up the right to connect to other ports.
+            export: export.clone(),
             ..new
         }
     }

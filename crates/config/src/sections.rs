@@ -1,6 +1,6 @@
 //! The sections of the configuration, with their defaults.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub names: Names,
     /// Section `[web]`: the page of `picosnitch dash`.
     pub web: Web,
+    /// Sections `[export.NAME]`: further SQL servers that get a copy of every record.
+    pub export: BTreeMap<String, SqlServer>,
     /// A sentence for every group of keys of the original picosnitch that the file has and that have no effect here.
     #[serde(skip)]
     pub(super) without_effect: Vec<String>,
@@ -179,13 +181,21 @@ impl Config {
     /// A sentence for every key that is set and has no effect in this version; the daemon prints them at its start.
     pub fn without_effect(&self) -> Vec<String> {
         let mut sentences = self.without_effect.clone();
-        let mut add = |set: bool, key: &str, what: &str| {
-            if set {
-                sentences.push(format!("{key} has no effect yet: {what}"));
-            }
-        };
-        add(self.log.server.is_some(), "log.server", "records go to no SQL server");
+        if !self.log.sqlite {
+            let names = self.servers().map(|(name, _)| name);
+            sentences.extend(names.map(|name| {
+                format!(
+                    "{name} has no effect: what a server gets is read from snitch.db, which log.sqlite = false turns off"
+                )
+            }));
+        }
         sentences
+    }
+
+    /// The SQL servers that get a copy of every record, with the names of their sections.
+    pub fn servers(&self) -> impl Iterator<Item = (String, &SqlServer)> {
+        let first = self.log.server.iter().map(|server| ("log.server".to_owned(), server));
+        first.chain(self.export.iter().map(|(name, server)| (format!("export.{name}"), server)))
     }
 
     /// A sentence for every file that is named and does not exist. This is not an error, since the file may come later.

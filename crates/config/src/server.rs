@@ -1,17 +1,18 @@
-//! `[log.server]`: the SQL server that gets a copy of every record.
+//! `[log.server]` and `[export.NAME]`: the SQL servers that get a copy of every record.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     node::{Node, NodeValue},
+    ranges,
     secret::Secret,
     table_reader::TableReader,
 };
 
 /// The database system of an SQL server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerKind {
     /// PostgreSQL: `postgresql` in the file.
@@ -62,7 +63,7 @@ impl FromStr for OriginalServerKind {
 }
 
 /// How the connection to the server is protected; the words are those of `sslmode` of PostgreSQL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// The connection is not encrypted.
@@ -104,19 +105,32 @@ pub struct SqlServer {
     pub port: u16,
     /// User name on the server.
     pub user: String,
-    /// Password; empty if there is none.
+    /// Password; empty if there is none, or it is elsewhere.
     pub password: Secret,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
     /// Name of the database on the server.
     pub database: String,
-    /// Table into which the records are inserted.
+    /// Name of the view with one row for each record.
     pub table_name: String,
     /// How the connection to the server is protected.
     pub tls: TlsMode,
+    /// PEM file with the certificates of authorities that are trusted besides those of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate by which the account is known.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the key of the certificate.
+    pub key: Option<PathBuf>,
+    /// Send what was recorded before the first connection as well.
+    pub backfill: bool,
 }
 
 const TLS_ALLOWED: &str = "\"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"";
 const TEXT_ALLOWED: &str = "a string of 1 to 255 characters without control characters";
 const TABLE_ALLOWED: &str = "1 to 63 letters, digits and underscores, not beginning with a digit";
+const EXPORT_ALLOWED: &str = "1 to 32 lower-case letters, digits, hyphens and underscores";
+/// Servers besides `[log.server]`.
+const MAX_EXPORTS: usize = 8;
 const DEFAULT_TABLE: &str = "connections";
 const DEFAULT_HOST: &str = "localhost";
 
@@ -128,6 +142,12 @@ fn is_password(text: &str) -> bool {
     text.len() <= 1024 && !text.contains('\0')
 }
 
+/// The name is a part of the names of keys and of systemd's credentials.
+fn is_export_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    (1..=32).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
 /// PostgreSQL cuts names after 63 bytes; MySQL and MariaDB allow 64 characters.
 fn is_table_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
@@ -135,17 +155,34 @@ fn is_table_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Reads `[log.server]`; `None` if it has problems, which are added to those of `log`.
-pub(super) fn read_toml(log: &mut TableReader<'_>, node: Node) -> Option<SqlServer> {
-    let mut table = log.sub("server", node);
+/// Reads `[log.server]` or a section of `[export]`; `None` if it has problems, which are added to those of `parent`.
+pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) -> Option<SqlServer> {
+    let mut table = parent.sub(name, node);
     let client = table.keyword::<ServerKind>("client", "\"postgresql\", \"mariadb\" or \"mysql\"");
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let port = table.integer("port", 1..=u16::MAX);
     let user = table.text("user", TEXT_ALLOWED, is_text);
-    let password = table.secret("password", "a string of at most 1024 bytes", is_password);
+    let password =
+        table.secret("password", "a string of at most 1024 bytes", is_password).unwrap_or_default();
     let database = table.text("database", TEXT_ALLOWED, is_text);
     let table_name = table.text("table_name", TABLE_ALLOWED, is_table_name);
     let tls = table.keyword("tls", TLS_ALLOWED).unwrap_or_default();
+    let mut backfill = true;
+    table.boolean("backfill", &mut backfill);
+    let lines = ["password_file", "certificate", "key"].map(|key| table.line_of(key));
+    let mut file = |key| table.text(key, ranges::FILE_ALLOWED, ranges::is_file_path).map(PathBuf::from);
+    let (password_file, ca) = (file("password_file"), file("ca"));
+    let (certificate, key) = (file("certificate"), file("key"));
+    if password_file.is_some() && !password.is_empty() {
+        table.problem(lines[0], "password_file", "there is a password, too; keep one of them");
+    }
+    match (&certificate, &key) {
+        (Some(_), None) => table.problem(lines[1], "certificate", "its key is missing: the key `key`"),
+        (None, Some(_)) => {
+            table.problem(lines[2], "key", "its certificate is missing: the key `certificate`")
+        }
+        _ => {}
+    }
     table.require(&["client", "user", "database"]);
     table.finish();
     let client = client?;
@@ -154,11 +191,39 @@ pub(super) fn read_toml(log: &mut TableReader<'_>, node: Node) -> Option<SqlServ
         host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
         port: port.unwrap_or(client.default_port()),
         user: user?,
-        password: Secret(password.unwrap_or_default()),
+        password: Secret(password),
+        password_file,
         database: database?,
         table_name: table_name.unwrap_or_else(|| DEFAULT_TABLE.to_owned()),
         tls,
+        ca,
+        certificate,
+        key,
+        backfill,
     })
+}
+
+/// Reads `[export]`: a section for each further server.
+pub(super) fn read_exports(top: &mut TableReader<'_>) -> BTreeMap<String, SqlServer> {
+    let mut exports = BTreeMap::new();
+    let mut table = top.table("export");
+    for (name, node) in table.take_all() {
+        if !is_export_name(&name) {
+            let name = name.escape_debug().to_string();
+            table.problem(
+                node.line,
+                &name,
+                format!("not allowed as the name of a server; allowed: {EXPORT_ALLOWED}"),
+            );
+        } else if let Some(server) = read_toml(&mut table, &name, node) {
+            exports.insert(name, server);
+        }
+    }
+    table.finish();
+    if exports.len() > MAX_EXPORTS {
+        top.problem(None, "export", format!("more than {MAX_EXPORTS} servers"));
+    }
+    exports
 }
 
 /// Reads `DB sql server` of a `config.json`: `client`, `table_name`, and those connection parameters of the Python module
@@ -198,5 +263,10 @@ pub(super) fn read_json(top: &mut TableReader<'_>, key: &'static str) -> Option<
         database: database?,
         table_name: table_name.unwrap_or_else(|| DEFAULT_TABLE.to_owned()),
         tls,
+        password_file: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        backfill: true,
     })
 }

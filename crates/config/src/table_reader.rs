@@ -57,6 +57,11 @@ impl<'a> TableReader<'a> {
         Some(self.entries.remove(position).1)
     }
 
+    /// Takes all entries that were not taken yet: the table has names that its user chose.
+    pub fn take_all(&mut self) -> Vec<(String, Node)> {
+        std::mem::take(&mut self.entries)
+    }
+
     /// Makes a reader for the table `key`; it is empty without that table.
     pub fn table(&mut self, key: &'static str) -> TableReader<'_> {
         let node = self.take(key).unwrap_or(Node { line: None, value: NodeValue::Table(Vec::new()) });

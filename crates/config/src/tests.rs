@@ -23,8 +23,38 @@ fn the_default_file_has_every_key_with_its_default() {
         .collect();
     let config = Config::from_toml(&open).unwrap();
     assert_eq!(config.monitor.rlimit_nofile, Some(1024));
+    let names: Vec<String> = config.servers().map(|(name, _)| name).collect();
+    assert_eq!(names, ["log.server", "export.office"]);
     let server = config.log.server.unwrap();
     assert_eq!((server.client, server.port, server.tls), (ServerKind::PostgreSql, 5432, TlsMode::Prefer));
+    assert!(server.backfill && server.password_file.is_some() && server.ca.is_some());
+}
+
+#[test]
+fn servers_have_names_and_files_that_fit_together() {
+    let server = "client = \"mysql\"\nuser = \"u\"\ndatabase = \"d\"";
+    let text = format!("[export.a-1]\n{server}\nbackfill = false\n[export.b_2]\n{server}\nport = 1");
+    let config = Config::from_toml(&text).unwrap();
+    assert_eq!(config.export.keys().collect::<Vec<_>>(), ["a-1", "b_2"]);
+    assert!(!config.export["a-1"].backfill && config.export["b_2"].port == 1);
+    assert!(config.without_effect().is_empty());
+    let wrong = format!(
+        "[export.\"A.b\"]\n{server}\n[export.c]\n{server}\npassword = \"secret\"\npassword_file = \"/f\"\ncertificate = \"/c\"\n\
+         [export.d]\n{server}\nkey = \"k\"\ncolour = 1\n[export.e]\nuser = \"u\""
+    );
+    let found = problems(&wrong, false);
+    for expected in [
+        "1: export.A.b: not allowed as the name of a server",
+        "10: export.c.password_file: there is a password, too",
+        "11: export.c.certificate: its key is missing",
+        "16: export.d.key: the string \"k\" is not allowed",
+        "17: export.d.colour: unknown key",
+        "18: export.e.client: missing",
+        "18: export.e.database: missing",
+    ] {
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
+    }
+    assert!(!format!("{found:?}").contains("secret"));
 }
 
 #[test]
@@ -94,7 +124,7 @@ fn every_key_of_toml_arrives() {
     assert_eq!(config.virustotal.api_key.0, "abc-DEF_1");
     assert_eq!(config.virustotal.request_limit_seconds, 0);
     assert!(config.names.reverse_dns);
-    assert_eq!(config.without_effect().len(), 1);
+    assert_eq!(config.without_effect().len(), 1, "log.sqlite is off");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     table.boolean("ports", &mut config.log.ports);
     config.log.ignore = ignore::read_rules(&mut table, "ignore", DomainOrder::Forward);
     if let Some(node) = table.take("server") {
-        config.log.server = server::read_toml(&mut table, node);
+        config.log.server = server::read_toml(&mut table, "server", node);
     }
     table.finish();
 
@@ -110,6 +110,7 @@ fn from_tree(problems: &mut Vec<Problem>, root: Node) -> Config {
     table.finish();
 
     web(&mut top, &mut config.web);
+    config.export = server::read_exports(&mut top);
     top.finish();
     config
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use export::SinkNews;
 use model::{Bytes, Sha256};
 use virustotal::{LookupResult, LookupStatus};
 
@@ -42,6 +43,8 @@ pub enum FromExporter {
     Name(IpAddr, Option<Bytes>),
     /// The state of the look-ups has changed.
     Status(LookupStatus),
+    /// What there is to tell of the copy of the log on one server.
+    Sink(SinkNews),
     /// A sentence about a problem, for the user.
     Problem(String),
 }

@@ -16,9 +16,12 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    name_services, session, socket,
+    name_services, session,
+    sinks::SinkWorker,
+    socket,
     workers::{ReverseWorker, Workers},
 };
+use export::ServerSettings;
 use ipc::{Channel, Received};
 use sandbox::{ExporterAccess, Role};
 use virustotal::LookupWorker;
@@ -30,30 +33,71 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the exporter does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// `None` if VirusTotal is not asked.
     pub virustotal: Option<virustotal::Settings>,
     /// Whether name servers are asked.
     pub reverse_dns: bool,
+    /// The copies of the log.
+    pub copies: LogCopies,
     /// The run directory of the daemon, as bytes of its path.
     run_dir: Vec<u8>,
 }
 
+/// The copies of the log on servers.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct LogCopies {
+    /// The servers.
+    pub servers: Vec<ServerSettings>,
+    /// Sentences about servers that get no copy, because a file of theirs cannot be read.
+    pub problems: Vec<String>,
+    /// The log, as bytes of its path.
+    pub log: Vec<u8>,
+    /// Name of this machine.
+    pub host: String,
+}
+
+impl LogCopies {
+    /// Whether there are none to make, and nothing is to be told of them.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty() && self.problems.is_empty()
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        path_of(&self.log)
+    }
+
+    /// The ports of the servers.
+    fn ports(&self) -> impl Iterator<Item = u16> {
+        self.servers.iter().filter(|server| !server.is_socket()).map(|server| server.port)
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    let path: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec());
+    PathBuf::from(path)
+}
+
 impl Settings {
     /// The settings of the exporter of a daemon with this run directory.
-    pub fn new(virustotal: Option<virustotal::Settings>, reverse_dns: bool, run_dir: &Path) -> Self {
-        Self { virustotal, reverse_dns, run_dir: run_dir.as_os_str().as_encoded_bytes().to_vec() }
+    pub fn new(
+        virustotal: Option<virustotal::Settings>,
+        reverse_dns: bool,
+        copies: LogCopies,
+        run_dir: &Path,
+    ) -> Self {
+        let run_dir = run_dir.as_os_str().as_encoded_bytes().to_vec();
+        Self { virustotal, reverse_dns, copies, run_dir }
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.virustotal.is_none() && !self.reverse_dns
+        self.virustotal.is_none() && !self.reverse_dns && self.copies.is_empty()
     }
 
     fn socket(&self) -> PathBuf {
-        let directory: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(self.run_dir.clone());
-        PathBuf::from(directory).join(socket::NAME)
+        path_of(&self.run_dir).join(socket::NAME)
     }
 }
 
@@ -93,20 +137,26 @@ pub fn run_service(settings: &Settings) -> io::Result<ExitCode> {
 
 fn serve(settings: &Settings, mut monitor: Option<Channel>) -> io::Result<ExitCode> {
     name_services::load();
-    let port = settings.virustotal.as_ref().map(virustotal::Settings::port);
-    ExporterAccess { port, read: &[] }.confine()?;
+    let copies = &settings.copies;
+    let asked = settings.virustotal.as_ref().map(virustotal::Settings::port);
+    let ports: Vec<u16> = asked.into_iter().chain(copies.ports()).collect();
+    let log = (!copies.servers.is_empty()).then(|| copies.log());
+    ExporterAccess { ports: &ports, log: log.as_deref() }.confine()?;
     // The threads get the same limits.
+    let mut problems = copies.problems.clone();
     let (virustotal, problem) = match settings.virustotal.as_ref().map(LookupWorker::start).transpose() {
         Ok(worker) => (worker, None),
         Err(why) => (None, Some(format!("No program is looked up at VirusTotal: {why}."))),
     };
+    problems.extend(problem);
     let reverse = settings.reverse_dns.then(ReverseWorker::start).transpose()?;
-    let mut workers = Workers::new(virustotal, reverse);
+    let sinks = log.is_some().then(|| SinkWorker::start(copies)).transpose()?;
+    let mut workers = Workers::new(virustotal, reverse, sinks);
     let (socket, mut pause) = (settings.socket(), MIN_PAUSE);
     loop {
         if let Ok(recorder) = socket::connect(&socket) {
             let connected = Instant::now();
-            let ended = session::serve(recorder, &mut monitor, &mut workers, problem.as_deref())?;
+            let ended = session::serve(recorder, &mut monitor, &mut workers, &problems)?;
             if ended == session::Ended::MonitorGone {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -119,6 +169,7 @@ fn serve(settings: &Settings, mut monitor: Option<Channel>) -> io::Result<ExitCo
             if session::is_gone(&mut monitor) {
                 return Ok(ExitCode::SUCCESS);
             }
+            workers.collect();
             thread::sleep(CHECK_INTERVAL);
         }
         pause = (pause * 2).min(MAX_PAUSE);

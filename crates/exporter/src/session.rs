@@ -1,6 +1,7 @@
 //! One connection to the recorder.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
@@ -42,26 +43,28 @@ pub(crate) fn is_gone(monitor: &mut Option<Channel>) -> bool {
     monitor.as_mut().is_some_and(|monitor| !matches!(monitor.receive::<Never>(), Ok(Received::Nothing)))
 }
 
-/// Serves the recorder until one of the others is gone. `problem`: a sentence that the user should know first.
+/// Serves the recorder until one of the others is gone. `problems`: sentences that the user should know first.
 pub(crate) fn serve(
     recorder: OwnedFd,
     monitor: &mut Option<Channel>,
     workers: &mut Workers,
-    problem: Option<&str>,
+    problems: &[String],
 ) -> io::Result<Ended> {
     let mut recorder = Channel::new(recorder);
-    let mut waiting = vec![FromExporter::Hello {
+    let mut waiting = VecDeque::from([FromExporter::Hello {
         version: VERSION.to_owned(),
         virustotal: workers.virustotal.is_some(),
         reverse_dns: workers.reverse.is_some(),
-    }];
-    waiting.extend(problem.map(|text| FromExporter::Problem(text.to_owned())));
+    }]);
+    waiting.extend(problems.iter().map(|text| FromExporter::Problem(text.clone())));
     workers.tell_status();
     loop {
         waiting.extend(workers.take_news());
-        for message in waiting.drain(..) {
+        while let Some(message) = waiting.pop_front() {
             // A recorder that takes nothing has all its questions answered again later.
             if !matches!(recorder.send(&Channel::encode(&message)?, None), Ok(true)) {
+                waiting.push_front(message);
+                workers.give_back(waiting);
                 return Ok(Ended::RecorderGone);
             }
         }
@@ -91,6 +94,7 @@ fn wait(recorder: &Channel, monitor: Option<&Channel>, workers: &Workers) -> io:
     descriptors.extend(monitor.map(AsFd::as_fd));
     descriptors.extend(workers.virustotal.as_ref().map(AsFd::as_fd));
     descriptors.extend(workers.reverse.as_ref().map(AsFd::as_fd));
+    descriptors.extend(workers.sinks.as_ref().map(AsFd::as_fd));
     let mut interests: Vec<PollFd> =
         descriptors.into_iter().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
     match poll(&mut interests, PollTimeout::from(MAX_WAIT)) {

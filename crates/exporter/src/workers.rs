@@ -1,4 +1,4 @@
-//! The threads that wait for other machines: one for VirusTotal, one for name servers.
+//! The threads that wait for other machines: one for VirusTotal, one for name servers, one for all SQL servers.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use std::{
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::messages::FromExporter;
+use crate::{messages::FromExporter, sinks::SinkWorker};
 use model::Bytes;
 use virustotal::{LookupRequest, LookupStatus, LookupWorker};
 
@@ -26,18 +26,43 @@ const MAX_WAITING: usize = 4;
 pub(crate) struct Workers {
     pub(crate) virustotal: Option<LookupWorker>,
     pub(crate) reverse: Option<ReverseWorker>,
+    pub(crate) sinks: Option<SinkWorker>,
     waiting: VecDeque<LookupRequest>,
     told: LookupStatus,
 }
 
 impl Workers {
-    pub(crate) fn new(virustotal: Option<LookupWorker>, reverse: Option<ReverseWorker>) -> Self {
-        Self { virustotal, reverse, waiting: VecDeque::new(), told: LookupStatus::default() }
+    pub(crate) fn new(
+        virustotal: Option<LookupWorker>,
+        reverse: Option<ReverseWorker>,
+        sinks: Option<SinkWorker>,
+    ) -> Self {
+        Self { virustotal, reverse, sinks, waiting: VecDeque::new(), told: LookupStatus::default() }
     }
 
     /// Makes the next [`Workers::take_news`] tell the status, whatever it is: a recorder has connected.
     pub(crate) fn tell_status(&mut self) {
         self.told = LookupStatus { looked_up: u64::MAX, ..LookupStatus::default() };
+        if let Some(sinks) = &mut self.sinks {
+            sinks.tell_status();
+        }
+    }
+
+    /// Keeps the news of the copies, while there is no recorder.
+    pub(crate) fn collect(&mut self) {
+        if let Some(sinks) = &mut self.sinks {
+            sinks.collect();
+        }
+    }
+
+    /// Takes back what the recorder did not take. Answers to its questions it asks for again.
+    pub(crate) fn give_back(&mut self, messages: impl IntoIterator<Item = FromExporter>) {
+        if let Some(sinks) = &mut self.sinks {
+            sinks.give_back(messages.into_iter().filter_map(|message| match message {
+                FromExporter::Sink(news) => Some(news),
+                _ => None,
+            }));
+        }
     }
 
     pub(crate) fn look_up(&mut self, request: LookupRequest) {
@@ -84,6 +109,9 @@ impl Workers {
             news.extend(
                 reverse.take_names().into_iter().map(|(address, name)| FromExporter::Name(address, name)),
             );
+        }
+        if let Some(sinks) = &mut self.sinks {
+            news.extend(sinks.take_news().into_iter().map(FromExporter::Sink));
         }
         news
     }

@@ -79,6 +79,71 @@ pub struct HelloLine {
     /// What this kernel lacks to confine the processes of the daemon, a sentence for each wall.
     #[serde(default)]
     pub unprotected: Vec<String>,
+    /// The copies of the log on servers.
+    pub servers: Vec<ServerCopy>,
+}
+
+/// The copy of the log on one server. Counts are since the exporter started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerCopy {
+    /// The section of the configuration, for example `log.server`.
+    pub name: String,
+    /// The server, for example `PostgreSQL at db.example:5432`.
+    pub server: String,
+    /// Whether it takes what it is sent.
+    pub connected: bool,
+    /// The number of the last window that it has; 0 if that is not known.
+    pub last_window: i64,
+    /// Windows that were sent.
+    pub sent_windows: u64,
+    /// Records that were sent.
+    pub sent_records: u64,
+    /// Windows that it lacks; `None` if that is not known.
+    pub lag_windows: Option<u64>,
+    /// End of the oldest window that it lacks, unix seconds; `None` if it lacks none.
+    pub lacks_since: Option<i64>,
+    /// Windows that were deleted from the log before they were sent.
+    pub unsent_windows: u64,
+    /// Records of windows of which only the sums are left, that were deleted before they were sent.
+    pub unsent_records: u64,
+    /// What is wrong; `None` if nothing is.
+    pub problem: Option<String>,
+}
+
+impl ServerCopy {
+    /// The state in words, at `now` (unix seconds).
+    pub fn sentence(&self, now: i64) -> String {
+        let mut text = match (self.connected, self.lag_windows) {
+            (true, Some(0)) => "has all".to_owned(),
+            (true, Some(_)) => format!("gets what it lacks: {}", self.lag(now)),
+            (true, None) => "is asked what it has".to_owned(),
+            (false, Some(windows)) if windows > 0 => format!("is not reached and lacks {}", self.lag(now)),
+            (false, _) => "is not reached".to_owned(),
+        };
+        match (self.unsent_windows, self.unsent_records) {
+            (0, 0) => {}
+            (windows, 0) => text += &format!("; {windows} windows were deleted before they were sent"),
+            (windows, records) => {
+                text += &format!(
+                    "; {windows} windows and {records} other records were deleted before they were sent"
+                );
+            }
+        }
+        if let Some(problem) = &self.problem {
+            text += &format!("; {problem}");
+        }
+        format!("{} {text}", self.server)
+    }
+
+    /// How much it lacks.
+    fn lag(&self, now: i64) -> String {
+        let windows = self.lag_windows.unwrap_or_default();
+        match self.lacks_since {
+            Some(since) => format!("{windows} windows, the oldest of {} s ago", (now - since).max(0)),
+            None => format!("{windows} windows"),
+        }
+    }
 }
 
 /// Paths of the files that the daemon writes; `None` for a file that is not written.

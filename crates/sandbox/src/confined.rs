@@ -64,25 +64,25 @@ fn zone_file() -> Option<PathBuf> {
 /// What the exporter may use.
 #[derive(Clone, Copy, Debug)]
 pub struct ExporterAccess<'a> {
-    /// The port of the server that it asks, if it asks one.
-    pub port: Option<u16>,
-    /// The files that it reads besides those of the resolver and the authorities.
-    pub read: &'a [&'a Path],
+    /// The ports of the servers that it asks, or to which it sends the log.
+    pub ports: &'a [u16],
+    /// The log, if it reads it; it may be replaced, and has files beside it.
+    pub log: Option<&'a Path>,
 }
 
 impl ExporterAccess<'_> {
-    /// Gives up all files but those of the resolver and the certificates of authorities, all ports of other machines but this one
-    /// and that of name servers, and all system calls that the exporter does not make. Must be called by the only thread, after
+    /// Gives up all files but those of the resolver and the certificates of authorities, and the directory of the log if it reads it, all
+    /// ports of other machines but these and that of name servers, and all system calls that the exporter does not make. Must be called by the only thread, after
     /// [`enter`](crate::enter) and before it connects to anything.
     ///
     /// # Errors
     /// The errors of the calls; `Other` if there is another thread. The caller must not go on then.
     pub fn confine(&self) -> io::Result<()> {
         require_one_thread()?;
-        let there = ZONES.iter().chain(&RESOLVER).map(PathBuf::from).filter(|path| path.exists());
-        let mut readable: Vec<PathBuf> = there.collect();
-        readable.extend(self.read.iter().map(|path| (*path).to_owned()));
-        let ports = [DNS_PORT].into_iter().chain(self.port).collect();
+        let there = ZONES.iter().chain(&RESOLVER).chain([&RANDOM]).map(PathBuf::from);
+        let mut readable: Vec<PathBuf> = there.filter(|path| path.exists()).collect();
+        readable.extend(self.log.into_iter().flat_map(directories_of));
+        let ports = [DNS_PORT].into_iter().chain(self.ports.iter().copied()).collect();
         FileAccess { readable, writable: Vec::new(), ports }.restrict()?;
         system_calls::restrict(Process::Exporter)
     }

@@ -30,7 +30,7 @@
 //! | role | user | files | network | system calls |
 //! | --- | --- | --- | --- | --- |
 //! | recorder | the service user ([`User::of_log`]) | writes the directories of the log; reads zones of time, countries and networks | none: an empty namespace, no socket(2) | files, threads, sockets that it got |
-//! | exporter | the service user | reads `/etc`, zones, certificates of authorities | TCP to the port of VirusTotal and 53, UDP | files to read, threads, sockets |
+//! | exporter | the service user | reads `/etc`, zones, certificates of authorities; the directory of the log, if a server gets a copy | TCP to the ports of VirusTotal and the servers and 53, UDP | files to read, threads, sockets |
 //! | notifier | the desktop user | none | none but unix sockets | the same without other sockets |
 //! | file opener | the user of one process | reads what that user may read | none | opens files to read |
 //! | parser | nobody | none | none: an empty namespace, no socket(2) | reads what is open |

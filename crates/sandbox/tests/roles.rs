@@ -146,7 +146,7 @@ fn play(name: &str, arguments: &[String]) {
                 .confine()
                 .unwrap();
         }
-        Role::Exporter => ExporterAccess { port: Some(port), read: &[] }.confine().unwrap(),
+        Role::Exporter => ExporterAccess { ports: &[port], log: None }.confine().unwrap(),
         _ => {}
     }
     refused_to_all(role, Pid::from_raw(bystander.parse().unwrap()));

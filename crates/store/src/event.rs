@@ -34,8 +34,10 @@ impl EventCount {
         connection: &Connection,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> rusqlite::Result<()> {
+        // An event belongs to the first window that is committed with it or after it.
         let sql = format!(
-            "INSERT INTO event ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+            "INSERT INTO event ({COLUMNS}, window) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+             (SELECT last_window + 1 FROM log))"
         );
         let mut insert = connection.prepare_cached(&sql)?;
         for event in events {

@@ -14,6 +14,7 @@ mod import;
 mod import_overlap;
 mod intern;
 mod migrations;
+mod nonce;
 mod port_seen;
 mod program_seen;
 mod query;
@@ -25,6 +26,7 @@ mod seen_times;
 mod size_limit;
 mod text_or_blob;
 pub mod values;
+mod window_reader;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use query::{
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use schema::APPLICATION_ID;
+pub use window_reader::{LogName, LogState, NumberedRecord, WholeWindow, WindowMark, WindowReader};
 pub use writer::Writer;
 
 /// The schema version of the logs that this build writes and reads.

@@ -135,7 +135,7 @@ fn is_hidden_change(key: &str, old: &Config, new: &Config) -> bool {
         "virustotal.api_key" => old.virustotal.api_key != new.virustotal.api_key,
         "web.password_hash" => old.web.password_hash != new.web.password_hash,
         "log.server.password" => old.log.server != new.log.server,
-        _ => false,
+        _ => key.ends_with(".password") && old.export != new.export,
     }
 }
 

@@ -5,17 +5,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags};
 
 use super::state::Recorder;
+use export::{SinkNews, SinkStatus};
 use exporter::{
     messages::{FromExporter, ToExporter, VERSION},
     socket,
 };
 use ipc::{Channel, Received};
-use model::text::sanitize;
+use live::protocol::ServerCopy;
+use model::{
+    Event, EventKind,
+    text::{sanitize, time},
+};
 
 /// Messages that are taken at a time.
 const MAX_MESSAGES: usize = 64;
 /// Characters of a sentence of the exporter.
-const MAX_SENTENCE: usize = 1000;
+const MAX_SENTENCE: usize = 2000;
+/// Subject of the event about records that were deleted before they were sent to a server.
+const UNSENT: &str = "unsent";
 
 /// The listening socket, and the exporter that has connected to it.
 pub(super) struct ExporterLink {
@@ -34,6 +41,7 @@ struct Connection {
 /// What an exporter does.
 #[derive(Clone, Copy, Default)]
 struct Offers {
+    is_connected: bool,
     virustotal: bool,
     reverse_dns: bool,
 }
@@ -78,7 +86,7 @@ impl ExporterLink {
                 Ok(Received::Message(FromExporter::Hello { version, virustotal, reverse_dns }, _))
                     if connection.offers.is_none() && version == VERSION =>
                 {
-                    let offers = Offers { virustotal, reverse_dns };
+                    let offers = Offers { is_connected: true, virustotal, reverse_dns };
                     connection.offers = Some(offers);
                     news.push(News::Offers(offers));
                 }
@@ -146,13 +154,16 @@ impl Recorder {
         match news {
             News::Offers(offers) => {
                 self.reporter.set_lookups_connected(offers.virustotal);
+                if !offers.is_connected {
+                    self.reporter.set_exporter_gone();
+                }
                 if !offers.reverse_dns {
                     self.names.ask_reverse_again();
                 }
             }
             News::Refused(version) => self.problems.report(&format!(
                 "An exporter of version {} has connected, and this picosnitch is {VERSION}: VirusTotal and name servers are not \
-                 asked. Restart both services.",
+                 asked, and no server gets a copy of the log. Restart both services.",
                 sanitize::shorten(&version, 32)
             )),
             News::Message(FromExporter::Result(result)) => self.reporter.add_lookup(&self.channel, result),
@@ -161,8 +172,43 @@ impl Recorder {
             News::Message(FromExporter::Problem(text)) => {
                 self.problems.report(&sanitize::shorten(&text, MAX_SENTENCE));
             }
+            News::Message(FromExporter::Sink(news)) => self.take_sink_news(news),
             News::Message(FromExporter::Hello { .. }) => {}
         }
+    }
+
+    /// Takes what the exporter tells of the copy of the log on a server.
+    fn take_sink_news(&mut self, news: SinkNews) {
+        match news {
+            SinkNews::Status(status) => self.reporter.set_server(server_copy(status)),
+            SinkNews::Problem(text) => self.problems.report(&sanitize::shorten(&text, MAX_SENTENCE)),
+            SinkNews::Deleted(text, unsent) => {
+                let text = sanitize::shorten(&text, MAX_SENTENCE);
+                let mut event = Event::new(EventKind::Retention, time::now(), &*text);
+                event.subject = UNSENT.to_owned();
+                event.count = unsent.windows + unsent.records;
+                self.reporter.add_event(event);
+                self.problems.report(&text);
+            }
+        }
+    }
+}
+
+/// The state of a copy for the clients of the live socket.
+fn server_copy(status: SinkStatus) -> ServerCopy {
+    let short = |text: String| sanitize::shorten(&text, MAX_SENTENCE);
+    ServerCopy {
+        name: short(status.name),
+        server: short(status.server),
+        connected: status.is_connected,
+        last_window: status.last_window,
+        sent_windows: status.sent_windows,
+        sent_records: status.sent_records,
+        lag_windows: status.lag_windows,
+        lacks_since: status.lacks_since,
+        unsent_windows: status.unsent.windows,
+        unsent_records: status.unsent.records,
+        problem: status.problem.map(short),
     }
 }
 

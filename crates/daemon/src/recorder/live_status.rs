@@ -1,9 +1,11 @@
 //! The status of the daemon: the first event that a client of the live socket gets (docs/live.md).
 
+use std::collections::BTreeMap;
+
 use super::losses::add_losses;
 use crate::messages::Settings;
 use live::{
-    protocol::{FilePaths, HelloLine, LastError},
+    protocol::{FilePaths, HelloLine, LastError, ServerCopy},
     server::LiveServer,
 };
 use model::{
@@ -14,6 +16,8 @@ use virustotal::LookupSchedule;
 
 /// Sentences about what is not seen, and characters of each. There are far fewer hooks.
 const MAX_UNSEEN: usize = 200;
+/// Servers that get a copy. The configuration allows fewer.
+const MAX_SERVERS: usize = 32;
 const MAX_SENTENCE: usize = 2000;
 
 /// The status of the daemon since its start, for the clients of the live socket.
@@ -28,6 +32,8 @@ pub(super) struct LiveStatus {
     last_error: Option<LastError>,
     /// Paths of the files that are written.
     files: FilePaths,
+    /// The copies of the log, by their names.
+    servers: BTreeMap<String, ServerCopy>,
 }
 
 /// The counts of programs that the alert generator has.
@@ -42,7 +48,17 @@ impl LiveStatus {
         let files = file_paths(settings);
         let (since, unseen, losses) = (time::now(), Vec::new(), Vec::new());
         let unprotected = settings.missing_walls.clone();
-        Self { since, unseen, unprotected, losses, alerts: 0, errors: 0, last_error: None, files }
+        Self {
+            since,
+            unseen,
+            unprotected,
+            losses,
+            alerts: 0,
+            errors: 0,
+            last_error: None,
+            files,
+            servers: BTreeMap::new(),
+        }
     }
 
     /// Sets the paths of the files that are written.
@@ -59,6 +75,21 @@ impl LiveStatus {
             unseen.push(format!("{more} more that picosnitch doctor lists"));
         }
         self.unseen = unseen;
+    }
+
+    /// Sets the state of the copy on a server.
+    pub(super) fn set_server(&mut self, copy: ServerCopy) {
+        if self.servers.len() < MAX_SERVERS || self.servers.contains_key(&copy.name) {
+            self.servers.insert(copy.name.clone(), copy);
+        }
+    }
+
+    /// Takes note that no process sends copies any more.
+    pub(super) fn set_exporter_gone(&mut self) {
+        for copy in self.servers.values_mut() {
+            copy.connected = false;
+            copy.problem = Some("the exporter, which sends the copy, does not run".to_owned());
+        }
     }
 
     pub(super) fn add_loss(&mut self, loss: &Loss) {
@@ -96,6 +127,7 @@ impl LiveStatus {
             subscribers_dropped: dropped,
             unseen: self.unseen.clone(),
             unprotected: self.unprotected.clone(),
+            servers: self.servers.values().cloned().collect(),
         }
     }
 }

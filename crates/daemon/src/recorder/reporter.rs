@@ -27,7 +27,7 @@ use identity::digests::DigestState;
 use ipc::Channel;
 use known_programs::RecordFile;
 use live::{
-    protocol::{AlertsFoldedLine, ErrorLine, LossLine},
+    protocol::{AlertsFoldedLine, ErrorLine, LossLine, ServerCopy},
     server::LiveServer,
 };
 use model::{Event, EventKind, Loss, ProcessContext, Writer, text::time};
@@ -178,6 +178,16 @@ impl Reporter {
     /// Keeps an event for the log.
     pub(super) fn add_event(&mut self, event: Event) {
         self.events.add(event);
+    }
+
+    /// Sets the state of the copy of the log on a server.
+    pub(super) fn set_server(&mut self, copy: ServerCopy) {
+        self.status.set_server(copy);
+    }
+
+    /// Takes note that the exporter is gone.
+    pub(super) fn set_exporter_gone(&mut self) {
+        self.status.set_exporter_gone();
     }
 
     /// Takes the events of the window that ends at `time` (unix seconds UTC).

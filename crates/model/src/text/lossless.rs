@@ -15,6 +15,12 @@ pub fn to_text(bytes: &[u8]) -> String {
     escape(bytes, |_| false)
 }
 
+/// Converts bytes to text that every database system can store: as [`to_text`], and NUL, which PostgreSQL refuses, becomes `\x00`.
+/// [`from_text`] restores the bytes.
+pub fn to_column(bytes: &[u8]) -> String {
+    escape(bytes, |character| character == '\0')
+}
+
 /// Converts bytes to text, from which [`from_text`] restores them; characters that are `hostile` are escaped, too: `\x1b` if they
 /// are ASCII, else `\u{202e}`.
 pub(super) fn escape(bytes: &[u8], hostile: impl Fn(char) -> bool) -> String {
@@ -140,6 +146,9 @@ mod tests {
 
     fn assert_restored(bytes: &[u8]) {
         assert_eq!(from_text(to_text(bytes)), bytes, "json");
+        let column = to_column(bytes);
+        assert_eq!(from_text(&column), bytes, "{column}");
+        assert!(!column.contains('\0'));
         let terminal = sanitize::terminal(bytes);
         assert_eq!(from_text(&terminal), bytes, "{terminal}");
         assert_eq!(from_text(sanitize::ascii(&terminal)), bytes, "{terminal}");

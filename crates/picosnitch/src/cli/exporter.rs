@@ -1,5 +1,5 @@
-//! `picosnitch exporter`: the process that asks VirusTotal and name servers, as a service of its own. Exit codes: 0 when nothing is
-//! configured to be asked, or after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 for other errors.
+//! `picosnitch exporter`: the process that talks to other machines, as a service of its own. Exit codes: 0 when nothing is
+//! configured for it, or after a signal, 78 (`EX_CONFIG`) for a bad configuration, 1 for other errors.
 
 use std::{env, fs, path::Path, process::ExitCode};
 

@@ -20,6 +20,7 @@ mod common;
 mod daemon_state;
 mod dash;
 mod doctor;
+mod export_sql;
 mod exporter;
 mod forget;
 mod generate;
@@ -76,6 +77,8 @@ enum Command {
     Backup(backup::Options),
     /// Delete the history of a program, a domain, an address or a span of time, while picosnitch is stopped
     Forget(forget::Options),
+    /// Print the statements that make the tables of an SQL server which gets a copy of the log
+    ExportSql(export_sql::Options),
     /// Bring over the history, known programs and configuration of an original picosnitch, while this one is stopped
     Import(import::Options),
     /// Write the units of systemd for this program, and have systemd read them
@@ -86,7 +89,7 @@ enum Command {
     Selftest(selftest::Options),
     /// Print what this machine supports, what stays unseen, and what to do about it
     Doctor(doctor::Options),
-    /// Ask VirusTotal and name servers for a daemon that runs with --no-exporter (what its service runs)
+    /// Talk to other machines for a daemon that runs with --no-exporter (what its service runs)
     #[command(hide = true)]
     Exporter(exporter::Options),
     /// Write the manual pages or the completions into a directory
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&cli.common, &options),
         Command::Backup(options) => backup::run(&cli.common, &options),
         Command::Forget(options) => forget::run(&cli.common, &options),
+        Command::ExportSql(options) => export_sql::run(&cli.common, &options),
         Command::Import(options) => import::run(&cli.common, &options),
         Command::Systemd(options) => systemd::run(&cli.common, &options),
         Command::Version(options) => version::run(&options),

@@ -118,6 +118,9 @@ fn describe(status: &HelloLine, is_stopped: bool) -> String {
     if let Some(progress) = status.virustotal["text"].as_str() {
         add("VirusTotal", text(progress));
     }
+    for copy in status.servers.iter().take(MAX_LISTED) {
+        add(&text(&copy.name), text(&copy.sentence(time::now())));
+    }
     let mut errors = match status.errors {
         0 => "none since the start".to_owned(),
         count => format!("{count} since the start"),

@@ -32,6 +32,10 @@ mod refused_starts;
 mod reload;
 mod restarts;
 mod rights;
+#[allow(dead_code, reason = "the tests of export use the rest")]
+#[path = "../../../export/tests/server_process/mod.rs"]
+mod server_process;
+mod servers;
 mod session_bus;
 mod short_lived;
 mod surroundings;

@@ -26,4 +26,5 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0007.sql"),
     include_str!("0008.sql"),
     include_str!("0009.sql"),
+    include_str!("0010.sql"),
 ];

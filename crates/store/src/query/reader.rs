@@ -365,7 +365,7 @@ impl Reader {
     }
 
     /// Reads in one transaction, so that all statements see the same state of the log.
-    fn read<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(crate) fn read<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let read = || {
             if self.interrupted.load(Ordering::Relaxed) {
                 return Err(interruption());

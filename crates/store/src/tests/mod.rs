@@ -41,6 +41,7 @@ mod salvage;
 mod seen;
 mod seen_times;
 mod size_limit;
+mod window_reader;
 mod writer;
 
 /// A path for a log in a directory that exists as long as the first value.

@@ -172,7 +172,9 @@ impl ImportRows<'_> {
         }
         // Another log has no boots.
         let reading = ClockReading { time: window.time, boot: 0, uptime: 0 };
-        insert_window(self.connection, number, reading, first, window.records.len() as i64)
+        // Each second of it is a window: a nonce would be much of what they take. Copies of the log that import a second of their own
+        // under the same number have imported the same.
+        insert_window(self.connection, number, reading, (first, window.records.len() as i64), None)
     }
 
     fn insert_record(&mut self, time: i64, sequence: i64, record: &Record) -> rusqlite::Result<()> {

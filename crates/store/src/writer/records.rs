@@ -14,6 +14,7 @@ use crate::{
     clock::ClockReading,
     growth_budget::{GrowthBudgets, GrowthBytes, Principal, RECORD_BYTES, context_bytes, endpoint_bytes},
     intern::{CommandLines, Interner, KnownContext},
+    nonce,
 };
 
 /// How the context of a record is stored.
@@ -97,18 +98,18 @@ pub(super) fn next_sequence(connection: &Connection, time: i64) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([time], |row| row.get(0))
 }
 
-/// Inserts the row of a window with `count` records.
+/// Inserts the row of a window with a number of records, the first of which has this sequence.
 pub(super) fn insert_window(
     connection: &Connection,
     id: i64,
     reading: ClockReading,
-    first_sequence: i64,
-    count: i64,
+    (first_sequence, count): (i64, i64),
+    nonce: Option<i64>,
 ) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT INTO window (id, time, boot, uptime, first_sequence, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO window (id, time, boot, uptime, first_sequence, count, nonce) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let ClockReading { time, boot, uptime } = reading;
-    connection.prepare_cached(sql)?.execute(params![id, time, boot, uptime, first_sequence, count])?;
+    let row = params![id, time, boot, uptime, first_sequence, count, nonce];
+    connection.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }
 
@@ -308,7 +309,7 @@ impl<'a> RecordWriter<'a> {
     /// Inserts the row of the window itself.
     pub fn insert_window(&self, id: i64, reading: ClockReading) -> rusqlite::Result<()> {
         let count = self.next_sequence - self.first_sequence;
-        insert_window(self.connection, id, reading, self.first_sequence, count)
+        insert_window(self.connection, id, reading, (self.first_sequence, count), nonce::random())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{body::Bytes, extract::State, response::Response};
-use live::protocol::{FilePaths, HelloLine, LastError};
+use live::protocol::{FilePaths, HelloLine, LastError, ServerCopy};
 use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
 use question::json;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,9 @@ pub(crate) struct Daemon {
     /// Progress of the look-ups at VirusTotal; null without a key.
     #[schema(value_type = Object)]
     virustotal: serde_json::Value,
+    /// The copies of the log on servers, as the line `hello` of the live socket has them, and `text`, all of it in words.
+    #[schema(value_type = Vec<Object>)]
+    servers: Vec<Json>,
     /// What was lost since the start.
     #[schema(value_type = Vec<Object>)]
     losses: Vec<Json>,
@@ -242,6 +245,7 @@ impl Daemon {
             errors: status.errors,
             last_error: status.last_error.clone().map(|LastError { time, text }| Problem { time, text }),
             virustotal: status.virustotal.clone(),
+            servers: status.servers.iter().map(server).collect(),
             losses: losses.map(|(name, count)| named_loss(name, *count)).collect(),
             subscribers: status.subscribers,
             subscribers_dropped: status.subscribers_dropped,
@@ -250,6 +254,13 @@ impl Daemon {
             processes: processes.into_iter().filter_map(|(name, pid)| usage(name, pid)).collect(),
         }
     }
+}
+
+/// A copy of the log on a server, with a sentence about it.
+fn server(copy: &ServerCopy) -> Json {
+    let mut json = serde_json::to_value(copy).unwrap_or_default();
+    json["text"] = copy.sentence(model::text::time::now()).into();
+    json
 }
 
 fn losses_since(file: &LogFile, since: i64) -> Result<Vec<Json>, ApiError> {

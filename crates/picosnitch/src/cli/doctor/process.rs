@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use super::check::{Check, Rating};
 use crate::cli::import::running_notice;
-use live::protocol::HelloLine;
+use live::protocol::{HelloLine, ServerCopy};
 use model::service::{UNIT, hidden_unit_file, unit_file};
 
 /// Capabilities (capabilities(7)) that the monitor needs, with what is missing without them; any of the group is enough.
@@ -17,6 +17,9 @@ const NEEDED: [(&[u32], &str, &str); 5] = [
 ];
 /// Fewer descriptors make the cache of executables small.
 const FEW_DESCRIPTORS: u64 = 512;
+/// Seconds by which the copy on a server may be late.
+const LATE: i64 = 300;
+const SERVER: &str = "server";
 
 /// The checks of the daemon that runs, and of the unit.
 pub(super) fn checks(daemon: Option<&HelloLine>) -> Vec<Check> {
@@ -30,6 +33,7 @@ pub(super) fn checks(daemon: Option<&HelloLine>) -> Vec<Check> {
             version(daemon),
         ]);
         checks.extend(losses(daemon));
+        checks.extend(daemon.servers.iter().map(|copy| server(copy, model::text::time::now())));
     }
     checks
 }
@@ -142,6 +146,22 @@ fn losses(daemon: &HelloLine) -> Option<Check> {
     )
 }
 
+/// Whether a server has a copy of the log.
+fn server(copy: &ServerCopy, now: i64) -> Check {
+    let (name, text) = (model::text::sanitize::message(&copy.name), copy.sentence(now));
+    let text = format!("{name}: {}", model::text::sanitize::message(&text));
+    let lag = copy.lacks_since.map_or(0, |since| now - since);
+    let (rating, fact) = match () {
+        () if copy.problem.is_some() || copy.unsent_windows + copy.unsent_records > 0 => {
+            (Rating::Matters, "incomplete")
+        }
+        () if lag > LATE => (Rating::Minor, "late"),
+        () => return Check::good(SERVER, text, "up to date"),
+    };
+    Check::new(SERVER, rating, text, fact)
+        .advise("docs/export.md says what to do; picosnitch status shows how it goes on")
+}
+
 fn unit() -> Check {
     const NAME: &str = "unit";
     if !Path::new("/run/systemd/system").is_dir() {
@@ -205,6 +225,30 @@ mod tests {
         assert_eq!(missing_capabilities(without_read)[0].0, "CAP_DAC_READ_SEARCH");
         assert_eq!(effective_capabilities("Name: x\nCapEff:\t0000000000000003\n"), Some(3));
         assert_eq!(effective_capabilities(""), None);
+    }
+
+    #[test]
+    fn a_server_that_lacks_something_matters() {
+        let copy = ServerCopy {
+            name: "log.server".into(),
+            server: "MariaDB at db:3306".into(),
+            connected: true,
+            lag_windows: Some(0),
+            ..ServerCopy::default()
+        };
+        let good = server(&copy, 1000);
+        assert_eq!((good.rating, &*good.text), (Rating::Good, "log.server: MariaDB at db:3306 has all"));
+        let late = ServerCopy { lag_windows: Some(3), lacks_since: Some(100), ..copy.clone() };
+        assert_eq!(server(&late, 1000).rating, Rating::Minor);
+        assert!(server(&late, 1000).text.ends_with("gets what it lacks: 3 windows, the oldest of 900 s ago"));
+        assert_eq!(server(&late, 150).rating, Rating::Good);
+        let away = ServerCopy { connected: false, problem: Some("no\u{1b} route".into()), ..late };
+        let check = server(&away, 150);
+        assert_eq!(check.rating, Rating::Matters);
+        assert!(check.text.contains("is not reached and lacks 3 windows") && !check.text.contains('\u{1b}'));
+        let lost = ServerCopy { unsent_windows: 2, ..copy };
+        assert_eq!(server(&lost, 1000).rating, Rating::Matters);
+        assert!(server(&lost, 1000).text.ends_with("has all; 2 windows were deleted before they were sent"));
     }
 
     #[test]

@@ -253,6 +253,7 @@ function Files({ data }) {
         ${files.map(([name, path]) => path && html`<li class="lrow filerow" key=${name}><span class="dim-t">${name}</span><${Path} path=${path} /></li>`)}
       </ul>
       ${daemon?.virustotal?.text && html`<p class="note small">VirusTotal: ${daemon.virustotal.text}</p>`}
+      ${daemon?.servers.map((/** @type {any} */ copy) => html`<p class="note small" key=${copy.name}>${copy.name}: ${copy.text}</p>`)}
       ${daemon?.digests_pending > 0 && html`<p class="note small">${plural(daemon.digests_pending, 'executable waits', 'executables wait')} to be hashed.</p>`}
       ${daemon?.subscribers_dropped > 0 && html`<p class="note small">${plural(daemon.subscribers_dropped, 'client')} of the live socket dropped since the start: too slow, or too many.</p>`}
       ${daemon?.last_error && html`<p class="note small"><b class="t-wrong">Last error</b>, <${When} time=${daemon.last_error.time} />: ${daemon.last_error.text} <a class="lnk" href=${link('alerts', { kind: 'error' })}>All errors</a></p>`}

@@ -1,0 +1,20 @@
+//! Copies of the log on SQL servers: PostgreSQL, MariaDB, MySQL. [`run`] sends whole windows to one server, each batch in one
+//! transaction, and asks the server what it has whenever it connects; so every record is there once, whatever died in between.
+//!
+//! Only INSERT and SELECT are needed, but for the first start, which makes the tables if it may ([`schema_sql`] has the statements).
+//! docs/export.md describes them.
+
+mod batch;
+mod content_digest;
+mod error;
+mod position;
+mod sender;
+mod server;
+mod settings;
+mod status;
+
+pub use error::ExportError;
+pub use sender::run;
+pub use server::{grant_sql, schema_sql};
+pub use settings::{ClientCertificate, ServerSettings};
+pub use status::{SinkNews, SinkStatus, Unsent};

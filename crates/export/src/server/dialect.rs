@@ -1,0 +1,179 @@
+//! What differs in the SQL of the database systems.
+
+use config::ServerKind;
+
+use super::tables::{Column, Kind, TABLES, Table};
+
+/// Text that any character and case keeps apart. MEDIUMTEXT has at most 16 MB, and TEXT only 64 kB.
+const MYSQL_TEXT: &str = "MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+/// The dialect of a database system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    PostgreSql,
+    /// MariaDB and MySQL.
+    MySql,
+}
+
+impl From<ServerKind> for Dialect {
+    fn from(kind: ServerKind) -> Self {
+        match kind {
+            ServerKind::PostgreSql => Self::PostgreSql,
+            ServerKind::MariaDb | ServerKind::MySql => Self::MySql,
+        }
+    }
+}
+
+impl Dialect {
+    /// The type of a column in a statement that makes a table.
+    fn type_name(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (_, Kind::Integer) => "BIGINT",
+            (Self::PostgreSql, Kind::Text) => "TEXT",
+            (Self::PostgreSql, Kind::Bytes) => "BYTEA",
+            (Self::MySql, Kind::Text) => MYSQL_TEXT,
+            // Digests and ids have at most 32; a key needs a bound.
+            (Self::MySql, Kind::Bytes) => "VARBINARY(32)",
+        }
+    }
+
+    /// The types that a column may have, as `information_schema.columns.data_type` names them.
+    pub fn accepted_types(self, kind: Kind) -> &'static [&'static str] {
+        match (self, kind) {
+            (_, Kind::Integer) => &["bigint"],
+            (Self::PostgreSql, Kind::Text) => &["text", "character varying"],
+            (Self::PostgreSql, Kind::Bytes) => &["bytea"],
+            (Self::MySql, Kind::Text) => &["mediumtext", "longtext"],
+            (Self::MySql, Kind::Bytes) => &["varbinary"],
+        }
+    }
+
+    /// A placeholder for the parameter with a number, from 1 on.
+    pub fn placeholder(self, number: usize) -> String {
+        match self {
+            Self::PostgreSql => format!("${number}"),
+            Self::MySql => "?".to_owned(),
+        }
+    }
+
+    /// Quotes a name.
+    fn quoted(self, name: &str) -> String {
+        match self {
+            Self::PostgreSql => format!("\"{}\"", name.replace('"', "\"\"")),
+            Self::MySql => format!("`{}`", name.replace('`', "``")),
+        }
+    }
+
+    /// The account in a statement about rights.
+    fn account(self, user: &str) -> String {
+        match self {
+            Self::PostgreSql => self.quoted(user),
+            // Of any host; an administrator may write a narrower one.
+            Self::MySql => format!("'{}'@'%'", user.replace('\\', "\\\\").replace('\'', "''")),
+        }
+    }
+
+    /// The statements that make a table and its index.
+    fn create_table(self, table: &Table) -> Vec<String> {
+        let column = |column: &Column| {
+            let null = if column.is_optional { "" } else { " NOT NULL" };
+            format!("    {} {}{null},\n", column.name, self.type_name(column.kind))
+        };
+        let columns: String = table.columns.iter().map(column).collect();
+        let key: Vec<&str> = table.columns[..table.key].iter().map(|column| column.name).collect();
+        let index = table.index.map(|column| (format!("{}_{column}", table.name), column));
+        let (inner, options) = match self {
+            Self::PostgreSql => (String::new(), ""),
+            // An index is a part of the table: CREATE INDEX IF NOT EXISTS is unknown to MySQL. InnoDB has transactions.
+            Self::MySql => (
+                index.iter().map(|(name, column)| format!(",\n    INDEX {name} ({column})")).collect(),
+                " ENGINE = InnoDB",
+            ),
+        };
+        let mut statements = vec![format!(
+            "CREATE TABLE IF NOT EXISTS {} (\n{columns}    PRIMARY KEY ({}){inner}\n){options}",
+            table.name,
+            key.join(", ")
+        )];
+        if let (Self::PostgreSql, Some((name, column))) = (self, index) {
+            statements.push(format!("CREATE INDEX IF NOT EXISTS {name} ON {} ({column})", table.name));
+        }
+        statements
+    }
+
+    /// The statements that make all tables.
+    pub fn create_tables(self) -> Vec<String> {
+        TABLES.iter().flat_map(|table| self.create_table(table)).collect()
+    }
+
+    /// The statement that makes the view with one row for each record. Its columns are those of `connection_log` in the log
+    /// (docs/schema.md), after those of the host and the name of the record.
+    pub fn create_view(self, name: &str) -> String {
+        let hex = |column: &str| match self {
+            Self::PostgreSql => format!("coalesce(encode({column}, 'hex'), '')"),
+            Self::MySql => format!("coalesce(lower(hex({column})), '')"),
+        };
+        let [sha256, parent_sha256, gpsha256] = ["p.sha256", "pp.sha256", "gp.sha256"].map(hex);
+        format!(
+            "CREATE VIEW {} AS\n\
+             SELECT l.host, l.epoch, r.log, r.window_number, r.sequence,\n\
+             \x20   p.path AS executable, p.name AS name, p.command_line AS cmdline, {sha256} AS sha256, r.time,\n\
+             \x20   e.domain, e.remote_address AS ip, r.remote_port AS port, c.uid,\n\
+             \x20   pp.path AS parent_exe, pp.name AS parent_name, pp.command_line AS parent_cmdline, {parent_sha256} AS parent_sha256,\n\
+             \x20   r.connections AS conns, r.sent, r.received,\n\
+             \x20   gp.path AS gpexe, gp.name AS gpname, gp.command_line AS gpcmdline, {gpsha256} AS gpsha256,\n\
+             \x20   e.domain_source, e.local_address AS laddress, r.local_port AS lport, e.protocol, e.family,\n\
+             \x20   c.network_namespace AS netns, c.cgroup_path AS cgroup_path, c.unit, c.container, c.app,\n\
+             \x20   e.country, e.network_number AS asn, e.network, r.folded\n\
+             FROM picosnitch_record r\n\
+             JOIN picosnitch_log l ON l.id = r.log\n\
+             JOIN picosnitch_context c ON c.digest = r.context\n\
+             JOIN picosnitch_program p ON p.digest = c.program\n\
+             JOIN picosnitch_program pp ON pp.digest = c.parent\n\
+             JOIN picosnitch_program gp ON gp.digest = c.grandparent\n\
+             JOIN picosnitch_endpoint e ON e.digest = r.endpoint",
+            self.quoted(name)
+        )
+    }
+
+    /// The statement that stores the version of the tables.
+    pub fn insert_version(self, version: i64) -> String {
+        match self {
+            Self::PostgreSql => {
+                format!("INSERT INTO picosnitch_schema (version) VALUES ({version}) ON CONFLICT DO NOTHING")
+            }
+            Self::MySql => format!("INSERT IGNORE INTO picosnitch_schema (version) VALUES ({version})"),
+        }
+    }
+
+    /// The statements that give an account all rights that it needs.
+    pub fn grants(self, user: &str, view: &str) -> Vec<String> {
+        let grant = |right: &str, table: &str| format!("GRANT {right} ON {table} TO {}", self.account(user));
+        let mut grants: Vec<String> =
+            TABLES.iter().map(|table| grant("SELECT, INSERT", table.name)).collect();
+        grants.push(grant("SELECT", &self.quoted(view)));
+        grants
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_quotes() {
+        assert_eq!(Dialect::PostgreSql.account("a\"b"), "\"a\"\"b\"");
+        assert_eq!(Dialect::MySql.account("a'\\b"), "'a''\\\\b'@'%'");
+        assert_eq!(Dialect::MySql.quoted("a`b"), "`a``b`");
+    }
+
+    #[test]
+    fn no_key_has_long_text() {
+        for table in TABLES {
+            let keys = table.columns[..table.key]
+                .iter()
+                .chain(table.columns.iter().filter(|column| Some(column.name) == table.index));
+            keys.for_each(|column| assert_ne!(column.kind, Kind::Text, "{} {}", table.name, column.name));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A connection to a server.
+
+mod dialect;
+mod mysql;
+mod postgres;
+pub(crate) mod rows;
+pub(crate) mod schema;
+pub(crate) mod tables;
+
+use std::{future::Future, time::Duration};
+
+use sqlx::{MySqlConnection, PgConnection};
+use tokio::time::timeout;
+
+use self::{
+    dialect::Dialect,
+    rows::{Cell, Row, parts},
+    tables::{Kind, Table},
+};
+use crate::{error::ExportError, settings::ServerSettings};
+
+/// The longest time until a connection is made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest time of a statement. A connection that answers nothing for so long is given up: its transaction is rolled back, or
+/// was committed, which the server is asked at the next connection.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// The longest pause between two statements of a transaction, after which the server rolls it back.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const BEGINNING: &str = "cannot begin a transaction";
+/// Bytes of one statement. MariaDB's and MySQL's `max_allowed_packet` is 16 MB and more by default.
+const MAX_STATEMENT_BYTES: usize = 1 << 20;
+
+/// What happens to a row whose key is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDuplicate {
+    /// The statement fails.
+    Refuse,
+    /// The row is left out: the key is a digest of its content.
+    Ignore,
+}
+
+/// A connection to a server. After an error it is not used again.
+pub(crate) struct Server {
+    address: String,
+    connection: Connection,
+}
+
+enum Connection {
+    PostgreSql(PgConnection),
+    MySql(MySqlConnection),
+}
+
+impl Server {
+    /// Connects.
+    pub async fn connect(settings: &ServerSettings) -> Result<Self, ExportError> {
+        let address = settings.address();
+        let connect = async {
+            Ok(match Dialect::from(settings.kind) {
+                Dialect::PostgreSql => Connection::PostgreSql(postgres::connect(settings).await?),
+                Dialect::MySql => Connection::MySql(mysql::connect(settings).await?),
+            })
+        };
+        match timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(connection)) => Ok(Self { address, connection }),
+            Ok(Err(source)) => Err(ExportError::Connect { server: address, source }),
+            Err(_) => Err(ExportError::Timeout {
+                server: address,
+                seconds: CONNECT_TIMEOUT.as_secs(),
+                doing: "connecting",
+            }),
+        }
+    }
+
+    /// The server in a sentence.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self.connection {
+            Connection::PostgreSql(_) => Dialect::PostgreSql,
+            Connection::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// The function that names the place of the tables in `information_schema`.
+    pub fn schema_function(&self) -> &'static str {
+        match self.connection {
+            Connection::PostgreSql(_) => "current_schema()",
+            Connection::MySql(_) => "database()",
+        }
+    }
+
+    /// Executes a statement without parameters.
+    pub async fn execute(&mut self, sql: &str, doing: &'static str) -> Result<(), ExportError> {
+        let Self { address, connection } = self;
+        let execute = async {
+            match connection {
+                Connection::PostgreSql(connection) => postgres::execute(connection, sql).await,
+                Connection::MySql(connection) => mysql::execute(connection, sql).await,
+            }
+        };
+        bounded(address, doing, execute).await
+    }
+
+    /// Begins a transaction. A client that falls silent in it, since its machine lost power or the network, would keep what it has
+    /// claimed for hours, until TCP gives up: the server ends such a transaction after [`IDLE_TIMEOUT`].
+    pub async fn begin(&mut self) -> Result<(), ExportError> {
+        if self.dialect() == Dialect::MySql {
+            // It holds for any pause, and is set back after the transaction.
+            let seconds = IDLE_TIMEOUT.as_secs();
+            self.execute(&format!("SET SESSION wait_timeout = {seconds}"), BEGINNING).await?;
+        }
+        self.execute("BEGIN", BEGINNING).await
+    }
+
+    /// Commits the transaction.
+    pub async fn commit(&mut self) -> Result<(), ExportError> {
+        self.execute("COMMIT", "cannot commit a transaction").await?;
+        if self.dialect() == Dialect::MySql {
+            self.execute("SET SESSION wait_timeout = DEFAULT", "cannot end a transaction").await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a sign of life, so that nothing between the two closes a connection that is not used.
+    pub async fn ping(&mut self) -> Result<(), ExportError> {
+        self.execute("SELECT 1", "does not answer").await
+    }
+
+    /// Returns the rows of a question, whose columns have these kinds. Null is allowed everywhere.
+    pub async fn select(
+        &mut self,
+        sql: &str,
+        parameters: &[Cell],
+        kinds: &[Kind],
+        doing: &'static str,
+    ) -> Result<Vec<Row>, ExportError> {
+        let Self { address, connection } = self;
+        let select = async {
+            match connection {
+                Connection::PostgreSql(connection) => {
+                    postgres::select(connection, sql, parameters, kinds).await
+                }
+                Connection::MySql(connection) => mysql::select(connection, sql, parameters, kinds).await,
+            }
+        };
+        bounded(address, doing, select).await
+    }
+
+    /// Inserts rows.
+    pub async fn insert(
+        &mut self,
+        table: &'static Table,
+        rows: &[Row],
+        on_duplicate: OnDuplicate,
+        doing: &'static str,
+    ) -> Result<(), ExportError> {
+        let Self { address, connection } = self;
+        let max_rows = match connection {
+            Connection::PostgreSql(_) => postgres::MAX_ROWS,
+            Connection::MySql(_) => mysql::MAX_PARAMETERS / table.columns.len(),
+        };
+        for part in parts(rows, max_rows, MAX_STATEMENT_BYTES) {
+            let insert = async {
+                match connection {
+                    Connection::PostgreSql(connection) => {
+                        postgres::insert(connection, table, part, on_duplicate).await
+                    }
+                    Connection::MySql(connection) => {
+                        mysql::insert(connection, table, part, on_duplicate).await
+                    }
+                }
+            };
+            bounded(address, doing, insert).await?;
+        }
+        Ok(())
+    }
+
+    /// The names and types of the columns of a table, as far as the account may use them.
+    pub async fn columns(&mut self, table: &str) -> Result<Vec<(String, String)>, ExportError> {
+        let sql = match self.dialect() {
+            Dialect::PostgreSql => {
+                "SELECT column_name::text, data_type::text FROM information_schema.columns \
+                 WHERE table_schema = current_schema() AND table_name = $1"
+            }
+            Dialect::MySql => {
+                "SELECT CAST(column_name AS CHAR), CAST(data_type AS CHAR) FROM information_schema.columns \
+                 WHERE table_schema = database() AND table_name = ?"
+            }
+        };
+        let table = Cell::Text(table.to_owned());
+        let rows = self.select(sql, &[table], &[Kind::Text, Kind::Text], "cannot look at the tables").await?;
+        Ok(rows.into_iter().filter_map(pair).collect())
+    }
+
+    /// The columns of the primary key of a table.
+    pub async fn primary_key(&mut self, table: &str) -> Result<Vec<String>, ExportError> {
+        let sql = match self.dialect() {
+            Dialect::PostgreSql => {
+                "SELECT a.attname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) ON true \
+                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number \
+                 WHERE i.indisprimary AND n.nspname = current_schema() AND c.relname = $1 ORDER BY k.place"
+            }
+            Dialect::MySql => {
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.statistics \
+                 WHERE table_schema = database() AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index"
+            }
+        };
+        let table = Cell::Text(table.to_owned());
+        let rows = self.select(sql, &[table], &[Kind::Text], "cannot look at the tables").await?;
+        Ok(rows.into_iter().flatten().map(Cell::text).collect())
+    }
+
+    /// Whether what is written to a table can be rolled back.
+    pub async fn has_transactions(&mut self, table: &str) -> Result<bool, ExportError> {
+        if self.dialect() == Dialect::PostgreSql {
+            return Ok(true);
+        }
+        let sql = "SELECT CAST(engine AS CHAR) FROM information_schema.tables \
+                   WHERE table_schema = database() AND table_name = ?";
+        let table = Cell::Text(table.to_owned());
+        let rows = self.select(sql, &[table], &[Kind::Text], "cannot look at the tables").await?;
+        Ok(rows.into_iter().flatten().map(Cell::text).any(|engine| engine.eq_ignore_ascii_case("InnoDB")))
+    }
+}
+
+fn pair(row: Row) -> Option<(String, String)> {
+    let [first, second] = <[Cell; 2]>::try_from(row).ok()?;
+    Some((first.text(), second.text()))
+}
+
+/// Waits for a statement, as long as one may take.
+async fn bounded<T>(
+    server: &str,
+    doing: &'static str,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> Result<T, ExportError> {
+    match timeout(STATEMENT_TIMEOUT, work).await {
+        Ok(result) => result.map_err(|source| ExportError::Sql { server: server.to_owned(), doing, source }),
+        Err(_) => Err(ExportError::Timeout {
+            server: server.to_owned(),
+            seconds: STATEMENT_TIMEOUT.as_secs(),
+            doing: "a statement was waited for",
+        }),
+    }
+}
+
+/// The statements that make the tables and the view on a server, for an administrator who does so instead of picosnitch.
+pub fn schema_sql(settings: &ServerSettings) -> Vec<String> {
+    let dialect = Dialect::from(settings.kind);
+    let mut statements = dialect.create_tables();
+    statements.push(dialect.insert_version(tables::VERSION));
+    statements.push(dialect.create_view(&settings.view));
+    statements
+}
+
+/// The statements that give the account of a server all rights that it needs once there are tables.
+pub fn grant_sql(settings: &ServerSettings) -> Vec<String> {
+    Dialect::from(settings.kind).grants(&settings.user, &settings.view)
+}

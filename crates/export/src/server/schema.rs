@@ -1,0 +1,132 @@
+//! Makes the tables on a server, or checks those that are there.
+
+use super::{
+    Server,
+    rows::Cell,
+    tables::{Kind, SCHEMA, TABLES, Table, VERSION},
+};
+use crate::error::ExportError;
+
+/// The statements that make the tables and the view and give the account its rights, for an administrator.
+pub(super) fn statements(server: &Server) -> Vec<String> {
+    let dialect = server.dialect();
+    let mut statements = dialect.create_tables();
+    statements.push(dialect.insert_version(VERSION));
+    statements
+}
+
+/// Makes the tables if there are none, and checks that they are as they should be. Returns a sentence if the view could not be made,
+/// which nothing but people need.
+pub(crate) async fn prepare(
+    server: &mut Server,
+    view: &str,
+    name: &str,
+) -> Result<Option<String>, ExportError> {
+    let mut notice = None;
+    if !is_there(server, &SCHEMA).await? {
+        for statement in statements(server) {
+            server.execute(&statement, "cannot make the tables").await.map_err(|error| match error {
+                ExportError::Sql { server, source, .. } if is_refusal(&source) => {
+                    ExportError::MayNotCreate { server, name: name.to_owned(), source }
+                }
+                other => other,
+            })?;
+        }
+    }
+    if !has_relation(server, view).await? {
+        let statement = server.dialect().create_view(view);
+        if let Err(error) = server.execute(&statement, "cannot make the view").await {
+            // The connection may be gone as well: then the next statement fails.
+            notice = Some(format!(
+                "{}. Records are sent all the same; `picosnitch export-sql {name}` prints the statement that makes the view.",
+                error.sentence()
+            ));
+        }
+    }
+    check(server).await?;
+    Ok(notice)
+}
+
+/// Whether the account was refused a right.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    match database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
+        Some(error) => matches!(error.number(), 1044 | 1142 | 1227),
+        // insufficient_privilege
+        None => database.code().as_deref() == Some("42501"),
+    }
+}
+
+async fn has_relation(server: &mut Server, name: &str) -> Result<bool, ExportError> {
+    let sql = format!(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        server.schema_function(),
+        server.dialect().placeholder(1)
+    );
+    let found = server
+        .select(&sql, &[Cell::Text(name.to_owned())], &[Kind::Integer], "cannot look for tables")
+        .await?;
+    Ok(found.iter().flatten().any(|count| count.integer() > Some(0)))
+}
+
+/// Whether a table is there. One on which the account has no right counts as missing.
+async fn is_there(server: &mut Server, table: &Table) -> Result<bool, ExportError> {
+    has_relation(server, table.name).await
+}
+
+/// Compares the tables with what they should be.
+async fn check(server: &mut Server) -> Result<(), ExportError> {
+    let sql = "SELECT max(version) FROM picosnitch_schema";
+    let found = server.select(sql, &[], &[Kind::Integer], "cannot read the version of the tables").await?;
+    let version = found.into_iter().flatten().next().and_then(|version| version.integer()).unwrap_or(0);
+    if version > VERSION {
+        return Err(ExportError::Newer {
+            server: server.address().to_owned(),
+            found: version,
+            known: VERSION,
+        });
+    }
+    let mut problems = Vec::new();
+    if version < VERSION {
+        problems.push("picosnitch_schema has no version".to_owned());
+    }
+    for table in TABLES {
+        check_table(server, table, &mut problems).await?;
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(ExportError::Altered { server: server.address().to_owned(), problems }),
+    }
+}
+
+async fn check_table(
+    server: &mut Server,
+    table: &Table,
+    problems: &mut Vec<String>,
+) -> Result<(), ExportError> {
+    let there = server.columns(table.name).await?;
+    if there.is_empty() {
+        problems.push(format!("{} is missing, or the account may not use it", table.name));
+        return Ok(());
+    }
+    for column in table.columns {
+        let accepted = server.dialect().accepted_types(column.kind);
+        match there.iter().find(|(name, _)| name == column.name) {
+            None => problems
+                .push(format!("{}.{} is missing, or the account may not use it", table.name, column.name)),
+            Some((_, type_name)) if !accepted.contains(&type_name.as_str()) => problems
+                .push(format!("{}.{} is {type_name} and must be {}", table.name, column.name, accepted[0])),
+            Some(_) => {}
+        }
+    }
+    // Without the primary key, a window that is sent again would be there twice.
+    let key: Vec<&str> = table.columns[..table.key].iter().map(|column| column.name).collect();
+    if server.primary_key(table.name).await? != key {
+        problems.push(format!("the primary key of {} must be ({})", table.name, key.join(", ")));
+    }
+    if !server.has_transactions(table.name).await? {
+        problems.push(format!("{} must have the engine InnoDB", table.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! Real servers for the tests: started in a temporary directory on loopback, as a user without rights, and killed at the end.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use config::{ServerKind, TlsMode};
+use export::ServerSettings;
+use sqlx::{
+    ConnectOptions, MySqlConnection, PgConnection, Row, mysql::MySqlConnectOptions,
+    postgres::PgConnectOptions,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The user of the servers if the tests run as root, which PostgreSQL refuses: `nobody`.
+const NOBODY: u32 = 65_534;
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub const PASSWORD: &str = "p'a\\ss \"wörd";
+pub const DATABASE: &str = "picosnitch";
+
+/// A database system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    PostgreSql,
+    MariaDb,
+}
+
+/// A certificate of a server and its key, PEM.
+pub struct ServerCertificate {
+    pub certificate: String,
+    pub key: String,
+    /// The authority of the certificates by which clients are known.
+    pub client_authority: String,
+}
+
+/// A server that runs as long as this lives.
+pub struct ServerProcess {
+    pub system: System,
+    pub port: u16,
+    /// What a MariaDB may have on its disk, megabytes; `None`: anything.
+    pub disk_megabytes: Option<u32>,
+    directory: TempDir,
+    has_tls: bool,
+    child: Option<Child>,
+    runtime: Runtime,
+}
+
+impl ServerProcess {
+    /// Starts a server with an empty database [`DATABASE`], and two accounts with the password [`PASSWORD`]: `owner`, who owns the
+    /// database, and `agent`, who has no rights in it.
+    pub fn start(system: System) -> Self {
+        Self::start_with(system, None)
+    }
+
+    /// As [`ServerProcess::start`], with TLS.
+    pub fn start_with(system: System, certificate: Option<&ServerCertificate>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        if nix::unistd::geteuid().is_root() {
+            chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let has_tls = certificate.is_some();
+        let mut server =
+            Self { system, port, disk_megabytes: None, directory, has_tls, child: None, runtime };
+        server.initialise();
+        if let Some(certificate) = certificate {
+            server.write_certificate(certificate);
+        }
+        server.restart();
+        match system {
+            System::PostgreSql => {
+                let quoted = PASSWORD.replace('\'', "''");
+                server.administer("postgres", &format!("CREATE ROLE owner LOGIN PASSWORD '{quoted}'"));
+                server.administer("postgres", &format!("CREATE ROLE agent LOGIN PASSWORD '{quoted}'"));
+                server.create_database(DATABASE);
+            }
+            System::MariaDb => {
+                let quoted = PASSWORD.replace('\\', "\\\\").replace('\'', "''");
+                for user in ["owner", "agent"] {
+                    server.administer("mysql", &format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{quoted}'"));
+                }
+                server.create_database(DATABASE);
+            }
+        }
+        server
+    }
+
+    /// Makes the account `certified`, which has the rights of `owner` and is known by a certificate for that name alone.
+    pub fn create_certified(&mut self) {
+        match self.system {
+            System::PostgreSql => {
+                self.administer("postgres", "CREATE ROLE certified LOGIN IN ROLE owner");
+                let rules = self.directory.path().join("data/pg_hba.conf");
+                let others = fs::read_to_string(&rules).unwrap();
+                fs::write(rules, format!("hostssl all certified 127.0.0.1/32 cert\n{others}")).unwrap();
+                self.restart();
+            }
+            System::MariaDb => {
+                self.administer("mysql", "CREATE USER 'certified'@'%' REQUIRE X509");
+                self.administer("mysql", &format!("GRANT ALL ON {DATABASE}.* TO 'certified'@'%'"));
+            }
+        }
+    }
+
+    /// Makes an empty database that `owner` owns.
+    pub fn create_database(&self, name: &str) {
+        match self.system {
+            System::PostgreSql => self.administer("postgres", &format!("CREATE DATABASE {name} OWNER owner")),
+            System::MariaDb => {
+                self.administer("mysql", &format!("CREATE DATABASE {name}"));
+                self.administer("mysql", &format!("GRANT ALL ON {name}.* TO 'owner'@'%'"));
+            }
+        }
+    }
+
+    /// How an exporter connects as `user`.
+    pub fn settings(&self, user: &str) -> ServerSettings {
+        let (kind, tls) = match self.system {
+            System::PostgreSql => (ServerKind::PostgreSql, TlsMode::Prefer),
+            System::MariaDb => (ServerKind::MariaDb, TlsMode::Prefer),
+        };
+        ServerSettings {
+            name: "log.server".into(),
+            kind,
+            host: "127.0.0.1".into(),
+            port: self.port,
+            user: user.into(),
+            password: PASSWORD.into(),
+            database: DATABASE.into(),
+            view: "connections".into(),
+            tls,
+            authority: String::new(),
+            client_certificate: None,
+            backfill: true,
+        }
+    }
+
+    fn initialise(&self) {
+        let data = self.directory.path().join("data");
+        let mut command = match self.system {
+            System::PostgreSql => {
+                let mut command = self.command(&postgres_binary("initdb"));
+                command.args(["--username=admin", "--auth-local=trust", "--auth-host=scram-sha-256"]);
+                command.args(["--encoding=UTF8", "--locale=C", "--no-sync", "-D"]).arg(&data);
+                command
+            }
+            System::MariaDb => {
+                let mut command = self.command(&mariadb_binary("mariadb-install-db"));
+                command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+                command.arg(format!("--datadir={}", data.display()));
+                command
+            }
+        };
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
+    }
+
+    fn write_certificate(&self, certificate: &ServerCertificate) {
+        use std::os::unix::fs::PermissionsExt;
+        for (name, text) in [
+            ("server.crt", &certificate.certificate),
+            ("server.key", &certificate.key),
+            ("clients.crt", &certificate.client_authority),
+        ] {
+            let path = self.directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if nix::unistd::geteuid().is_root() {
+                chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+    }
+
+    /// A command as the user of the server.
+    fn command(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        // A MariaDB that starts deletes the temporary tables of others in its directory for them.
+        command.env("TMPDIR", self.directory.path());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// Starts the server again, on the same port, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.kill();
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some()) {
+                // A server that was killed leaves processes that must notice it first.
+                self.child = Some(self.server_command().spawn().unwrap());
+            }
+            if self.try_administer(None, "SELECT 1").is_ok() {
+                return;
+            }
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the server does not start: {log}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn server_command(&self) -> Command {
+        let directory = self.directory.path();
+        let data = directory.join("data");
+        let in_directory = |name: &str| directory.join(name).display().to_string();
+        let mut command = match self.system {
+            System::PostgreSql => {
+                let mut command = self.command(&postgres_binary("postgres"));
+                command.arg("-D").arg(&data).arg("-p").arg(self.port.to_string());
+                let mut options = vec![
+                    "listen_addresses=127.0.0.1".to_owned(),
+                    format!("unix_socket_directories={}", directory.display()),
+                    "fsync=off".to_owned(),
+                ];
+                if self.has_tls {
+                    options.push("ssl=on".to_owned());
+                    options.push(format!("ssl_cert_file={}", in_directory("server.crt")));
+                    options.push(format!("ssl_key_file={}", in_directory("server.key")));
+                    options.push(format!("ssl_ca_file={}", in_directory("clients.crt")));
+                }
+                options.iter().for_each(|option| _ = command.args(["-c", option]));
+                command
+            }
+            System::MariaDb => {
+                let mut command = self.command(&mariadb_binary("mariadbd"));
+                command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+                command.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
+                command.args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M"]);
+                command
+                    .arg(format!("--port={}", self.port))
+                    .arg(format!("--socket={}", in_directory("socket")));
+                command.arg(format!("--pid-file={}", in_directory("pid")));
+                if let Some(megabytes) = self.disk_megabytes {
+                    // All tables in one file with a bound.
+                    let file = format!("--innodb-data-file-path=ibdata1:12M:autoextend:max:{megabytes}M");
+                    command.args(["--innodb-file-per-table=0", &file]);
+                }
+                if self.has_tls {
+                    command.arg(format!("--ssl-cert={}", in_directory("server.crt")));
+                    command.arg(format!("--ssl-key={}", in_directory("server.key")));
+                    command.arg(format!("--ssl-ca={}", in_directory("clients.crt")));
+                }
+                command
+            }
+        };
+        let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+
+    /// Kills the server, as a power failure would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Executes a statement with all rights.
+    pub fn administer(&self, database: &str, sql: &str) {
+        self.try_administer(Some(database), sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    fn try_administer(&self, database: Option<&str>, sql: &str) -> sqlx::Result<()> {
+        self.runtime.block_on(async {
+            match self.system {
+                System::PostgreSql => {
+                    let options = PgConnectOptions::new_without_pgpass().username("admin").port(self.port);
+                    let options =
+                        options.socket(self.directory.path()).database(database.unwrap_or("postgres"));
+                    let mut connection = options.connect().await?;
+                    sqlx::raw_sql(sql).execute(&mut connection).await?;
+                }
+                System::MariaDb => {
+                    let options = MySqlConnectOptions::new().username("root");
+                    let options = options.socket(self.directory.path().join("socket"));
+                    let mut connection = options.database(database.unwrap_or("mysql")).connect().await?;
+                    sqlx::raw_sql(sql).execute(&mut connection).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Executes a statement in [`DATABASE`] as a user.
+    pub fn execute_as(&self, user: &str, sql: &str) -> sqlx::Result<()> {
+        self.runtime.block_on(async {
+            match self.system {
+                System::PostgreSql => {
+                    let mut connection = self.postgres(user, DATABASE).await?;
+                    sqlx::raw_sql(sql).execute(&mut connection).await?;
+                }
+                System::MariaDb => {
+                    let mut connection = self.mysql(user, DATABASE).await?;
+                    sqlx::raw_sql(sql).execute(&mut connection).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The numbers in the one row of a question to [`DATABASE`].
+    pub fn numbers(&self, sql: &str) -> Vec<i64> {
+        self.numbers_in(DATABASE, sql)
+    }
+
+    /// The numbers in the one row of a question to a database. `integer(X)` in it becomes a conversion to 64 bits.
+    pub fn numbers_in(&self, database: &str, sql: &str) -> Vec<i64> {
+        let sql = match self.system {
+            System::PostgreSql => sql.replace("integer(", "(0::bigint + "),
+            System::MariaDb => sql.replace("integer(", "(0 + "),
+        };
+        let numbers = self.runtime.block_on(async {
+            Ok::<_, sqlx::Error>(match self.system {
+                System::PostgreSql => {
+                    let mut connection = self.postgres("owner", database).await?;
+                    let row = sqlx::raw_sql(&sql).fetch_one(&mut connection).await?;
+                    (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at)).collect::<Vec<_>>()
+                }
+                System::MariaDb => {
+                    let mut connection = self.mysql("owner", database).await?;
+                    let row = sqlx::raw_sql(&sql).fetch_one(&mut connection).await?;
+                    (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at)).collect::<Vec<_>>()
+                }
+            })
+        });
+        let texts = numbers.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        texts.into_iter().map(|text| text.unwrap().parse().unwrap()).collect()
+    }
+
+    /// The texts in the first column of the rows of a question to [`DATABASE`].
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let texts = self.runtime.block_on(async {
+            Ok::<_, sqlx::Error>(match self.system {
+                System::PostgreSql => {
+                    let mut connection = self.postgres("owner", DATABASE).await?;
+                    let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await?;
+                    rows.iter().map(|row| row.try_get_unchecked::<String, _>(0)).collect::<Vec<_>>()
+                }
+                System::MariaDb => {
+                    let mut connection = self.mysql("owner", DATABASE).await?;
+                    let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await?;
+                    rows.iter().map(|row| row.try_get_unchecked::<String, _>(0)).collect::<Vec<_>>()
+                }
+            })
+        });
+        let texts = texts.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        texts.into_iter().map(Result::unwrap).collect()
+    }
+
+    async fn postgres(&self, user: &str, database: &str) -> sqlx::Result<PgConnection> {
+        let options = PgConnectOptions::new_without_pgpass().username(user).password(PASSWORD);
+        options.host("127.0.0.1").port(self.port).database(database).connect().await
+    }
+
+    async fn mysql(&self, user: &str, database: &str) -> sqlx::Result<MySqlConnection> {
+        let options = MySqlConnectOptions::new().username(user).password(PASSWORD);
+        options.host("127.0.0.1").port(self.port).database(database).connect().await
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            println!("the log of {:?} on port {}:\n{log}", self.system, self.port);
+        }
+        self.kill();
+        // The processes of a PostgreSQL that was killed write into their directory until they have noticed it.
+        thread::sleep(Duration::from_millis(if self.system == System::PostgreSql { 300 } else { 0 }));
+    }
+}
+
+/// A program of PostgreSQL, of the newest version that is there.
+fn postgres_binary(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.exists()).collect();
+    found.sort();
+    found.pop().or_else(|| in_path(name)).unwrap_or_else(|| {
+        panic!("{name} is missing: install PostgreSQL's server (Debian: apt-get install postgresql)")
+    })
+}
+
+fn mariadb_binary(name: &str) -> PathBuf {
+    in_path(name).unwrap_or_else(|| {
+        panic!("{name} is missing: install MariaDB's server (Debian: apt-get install mariadb-server)")
+    })
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
+    directories.map(|directory| directory.join(name)).find(|file| file.exists())
+}
