@@ -100,10 +100,30 @@ impl ExportError {
         }
     }
 
+    /// Whether another transaction was in the way, and this one has to be tried again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Overtaken(_) => true,
+            Self::Sql { source, .. } => is_deadlock(source),
+            _ => false,
+        }
+    }
+
     /// Whether the log is not there yet, or is being made: the daemon starts.
     pub(crate) fn is_log_missing(&self) -> bool {
         let Self::Log { source, .. } = self else { return false };
         matches!(**source, StoreError::Missing(_) | StoreError::Empty(_) | StoreError::Older { .. })
+    }
+}
+
+/// Whether the server gave up a transaction because of another one.
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    match database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
+        Some(error) => matches!(error.number(), 1205 | 1213),
+        // serialization_failure, deadlock_detected, lock_not_available
+        None => matches!(database.code().as_deref(), Some("40001" | "40P01" | "55P03")),
     }
 }
 

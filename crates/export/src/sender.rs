@@ -57,7 +57,7 @@ pub async fn run(
             Ok(never) => match never {},
         };
         sender.fail(&error, sender.status.sent_windows > sent, &mut report);
-        sleep(sender.pause()).await;
+        sleep(sender.pause(&error)).await;
     }
 }
 
@@ -95,7 +95,7 @@ impl<'a> Sender<'a> {
         self.status.problem = Some(sentence.clone());
         self.tell(report);
         // A conflict is no failure unless it comes again.
-        let is_harmless = matches!(error, ExportError::Overtaken(_)) && self.failures < 3;
+        let is_harmless = error.is_conflict() && self.failures < 3;
         if !is_harmless && self.told_problems.insert(sentence.clone()) {
             report(SinkNews::Problem(format!(
                 "{sentence} What is recorded waits in the log and is sent later."
@@ -103,9 +103,10 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// The pause before the next connection. Hosts that lost one server do not all come back at once.
-    fn pause(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(10);
+    /// The pause before the next connection. Hosts that lost one server do not all come back at once. Whatever was in the way of a
+    /// transaction is soon gone.
+    fn pause(&self, error: &ExportError) -> Duration {
+        let doublings = if error.is_conflict() { 0 } else { self.failures.saturating_sub(1).min(10) };
         let pause = (MIN_PAUSE * 2_u32.pow(doublings)).min(MAX_PAUSE);
         let spread = std::process::id().wrapping_mul(0x9e37_79b9).wrapping_add(self.failures) % 256;
         pause * (768 + spread) / 1024
@@ -377,9 +378,12 @@ mod tests {
         let settings: ServerSettings = crate::settings::tests::settings();
         let mut sender = Sender::new(&settings, PathBuf::new(), "host");
         let mut before = Duration::ZERO;
+        let overtaken = ExportError::Overtaken("a server".into());
+        let timeout = ExportError::Timeout { server: "a server".into(), seconds: 20, doing: "connecting" };
         for failures in 1..40 {
             sender.failures = failures;
-            let pause = sender.pause();
+            assert!(sender.pause(&overtaken) <= MIN_PAUSE);
+            let pause = sender.pause(&timeout);
             assert!(pause * 4 >= MIN_PAUSE * 3 && pause <= MAX_PAUSE, "{pause:?}");
             assert!(pause > before || pause * 4 >= MAX_PAUSE * 3, "{pause:?} after {before:?}");
             before = pause;

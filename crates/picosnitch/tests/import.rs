@@ -112,9 +112,11 @@ fn a_directory_arrives_once_with_history_programs_and_configuration() {
 #[test]
 fn one_history_in_two_formats_arrives_once() {
     let place = Place::new();
-    let options = |format| Options { zone: calendar::TimeZone::UTC, ..sample(format) };
-    let sums = write_database(&place.original.join("snitch.db"), &options(Format::Version3)).unwrap();
-    write_database(&place.original.join("picosnitch.db"), &options(Format::Version4)).unwrap();
+    // Of one history: each sample ends at the time at which it is made.
+    let flat = Options { zone: calendar::TimeZone::UTC, ..sample(Format::Version3) };
+    let interned = Options { format: Format::Version4, ..flat.clone() };
+    let sums = write_database(&place.original.join("snitch.db"), &flat).unwrap();
+    write_database(&place.original.join("picosnitch.db"), &interned).unwrap();
     let (_, out, _) = place.import(&["--dry-run", "--zone", "UTC"]);
     assert!(out.contains("have in common comes once"), "{out}");
     let (code, out, error) = place.import(&["--zone", "UTC"]);

@@ -40,7 +40,8 @@ fn killed_process() {
     println!("opened {begin}");
     for number in begin + 1.. {
         let mut random = Random(number as u64 * 77 + 1);
-        let mut records: Vec<Record> = (0..random.below(60)).map(|_| random.record()).collect();
+        // A window without any record is not written, and would have no number.
+        let mut records: Vec<Record> = (0..=random.below(60)).map(|_| random.record()).collect();
         let uptime = number * 60;
         let mut time = START + uptime;
         if number % OLD == 0 {
@@ -143,8 +144,9 @@ fn a_kill_during_the_migration_leaves_a_whole_log() {
         let _ = fs::remove_file(path.with_extension("identity"));
         run_and_kill(&path, START_OF_TEST, kill);
         let version = schema::version(&Connection::open(&path).unwrap(), &path).unwrap();
-        assert!((4..=7).contains(&version), "{version}");
-        migrated += i64::from(version == 7);
+        let current = MIGRATIONS.len() as i64;
+        assert!((4..=current).contains(&version), "{version}");
+        migrated += i64::from(version == current);
         drop(Writer::open(&path).unwrap());
         let counted = typed(Dimension::Uid, b"9", true).remove(0);
         assert!(rows(&path, &[], vec![counted])[0].counters.sent >= before.sent, "{kill}");
