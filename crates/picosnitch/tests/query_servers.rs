@@ -19,7 +19,7 @@ use model::{
     Address, Counters, DomainSource, Event, EventKind, FlowTuple, GeoInfo, LossKind, ProcessContext, Program,
     Record, Sha256, Window,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use server_process::{DATABASE, PASSWORD, ServerProcess, System};
 use store::Writer;
 
@@ -93,10 +93,13 @@ fn send(log: &Path, settings: &ServerSettings, host: &str) {
 }
 
 fn run(base: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    run_command(base, &[&["query"], arguments].concat(), environment)
+}
+
+fn run_command(base: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_picosnitch"))
         .arg("--base-dir")
         .arg(base)
-        .arg("query")
         .args(arguments)
         .env_remove("PICOSNITCH_BASE_DIR")
         .env("TZ", "Europe/Berlin")
@@ -203,4 +206,94 @@ fn postgresql_answers_as_the_log() {
 #[test]
 fn mariadb_answers_as_the_log() {
     answers_are_those_of_the_log(System::MariaDb);
+}
+
+/// Questions about two hosts, of which one has a program of its own.
+fn fleets_are_asked(system: System) {
+    let server = ServerProcess::start(system);
+    let place = tempfile::tempdir().unwrap();
+    let base = place.path();
+    for (host, begin, programs) in [
+        ("laptop", TIME, &[&b"/usr/bin/curl"[..]][..]),
+        ("server", TIME - 3600, &[b"/usr/bin/curl", b"/opt/own"]),
+    ] {
+        let log = base.join(host);
+        let mut writer = Writer::open(&log).unwrap();
+        for number in 0..60 {
+            let records = programs.iter().map(|path| record(path, "api.example.org", 1)).collect();
+            writer.write(&Window { time: begin + number, records, ..Window::default() }).unwrap();
+        }
+        writer.checkpoint().unwrap();
+        drop(writer);
+        send(&log, &server.settings("owner"), host);
+    }
+    let (scheme, variable) = match system {
+        System::PostgreSql => ("postgres", "PGPASSWORD"),
+        System::MariaDb => ("mysql", "MYSQL_PWD"),
+    };
+    let address = format!("{scheme}://owner@127.0.0.1:{}/{DATABASE}", server.port);
+    let fleet = |arguments: &[&str]| {
+        let output = run_command(
+            base,
+            &[&["fleet", "--source", &address], arguments].concat(),
+            &[(variable, PASSWORD)],
+        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let rows = |arguments: &[&str]| -> Vec<Value> {
+        serde_json::from_str(&fleet(&[arguments, &["--json"]].concat())).unwrap()
+    };
+    let of = |rows: &[Value], keys: [&str; 3]| -> Value {
+        rows.iter().map(|row| keys.iter().map(|key| row[*key].clone()).collect::<Value>()).collect()
+    };
+    // The digest of curl is made of the length of its path.
+    let digest = "0d".repeat(32);
+    let curl = json!([["server", "/usr/bin/curl", TIME - 3600], ["laptop", "/usr/bin/curl", TIME]]);
+    assert_eq!(of(&rows(&["digest", &digest]), ["host", "exe", "first"]), curl);
+    assert_eq!(of(&rows(&["digest", "0d0d0d"]), ["host", "exe", "first"]), curl);
+    let first = rows(&["first", "/usr/bin/curl"]);
+    let expected = json!([["server", digest, TIME - 3600], ["laptop", digest, TIME]]);
+    assert_eq!(of(&first, ["host", "sha256", "first"]), expected);
+    assert_eq!(of(&first[..1], ["conns", "last", "sent"]), json!([[60, TIME - 3600 + 59, 60]]));
+    assert!(rows(&["domain", "example.org"]).is_empty());
+    let hosts = of(&rows(&["domain", ".example.org"]), ["host", "domain", "conns"]);
+    assert_eq!(hosts, json!([["server", "api.example.org", 120], ["laptop", "api.example.org", 60]]));
+    let unique = of(&rows(&["unique"]), ["host", "exe", "sent"]);
+    assert_eq!(unique, json!([["server", "/opt/own", 60]]));
+    // Of the time in which the laptop alone recorded.
+    let unique = rows(&["unique", "--range", &format!("{TIME}..{}", TIME + 60)]);
+    assert_eq!(of(&unique, ["host", "exe", "sent"]), json!([["laptop", "/usr/bin/curl", 60]]));
+    let silent = of(&rows(&["silent", "--minutes", "5"]), ["host", "last", "last_iso"]);
+    let expected = json!([
+        ["server", TIME - 3600 + 59, "2026-11-02T10:00:59+01:00"],
+        ["laptop", TIME + 59, "2026-11-02T11:00:59+01:00"]
+    ]);
+    assert_eq!(silent, expected);
+    assert!(rows(&["silent", "--minutes", "100000000"]).is_empty());
+
+    let csv = fleet(&["unique", "--csv"]);
+    assert!(
+        csv.starts_with("host,exe,first,first_iso,last,last_iso,conns,received,sent\r\nserver,/opt/own,"),
+        "{csv}"
+    );
+    assert!(
+        fleet(&["silent", "--minutes", "5", "--csv"])
+            .starts_with("host,last,last_iso,silent_seconds\r\nserver,")
+    );
+    let table = fleet(&["first", "curl"]);
+    assert!(table.lines().count() == 3 && table.contains("first seen"), "{table}");
+    assert!(fleet(&["silent", "--minutes", "5"]).contains("last window"));
+    let local = run_command(base, &["fleet", "--source", "./laptop", "unique"], &[]);
+    assert!(String::from_utf8_lossy(&local.stderr).contains("a log has one machine only"));
+}
+
+#[test]
+fn postgresql_knows_the_fleet() {
+    fleets_are_asked(System::PostgreSql);
+}
+
+#[test]
+fn mariadb_knows_the_fleet() {
+    fleets_are_asked(System::MariaDb);
 }

@@ -10,8 +10,10 @@ mod column;
 mod condition;
 mod error;
 mod reader;
+mod sighting;
 mod statement;
 
 pub use address::{AddressError, server_at};
 pub use error::ServerQueryError;
 pub use reader::ServerReader;
+pub use sighting::{HostSight, Sighting};

@@ -1,9 +1,14 @@
 //! Asks a server.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, pin::Pin};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::Pin,
+};
 
 use export::{Cell, ExportError, Kind, Server, ServerSettings, TABLES_VERSION};
-use model::{Counters, Loss, LossKind};
+use model::{Counters, Loss, LossKind, text::lossless};
 use store::{
     Answer, CompareOrder, Comparison, Dimension, Filter, Query, Range, Source, Value, calendar_value,
 };
@@ -14,15 +19,16 @@ use crate::{
     column::{Column, value},
     condition::Conditions,
     error::ServerQueryError,
-    statement::{COUNTERS, Statement},
+    sighting::{HostSight, Sighting},
+    statement::{SUMS, Statement},
 };
 
 /// Rows of an answer that are read at most: each takes some hundred bytes of memory.
 const MAX_ROWS: usize = 2_000_000;
 const READING: &str = "cannot read the records";
 
-/// The sums of a query by the values of its dimensions.
-type Groups = HashMap<Vec<Value>, Counters>;
+/// The sums of a query by the values of its dimensions, and the times of the first and the last record.
+type Groups = HashMap<Vec<Value>, (Counters, i64, i64)>;
 
 /// A server with copies of logs. It is asked in transactions that only read.
 pub struct ServerReader {
@@ -46,6 +52,29 @@ impl ServerReader {
         let reader = Self { settings, runtime, server: RefCell::new(None) };
         reader.read(|server| Box::pin(check(server)))?;
         Ok(reader)
+    }
+
+    /// Returns the groups of a query with the times of their first and last records, the one that was seen first first. Its order,
+    /// offset and limit do not count.
+    ///
+    /// # Errors
+    /// As [`Source::answer`].
+    pub fn sightings(&self, query: &Query) -> Result<Vec<Sighting>, ServerQueryError> {
+        let query = query.clone();
+        let groups =
+            self.read(move |server| Box::pin(async move { groups(server, &query, query.range).await }))?;
+        let sighting = |(values, (counters, first, last))| Sighting { values, counters, first, last };
+        let mut sightings: Vec<Sighting> = groups.into_iter().map(sighting).collect();
+        sightings.sort_by(|a, b| (a.first, &a.values).cmp(&(b.first, &b.values)));
+        Ok(sightings)
+    }
+
+    /// Returns when each host has last sent a window, the one that is silent for the longest time first.
+    ///
+    /// # Errors
+    /// As [`Source::answer`].
+    pub fn hosts(&self) -> Result<Vec<HostSight>, ServerQueryError> {
+        self.read(|server| Box::pin(hosts(server)))
     }
 
     /// Reads in one transaction, so that all statements see the same state of the tables.
@@ -86,7 +115,7 @@ impl Source for ServerReader {
         self.read(move |server| {
             Box::pin(async move {
                 let groups = groups(server, &query, query.range).await?;
-                Ok(Answer::of_groups(&query, groups))
+                Ok(Answer::of_groups(&query, counters(groups)))
             })
         })
     }
@@ -103,7 +132,8 @@ impl Source for ServerReader {
             Box::pin(async move {
                 let now = groups(server, &query, query.range).await?;
                 let before = groups(server, &query, before).await?;
-                Ok(Comparison::of_groups(&query, order, [now, before]))
+                let sums = [now, before].map(|groups| counters(groups).collect());
+                Ok(Comparison::of_groups(&query, order, sums))
             })
         })
     }
@@ -156,6 +186,23 @@ async fn extent(server: &mut Server) -> Result<Option<(i64, i64)>, ServerQueryEr
     let rows = server.select(sql, &[], &[Kind::Integer; 2], READING).await?;
     let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
     Ok(first.integer().zip(last.integer()))
+}
+
+/// The last window of each host. One machine may have several logs or branches; they are few.
+async fn hosts(server: &mut Server) -> Result<Vec<HostSight>, ServerQueryError> {
+    let sql = "SELECT l.host, w.last_time FROM picosnitch_log l \
+               JOIN (SELECT log, MAX(time) AS last_time FROM picosnitch_window GROUP BY log) w ON w.log = l.id";
+    let rows = server.select(sql, &[], &[Kind::Text, Kind::Integer], "cannot read the windows").await?;
+    let mut last_times: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+    for row in rows {
+        let [Cell::Text(host), Cell::Integer(time)] = &row[..] else { continue };
+        let last = last_times.entry(lossless::from_text(host)).or_insert(*time);
+        *last = (*last).max(*time);
+    }
+    let mut hosts: Vec<HostSight> =
+        last_times.into_iter().map(|(host, last)| HostSight { host, last }).collect();
+    hosts.sort_by_key(|host| host.last);
+    Ok(hosts)
 }
 
 /// What was lost in a range, by kind.
@@ -214,7 +261,7 @@ async fn groups(server: &mut Server, query: &Query, range: Range) -> Result<Grou
     }
     let mut groups = Groups::new();
     for mut row in rows {
-        let counters = row.split_off(row.len().saturating_sub(COUNTERS));
+        let sums = row.split_off(row.len().saturating_sub(SUMS));
         let value_of = |dimension: Dimension| {
             let expression = Column::of(dimension).expression;
             let at = statement.columns.iter().position(|other| Column::of(*other).expression == expression);
@@ -234,9 +281,20 @@ async fn groups(server: &mut Server, query: &Query, range: Range) -> Result<Grou
             continue;
         }
         let values = query.group_by.iter().map(|dimension| value_of(*dimension)).collect();
-        *groups.entry(values).or_default() += counters_of(&counters);
+        let time = |at: usize| sums.get(at).and_then(Cell::integer);
+        // Without records there are none: it is the sum of nothing, which is no group.
+        let (Some(first), Some(last)) = (time(3), time(4)) else { continue };
+        let group = groups.entry(values).or_insert((Counters::default(), first, last));
+        group.0 += counters_of(&sums);
+        group.1 = group.1.min(first);
+        group.2 = group.2.max(last);
     }
     Ok(groups)
+}
+
+/// The groups without their times.
+fn counters(groups: Groups) -> impl Iterator<Item = (Vec<Value>, Counters)> {
+    groups.into_iter().map(|(values, (counters, ..))| (values, counters))
 }
 
 fn counters_of(cells: &[Cell]) -> Counters {

@@ -10,8 +10,8 @@ use crate::{
 
 /// The largest number of a column: sums that are larger stop there, as those of the log do far above.
 const MAX_SUM: i64 = i64::MAX;
-/// Columns behind those of the values: connections, bytes sent, bytes received.
-pub(crate) const COUNTERS: usize = 3;
+/// Columns behind those of the values: connections, bytes sent, bytes received, and the times of the first and the last record.
+pub(crate) const SUMS: usize = 5;
 
 /// A statement that adds up records, and how its rows are read.
 #[derive(Debug)]
@@ -76,16 +76,14 @@ impl Statement {
         let (selected, grouped): (Vec<String>, Vec<String>) =
             columns.iter().map(|dimension| Column::of(*dimension).grouped(dialect)).unzip();
         let sums = ["connections", "sent", "received"].map(|column| sum(column, dialect));
+        let times = ["MIN(r.first_time)".to_owned(), "MAX(r.last_time)".to_owned()];
+        let inner_sums = ["connections", "sent", "received"].map(|name| format!("SUM({name}) AS {name}"));
+        let inner_times = ["MIN(time) AS first_time", "MAX(time) AS last_time"].map(str::to_owned);
         let joins: Vec<&str> = tables.iter().map(|table| table.join()).collect();
         let sql = format!(
             "SELECT {} FROM (SELECT {} FROM picosnitch_record WHERE {}{}) r {}{}{} LIMIT {}",
-            [&selected[..], &sums].concat().join(", "),
-            [
-                &inner_keys[..],
-                &["connections", "sent", "received"].map(|name| format!("SUM({name}) AS {name}"))
-            ]
-            .concat()
-            .join(", "),
+            [&selected[..], &sums, &times].concat().join(", "),
+            [&inner_keys[..], &inner_sums, &inner_times].concat().join(", "),
             inner_where.join(" AND "),
             clause(" GROUP BY ", &keys.join(", ")),
             joins.join(" "),
@@ -94,7 +92,7 @@ impl Statement {
             max_rows.saturating_add(1)
         );
         let kinds = columns.iter().map(|dimension| Column::of(*dimension).kind);
-        let kinds = kinds.chain([Kind::Integer; COUNTERS]).collect();
+        let kinds = kinds.chain([Kind::Integer; SUMS]).collect();
         Self { sql, parameters: builder.parameters, kinds, columns }
     }
 }

@@ -4,10 +4,9 @@
 mod comparison;
 mod events;
 mod hints;
-mod labels;
+pub(super) mod labels;
 mod programs_seen;
-mod records;
-mod source;
+pub(super) mod records;
 mod zeros;
 
 use std::{
@@ -21,8 +20,12 @@ use anyhow::{anyhow, bail, ensure};
 use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
-use self::{records::Setting, source::Place};
-use super::{common::Common, output::print};
+use self::records::Setting;
+use super::{
+    common::Common,
+    output::print,
+    source::{self, Place},
+};
 use model::{EventKind, Scope, text::sanitize};
 use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, Source, StoreError};
 use system_names::Groups;
@@ -217,7 +220,7 @@ struct Output {
 }
 
 /// The sentence about a question, with the names of the options.
-fn wrong_option(error: QuestionError) -> anyhow::Error {
+pub(super) fn wrong_option(error: QuestionError) -> anyhow::Error {
     anyhow!(error.sentence(|parameter| match parameter {
         Parameter::Seen => "--with-seen".to_owned(),
         Parameter::Scope => "--internet and --local".to_owned(),
@@ -263,6 +266,6 @@ pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyh
 }
 
 /// JSON as text that is safe for a terminal.
-fn json_text(json: &Json) -> anyhow::Result<String> {
+pub(super) fn json_text(json: &Json) -> anyhow::Result<String> {
     Ok(sanitize::json_document(&serde_json::to_string_pretty(json)?) + "\n")
 }

@@ -52,7 +52,7 @@ impl Setting<'_> {
 }
 
 /// The counters of a row of a table.
-pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
+pub(in crate::cli) fn counter_cells(counters: Counters) -> [String; 3] {
     [
         units::count_cell(counters.connections),
         units::byte_cell(counters.received),

@@ -8,10 +8,10 @@ use daemon::server_settings;
 use export::ServerSettings;
 use server_query::{ServerReader, server_at};
 
-use crate::cli::common::Common;
+use super::common::Common;
 
 /// What is asked.
-pub(super) enum Place {
+pub enum Place {
     /// A log: that of this machine, or a file.
     Log(PathBuf),
     /// A server.
@@ -74,6 +74,6 @@ fn configured(common: &Common, source: &str) -> anyhow::Result<ServerSettings> {
 ///
 /// # Errors
 /// It cannot be reached, or has no copies.
-pub(super) fn connect(settings: ServerSettings) -> anyhow::Result<ServerReader> {
+pub fn connect(settings: ServerSettings) -> anyhow::Result<ServerReader> {
     Ok(ServerReader::connect(settings)?)
 }
