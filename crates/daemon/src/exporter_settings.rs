@@ -49,8 +49,11 @@ fn log_copies(layout: &Layout, config: &Config) -> LogCopies {
     copies
 }
 
-/// The settings of the server of a section, with its secrets; a sentence about a file that cannot be read.
-fn server_settings(name: &str, server: &SqlServer) -> Result<ServerSettings, String> {
+/// The settings of the server of a section, with its secrets.
+///
+/// # Errors
+/// A sentence about a file that cannot be read.
+pub fn server_settings(name: &str, server: &SqlServer) -> Result<ServerSettings, String> {
     let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(read).transpose();
     let client_certificate = match (file(&server.certificate)?, file(&server.key)?) {
         (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),

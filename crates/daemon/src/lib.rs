@@ -23,4 +23,4 @@ pub mod problems;
 pub mod recorder;
 
 pub use error::MonitorError;
-pub use exporter_settings::{exporter_settings, server_address};
+pub use exporter_settings::{exporter_settings, server_address, server_settings};

@@ -2,7 +2,7 @@
 //! transaction, and asks the server what it has whenever it connects; so every record is there once, whatever died in between.
 //!
 //! Only INSERT and SELECT are needed, but for the first start, which makes the tables if it may ([`schema_sql`] has the statements).
-//! docs/export.md describes them.
+//! docs/export.md describes them. [`Server`] is a connection, also for those that ask the copies.
 
 mod batch;
 mod content_digest;
@@ -15,6 +15,13 @@ mod status;
 
 pub use error::ExportError;
 pub use sender::run;
-pub use server::{grant_sql, schema_sql};
+pub use server::{
+    Server,
+    dialect::Dialect,
+    grant_sql,
+    rows::{Cell, Row},
+    schema_sql,
+    tables::{Kind, VERSION as TABLES_VERSION},
+};
 pub use settings::{ClientCertificate, ServerSettings};
 pub use status::{SinkNews, SinkStatus, Unsent};

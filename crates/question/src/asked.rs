@@ -50,6 +50,8 @@ pub struct Asked {
     pub offset: Option<u64>,
     /// The number of rows at most.
     pub limit: Option<u64>,
+    /// Whether a server is asked, which knows hosts ([`Dimension::Host`]).
+    pub is_of_server: bool,
 }
 
 /// A question to the log.
@@ -168,6 +170,9 @@ impl Asked {
         let range = self.range(now)?;
         let filters = self.filters(&now.zone)?;
         let group_by = self.group_by.clone();
+        if !self.is_of_server && group_by.contains(&Dimension::Host) {
+            return Err(QuestionError::new(Parameter::GroupBy, Problem::NoHost));
+        }
         for (index, dimension) in group_by.iter().enumerate() {
             if group_by[..index].contains(dimension) {
                 return Err(QuestionError::new(Parameter::GroupBy, Problem::Twice(*dimension)));
@@ -226,7 +231,11 @@ impl Asked {
             for text in texts {
                 let typed = filters::filter(text, exclude, zone, &names);
                 let problem = |words| Problem::Value(sanitize::terminal(text), words);
-                filters.extend(typed.map_err(|words| QuestionError::new(parameter, problem(words)))?);
+                let typed = typed.map_err(|words| QuestionError::new(parameter, problem(words)))?;
+                if !self.is_of_server && typed.iter().any(|filter| filter.dimension() == Dimension::Host) {
+                    return Err(QuestionError::new(parameter, Problem::NoHost));
+                }
+                filters.extend(typed);
             }
         }
         let Some(scope) = self.scope else { return Ok(filters) };

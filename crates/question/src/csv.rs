@@ -79,11 +79,13 @@ pub fn row(query: &Query, row: &Row, zone: &TimeZone) -> Vec<String> {
     cells
 }
 
-fn counters(counters: Counters) -> [String; 3] {
+/// Connections and bytes: the cells for `conns,received,sent`.
+pub fn counters(counters: Counters) -> [String; 3] {
     [counters.connections, counters.received, counters.sent].map(|amount| amount.to_string())
 }
 
-fn point(time: Option<i64>, zone: &TimeZone) -> [String; 2] {
+/// A point of time, and its text behind it.
+pub fn point(time: Option<i64>, zone: &TimeZone) -> [String; 2] {
     time.map(|time| [time.to_string(), rfc3339(time, zone)]).unwrap_or_default()
 }
 

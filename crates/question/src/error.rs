@@ -125,6 +125,8 @@ pub(crate) enum Problem {
     CompareSeen,
     CompareTimes(Dimension),
     NothingBefore,
+    /// A log does not know the machine that it is of.
+    NoHost,
     /// What is asked for has no such part, but these.
     NotOf(&'static str, &'static [Parameter]),
     /// What is listed does not have the dimension of a filter, but these.
@@ -192,6 +194,11 @@ impl QuestionError {
                 "{own} previous needs a range with a beginning: {} all has nothing before it",
                 name(Parameter::Range)
             ),
+            Problem::NoHost => {
+                format!(
+                    "{own} host: the log of this machine has no others; only copies on a server know hosts"
+                )
+            }
             Problem::NotOf(what, known) => {
                 let known: Vec<String> = known.iter().map(|parameter| name(*parameter)).collect();
                 format!("{what} has no {own}: it takes {} only", known.join(", "))

@@ -3,7 +3,7 @@
 use calendar::{TimeZone, rfc3339};
 use model::{Counters, Event, Loss, Sha256, text::lossless};
 use serde_json::{Map, Value as Json, json};
-use store::{ComparedRow, Comparison, Dimension, ProgramSeen, Query, Reader, Row, StoreError, Value, values};
+use store::{ComparedRow, Comparison, Dimension, ProgramSeen, Query, Row, Source, Value, values};
 
 use crate::range::{for_log, quarters_before};
 
@@ -103,9 +103,13 @@ pub fn bounds(range: calendar::Range, zone: &TimeZone) -> Object {
 ///
 /// # Errors
 /// The errors of the log.
-pub fn completeness(reader: &Reader, range: calendar::Range, zone: &TimeZone) -> Result<Object, StoreError> {
-    let mut object = grain(reader, range, zone)?;
-    let losses = reader.losses(for_log(range))?;
+pub fn completeness<S: Source>(
+    source: &S,
+    range: calendar::Range,
+    zone: &TimeZone,
+) -> Result<Object, S::Error> {
+    let mut object = grain(source, range, zone)?;
+    let losses = source.losses(for_log(range))?;
     object.insert("losses".to_owned(), losses.iter().map(loss).collect());
     Ok(object)
 }
@@ -114,9 +118,9 @@ pub fn completeness(reader: &Reader, range: calendar::Range, zone: &TimeZone) ->
 ///
 /// # Errors
 /// The errors of the log.
-pub fn grain(reader: &Reader, range: calendar::Range, zone: &TimeZone) -> Result<Object, StoreError> {
+pub fn grain<S: Source>(source: &S, range: calendar::Range, zone: &TimeZone) -> Result<Object, S::Error> {
     let mut object = Map::new();
-    add_point(&mut object, "sums_of_quarter_hours_before", quarters_before(reader, range)?, zone);
+    add_point(&mut object, "sums_of_quarter_hours_before", quarters_before(source, range)?, zone);
     Ok(object)
 }
 

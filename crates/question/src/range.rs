@@ -1,6 +1,6 @@
 //! The range of time of a question.
 
-use store::{Range, Reader, StoreError};
+use store::{Range, Source};
 
 use crate::{
     asked::Asked,
@@ -82,6 +82,6 @@ pub fn for_log(range: calendar::Range) -> Range {
 ///
 /// # Errors
 /// The errors of the log.
-pub fn quarters_before(reader: &Reader, range: calendar::Range) -> Result<Option<i64>, StoreError> {
-    Ok(reader.detail_since()?.filter(|since| range.start.is_none_or(|from| from < *since)))
+pub fn quarters_before<S: Source>(source: &S, range: calendar::Range) -> Result<Option<i64>, S::Error> {
+    Ok(source.detail_since()?.filter(|since| range.start.is_none_or(|from| from < *since)))
 }

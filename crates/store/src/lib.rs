@@ -42,8 +42,8 @@ pub use import_overlap::{LogBeforeImport, RecordsBeforeImport};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,
-    Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, UnknownDimension, Value,
-    calendar_step, calendar_value, change_text, protocol_name,
+    Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, Source, UnknownDimension,
+    Value, calendar_step, calendar_value, change_text, protocol_name,
 };
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};

@@ -9,7 +9,8 @@ const MYSQL_TEXT: &str = "MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 /// The dialect of a database system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
+    /// PostgreSQL.
     PostgreSql,
     /// MariaDB and MySQL.
     MySql,
@@ -38,7 +39,7 @@ impl Dialect {
     }
 
     /// The types that a column may have, as `information_schema.columns.data_type` names them.
-    pub fn accepted_types(self, kind: Kind) -> &'static [&'static str] {
+    pub(crate) fn accepted_types(self, kind: Kind) -> &'static [&'static str] {
         match (self, kind) {
             (_, Kind::Integer) => &["bigint"],
             (Self::PostgreSql, Kind::Text) => &["text", "character varying"],
@@ -102,13 +103,13 @@ impl Dialect {
     }
 
     /// The statements that make all tables.
-    pub fn create_tables(self) -> Vec<String> {
+    pub(crate) fn create_tables(self) -> Vec<String> {
         TABLES.iter().flat_map(|table| self.create_table(table)).collect()
     }
 
     /// The statement that makes the view with one row for each record. Its columns are those of `connection_log` in the log
     /// (docs/schema.md), after those of the host and the name of the record.
-    pub fn create_view(self, name: &str) -> String {
+    pub(crate) fn create_view(self, name: &str) -> String {
         let hex = |column: &str| match self {
             Self::PostgreSql => format!("coalesce(encode({column}, 'hex'), '')"),
             Self::MySql => format!("coalesce(lower(hex({column})), '')"),
@@ -137,7 +138,7 @@ impl Dialect {
     }
 
     /// The statement that stores the version of the tables.
-    pub fn insert_version(self, version: i64) -> String {
+    pub(crate) fn insert_version(self, version: i64) -> String {
         match self {
             Self::PostgreSql => {
                 format!("INSERT INTO picosnitch_schema (version) VALUES ({version}) ON CONFLICT DO NOTHING")
@@ -147,7 +148,7 @@ impl Dialect {
     }
 
     /// The statements that give an account all rights that it needs.
-    pub fn grants(self, user: &str, view: &str) -> Vec<String> {
+    pub(crate) fn grants(self, user: &str, view: &str) -> Vec<String> {
         let grant = |right: &str, table: &str| format!("GRANT {right} ON {table} TO {}", self.account(user));
         let mut grants: Vec<String> =
             TABLES.iter().map(|table| grant("SELECT, INSERT", table.name)).collect();

@@ -1,6 +1,6 @@
 //! A connection to a server.
 
-mod dialect;
+pub(crate) mod dialect;
 mod mysql;
 mod postgres;
 pub(crate) mod rows;
@@ -9,7 +9,7 @@ pub(crate) mod tables;
 
 use std::{future::Future, time::Duration};
 
-use sqlx::{MySqlConnection, PgConnection};
+use sqlx::{Connection as _, MySqlConnection, PgConnection};
 use tokio::time::timeout;
 
 use self::{
@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest pause between two statements of a transaction, after which the server rolls it back.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time for taking leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const BEGINNING: &str = "cannot begin a transaction";
 /// Bytes of one statement. MariaDB's and MySQL's `max_allowed_packet` is 16 MB and more by default.
 const MAX_STATEMENT_BYTES: usize = 1 << 20;
@@ -40,7 +42,7 @@ pub(crate) enum OnDuplicate {
 }
 
 /// A connection to a server. After an error it is not used again.
-pub(crate) struct Server {
+pub struct Server {
     address: String,
     connection: Connection,
 }
@@ -52,6 +54,9 @@ enum Connection {
 
 impl Server {
     /// Connects.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not let the account in.
     pub async fn connect(settings: &ServerSettings) -> Result<Self, ExportError> {
         let address = settings.address();
         let connect = async {
@@ -71,11 +76,23 @@ impl Server {
         }
     }
 
+    /// Takes leave of the server, which would write a warning into its log otherwise.
+    pub async fn close(self) {
+        let closed = async {
+            match self.connection {
+                Connection::PostgreSql(connection) => connection.close().await,
+                Connection::MySql(connection) => connection.close().await,
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, closed).await;
+    }
+
     /// The server in a sentence.
     pub fn address(&self) -> &str {
         &self.address
     }
 
+    /// The SQL that it speaks.
     pub fn dialect(&self) -> Dialect {
         match self.connection {
             Connection::PostgreSql(_) => Dialect::PostgreSql,
@@ -84,14 +101,17 @@ impl Server {
     }
 
     /// The function that names the place of the tables in `information_schema`.
-    pub fn schema_function(&self) -> &'static str {
+    pub(crate) fn schema_function(&self) -> &'static str {
         match self.connection {
             Connection::PostgreSql(_) => "current_schema()",
             Connection::MySql(_) => "database()",
         }
     }
 
-    /// Executes a statement without parameters.
+    /// Executes a statement without parameters; `doing` is what it cannot do, for an error.
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer.
     pub async fn execute(&mut self, sql: &str, doing: &'static str) -> Result<(), ExportError> {
         let Self { address, connection } = self;
         let execute = async {
@@ -103,9 +123,9 @@ impl Server {
         bounded(address, doing, execute).await
     }
 
-    /// Begins a transaction. A client that falls silent in it, since its machine lost power or the network, would keep what it has
+    /// Begins a transaction that writes. A client that falls silent in it, since its machine lost power or the network, would keep what it has
     /// claimed for hours, until TCP gives up: the server ends such a transaction after [`IDLE_TIMEOUT`].
-    pub async fn begin(&mut self) -> Result<(), ExportError> {
+    pub(crate) async fn begin(&mut self) -> Result<(), ExportError> {
         if self.dialect() == Dialect::MySql {
             // It holds for any pause, and is set back after the transaction.
             let seconds = IDLE_TIMEOUT.as_secs();
@@ -115,7 +135,7 @@ impl Server {
     }
 
     /// Commits the transaction.
-    pub async fn commit(&mut self) -> Result<(), ExportError> {
+    pub(crate) async fn commit(&mut self) -> Result<(), ExportError> {
         self.execute("COMMIT", "cannot commit a transaction").await?;
         if self.dialect() == Dialect::MySql {
             self.execute("SET SESSION wait_timeout = DEFAULT", "cannot end a transaction").await?;
@@ -124,11 +144,31 @@ impl Server {
     }
 
     /// Asks for a sign of life, so that nothing between the two closes a connection that is not used.
-    pub async fn ping(&mut self) -> Result<(), ExportError> {
+    pub(crate) async fn ping(&mut self) -> Result<(), ExportError> {
         self.execute("SELECT 1", "does not answer").await
     }
 
-    /// Returns the rows of a question, whose columns have these kinds. Null is allowed everywhere.
+    /// Begins a transaction that reads, whose statements all see the same state of the tables. COMMIT ends it.
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer.
+    pub async fn begin_read(&mut self) -> Result<(), ExportError> {
+        match self.dialect() {
+            Dialect::PostgreSql => {
+                self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", BEGINNING).await
+            }
+            Dialect::MySql => {
+                self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", BEGINNING).await?;
+                self.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", BEGINNING).await
+            }
+        }
+    }
+
+    /// Returns the rows of a question, whose columns have these kinds. Null is allowed everywhere. `doing` is what it cannot do, for
+    /// an error.
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer.
     pub async fn select(
         &mut self,
         sql: &str,
@@ -149,7 +189,7 @@ impl Server {
     }
 
     /// Inserts rows.
-    pub async fn insert(
+    pub(crate) async fn insert(
         &mut self,
         table: &'static Table,
         rows: &[Row],

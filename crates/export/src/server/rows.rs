@@ -2,16 +2,20 @@
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Cell {
+pub enum Cell {
+    /// 64 bits, signed.
     Integer(i64),
+    /// Text as a column has it ([`model::text::lossless::to_column`]).
     Text(String),
+    /// Bytes, of a digest for example.
     Bytes(Vec<u8>),
+    /// No value.
     Null,
 }
 
 impl Cell {
     /// The bytes that the value takes in a message to the server, about.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Integer(_) | Self::Null => 8,
             Self::Text(text) => text.len() + 4,
@@ -19,6 +23,7 @@ impl Cell {
         }
     }
 
+    /// The number, if it is one.
     pub fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
@@ -26,7 +31,7 @@ impl Cell {
         }
     }
 
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::Text(text) => text,
             _ => String::new(),
@@ -72,7 +77,7 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 }
 
 /// The values of a row, in the order of the columns of its table.
-pub(crate) type Row = Vec<Cell>;
+pub type Row = Vec<Cell>;
 
 /// Divides rows into parts of at most `max_rows` rows and about `max_bytes` bytes. Each has at least one row.
 pub(crate) fn parts(rows: &[Row], max_rows: usize, max_bytes: usize) -> Vec<&[Row]> {

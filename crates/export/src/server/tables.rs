@@ -1,14 +1,16 @@
 //! The tables on a server, as data: they are made, checked and filled from these lists. docs/export.md explains every column.
 
 /// The version of these tables.
-pub(crate) const VERSION: i64 = 1;
+pub const VERSION: i64 = 1;
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// 64 bits, signed.
     Integer,
+    /// Text.
     Text,
+    /// Bytes.
     Bytes,
 }
 

@@ -75,6 +75,16 @@ pub fn candidates(text: &[u8]) -> Vec<Bytes> {
     candidates
 }
 
+/// The command line that the text of a column stands for: what [`lossless::to_column`] makes of [`quote`]. Arguments without a NUL
+/// between them that look like such a text (a title that a process wrote over its arguments) cannot be told from it.
+pub fn from_column(text: &str) -> Bytes {
+    let quoted = lossless::from_text(text);
+    match read_words(text.as_bytes()) {
+        Some(line) if *quote(&line) == quoted => line,
+        _ => quoted,
+    }
+}
+
 /// Reads words as a POSIX shell does, without expansions and comments, and joins them by NUL. An escape stands for its byte or
 /// character, in quotes and outside. `None` if there is no word, or a quote has no end.
 fn read_words(text: &[u8]) -> Option<Bytes> {
@@ -198,6 +208,17 @@ mod tests {
             for text in [sanitize::ascii(&text), lossless::to_text(&quote(&line)), text] {
                 assert!(candidates(text.as_bytes()).contains(&line), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn columns_are_read_back_with_their_arguments() {
+        for line in random_lines(50_000) {
+            let column = lossless::to_column(&quote(&line));
+            let read = from_column(&column);
+            // A title may be read as arguments, and then looks the same.
+            assert!(read == line || !line.contains(&SEPARATOR), "{column}");
+            assert_eq!(lossless::to_column(&quote(&read)), column);
         }
     }
 

@@ -22,6 +22,7 @@ mod dash;
 mod doctor;
 mod export_sql;
 mod exporter;
+mod fleet;
 mod forget;
 mod generate;
 mod import;
@@ -29,6 +30,7 @@ mod life_cycle;
 mod output;
 mod query;
 mod selftest;
+mod source;
 mod start_no_daemon;
 mod status;
 mod systemd;
@@ -64,6 +66,8 @@ enum Command {
     Status(status::Options),
     /// Ask the log: which program talked to whom, how much, when
     Query(Box<query::Options>),
+    /// Ask a server with copies of many logs: which hosts run a program, where it appeared first, which hosts are silent
+    Fleet(Box<fleet::Options>),
     /// Show the history in the terminal
     View(view::Options),
     /// Show what happens now in the terminal
@@ -123,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
+        Command::Fleet(options) => fleet::run(&cli.common, &options),
         Command::View(options) => view::run(&cli.common, &options),
         Command::Top(options) => top::run(&cli.common, &options),
         Command::Dash(options) => dash::run(&cli.common, &options),

@@ -133,8 +133,40 @@ fn bytes(counters: Counters) -> u64 {
     counters.sent.saturating_add(counters.received)
 }
 
-/// A group in both ranges, whose values are codes.
-type EncodedRow = (Vec<i64>, [Option<Counters>; 2]);
+/// A group in both ranges, whose values are codes or the values themselves.
+type GroupRow<K> = (Vec<K>, [Option<Counters>; 2]);
+
+impl Comparison {
+    /// The comparison of sums that were added up elsewhere, as in [`Answer::of_groups`](super::Answer::of_groups), for the range of
+    /// the query and for the one before.
+    pub fn of_groups(
+        query: &Query,
+        order: CompareOrder,
+        [now, before]: [HashMap<Vec<Value>, Counters>; 2],
+    ) -> Self {
+        let sum = |groups: &HashMap<Vec<Value>, Counters>| {
+            let mut total = Counters::default();
+            groups.values().for_each(|counters| total += *counters);
+            total
+        };
+        let totals = [&now, &before].map(sum);
+        let mut groups: HashMap<Vec<Value>, [Option<Counters>; 2]> = HashMap::new();
+        for (at, sums) in [now, before].into_iter().enumerate() {
+            sums.into_iter()
+                .for_each(|(values, counters)| groups.entry(values).or_default()[at] = Some(counters));
+        }
+        if query.group_by.is_empty() {
+            // The sum of nothing is a row as well.
+            groups.insert(Vec::new(), totals.map(Some));
+        }
+        let mut rows: Vec<_> = groups.into_iter().collect();
+        sort(query, order, &mut rows);
+        let row_count = rows.len();
+        let row = |(values, [now, before]): GroupRow<Value>| ComparedRow { values, now, before };
+        let [now, before] = totals;
+        Self { rows: query.cut(rows).map(row).collect(), row_count, now, before }
+    }
+}
 
 /// Puts the sums of a query for its range and for the range `before` side by side, those first that changed most, or that have most now.
 pub(super) fn execute_comparison(
@@ -161,20 +193,24 @@ pub(super) fn execute_comparison(
         // The sum of nothing is a row as well.
         groups.insert(Vec::new(), [Some(now.total()), Some(before.total())]);
     }
-    let mut rows: Vec<EncodedRow> = groups.into_iter().collect();
+    let mut rows: Vec<GroupRow<i64>> = groups.into_iter().collect();
     sort(query, order, &mut rows);
-    if query.reverse {
-        rows.reverse();
-    }
     let row_count = rows.len();
     let row =
-        |(codes, [now, before]): EncodedRow| ComparedRow { values: decode(&codes, &columns), now, before };
+        |(codes, [now, before]): GroupRow<i64>| ComparedRow { values: decode(&codes, &columns), now, before };
     let rows = query.cut(rows).map(row).collect();
     Ok(Comparison { rows, row_count, now: now.total(), before: before.total() })
 }
 
 /// Sorts by the difference of what the query sorts by, or by it alone. Codes sort like their values.
-fn sort(query: &Query, order: CompareOrder, rows: &mut [EncodedRow]) {
+fn sort<K: Ord>(query: &Query, order: CompareOrder, rows: &mut [GroupRow<K>]) {
+    sort_forward(query, order, rows);
+    if query.reverse {
+        rows.reverse();
+    }
+}
+
+fn sort_forward<K: Ord>(query: &Query, order: CompareOrder, rows: &mut [GroupRow<K>]) {
     if let Sort::Dimension(dimension) = query.sort
         && let Some(at) = query.group_by.iter().position(|grouped| *grouped == dimension)
     {
@@ -190,13 +226,13 @@ fn sort(query: &Query, order: CompareOrder, rows: &mut [EncodedRow]) {
             _ => bytes(counters),
         }
     };
-    let changed = |row: &EncodedRow| {
+    let changed = |row: &GroupRow<K>| {
         let [now, before] = row.1.map(amount);
         (Reverse(now.abs_diff(before)), Reverse(now.max(before)))
     };
     // As in the answer to the query alone.
     let is_total = !matches!(query.sort, Sort::Connections | Sort::Sent | Sort::Received);
-    let largest = |row: &EncodedRow| {
+    let largest = |row: &GroupRow<K>| {
         let [now, before] = row.1;
         let counters = now.or(before);
         let connections = counters.filter(|_| is_total).map(|counters| counters.connections);

@@ -83,6 +83,8 @@ pub enum Dimension {
     Weekday,
     /// Hour of the day in local time, 0 to 23.
     HourOfDay,
+    /// Name of the machine that recorded. Only servers with copies of several logs know it; it is not in [`Dimension::ALL`].
+    Host,
 }
 
 /// The type of a dimension's values.
@@ -97,7 +99,7 @@ pub(super) enum ValueType {
 }
 
 impl Dimension {
-    /// Every dimension, in the order of lists for the user.
+    /// Every dimension of a log, in the order of lists for the user.
     pub const ALL: [Self; 38] = [
         Self::Executable,
         Self::Name,
@@ -154,7 +156,7 @@ impl Dimension {
 
     /// Whether the log knows when each value was first and last seen.
     pub fn is_seen(self) -> bool {
-        self != Self::Time && self != Self::LocalPort && !self.is_calendar()
+        !matches!(self, Self::Time | Self::LocalPort | Self::Host) && !self.is_calendar()
     }
 
     /// Whether the values are points of time, unix seconds UTC.
@@ -203,6 +205,7 @@ impl Dimension {
             Self::Year => "year",
             Self::Weekday => "weekday",
             Self::HourOfDay => "hour-of-day",
+            Self::Host => "host",
         }
     }
 
@@ -247,7 +250,7 @@ impl FromStr for Dimension {
     type Err = UnknownDimension;
 
     fn from_str(text: &str) -> Result<Self, UnknownDimension> {
-        let named = Self::ALL.into_iter().find(|dimension| dimension.name() == text);
+        let named = Self::ALL.into_iter().chain([Self::Host]).find(|dimension| dimension.name() == text);
         named.ok_or_else(|| UnknownDimension(text.to_owned()))
     }
 }

@@ -109,6 +109,8 @@ impl DimensionColumn {
             | Dimension::Year
             | Dimension::Weekday
             | Dimension::HourOfDay => direct(KeyField::Time, ""),
+            // A log does not have the name of its machine: all records have the same value.
+            Dimension::Host => direct(KeyField::Context, "0"),
         }
     }
 }

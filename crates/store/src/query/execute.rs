@@ -24,11 +24,30 @@ use crate::rollup::{
     self, Aggregation, Classes, GroupKey, KeyFields, LEVELS, Predicate, QUARTER_HOUR, is_too_many_groups,
 };
 
-/// A row whose values are the codes of its columns.
-struct EncodedRow {
-    codes: Vec<i64>,
+/// A row whose values are the codes of its columns, or the values themselves: both have the same order.
+struct GroupRow<K> {
+    keys: Vec<K>,
     counters: Counters,
     seen: Option<Seen>,
+}
+
+impl Answer {
+    /// The answer to a query whose records were added up elsewhere: one group for each combination of values of its `group_by`,
+    /// without those of records that do not match. [`Query::seen`] is not answered.
+    pub fn of_groups(query: &Query, groups: impl IntoIterator<Item = (Vec<Value>, Counters)>) -> Self {
+        let mut rows: Vec<_> =
+            groups.into_iter().map(|(keys, counters)| GroupRow { keys, counters, seen: None }).collect();
+        if query.group_by.is_empty() && rows.is_empty() {
+            // The sum of nothing is a row as well.
+            rows.push(GroupRow { keys: Vec::new(), counters: Counters::default(), seen: None });
+        }
+        let mut total = Counters::default();
+        rows.iter().for_each(|row| total += row.counters);
+        sort(query, &mut rows);
+        let row_count = rows.len();
+        let row = |GroupRow { keys, counters, seen }| Row { values: keys, counters, seen };
+        Self { rows: query.cut(rows).map(row).collect(), row_count, total }
+    }
 }
 
 /// A range longer than this is not divided into the calendar's parts, of which there would be millions.
@@ -77,23 +96,19 @@ pub(super) fn execute(
     };
     let mut rows = group(&sums.groups, &columns)
         .into_iter()
-        .map(|(codes, counters)| EncodedRow { codes, counters, seen: None })
+        .map(|(keys, counters)| GroupRow { keys, counters, seen: None })
         .collect::<Vec<_>>();
     drop(sums);
     if let Some((filter, seen)) = &seen {
-        rows.iter_mut().for_each(|row| row.seen = seen.of(row.codes[0]));
+        rows.iter_mut().for_each(|row| row.seen = seen.of(row.keys[0]));
         let wants_all = *filter == SeenFilter::default();
         rows.retain(|row| row.seen.map_or(wants_all, |seen| seen.passes(*filter)));
         total = Counters::default();
         rows.iter().for_each(|row| total += row.counters);
     }
     sort(query, &mut rows);
-    if query.reverse {
-        rows.reverse();
-    }
     let row_count = rows.len();
-    let decode =
-        |EncodedRow { codes, counters, seen }| Row { values: decode(&codes, &columns), counters, seen };
+    let decode = |GroupRow { keys, counters, seen }| Row { values: decode(&keys, &columns), counters, seen };
     Ok(Answer { rows: query.cut(rows).map(decode).collect(), row_count, total })
 }
 
@@ -262,12 +277,13 @@ pub(super) fn snap(connection: &Connection, edges: &[i64]) -> rusqlite::Result<V
     Ok(snapped)
 }
 
-/// Sorts the rows of a query. Codes sort like their values, so rows with equal counters come in the order of their values.
-fn sort(query: &Query, rows: &mut [EncodedRow]) {
-    fn by<K: Ord>(rows: &mut [EncodedRow], key: impl Fn(&EncodedRow) -> K) {
-        rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.codes.cmp(&b.codes)));
+/// Puts the rows of a query into their order. Codes sort like their values, so rows with equal counters come in the order of their
+/// values.
+fn sort<K: Ord>(query: &Query, rows: &mut [GroupRow<K>]) {
+    fn by<K: Ord, T: Ord>(rows: &mut [GroupRow<K>], key: impl Fn(&GroupRow<K>) -> T) {
+        rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.keys.cmp(&b.keys)));
     }
-    let bytes = |row: &EncodedRow| row.counters.sent.saturating_add(row.counters.received);
+    let bytes = |row: &GroupRow<K>| row.counters.sent.saturating_add(row.counters.received);
     match query.sort {
         Sort::Connections => by(rows, |row| Reverse(row.counters.connections)),
         Sort::Sent => by(rows, |row| Reverse(row.counters.sent)),
@@ -277,11 +293,14 @@ fn sort(query: &Query, rows: &mut [EncodedRow]) {
         Sort::Digests => by(rows, |row| Reverse(row.seen.map(|seen| seen.digests))),
         Sort::Dimension(dimension) if query.group_by.contains(&dimension) => {
             let at = query.group_by.iter().position(|grouped| *grouped == dimension).unwrap_or(0);
-            by(rows, |row| row.codes[at]);
+            rows.sort_unstable_by(|a, b| a.keys[at].cmp(&b.keys[at]).then_with(|| a.keys.cmp(&b.keys)));
         }
         // Sorting by a dimension that is not grouped by would sort by an arbitrary record of each group.
         Sort::Total | Sort::Dimension(_) => {
             by(rows, |row| (Reverse(bytes(row)), Reverse(row.counters.connections)));
         }
+    }
+    if query.reverse {
+        rows.reverse();
     }
 }

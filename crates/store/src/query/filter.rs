@@ -43,6 +43,16 @@ impl Find {
         let others = others.into_iter().map(|value| Filter::equal(dimension, value, false));
         Self { alternatives: [found].into_iter().chain(others).collect() }
     }
+
+    /// The dimension whose values are searched.
+    pub fn dimension(&self) -> Option<Dimension> {
+        self.alternatives.first().map(Filter::dimension)
+    }
+
+    /// Whether a value of the dimension is found.
+    pub fn matches(&self, value: &Value) -> bool {
+        self.alternatives.iter().any(|filter| filter.matches(value))
+    }
 }
 
 /// A condition on one dimension: the record's value must equal the operand, or with `exclude` must not.

@@ -16,6 +16,7 @@ mod result_column;
 mod row;
 mod seen;
 mod series;
+mod source;
 mod sql_value;
 mod value;
 mod value_names;
@@ -30,6 +31,7 @@ pub use reader::{Interrupter, Reader};
 pub use row::{Answer, Row};
 pub use seen::Seen;
 pub use series::{GroupSeries, SeriesByGroup};
+pub use source::Source;
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;

@@ -192,6 +192,7 @@ impl Stored for Dimension {
             Self::Year => "calendar_value('year', record.time)",
             Self::Weekday => "calendar_value('weekday', record.time)",
             Self::HourOfDay => "calendar_value('hour-of-day', record.time)",
+            Self::Host => "0",
         }
     }
 }

@@ -3,7 +3,7 @@
 use model::{Counters, text::units};
 use question::{csv, for_log, json};
 use serde_json::Value as Json;
-use store::{CompareOrder, ComparedRow, Comparison, Query, Reader, change_text};
+use store::{CompareOrder, ComparedRow, Comparison, Query, Source, change_text};
 
 use super::{
     Output, hints, json_text,
@@ -17,7 +17,7 @@ use crate::cli::table::{self, Column, Kind};
 /// # Errors
 /// The errors of the log.
 pub(super) fn output(
-    reader: &Reader,
+    reader: &impl Source,
     setting: &Setting<'_>,
     query: &Query,
     before: calendar::Range,

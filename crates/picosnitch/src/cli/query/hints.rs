@@ -3,7 +3,7 @@
 use calendar::TimeZone;
 use model::{Losses, Scope, text::units};
 use question::{Now, for_log, quarters_before};
-use store::{Dimension, Filter, Query, Reader, Row, SeenFilter, Sort, Value};
+use store::{Dimension, Filter, Query, Row, SeenFilter, Sort, Source, Value};
 
 use super::{
     labels::Labels,
@@ -24,7 +24,7 @@ const MAX_COMPARED: u64 = 100_000;
 /// # Errors
 /// The errors of the log.
 pub(super) fn notes(
-    reader: &Reader,
+    reader: &impl Source,
     setting: &Setting<'_>,
     query: &Query,
     is_empty: bool,
@@ -46,7 +46,7 @@ pub(super) fn notes(
 /// # Errors
 /// The errors of the log.
 pub(super) fn of_comparison(
-    reader: &Reader,
+    reader: &impl Source,
     now: &Now,
     before: calendar::Range,
     is_empty: bool,
@@ -68,7 +68,7 @@ pub(super) fn of_comparison(
 /// # Errors
 /// The errors of the log.
 pub(super) fn nothing(
-    reader: &Reader,
+    reader: &impl Source,
     (range, now): (calendar::Range, &Now),
     is_log_without: bool,
     what: &str,
@@ -81,7 +81,7 @@ pub(super) fn nothing(
 }
 
 /// What the log lacks in a range.
-fn losses(reader: &Reader, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
+fn losses(reader: &impl Source, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
     let losses = Losses::new(&reader.losses(for_log(range))?);
     let note = || format!("the log is incomplete {place}: {}", losses.summary());
     Ok(losses.is_anything_missing().then(note))
@@ -94,7 +94,11 @@ fn future(range: calendar::Range, now: &Now) -> Option<String> {
 }
 
 /// Says how much --internet and --local leave out because its addresses are not known.
-fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Option<String>> {
+fn without_scope(
+    reader: &impl Source,
+    setting: &Setting<'_>,
+    query: &Query,
+) -> anyhow::Result<Option<String>> {
     let Some(scope) = setting.options.scope() else { return Ok(None) };
     if query.seen.is_some_and(|seen| seen != SeenFilter::default()) {
         return Ok(None);
@@ -123,7 +127,11 @@ fn without_scope(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyho
 ///
 /// # Errors
 /// The errors of the log.
-pub(super) fn grain(reader: &Reader, range: calendar::Range, now: &Now) -> anyhow::Result<Option<String>> {
+pub(super) fn grain(
+    reader: &impl Source,
+    range: calendar::Range,
+    now: &Now,
+) -> anyhow::Result<Option<String>> {
     Ok(quarters_before(reader, range)?.map(|since| {
         format!(
             "before {} the log has sums of quarters of an hour only: times are rounded to them",
@@ -133,7 +141,7 @@ pub(super) fn grain(reader: &Reader, range: calendar::Range, now: &Now) -> anyho
 }
 
 /// Why there are no rows.
-fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<String> {
+fn why_empty(reader: &impl Source, setting: &Setting<'_>, query: &Query) -> anyhow::Result<String> {
     let Some((first, last)) = reader.extent()? else {
         return Ok(EMPTY_LOG.to_owned());
     };
@@ -147,7 +155,9 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
     }
     let mut asked = Vec::new();
     let mut seen = Vec::new();
-    for filter in query.filters.iter().filter(|filter| !filter.is_exclude()) {
+    // Without it each of these values would be looked for in all records.
+    let wanted = query.filters.iter().filter(|filter| !filter.is_exclude() && reader.knows_seen());
+    for filter in wanted {
         let dimension = filter.dimension();
         // The windows by their times are all records.
         if dimension == Dimension::Time || asked.contains(&dimension) {
@@ -192,7 +202,7 @@ fn why_empty(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::R
 
 /// The values of a dimension that pass these filters in the whole log.
 fn all_of(
-    reader: &Reader,
+    reader: &impl Source,
     dimension: Dimension,
     filters: Vec<Filter>,
     query: &Query,
@@ -208,7 +218,12 @@ fn all_of(
 }
 
 /// Says that the log does not know a value, and which it has that resemble it.
-fn unknown(reader: &Reader, setting: &Setting<'_>, query: &Query, filter: &Filter) -> anyhow::Result<String> {
+fn unknown(
+    reader: &impl Source,
+    setting: &Setting<'_>,
+    query: &Query,
+    filter: &Filter,
+) -> anyhow::Result<String> {
     let dimension = filter.dimension();
     let (sentence, text) = match filter.single_value() {
         Some(value) => {
@@ -241,7 +256,7 @@ fn unknown(reader: &Reader, setting: &Setting<'_>, query: &Query, filter: &Filte
 }
 
 /// The values of a dimension that resemble a text most.
-fn nearest(reader: &Reader, dimension: Dimension, text: &str) -> anyhow::Result<Vec<String>> {
+fn nearest(reader: &impl Source, dimension: Dimension, text: &str) -> anyhow::Result<Vec<String>> {
     let has_names = matches!(
         dimension,
         Dimension::Executable
@@ -285,7 +300,7 @@ fn nearest(reader: &Reader, dimension: Dimension, text: &str) -> anyhow::Result<
 }
 
 /// Says that a filter on a domain leaves out its sub-domains, if there are some in the range.
-fn sub_domains(reader: &Reader, query: &Query) -> anyhow::Result<Option<String>> {
+fn sub_domains(reader: &impl Source, query: &Query) -> anyhow::Result<Option<String>> {
     let domains: Vec<&Filter> = query
         .filters
         .iter()
@@ -304,7 +319,7 @@ fn sub_domains(reader: &Reader, query: &Query) -> anyhow::Result<Option<String>>
 
 /// The sub-domains of a domain in the range of a query that pass its other filters.
 fn sub_domain_count(
-    reader: &Reader,
+    reader: &impl Source,
     zone: Option<&TimeZone>,
     domain: &str,
     query: &Query,

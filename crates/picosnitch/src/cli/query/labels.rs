@@ -9,7 +9,7 @@ use system_names::Users;
 use crate::cli::table::Kind;
 
 /// What the text of values depends on.
-pub(super) struct Labels {
+pub(in crate::cli) struct Labels {
     users: Users,
     zone: TimeZone,
     offsets: Offsets,
@@ -68,7 +68,7 @@ impl Labels {
 const MIN_WIDTH_OF_TIMES: usize = 90;
 
 /// Writes the times at which something was seen, for a table of this width.
-pub(super) fn seen_text(
+pub(in crate::cli) fn seen_text(
     times: impl Iterator<Item = i64>,
     width: Option<usize>,
     now: &Now,
@@ -81,7 +81,7 @@ pub(super) fn seen_text(
 }
 
 /// What the column of a dimension holds.
-pub(super) fn kind(dimension: Dimension) -> Kind {
+pub(in crate::cli) fn kind(dimension: Dimension) -> Kind {
     match dimension {
         Dimension::Executable
         | Dimension::ParentExecutable

@@ -1,28 +1,33 @@
-//! `picosnitch query`: asks the log. Exit codes: 0; 1 for an error, also in the value of an option; 2 for an option that does not exist.
+//! `picosnitch query`: asks the log, or a server with copies of logs. Exit codes: 0; 1 for an error, also in the value of an option; 2
+//! for an option that does not exist.
 
 mod comparison;
 mod events;
 mod hints;
-mod labels;
+pub(super) mod labels;
 mod programs_seen;
-mod records;
+pub(super) mod records;
 mod zeros;
 
 use std::{
     ffi::OsString,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{anyhow, ensure};
+use anyhow::{anyhow, bail, ensure};
 use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
 use self::records::Setting;
-use super::{common::Common, output::print};
+use super::{
+    common::Common,
+    output::print,
+    source::{self, Place},
+};
 use model::{EventKind, Scope, text::sanitize};
-use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, StoreError};
+use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, Source, StoreError};
 use system_names::Groups;
 
 #[derive(clap::Args)]
@@ -92,6 +97,13 @@ pub struct Options {
     /// of the first time, and the newest program comes last
     #[arg(long, conflicts_with_all = ["group_by", "sort"])]
     seen: bool,
+    /// Ask another log: the path of a file, or a server with copies of logs (postgres://USER@HOST/DATABASE, mysql://, mariadb://; or
+    /// log.server, export.NAME: one of the configuration)
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD)
+    #[arg(long, value_name = "FILE", requires = "source")]
+    password_file: Option<PathBuf>,
     /// Print one JSON object: the rows, and the range, the total, what was lost; of --events and --seen an array of the rows
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -123,7 +135,7 @@ impl Options {
     }
 
     /// The question, without its defaults.
-    fn asked(&self) -> Asked {
+    fn asked(&self, is_of_server: bool) -> Asked {
         let bytes = |text: &OsString| text.as_bytes().to_vec();
         Asked {
             range: self.range.clone(),
@@ -145,6 +157,7 @@ impl Options {
             sort: self.sort,
             reverse: self.reverse,
             limit: self.limit,
+            is_of_server,
             ..Asked::default()
         }
     }
@@ -154,7 +167,7 @@ fn after_help() -> String {
     let names = Dimension::ALL.map(Dimension::name).join(", ");
     let kinds = EventKind::ALL.map(EventKind::name).join(", ");
     format!(
-        "Dimensions: {names}.\n\
+        "Dimensions: {names}; of a server also host.\n\
          Values: exe=firefox is every program file of this name, exe=/usr/bin/curl one path; domain=github.com is this name, \
          domain=.github.com with its sub-domains, * stands for anything (domain=*.github.com); uid=alice, port=https, \
          container=web-1, address=10.0.0.0/8, sha256= with the first digits, weekday=sunday, day=yesterday. What an answer shows \
@@ -168,20 +181,30 @@ fn after_help() -> String {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let asked = options.asked();
-    let layout = common.layout();
-    let open = || Reader::open(&layout.database).map_err(|error| explain(error, &layout.database, "query"));
+    let place = Place::new(common, options.source.as_deref(), options.password_file.as_deref())?;
+    let asked = options.asked(place.is_server());
+    let open = |path: &Path| Reader::open(path).map_err(|error| explain(error, path, "query"));
     let output = if options.events || options.seen {
+        let Place::Log(path) = &place else {
+            bail!(
+                "a server does not list events and programs yet: leave out --events and --seen, or ask the log of the machine itself"
+            );
+        };
         let range = asked.range(&now).map_err(wrong_option)?;
         let filters = asked.filters(&now.zone).map_err(wrong_option)?;
         match options.events {
-            true => events::output(&open, options, (range, &filters), &now)?,
-            false => programs_seen::output(&open, options, (range, &filters), &now)?,
+            true => events::output(&|| open(path), options, (range, &filters), &now)?,
+            false => programs_seen::output(&|| open(path), options, (range, &filters), &now)?,
         }
     } else {
         ensure!(options.compare.is_none() || !options.zeros, "--compare does not go with --zeros");
         let question = asked.read(&now).map_err(wrong_option)?;
-        records_output(&open()?, options, &question, &now)?
+        match place {
+            Place::Log(path) => records_output(&open(&path)?, options, &question, &now)?,
+            Place::Server(settings) => {
+                records_output(&source::connect(*settings)?, options, &question, &now)?
+            }
+        }
     };
     for note in &output.notes {
         eprintln!("picosnitch: {note}");
@@ -197,7 +220,7 @@ struct Output {
 }
 
 /// The sentence about a question, with the names of the options.
-fn wrong_option(error: QuestionError) -> anyhow::Error {
+pub(super) fn wrong_option(error: QuestionError) -> anyhow::Error {
     anyhow!(error.sentence(|parameter| match parameter {
         Parameter::Seen => "--with-seen".to_owned(),
         Parameter::Scope => "--internet and --local".to_owned(),
@@ -207,7 +230,7 @@ fn wrong_option(error: QuestionError) -> anyhow::Error {
 
 /// The answer to a question about records.
 fn records_output(
-    reader: &Reader,
+    reader: &impl Source,
     options: &Options,
     question: &Question,
     now: &Now,
@@ -243,6 +266,6 @@ pub(super) fn explain(error: StoreError, database: &Path, command: &str) -> anyh
 }
 
 /// JSON as text that is safe for a terminal.
-fn json_text(json: &Json) -> anyhow::Result<String> {
+pub(super) fn json_text(json: &Json) -> anyhow::Result<String> {
     Ok(sanitize::json_document(&serde_json::to_string_pretty(json)?) + "\n")
 }

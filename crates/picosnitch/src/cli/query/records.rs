@@ -3,7 +3,7 @@
 use model::{Counters, text::units};
 use question::{Now, csv, json};
 use serde_json::{Map, Value as Json};
-use store::{Answer, Query, Reader, Row, values};
+use store::{Answer, Query, Row, Source, values};
 
 use super::{
     Options, Output, hints, json_text,
@@ -42,7 +42,7 @@ impl Setting<'_> {
     }
 
     /// The fields of a JSON answer about the range: what it was, what was lost in it, and how fine the log is.
-    pub fn json(&self, reader: &Reader) -> anyhow::Result<Map<String, Json>> {
+    pub fn json(&self, reader: &impl Source) -> anyhow::Result<Map<String, Json>> {
         let mut object = Map::new();
         object.insert("range".to_owned(), json::bounds(self.range, &self.now.zone).into());
         object.insert("scope".to_owned(), self.options.scope().map(model::Scope::name).into());
@@ -52,7 +52,7 @@ impl Setting<'_> {
 }
 
 /// The counters of a row of a table.
-pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
+pub(in crate::cli) fn counter_cells(counters: Counters) -> [String; 3] {
     [
         units::count_cell(counters.connections),
         units::byte_cell(counters.received),
@@ -64,7 +64,7 @@ pub(super) fn counter_cells(counters: Counters) -> [String; 3] {
 ///
 /// # Errors
 /// The errors of the log.
-pub(super) fn output(reader: &Reader, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
+pub(super) fn output(reader: &impl Source, setting: &Setting<'_>, query: &Query) -> anyhow::Result<Output> {
     // Of rows that are filled in any may be the first.
     let asked = match setting.options.zeros {
         true => Query { offset: None, limit: None, ..query.clone() },

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{bail, ensure};
 use calendar::{Step, TimeZone, after, floor};
-use store::{Dimension, Filter, Query, Reader, Row, Sort, Value, calendar_step, calendar_value};
+use store::{Dimension, Filter, Query, Row, Sort, Source, Value, calendar_step, calendar_value};
 
 /// Rows that are added at most.
 const MAX_ROWS: usize = 1_000_000;
@@ -26,7 +26,7 @@ pub(super) fn position(group_by: &[Dimension]) -> anyhow::Result<usize> {
 ///
 /// # Errors
 /// As [`position`], or the rows would be too many.
-pub(super) fn fill(reader: &Reader, query: &Query, now: i64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+pub(super) fn fill(reader: &impl Source, query: &Query, now: i64, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let at = position(&query.group_by)?;
     if rows.is_empty() && (!query.filters.is_empty() || query.find.is_some()) {
         return Ok(());

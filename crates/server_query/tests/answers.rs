@@ -1,0 +1,323 @@
+//! Answers of real servers, and of the log that was copied to them: they must be equal.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../../store/src/tests/random.rs"]
+mod random;
+#[path = "../../export/tests/server_process/mod.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod server_process;
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use calendar::TimeZone;
+use export::{ServerSettings, SinkNews};
+use model::{
+    Address, CgroupInfo, Counters, Event, EventKind, FlowTuple, GeoInfo, LossKind, Port, ProcessContext,
+    Program, Record, Sha256, Window,
+};
+use server_process::{ServerProcess, System};
+use server_query::{ServerQueryError, ServerReader};
+use store::{
+    CompareOrder, Dimension, Filter, Find, Query, Range, Reader, Row, SeenFilter, Sort, Source, Value,
+    WindowReader, Writer,
+};
+use tempfile::TempDir;
+
+use random::Random;
+
+/// Questions to each server, and comparisons of two ranges beside them.
+const QUESTIONS: u64 = 1000;
+const COMPARISONS: u64 = 200;
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Record {
+    let program = |path: &[u8], name: &[u8]| Program {
+        path: path.to_vec(),
+        name: name.to_vec(),
+        command_line: [path, b"\0-x\0it's \xff\0\\x41"].concat(),
+        sha256: Some(Sha256([path.len() as u8; 32])),
+    };
+    Record {
+        context: Arc::new(ProcessContext {
+            program: program(path, b"tool"),
+            // Blanks at the end count, and long texts differ at their ends.
+            parent: program(if sent.is_multiple_of(2) { b"/bin/sh" } else { b"/bin/sh " }, b"sh"),
+            grandparent: Program {
+                command_line: [&vec![b'y'; 3000][..], received.to_string().as_bytes()].concat(),
+                ..Program::default()
+            },
+            uid: 4_294_967_294,
+            network_namespace: 4_026_531_840,
+            cgroup: CgroupInfo {
+                path: b"/system.slice/tool.service".to_vec(),
+                unit: b"tool.service".to_vec(),
+                container: b"docker web-1".to_vec(),
+                app: b"Snap tool".to_vec(),
+            },
+        }),
+        tuple: FlowTuple {
+            family: match remote.parse().unwrap() {
+                Address::Ip(IpAddr::V4(_)) => 2,
+                Address::Ip(IpAddr::V6(_)) => 10,
+                Address::Vsock(_) | Address::Many => 40,
+            },
+            protocol: 6,
+            local_address: Some("192.0.2.9".parse().unwrap()),
+            remote_address: Some(remote.parse().unwrap()),
+            local_port: 50_000,
+            remote_port: port,
+            domain: b"example.com".to_vec(),
+            ..FlowTuple::default()
+        },
+        geo: GeoInfo { country: "NL".into(), network_number: 64496, network: "Example".into() },
+        counters: Counters { connections: 1, sent, received },
+        opened: false,
+        folded: 0,
+    }
+}
+
+fn typed(dimension: Dimension, value: &[u8], exclude: bool) -> Vec<Filter> {
+    Filter::parse(dimension, value, exclude, &TimeZone::UTC).unwrap()
+}
+
+/// A log in a directory of its own.
+struct Log {
+    directory: TempDir,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("snitch.db")
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&self.path()).unwrap()
+    }
+
+    /// Writes windows with random records, from `first` on; returns the time of the last one.
+    fn write(&self, random: &mut Random, first: i64, windows: i64, step: i64) -> i64 {
+        let mut writer = Writer::open(&self.path()).unwrap();
+        let mut time = first;
+        for number in 0..windows {
+            time = first + number * step + random.below(10) as i64;
+            let records = (0..1 + random.below(6)).map(|_| random.record()).collect();
+            let mut event = Event::new(EventKind::Loss, time, "");
+            event.subject = LossKind::ALL[random.below(LossKind::ALL.len() as u64) as usize].name();
+            event.count = 1 + random.below(100);
+            writer.write(&Window { time, records, events: vec![event], ..Window::default() }).unwrap();
+        }
+        writer.checkpoint().unwrap();
+        time
+    }
+
+    /// A copy, as of a machine that is cloned.
+    fn copy(&self) -> Self {
+        let copy = Self::new();
+        std::fs::copy(self.path(), copy.path()).unwrap();
+        copy
+    }
+
+    /// Sends all windows to a server.
+    fn send(&self, settings: &ServerSettings, host: &str) {
+        let last = WindowReader::open(&self.path()).unwrap().state().unwrap().last_window;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let news = runtime.block_on(async {
+            let (sent, is_sent) = tokio::sync::oneshot::channel();
+            let mut sent = Some(sent);
+            let news = std::cell::RefCell::new(Vec::new());
+            let report = |found: SinkNews| {
+                if let SinkNews::Status(status) = &found
+                    && status.last_window == last
+                    && status.lag_windows == Some(0)
+                    && let Some(sent) = sent.take()
+                {
+                    let _ = sent.send(());
+                }
+                news.borrow_mut().push(found);
+            };
+            tokio::select! {
+                never = export::run(settings, self.path(), host, report) => match never {},
+                _ = is_sent => None,
+                () = tokio::time::sleep(SEND_TIMEOUT) => Some(format!("{:?}", news.borrow())),
+            }
+        });
+        assert_eq!(news, None, "the windows are not sent");
+    }
+}
+
+/// The questions of the log, with others that only `query` asks.
+fn question(random: &mut Random, first: i64, last: i64) -> Query {
+    let mut query = random.query(first, last);
+    query.reverse = random.below(3) == 0;
+    query.offset = (random.below(4) == 0).then(|| random.below(3));
+    query.limit = (random.below(3) == 0).then(|| 1 + random.below(5));
+    if let Some(dimension) = query.group_by.first().filter(|_| random.below(4) == 0) {
+        query.sort = Sort::Dimension(*dimension);
+    }
+    match random.below(12) {
+        0 => query.filters.extend(typed(Dimension::ParentExecutable, b"/bin/sh ", random.below(2) == 0)),
+        1 => query.filters.extend(typed(Dimension::CommandLine, b"/a -x 'it'\\''s \\xff' '\\x5cx41'", false)),
+        2 => query.filters.extend(typed(Dimension::CommandLine, b"*it's*", random.below(2) == 0)),
+        3 => query.filters.extend(typed(Dimension::DomainSource, b"unknown", random.below(2) == 0)),
+        4 => query.filters.extend(typed(Dimension::Country, b"private", random.below(2) == 0)),
+        5 => query.filters.extend(typed(Dimension::Asn, b"AS64496", random.below(2) == 0)),
+        6 => query.filters.extend(typed(Dimension::Cgroup, b"/user.slice", random.below(2) == 0)),
+        7 => query.filters.extend(typed(Dimension::Executable, b"/d\\x00", random.below(2) == 0)),
+        _ => {}
+    }
+    query
+}
+
+fn equal_answers(system: System) {
+    let server = ServerProcess::start(system);
+    let settings = server.settings("owner");
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let log = Log::new();
+    // Half a year, with clock changes.
+    let first = 1_690_000_000;
+    let last = log.write(&mut random, first, 400, 40_000);
+    log.send(&settings, "one");
+    let (local, remote) = (log.reader(), ServerReader::connect(settings).unwrap());
+    assert_eq!(remote.extent().unwrap(), local.extent().unwrap());
+    let everything = Query { group_by: Dimension::ALL.to_vec(), ..Query::default() };
+    assert_eq!(remote.answer(&everything).unwrap(), local.answer(&everything).unwrap());
+    let mut rows = 0;
+    for number in 0..QUESTIONS {
+        let query = question(&mut random, first, last);
+        let expected = local.answer(&query).unwrap();
+        rows += expected.rows.len();
+        assert_eq!(remote.answer(&query).unwrap(), expected, "question {number}: {query:#?}");
+    }
+    assert!(rows as u64 > 5 * QUESTIONS, "the questions find only {rows} rows");
+    for number in 0..COMPARISONS {
+        let query = question(&mut random, first, last);
+        let before = random.query(first, last).range;
+        let order = random.pick(&[CompareOrder::Difference, CompareOrder::Now]);
+        let expected = local.compare(&query, before, order).unwrap();
+        assert_eq!(
+            remote.compare(&query, before, order).unwrap(),
+            expected,
+            "comparison {number} with {before:?}: {query:#?}"
+        );
+        assert_eq!(remote.losses(before).unwrap(), local.losses(before).unwrap());
+    }
+    println!("{system:?}: {QUESTIONS} questions with {rows} rows, {COMPARISONS} comparisons");
+}
+
+fn by_host(rows: &[Row]) -> Vec<(String, Counters)> {
+    let host = |row: &Row| match &row.values[..] {
+        [Value::Bytes(host)] => String::from_utf8(host.clone()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    rows.iter().map(|row| (host(row), row.counters)).collect()
+}
+
+/// Hosts are told apart, and what logs have in common counts once.
+fn hosts_and_branches(system: System) {
+    let server = ServerProcess::start(system);
+    let settings = server.settings("owner");
+    let mut random = Random(0xfeed_beef_1234_5678);
+    let (one, two) = (Log::new(), Log::new());
+    let last = one.write(&mut random, 1_700_000_000, 20, 10);
+    two.write(&mut random, 1_700_000_000, 20, 10);
+    let clone = one.copy();
+    let past = one.reader().answer(&Query::default()).unwrap().total;
+    one.send(&settings, "one");
+    two.send(&settings, "two");
+    one.write(&mut random, last + 10, 10, 10);
+    clone.write(&mut random, last + 10, 10, 10);
+    clone.send(&settings, "clone");
+    one.send(&settings, "one");
+    let total = |log: &Log| log.reader().answer(&Query::default()).unwrap().total;
+    let minus = |a: Counters, b: Counters| Counters {
+        connections: a.connections - b.connections,
+        sent: a.sent - b.sent,
+        received: a.received - b.received,
+    };
+    let remote = ServerReader::connect(settings).unwrap();
+    let query =
+        Query { group_by: vec![Dimension::Host], sort: Sort::Dimension(Dimension::Host), ..Query::default() };
+    // The clone has only what it recorded itself: its past is that of the first host.
+    let expected = [
+        ("clone".to_owned(), minus(total(&clone), past)),
+        ("one".to_owned(), total(&one)),
+        ("two".to_owned(), total(&two)),
+    ];
+    let answer = remote.answer(&query).unwrap();
+    assert_eq!(by_host(&answer.rows), expected);
+    let mut all = Counters::default();
+    expected.iter().for_each(|(_, counters)| all += *counters);
+    assert_eq!(answer.total, all);
+    assert_eq!(remote.answer(&Query::default()).unwrap().total, all);
+    for (value, hosts) in [("two", vec!["two"]), ("*o*", vec!["clone", "one", "two"]), ("three", vec![])] {
+        let filtered = Query { filters: typed(Dimension::Host, value.as_bytes(), false), ..query.clone() };
+        let found = by_host(&remote.answer(&filtered).unwrap().rows);
+        assert_eq!(found.iter().map(|(host, _)| host.as_str()).collect::<Vec<_>>(), hosts, "{value}");
+    }
+    let found = Query { find: Some(Find::new(Dimension::Host, b"LONE", [])), ..query };
+    assert_eq!(by_host(&remote.answer(&found).unwrap().rows), expected[..1]);
+}
+
+/// What a server cannot answer is an error that says so, and an account that may only read can ask.
+fn limits(system: System) {
+    let server = ServerProcess::start(system);
+    let error = |user: &str| match ServerReader::connect(server.settings(user)) {
+        Ok(_) => panic!("it answers"),
+        Err(error) => (matches!(error, ServerQueryError::NoTables(_)), error.to_string()),
+    };
+    let (is_without_tables, text) = error("owner");
+    assert!(is_without_tables && text.contains("no tables of picosnitch"), "{text}");
+    let mut wrong = server.settings("owner");
+    wrong.password = "wrong".into();
+    let refused = ServerReader::connect(wrong).err().unwrap().to_string();
+    assert!(refused.contains("is the user or the password wrong"), "{refused}");
+    let log = Log::new();
+    let mut random = Random(77);
+    log.write(&mut random, 1_700_000_000, 3, 10);
+    log.send(&server.settings("owner"), "one");
+    for table in ["schema", "log", "record", "context", "program", "endpoint", "event"] {
+        let account = if system == System::MariaDb { "'agent'@'%'" } else { "agent" };
+        let sql = format!("GRANT SELECT ON picosnitch_{table} TO {account}");
+        server.administer(server_process::DATABASE, &sql);
+    }
+    let remote = ServerReader::connect(server.settings("agent")).unwrap();
+    assert_eq!(
+        remote.answer(&Query::default()).unwrap().total,
+        log.reader().answer(&Query::default()).unwrap().total
+    );
+    let seen = Query {
+        group_by: vec![Dimension::Executable],
+        seen: Some(SeenFilter::default()),
+        ..Query::default()
+    };
+    assert!(matches!(remote.answer(&seen), Err(ServerQueryError::Seen)));
+    // A range that no clock has.
+    let far = Query {
+        range: Range { since: Some(i64::MIN), until: Some(i64::MAX) },
+        group_by: vec![Dimension::Month],
+        ..Query::default()
+    };
+    assert_eq!(remote.answer(&far).unwrap(), log.reader().answer(&far).unwrap());
+}
+
+macro_rules! with_each_system {
+    ($($test:ident)*) => {
+        mod postgresql {
+            $(#[test] fn $test() { super::$test(super::System::PostgreSql) })*
+        }
+        mod mariadb {
+            $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
+        }
+    };
+}
+
+with_each_system! {
+    equal_answers
+    hosts_and_branches
+    limits
+}
