@@ -18,6 +18,7 @@ mod nonce;
 mod port_seen;
 mod program_seen;
 mod query;
+mod record_value;
 mod retention;
 mod rollup;
 mod salvage;
@@ -45,6 +46,7 @@ pub use query::{
     Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, UnknownDimension, Value,
     calendar_step, calendar_value, change_text, protocol_name,
 };
+pub use record_value::record_value;
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use schema::APPLICATION_ID;

@@ -33,6 +33,7 @@ mod start_no_daemon;
 mod status;
 mod systemd;
 mod table;
+mod tail;
 mod theme;
 mod top;
 mod version;
@@ -64,6 +65,8 @@ enum Command {
     Status(status::Options),
     /// Ask the log: which program talked to whom, how much, when
     Query(Box<query::Options>),
+    /// Print records and events of the log as they are written
+    Tail(Box<tail::Options>),
     /// Show the history in the terminal
     View(view::Options),
     /// Show what happens now in the terminal
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
+        Command::Tail(options) => tail::run(&cli.common, &options),
         Command::View(options) => view::run(&cli.common, &options),
         Command::Top(options) => top::run(&cli.common, &options),
         Command::Dash(options) => dash::run(&cli.common, &options),

@@ -1,5 +1,7 @@
 //! Tests of reading whole windows.
 
+use std::collections::BTreeMap;
+
 use super::{random::Random, *};
 
 fn read_all(path: &Path, max_records: u64) -> Vec<WholeWindow> {
@@ -155,4 +157,59 @@ fn events_of_older_versions_belong_to_a_window() {
     // The last one waits for the next window.
     Writer::open(&path).unwrap().write(&window(130, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
     assert_eq!(texts(&read_all(&path, 100))[3], ["4"]);
+}
+
+#[test]
+fn records_have_the_values_by_which_queries_group_and_filter() {
+    let (_directory, path) = new_log();
+    let (mut random, begin) = (Random(11), 1_700_000_000);
+    checks::write_randomly(&mut Writer::open(&path).unwrap(), &mut random, begin, 400);
+    let windows = read_all(&path, 1000);
+    let end = windows.iter().map(|window| window.mark.time).max().unwrap();
+    let (reader, mut found) = (Reader::open(&path).unwrap(), 0);
+    for number in 0..300 {
+        let mut query = random.query(begin, end);
+        query.find = None;
+        if let Some(dimension) = Dimension::ALL.get(number) {
+            (query.group_by, query.filters) = (vec![*dimension], Vec::new());
+        }
+        let zone = query.zone.clone().unwrap_or(TimeZone::UTC);
+        let is_in_range = |time: i64| {
+            query.range.since.is_none_or(|since| time >= since)
+                && query.range.until.is_none_or(|until| time <= until)
+        };
+        let mut expected: BTreeMap<Vec<Value>, Counters> = BTreeMap::new();
+        for window in windows.iter().filter(|window| is_in_range(window.mark.time)) {
+            for NumberedRecord { record, .. } in &window.records {
+                let value = |dimension| record_value(record, window.mark.time, dimension, &zone);
+                if Filter::pass(&query.filters, value) {
+                    let values = query.group_by.iter().map(|dimension| value(*dimension)).collect();
+                    *expected.entry(values).or_default() += record.counters;
+                }
+            }
+        }
+        let answer = reader.query(&query).unwrap().into_iter().map(|row| (row.values, row.counters));
+        let mut answer: BTreeMap<Vec<Value>, Counters> = answer.collect();
+        if query.group_by.is_empty() {
+            // A sum is there also of nothing.
+            answer.retain(|_, sums| *sums != Counters::default());
+            expected.retain(|_, sums| *sums != Counters::default());
+        }
+        assert_eq!(answer.len(), expected.len(), "{query:?}");
+        assert_eq!(answer, expected, "{query:?}");
+        found += expected.len();
+    }
+    assert!(found > 1000, "{found} rows");
+}
+
+#[test]
+fn the_first_window_since_a_time_is_found_in_the_order_of_writing() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    for time in [100, 110, 50, 120] {
+        writer.write(&window(time, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
+    }
+    let reader = WindowReader::open(&path).unwrap();
+    let number = |time| reader.mark_since(time).unwrap().map(|mark| mark.number);
+    assert_eq!([0, 100, 101, 111, 121].map(number), [Some(1), Some(1), Some(2), Some(4), None]);
 }

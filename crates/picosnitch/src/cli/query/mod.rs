@@ -19,6 +19,7 @@ use anyhow::{anyhow, ensure};
 use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
+pub(super) use self::events::kind as event_kind;
 use self::records::Setting;
 use super::{common::Common, output::print};
 use model::{EventKind, Scope, text::sanitize};
@@ -197,7 +198,7 @@ struct Output {
 }
 
 /// The sentence about a question, with the names of the options.
-fn wrong_option(error: QuestionError) -> anyhow::Error {
+pub(super) fn wrong_option(error: QuestionError) -> anyhow::Error {
     anyhow!(error.sentence(|parameter| match parameter {
         Parameter::Seen => "--with-seen".to_owned(),
         Parameter::Scope => "--internet and --local".to_owned(),
