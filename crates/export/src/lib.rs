@@ -17,4 +17,4 @@ pub use error::ExportError;
 pub use sender::run;
 pub use server::{grant_sql, schema_sql};
 pub use settings::{ClientCertificate, ServerSettings};
-pub use status::{SinkNews, SinkStatus, Unsent};
+pub use status::{SinkNews, SinkPosition, SinkStatus, Unsent};

@@ -27,6 +27,7 @@ mod seen_times;
 mod size_limit;
 mod text_or_blob;
 pub mod values;
+mod window_follower;
 mod window_reader;
 mod writer;
 
@@ -50,6 +51,7 @@ pub use record_value::record_value;
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use schema::APPLICATION_ID;
+pub use window_follower::{Begin, Followed, WindowFollower, WindowPosition};
 pub use window_reader::{LogName, LogState, NumberedRecord, WholeWindow, WindowMark, WindowReader};
 pub use writer::Writer;
 

@@ -213,3 +213,56 @@ fn the_first_window_since_a_time_is_found_in_the_order_of_writing() {
     let number = |time| reader.mark_since(time).unwrap().map(|mark| mark.number);
     assert_eq!([0, 100, 101, 111, 121].map(number), [Some(1), Some(1), Some(2), Some(4), None]);
 }
+
+/// The numbers of the windows that a follower reads until there is nothing new.
+fn numbers(follower: &mut WindowFollower) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    loop {
+        match follower.read().unwrap() {
+            Followed::Windows { windows, .. } => {
+                numbers.extend(windows.iter().map(|window| window.mark.number));
+            }
+            _ => return numbers,
+        }
+    }
+}
+
+#[test]
+fn a_follower_goes_on_at_its_position_also_in_an_older_copy() {
+    let (directory, path) = new_log();
+    let write = |times: std::ops::Range<i64>| {
+        let mut writer = Writer::open(&path).unwrap();
+        for time in times {
+            writer.write(&window(time, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
+        }
+        writer.checkpoint().unwrap();
+    };
+    write(100..105);
+    let open = |begin| WindowFollower::open(path.clone(), begin).unwrap();
+    assert_eq!(numbers(&mut open(Begin::First)), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(&mut open(Begin::Since(103))), [4, 5]);
+    let mut next = open(Begin::Next(105));
+    assert_eq!((numbers(&mut next), next.position().mark.number), (Vec::new(), 5));
+    let copy = directory.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    write(105..108);
+    assert_eq!(numbers(&mut next), [6, 7, 8]);
+    let position = next.position();
+    let resume = || WindowFollower::resume(path.clone(), &position).unwrap();
+    assert!(numbers(&mut resume()).is_empty());
+    write(108..109);
+    assert_eq!((numbers(&mut resume()), resume().behind(8).unwrap()), (vec![9], (1, Some(108))));
+    // An older copy takes its place: what is recorded from then on is read, by the follower that knows it and by one that does not.
+    drop(next);
+    let mut known = resume();
+    fs::remove_file(&path).unwrap();
+    fs::rename(&copy, &path).unwrap();
+    write(200..203);
+    assert_eq!(numbers(&mut known).len(), 3);
+    assert_eq!(numbers(&mut resume()).len(), 3);
+    // Windows that were deleted are counted.
+    let mut behind = open(Begin::Since(102));
+    Connection::open(&path).unwrap().execute("DELETE FROM window WHERE id IN (3, 4)", []).unwrap();
+    let Followed::Windows { deleted, windows, .. } = behind.read().unwrap() else { panic!() };
+    assert_eq!((deleted, windows[0].mark.number), (2, 5));
+}

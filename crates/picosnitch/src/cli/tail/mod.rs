@@ -1,7 +1,6 @@
 //! `picosnitch tail`: records and events of the log as they are written. Exit codes: 0, also when the reader of the output is gone; 1
 //! for an error, also in the value of an option; 2 for an option that does not exist.
 
-mod follow;
 mod text;
 
 use std::{
@@ -21,17 +20,17 @@ use question::{
     named::{Item, ItemName, named_event, named_record},
 };
 
-use self::{
-    follow::{Begin, Follower, Step},
-    text::Lines,
-};
+use self::text::Lines;
 use super::{
     common::Common,
     output::print_more,
     query::{event_kind, explain, wrong_option},
 };
 use model::{Event, EventKind, Record, Scope, text::sanitize};
-use store::{EVENT_DIMENSIONS, Filter, LogName, WholeWindow, event_value, record_value};
+use store::{
+    Begin, EVENT_DIMENSIONS, Filter, Followed, LogName, WholeWindow, WindowFollower, event_value,
+    record_value,
+};
 
 /// Milliseconds between two looks at the log when all of it was printed. A window takes ten seconds.
 const POLL_INTERVAL: u16 = 500;
@@ -128,13 +127,13 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let database = common.layout().database;
     let missing = |error| explain(error, &database, "tail");
-    let mut follower = Follower::open(database.clone(), options.begin(range, &now)).map_err(missing)?;
+    let mut follower = WindowFollower::open(database.clone(), options.begin(range, &now)).map_err(missing)?;
     let follow = !options.no_follow && range.end.is_none_or(|end| end > now.seconds);
     let printer = Printer { options, range, filters, has_records, lines: Lines::new(&now), now: &now };
     let mut is_missing = false;
     loop {
-        match follower.next().map_err(missing)? {
-            Step::Windows { log, windows, deleted } => {
+        match follower.read().map_err(missing)? {
+            Followed::Windows { log, windows, deleted } => {
                 is_missing = false;
                 if deleted > 0 {
                     eprintln!(
@@ -151,11 +150,11 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
                 }
                 continue;
             }
-            Step::Missing if !is_missing => {
+            Followed::Missing if !is_missing => {
                 is_missing = true;
                 eprintln!("picosnitch: the log is gone; waiting for another one.");
             }
-            Step::Nothing | Step::Missing => {}
+            Followed::Nothing | Followed::Missing => {}
         }
         if !follow || !wait_for_more()? {
             return Ok(ExitCode::SUCCESS);

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, path::PathBuf};
 
-use store::{LogName, LogState, StoreError, WholeWindow, WindowMark, WindowReader};
+use crate::{
+    error::StoreError,
+    window_reader::{LogName, LogState, WholeWindow, WindowMark, WindowReader},
+};
 
 /// Records and events that are read at once, but for the last window.
 const MAX_RECORDS: u64 = 1000;
@@ -11,7 +14,7 @@ const MAX_MARKS: usize = 10_000;
 
 /// The first window that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
+pub enum Begin {
     /// The first one of the log.
     First,
     /// The first one that ended at this time (unix seconds UTC) or later.
@@ -22,7 +25,7 @@ pub(super) enum Begin {
 
 /// What there is to read.
 #[derive(Debug)]
-pub(super) enum Step {
+pub enum Followed {
     /// The next windows of a log; before them, so many windows were deleted unread.
     Windows {
         /// The log.
@@ -38,8 +41,17 @@ pub(super) enum Step {
     Missing,
 }
 
+/// A place in the order of the windows of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowPosition {
+    /// The log.
+    pub log: LogName,
+    /// The last window before the place; number 0 if there is none.
+    pub mark: WindowMark,
+}
+
 /// Reads each window of the log once.
-pub(super) struct Follower {
+pub struct WindowFollower {
     path: PathBuf,
     begin: Begin,
     reader: WindowReader,
@@ -50,12 +62,12 @@ pub(super) struct Follower {
     marks: VecDeque<WindowMark>,
 }
 
-impl Follower {
+impl WindowFollower {
     /// Opens the log.
     ///
     /// # Errors
     /// See [`WindowReader::open`].
-    pub(super) fn open(path: PathBuf, begin: Begin) -> Result<Self, StoreError> {
+    pub fn open(path: PathBuf, begin: Begin) -> Result<Self, StoreError> {
         let reader = WindowReader::open(&path)?;
         let state = reader.state()?;
         let mut follower = Self { path, begin, reader, log: state.name, position: 0, marks: VecDeque::new() };
@@ -67,17 +79,57 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Opens the log to go on behind a position. If the log is not the one that has it, it is read from the time of the position on.
+    ///
+    /// # Errors
+    /// See [`WindowReader::open`].
+    pub fn resume(path: PathBuf, position: &WindowPosition) -> Result<Self, StoreError> {
+        let begin = Begin::Since(position.mark.time);
+        let reader = WindowReader::open(&path)?;
+        let mut follower = Self {
+            path,
+            begin,
+            reader,
+            log: position.log,
+            position: position.mark.number,
+            marks: VecDeque::new(),
+        };
+        if position.mark.number > 0 {
+            follower.marks.push_back(position.mark);
+        }
+        Ok(follower)
+    }
+
+    /// Behind the last window that was read or left out.
+    pub fn position(&self) -> WindowPosition {
+        let none = WindowMark { number: self.position, time: 0, uptime: 0, first_sequence: 0, nonce: None };
+        let mark = self.marks.back().copied().filter(|mark| mark.number == self.position).unwrap_or(none);
+        WindowPosition { log: self.log, mark }
+    }
+
+    /// How many windows of the log are behind the one with this number, and when the first of them ended (unix seconds UTC).
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn behind(&self, number: i64) -> Result<(u64, Option<i64>), StoreError> {
+        let LogState { last_window, .. } = self.reader.state()?;
+        let next = self.reader.mark_from(number + 1)?;
+        // What was deleted is not waited for.
+        let from = next.map_or(last_window, |next| next.number - 1);
+        Ok((u64::try_from(last_window - from).unwrap_or(0), next.map(|next| next.time)))
+    }
+
     /// Reads the next windows.
     ///
     /// # Errors
     /// The errors of SQLite.
-    pub(super) fn next(&mut self) -> Result<Step, StoreError> {
+    pub fn read(&mut self) -> Result<Followed, StoreError> {
         if !self.reader.is_current() {
             match WindowReader::open(&self.path) {
                 Ok(reader) => self.reader = reader,
                 // The daemon makes a log, or brings an older one up to date.
                 Err(StoreError::Missing(_) | StoreError::Empty(_) | StoreError::Older { .. }) => {
-                    return Ok(Step::Missing);
+                    return Ok(Followed::Missing);
                 }
                 Err(error) => return Err(error),
             }
@@ -89,7 +141,7 @@ impl Follower {
         let windows = self.reader.after(self.position, MAX_RECORDS)?;
         // The log may have become another one between the statements.
         let (Some(first), true) = (windows.first(), self.reader.state()?.name == state.name) else {
-            return Ok(Step::Nothing);
+            return Ok(Followed::Nothing);
         };
         let deleted = u64::try_from(first.mark.number - self.position - 1).unwrap_or(0);
         for window in &windows {
@@ -97,7 +149,7 @@ impl Follower {
             self.marks.push_back(window.mark);
         }
         self.marks.drain(..self.marks.len().saturating_sub(MAX_MARKS));
-        Ok(Step::Windows { log: self.log, windows, deleted })
+        Ok(Followed::Windows { log: self.log, windows, deleted })
     }
 
     /// Whether the log is still the one that has the position. A mark that was deleted says nothing.
