@@ -6,6 +6,7 @@
 
 mod addresses;
 mod directories;
+mod forward;
 mod from_original;
 mod ignore;
 mod json;
@@ -29,6 +30,9 @@ mod write_toml;
 mod tests;
 
 pub use directories::LayoutError;
+pub use forward::{
+    Destination, Facility, ForwardSection, HookMethod, HookUrl, SyslogServer, SyslogTransport, Webhook,
+};
 pub use from_original::{KeyFate, OriginalConfig, OriginalKey, is_original_toml, value_text};
 pub use ignore::IgnoreRule;
 pub use live_keys::SECTION_OF_DASH;
@@ -36,5 +40,5 @@ pub use load::{Loaded, Source};
 pub use problem::{ConfigErrors, Problem};
 pub use secret::Secret;
 pub use sections::{Config, Log, Monitor, Names, Notifications, VirusTotal, Web};
-pub use server::{ServerKind, SqlServer, TlsMode};
+pub use server::{ExportSection, ServerKind, SqlServer, TlsMode};
 pub use trust::check_program;

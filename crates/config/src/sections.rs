@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Serialize;
 
 use super::{
+    forward::ForwardSection,
     ignore::{IgnoreRule, serialize_as_text},
     secret::Secret,
-    server::SqlServer,
+    server::{ExportSection, SqlServer},
 };
 
 /// The whole configuration. The keys, defaults and ranges are those of `default.toml`.
@@ -25,8 +26,8 @@ pub struct Config {
     pub names: Names,
     /// Section `[web]`: the page of `picosnitch dash`.
     pub web: Web,
-    /// Sections `[export.NAME]`: further SQL servers that get a copy of every record.
-    pub export: BTreeMap<String, SqlServer>,
+    /// Sections `[export.NAME]`: further SQL servers that get a copy of every record, and other tools that get events.
+    pub export: BTreeMap<String, ExportSection>,
     /// A sentence for every group of keys of the original picosnitch that the file has and that have no effect here.
     #[serde(skip)]
     pub(super) without_effect: Vec<String>,
@@ -182,7 +183,7 @@ impl Config {
     pub fn without_effect(&self) -> Vec<String> {
         let mut sentences = self.without_effect.clone();
         if !self.log.sqlite {
-            let names = self.servers().map(|(name, _)| name);
+            let names = self.servers().map(|(name, _)| name).chain(self.forwards().map(|(name, _)| name));
             sentences.extend(names.map(|name| {
                 format!(
                     "{name} has no effect: what a server gets is read from snitch.db, which log.sqlite = false turns off"
@@ -195,7 +196,19 @@ impl Config {
     /// The SQL servers that get a copy of every record, with the names of their sections.
     pub fn servers(&self) -> impl Iterator<Item = (String, &SqlServer)> {
         let first = self.log.server.iter().map(|server| ("log.server".to_owned(), server));
-        first.chain(self.export.iter().map(|(name, server)| (format!("export.{name}"), server)))
+        let others = self.export.iter().filter_map(|(name, section)| match section {
+            ExportSection::Server(server) => Some((format!("export.{name}"), &**server)),
+            ExportSection::Forward(_) => None,
+        });
+        first.chain(others)
+    }
+
+    /// The other tools that get events, with the names of their sections.
+    pub fn forwards(&self) -> impl Iterator<Item = (String, &ForwardSection)> {
+        self.export.iter().filter_map(|(name, section)| match section {
+            ExportSection::Forward(section) => Some((format!("export.{name}"), &**section)),
+            ExportSection::Server(_) => None,
+        })
     }
 
     /// A sentence for every file that is named and does not exist. This is not an error, since the file may come later.

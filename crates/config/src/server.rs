@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    forward::{self, ForwardSection},
     node::{Node, NodeValue},
     ranges,
     secret::Secret,
@@ -125,6 +126,8 @@ pub struct SqlServer {
     pub backfill: bool,
 }
 
+const CLIENT_ALLOWED: &str =
+    "\"postgresql\", \"mariadb\" or \"mysql\"; in [export.NAME] also \"syslog\", \"journald\" or \"webhook\"";
 const TLS_ALLOWED: &str = "\"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"";
 const TEXT_ALLOWED: &str = "a string of 1 to 255 characters without control characters";
 const TABLE_ALLOWED: &str = "1 to 63 letters, digits and underscores, not beginning with a digit";
@@ -158,7 +161,7 @@ fn is_table_name(text: &str) -> bool {
 /// Reads `[log.server]` or a section of `[export]`; `None` if it has problems, which are added to those of `parent`.
 pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) -> Option<SqlServer> {
     let mut table = parent.sub(name, node);
-    let client = table.keyword::<ServerKind>("client", "\"postgresql\", \"mariadb\" or \"mysql\"");
+    let client = table.keyword::<ServerKind>("client", CLIENT_ALLOWED);
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let port = table.integer("port", 1..=u16::MAX);
     let user = table.text("user", TEXT_ALLOWED, is_text);
@@ -203,8 +206,18 @@ pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) ->
     })
 }
 
-/// Reads `[export]`: a section for each further server.
-pub(super) fn read_exports(top: &mut TableReader<'_>) -> BTreeMap<String, SqlServer> {
+/// A section `[export.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ExportSection {
+    /// An SQL server, which gets a copy of every record.
+    Server(Box<SqlServer>),
+    /// Another tool, which gets events.
+    Forward(Box<ForwardSection>),
+}
+
+/// Reads `[export]`: a section for each further server, and for each other tool.
+pub(super) fn read_exports(top: &mut TableReader<'_>) -> BTreeMap<String, ExportSection> {
     let mut exports = BTreeMap::new();
     let mut table = top.table("export");
     for (name, node) in table.take_all() {
@@ -215,9 +228,13 @@ pub(super) fn read_exports(top: &mut TableReader<'_>) -> BTreeMap<String, SqlSer
                 &name,
                 format!("not allowed as the name of a server; allowed: {EXPORT_ALLOWED}"),
             );
-        } else if let Some(server) = read_toml(&mut table, &name, node) {
-            exports.insert(name, server);
+            continue;
         }
+        let section = match forward::is_forward(&node) {
+            true => forward::read_toml(&mut table, &name, node).map(Box::new).map(ExportSection::Forward),
+            false => read_toml(&mut table, &name, node).map(Box::new).map(ExportSection::Server),
+        };
+        exports.extend(section.map(|section| (name, section)));
     }
     table.finish();
     if exports.len() > MAX_EXPORTS {

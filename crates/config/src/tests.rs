@@ -25,9 +25,51 @@ fn the_default_file_has_every_key_with_its_default() {
     assert_eq!(config.monitor.rlimit_nofile, Some(1024));
     let names: Vec<String> = config.servers().map(|(name, _)| name).collect();
     assert_eq!(names, ["log.server", "export.office"]);
+    assert_eq!(config.forwards().map(|(name, _)| name).collect::<Vec<_>>(), ["export.chat", "export.siem"]);
     let server = config.log.server.unwrap();
     assert_eq!((server.client, server.port, server.tls), (ServerKind::PostgreSql, 5432, TlsMode::Prefer));
     assert!(server.backfill && server.password_file.is_some() && server.ca.is_some());
+}
+
+#[test]
+fn other_tools_have_sections_beside_those_of_servers() {
+    let text = "[export.a]\nclient = \"syslog\"\ntransport = \"tls\"\nhost = \"h\"\nca = \"/c\"\nfacility = \"local7\"\n\
+                [export.b]\nclient = \"journald\"\nrecords = true\nkinds = [\"alert\", \"error\"]\nbackfill = true\n\
+                [export.c]\nclient = \"webhook\"\nurl = \"https://h:8443/secret/{id}\"\ntoken = \"secret\"\nmethod = \"PUT\"\n\
+                body = '{\"text\": \"{summary}\"}'\n[export.d]\nclient = \"mysql\"\nuser = \"u\"\ndatabase = \"d\"\n\
+                [export.e]\nclient = \"syslog\"\ntransport = \"local\"";
+    let config = Config::from_toml(text).unwrap();
+    assert_eq!(config.servers().count(), 1);
+    let sections: Vec<&ForwardSection> = config.forwards().map(|(_, section)| section).collect();
+    let Destination::Syslog(server) = &sections[0].destination else { panic!("{sections:?}") };
+    assert_eq!(
+        (server.port, server.facility.number(), server.address()),
+        (6514, 23, "syslog at h:6514".to_owned())
+    );
+    let ports = sections.iter().map(|section| section.destination.tcp_port());
+    assert_eq!(ports.collect::<Vec<_>>(), [Some(6514), None, Some(8443), None]);
+    assert!(sections[1].records && sections[1].backfill && sections[1].kinds.len() == 2);
+    let Destination::Webhook(hook) = &sections[2].destination else { panic!("{sections:?}") };
+    assert_eq!((hook.origin(), sections[2].token.0.as_str()), ("https://h:8443", "secret"));
+    let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+    assert!(!shown.contains("secret"), "{shown}");
+    let wrong = "[export.a]\nclient = \"syslog\"\ntransport = \"smoke\"\nurl = \"x\"\n[export.b]\nclient = \"webhook\"\nkinds = [\"no\"]\n\
+                 [export.c]\nclient = \"webhook\"\nurl = \"ftp://secret\"\nbody = \"{\"\ntoken = \"a\"\ntoken_file = \"/t\"\n\
+                 [export.d]\nclient = \"fax\"";
+    let found = problems(wrong, false);
+    for expected in [
+        "3: export.a.transport: the string \"smoke\" is not allowed",
+        "4: export.a.url: unknown key",
+        "7: export.b.kinds: the string \"no\" is not allowed",
+        "5: export.b.url: missing",
+        "10: export.c.url: the value (not shown here) is not allowed",
+        "11: export.c.body: ",
+        "13: export.c.token_file: there is a token, too",
+        "15: export.d.client: the string \"fax\" is not allowed",
+    ] {
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
+    }
+    assert!(!format!("{found:?}").contains("secret"));
 }
 
 #[test]
@@ -36,7 +78,8 @@ fn servers_have_names_and_files_that_fit_together() {
     let text = format!("[export.a-1]\n{server}\nbackfill = false\n[export.b_2]\n{server}\nport = 1");
     let config = Config::from_toml(&text).unwrap();
     assert_eq!(config.export.keys().collect::<Vec<_>>(), ["a-1", "b_2"]);
-    assert!(!config.export["a-1"].backfill && config.export["b_2"].port == 1);
+    let servers: Vec<&SqlServer> = config.servers().map(|(_, server)| server).collect();
+    assert!(!servers[0].backfill && servers[1].port == 1);
     assert!(config.without_effect().is_empty());
     let wrong = format!(
         "[export.\"A.b\"]\n{server}\n[export.c]\n{server}\npassword = \"secret\"\npassword_file = \"/f\"\ncertificate = \"/c\"\n\

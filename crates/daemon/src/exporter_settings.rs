@@ -7,9 +7,10 @@ use std::{
     path::Path,
 };
 
-use config::{Config, SqlServer, layout::Layout};
+use config::{Config, ForwardSection, Secret, SqlServer, layout::Layout};
 use export::{ClientCertificate, ServerSettings};
 use exporter::LogCopies;
+use forward::Target;
 
 /// Bytes of a file of a password, a certificate or a key. All of them go through a channel that carries 64 KiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -46,7 +47,23 @@ fn log_copies(layout: &Layout, config: &Config) -> LogCopies {
             }
         }
     }
+    for (name, section) in config.forwards().filter(|_| config.log.sqlite) {
+        match forward_target(&name, section) {
+            Ok(target) => copies.targets.push(target),
+            Err(why) => copies.problems.push(format!("{name} gets no events until the next start: {why}.")),
+        }
+    }
     copies
+}
+
+/// The receiver of a section, with its secrets; a sentence about a file that cannot be read.
+fn forward_target(name: &str, section: &ForwardSection) -> Result<Target, String> {
+    Ok(Target {
+        name: name.to_owned(),
+        section: section.clone(),
+        authority: section.ca.as_deref().map(read).transpose()?.unwrap_or_default(),
+        token: secret(&format!("{name}.token"), &section.token, section.token_file.as_deref())?,
+    })
 }
 
 /// The settings of the server of a section, with its secrets.
@@ -60,7 +77,7 @@ pub fn server_settings(name: &str, server: &SqlServer) -> Result<ServerSettings,
         _ => None,
     };
     Ok(ServerSettings {
-        password: password(name, server)?,
+        password: secret(&format!("{name}.password"), &server.password, server.password_file.as_deref())?,
         authority: file(&server.ca)?.unwrap_or_default(),
         client_certificate,
         ..server_address(name, server)
@@ -85,15 +102,15 @@ pub fn server_address(name: &str, server: &SqlServer) -> ServerSettings {
     }
 }
 
-/// The password: that of the configuration, of its file, or systemd's credential.
-fn password(name: &str, server: &SqlServer) -> Result<String, String> {
-    if !server.password.0.is_empty() {
-        return Ok(server.password.0.clone());
+/// A secret: that of the configuration, systemd's credential of this name, or that of its file.
+fn secret(credential: &str, secret: &Secret, file: Option<&Path>) -> Result<String, String> {
+    if !secret.0.is_empty() {
+        return Ok(secret.0.clone());
     }
     let credential = env::var_os(CREDENTIALS)
-        .map(|directory| Path::new(&directory).join(format!("{name}.password")))
+        .map(|directory| Path::new(&directory).join(credential))
         .filter(|path| path.exists());
-    let Some(path) = credential.as_ref().or(server.password_file.as_ref()) else { return Ok(String::new()) };
+    let Some(path) = credential.as_deref().or(file) else { return Ok(String::new()) };
     let text = read(path)?;
     // Editors end files with a line feed.
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
@@ -121,6 +138,24 @@ mod tests {
 
     fn copies(text: &str) -> LogCopies {
         log_copies(&Layout::new(Some(Path::new("/base")), None), &Config::from_toml(text).unwrap())
+    }
+
+    #[test]
+    fn a_token_comes_from_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("token");
+        fs::write(&token, "abc\n").unwrap();
+        let section = |path: &Path| {
+            format!("client = \"webhook\"\nurl = \"https://h/\"\ntoken_file = \"{}\"\n", path.display())
+        };
+        let missing = directory.path().join("missing");
+        let found = copies(&format!("[export.a]\n{}[export.b]\n{}", section(&token), section(&missing)));
+        let [target] = &found.targets[..] else { panic!("{:?}", found.problems) };
+        assert_eq!(
+            (target.name.as_str(), target.token.as_str(), target.port()),
+            ("export.a", "abc", Some(443))
+        );
+        assert!(found.problems[0].starts_with("export.b gets no events"), "{:?}", found.problems);
     }
 
     #[test]

@@ -24,4 +24,4 @@ pub use server::{
     tables::{Kind, VERSION as TABLES_VERSION},
 };
 pub use settings::{ClientCertificate, ServerSettings};
-pub use status::{SinkNews, SinkStatus, Unsent};
+pub use status::{SinkNews, SinkPosition, SinkStatus, Unsent};

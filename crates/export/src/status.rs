@@ -1,6 +1,7 @@
 //! What a sink tells of itself.
 
 use serde::{Deserialize, Serialize};
+use store::{LogName, WindowMark, WindowPosition};
 
 /// The state of the copy on one server. Counts are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,50 @@ pub struct Unsent {
     pub records: u64,
 }
 
+/// A place in the log, as it is kept for a receiver that cannot be asked what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkPosition {
+    /// UUID of the log, hexadecimal digits.
+    pub log: String,
+    /// Its epoch.
+    pub epoch: i64,
+    /// The number of the last window before the place; 0 if there is none.
+    pub window: i64,
+    /// The rest of its mark ([`WindowMark`]).
+    pub time: i64,
+    /// See [`WindowMark`].
+    pub uptime: i64,
+    /// See [`WindowMark`].
+    pub first_sequence: i64,
+    /// See [`WindowMark`].
+    pub nonce: Option<i64>,
+}
+
+impl SinkPosition {
+    /// The position in a form that can be kept.
+    pub fn of(position: &WindowPosition) -> Self {
+        let WindowPosition { log: LogName { uuid, epoch }, mark } = position;
+        Self {
+            log: hex::encode(uuid),
+            epoch: *epoch,
+            window: mark.number,
+            time: mark.time,
+            uptime: mark.uptime,
+            first_sequence: mark.first_sequence,
+            nonce: mark.nonce,
+        }
+    }
+
+    /// The position for the log. One that was kept with a wrong UUID is that of no log.
+    pub fn to_window(&self) -> WindowPosition {
+        let mut uuid = [0; 16];
+        let _ = hex::decode_to_slice(&self.log, &mut uuid);
+        let Self { log: _, epoch, window: number, time, uptime, first_sequence, nonce } = *self;
+        let mark = WindowMark { number, time, uptime, first_sequence, nonce };
+        WindowPosition { log: LogName { uuid, epoch }, mark }
+    }
+}
+
 /// What a sink tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SinkNews {
@@ -43,6 +88,8 @@ pub enum SinkNews {
     Status(SinkStatus),
     /// A sentence about a problem that it did not have before.
     Problem(String),
+    /// The sink of this name has taken all up to a position, which it needs at its next start.
+    Position(String, SinkPosition),
     /// This was deleted before it was sent: a sentence, and the numbers.
     Deleted(String, Unsent),
 }

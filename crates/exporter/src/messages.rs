@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use export::SinkNews;
+use export::{SinkNews, SinkPosition};
 use model::{Bytes, Sha256};
 use virustotal::{LookupResult, LookupStatus};
 
@@ -23,6 +23,8 @@ pub enum ToExporter {
     },
     /// An address whose name is wanted.
     Reverse(IpAddr),
+    /// By the names of their sections, how far receivers that cannot be asked have taken the log. It comes first.
+    Positions(Vec<(String, SinkPosition)>),
 }
 
 /// Messages from the exporter.

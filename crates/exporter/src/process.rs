@@ -22,6 +22,7 @@ use crate::{
     workers::{ReverseWorker, Workers},
 };
 use export::ServerSettings;
+use forward::Target;
 use ipc::{Channel, Received};
 use sandbox::{ExporterAccess, Role};
 use virustotal::LookupWorker;
@@ -50,6 +51,8 @@ pub struct Settings {
 pub struct LogCopies {
     /// The servers.
     pub servers: Vec<ServerSettings>,
+    /// Other tools that get events.
+    pub targets: Vec<Target>,
     /// Sentences about servers that get no copy, because a file of theirs cannot be read.
     pub problems: Vec<String>,
     /// The log, as bytes of its path.
@@ -61,16 +64,22 @@ pub struct LogCopies {
 impl LogCopies {
     /// Whether there are none to make, and nothing is to be told of them.
     pub fn is_empty(&self) -> bool {
-        self.servers.is_empty() && self.problems.is_empty()
+        !self.has_sinks() && self.problems.is_empty()
+    }
+
+    /// Whether anything is sent.
+    fn has_sinks(&self) -> bool {
+        !self.servers.is_empty() || !self.targets.is_empty()
     }
 
     pub(crate) fn log(&self) -> PathBuf {
         path_of(&self.log)
     }
 
-    /// The ports of the servers.
+    /// The TCP ports of the servers.
     fn ports(&self) -> impl Iterator<Item = u16> {
-        self.servers.iter().filter(|server| !server.is_socket()).map(|server| server.port)
+        let servers = self.servers.iter().filter(|server| !server.is_socket()).map(|server| server.port);
+        servers.chain(self.targets.iter().filter_map(Target::port))
     }
 }
 
@@ -140,7 +149,7 @@ fn serve(settings: &Settings, mut monitor: Option<Channel>) -> io::Result<ExitCo
     let copies = &settings.copies;
     let asked = settings.virustotal.as_ref().map(virustotal::Settings::port);
     let ports: Vec<u16> = asked.into_iter().chain(copies.ports()).collect();
-    let log = (!copies.servers.is_empty()).then(|| copies.log());
+    let log = copies.has_sinks().then(|| copies.log());
     ExporterAccess { ports: &ports, log: log.as_deref() }.confine()?;
     // The threads get the same limits.
     let mut problems = copies.problems.clone();

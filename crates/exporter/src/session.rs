@@ -82,6 +82,9 @@ pub(crate) fn serve(
                         reverse.ask(address);
                     }
                 }
+                Ok(Received::Message(ToExporter::Positions(positions), _)) => {
+                    workers.set_positions(positions);
+                }
                 Ok(Received::Nothing) => break,
                 Ok(Received::Closed) | Err(_) => return Ok(Ended::RecorderGone),
             }

@@ -1,4 +1,4 @@
-//! The thread that sends copies of the log to all SQL servers.
+//! The thread that sends copies of the log to all SQL servers, and events to other tools.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,9 +12,10 @@ use std::{
     thread,
 };
 
-use export::{ServerSettings, SinkNews, SinkStatus};
+use export::{ServerSettings, SinkNews, SinkPosition, SinkStatus};
+use forward::Target;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tokio::{runtime, task::LocalSet};
+use tokio::{runtime, sync::oneshot, task::LocalSet};
 
 use crate::process::LogCopies;
 
@@ -29,6 +30,8 @@ pub(crate) struct SinkWorker {
     status: BTreeMap<String, SinkStatus>,
     /// What the recorder is to be told.
     waiting: VecDeque<SinkNews>,
+    /// By name the receivers that wait for their positions.
+    unpositioned: BTreeMap<String, oneshot::Sender<Option<SinkPosition>>>,
 }
 
 impl SinkWorker {
@@ -38,6 +41,12 @@ impl SinkWorker {
         let event_fd = Arc::new(EventFd::from_flags(flags)?);
         let (told, news) = channel();
         let (copies, waker) = (copies.clone(), Arc::clone(&event_fd));
+        let (mut unpositioned, mut positions) = (BTreeMap::new(), Vec::new());
+        for target in &copies.targets {
+            let (sender, receiver) = oneshot::channel();
+            unpositioned.insert(target.name.clone(), sender);
+            positions.push(receiver);
+        }
         // With one thread: a log is read, and little computed.
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("sinks".into()).spawn(move || {
@@ -46,9 +55,21 @@ impl SinkWorker {
                 let (told, waker) = (told.clone(), Arc::clone(&waker));
                 tasks.spawn_local(send(server, copies.clone(), told, waker));
             }
+            for (target, position) in copies.targets.clone().into_iter().zip(positions) {
+                let (told, waker) = (told.clone(), Arc::clone(&waker));
+                tasks.spawn_local(forward((target, position), copies.clone(), told, waker));
+            }
             runtime.block_on(tasks);
         })?;
-        Ok(Self { news, event_fd, status: BTreeMap::new(), waiting: VecDeque::new() })
+        Ok(Self { news, event_fd, status: BTreeMap::new(), waiting: VecDeque::new(), unpositioned })
+    }
+
+    /// Lets receivers that cannot be asked begin behind their positions. Those that have begun know theirs.
+    pub(crate) fn set_positions(&mut self, positions: &BTreeMap<String, SinkPosition>) {
+        for (name, waiting) in std::mem::take(&mut self.unpositioned) {
+            // The thread ends with the process only.
+            let _ = waiting.send(positions.get(&name).cloned());
+        }
     }
 
     /// Takes what there is to tell.
@@ -67,6 +88,10 @@ impl SinkWorker {
                     // Only the last one counts.
                     self.waiting.retain(|waiting| !is_status_of(waiting, &status.name));
                     self.waiting.push_back(SinkNews::Status(status));
+                }
+                SinkNews::Position(name, position) => {
+                    self.waiting.retain(|waiting| !is_position_of(waiting, &name));
+                    self.waiting.push_back(SinkNews::Position(name, position));
                 }
                 other => self.waiting.push_back(other),
             }
@@ -99,6 +124,26 @@ fn is_status_of(news: &SinkNews, name: &str) -> bool {
     matches!(news, SinkNews::Status(status) if status.name == name)
 }
 
+fn is_position_of(news: &SinkNews, name: &str) -> bool {
+    matches!(news, SinkNews::Position(other, _) if other == name)
+}
+
+async fn forward(
+    (target, position): (Target, oneshot::Receiver<Option<SinkPosition>>),
+    copies: LogCopies,
+    told: Sender<SinkNews>,
+    waker: Arc<EventFd>,
+) {
+    // Until a recorder has told it, nothing is sent: it would be sent again.
+    let Ok(position) = position.await else { return };
+    let report = |news| {
+        if told.send(news).is_ok() {
+            let _ = waker.write(1);
+        }
+    };
+    match forward::run(&target, copies.log(), &copies.host, position, report).await {}
+}
+
 async fn send(
     server: ServerSettings,
     copies: LogCopies,
@@ -122,7 +167,13 @@ mod tests {
     fn what_was_not_told_is_told_to_the_next_recorder() {
         let (told, news) = channel();
         let event_fd = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
-        let mut worker = SinkWorker { news, event_fd, status: BTreeMap::new(), waiting: VecDeque::new() };
+        let mut worker = SinkWorker {
+            news,
+            event_fd,
+            status: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            unpositioned: BTreeMap::new(),
+        };
         let status = |last_window| {
             SinkNews::Status(SinkStatus { name: "a".into(), last_window, ..SinkStatus::default() })
         };
@@ -136,6 +187,22 @@ mod tests {
         worker.tell_status();
         assert_eq!(worker.take_news(), [problem, status(2)]);
         assert!(worker.take_news().is_empty());
+        let position = |window| SinkPosition {
+            log: String::new(),
+            epoch: 1,
+            window,
+            time: 0,
+            uptime: 0,
+            first_sequence: 0,
+            nonce: None,
+        };
+        // A position that was not told is told, but only the last one.
+        let told_position = |window| SinkNews::Position("b".into(), position(window));
+        told.send(told_position(1)).unwrap();
+        let taken = worker.take_news();
+        worker.give_back(taken.into_iter());
+        told.send(told_position(2)).unwrap();
+        assert_eq!(worker.take_news(), [told_position(2)]);
         for number in 0..MAX_WAITING + 10 {
             told.send(SinkNews::Problem(number.to_string())).unwrap();
         }

@@ -16,6 +16,7 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{messages::FromExporter, sinks::SinkWorker};
+use export::SinkPosition;
 use model::Bytes;
 use virustotal::{LookupRequest, LookupStatus, LookupWorker};
 
@@ -62,6 +63,13 @@ impl Workers {
                 FromExporter::Sink(news) => Some(news),
                 _ => None,
             }));
+        }
+    }
+
+    /// Takes what receivers have that cannot be asked.
+    pub(crate) fn set_positions(&mut self, positions: Vec<(String, SinkPosition)>) {
+        if let Some(sinks) = &mut self.sinks {
+            sinks.set_positions(&positions.into_iter().collect());
         }
     }
 

@@ -214,6 +214,15 @@ pub(super) fn replace(
     Ok(Written { sync_error: directory.err(), ..written })
 }
 
+/// Replaces a small file at `path` by one with what `write` writes. At any moment, and after a crash, `path` is either the old file or
+/// the new one, complete.
+///
+/// # Errors
+/// The errors of the file system; `path` is the old file then, unless only its directory could not be synced.
+pub fn replace_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    replace(path, write)?.sync_error.map_or(Ok(()), Err)
+}
+
 fn fill(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Written> {
     let mut out = BufWriter::with_capacity(64 * 1024, Checksum::new(file));
     write(&mut out)?;

@@ -21,7 +21,7 @@ mod table_id;
 mod tests;
 
 pub use error::KnownProgramsError;
-pub use file::journal_path;
+pub use file::{journal_path, replace_file};
 pub use forget::forget;
 pub use programs::{KnownPrograms, Novelty};
 pub use rank::Rank;

@@ -6,6 +6,7 @@ pub mod csv;
 mod error;
 mod filters;
 pub mod json;
+pub mod named;
 mod now;
 mod programs;
 mod range;

@@ -18,6 +18,7 @@ mod nonce;
 mod port_seen;
 mod program_seen;
 mod query;
+mod record_value;
 mod retention;
 mod rollup;
 mod salvage;
@@ -26,6 +27,7 @@ mod seen_times;
 mod size_limit;
 mod text_or_blob;
 pub mod values;
+mod window_follower;
 mod window_reader;
 mod writer;
 
@@ -45,9 +47,11 @@ pub use query::{
     Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, Source, UnknownDimension,
     Value, calendar_step, calendar_value, change_text, protocol_name,
 };
+pub use record_value::record_value;
 pub use retention::Purged;
 pub use salvage::{Gap, Opened, Salvaged, salvage};
 pub use schema::APPLICATION_ID;
+pub use window_follower::{Begin, Followed, WindowFollower, WindowPosition};
 pub use window_reader::{LogName, LogState, NumberedRecord, WholeWindow, WindowMark, WindowReader};
 pub use writer::Writer;
 

@@ -124,6 +124,15 @@ impl WindowReader {
         self.reader.read(|connection| connection.prepare_cached(&sql)?.query_row([number], mark).optional())
     }
 
+    /// The mark of the first window, in the order of writing, that ended at a time (unix seconds UTC) or later; `None` if there is none.
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn mark_since(&self, time: i64) -> Result<Option<WindowMark>, StoreError> {
+        let sql = format!("SELECT {MARK} FROM window WHERE time >= ?1 ORDER BY id LIMIT 1");
+        self.reader.read(|connection| connection.prepare_cached(&sql)?.query_row([time], mark).optional())
+    }
+
     /// The windows after the one with the number `after`, in the order of writing: as many as have `max_records` records and
     /// events together, but at least one if there is one.
     ///

@@ -59,8 +59,8 @@ impl ExporterProcess {
         self.start_at = Instant::now() + pause;
         self.pause = (pause * 2).min(MAX_PAUSE);
         Some(format!(
-            "The exporter {ended}: look-ups at VirusTotal and of the names of addresses, and copies of the log for servers, wait \
-             until it runs again, which is tried in {} s.",
+            "The exporter {ended}: look-ups at VirusTotal and of the names of addresses, and what servers and other tools get \
+             of the log, wait until it runs again, which is tried in {} s.",
             pause.as_secs()
         ))
     }

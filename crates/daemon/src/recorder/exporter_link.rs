@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::state::Recorder;
+use super::{sinks::position_file::PositionFile, state::Recorder};
 use export::{SinkNews, SinkStatus};
 use exporter::{
     messages::{FromExporter, ToExporter, VERSION},
@@ -21,6 +21,8 @@ use model::{
 const MAX_MESSAGES: usize = 64;
 /// Characters of a sentence of the exporter.
 const MAX_SENTENCE: usize = 2000;
+/// Characters of the name of a section: the exporter is not trusted with more.
+const MAX_NAME: usize = 64;
 /// Subject of the event about records that were deleted before they were sent to a server.
 const UNSENT: &str = "unsent";
 
@@ -126,7 +128,11 @@ impl Recorder {
     pub(super) fn serve_exporter(&mut self) {
         let Some(mut exporter) = self.exporter.take() else { return };
         for news in exporter.receive() {
+            let has_connected = matches!(&news, News::Offers(offers) if offers.is_connected);
             self.take_news(news);
+            if has_connected {
+                self.tell_positions(&mut exporter);
+            }
         }
         if exporter.offers().virustotal
             && let Some(request) = self.reporter.next_lookup()
@@ -150,6 +156,16 @@ impl Recorder {
         self.exporter = Some(exporter);
     }
 
+    /// Tells an exporter that has connected what its receivers have.
+    fn tell_positions(&mut self, exporter: &mut ExporterLink) {
+        let positions = self.positions.as_ref().map(PositionFile::all).unwrap_or_default();
+        if !exporter.send(&ToExporter::Positions(positions), None)
+            && let Some(gone) = exporter.close()
+        {
+            self.take_news(gone);
+        }
+    }
+
     fn take_news(&mut self, news: News) {
         match news {
             News::Offers(offers) => {
@@ -163,7 +179,7 @@ impl Recorder {
             }
             News::Refused(version) => self.problems.report(&format!(
                 "An exporter of version {} has connected, and this picosnitch is {VERSION}: VirusTotal and name servers are not \
-                 asked, and no server gets a copy of the log. Restart both services.",
+                 asked, and nothing of the log is sent. Restart both services.",
                 sanitize::shorten(&version, 32)
             )),
             News::Message(FromExporter::Result(result)) => self.reporter.add_lookup(&self.channel, result),
@@ -181,6 +197,11 @@ impl Recorder {
     fn take_sink_news(&mut self, news: SinkNews) {
         match news {
             SinkNews::Status(status) => self.reporter.set_server(server_copy(status)),
+            SinkNews::Position(name, position) => {
+                if let Some(positions) = &mut self.positions {
+                    positions.set(sanitize::shorten(&name, MAX_NAME), position);
+                }
+            }
             SinkNews::Problem(text) => self.problems.report(&sanitize::shorten(&text, MAX_SENTENCE)),
             SinkNews::Deleted(text, unsent) => {
                 let text = sanitize::shorten(&text, MAX_SENTENCE);

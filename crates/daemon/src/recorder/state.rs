@@ -8,8 +8,14 @@ use std::{
 };
 
 use super::{
-    contexts::ContextTable, domains::DomainNamer, error::RecorderError, exporter_link::ExporterLink,
-    live_connections::LiveConnections, reporter::Reporter, sinks::WindowSinks, window::OpenWindow,
+    contexts::ContextTable,
+    domains::DomainNamer,
+    error::RecorderError,
+    exporter_link::ExporterLink,
+    live_connections::LiveConnections,
+    reporter::Reporter,
+    sinks::{WindowSinks, position_file::PositionFile},
+    window::OpenWindow,
 };
 use crate::{messages::Settings, problems::Problems};
 use config::log_rules::LogRules;
@@ -80,6 +86,8 @@ pub(super) struct Recorder {
     pub(super) connections: LiveConnections,
     /// `None` if no other machine is asked for anything.
     pub(super) exporter: Option<ExporterLink>,
+    /// What receivers of the exporter have; `None` without a log.
+    pub(super) positions: Option<PositionFile>,
     /// The messages of the drain that has not ended.
     pub(super) open_drain: Vec<DrainMessage>,
     /// The last drain that has ended.
@@ -113,6 +121,8 @@ impl Recorder {
         let (geography, unknown) = Geography::open(&settings.geography, directory);
         unknown.iter().for_each(|problem| problems.report(problem));
         let rules = settings.rules.clone();
+        let positions = settings.database.as_deref().map(PositionFile::path);
+        let positions = positions.map(|path| PositionFile::open(path, &problems));
         Ok(Self {
             channel,
             window_length: settings.window_length(),
@@ -126,6 +136,7 @@ impl Recorder {
             reporter: outputs.reporter,
             connections: LiveConnections::default(),
             exporter: None,
+            positions,
             open_drain: Vec::new(),
             last_drain: None,
             has_journal: settings.has_journal,
@@ -151,6 +162,9 @@ impl Recorder {
         self.reporter.serve(&self.channel);
         self.sinks.finish_text_log();
         self.reporter.finish();
+        if let Some(positions) = self.positions {
+            positions.finish();
+        }
         self.sinks.finish_sqlite();
         // Each step before this one may have reported problems.
         self.problems.write_all_repeated();

@@ -35,6 +35,7 @@ mod start_no_daemon;
 mod status;
 mod systemd;
 mod table;
+mod tail;
 mod theme;
 mod top;
 mod version;
@@ -68,6 +69,8 @@ enum Command {
     Query(Box<query::Options>),
     /// Ask a server with copies of many logs: which hosts run a program, where it appeared first, which hosts are silent
     Fleet(Box<fleet::Options>),
+    /// Print records and events of the log as they are written
+    Tail(Box<tail::Options>),
     /// Show the history in the terminal
     View(view::Options),
     /// Show what happens now in the terminal
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),
         Command::Fleet(options) => fleet::run(&cli.common, &options),
+        Command::Tail(options) => tail::run(&cli.common, &options),
         Command::View(options) => view::run(&cli.common, &options),
         Command::Top(options) => top::run(&cli.common, &options),
         Command::Dash(options) => dash::run(&cli.common, &options),

@@ -25,6 +25,7 @@ mod many_namespaces;
 mod missing_features;
 mod names;
 mod notifications;
+mod other_tools;
 mod programs;
 mod races;
 mod recording;

@@ -48,7 +48,7 @@ fn copy(base: &Path) -> Value {
     status["servers"][0].clone()
 }
 
-fn exporter_of(daemon: &Daemon) -> Option<Pid> {
+pub fn exporter_of(daemon: &Daemon) -> Option<Pid> {
     let is_exporter = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|word| word == b"exporter")

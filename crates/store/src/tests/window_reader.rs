@@ -1,5 +1,7 @@
 //! Tests of reading whole windows.
 
+use std::collections::BTreeMap;
+
 use super::{random::Random, *};
 
 fn read_all(path: &Path, max_records: u64) -> Vec<WholeWindow> {
@@ -155,4 +157,112 @@ fn events_of_older_versions_belong_to_a_window() {
     // The last one waits for the next window.
     Writer::open(&path).unwrap().write(&window(130, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
     assert_eq!(texts(&read_all(&path, 100))[3], ["4"]);
+}
+
+#[test]
+fn records_have_the_values_by_which_queries_group_and_filter() {
+    let (_directory, path) = new_log();
+    let (mut random, begin) = (Random(11), 1_700_000_000);
+    checks::write_randomly(&mut Writer::open(&path).unwrap(), &mut random, begin, 400);
+    let windows = read_all(&path, 1000);
+    let end = windows.iter().map(|window| window.mark.time).max().unwrap();
+    let (reader, mut found) = (Reader::open(&path).unwrap(), 0);
+    for number in 0..300 {
+        let mut query = random.query(begin, end);
+        query.find = None;
+        if let Some(dimension) = Dimension::ALL.get(number) {
+            (query.group_by, query.filters) = (vec![*dimension], Vec::new());
+        }
+        let zone = query.zone.clone().unwrap_or(TimeZone::UTC);
+        let is_in_range = |time: i64| {
+            query.range.since.is_none_or(|since| time >= since)
+                && query.range.until.is_none_or(|until| time <= until)
+        };
+        let mut expected: BTreeMap<Vec<Value>, Counters> = BTreeMap::new();
+        for window in windows.iter().filter(|window| is_in_range(window.mark.time)) {
+            for NumberedRecord { record, .. } in &window.records {
+                let value = |dimension| record_value(record, window.mark.time, dimension, &zone);
+                if Filter::pass(&query.filters, value) {
+                    let values = query.group_by.iter().map(|dimension| value(*dimension)).collect();
+                    *expected.entry(values).or_default() += record.counters;
+                }
+            }
+        }
+        let answer = reader.query(&query).unwrap().into_iter().map(|row| (row.values, row.counters));
+        let mut answer: BTreeMap<Vec<Value>, Counters> = answer.collect();
+        if query.group_by.is_empty() {
+            // A sum is there also of nothing.
+            answer.retain(|_, sums| *sums != Counters::default());
+            expected.retain(|_, sums| *sums != Counters::default());
+        }
+        assert_eq!(answer.len(), expected.len(), "{query:?}");
+        assert_eq!(answer, expected, "{query:?}");
+        found += expected.len();
+    }
+    assert!(found > 1000, "{found} rows");
+}
+
+#[test]
+fn the_first_window_since_a_time_is_found_in_the_order_of_writing() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    for time in [100, 110, 50, 120] {
+        writer.write(&window(time, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
+    }
+    let reader = WindowReader::open(&path).unwrap();
+    let number = |time| reader.mark_since(time).unwrap().map(|mark| mark.number);
+    assert_eq!([0, 100, 101, 111, 121].map(number), [Some(1), Some(1), Some(2), Some(4), None]);
+}
+
+/// The numbers of the windows that a follower reads until there is nothing new.
+fn numbers(follower: &mut WindowFollower) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    loop {
+        match follower.read().unwrap() {
+            Followed::Windows { windows, .. } => {
+                numbers.extend(windows.iter().map(|window| window.mark.number));
+            }
+            _ => return numbers,
+        }
+    }
+}
+
+#[test]
+fn a_follower_goes_on_at_its_position_also_in_an_older_copy() {
+    let (directory, path) = new_log();
+    let write = |times: std::ops::Range<i64>| {
+        let mut writer = Writer::open(&path).unwrap();
+        for time in times {
+            writer.write(&window(time, vec![record(b"/a", "192.0.2.1", 443, 1, 2)])).unwrap();
+        }
+        writer.checkpoint().unwrap();
+    };
+    write(100..105);
+    let open = |begin| WindowFollower::open(path.clone(), begin).unwrap();
+    assert_eq!(numbers(&mut open(Begin::First)), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(&mut open(Begin::Since(103))), [4, 5]);
+    let mut next = open(Begin::Next(105));
+    assert_eq!((numbers(&mut next), next.position().mark.number), (Vec::new(), 5));
+    let copy = directory.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    write(105..108);
+    assert_eq!(numbers(&mut next), [6, 7, 8]);
+    let position = next.position();
+    let resume = || WindowFollower::resume(path.clone(), &position).unwrap();
+    assert!(numbers(&mut resume()).is_empty());
+    write(108..109);
+    assert_eq!((numbers(&mut resume()), resume().behind(8).unwrap()), (vec![9], (1, Some(108))));
+    // An older copy takes its place: what is recorded from then on is read, by the follower that knows it and by one that does not.
+    drop(next);
+    let mut known = resume();
+    fs::remove_file(&path).unwrap();
+    fs::rename(&copy, &path).unwrap();
+    write(200..203);
+    assert_eq!(numbers(&mut known).len(), 3);
+    assert_eq!(numbers(&mut resume()).len(), 3);
+    // Windows that were deleted are counted.
+    let mut behind = open(Begin::Since(102));
+    Connection::open(&path).unwrap().execute("DELETE FROM window WHERE id IN (3, 4)", []).unwrap();
+    let Followed::Windows { deleted, windows, .. } = behind.read().unwrap() else { panic!() };
+    assert_eq!((deleted, windows[0].mark.number), (2, 5));
 }

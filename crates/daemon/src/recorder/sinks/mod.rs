@@ -15,6 +15,7 @@ use store::StoreError;
 
 mod damaged_log;
 pub(super) mod exe_log;
+pub(super) mod position_file;
 pub(super) mod record_file;
 mod recorded;
 mod sink;

@@ -13,7 +13,7 @@ use store::{EVENT_DIMENSIONS, Filter, Range, Reader, event_value};
 ///
 /// # Errors
 /// A sentence with all kinds.
-pub(super) fn kind(text: &str) -> Result<EventKind, String> {
+pub(in crate::cli) fn kind(text: &str) -> Result<EventKind, String> {
     let names = EventKind::ALL.map(EventKind::name).join(", ");
     EventKind::from_name(text).ok_or_else(|| format!("there is no such kind; there are: {names}"))
 }

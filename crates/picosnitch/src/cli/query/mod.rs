@@ -20,6 +20,7 @@ use anyhow::{anyhow, bail, ensure};
 use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
+pub(super) use self::events::kind as event_kind;
 use self::records::Setting;
 use super::{
     common::Common,
