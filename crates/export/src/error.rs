@@ -112,7 +112,7 @@ impl ExportError {
     /// Whether the log is not there yet, or is being made: the daemon starts.
     pub(crate) fn is_log_missing(&self) -> bool {
         let Self::Log { source, .. } = self else { return false };
-        matches!(**source, StoreError::Missing(_) | StoreError::Empty(_) | StoreError::Older { .. })
+        source.is_not_ready()
     }
 }
 

@@ -11,6 +11,7 @@ mod position;
 mod sender;
 mod server;
 mod settings;
+mod sink_state;
 mod status;
 
 pub use error::ExportError;
@@ -24,4 +25,5 @@ pub use server::{
     tables::{Kind, VERSION as TABLES_VERSION},
 };
 pub use settings::{ClientCertificate, ServerSettings};
+pub use sink_state::{Failure, POLL_INTERVAL, SinkState};
 pub use status::{SinkNews, SinkPosition, SinkStatus, Unsent};

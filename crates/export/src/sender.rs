@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use model::text::sanitize;
 use sqlx::error::ErrorKind;
-use store::{LogState, StoreError, WholeWindow, WindowReader};
+use store::{StoreError, WholeWindow, WindowReader};
 use tokio::time::sleep;
 
 use crate::{
@@ -24,20 +23,14 @@ use crate::{
         tables::{CONTEXT, ENDPOINT, EVENT, LOG, PROGRAM, RECORD, Table, WINDOW},
     },
     settings::ServerSettings,
-    status::{SinkNews, SinkStatus, Unsent},
+    sink_state::{Failure, POLL_INTERVAL, SinkState},
+    status::{SinkNews, Unsent},
 };
 
-/// Pause after a failure. It doubles with each one, until something was sent.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// Pause between two looks at the log when all was sent. A window takes ten seconds.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection that was not used for so long is tried.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Records and events of one transaction, but for the last window of it.
 const MAX_RECORDS: u64 = 4000;
-/// Characters of a sentence: a server chooses a part of it.
-const MAX_SENTENCE: usize = 1500;
 /// Rows of other tables that the server is known to have. A full cache is emptied.
 const MAX_KNOWN: usize = 50_000;
 
@@ -49,15 +42,19 @@ pub async fn run(
     host: &str,
     mut report: impl FnMut(SinkNews),
 ) -> Infallible {
-    let mut sender = Sender::new(settings, log, host);
+    let state = SinkState::new(&settings.name, settings.address());
+    let mut sender = Sender { settings, log, host, state };
     loop {
-        let sent = sender.status.sent_windows;
         let error = match sender.session(&mut report).await {
             Err(error) => error,
             Ok(never) => match never {},
         };
-        sender.fail(&error, sender.status.sent_windows > sent, &mut report);
-        sleep(sender.pause(&error)).await;
+        let failure = Failure {
+            reason: error.sentence(),
+            is_log_missing: error.is_log_missing(),
+            is_conflict: error.is_conflict(),
+        };
+        sleep(sender.state.fail(&failure, &mut report)).await;
     }
 }
 
@@ -66,69 +63,19 @@ struct Sender<'a> {
     settings: &'a ServerSettings,
     log: PathBuf,
     host: &'a str,
-    status: SinkStatus,
-    /// The status that was told last.
-    told: Option<SinkStatus>,
-    /// Failures since something was sent.
-    failures: u32,
-    /// Sentences that were told since all was well.
-    told_problems: HashSet<String>,
+    state: SinkState,
 }
 
-impl<'a> Sender<'a> {
-    fn new(settings: &'a ServerSettings, log: PathBuf, host: &'a str) -> Self {
-        let status =
-            SinkStatus { name: settings.name.clone(), server: settings.address(), ..SinkStatus::default() };
-        Self { settings, log, host, status, told: None, failures: 0, told_problems: HashSet::new() }
-    }
-
-    /// Takes note of a failure, and tells a new one.
-    fn fail(&mut self, error: &ExportError, has_sent: bool, report: &mut impl FnMut(SinkNews)) {
-        self.failures = if has_sent { 1 } else { self.failures.saturating_add(1) };
-        self.status.is_connected = false;
-        if error.is_log_missing() {
-            // The daemon starts, and says what is wrong if it does not.
-            return;
-        }
-        let text = sanitize::shorten(&error.sentence(), MAX_SENTENCE);
-        let sentence = format!("{}: {}.", self.settings.name, text.trim_end_matches('.'));
-        self.status.problem = Some(sentence.clone());
-        self.tell(report);
-        // A conflict is no failure unless it comes again.
-        let is_harmless = error.is_conflict() && self.failures < 3;
-        if !is_harmless && self.told_problems.insert(sentence.clone()) {
-            report(SinkNews::Problem(format!(
-                "{sentence} What is recorded waits in the log and is sent later."
-            )));
-        }
-    }
-
-    /// The pause before the next connection. Hosts that lost one server do not all come back at once. Whatever was in the way of a
-    /// transaction is soon gone.
-    fn pause(&self, error: &ExportError) -> Duration {
-        let doublings = if error.is_conflict() { 0 } else { self.failures.saturating_sub(1).min(10) };
-        let pause = (MIN_PAUSE * 2_u32.pow(doublings)).min(MAX_PAUSE);
-        let spread = std::process::id().wrapping_mul(0x9e37_79b9).wrapping_add(self.failures) % 256;
-        pause * (768 + spread) / 1024
-    }
-
-    fn tell(&mut self, report: &mut impl FnMut(SinkNews)) {
-        if self.told.as_ref() != Some(&self.status) {
-            self.told = Some(self.status.clone());
-            report(SinkNews::Status(self.status.clone()));
-        }
-    }
-
+impl Sender<'_> {
     /// Connects, and sends until something fails.
     async fn session(&mut self, report: &mut impl FnMut(SinkNews)) -> Result<Infallible, ExportError> {
         let mut reader = self.open_log()?;
         self.look(&reader, None)?;
-        self.tell(report);
+        self.state.tell(report);
         let mut server = Server::connect(self.settings).await?;
-        if let Some(notice) = schema::prepare(&mut server, &self.settings.view, &self.settings.name).await?
-            && self.told_problems.insert(notice.clone())
-        {
-            report(SinkNews::Problem(format!("{}: {notice}", self.settings.name)));
+        let Self { settings, .. } = self;
+        if let Some(notice) = schema::prepare(&mut server, &settings.view, &settings.name).await? {
+            self.state.tell_problem(format!("{}: {notice}", settings.name), report);
         }
         let mut known = KnownRows::default();
         let mut used = Instant::now();
@@ -149,13 +96,11 @@ impl<'a> Sender<'a> {
                 send(&mut server, &mut position, self.host, &windows, &mut known).await?;
                 used = Instant::now();
                 self.note_sent(&windows);
-                if let Some((text, unsent)) = unsent {
-                    self.status.unsent.windows += unsent.windows;
-                    self.status.unsent.records += unsent.records;
-                    report(SinkNews::Deleted(format!("{}: {text}", self.settings.name), unsent));
+                if let Some((what, unsent)) = unsent {
+                    self.state.tell_deleted(&what, unsent, report);
                 }
                 self.look(&reader, Some(&position))?;
-                self.tell(report);
+                self.state.tell(report);
             }
             if !reader.is_current() {
                 reader = self.open_log()?;
@@ -164,7 +109,7 @@ impl<'a> Sender<'a> {
     }
 
     fn open_log(&self) -> Result<WindowReader, ExportError> {
-        open(&self.log).map_err(|source| self.log_error(source))
+        WindowReader::open(&self.log).map_err(|source| self.log_error(source))
     }
 
     fn log_error(&self, source: StoreError) -> ExportError {
@@ -175,7 +120,7 @@ impl<'a> Sender<'a> {
     async fn find(&mut self, server: &mut Server, reader: &WindowReader) -> Result<Position, ExportError> {
         let origin = Origin { host: self.host, backfill: self.settings.backfill };
         let position = position::find(server, reader, origin).await?;
-        self.status.is_connected = true;
+        self.state.status.is_connected = true;
         Ok(position)
     }
 
@@ -197,42 +142,32 @@ impl<'a> Sender<'a> {
         position: &Position,
         report: &mut impl FnMut(SinkNews),
     ) -> Result<(), ExportError> {
-        self.failures = 0;
-        self.status.problem = None;
-        self.told_problems.clear();
+        self.state.settle();
         self.look(reader, Some(position))?;
-        self.tell(report);
+        self.state.tell(report);
         sleep(POLL_INTERVAL).await;
         Ok(())
     }
 
     fn note_sent(&mut self, windows: &[WholeWindow]) {
-        self.failures = 0;
-        self.status.problem = None;
-        self.status.sent_windows += windows.len() as u64;
-        self.status.sent_records += windows.iter().map(|window| window.records.len() as u64).sum::<u64>();
+        self.state.succeed();
+        let status = &mut self.state.status;
+        status.sent_windows += windows.len() as u64;
+        status.sent_records += windows.iter().map(|window| window.records.len() as u64).sum::<u64>();
     }
 
     /// Looks how far the log is ahead. Without a position, as far as that was known before.
     fn look(&mut self, reader: &WindowReader, position: Option<&Position>) -> Result<(), ExportError> {
         if let Some(position) = position {
-            self.status.last_window = position.window;
-        } else if self.told.is_none() {
+            self.state.status.last_window = position.window;
+        } else if !self.state.was_told() {
             return Ok(());
         }
-        let fail = |source| self.log_error(source);
-        let LogState { last_window, .. } = reader.state().map_err(fail)?;
-        let next = reader.mark_from(self.status.last_window + 1).map_err(fail)?;
-        // What was deleted is not waited for.
-        let from = next.map_or(last_window, |next| next.number - 1).max(self.status.last_window);
-        self.status.lag_windows = Some(u64::try_from(last_window - from).unwrap_or(0));
-        self.status.lacks_since = next.map(|next| next.time);
+        let behind = reader.behind(self.state.status.last_window).map_err(|source| self.log_error(source))?;
+        let status = &mut self.state.status;
+        (status.lag_windows, status.lacks_since) = (Some(behind.0), behind.1);
         Ok(())
     }
-}
-
-fn open(log: &Path) -> Result<WindowReader, StoreError> {
-    WindowReader::open(log)
 }
 
 /// Rows of other tables that the server has. It may lose them only with a backup that is restored, which ends the connection.
@@ -316,7 +251,7 @@ fn overtaken(error: ExportError) -> ExportError {
     }
 }
 
-/// What was deleted between the position and the windows, and in them, with a sentence. Of the history before the first connection
+/// What was deleted between the position and the windows, and in them, in words and numbers. Of the history before the first connection
 /// nothing counts: the server was never to have what was deleted by then.
 fn unsent(position: &Position, windows: &[WholeWindow]) -> Option<(String, Unsent)> {
     if position.target == (Target::New { parent: None }) {
@@ -338,11 +273,7 @@ fn unsent(position: &Position, windows: &[WholeWindow]) -> Option<(String, Unsen
         (0, records) => format!("{records} records"),
         (windows, records) => format!("{windows} windows and {records} records of others"),
     };
-    let text = format!(
-        "{what} up to window {before} were deleted from the log before they could be sent (log.retention_days, \
-         log.retention_megabytes, or picosnitch forget): the server lacks them for good."
-    );
-    Some((text, unsent))
+    Some((format!("{what} up to window {before}"), unsent))
 }
 
 #[cfg(test)]
@@ -371,22 +302,5 @@ mod tests {
         assert_eq!(count(&position, &[window(12, 3), window(13, 0), window(18, 4)]), expected);
         position.target = Target::New { parent: None };
         assert_eq!(count(&position, &[window(12, 3)]), None);
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_bound() {
-        let settings: ServerSettings = crate::settings::tests::settings();
-        let mut sender = Sender::new(&settings, PathBuf::new(), "host");
-        let mut before = Duration::ZERO;
-        let overtaken = ExportError::Overtaken("a server".into());
-        let timeout = ExportError::Timeout { server: "a server".into(), seconds: 20, doing: "connecting" };
-        for failures in 1..40 {
-            sender.failures = failures;
-            assert!(sender.pause(&overtaken) <= MIN_PAUSE);
-            let pause = sender.pause(&timeout);
-            assert!(pause * 4 >= MIN_PAUSE * 3 && pause <= MAX_PAUSE, "{pause:?}");
-            assert!(pause > before || pause * 4 >= MAX_PAUSE * 3, "{pause:?} after {before:?}");
-            before = pause;
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use http_client::NoAuthorities;
 use store::StoreError;
 use thiserror::Error;
 
@@ -21,8 +22,8 @@ pub enum ForwardError {
     #[error("no TLS connection to {0} is possible (see the key `ca`)")]
     Tls(String, #[source] rustls::Error),
     /// There are no certificates of authorities.
-    #[error("there are no certificates of authorities for {0}: install ca-certificates, or set `ca`")]
-    NoAuthorities(String),
+    #[error("{0} cannot be known (see the key `ca`)")]
+    NoAuthorities(String, #[source] NoAuthorities),
     /// The web server answered with an error.
     #[error("{0} has answered with status {1}")]
     Status(String, u16),
@@ -38,6 +39,6 @@ impl ForwardError {
     /// Whether the log is not there yet, or is being made: the daemon starts.
     pub(crate) fn is_log_missing(&self) -> bool {
         let Self::Log(_, source) = self else { return false };
-        matches!(**source, StoreError::Missing(_) | StoreError::Empty(_) | StoreError::Older { .. })
+        source.is_not_ready()
     }
 }

@@ -8,6 +8,7 @@ mod delivery;
 mod error;
 mod item;
 mod journald;
+mod receiver;
 mod sender;
 mod syslog;
 mod target;

@@ -5,6 +5,7 @@ use std::{io, net::Ipv6Addr, sync::Arc};
 
 use calendar::{TimeZone, rfc3339};
 use config::{SyslogServer, SyslogTransport};
+use http_client::{NoAuthorities, authorities};
 use model::EventKind;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -26,14 +27,6 @@ const INFORMATIONAL: u8 = 6;
 /// The cookie of JSON in a message, by which receivers know it (rsyslog's mmjsonparse, syslog-ng's json-parser).
 const COOKIE: &str = "@cee:";
 const PROGRAM: &str = "picosnitch";
-/// Files with the certificates of authorities on Debian, Fedora, openSUSE and Arch, and Alpine.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// The severity of an item: what may have been missed is an error, what a user should look at a warning.
 pub(crate) fn severity(item: &Item) -> u8 {
     match item.kind {
@@ -44,63 +37,87 @@ pub(crate) fn severity(item: &Item) -> u8 {
     }
 }
 
-/// Sends items; returns when the receiver has taken all of them, as far as the transport tells.
-pub(crate) async fn send(
-    target: &Target,
-    server: &SyslogServer,
-    host: &str,
-    items: &[Item],
-) -> Result<(), ForwardError> {
-    let address = target.address();
-    let connect_error = |error| ForwardError::Connect(address.clone(), error);
-    let send_error = |error| ForwardError::Send(address.clone(), error);
-    let end = (server.host.as_str(), server.port);
-    match server.transport {
-        SyslogTransport::Tcp => {
-            let connect = async { TcpStream::connect(end).await.map_err(connect_error) };
-            let stream = in_time(&address, connect).await?;
-            send_stream(&address, stream, server, host, items).await
-        }
-        SyslogTransport::Tls => {
-            let config = tls(&address, &target.authority)?;
-            let connect = async {
-                let stream = TcpStream::connect(end).await.map_err(connect_error)?;
-                let name = ServerName::try_from(server.host.clone())
-                    .map_err(|error| connect_error(io::Error::other(error)))?;
-                TlsConnector::from(config).connect(name, stream).await.map_err(connect_error)
-            };
-            let stream = in_time(&address, connect).await?;
-            send_stream(&address, stream, server, host, items).await
-        }
-        SyslogTransport::Udp => {
-            let connect = async {
-                let found = lookup_host(end).await.map_err(connect_error)?.next();
-                let peer = found.ok_or_else(|| connect_error(io::ErrorKind::NotFound.into()))?;
-                let bound = match peer.is_ipv4() {
-                    true => UdpSocket::bind(("0.0.0.0", 0)).await,
-                    false => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await,
+/// A syslog server.
+pub(crate) struct Syslog<'a> {
+    address: String,
+    server: &'a SyslogServer,
+    host: &'a str,
+    way: Way,
+}
+
+/// The transport, with what it needs.
+enum Way {
+    Tcp,
+    Tls(Arc<ClientConfig>),
+    Udp,
+    Local,
+}
+
+impl<'a> Syslog<'a> {
+    pub fn new(target: &Target, server: &'a SyslogServer, host: &'a str) -> Result<Self, ForwardError> {
+        let address = target.address();
+        let way = match server.transport {
+            SyslogTransport::Tcp => Way::Tcp,
+            SyslogTransport::Tls => Way::Tls(tls(&address, &target.authority)?),
+            SyslogTransport::Udp => Way::Udp,
+            SyslogTransport::Local => Way::Local,
+        };
+        Ok(Self { address, server, host, way })
+    }
+
+    /// Sends items; returns when the receiver has taken all of them, as far as the transport tells.
+    pub async fn send(&self, items: &[Item]) -> Result<(), ForwardError> {
+        let Self { address, server, host, way } = self;
+        let (server, host) = (*server, *host);
+        let connect_error = |error| ForwardError::Connect(address.clone(), error);
+        let send_error = |error| ForwardError::Send(address.clone(), error);
+        let end = (server.host.as_str(), server.port);
+        match way {
+            Way::Tls(config) => {
+                let connect = async {
+                    let stream = TcpStream::connect(end).await.map_err(connect_error)?;
+                    let name = ServerName::try_from(server.host.clone())
+                        .map_err(|error| connect_error(io::Error::other(error)))?;
+                    TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(connect_error)
                 };
-                let socket = bound.map_err(connect_error)?;
-                socket.connect(peer).await.map_err(connect_error)?;
-                Ok(socket)
-            };
-            let socket = in_time(&address, connect).await?;
-            for item in items {
-                let message = message(server, host, item);
-                let sent = async { socket.send(message.as_bytes()).await.map_err(send_error) };
-                in_time(&address, sent).await?;
+                let stream = in_time(address, connect).await?;
+                send_stream(address, stream, server, host, items).await
             }
-            Ok(())
-        }
-        SyslogTransport::Local => {
-            let socket = UnixDatagram::unbound().map_err(connect_error)?;
-            socket.connect(&server.path).map_err(connect_error)?;
-            for item in items {
-                let message = local_message(server, item);
-                let sent = async { socket.send(message.as_bytes()).await.map_err(send_error) };
-                in_time(&address, sent).await?;
+            Way::Tcp => {
+                let connect = async { TcpStream::connect(end).await.map_err(connect_error) };
+                let stream = in_time(address, connect).await?;
+                send_stream(address, stream, server, host, items).await
             }
-            Ok(())
+            Way::Udp => {
+                let connect = async {
+                    let found = lookup_host(end).await.map_err(connect_error)?.next();
+                    let peer = found.ok_or_else(|| connect_error(io::ErrorKind::NotFound.into()))?;
+                    let bound = match peer.is_ipv4() {
+                        true => UdpSocket::bind(("0.0.0.0", 0)).await,
+                        false => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await,
+                    };
+                    let socket = bound.map_err(connect_error)?;
+                    socket.connect(peer).await.map_err(connect_error)?;
+                    Ok(socket)
+                };
+                let socket = in_time(address, connect).await?;
+                for item in items {
+                    let message = message(server, host, item);
+                    let sent = async { socket.send(message.as_bytes()).await.map_err(send_error) };
+                    in_time(address, sent).await?;
+                }
+                Ok(())
+            }
+            Way::Local => {
+                let socket = UnixDatagram::unbound().map_err(connect_error)?;
+                socket.connect(&server.path).map_err(connect_error)?;
+                for item in items {
+                    let message = local_message(server, item);
+                    let sent = async { socket.send(message.as_bytes()).await.map_err(send_error) };
+                    in_time(address, sent).await?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -170,15 +187,12 @@ fn header_host(host: &str) -> String {
 
 /// TLS 1.2 and 1.3 with a certificate that must be that of the host.
 fn tls(address: &str, authority: &str) -> Result<Arc<ClientConfig>, ForwardError> {
-    let none = || ForwardError::NoAuthorities(address.to_owned());
-    let pem = match authority.is_empty() {
-        true => AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).ok_or_else(none)?,
-        false => authority.as_bytes().to_vec(),
-    };
+    let none = |source| ForwardError::NoAuthorities(address.to_owned(), source);
+    let pem = authorities(authority).map_err(none)?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
     if roots.is_empty() {
-        return Err(none());
+        return Err(none(NoAuthorities::Empty));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -126,6 +126,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the log is not there yet, or is brought up to date: the daemon starts.
+    pub fn is_not_ready(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Empty(_) | Self::Older { .. })
+    }
+
     /// Whether the operation can succeed later: another process holds a lock, or the disk is full. Nothing was written.
     pub fn is_transient(&self) -> bool {
         match self {

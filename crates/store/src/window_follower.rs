@@ -112,11 +112,7 @@ impl WindowFollower {
     /// # Errors
     /// The errors of SQLite.
     pub fn behind(&self, number: i64) -> Result<(u64, Option<i64>), StoreError> {
-        let LogState { last_window, .. } = self.reader.state()?;
-        let next = self.reader.mark_from(number + 1)?;
-        // What was deleted is not waited for.
-        let from = next.map_or(last_window, |next| next.number - 1);
-        Ok((u64::try_from(last_window - from).unwrap_or(0), next.map(|next| next.time)))
+        self.reader.behind(number)
     }
 
     /// Reads the next windows.
@@ -127,10 +123,7 @@ impl WindowFollower {
         if !self.reader.is_current() {
             match WindowReader::open(&self.path) {
                 Ok(reader) => self.reader = reader,
-                // The daemon makes a log, or brings an older one up to date.
-                Err(StoreError::Missing(_) | StoreError::Empty(_) | StoreError::Older { .. }) => {
-                    return Ok(Followed::Missing);
-                }
+                Err(error) if error.is_not_ready() => return Ok(Followed::Missing),
                 Err(error) => return Err(error),
             }
         }

@@ -133,6 +133,18 @@ impl WindowReader {
         self.reader.read(|connection| connection.prepare_cached(&sql)?.query_row([time], mark).optional())
     }
 
+    /// How many windows of the log are behind the one with this number, and when the first of them ended (unix seconds UTC).
+    ///
+    /// # Errors
+    /// The errors of SQLite.
+    pub fn behind(&self, number: i64) -> Result<(u64, Option<i64>), StoreError> {
+        let LogState { last_window, .. } = self.state()?;
+        let next = self.mark_from(number + 1)?;
+        // What was deleted is not waited for.
+        let from = next.map_or(last_window, |next| next.number - 1);
+        Ok((u64::try_from(last_window - from).unwrap_or(0), next.map(|next| next.time)))
+    }
+
     /// The windows after the one with the number `after`, in the order of writing: as many as have `max_records` records and
     /// events together, but at least one if there is one.
     ///

@@ -1,16 +1,13 @@
 //! An HTTP client for the two requests of VirusTotal's API, version 3, that picosnitch makes.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use ureq::{
-    Agent, Body,
-    http::Response,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
-};
+use ureq::{Agent, Body, http::Response};
 
 use super::{start_error::StartError, verdict::EngineCounts};
+use http_client::Timeouts;
 use model::Sha256;
 
 /// Upper bound for the body of a response.
@@ -21,14 +18,6 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(60);
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long the connection to the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Files with the certificates of authorities on Debian, Fedora, openSUSE and Arch, and Alpine.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// How VirusTotal is used (section `[virustotal]` of the configuration).
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Settings {
@@ -83,24 +72,8 @@ pub(crate) struct ApiClient {
 impl ApiClient {
     /// Makes a client for the API at `url`. Fails if there are no certificates for an encrypted connection.
     pub(crate) fn new(url: &str, key: &str) -> Result<Self, StartError> {
-        let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls);
-        tls = tls.unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-        if url.starts_with("https:") {
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(authorities()?)));
-        }
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            // A redirect would send the key to another server.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(LOOK_UP_TIMEOUT))
-            .max_response_header_size(64 * 1024)
-            .user_agent(concat!("picosnitch/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .build()
-            .new_agent();
+        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, request: LOOK_UP_TIMEOUT };
+        let agent = http_client::agent(url, "", timeouts)?;
         Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), key: key.to_owned() })
     }
 
@@ -180,16 +153,4 @@ fn interpret(mut response: Response<Body>, meaning: impl Fn(&Value) -> Option<Ap
         .ok()
         .and_then(|document| meaning(&document))
         .unwrap_or_else(|| ApiResponse::Unusable("an answer that is not understood".into()))
-}
-
-/// The certificates of authorities that this machine trusts.
-fn authorities() -> Result<Vec<Certificate<'static>>, StartError> {
-    let bundle = AUTHORITIES.iter().find_map(|path| fs::read(path).ok());
-    let certificates: Vec<_> = parse_pem(&bundle.ok_or(StartError::NoAuthorities(&AUTHORITIES))?)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() { Err(StartError::EmptyAuthorities) } else { Ok(certificates) }
 }

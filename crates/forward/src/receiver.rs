@@ -1,0 +1,46 @@
+//! The other end, ready to be sent to: what is made once for a session, not for each item.
+
+use config::Destination;
+
+use crate::{error::ForwardError, item::Item, journald, syslog::Syslog, target::Target, webhook::Hook};
+
+/// A receiver.
+pub(crate) enum Receiver<'a> {
+    Syslog(Syslog<'a>),
+    Journald(String),
+    Webhook(Hook<'a>),
+}
+
+impl<'a> Receiver<'a> {
+    /// The receiver of a section, whose certificates are read.
+    pub fn new(target: &'a Target, host: &'a str) -> Result<Self, ForwardError> {
+        Ok(match &target.section.destination {
+            Destination::Syslog(server) => Self::Syslog(Syslog::new(target, server, host)?),
+            Destination::Journald => Self::Journald(target.address()),
+            Destination::Webhook(section) => Self::Webhook(Hook::new(target, section)?),
+        })
+    }
+
+    /// How many items are sent at once, of which it has all or, after an error, perhaps some.
+    pub fn batch(&self) -> usize {
+        match self {
+            // Each is a request with an answer of its own.
+            Self::Webhook(_) => 1,
+            Self::Syslog(_) | Self::Journald(_) => 500,
+        }
+    }
+
+    /// Sends items; returns when the receiver has them, as far as it tells.
+    pub async fn send(&self, items: &[Item]) -> Result<(), ForwardError> {
+        match self {
+            Self::Syslog(syslog) => syslog.send(items).await,
+            Self::Journald(address) => journald::send(address, items).await,
+            Self::Webhook(hook) => {
+                for item in items {
+                    hook.send(item).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
