@@ -22,7 +22,7 @@ pub use server::{
     grant_sql,
     rows::{Cell, Row},
     schema_sql,
-    tables::{Kind, VERSION as TABLES_VERSION},
+    tables::Kind,
 };
 pub use settings::{ClientCertificate, ServerSettings};
 pub use sink_state::{Failure, POLL_INTERVAL, SinkState};

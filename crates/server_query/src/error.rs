@@ -15,18 +15,6 @@ pub enum ServerQueryError {
         "the database has no tables of picosnitch that the account may read: {}. The account needs SELECT on them", sentence(.0)
     )]
     NoTables(ExportError),
-    /// The tables are those of a newer version.
-    #[error(
-        "the tables on {server} have version {found}, and this picosnitch knows up to {known}: install the newer one"
-    )]
-    Newer {
-        /// The server.
-        server: String,
-        /// Version on the server.
-        found: i64,
-        /// Latest version that is known.
-        known: i64,
-    },
     /// The answer is larger than what this process takes.
     #[error(
         "{server} has more than {max_rows} different values for this: choose a shorter range, fewer --group-by, or a narrower --where"

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
 };
 
-use export::{Cell, ExportError, Kind, Server, ServerSettings, TABLES_VERSION};
+use export::{Cell, ExportError, Kind, Server, ServerSettings};
 use model::{Counters, Loss, LossKind, text::lossless};
 use store::{
     Answer, CompareOrder, Comparison, Dimension, Filter, Query, Range, Source, Value, calendar_value,
@@ -165,18 +165,10 @@ fn refuse_seen(query: &Query) -> Result<(), ServerQueryError> {
 
 /// Looks whether the tables are there.
 async fn check(server: &mut Server) -> Result<(), ServerQueryError> {
-    let sql = "SELECT max(version) FROM picosnitch_schema";
-    let rows = server.select(sql, &[], &[Kind::Integer], "cannot read the version of the tables").await;
-    let rows = rows.map_err(|error| match error {
-        ExportError::Sql { .. } => ServerQueryError::NoTables(error),
-        other => other.into(),
-    })?;
-    let found = rows.iter().flatten().find_map(Cell::integer).unwrap_or(0);
-    match found > TABLES_VERSION {
-        true => {
-            Err(ServerQueryError::Newer { server: server.address().to_owned(), found, known: TABLES_VERSION })
-        }
-        false => Ok(()),
+    match server.tables_version().await {
+        Ok(_) => Ok(()),
+        Err(error @ ExportError::Sql { .. }) => Err(ServerQueryError::NoTables(error)),
+        Err(other) => Err(other.into()),
     }
 }
 

@@ -16,7 +16,7 @@ use model::{
     Address, CgroupInfo, Counters, Event, EventKind, FlowTuple, GeoInfo, LossKind, Port, ProcessContext,
     Program, Record, Sha256, Window,
 };
-use server_process::{ServerProcess, System};
+use server_process::{ServerProcess, System, with_each_system};
 use server_query::{ServerQueryError, ServerReader};
 use store::{
     CompareOrder, Dimension, Filter, Find, Query, Range, Reader, Row, SeenFilter, Sort, Source, Value,
@@ -303,17 +303,6 @@ fn limits(system: System) {
         ..Query::default()
     };
     assert_eq!(remote.answer(&far).unwrap(), log.reader().answer(&far).unwrap());
-}
-
-macro_rules! with_each_system {
-    ($($test:ident)*) => {
-        mod postgresql {
-            $(#[test] fn $test() { super::$test(super::System::PostgreSql) })*
-        }
-        mod mariadb {
-            $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
-        }
-    };
 }
 
 with_each_system! {

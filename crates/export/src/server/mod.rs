@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use self::{
     dialect::Dialect,
     rows::{Cell, Row, parts},
-    tables::{Kind, Table},
+    tables::{Kind, Table, VERSION},
 };
 use crate::{error::ExportError, settings::ServerSettings};
 
@@ -215,6 +215,20 @@ impl Server {
             bounded(address, doing, insert).await?;
         }
         Ok(())
+    }
+
+    /// The version of the tables; 0 if it is not there yet.
+    ///
+    /// # Errors
+    /// [`ExportError::Newer`]; [`ExportError::Sql`] also if there are no tables.
+    pub async fn tables_version(&mut self) -> Result<i64, ExportError> {
+        let sql = "SELECT max(version) FROM picosnitch_schema";
+        let rows = self.select(sql, &[], &[Kind::Integer], "cannot read the version of the tables").await?;
+        let found = rows.iter().flatten().find_map(Cell::integer).unwrap_or(0);
+        match found > VERSION {
+            true => Err(ExportError::Newer { server: self.address.clone(), found, known: VERSION }),
+            false => Ok(found),
+        }
     }
 
     /// The names and types of the columns of a table, as far as the account may use them.

@@ -24,7 +24,7 @@ pub(crate) async fn prepare(
 ) -> Result<Option<String>, ExportError> {
     let mut notice = None;
     // The version is the last thing that is made: MariaDB and MySQL commit each table by itself, and may be killed between two.
-    if !is_there(server, &SCHEMA).await? || version(server).await? == 0 {
+    if !is_there(server, &SCHEMA).await? || server.tables_version().await? == 0 {
         for statement in statements(server) {
             server.execute(&statement, "cannot make the tables").await.map_err(|error| match error {
                 ExportError::Sql { server, source, .. } if is_refusal(&source) => {
@@ -76,23 +76,9 @@ async fn is_there(server: &mut Server, table: &Table) -> Result<bool, ExportErro
     has_relation(server, table.name).await
 }
 
-/// The version of the tables; 0 if there is none.
-async fn version(server: &mut Server) -> Result<i64, ExportError> {
-    let sql = "SELECT max(version) FROM picosnitch_schema";
-    let found = server.select(sql, &[], &[Kind::Integer], "cannot read the version of the tables").await?;
-    Ok(found.into_iter().flatten().next().and_then(|version| version.integer()).unwrap_or(0))
-}
-
 /// Compares the tables with what they should be.
 async fn check(server: &mut Server) -> Result<(), ExportError> {
-    let version = version(server).await?;
-    if version > VERSION {
-        return Err(ExportError::Newer {
-            server: server.address().to_owned(),
-            found: version,
-            known: VERSION,
-        });
-    }
+    let version = server.tables_version().await?;
     let mut problems = Vec::new();
     if version < VERSION {
         problems.push("picosnitch_schema has no version".to_owned());

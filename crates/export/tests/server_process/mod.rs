@@ -32,6 +32,21 @@ pub enum System {
     MariaDb,
 }
 
+/// Makes a test of each database system of a function that takes one.
+#[allow(unused_macros, reason = "not all that start servers have such tests")]
+macro_rules! with_each_system {
+    ($($test:ident)*) => {
+        mod postgresql {
+            $(#[test] fn $test() { super::$test(super::System::PostgreSql) })*
+        }
+        mod mariadb {
+            $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "not all that start servers have such tests")]
+pub(crate) use with_each_system;
+
 /// A certificate of a server and its key, PEM.
 pub struct ServerCertificate {
     pub certificate: String,

@@ -1,0 +1,70 @@
+//! How fast records are sent.
+
+use std::{fs, time::Instant};
+
+use store::Writer;
+
+use super::{
+    exporter::Exporter,
+    log::{IntoAddress, Log, on_server, window},
+    server_process::{DATABASE, ServerProcess, System},
+};
+
+/// Prints how fast records are sent: `cargo test --release -p export --test servers -- --ignored --nocapture`.
+fn measure(system: System) {
+    const WINDOWS: i64 = 500;
+    const RECORDS: u64 = 1000;
+    let server = ServerProcess::start(system);
+    let log = Log::new();
+    let mut writer = Writer::open(&log.path).unwrap();
+    for number in 0..WINDOWS {
+        // As on a busy machine: few programs, and one peer in four is new.
+        let time = log.time + 10 * number;
+        let mut busy = window(time, 40);
+        let base = busy.records.clone();
+        for number in 40..RECORDS {
+            let mut record = base[number as usize % 40].clone();
+            record.tuple.local_port = 20_000 + number as i64;
+            let [high, low] = [(time / 10 % 250) as u8, (number % 250) as u8];
+            record.tuple.remote_address = Some([10, high, 0, low].into_address());
+            busy.records.push(record);
+        }
+        writer.write(&busy).unwrap();
+    }
+    let memory = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    drop(writer);
+    let before = memory();
+    let begin = Instant::now();
+    let exporter = Exporter::start(&server.settings("owner"), &log.path, "host");
+    exporter.wait_until_sent(&log);
+    let (seconds, after) = (begin.elapsed().as_secs_f64(), memory());
+    let bytes = match system {
+        System::PostgreSql => "SELECT pg_database_size(current_database())",
+        System::MariaDb => {
+            "SELECT CAST(sum(data_length + index_length) AS SIGNED) FROM information_schema.tables WHERE table_schema = database()"
+        }
+    };
+    let (records, bytes) = (log.copied().records, server.numbers(bytes)[0]);
+    println!(
+        "{system:?}: {records} records in {seconds:.1} s, {:.0} records/s, {:.0} bytes a record on the server; memory {before} MB before, {after} MB after",
+        records as f64 / seconds,
+        bytes as f64 / records as f64
+    );
+    assert_eq!(on_server(&server, DATABASE), log.copied());
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_postgresql() {
+    measure(System::PostgreSql);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_mariadb() {
+    measure(System::MariaDb);
+}
