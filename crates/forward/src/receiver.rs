@@ -4,6 +4,9 @@ use config::Destination;
 
 use crate::{error::ForwardError, item::Item, journald, syslog::Syslog, target::Target, webhook::Hook};
 
+/// Items that a receiver gets at once.
+const MAX_ITEMS: usize = 500;
+
 /// A receiver.
 pub(crate) enum Receiver<'a> {
     Syslog(Syslog<'a>),
@@ -26,7 +29,7 @@ impl<'a> Receiver<'a> {
         match self {
             // Each is a request with an answer of its own.
             Self::Webhook(_) => 1,
-            Self::Syslog(_) | Self::Journald(_) => 500,
+            Self::Syslog(_) | Self::Journald(_) => MAX_ITEMS,
         }
     }
 

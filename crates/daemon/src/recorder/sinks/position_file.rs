@@ -2,7 +2,7 @@
 //! so it tells the recorder how far each has taken the log, and gets that back when it connects.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     io::Read,
     os::unix::fs::OpenOptionsExt,
@@ -32,6 +32,8 @@ pub(crate) struct PositionFile {
     positions: Arc<Mutex<Positions>>,
     problems: Arc<Problems>,
     worker: Option<Worker<PositionSink>>,
+    /// The receivers that are served now.
+    served: BTreeSet<String>,
 }
 
 impl PositionFile {
@@ -50,7 +52,7 @@ impl PositionFile {
             Positions::new()
         });
         let positions = Arc::new(Mutex::new(positions));
-        Self { path, positions, problems: Arc::clone(problems), worker: None }
+        Self { path, positions, problems: Arc::clone(problems), worker: None, served: BTreeSet::new() }
     }
 
     /// All positions.
@@ -62,9 +64,15 @@ impl PositionFile {
     /// Takes a new position; it is written soon.
     pub(crate) fn set(&mut self, name: String, position: SinkPosition) {
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.insert(name, position);
+        positions.insert(name.clone(), position);
+        self.served.insert(name);
         while positions.len() > MAX_POSITIONS {
-            positions.pop_first();
+            // One that is served would lose what was recorded up to the next start.
+            let unserved = positions.keys().find(|name| !self.served.contains(*name)).cloned();
+            match unserved {
+                Some(name) => drop(positions.remove(&name)),
+                None => drop(positions.pop_first()),
+            }
         }
         drop(positions);
         if self.worker.is_none() {
@@ -190,6 +198,15 @@ mod tests {
             file.set(format!("export.c-{number:03}"), position(1));
         }
         assert_eq!(file.all().len(), MAX_POSITIONS);
+        file.finish();
+        // Those of sections that are gone make room, not the one that is served.
+        let mut file = PositionFile::open(path.clone(), &problems);
+        let first = file.all()[0].0.clone();
+        file.set(first.clone(), position(2));
+        file.set("export.new".into(), position(3));
+        let names: Vec<String> = file.all().into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&first) && names.contains(&"export.new".to_owned()), "{names:?}");
+        assert_eq!(names.len(), MAX_POSITIONS);
         file.finish();
         assert!(problems.take_written().is_empty());
         fs::write(&path, "{").unwrap();
