@@ -22,7 +22,7 @@ pub mod text;
 
 pub use address::{Address, AddressError};
 pub use bytes::Bytes;
-pub use clock::boot_time;
+pub use clock::{boot_seconds, boot_time};
 pub use context::{CgroupInfo, ProcessContext, ProcessId, Program};
 pub use digest::Sha256;
 pub use error_chain::error_chain;

@@ -11,6 +11,8 @@ struct Process {
     /// Its role, and its number among those of the role.
     name: String,
     pss_kilobytes: f64,
+    /// The part of it that is in no file: heap and stacks. For the reader only, who wants to know where growth comes from.
+    anonymous_kilobytes: f64,
     descriptors: f64,
 }
 
@@ -30,10 +32,10 @@ impl Sample {
             let name = if number == 0 { role } else { format!("{role} {}", number + 1) };
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
                 .with_context(|| format!("the {name} (process {pid}) has ended"))?;
-            let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
-            let pss_kilobytes = pss.trim().trim_end_matches(" kB").parse()?;
+            let pss_kilobytes = kilobytes(&rollup, "Pss:")?;
+            let anonymous_kilobytes = kilobytes(&rollup, "Pss_Anon:")?;
             let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64;
-            processes.push(Process { name, pss_kilobytes, descriptors });
+            processes.push(Process { name, pss_kilobytes, anonymous_kilobytes, descriptors });
         }
         Ok(Self(processes))
     }
@@ -41,10 +43,20 @@ impl Sample {
     /// A line for people.
     pub fn text(&self) -> String {
         let text = |process: &Process| {
-            format!("{}: {} kB, {} descriptors", process.name, process.pss_kilobytes, process.descriptors)
+            let Process { name, pss_kilobytes, anonymous_kilobytes, descriptors } = process;
+            format!(
+                "{name}: {pss_kilobytes} kB ({anonymous_kilobytes} in no file), {descriptors} descriptors"
+            )
         };
         self.0.iter().map(text).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// A figure of smaps_rollup (proc_pid_smaps(5)).
+fn kilobytes(rollup: &str, field: &str) -> anyhow::Result<f64> {
+    let value =
+        rollup.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    Ok(value.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// The role of a process by its command line: `role NAME`, or the monitor.
@@ -98,13 +110,15 @@ impl Samples {
 mod tests {
     use super::*;
 
+    fn monitor(pss_kilobytes: f64, descriptors: f64) -> Sample {
+        Sample(vec![Process { name: "monitor".into(), pss_kilobytes, anonymous_kilobytes: 0.0, descriptors }])
+    }
+
     #[test]
     fn the_second_tenth_is_compared_with_the_last() {
         let mut samples = Samples::default();
         for number in 0..20 {
-            let process =
-                Process { name: "monitor".into(), pss_kilobytes: f64::from(number), descriptors: 9.0 };
-            samples.add(Sample(vec![process]));
+            samples.add(monitor(f64::from(number), 9.0));
         }
         assert_eq!(samples.memory(), [("monitor", [2.5, 18.5])]);
         assert_eq!(samples.descriptors(), [("monitor", [9.0, 9.0])]);
@@ -113,7 +127,7 @@ mod tests {
     #[test]
     fn one_sample_is_both() {
         let mut samples = Samples::default();
-        samples.add(Sample(vec![Process { name: "monitor".into(), pss_kilobytes: 7.0, descriptors: 1.0 }]));
+        samples.add(monitor(7.0, 1.0));
         assert_eq!(samples.memory(), [("monitor", [7.0, 7.0])]);
     }
 }

@@ -18,7 +18,7 @@ impl Recorder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let mut window = self.window.close(now, &mut self.contexts, last);
-        window.uptime = i64::try_from(model::boot_time() / 1_000_000_000).unwrap_or(i64::MAX);
+        window.uptime = model::boot_seconds();
         window.last_drain = self.last_drain;
         window.events.extend(self.reporter.take_events(now));
         self.geography.reload_if_due().iter().for_each(|problem| self.problems.report(problem));

@@ -87,6 +87,23 @@ fn windows_come_back_as_they_were_written() {
 }
 
 #[test]
+fn events_without_a_window_get_one() {
+    let (_directory, path) = new_log();
+    let mut writer = Writer::open(&path).unwrap();
+    writer.begin_recording(120, model::Continuity::Gap).unwrap();
+    assert_eq!(read_all(&path, u64::MAX), []);
+    for _ in 0..2 {
+        // Once there are no more, there is no other window.
+        writer.write_waiting_events(121, 7).unwrap();
+        let windows = read_all(&path, u64::MAX);
+        let events = windows[0].events.iter().map(|event| event.kind).collect::<Vec<_>>();
+        assert_eq!((windows.len(), events), (1, vec![EventKind::Start]));
+        assert_eq!((windows[0].mark.time, windows[0].mark.uptime), (121, 7));
+        assert_eq!(windows[0].records, []);
+    }
+}
+
+#[test]
 fn deleted_records_are_counted_and_marks_stay() {
     let (_directory, path) = new_log();
     let mut random = Random(5);

@@ -197,6 +197,28 @@ impl Writer {
         if window.records.is_empty() && window.losses.is_empty() && window.events.is_empty() {
             return Ok(());
         }
+        self.write_window(window)
+    }
+
+    /// Writes a window without records at `time` (unix seconds UTC) and `uptime` (seconds since the machine started), if there are
+    /// events that are in no window yet: copies of the log have them with their window, and without traffic there may be no other one
+    /// for long.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn write_waiting_events(&mut self, time: i64, uptime: i64) -> Result<(), StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM event WHERE window > (SELECT last_window FROM log))";
+        let stored: bool = self
+            .connection
+            .query_row(sql, [], |row| row.get(0))
+            .map_err(sql_error(&self.path, "cannot read the events"))?;
+        match stored || !self.events.is_empty() {
+            true => self.write_window(&Window { time, uptime, ..Window::default() }),
+            false => Ok(()),
+        }
+    }
+
+    fn write_window(&mut self, window: &Window) -> Result<(), StoreError> {
         let before = (self.clock, self.event_count, self.detail_since);
         match self.write_transaction(window) {
             Ok(written) => {

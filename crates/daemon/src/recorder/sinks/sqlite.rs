@@ -167,6 +167,7 @@ impl SqliteSink {
             writer.begin_recording(time::now(), self.settings.continuity)?;
             self.has_begun = true;
         }
+        writer.write_waiting_events(time::now(), model::boot_seconds())?;
         self.writer = Some(writer);
         self.tell_notices();
         Ok(())
