@@ -5,13 +5,14 @@ import { baseName, rate as rateText } from './lib/format.js';
 import { effect, html, render, useEffect, useErrorBoundary, useState, visible } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
 import { daemonState, rate, startLive } from './lib/live.js';
+import { hasPage, isOwn } from './lib/source.js';
 import { hasRange, page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
 import { firstLook, startWatch } from './lib/watch.js';
 import { Footer } from './parts/footer.js';
 import { Header } from './parts/header.js';
 import { Help, useCommonShortcuts } from './parts/help.js';
-import { Banners, NotAllowed } from './parts/states.js';
+import { Banners, NotAllowed, NotHere } from './parts/states.js';
 
 /** @type {Record<string, () => Promise<{default: unknown}>>} */
 const MODULES = {
@@ -21,6 +22,7 @@ const MODULES = {
   destination: () => import('./pages/destination.js'),
   flows: () => import('./pages/flows.js'),
   live: () => import('./pages/live.js'),
+  fleet: () => import('./pages/fleet.js'),
   alerts: () => import('./pages/alerts.js'),
   health: () => import('./pages/health.js'),
 };
@@ -29,6 +31,7 @@ const loaded = new Map();
 
 /** @param {string} name @returns {Promise<unknown>} */
 async function load(name) {
+  if (!hasPage(name)) return null;
   if (!loaded.has(name)) loaded.set(name, (await MODULES[name]()).default);
   return loaded.get(name);
 }
@@ -64,6 +67,7 @@ function App() {
   return html`
     <${Header} />
     <main id="main" tabindex="-1">
+      ${!hasPage(name) && html`<${NotHere} name=${name} />`}
       ${Page && html`<${Guarded} key=${name + subject} is=${Page} />`}
       <${Banners} />
     </main>
@@ -102,5 +106,5 @@ Promise.all([load(page.value), hasRange.value ? null : firstLook()]).then(() => 
   place.replaceChildren();
   render(html`<${App} />`, place);
   startWatch();
-  startLive();
+  if (isOwn) startLive();
 });
