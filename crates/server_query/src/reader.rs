@@ -262,9 +262,9 @@ pub(crate) async fn groups_within(
     };
     let bucket = match (edges, bucket) {
         ([], bucket) => bucket,
-        (edges, None) => Some(interval(edges)),
+        (edges, None) => Some(interval("time", edges)),
         // The later one is in the same interval and in the same part of the calendar as the record.
-        (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval(edges))),
+        (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval("time", edges))),
     };
     let statement =
         Statement::new(query, &conditions, (since, until), bucket.as_deref(), (dialect, server.max_rows));

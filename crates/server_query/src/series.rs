@@ -9,21 +9,22 @@ use crate::{
     session::Connection,
 };
 
-/// The expression for the largest of the edges that the column `time` has reached. No record is before the first edge.
-pub(crate) fn interval(edges: &[i64]) -> String {
+/// The expression for the largest of the edges that a column with a time has reached. No record is before the first edge.
+pub(crate) fn interval(column: &str, edges: &[i64]) -> String {
     // Small numbers alone would be of 32 bits.
-    format!("0 * time + {}", choice(edges))
+    format!("0 * {column} + {}", choice(column, edges))
 }
 
 /// A tree of comparisons, so that a record is compared with few edges.
-fn choice(edges: &[i64]) -> String {
+fn choice(column: &str, edges: &[i64]) -> String {
     match edges {
-        [] => "time".to_owned(),
+        [] => column.to_owned(),
         [edge] => edge.to_string(),
         _ => {
             let (before, from) = edges.split_at(edges.len() / 2);
             let middle = from.first().copied().unwrap_or_default();
-            format!("CASE WHEN time < {middle} THEN {} ELSE {} END", choice(before), choice(from))
+            let [before, from] = [before, from].map(|edges| choice(column, edges));
+            format!("CASE WHEN {column} < {middle} THEN {before} ELSE {from} END")
         }
     }
 }
@@ -126,10 +127,10 @@ mod tests {
 
     #[test]
     fn a_record_is_compared_with_few_edges() {
-        assert_eq!(interval(&[5]), "0 * time + 5");
-        assert_eq!(interval(&[5, 7]), "0 * time + CASE WHEN time < 7 THEN 5 ELSE 7 END");
+        assert_eq!(interval("time", &[5]), "0 * time + 5");
+        assert_eq!(interval("time", &[5, 7]), "0 * time + CASE WHEN time < 7 THEN 5 ELSE 7 END");
         let edges: Vec<i64> = (0..1000).collect();
-        let deepest = interval(&edges).split("END").fold((0_i64, 0_i64), |(depth, most), part| {
+        let deepest = interval("time", &edges).split("END").fold((0_i64, 0_i64), |(depth, most), part| {
             let depth = depth + part.matches("CASE").count() as i64;
             (depth - 1, most.max(depth))
         });

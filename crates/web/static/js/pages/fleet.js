@@ -5,7 +5,7 @@ import { count, duration, grouped, plural } from '../lib/format.js';
 import { cls, html, useEffect, useState } from '../lib/html.js';
 import { change, filters, param, question } from '../lib/state.js';
 import { Chips } from '../parts/chips.js';
-import { Tabs } from '../parts/controls.js';
+import { Switch, Tabs } from '../parts/controls.js';
 import { Bytes, When } from '../parts/figures.js';
 import { Ident } from '../parts/identity.js';
 import { RangeBar } from '../parts/rangebar.js';
@@ -136,7 +136,7 @@ function Rows({ data, kind }) {
   const rows = data.rows.slice(0, drawn);
   if (!rows.length) return html`<p class="note nothing">${kind.none}</p>`;
   return html`
-    <p class="note small">${plural(data.row_count, 'row')}${kind.second && `, the one that was seen first first`}</p>
+    <p class="note small">${plural(data.row_count, kind.second ? 'row' : 'host')}${kind.second && ', the first sight first'}</p>
     <div class="tablewrap sec">${kind.second ? html`<${Sightings} rows=${rows} second=${kind.second} />` : html`<${Silent} rows=${rows} />`}</div>
     ${data.rows.length > drawn && html`<button type="button" class="more lnk" onClick=${() => setDrawn(drawn + 1000)}>${grouped(data.rows.length - drawn)} more</button>`}
     ${data.row_count > data.rows.length && drawn >= data.rows.length && html`<p class="note">Only the first ${grouped(data.rows.length)} rows are here. Choose a shorter range for the others.</p>`}
@@ -148,9 +148,12 @@ export default function Fleet() {
   const kind = QUESTIONS[name];
   const value = param('value') || (name === 'silent' ? DEFAULT_MINUTES : '');
   const isAsked = value !== '' || !kind.field;
-  const { zone, ...records } = question.value;
+  // What appeared first is not what appeared first in a day: all records are asked, unless the range is wanted.
+  const isWithin = name !== 'silent' && param('within') === '1';
+  const { zone, where, exclude, scope } = question.value;
+  const all = { zone, range: 'all', where, exclude, scope };
   // Silence is of now, whatever the range; filters are of records.
-  const asked = name === 'silent' ? { zone } : { zone, ...records };
+  const asked = name === 'silent' ? { zone } : isWithin ? question.value : all;
   const answer = useAnswer(isAsked ? 'fleet' : null, {
     ...asked,
     question: name,
@@ -164,10 +167,12 @@ export default function Fleet() {
     return html`<${NoLog} error=${error} />`;
   return html`
     <h1 class="vh">Fleet</h1>
-    ${name !== 'silent' && html`<${RangeBar} answered=${isOther ? undefined : data?.range} />`}
+    ${isWithin && html`<${RangeBar} answered=${isOther ? undefined : data?.range} />`}
     <div class="ctl">
       <${Tabs} label="Question" scroll tabs=${Object.entries(QUESTIONS).map(([key, { tab }]) => [key, tab])} current=${name}
         onChoose=${(/** @type {string} */ key) => change({ question: key, value: null })} />
+      <span class="grow"></span>
+      ${name !== 'silent' && html`<${Switch} on=${isWithin} onChange=${() => change({ within: isWithin ? null : '1' })} title="Otherwise all records on the server are asked">Only in a range<//>`}
     </div>
     <h2 class="fleet-asks">${kind.asks}</h2>
     ${kind.field && html`<div class="ctl"><${Field} key=${name} kind=${kind} value=${value} /></div>`}
