@@ -6,8 +6,9 @@ use store::{Filter, HostEvent, Range};
 
 use crate::{error::ServerQueryError, reader::bounds, session::Connection};
 
-/// Rows of one statement.
-const ROWS: usize = 10_000;
+/// Rows of the first statement, and of a later one at most.
+const MIN_ROWS: usize = 200;
+const MAX_ROWS: usize = 10_000;
 /// The columns of a row, as [`event`] takes them.
 const COLUMNS: &str = "l.host, e.time, e.began, e.kind, e.subject, e.uid, e.path, e.name, e.sha256, e.amount, e.message, \
                        e.writer_pid, e.writer_path, e.writer_name, e.writer_uid";
@@ -48,27 +49,26 @@ pub(crate) async fn events(
         false => format!("AND e.kind IN ({})", names.join(", ")),
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut events = Vec::new();
-    for page in 0.. {
-        if events.len() >= limit {
-            break;
-        }
+    let (mut events, mut offset, mut rows_wanted) = (Vec::new(), 0, limit.clamp(MIN_ROWS, MAX_ROWS));
+    while events.len() < limit {
         // All pages are of one transaction, so that they are parts of the same list.
         let sql = format!(
             "SELECT {COLUMNS} FROM picosnitch_event e JOIN picosnitch_log l ON l.id = e.log \
              WHERE e.time BETWEEN {} AND {} {of_kind} \
-             ORDER BY e.time DESC, e.window_number DESC, e.event_number DESC, e.log LIMIT {ROWS} OFFSET {}",
+             ORDER BY e.time DESC, e.window_number DESC, e.event_number DESC, e.log LIMIT {rows_wanted} OFFSET {offset}",
             dialect.placeholder(1),
-            dialect.placeholder(2),
-            page * ROWS
+            dialect.placeholder(2)
         );
         let rows = server.select(&sql, &parameters, &KINDS, READING).await?;
-        let is_last = rows.len() < ROWS;
+        let is_last = rows.len() < rows_wanted;
         let found = rows.into_iter().filter_map(|row| event(&row)).filter(|event| passes(event));
         events.extend(found.take(limit - events.len()));
         if is_last {
             break;
         }
+        // Most are left out, so more are read.
+        offset += rows_wanted;
+        rows_wanted = (4 * rows_wanted).min(MAX_ROWS);
     }
     Ok(events)
 }

@@ -12,7 +12,7 @@ import { firstLook, startWatch } from './lib/watch.js';
 import { Footer } from './parts/footer.js';
 import { Header } from './parts/header.js';
 import { Help, useCommonShortcuts } from './parts/help.js';
-import { Banners, NotAllowed, NotHere } from './parts/states.js';
+import { Banners, NotAllowed } from './parts/states.js';
 
 /** @type {Record<string, () => Promise<{default: unknown}>>} */
 const MODULES = {
@@ -31,8 +31,8 @@ const loaded = new Map();
 
 /** @param {string} name @returns {Promise<unknown>} */
 async function load(name) {
-  if (!hasPage(name)) return null;
-  if (!loaded.has(name)) loaded.set(name, (await MODULES[name]()).default);
+  const module = hasPage(name) ? MODULES[name] : () => import('./pages/not_here.js');
+  if (!loaded.has(name)) loaded.set(name, (await module()).default);
   return loaded.get(name);
 }
 
@@ -67,7 +67,6 @@ function App() {
   return html`
     <${Header} />
     <main id="main" tabindex="-1">
-      ${!hasPage(name) && html`<${NotHere} name=${name} />`}
       ${Page && html`<${Guarded} key=${name + subject} is=${Page} />`}
       <${Banners} />
     </main>

@@ -5,7 +5,7 @@ import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { cls, html, useEffect, useState, visible } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
-import { isServer, source } from '../lib/source.js';
+import { isServer } from '../lib/source.js';
 import { change, filters, find, here, link, page, scope } from '../lib/state.js';
 import { health, isStopped } from '../lib/watch.js';
 
@@ -160,24 +160,6 @@ export function NotAllowed() {
     </div>
   `;
 }
-
-/** In place of a page that belongs to something else than what is shown. @param {{name: string}} props */
-export const NotHere = ({ name }) => html`
-  <div class="alone">
-    <h1>${name === 'fleet' ? 'There is one host only' : `${name === 'live' ? 'Live traffic' : 'Health'} is not here`}</h1>
-    ${
-      name === 'fleet'
-        ? html`<p class="note">
-            Questions about all hosts are asked of a server that has the copies of their logs:
-            ${' '}<code>picosnitch dash --source SERVER</code>.
-          </p>`
-        : html`<p class="note">
-            It belongs to the machine that records, and this page shows ${source.value?.name ?? 'something else'}: what is copied are records and
-            events, after they were recorded. Run <code>picosnitch dash</code> without <code>--source</code> on the machine itself.
-          </p>`
-    }
-  </div>
-`;
 
 /** In place of any figure when there is no log, or it may not be read. @param {{error: import('../lib/api.js').ApiError}} props */
 export const NoLog = ({ error }) => html`
