@@ -52,7 +52,7 @@ fn screens_of_a_server(system: System) {
     terminal.wait_for("evil\\x1b]0");
     terminal.press(&["Down", "Down"]);
     terminal.wait_for("evil\\x1b]0;owned\\x07<img src=x onerror=alert(1)> ──");
-    assert_eq!(terminal.tmux(&["display", "-p", "#{pane_title}"]).contains("owned"), false);
+    assert!(!terminal.tmux(&["display", "-p", "#{pane_title}"]).contains("owned"));
     // Only this host, then its programs.
     terminal.press(&["/"]);
     terminal.line("laptop");
