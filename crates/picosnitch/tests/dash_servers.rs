@@ -178,7 +178,8 @@ fn refusals(system: System) {
     let place = tempfile::tempdir().unwrap();
     let password = place.path().join("password");
     let scheme = if system == System::PostgreSql { "postgres" } else { "mysql" };
-    let address = format!("{scheme}://owner@127.0.0.1:{}/{}", server.port, server_process::DATABASE);
+    // By its name, which is looked up after the rights are given up.
+    let address = format!("{scheme}://owner@localhost:{}/{}", server.port, server_process::DATABASE);
     let start = |text: &str| {
         fs::write(&password, text).unwrap();
         let file = password.display().to_string();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
-import { figures, lab, STATIC, visit, wanted } from './lib/browser.js';
+import { figures, lab, PHONE, STATIC, visit, wanted } from './lib/browser.js';
 import { Fleet, HOSTILE, HOSTILE_SHOWN, PASSWORD } from './lib/fleet.js';
 import { makeBase, startDash } from './lib/lab.js';
 
@@ -32,9 +32,9 @@ function asked(...args) {
     execFileSync(lab.binary, options, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
   );
 }
-/** @param {(tab: import('./lib/browser.js').Tab) => Promise<unknown>} work @param {RegExp} [expected] */
-const look = (work, expected) =>
-  visit({ origin: dash.origin, token: dash.address.split('token=')[1], expected }, work);
+/** @param {(tab: import('./lib/browser.js').Tab) => Promise<unknown>} work @param {RegExp} [expected] @param {{width: number, height: number}} [size] */
+const look = (work, expected, size) =>
+  visit({ origin: dash.origin, token: dash.address.split('token=')[1], expected, size }, work);
 
 /** Nothing of a stranger's name acts. @param {import('./lib/browser.js').Tab} tab */
 async function assertHarmless(tab) {
@@ -123,6 +123,23 @@ test('questions about all hosts are answered as by the command', { timeout: 60_0
     await tab.open('/fleet?question=domain&value=nowhere.example');
     assert.match((await tab.texts('.nothing')).join(), /No host talks to this domain/);
   }),
+);
+
+test('on a phone nothing scrolls sideways', { timeout: 60_000 }, () =>
+  look(
+    async (tab) => {
+      for (const path of ['/fleet', '/fleet?question=first&value=curl', '/live', '/explore?group_by=host']) {
+        await tab.open(path);
+        const [width, scrolled] = await tab.page.evaluate(() => [
+          innerWidth,
+          document.documentElement.scrollWidth,
+        ]);
+        assert.ok(scrolled <= width, `${path}: ${scrolled} > ${width}`);
+      }
+    },
+    undefined,
+    PHONE,
+  ),
 );
 
 test('a value that cannot be is said', () =>
