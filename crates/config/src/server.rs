@@ -22,14 +22,19 @@ pub enum ServerKind {
     MariaDb,
     /// MySQL: `mysql` in the file.
     MySql,
+    /// ClickHouse: `clickhouse` in the file. It is spoken to over HTTP.
+    ClickHouse,
 }
 
 impl ServerKind {
-    /// The port on which such a server listens by convention.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::PostgreSql => 5432,
-            Self::MariaDb | Self::MySql => 3306,
+    /// The port on which such a server listens by convention, for connections that are protected like this.
+    pub fn default_port(self, tls: TlsMode) -> u16 {
+        match (self, tls) {
+            (Self::PostgreSql, _) => 5432,
+            (Self::MariaDb | Self::MySql, _) => 3306,
+            // It has a port of its own for HTTPS (`http_port` and `https_port` in its manual).
+            (Self::ClickHouse, TlsMode::Disable | TlsMode::Prefer) => 8123,
+            (Self::ClickHouse, TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull) => 8443,
         }
     }
 }
@@ -42,6 +47,7 @@ impl FromStr for ServerKind {
             "postgresql" => Ok(Self::PostgreSql),
             "mariadb" => Ok(Self::MariaDb),
             "mysql" => Ok(Self::MySql),
+            "clickhouse" => Ok(Self::ClickHouse),
             _ => Err(()),
         }
     }
@@ -126,8 +132,7 @@ pub struct SqlServer {
     pub backfill: bool,
 }
 
-const CLIENT_ALLOWED: &str =
-    "\"postgresql\", \"mariadb\" or \"mysql\"; in [export.NAME] also \"syslog\", \"journald\" or \"webhook\"";
+const CLIENT_ALLOWED: &str = "\"postgresql\", \"mariadb\", \"mysql\" or \"clickhouse\"; in [export.NAME] also \"syslog\", \"journald\" or \"webhook\"";
 const TLS_ALLOWED: &str = "\"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"";
 const TEXT_ALLOWED: &str = "a string of 1 to 255 characters without control characters";
 const TABLE_ALLOWED: &str = "1 to 63 letters, digits and underscores, not beginning with a digit";
@@ -162,6 +167,7 @@ fn is_table_name(text: &str) -> bool {
 pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) -> Option<SqlServer> {
     let mut table = parent.sub(name, node);
     let client = table.keyword::<ServerKind>("client", CLIENT_ALLOWED);
+    let host_line = table.line_of("host");
     let host = table.text("host", TEXT_ALLOWED, is_text);
     let port = table.integer("port", 1..=u16::MAX);
     let user = table.text("user", TEXT_ALLOWED, is_text);
@@ -186,13 +192,16 @@ pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) ->
         }
         _ => {}
     }
+    if client == Some(ServerKind::ClickHouse) && host.as_ref().is_some_and(|host| host.starts_with('/')) {
+        table.problem(host_line, "host", "ClickHouse is spoken to over HTTP, which has no Unix socket");
+    }
     table.require(&["client", "user", "database"]);
     table.finish();
     let client = client?;
     Some(SqlServer {
         client,
         host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        port: port.unwrap_or(client.default_port()),
+        port: port.unwrap_or(client.default_port(tls)),
         user: user?,
         password: Secret(password),
         password_file,
@@ -274,7 +283,7 @@ pub(super) fn read_json(top: &mut TableReader<'_>, key: &'static str) -> Option<
     Some(SqlServer {
         client,
         host: socket.or(host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        port: port.unwrap_or(client.default_port()),
+        port: port.unwrap_or(client.default_port(tls)),
         user: user?,
         password: Secret(password.unwrap_or_default()),
         database: database?,

@@ -32,6 +32,22 @@ fn the_default_file_has_every_key_with_its_default() {
 }
 
 #[test]
+fn a_clickhouse_is_spoken_to_over_http() {
+    let read = |more: &str| {
+        Config::from_toml(&format!(
+            "[log.server]\nclient = \"clickhouse\"\nuser = \"u\"\ndatabase = \"d\"\n{more}"
+        ))
+    };
+    for (more, port) in [("", 8123), ("tls = \"require\"\n", 8443), ("tls = \"verify-full\"\nport = 1\n", 1)]
+    {
+        let server = read(more).unwrap().log.server.unwrap();
+        assert_eq!((server.client, server.port), (ServerKind::ClickHouse, port));
+    }
+    let problems = read("host = \"/run/socket\"\n").unwrap_err();
+    assert!(problems[0].message.contains("no Unix socket"), "{}", problems[0].message);
+}
+
+#[test]
 fn other_tools_have_sections_beside_those_of_servers() {
     let text = "[export.a]\nclient = \"syslog\"\ntransport = \"tls\"\nhost = \"h\"\nca = \"/c\"\nfacility = \"local7\"\n\
                 [export.b]\nclient = \"journald\"\nrecords = true\nkinds = [\"alert\", \"error\"]\nbackfill = true\n\

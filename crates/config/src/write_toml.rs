@@ -81,6 +81,7 @@ fn server_values(server: &SqlServer) -> Vec<(&'static str, String)> {
         ServerKind::PostgreSql => "postgresql",
         ServerKind::MariaDb => "mariadb",
         ServerKind::MySql => "mysql",
+        ServerKind::ClickHouse => "clickhouse",
     };
     let tls = match server.tls {
         TlsMode::Disable => "disable",

@@ -3,6 +3,8 @@
 use store::StoreError;
 use thiserror::Error;
 
+use crate::server::clickhouse::ClickHouseError;
+
 /// A copy could not be brought up to date. It is tried again.
 #[derive(Debug, Error)]
 pub enum ExportError {
@@ -157,6 +159,9 @@ fn sqlx_text(error: &sqlx::Error) -> String {
 /// What to do about an error, as the end of a sentence.
 fn hint(error: &sqlx::Error) -> &'static str {
     if let sqlx::Error::Database(database) = error {
+        if let Some(error) = database.try_downcast_ref::<ClickHouseError>() {
+            return error.hint();
+        }
         // SQLSTATE (PostgreSQL's appendix A, "Error Codes"), and for MariaDB and MySQL the number of the error.
         let number = database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
         return match (number.map(sqlx::mysql::MySqlDatabaseError::number), database.code().as_deref()) {

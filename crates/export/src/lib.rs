@@ -1,9 +1,10 @@
-//! Copies of the log on SQL servers: PostgreSQL, MariaDB, MySQL. [`run`] sends whole windows to one server, each batch in one
+//! Copies of the log on SQL servers: PostgreSQL, MariaDB, MySQL, ClickHouse. [`run`] sends whole windows to one server, each batch in one
 //! transaction, and asks the server what it has whenever it connects; so every record is there once, whatever died in between.
 //!
 //! Only INSERT and SELECT are needed, but for the first start, which makes the tables if it may ([`schema_sql`] has the statements).
 //! docs/export.md describes them. [`Server`] is a connection, also for those that ask the copies.
 
+mod announcement;
 mod batch;
 mod content_digest;
 mod error;

@@ -12,6 +12,7 @@ use crate::{
     error::ExportError,
     server::{
         Server,
+        dialect::Dialect,
         rows::{Cell, Row},
         tables::Kind,
     },
@@ -20,6 +21,8 @@ use crate::{
 /// Steps in which a window is looked for that both have. Each goes past windows that were deleted on one side.
 const MAX_STEPS: usize = 64;
 
+/// The table of the windows that were sent.
+const WINDOWS: &str = "picosnitch_window";
 /// The columns of a mark on a server.
 const MARK: &str = "window_number, time, uptime, first_sequence, nonce";
 const MARK_KINDS: [Kind; 5] = [Kind::Integer; 5];
@@ -87,7 +90,12 @@ pub(crate) async fn find(
     let branches = branches(server, &state).await?;
     let mut best: Option<(&Branch, Common, (bool, i64))> = None;
     for branch in &branches {
-        let common = compare(server, reader, &state, branch).await?;
+        let common = match compare(server, reader, &state, branch).await? {
+            Common::Nothing if is_begun(server, reader, &state, branch, origin).await? => {
+                Common::Continues(branch.parent_window, true)
+            }
+            found => found,
+        };
         let rank = match common {
             Common::Continues(window, is_compared) => (is_compared, window),
             Common::Forks(window) => (true, window),
@@ -138,6 +146,27 @@ fn branch(row: Row) -> Option<Branch> {
     })
 }
 
+/// Whether this log has begun a branch on a ClickHouse of which no window is there yet: only announcements, and perhaps records.
+async fn is_begun(
+    server: &mut Server,
+    reader: &WindowReader,
+    state: &LogState,
+    branch: &Branch,
+    origin: Origin<'_>,
+) -> Result<bool, ExportError> {
+    let is_own = branch.epoch == state.name.epoch && branch.host == origin.host;
+    if server.dialect() != Dialect::ClickHouse
+        || !is_own
+        || mark(server, WINDOWS, branch.id, "DESC", i64::MAX).await?.is_some()
+    {
+        return Ok(false);
+    }
+    let Some(last) = mark(server, "picosnitch_announcement", branch.id, "DESC", i64::MAX).await? else {
+        return Ok(false);
+    };
+    Ok(reader.mark(last.number).map_err(|source| log_error(server, source))? == Some(last))
+}
+
 /// Compares the log with a branch.
 async fn compare(
     server: &mut Server,
@@ -145,7 +174,9 @@ async fn compare(
     state: &LogState,
     branch: &Branch,
 ) -> Result<Common, ExportError> {
-    let Some(last) = mark(server, branch.id, "DESC", i64::MAX).await? else { return Ok(Common::Nothing) };
+    let Some(last) = mark(server, WINDOWS, branch.id, "DESC", i64::MAX).await? else {
+        return Ok(Common::Nothing);
+    };
     let mark_of = |number| reader.mark(number);
     if mark_of(last.number).map_err(|source| log_error(server, source))? == Some(last) {
         return Ok(Common::Continues(last.number, true));
@@ -200,7 +231,7 @@ async fn next_of_both(
     [mut from, to]: [i64; 2],
 ) -> Result<Option<(i64, bool)>, ExportError> {
     for _ in 0..MAX_STEPS {
-        let theirs = mark(server, branch.id, "ASC", from).await?;
+        let theirs = mark(server, WINDOWS, branch.id, "ASC", from).await?;
         let Some(theirs) = theirs.filter(|theirs| theirs.number <= to) else { return Ok(None) };
         let ours = reader.mark_from(theirs.number).map_err(|source| log_error(server, source))?;
         let Some(ours) = ours.filter(|ours| ours.number <= to) else { return Ok(None) };
@@ -216,6 +247,7 @@ async fn next_of_both(
 /// lower one ("DESC").
 async fn mark(
     server: &mut Server,
+    table: &str,
     branch: i64,
     order: &str,
     number: i64,
@@ -223,7 +255,7 @@ async fn mark(
     let comparison = if order == "ASC" { ">=" } else { "<=" };
     let [first, second] = [1, 2].map(|number| server.dialect().placeholder(number));
     let sql = format!(
-        "SELECT {MARK} FROM picosnitch_window WHERE log = {first} AND window_number {comparison} {second} \
+        "SELECT {MARK} FROM {table} WHERE log = {first} AND window_number {comparison} {second} \
          ORDER BY window_number {order} LIMIT 1"
     );
     let parameters = [branch.into(), number.into()];

@@ -13,12 +13,14 @@ use store::{StoreError, WholeWindow, WindowReader};
 use tokio::time::sleep;
 
 use crate::{
+    announcement::{self, Session},
     batch::Batch,
     content_digest::ContentDigest,
     error::ExportError,
     position::{self, Origin, Position, Target, new_branch},
     server::{
-        OnDuplicate, Server,
+        OnDuplicate, Server, clickhouse,
+        dialect::Dialect,
         rows::Row,
         schema,
         tables::{CONTEXT, ENDPOINT, EVENT, HEARTBEAT, LOG, PROGRAM, RECORD, Table, WINDOW},
@@ -33,8 +35,16 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Records and events of one transaction, but for the last window of it.
 const MAX_RECORDS: u64 = 4000;
+/// The same for a ClickHouse, which takes few large INSERTs better than many small ones.
+const MAX_RECORDS_OF_CLICKHOUSE: u64 = 10_000;
+/// Pause between two looks for windows that are twice on replicas of a ClickHouse.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Rows of other tables that the server is known to have. A full cache is emptied.
 const MAX_KNOWN: usize = 50_000;
+
+const SENDING_WINDOWS: &str = "cannot send windows";
+const SENDING_RECORDS: &str = "cannot send records";
+const SENDING_EVENTS: &str = "cannot send events";
 
 /// When heartbeats are sent: rows that say that a host records, and has nothing new, so that it is not taken for a silent one.
 pub struct Heartbeats<'a> {
@@ -121,14 +131,23 @@ impl Sender<'_> {
             self.state.tell_problem(format!("{}: {notice}", settings.name), report);
         }
         let mut known = KnownRows::default();
+        let clickhouse = (server.dialect() == Dialect::ClickHouse).then(Session::new);
+        let max_records = if clickhouse.is_some() { MAX_RECORDS_OF_CLICKHOUSE } else { MAX_RECORDS };
         let mut used = Instant::now();
         // When the server has last heard that the host records.
         let mut heard = Instant::now();
         loop {
             let mut position = self.find(&mut server, &reader).await?;
+            let mut looked = None;
             while self.is_valid(&reader, &position)? {
+                if let (Some(_), Target::Known(branch)) = (&clickhouse, &position.target)
+                    && looked.is_none_or(|looked: Instant| looked.elapsed() > LOOK_INTERVAL)
+                {
+                    announcement::note_repeated(&mut server, *branch, position.window).await?;
+                    looked = Some(Instant::now());
+                }
                 let windows =
-                    reader.after(position.window, MAX_RECORDS).map_err(|source| self.log_error(source))?;
+                    reader.after(position.window, max_records).map_err(|source| self.log_error(source))?;
                 if windows.is_empty() {
                     self.rest(&reader, &position, report).await?;
                     if prepared.has_heartbeats && heard.elapsed() > self.heartbeats.interval {
@@ -142,10 +161,18 @@ impl Sender<'_> {
                     continue;
                 }
                 self.sent.set(None);
-                let unsent = unsent(&position, &windows);
-                send(&mut server, &mut position, self.host, &windows, &mut known).await?;
+                let before = position.clone();
+                let sent = match &clickhouse {
+                    None => send(&mut server, &mut position, self.host, &windows, &mut known).await?,
+                    Some(session) => {
+                        let to = (&mut server, session);
+                        send_to_clickhouse(to, &mut position, self.host, &windows, &mut known).await?
+                    }
+                };
+                let windows = &windows[..sent];
+                let unsent = unsent(&before, windows);
                 (heard, used) = (Instant::now(), Instant::now());
-                self.note_sent(&windows);
+                self.note_sent(windows);
                 if let Some((what, unsent)) = unsent {
                     self.state.tell_deleted(&what, unsent, report);
                 }
@@ -255,55 +282,105 @@ impl KnownRows {
     }
 }
 
-/// Sends windows in one transaction, and moves the position behind them.
-async fn send(
-    server: &mut Server,
-    position: &mut Position,
-    host: &str,
-    windows: &[WholeWindow],
-    known: &mut KnownRows,
-) -> Result<(), ExportError> {
-    let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(()) };
-    let (id, branch) = match position.target {
-        Target::Known(id) => (id, None),
+/// The branch to which windows are sent, and its row if it is a new one.
+fn branch_of(position: &Position, host: &str, first: &WholeWindow) -> (i64, Vec<Row>) {
+    match position.target {
+        Target::Known(id) => (id, Vec::new()),
         Target::New { parent } => {
             let (id, row) = new_branch(position, parent, host, &first.mark);
-            (id, Some(row))
+            (id, vec![row])
         }
-    };
-    let mut batch = Batch::new(id, windows);
-    // Before the transaction and in the order of their keys, so that two hosts never wait for each other's. A row without records
-    // does no harm.
-    let others: [(&'static Table, BTreeMap<ContentDigest, Row>); 3] = [
-        (&PROGRAM, std::mem::take(&mut batch.programs)),
-        (&CONTEXT, std::mem::take(&mut batch.contexts)),
-        (&ENDPOINT, std::mem::take(&mut batch.endpoints)),
-    ];
-    for (table, rows) in others {
+    }
+}
+
+/// Moves the position behind windows that were sent to a branch.
+fn advance(position: &mut Position, branch: i64, last: &WholeWindow) {
+    position.target = Target::Known(branch);
+    position.window = last.mark.number;
+    position.mark = Some(last.mark);
+}
+
+/// Sends the rows to which others refer, as far as the server may lack them.
+async fn send_texts<const N: usize>(
+    server: &mut Server,
+    known: &mut KnownRows,
+    tables: [(&'static Table, BTreeMap<ContentDigest, Row>); N],
+) -> Result<(), ExportError> {
+    for (table, rows) in tables {
         let rows = known.unknown(rows);
         let digests: Vec<ContentDigest> = rows.keys().copied().collect();
         let rows: Vec<Row> = rows.into_values().collect();
         server.insert(table, &rows, OnDuplicate::Ignore, "cannot send texts").await?;
         known.add(digests.into_iter());
     }
+    Ok(())
+}
+
+/// Sends windows in one transaction, and moves the position behind them. Returns their number.
+async fn send(
+    server: &mut Server,
+    position: &mut Position,
+    host: &str,
+    windows: &[WholeWindow],
+    known: &mut KnownRows,
+) -> Result<usize, ExportError> {
+    let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(0) };
+    let (id, branch) = branch_of(position, host, first);
+    let mut batch = Batch::new(id, windows);
+    // Before the transaction and in the order of their keys, so that two hosts never wait for each other's. A row without records
+    // does no harm.
+    let texts = [
+        (&PROGRAM, std::mem::take(&mut batch.programs)),
+        (&CONTEXT, std::mem::take(&mut batch.contexts)),
+        (&ENDPOINT, std::mem::take(&mut batch.endpoints)),
+    ];
+    send_texts(server, known, texts).await?;
     server.begin().await?;
     // Its key claims the windows: whoever else sends them waits, and fails if this is committed.
-    let branch: Vec<Row> = branch.into_iter().collect();
-    let claims = [(&LOG, &branch), (&WINDOW, &batch.windows)];
-    for (table, rows) in claims {
-        let claimed = server.insert(table, rows, OnDuplicate::Refuse, "cannot send windows").await;
+    for (table, rows) in [(&LOG, &branch), (&WINDOW, &batch.windows)] {
+        let claimed = server.insert(table, rows, OnDuplicate::Refuse, SENDING_WINDOWS).await;
         claimed.map_err(overtaken)?;
     }
     for (table, rows, doing) in
-        [(&RECORD, &batch.records, "cannot send records"), (&EVENT, &batch.events, "cannot send events")]
+        [(&RECORD, &batch.records, SENDING_RECORDS), (&EVENT, &batch.events, SENDING_EVENTS)]
     {
         server.insert(table, rows, OnDuplicate::Refuse, doing).await?;
     }
     server.commit().await?;
-    position.target = Target::Known(id);
-    position.window = last.mark.number;
-    position.mark = Some(last.mark);
-    Ok(())
+    advance(position, id, last);
+    Ok(windows.len())
+}
+
+/// Sends windows to a ClickHouse (see `announcement.rs`), and moves the position behind them. Returns how many were sent. If that is
+/// none, the position has a new branch to send them to.
+async fn send_to_clickhouse(
+    (server, session): (&mut Server, &Session),
+    position: &mut Position,
+    host: &str,
+    windows: &[WholeWindow],
+    known: &mut KnownRows,
+) -> Result<usize, ExportError> {
+    let Some(first) = windows.first() else { return Ok(0) };
+    let (id, branch) = branch_of(position, host, first);
+    server.insert(&LOG, &branch, OnDuplicate::Ignore, SENDING_WINDOWS).await?;
+    let allowed = session.announce(server, id, windows).await?;
+    let windows = &windows[..allowed];
+    let Some(last) = windows.last() else {
+        position.target = Target::New { parent: Some(id) };
+        return Ok(0);
+    };
+    let mut batch = Batch::new(id, windows);
+    let texts =
+        [(&PROGRAM, std::mem::take(&mut batch.programs)), (&CONTEXT, std::mem::take(&mut batch.contexts))];
+    send_texts(server, known, texts).await?;
+    let records = clickhouse::tables::flat_records(batch.records, &batch.endpoints, session.number());
+    let table = &clickhouse::tables::FLAT_RECORD;
+    server.insert(table, &records, OnDuplicate::Ignore, SENDING_RECORDS).await?;
+    server.insert(&EVENT, &batch.events, OnDuplicate::Ignore, SENDING_EVENTS).await?;
+    // From now on they count as sent.
+    server.insert(&WINDOW, &batch.windows, OnDuplicate::Ignore, SENDING_WINDOWS).await?;
+    advance(position, id, last);
+    Ok(allowed)
 }
 
 /// A key that is there already was sent by another process, or by this one before its connection broke.

@@ -57,6 +57,7 @@ impl ServerSettings {
             ServerKind::PostgreSql => "PostgreSQL",
             ServerKind::MariaDb => "MariaDB",
             ServerKind::MySql => "MySQL",
+            ServerKind::ClickHouse => "ClickHouse",
         };
         match self.is_socket() {
             true => format!("{system} at {}", self.host),

@@ -6,7 +6,10 @@ use std::{fs, sync::Arc, time::Duration};
 use thiserror::Error;
 use ureq::{
     Agent,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+    tls::{
+        Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder, TlsProvider,
+        parse_pem,
+    },
 };
 
 /// Files with the certificates of authorities on Debian, Fedora, openSUSE and Arch, and Alpine.
@@ -16,6 +19,8 @@ const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+/// The longest time for which a connection to a web server is kept that is not used.
+const MAX_IDLE: Duration = Duration::from_secs(15);
 /// Bytes of the headers of a response.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
@@ -28,6 +33,28 @@ pub enum NoAuthorities {
     /// The certificates that are to be used are none.
     #[error("the file of certificates of authorities holds none")]
     Empty,
+}
+
+/// A database server cannot be spoken to as configured.
+#[derive(Debug, Error)]
+pub enum TlsSettingsError {
+    /// There are no authorities.
+    #[error(transparent)]
+    NoAuthorities(#[from] NoAuthorities),
+    /// The certificate of the account, or its key, is none.
+    #[error("the certificate of the account, or its key, is not in PEM")]
+    ClientCertificate,
+}
+
+/// How a connection to a database server over HTTPS is protected.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerTls<'a> {
+    /// Whether the certificate of the server is checked, and its name.
+    pub is_verified: bool,
+    /// Certificates of authorities in PEM that are trusted besides those of this machine; may be empty.
+    pub authority: &'a str,
+    /// The certificate of the account, with those that vouch for it, and its key, in PEM.
+    pub client: Option<(&'a str, &'a str)>,
 }
 
 /// How long a server may take.
@@ -56,20 +83,91 @@ pub fn authorities(own: &str) -> Result<Vec<u8>, NoAuthorities> {
 /// # Errors
 /// There are no certificates for an encrypted connection.
 pub fn agent(url: &str, own: &str, timeouts: Timeouts) -> Result<Agent, NoAuthorities> {
-    let mut tls = TlsConfig::builder().provider(TlsProvider::Rustls);
-    tls = tls.unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let mut tls = tls_builder();
     if url.starts_with("https:") {
-        let certificates: Vec<Certificate<'static>> = parse_pem(&authorities(own)?)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if certificates.is_empty() {
-            return Err(NoAuthorities::Empty);
-        }
-        tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates)));
+        tls = tls.root_certs(roots(&authorities(own)?)?);
     }
+    Ok(agent_with(tls.build(), timeouts, MAX_IDLE))
+}
+
+/// Makes a client for requests to a database server. `tls` is for addresses that begin with `https:`. Connections that were not
+/// used for as long as `max_idle` are closed.
+///
+/// # Errors
+/// There are no certificates for an encrypted connection, or the one of the account cannot be read.
+pub fn server_agent(
+    tls: Option<ServerTls<'_>>,
+    timeouts: Timeouts,
+    max_idle: Duration,
+) -> Result<Agent, TlsSettingsError> {
+    let mut config = tls_builder();
+    if let Some(ServerTls { is_verified, authority, client }) = tls {
+        config = config.disable_verification(!is_verified);
+        if is_verified {
+            let mut pem = match authorities("") {
+                Err(_) if !authority.is_empty() => Vec::new(),
+                found => found?,
+            };
+            pem.push(b'\n');
+            pem.extend_from_slice(authority.as_bytes());
+            config = config.root_certs(roots(&pem)?);
+        }
+        if let Some((chain, key)) = client {
+            let chain = certificates(chain.as_bytes());
+            let key = PrivateKey::from_pem(key.as_bytes());
+            let (Ok(key), false) = (key, chain.is_empty()) else {
+                return Err(TlsSettingsError::ClientCertificate);
+            };
+            config = config.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        }
+    }
+    Ok(agent_with(config.build(), timeouts, max_idle))
+}
+
+/// Whether a request failed since the certificate of the server is not accepted.
+pub fn is_certificate_refused(error: &ureq::Error) -> bool {
+    let refused = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+    match error {
+        ureq::Error::Rustls(error) => refused(error),
+        ureq::Error::Io(error) => {
+            error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()).is_some_and(refused)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a request failed since the two do not agree on how to encrypt, or the server does not encrypt at all.
+pub fn is_tls_refused(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        ureq::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<rustls::Error>()),
+        _ => false,
+    }
+}
+
+fn tls_builder() -> TlsConfigBuilder {
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+}
+
+fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    parse_pem(pem).filter_map(certificate).collect()
+}
+
+fn roots(pem: &[u8]) -> Result<RootCerts, NoAuthorities> {
+    let certificates = certificates(pem);
+    match certificates.is_empty() {
+        true => Err(NoAuthorities::Empty),
+        false => Ok(RootCerts::Specific(Arc::new(certificates))),
+    }
+}
+
+fn agent_with(tls: TlsConfig, timeouts: Timeouts, max_idle: Duration) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -79,9 +177,10 @@ pub fn agent(url: &str, own: &str, timeouts: Timeouts) -> Result<Agent, NoAuthor
         .timeout_global(Some(timeouts.request))
         .max_response_header_size(MAX_HEADER_BYTES)
         .user_agent(concat!("picosnitch/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls.build())
+        .max_idle_age(max_idle)
+        .tls_config(tls)
         .build();
-    Ok(config.new_agent())
+    config.new_agent()
 }
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ fn answers_are_those_of_the_log(system: System) {
     let (scheme, variable, client) = match system {
         System::PostgreSql => ("postgres", "PGPASSWORD", "postgresql"),
         System::MariaDb => ("mariadb", "MYSQL_PWD", "mariadb"),
+        System::ClickHouse | System::Chdb => ("clickhouse", "CLICKHOUSE_PASSWORD", "clickhouse"),
     };
     let address = format!("{scheme}://owner@127.0.0.1:{}/{DATABASE}", server.port);
     let environment = [(variable, PASSWORD)];
@@ -205,7 +206,7 @@ fn answers_are_those_of_the_log(system: System) {
     refuse(&["--source", &address.replace("owner@", "owner:secret@")], variable);
     let without_rights = match system {
         System::PostgreSql => "no tables of picosnitch that the account may read",
-        System::MariaDb => "the account lacks rights",
+        System::MariaDb | System::ClickHouse | System::Chdb => "the account lacks rights",
     };
     refuse(&["--source", &address.replace("owner@", "agent@")], without_rights);
     refuse(&["--source", "elsewhere"], "no server of the configuration, which has: log.server");
@@ -222,6 +223,11 @@ fn postgresql_answers_as_the_log() {
 #[test]
 fn mariadb_answers_as_the_log() {
     answers_are_those_of_the_log(System::MariaDb);
+}
+
+#[test]
+fn clickhouse_answers_as_the_log() {
+    answers_are_those_of_the_log(System::ClickHouse);
 }
 
 /// Questions about two hosts, of which one has a program of its own.
@@ -246,6 +252,7 @@ fn fleets_are_asked(system: System) {
     let (scheme, variable) = match system {
         System::PostgreSql => ("postgres", "PGPASSWORD"),
         System::MariaDb => ("mysql", "MYSQL_PWD"),
+        System::ClickHouse | System::Chdb => ("clickhouse", "CLICKHOUSE_PASSWORD"),
     };
     let address = format!("{scheme}://owner@127.0.0.1:{}/{DATABASE}", server.port);
     let fleet = |arguments: &[&str]| {
@@ -312,4 +319,9 @@ fn postgresql_knows_the_fleet() {
 #[test]
 fn mariadb_knows_the_fleet() {
     fleets_are_asked(System::MariaDb);
+}
+
+#[test]
+fn a_fleet_is_asked_on_clickhouse() {
+    fleets_are_asked(System::ClickHouse);
 }

@@ -18,7 +18,7 @@ const DEFAULT_DATABASE: &str = "picosnitch";
 pub enum AddressError {
     /// It is no address.
     #[error(
-        "{0} is no address of a server: write postgres://USER@HOST/DATABASE, mysql:// or mariadb:// ({1})"
+        "{0} is no address of a server: write postgres://USER@HOST/DATABASE, mysql://, mariadb:// or clickhouse:// ({1})"
     )]
     Syntax(String, String),
     /// It has no account.
@@ -49,11 +49,12 @@ fn password_variable(kind: ServerKind) -> &'static str {
     match kind {
         ServerKind::PostgreSql => "PGPASSWORD",
         ServerKind::MariaDb | ServerKind::MySql => "MYSQL_PWD",
+        ServerKind::ClickHouse => "CLICKHOUSE_PASSWORD",
     }
 }
 
 /// Reads the address of a server, with the secrets that it needs. The password is in the file that the address names, else it is
-/// what `variable` returns for the variable of the environment that the clients of the system use (`PGPASSWORD`, `MYSQL_PWD`).
+/// what `variable` returns for the variable of the environment that the clients of the system use (`PGPASSWORD`, `MYSQL_PWD`, `CLICKHOUSE_PASSWORD`).
 /// Returns `None` if the text is the address of nothing that is a server (`scheme://`).
 ///
 /// # Errors
@@ -68,6 +69,7 @@ pub fn server_at(
         "postgres" | "postgresql" => ServerKind::PostgreSql,
         "mariadb" => ServerKind::MariaDb,
         "mysql" => ServerKind::MySql,
+        "clickhouse" => ServerKind::ClickHouse,
         _ => return None,
     };
     Some(read(text, kind, password_file.map(PathBuf::from), &variable))
@@ -96,7 +98,7 @@ fn read(
         name: "--source".to_owned(),
         kind,
         host,
-        port: url.port().unwrap_or(kind.default_port()),
+        port: 0,
         user: decoded(url.username()),
         password: String::new(),
         database: if database.is_empty() { DEFAULT_DATABASE.to_owned() } else { database },
@@ -123,6 +125,7 @@ fn read(
             _ => return Err(AddressError::Parameter(name.into_owned())),
         }
     }
+    settings.port = url.port().unwrap_or(kind.default_port(settings.tls));
     settings.password = match password_file {
         // Editors end files with a line feed.
         Some(path) => read_file(path)?.trim_end_matches('\n').to_owned(),
@@ -153,6 +156,12 @@ mod tests {
         let found = read("mariadb://a%40b@[2001:db8::1]:33").unwrap();
         assert_eq!((&*found.host, found.port, &*found.user), ("2001:db8::1", 33, "a@b"));
         assert_eq!((&*found.database, &*found.password), ("picosnitch", "of MYSQL_PWD"));
+        let found = read("clickhouse://u@h").unwrap();
+        assert_eq!(
+            (found.kind, found.port, &*found.password),
+            (ServerKind::ClickHouse, 8123, "of CLICKHOUSE_PASSWORD")
+        );
+        assert_eq!(read("clickhouse://u@h?tls=verify-full").unwrap().port, 8443);
         let found = read("postgres://u@%2Frun%2Fpostgresql/d").unwrap();
         assert_eq!(found.host, "/run/postgresql");
         let found = read("mysql://u@localhost/d?host=/run/mysqld/mysqld.sock").unwrap();

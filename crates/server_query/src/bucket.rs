@@ -47,7 +47,7 @@ pub(crate) fn expression(
             offset = span.offset + shift
         );
         // Before a clock change, which may also lie before the range, another part may lie at the same local time.
-        let start = format!("GREATEST({}, {start})", span.start);
+        let start = format!("greatest({}, {start})", span.start);
         sql += &match spans.get(at + 1) {
             Some(next) => format!("WHEN {column} < {} THEN {start} ", next.start),
             None if at == 0 => return Some(start),
@@ -71,15 +71,15 @@ mod tests {
         assert_eq!(expression(&[Dimension::Day, Dimension::Time]).unwrap(), "time");
         assert_eq!(
             expression(&[Dimension::Week, Dimension::Month]).unwrap(),
-            "GREATEST(1700000000, time - (((time + 3600) % 86400 + 86400) % 86400))"
+            "greatest(1700000000, time - (((time + 3600) % 86400 + 86400) % 86400))"
         );
         assert_eq!(
             expression(&[Dimension::Week]).unwrap(),
-            "GREATEST(1700000000, time - (((time + 262800) % 604800 + 604800) % 604800))"
+            "greatest(1700000000, time - (((time + 262800) % 604800 + 604800) % 604800))"
         );
         assert_eq!(
             expression(&[Dimension::Year, Dimension::HourOfDay]).unwrap(),
-            "GREATEST(1700000000, time - (((time + 3600) % 3600 + 3600) % 3600))"
+            "greatest(1700000000, time - (((time + 3600) % 3600 + 3600) % 3600))"
         );
     }
 
@@ -89,9 +89,9 @@ mod tests {
         // 2023-10-29 01:00 UTC
         let found = expression([Dimension::Day], "time", (1_698_000_000, 1_699_000_000), &zone).unwrap();
         assert!(
-            found.starts_with("CASE WHEN time < 1698541200 THEN GREATEST(1698000000, time - (((time + 7200)"),
+            found.starts_with("CASE WHEN time < 1698541200 THEN greatest(1698000000, time - (((time + 7200)"),
             "{found}"
         );
-        assert!(found.contains("ELSE GREATEST(1698541200, time - (((time + 3600)"), "{found}");
+        assert!(found.contains("ELSE greatest(1698541200, time - (((time + 3600)"), "{found}");
     }
 }

@@ -105,6 +105,17 @@ impl Column {
         }
     }
 
+    /// The expression of the value in a statement.
+    pub fn expression_in(&self, dialect: Dialect) -> String {
+        match (dialect, self.table) {
+            (Dialect::PostgreSql | Dialect::MySql, _) => self.expression.to_owned(),
+            // A record has its ends in itself, and statements are nested there, so that columns have names of their own.
+            (Dialect::ClickHouse, Some(Table::Endpoint)) => self.expression.replace("e.", ""),
+            (Dialect::ClickHouse, None) => self.expression.replace("r.", ""),
+            (Dialect::ClickHouse, Some(_)) => self.expression.replace('.', "_"),
+        }
+    }
+
     /// The column of the record that the value depends on.
     pub fn key(&self) -> &'static str {
         self.table.map_or_else(|| self.expression.trim_start_matches("r."), Table::key)

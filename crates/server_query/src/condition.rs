@@ -124,7 +124,8 @@ fn column_is_quoted(dimension: Dimension) -> bool {
 /// Whether a column has a value: true or false, never null, so that NOT can negate it.
 fn equality(dimension: Dimension, value: &Value, dialect: Dialect) -> Condition {
     let column = Column::of(dimension);
-    let expression = if dimension == Dimension::Time { "time" } else { column.expression };
+    let expression = column.expression_in(dialect);
+    let expression = if dimension == Dimension::Time { "time" } else { &expression };
     let expression = match column.table {
         None => expression.trim_start_matches("r."),
         Some(_) => expression,
@@ -143,6 +144,9 @@ fn equality(dimension: Dimension, value: &Value, dialect: Dialect) -> Condition 
             sql: format!("(CAST({expression} AS BINARY) = \0)"),
             parameters: vec![Cell::Bytes(text.into_bytes())],
         },
+        Some(cell @ Cell::Bytes(_)) if dialect == Dialect::ClickHouse => {
+            Condition { sql: format!("ifNull({expression} = \0, 0)"), parameters: vec![cell] }
+        }
         Some(cell @ Cell::Bytes(_)) => {
             Condition { sql: format!("COALESCE({expression} = \0, FALSE)"), parameters: vec![cell] }
         }

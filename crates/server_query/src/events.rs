@@ -1,6 +1,6 @@
 //! The events of all hosts.
 
-use export::{Cell, Kind};
+use export::{Cell, Dialect, Kind};
 use model::{Event, EventKind, Loss, LossKind, Sha256, Writer, text::lossless};
 use store::{Filter, HostEvent, Range};
 
@@ -52,12 +52,22 @@ pub(crate) async fn events(
     let (mut events, mut offset, mut rows_wanted) = (Vec::new(), 0, limit.clamp(MIN_ROWS, MAX_ROWS));
     while events.len() < limit {
         // All pages are of one transaction, so that they are parts of the same list.
+        let [since, until] = [1, 2].map(|number| dialect.placeholder(number));
+        let range = format!("e.time BETWEEN {since} AND {until} {of_kind}");
+        let tables = match dialect {
+            Dialect::PostgreSql | Dialect::MySql => {
+                format!("picosnitch_event e JOIN picosnitch_log l ON l.id = e.log WHERE {range}")
+            }
+            // Each event once, though it or the row of its log may have been sent twice.
+            Dialect::ClickHouse => format!(
+                "(SELECT * FROM picosnitch_event FINAL WHERE {}) AS e \
+                 ANY LEFT JOIN (SELECT id AS log, host FROM picosnitch_log) AS l USING (log)",
+                range.replace("e.", "")
+            ),
+        };
         let sql = format!(
-            "SELECT {COLUMNS} FROM picosnitch_event e JOIN picosnitch_log l ON l.id = e.log \
-             WHERE e.time BETWEEN {} AND {} {of_kind} \
-             ORDER BY e.time DESC, e.window_number DESC, e.event_number DESC, e.log LIMIT {rows_wanted} OFFSET {offset}",
-            dialect.placeholder(1),
-            dialect.placeholder(2)
+            "SELECT {COLUMNS} FROM {tables} \
+             ORDER BY e.time DESC, e.window_number DESC, e.event_number DESC, e.log LIMIT {rows_wanted} OFFSET {offset}"
         );
         let rows = server.select(&sql, &parameters, &KINDS, READING).await?;
         let is_last = rows.len() < rows_wanted;

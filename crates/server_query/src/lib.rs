@@ -6,6 +6,7 @@
 
 mod address;
 mod bucket;
+mod clickhouse;
 mod column;
 mod condition;
 mod error;

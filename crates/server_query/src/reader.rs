@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use export::{Cell, ExportError, Kind, ServerSettings};
+use export::{Cell, Dialect, ExportError, Kind, ServerSettings};
 use model::{Counters, Event, EventKind, Loss, LossKind, text::lossless};
 use store::{
     Answer, CompareOrder, Comparison, Dimension, Filter, HostEvent, ProgramSeen, Query, Range, SeriesByGroup,
@@ -11,6 +11,7 @@ use store::{
 
 use crate::{
     bucket,
+    clickhouse::{Question, Repeated},
     column::{Column, value},
     condition::Conditions,
     error::ServerQueryError,
@@ -190,7 +191,8 @@ async fn check(server: &mut Connection) -> Result<(), ServerQueryError> {
 
 /// The times of the first and the last record.
 async fn extent(server: &mut Connection) -> Result<Option<(i64, i64)>, ServerQueryError> {
-    let sql = "SELECT min(time), max(time) FROM picosnitch_record";
+    // Without records ClickHouse would have the zeros of nothing.
+    let sql = "SELECT min(time), max(time) FROM picosnitch_record HAVING count(*) > 0";
     let rows = server.select(sql, &[], &[Kind::Integer; 2], READING).await?;
     let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
     Ok(first.integer().zip(last.integer()))
@@ -286,11 +288,21 @@ pub(crate) async fn groups_within(
             ([], part) => part,
             (edges, None) => Some(interval(column, edges)),
             // The later one is in the same interval and in the same part of the calendar as the record.
-            (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval(column, edges))),
+            (edges, Some(part)) => Some(format!("greatest({}, {part})", interval(column, edges))),
         }
     };
-    let bounds = (dialect, server.max_rows);
-    let statement = Statement::new(query, &conditions, (since, until), bucket, sums.as_ref(), bounds);
+    let statement = match dialect {
+        Dialect::PostgreSql | Dialect::MySql => {
+            let bounds = (dialect, server.max_rows);
+            Statement::new(query, &conditions, (since, until), bucket, sums.as_ref(), bounds)
+        }
+        Dialect::ClickHouse => {
+            let repeated = Repeated::read(server, range).await?;
+            let (conditions, repeated, bucket) = (&conditions, &repeated, bucket("time"));
+            let (range, max_rows) = ((since, until), server.max_rows);
+            Question { query, conditions, range, bucket: bucket.as_deref(), repeated, max_rows }.statement()
+        }
+    };
     let rows = server.select(&statement.sql, &statement.parameters, &statement.kinds, READING).await?;
     if rows.len() > server.max_rows {
         return Err(ServerQueryError::TooManyRows {

@@ -35,7 +35,7 @@ impl Statement {
         (dialect, max_rows): (Dialect, usize),
     ) -> Self {
         let (columns, keys, tables) = used(query, conditions);
-        let mut builder = Builder { dialect, parameters: Vec::new() };
+        let mut builder = Builder::new(dialect);
         let inner_keys = |time: &str| -> Vec<String> {
             let key = |key: &&str| match (*key, bucket(time)) {
                 (BUCKET, Some(expression)) => format!("{expression} AS {BUCKET}"),
@@ -117,14 +117,7 @@ pub(crate) fn record_keys(query: &Query, conditions: &Conditions) -> Vec<&'stati
 
 /// The dimensions whose values a statement returns, the columns of records that lead to them, and the tables.
 fn used(query: &Query, conditions: &Conditions) -> (Vec<Dimension>, Vec<&'static str>, Vec<Table>) {
-    let mut columns: Vec<Dimension> = Vec::new();
-    let find = query.find.as_ref().and_then(store::Find::dimension);
-    for dimension in query.group_by.iter().copied().chain(conditions.dimensions()).chain(find) {
-        let is_same = |other: &Dimension| Column::of(*other).expression == Column::of(dimension).expression;
-        if !columns.iter().any(is_same) {
-            columns.push(dimension);
-        }
-    }
+    let columns = columns_of(query, conditions);
     let (mut keys, mut tables): (Vec<&str>, Vec<Table>) = (Vec::new(), Vec::new());
     for table in columns.iter().filter_map(|dimension| Column::of(*dimension).table) {
         tables.extend(table.needs());
@@ -138,6 +131,19 @@ fn used(query: &Query, conditions: &Conditions) -> (Vec<Dimension>, Vec<&'static
         }
     }
     (columns, keys, tables)
+}
+
+/// The dimensions whose values a statement returns, each column once.
+pub(crate) fn columns_of(query: &Query, conditions: &Conditions) -> Vec<Dimension> {
+    let mut columns: Vec<Dimension> = Vec::new();
+    let find = query.find.as_ref().and_then(store::Find::dimension);
+    for dimension in query.group_by.iter().copied().chain(conditions.dimensions()).chain(find) {
+        let is_same = |other: &Dimension| Column::of(*other).expression == Column::of(dimension).expression;
+        if !columns.iter().any(is_same) {
+            columns.push(dimension);
+        }
+    }
+    columns
 }
 
 /// What one part of a plan reads.
@@ -181,7 +187,7 @@ impl Plan {
 
 impl Table {
     /// The table, and those that lead to it.
-    fn needs(self) -> Vec<Self> {
+    pub fn needs(self) -> Vec<Self> {
         match self {
             Self::Program | Self::Parent | Self::Grandparent => vec![Self::Context, self],
             Self::Log | Self::Context | Self::Endpoint => vec![self],
@@ -190,13 +196,17 @@ impl Table {
 }
 
 /// Gives parameters the placeholders of a dialect.
-struct Builder {
+pub(crate) struct Builder {
     dialect: Dialect,
-    parameters: Vec<Cell>,
+    pub parameters: Vec<Cell>,
 }
 
 impl Builder {
-    fn add(&mut self, condition: &Condition) -> String {
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, parameters: Vec::new() }
+    }
+
+    pub fn add(&mut self, condition: &Condition) -> String {
         let mut parts = condition.sql.split('\0');
         let mut sql = parts.next().unwrap_or_default().to_owned();
         for (part, parameter) in parts.zip(&condition.parameters) {
@@ -212,6 +222,6 @@ impl Builder {
     }
 }
 
-fn clause(keyword: &str, content: &str) -> String {
+pub(crate) fn clause(keyword: &str, content: &str) -> String {
     if content.is_empty() { String::new() } else { format!("{keyword}{content}") }
 }

@@ -2,7 +2,10 @@
 
 use config::ServerKind;
 
-use super::tables::{Column, Kind, OPTIONAL_TABLES, TABLES, Table};
+use super::{
+    clickhouse::{self, PLACEHOLDER},
+    tables::{Column, Kind, OPTIONAL_TABLES, TABLES, Table},
+};
 
 /// Text that any character and case keeps apart. MEDIUMTEXT has at most 16 MB, and TEXT only 64 kB.
 const MYSQL_TEXT: &str = "MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
@@ -14,6 +17,8 @@ pub enum Dialect {
     PostgreSql,
     /// MariaDB and MySQL.
     MySql,
+    /// ClickHouse.
+    ClickHouse,
 }
 
 impl From<ServerKind> for Dialect {
@@ -21,15 +26,18 @@ impl From<ServerKind> for Dialect {
         match kind {
             ServerKind::PostgreSql => Self::PostgreSql,
             ServerKind::MariaDb | ServerKind::MySql => Self::MySql,
+            ServerKind::ClickHouse => Self::ClickHouse,
         }
     }
 }
 
 impl Dialect {
     /// The type of a column in a statement that makes a table.
-    fn type_name(self, kind: Kind) -> &'static str {
+    pub(super) fn type_name(self, kind: Kind) -> &'static str {
         match (self, kind) {
-            (_, Kind::Integer) => "BIGINT",
+            (Self::PostgreSql | Self::MySql, Kind::Integer) => "BIGINT",
+            (Self::ClickHouse, Kind::Integer) => "Int64",
+            (Self::ClickHouse, Kind::Text | Kind::Bytes) => "String",
             (Self::PostgreSql, Kind::Text) => "TEXT",
             (Self::PostgreSql, Kind::Bytes) => "BYTEA",
             (Self::MySql, Kind::Text) => MYSQL_TEXT,
@@ -41,7 +49,10 @@ impl Dialect {
     /// The types that a column may have, as `information_schema.columns.data_type` names them.
     pub(crate) fn accepted_types(self, kind: Kind) -> &'static [&'static str] {
         match (self, kind) {
-            (_, Kind::Integer) => &["bigint"],
+            (Self::PostgreSql | Self::MySql, Kind::Integer) => &["bigint"],
+            (Self::ClickHouse, Kind::Integer) => &["Int64"],
+            // Strings have any bytes.
+            (Self::ClickHouse, Kind::Text | Kind::Bytes) => &["String"],
             (Self::PostgreSql, Kind::Text) => &["text", "character varying"],
             (Self::PostgreSql, Kind::Bytes) => &["bytea"],
             (Self::MySql, Kind::Text) => &["mediumtext", "longtext"],
@@ -54,6 +65,7 @@ impl Dialect {
         match self {
             Self::PostgreSql => format!("${number}"),
             Self::MySql => "?".to_owned(),
+            Self::ClickHouse => PLACEHOLDER.to_string(),
         }
     }
 
@@ -61,6 +73,7 @@ impl Dialect {
     pub(crate) fn has_optional_tables(self) -> bool {
         match self {
             Self::PostgreSql | Self::MySql => true,
+            Self::ClickHouse => false,
         }
     }
 
@@ -68,7 +81,7 @@ impl Dialect {
     pub(crate) fn empty_bytes(self) -> &'static str {
         match self {
             Self::PostgreSql => "CAST('' AS BYTEA)",
-            Self::MySql => "''",
+            Self::MySql | Self::ClickHouse => "''",
         }
     }
 
@@ -78,6 +91,7 @@ impl Dialect {
         let type_name = match self {
             Self::PostgreSql => "BIGINT",
             Self::MySql => "SIGNED",
+            Self::ClickHouse => "Int64",
         };
         format!("CAST(LEAST(COALESCE(SUM({column}), 0), {}) AS {type_name})", i64::MAX)
     }
@@ -87,13 +101,14 @@ impl Dialect {
         match self {
             Self::PostgreSql => format!("\"{}\"", name.replace('"', "\"\"")),
             Self::MySql => format!("`{}`", name.replace('`', "``")),
+            Self::ClickHouse => format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`")),
         }
     }
 
     /// The account in a statement about rights.
     fn account(self, user: &str) -> String {
         match self {
-            Self::PostgreSql => self.quoted(user),
+            Self::PostgreSql | Self::ClickHouse => self.quoted(user),
             // Of any host; an administrator may write a narrower one.
             Self::MySql => format!("'{}'@'%'", user.replace('\\', "\\\\").replace('\'', "''")),
         }
@@ -108,10 +123,10 @@ impl Dialect {
         let columns: String = table.columns.iter().map(column).collect();
         let key: Vec<&str> = table.columns[..table.key].iter().map(|column| column.name).collect();
         let index = table.index.map(|column| (format!("{}_{column}", table.name), column));
-        let (inner, options) = match self {
-            Self::PostgreSql => (String::new(), ""),
+        let (inner, options) = match self == Self::MySql {
+            false => (String::new(), ""),
             // An index is a part of the table: CREATE INDEX IF NOT EXISTS is unknown to MySQL. InnoDB has transactions.
-            Self::MySql => (
+            true => (
                 index.iter().map(|(name, column)| format!(",\n    INDEX {name} ({column})")).collect(),
                 " ENGINE = InnoDB",
             ),
@@ -129,15 +144,23 @@ impl Dialect {
 
     /// The statements that make all tables.
     pub(crate) fn create_tables(self) -> Vec<String> {
-        OPTIONAL_TABLES.iter().chain(&TABLES).flat_map(|table| self.create_table(table)).collect()
+        match self {
+            Self::PostgreSql | Self::MySql => {
+                OPTIONAL_TABLES.iter().chain(&TABLES).flat_map(|table| self.create_table(table)).collect()
+            }
+            Self::ClickHouse => clickhouse::schema::create_tables(),
+        }
     }
 
     /// The statement that makes the view with one row for each record. Its columns are those of `connection_log` in the log
     /// (docs/schema.md), after those of the host and the name of the record.
     pub(crate) fn create_view(self, name: &str) -> String {
+        if self == Self::ClickHouse {
+            return clickhouse::schema::create_view(&self.quoted(name));
+        }
         let hex = |column: &str| match self {
             Self::PostgreSql => format!("coalesce(encode({column}, 'hex'), '')"),
-            Self::MySql => format!("coalesce(lower(hex({column})), '')"),
+            Self::MySql | Self::ClickHouse => format!("coalesce(lower(hex({column})), '')"),
         };
         let [sha256, parent_sha256, gpsha256] = ["p.sha256", "pp.sha256", "gp.sha256"].map(hex);
         format!(
@@ -169,14 +192,21 @@ impl Dialect {
                 format!("INSERT INTO picosnitch_schema (version) VALUES ({version}) ON CONFLICT DO NOTHING")
             }
             Self::MySql => format!("INSERT IGNORE INTO picosnitch_schema (version) VALUES ({version})"),
+            Self::ClickHouse => format!("INSERT INTO picosnitch_schema (version) VALUES ({version})"),
         }
     }
 
     /// The statements that give an account all rights that it needs.
     pub(crate) fn grants(self, user: &str, view: &str) -> Vec<String> {
         let grant = |right: &str, table: &str| format!("GRANT {right} ON {table} TO {}", self.account(user));
+        let tables: Vec<&str> = match self {
+            Self::PostgreSql | Self::MySql => {
+                TABLES.iter().chain(&OPTIONAL_TABLES).map(|table| table.name).collect()
+            }
+            Self::ClickHouse => clickhouse::tables::TABLES.iter().map(|kept| kept.table.name).collect(),
+        };
         let mut grants: Vec<String> =
-            TABLES.iter().chain(&OPTIONAL_TABLES).map(|table| grant("SELECT, INSERT", table.name)).collect();
+            tables.into_iter().map(|table| grant("SELECT, INSERT", table)).collect();
         grants.push(grant("SELECT", &self.quoted(view)));
         grants
     }

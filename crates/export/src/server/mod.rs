@@ -1,5 +1,6 @@
 //! A connection to a server.
 
+pub(crate) mod clickhouse;
 pub(crate) mod dialect;
 mod mysql;
 mod postgres;
@@ -13,6 +14,7 @@ use sqlx::{Connection as _, MySqlConnection, PgConnection};
 use tokio::time::timeout;
 
 use self::{
+    clickhouse::ClickHouse,
     dialect::Dialect,
     rows::{Cell, Row, parts},
     tables::{Kind, Table, VERSION},
@@ -50,6 +52,7 @@ pub struct Server {
 enum Connection {
     PostgreSql(PgConnection),
     MySql(MySqlConnection),
+    ClickHouse(Box<ClickHouse>),
 }
 
 impl Server {
@@ -63,6 +66,7 @@ impl Server {
             Ok(match Dialect::from(settings.kind) {
                 Dialect::PostgreSql => Connection::PostgreSql(postgres::connect(settings).await?),
                 Dialect::MySql => Connection::MySql(mysql::connect(settings).await?),
+                Dialect::ClickHouse => Connection::ClickHouse(Box::new(clickhouse::connect(settings).await?)),
             })
         };
         match timeout(CONNECT_TIMEOUT, connect).await {
@@ -82,6 +86,7 @@ impl Server {
             match self.connection {
                 Connection::PostgreSql(connection) => connection.close().await,
                 Connection::MySql(connection) => connection.close().await,
+                Connection::ClickHouse(_) => Ok(()),
             }
         };
         let _ = timeout(CLOSE_TIMEOUT, closed).await;
@@ -97,6 +102,7 @@ impl Server {
         match self.connection {
             Connection::PostgreSql(_) => Dialect::PostgreSql,
             Connection::MySql(_) => Dialect::MySql,
+            Connection::ClickHouse(_) => Dialect::ClickHouse,
         }
     }
 
@@ -105,6 +111,7 @@ impl Server {
         match self.connection {
             Connection::PostgreSql(_) => "current_schema()",
             Connection::MySql(_) => "database()",
+            Connection::ClickHouse(_) => "currentDatabase()",
         }
     }
 
@@ -118,6 +125,7 @@ impl Server {
             match connection {
                 Connection::PostgreSql(connection) => postgres::execute(connection, sql).await,
                 Connection::MySql(connection) => mysql::execute(connection, sql).await,
+                Connection::ClickHouse(server) => server.execute(sql).await,
             }
         };
         bounded(address, doing, execute).await
@@ -148,12 +156,25 @@ impl Server {
         self.execute("SELECT 1", "does not answer").await
     }
 
-    /// Begins a transaction that reads, whose statements all see the same state of the tables. COMMIT ends it.
+    /// Ends a transaction that reads.
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer.
+    pub async fn end_read(&mut self) -> Result<(), ExportError> {
+        match self.dialect() {
+            Dialect::PostgreSql | Dialect::MySql => self.execute("COMMIT", "cannot end a transaction").await,
+            Dialect::ClickHouse => Ok(()),
+        }
+    }
+
+    /// Begins a transaction that reads, whose statements all see the same state of the tables; ClickHouse has none, so that each
+    /// sees what is there when it begins.
     ///
     /// # Errors
     /// The server refuses it or does not answer.
     pub async fn begin_read(&mut self) -> Result<(), ExportError> {
         match self.dialect() {
+            Dialect::ClickHouse => Ok(()),
             Dialect::PostgreSql => {
                 // A table of 80,000 groups fits into this memory, and not into that of the default (4 MB). To compile such a question
                 // takes longer than to interpret it.
@@ -189,12 +210,13 @@ impl Server {
                     postgres::select(connection, sql, parameters, kinds).await
                 }
                 Connection::MySql(connection) => mysql::select(connection, sql, parameters, kinds).await,
+                Connection::ClickHouse(server) => server.select(sql, parameters, kinds).await,
             }
         };
         bounded(address, doing, select).await
     }
 
-    /// Inserts rows.
+    /// Inserts rows. `on_duplicate` is nothing to ClickHouse, which knows no duplicates.
     pub(crate) async fn insert(
         &mut self,
         table: &'static Table,
@@ -203,11 +225,12 @@ impl Server {
         doing: &'static str,
     ) -> Result<(), ExportError> {
         let Self { address, connection } = self;
-        let max_rows = match connection {
-            Connection::PostgreSql(_) => postgres::MAX_ROWS,
-            Connection::MySql(_) => mysql::MAX_PARAMETERS / table.columns.len(),
+        let (max_rows, max_bytes) = match connection {
+            Connection::PostgreSql(_) => (postgres::MAX_ROWS, MAX_STATEMENT_BYTES),
+            Connection::MySql(_) => (mysql::MAX_PARAMETERS / table.columns.len(), MAX_STATEMENT_BYTES),
+            Connection::ClickHouse(_) => (clickhouse::MAX_ROWS, clickhouse::MAX_INSERT_BYTES),
         };
-        for part in parts(rows, max_rows, MAX_STATEMENT_BYTES) {
+        for part in parts(rows, max_rows, max_bytes) {
             let insert = async {
                 match connection {
                     Connection::PostgreSql(connection) => {
@@ -216,6 +239,7 @@ impl Server {
                     Connection::MySql(connection) => {
                         mysql::insert(connection, table, part, on_duplicate).await
                     }
+                    Connection::ClickHouse(server) => server.insert(table, part).await,
                 }
             };
             bounded(address, doing, insert).await?;
@@ -262,13 +286,16 @@ impl Server {
                 "SELECT CAST(column_name AS CHAR), CAST(data_type AS CHAR) FROM information_schema.columns \
                  WHERE table_schema = database() AND table_name = ?"
             }
+            Dialect::ClickHouse => {
+                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = \u{1}"
+            }
         };
         let table = Cell::Text(table.to_owned());
         let rows = self.select(sql, &[table], &[Kind::Text, Kind::Text], "cannot look at the tables").await?;
         Ok(rows.into_iter().filter_map(pair).collect())
     }
 
-    /// The columns of the primary key of a table.
+    /// The columns of the primary key of a table; on ClickHouse those by which it is sorted.
     pub async fn primary_key(&mut self, table: &str) -> Result<Vec<String>, ExportError> {
         let sql = match self.dialect() {
             Dialect::PostgreSql => {
@@ -282,22 +309,38 @@ impl Server {
                 "SELECT CAST(column_name AS CHAR) FROM information_schema.statistics \
                  WHERE table_schema = database() AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index"
             }
+            Dialect::ClickHouse => {
+                "SELECT sorting_key FROM system.tables WHERE database = currentDatabase() AND name = \u{1}"
+            }
         };
         let table = Cell::Text(table.to_owned());
         let rows = self.select(sql, &[table], &[Kind::Text], "cannot look at the tables").await?;
-        Ok(rows.into_iter().flatten().map(Cell::text).collect())
+        let names = rows.into_iter().flatten().map(Cell::text);
+        Ok(match self.dialect() {
+            Dialect::PostgreSql | Dialect::MySql => names.collect(),
+            // All in one text, which some versions have in parentheses.
+            Dialect::ClickHouse => {
+                let all: Vec<String> = names.collect();
+                all.join("").trim_matches(['(', ')']).split(", ").map(str::to_owned).collect()
+            }
+        })
     }
 
-    /// Whether what is written to a table can be rolled back.
-    pub async fn has_transactions(&mut self, table: &str) -> Result<bool, ExportError> {
-        if self.dialect() == Dialect::PostgreSql {
-            return Ok(true);
-        }
-        let sql = "SELECT CAST(engine AS CHAR) FROM information_schema.tables \
-                   WHERE table_schema = database() AND table_name = ?";
+    /// The engine of a table; empty if the system has one only.
+    pub async fn engine(&mut self, table: &str) -> Result<String, ExportError> {
+        let sql = match self.dialect() {
+            Dialect::PostgreSql => return Ok(String::new()),
+            Dialect::MySql => {
+                "SELECT CAST(engine AS CHAR) FROM information_schema.tables \
+                 WHERE table_schema = database() AND table_name = ?"
+            }
+            Dialect::ClickHouse => {
+                "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = \u{1}"
+            }
+        };
         let table = Cell::Text(table.to_owned());
         let rows = self.select(sql, &[table], &[Kind::Text], "cannot look at the tables").await?;
-        Ok(rows.into_iter().flatten().map(Cell::text).any(|engine| engine.eq_ignore_ascii_case("InnoDB")))
+        Ok(rows.into_iter().flatten().map(Cell::text).next().unwrap_or_default())
     }
 }
 
@@ -328,7 +371,12 @@ pub fn schema_sql(settings: &ServerSettings) -> Vec<String> {
     let mut statements = dialect.create_tables();
     statements.push(dialect.insert_version(tables::VERSION));
     // The statements are also run to complete older tables, whose view is there.
-    statements.push(dialect.create_view(&settings.view).replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1));
+    let create = match dialect {
+        Dialect::PostgreSql | Dialect::MySql => "CREATE OR REPLACE VIEW",
+        // Old versions cannot replace one.
+        Dialect::ClickHouse => "CREATE VIEW IF NOT EXISTS",
+    };
+    statements.push(dialect.create_view(&settings.view).replacen("CREATE VIEW", create, 1));
     statements
 }
 

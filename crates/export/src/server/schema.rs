@@ -1,7 +1,9 @@
 //! Makes the tables on a server, or checks those that are there.
 
 use super::{
-    Server,
+    Server, clickhouse,
+    clickhouse::ClickHouseError,
+    dialect::Dialect,
     rows::Cell,
     tables::{HEARTBEAT, Kind, OPTIONAL_TABLES, SCHEMA, TABLES, Table, VERSION},
 };
@@ -51,6 +53,8 @@ pub(crate) async fn prepare(server: &mut Server, view: &str, name: &str) -> Resu
     }
     check(server).await?;
     if !server.dialect().has_optional_tables() {
+        // Heartbeats are among the tables that were checked.
+        prepared.has_heartbeats = true;
         return Ok(prepared);
     }
     let mut problems = Vec::new();
@@ -91,6 +95,9 @@ async fn complete(server: &mut Server, table: &Table) -> Result<Option<String>, 
 /// Whether the account was refused a right.
 fn is_refusal(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
+    if let Some(error) = database.try_downcast_ref::<ClickHouseError>() {
+        return error.is_refusal();
+    }
     match database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
         // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
         Some(error) => matches!(error.number(), 1044 | 1142 | 1227),
@@ -100,8 +107,12 @@ fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 async fn has_relation(server: &mut Server, name: &str) -> Result<bool, ExportError> {
+    let [tables, schema_column, name_column] = match server.dialect() {
+        Dialect::PostgreSql | Dialect::MySql => ["information_schema.tables", "table_schema", "table_name"],
+        Dialect::ClickHouse => ["system.tables", "database", "name"],
+    };
     let sql = format!(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = {} AND table_name = {}",
+        "SELECT count(*) FROM {tables} WHERE {schema_column} = {} AND {name_column} = {}",
         server.schema_function(),
         server.dialect().placeholder(1)
     );
@@ -120,11 +131,18 @@ async fn is_there(server: &mut Server, table: &Table) -> Result<bool, ExportErro
 async fn check(server: &mut Server) -> Result<(), ExportError> {
     let version = server.tables_version().await?;
     let mut problems = Vec::new();
-    if version < VERSION {
+    // A replica of a ClickHouse may have its tables, and the row not yet from another one, which has it.
+    if version < VERSION && server.dialect() != Dialect::ClickHouse {
         problems.push("picosnitch_schema has no version".to_owned());
     }
-    for table in TABLES {
-        check_table(server, table, &mut problems).await?;
+    if server.dialect() == Dialect::ClickHouse {
+        for kept in &clickhouse::tables::TABLES {
+            clickhouse::schema::check_table(server, kept, &mut problems).await?;
+        }
+    } else {
+        for table in TABLES {
+            check_table(server, table, &mut problems).await?;
+        }
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -157,7 +175,8 @@ pub(super) async fn check_table(
     if server.primary_key(table.name).await? != key {
         problems.push(format!("the primary key of {} must be ({})", table.name, key.join(", ")));
     }
-    if !server.has_transactions(table.name).await? {
+    let engine = server.engine(table.name).await?;
+    if !engine.is_empty() && !engine.eq_ignore_ascii_case("InnoDB") {
         problems.push(format!("{} must have the engine InnoDB", table.name));
     }
     Ok(())

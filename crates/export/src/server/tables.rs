@@ -33,19 +33,19 @@ pub(crate) struct Table {
     pub index: Option<&'static str>,
 }
 
-const fn integer(name: &'static str) -> Column {
+pub(crate) const fn integer(name: &'static str) -> Column {
     Column { name, kind: Kind::Integer, is_optional: false }
 }
 
-const fn text(name: &'static str) -> Column {
+pub(crate) const fn text(name: &'static str) -> Column {
     Column { name, kind: Kind::Text, is_optional: false }
 }
 
-const fn bytes(name: &'static str) -> Column {
+pub(crate) const fn bytes(name: &'static str) -> Column {
     Column { name, kind: Kind::Bytes, is_optional: false }
 }
 
-const fn optional(column: Column) -> Column {
+pub(crate) const fn optional(column: Column) -> Column {
     Column { is_optional: true, ..column }
 }
 

@@ -1,5 +1,7 @@
 //! Real servers for the tests: started in a temporary directory on loopback, as a user without rights, and killed at the end.
 
+pub mod clickhouse;
+
 use std::{
     fs,
     net::TcpListener,
@@ -30,6 +32,17 @@ pub const DATABASE: &str = "picosnitch";
 pub enum System {
     PostgreSql,
     MariaDb,
+    /// Version 18, as Debian has it.
+    ClickHouse,
+    /// A current version, as a module for Python.
+    Chdb,
+}
+
+impl System {
+    /// Whether it is a ClickHouse.
+    pub fn is_clickhouse(self) -> bool {
+        matches!(self, Self::ClickHouse | Self::Chdb)
+    }
 }
 
 /// Makes a test of each database system of a function that takes one.
@@ -41,6 +54,12 @@ macro_rules! with_each_system {
         }
         mod mariadb {
             $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
+        }
+        mod clickhouse {
+            $(#[test] fn $test() { super::$test(super::System::ClickHouse) })*
+        }
+        mod chdb {
+            $(#[test] fn $test() { super::$test(super::System::Chdb) })*
         }
     };
 }
@@ -59,6 +78,10 @@ pub struct ServerCertificate {
 pub struct ServerProcess {
     pub system: System,
     pub port: u16,
+    /// The port on which the tests themselves talk to a ClickHouse.
+    http_port: u16,
+    /// The port on which other servers of a cluster talk to it, and the elements of its configuration that name them.
+    cluster: (u16, String),
     /// What a MariaDB may have on its disk, megabytes; `None`: anything.
     pub disk_megabytes: Option<u32>,
     directory: TempDir,
@@ -76,15 +99,40 @@ impl ServerProcess {
 
     /// As [`ServerProcess::start`], with TLS.
     pub fn start_with(system: System, certificate: Option<&ServerCertificate>) -> Self {
+        Self::start_configured(system, certificate, (free_port(), String::new()))
+    }
+
+    /// Starts a ClickHouse that is a member of a cluster: the port on which the others talk to it, and the elements of its
+    /// configuration that name them.
+    #[allow(dead_code, reason = "not all of it is needed by all tests")]
+    pub fn start_member(port: u16, configuration: &str) -> Self {
+        Self::start_configured(System::ClickHouse, None, (port, configuration.to_owned()))
+    }
+
+    fn start_configured(
+        system: System,
+        certificate: Option<&ServerCertificate>,
+        cluster: (u16, String),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         if nix::unistd::geteuid().is_root() {
             chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let has_tls = certificate.is_some();
-        let mut server =
-            Self { system, port, disk_megabytes: None, directory, has_tls, child: None, runtime };
+        let http_port = if has_tls { free_port() } else { port };
+        let mut server = Self {
+            system,
+            port,
+            http_port,
+            cluster,
+            disk_megabytes: None,
+            directory,
+            has_tls,
+            child: None,
+            runtime,
+        };
         server.initialise();
         if let Some(certificate) = certificate {
             server.write_certificate(certificate);
@@ -104,6 +152,7 @@ impl ServerProcess {
                 }
                 server.create_database(DATABASE);
             }
+            System::ClickHouse | System::Chdb => server.create_database(DATABASE),
         }
         server
     }
@@ -122,6 +171,7 @@ impl ServerProcess {
                 self.administer("mysql", "CREATE USER 'certified'@'%' REQUIRE X509");
                 self.administer("mysql", &format!("GRANT ALL ON {DATABASE}.* TO 'certified'@'%'"));
             }
+            System::ClickHouse | System::Chdb => panic!("ClickHouse knows accounts by their passwords"),
         }
     }
 
@@ -133,6 +183,9 @@ impl ServerProcess {
                 self.administer("mysql", &format!("CREATE DATABASE {name}"));
                 self.administer("mysql", &format!("GRANT ALL ON {name}.* TO 'owner'@'%'"));
             }
+            System::ClickHouse | System::Chdb => {
+                self.administer("default", &format!("CREATE DATABASE {name}"));
+            }
         }
     }
 
@@ -141,6 +194,7 @@ impl ServerProcess {
         let (kind, tls) = match self.system {
             System::PostgreSql => (ServerKind::PostgreSql, TlsMode::Prefer),
             System::MariaDb => (ServerKind::MariaDb, TlsMode::Prefer),
+            System::ClickHouse | System::Chdb => (ServerKind::ClickHouse, TlsMode::Prefer),
         };
         ServerSettings {
             name: "log.server".into(),
@@ -174,6 +228,17 @@ impl ServerProcess {
                 command.arg(format!("--datadir={}", data.display()));
                 command
             }
+            System::ClickHouse => {
+                let https = self.has_tls.then_some(self.port);
+                let ports = clickhouse::Ports {
+                    http: self.http_port,
+                    https,
+                    tcp: self.cluster.0,
+                    interserver: free_port(),
+                };
+                return clickhouse::write_configuration(self.directory.path(), ports, &self.cluster.1);
+            }
+            System::Chdb => return,
         };
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -269,6 +334,19 @@ impl ServerProcess {
                 }
                 command
             }
+            System::ClickHouse => {
+                let mut command = self.command(&clickhouse_binary());
+                command.arg(format!("--config-file={}", in_directory("config.xml")));
+                command
+            }
+            System::Chdb => {
+                // As this user, who has the module.
+                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+                let mut command = Command::new(root.join("scripts/current-clickhouse"));
+                command.arg(self.port.to_string()).arg(directory.join("data")).env("PASSWORD", PASSWORD);
+                command.stdin(Stdio::null());
+                command
+            }
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -304,9 +382,23 @@ impl ServerProcess {
                     let mut connection = options.database(database.unwrap_or("mysql")).connect().await?;
                     sqlx::raw_sql(sql).execute(&mut connection).await?;
                 }
+                System::ClickHouse | System::Chdb => {
+                    self.request(["admin", ""], database.unwrap_or("default"), sql)?;
+                }
             }
             Ok(())
         })
+    }
+
+    /// Asks a ClickHouse, without the code that is tested.
+    fn request(&self, account: [&str; 2], database: &str, sql: &str) -> std::io::Result<String> {
+        clickhouse::request(self.http_port, account, database, sql)
+    }
+
+    /// Lets the account `agent` of a ClickHouse do something, from now on.
+    pub fn allow_agent(&self, agent: clickhouse::Agent) {
+        clickhouse::write_accounts(self.directory.path(), agent);
+        self.administer("default", "SYSTEM RELOAD CONFIG");
     }
 
     /// Executes a statement in [`DATABASE`] as a user.
@@ -320,6 +412,11 @@ impl ServerProcess {
                 System::MariaDb => {
                     let mut connection = self.mysql(user, DATABASE).await?;
                     sqlx::raw_sql(sql).execute(&mut connection).await?;
+                }
+                System::ClickHouse | System::Chdb => {
+                    for statement in sql.split("; ") {
+                        self.request([user, PASSWORD], DATABASE, statement)?;
+                    }
                 }
             }
             Ok(())
@@ -335,7 +432,7 @@ impl ServerProcess {
     pub fn numbers_in(&self, database: &str, sql: &str) -> Vec<i64> {
         let sql = match self.system {
             System::PostgreSql => sql.replace("integer(", "(0::bigint + "),
-            System::MariaDb => sql.replace("integer(", "(0 + "),
+            System::MariaDb | System::ClickHouse | System::Chdb => sql.replace("integer(", "(0 + "),
         };
         let numbers = self.runtime.block_on(async {
             Ok::<_, sqlx::Error>(match self.system {
@@ -348,6 +445,10 @@ impl ServerProcess {
                     let mut connection = self.mysql("owner", database).await?;
                     let row = sqlx::raw_sql(&sql).fetch_one(&mut connection).await?;
                     (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at)).collect::<Vec<_>>()
+                }
+                System::ClickHouse | System::Chdb => {
+                    let answer = self.request(["owner", PASSWORD], database, &sql)?;
+                    answer.trim_end().split('\t').map(|cell| Ok(cell.to_owned())).collect()
                 }
             })
         });
@@ -368,6 +469,11 @@ impl ServerProcess {
                     let mut connection = self.mysql("owner", DATABASE).await?;
                     let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await?;
                     rows.iter().map(|row| row.try_get_unchecked::<String, _>(0)).collect::<Vec<_>>()
+                }
+                System::ClickHouse | System::Chdb => {
+                    let answer = self.request(["owner", PASSWORD], DATABASE, sql)?;
+                    let unescaped = |line: &str| line.replace("\\'", "'").replace("\\\\", "\\");
+                    answer.lines().map(|line| Ok(unescaped(line))).collect()
                 }
             })
         });
@@ -407,6 +513,16 @@ fn postgres_binary(name: &str) -> PathBuf {
     found.pop().or_else(|| in_path(name)).unwrap_or_else(|| {
         panic!("{name} is missing: install PostgreSQL's server (Debian: apt-get install postgresql)")
     })
+}
+
+fn clickhouse_binary() -> PathBuf {
+    in_path("clickhouse-server").unwrap_or_else(|| {
+        panic!("clickhouse-server is missing: install it (Debian: apt-get install clickhouse-server)")
+    })
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn mariadb_binary(name: &str) -> PathBuf {

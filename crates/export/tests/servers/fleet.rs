@@ -62,6 +62,7 @@ fn measure(system: System) {
         System::MariaDb => {
             server.administer("mysql", &format!("SET GLOBAL max_connections = {}", hosts + 20));
         }
+        System::ClickHouse | System::Chdb => {}
     }
     let mut fleet: Vec<Host> = (0..hosts)
         .map(|_| {
@@ -151,4 +152,10 @@ fn measure_postgresql() {
 #[ignore = "a measurement of ten minutes"]
 fn measure_mariadb() {
     measure(System::MariaDb);
+}
+
+#[test]
+#[ignore = "a measurement of ten minutes"]
+fn measure_clickhouse() {
+    measure(System::ClickHouse);
 }

@@ -8,6 +8,7 @@ mod failures;
 mod fleet;
 mod log;
 mod refusals;
+mod replicas;
 #[path = "../server_process/mod.rs"]
 mod server_process;
 mod sums;

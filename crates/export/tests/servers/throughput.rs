@@ -36,6 +36,9 @@ fn measure(system: System) {
         System::MariaDb => {
             "SELECT CAST(sum(data_length + index_length) AS SIGNED) FROM information_schema.tables WHERE table_schema = database()"
         }
+        System::ClickHouse | System::Chdb => {
+            "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = currentDatabase() AND active"
+        }
     };
     let (records, bytes) = (log.copied().records, server.numbers(bytes)[0]);
     println!(
@@ -56,4 +59,16 @@ fn measure_postgresql() {
 #[ignore = "a measurement"]
 fn measure_mariadb() {
     measure(System::MariaDb);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_clickhouse() {
+    measure(System::ClickHouse);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_current_clickhouse() {
+    measure(System::Chdb);
 }

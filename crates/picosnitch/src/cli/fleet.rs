@@ -25,10 +25,10 @@ use super::{
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// The server: postgres://USER@HOST/DATABASE, mysql://, mariadb://, or one of the configuration (log.server, export.NAME)
+    /// The server: postgres://USER@HOST/DATABASE, mysql://, mariadb://, clickhouse://, or one of the configuration (log.server, export.NAME)
     #[arg(long, value_name = "SERVER", default_value = "log.server", global = true)]
     source: String,
-    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD)
+    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD, CLICKHOUSE_PASSWORD)
     #[arg(long, value_name = "FILE", global = true)]
     password_file: Option<PathBuf>,
     /// Only what was recorded in this time, written as for `query`; not for `silent`
