@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use store::{Dimension, Filter, Query, Reader, Sort, Writer};
+use server_query::SourceReader;
+use store::{Dimension, Filter, Query, Reader, Sort, Source, Writer};
 use tui::view::{
     period::{LENGTHS, PeriodLength},
     query::{self, Only, ScreenQuery},
@@ -112,6 +113,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         ("domain", vec![top(Dimension::Domain)?]),
         ("exe and port", vec![top(Dimension::Executable)?, top(Dimension::Port)?]),
     ];
+    let source = SourceReader::Log(Reader::open(&options.file)?);
     let mut measurements = Vec::new();
     for (name, filters) in &filters {
         for asked in Dimension::ALL.map(Question::Rows).into_iter().chain([Question::Chart, Question::Hours])
@@ -122,7 +124,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 continue;
             }
             for length in 0..LENGTHS.len() {
-                let mut measurement = measure(&reader, options.turns, asked, length, filters)?;
+                let mut measurement = measure(&source, options.turns, asked, length, filters)?;
                 measurement.filter = name;
                 measurements.push(measurement);
             }
@@ -140,7 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Measures one question and one of [`LENGTHS`].
 fn measure(
-    reader: &Reader,
+    reader: &SourceReader,
     turns: usize,
     asked: Question,
     length: usize,

@@ -129,7 +129,7 @@ fn answers_are_those_of_the_log(system: System) {
     let password_file = base.join("password");
     fs::write(&password_file, format!("{PASSWORD}\n")).unwrap();
 
-    let questions: [&[&str]; 10] = [
+    let questions: [&[&str]; 14] = [
         &[],
         &["--group-by", "domain", "--where", "domain=example.org"],
         &["--group-by", "hour", "--group-by", "name", "--zeros"],
@@ -140,6 +140,10 @@ fn answers_are_those_of_the_log(system: System) {
         &["--where", "exe=/nowhere", "--where", "uid=5"],
         &["--group-by", "weekday", "--where", "hour-of-day=11"],
         &["--where", "address=198.51.100.0/24", "--group-by", "address", "--sort", "sent", "--reverse"],
+        &["--with-seen", "--sort", "first-seen"],
+        &["--with-seen", "--sort", "digests", "--reverse"],
+        &["--group-by", "domain", "--new-since", "2026-11-02 11:30"],
+        &["--changed-since", "2026-11-01"],
     ];
     for question in questions {
         let question = [&["--range", "2026-11-02", "--json"], question].concat();
@@ -172,6 +176,20 @@ fn answers_are_those_of_the_log(system: System) {
             assert_eq!(found, expected, "{source:?}");
         }
     }
+    // Events and programs are those of the log; of events the host is told, too.
+    for list in
+        [&["--events"][..], &["--events", "--kind", "loss"], &["--seen"], &["--seen", "--where", "exe=curl"]]
+    {
+        let list = [&["--range", "all", "--json"], list].concat();
+        let mut found = answer(&run(base, &[&list[..], &by_file].concat(), &[]));
+        for event in found.as_array_mut().unwrap().iter_mut().filter(|_| list.contains(&"--events")) {
+            assert_eq!(event.as_object_mut().unwrap().remove("host").unwrap(), "laptop");
+        }
+        assert_eq!(found, answer(&run(base, &list, &[])), "{list:?}");
+        assert!(!found.as_array().unwrap().is_empty(), "{list:?}");
+    }
+    let elsewhere = ["--range", "all", "--events", "--where", "host=elsewhere", "--json"];
+    assert_eq!(answer(&run(base, &[&elsewhere[..], &by_file].concat(), &[])), json!([]));
     let hosts = ["--range", "all", "--json", "--group-by", "host", "--where", "host=lap*"];
     let hosts = answer(&run(base, &[&hosts[..], &by_file].concat(), &[]));
     assert_eq!(hosts["rows"][0]["host"], "laptop");
@@ -184,8 +202,6 @@ fn answers_are_those_of_the_log(system: System) {
     };
     refuse(&["--group-by", "host"], "only copies on a server know hosts");
     refuse(&["--where", "host=laptop"], "only copies on a server know hosts");
-    refuse(&["--events", "--source", &address], "does not list events");
-    refuse(&["--with-seen", "--source", &address], "first and last seen");
     refuse(&["--source", &address.replace("owner@", "owner:secret@")], variable);
     let without_rights = match system {
         System::PostgreSql => "no tables of picosnitch that the account may read",

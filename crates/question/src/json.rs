@@ -3,7 +3,9 @@
 use calendar::{TimeZone, rfc3339};
 use model::{Counters, Event, Loss, Sha256, text::lossless};
 use serde_json::{Map, Value as Json, json};
-use store::{ComparedRow, Comparison, Dimension, ProgramSeen, Query, Row, Source, Value, values};
+use store::{
+    ComparedRow, Comparison, Dimension, Filter, HostEvent, ProgramSeen, Query, Row, Source, Value, values,
+};
 
 use crate::range::{for_log, quarters_before};
 
@@ -99,17 +101,17 @@ pub fn bounds(range: calendar::Range, zone: &TimeZone) -> Object {
     object
 }
 
-/// What the log has of a range: what was lost in it, and up to when it has sums only.
+/// What the log has of a range: what was lost in it (of a server on the hosts that filters select), and up to when it has sums only.
 ///
 /// # Errors
 /// The errors of the log.
 pub fn completeness<S: Source>(
     source: &S,
-    range: calendar::Range,
+    (range, filters): (calendar::Range, &[Filter]),
     zone: &TimeZone,
 ) -> Result<Object, S::Error> {
     let mut object = grain(source, range, zone)?;
-    let losses = source.losses(for_log(range))?;
+    let losses = source.losses(for_log(range), filters)?;
     object.insert("losses".to_owned(), losses.iter().map(loss).collect());
     Ok(object)
 }
@@ -161,6 +163,15 @@ pub fn event(event: &Event, zone: &TimeZone) -> Object {
         ("writer", writer.into()),
     ];
     object.extend(fields.map(|(name, field): (&str, Json)| (name.to_owned(), field)));
+    object
+}
+
+/// An event of a server, with its host.
+pub fn host_event(found: &HostEvent, zone: &TimeZone) -> Object {
+    let mut object = event(&found.event, zone);
+    if !found.host.is_empty() {
+        object.insert("host".to_owned(), lossless::to_text(&found.host).into());
+    }
     object
 }
 

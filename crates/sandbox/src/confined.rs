@@ -18,7 +18,7 @@ const ZONES: [&str; 4] =
 const RANDOM: &str = "/dev/urandom";
 /// What the resolver of the C library reads, and where distributions keep the certificates of authorities. The files in /etc are
 /// replaced when the machine changes its network, so that the rule is of their directory; its secrets have modes of their own.
-const RESOLVER: [&str; 6] = [
+pub(crate) const RESOLVER: [&str; 6] = [
     "/etc",
     "/run/systemd/resolve",
     "/run/resolvconf",
@@ -26,7 +26,7 @@ const RESOLVER: [&str; 6] = [
     "/usr/share/ca-certificates",
     "/usr/share/pki",
 ];
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 
 /// The files of the recorder.
 #[derive(Clone, Copy, Debug)]

@@ -47,12 +47,14 @@
 //!    binds its addresses, reads its certificate, writes its address for the service, and starts the browser. It has one thread: the
 //!    steps below hold for the thread that takes them and for those that it starts later.
 //! 2. [`WebServer::enter`]: no core dumps and `PR_SET_NO_NEW_PRIVS`; empties the bounding set, as long as it is root; becomes the user with
-//!    the least rights who can read the log and use the live socket, in one group; gives up all capabilities; hides its memory,
+//!    the least rights who can read the log and use the live socket, in one group (nobody, where it shows a server); gives up all capabilities; hides its memory,
 //!    after the change of the user, which would show it again; then Landlock, where the kernel has it (reading beneath the
 //!    directories of the log, the live socket and the configuration, `/proc`, and names and zones of the system; no writing, execution,
 //!    TCP, or signals); the filter of system calls comes last, since it refuses the steps before it.
 //! 3. Reads the first request. Whatever a request makes of the server, it can read the log and answer, and no more: it writes no
-//!    file, starts no process, opens no socket but `AF_UNIX`, and signals nobody, on every kernel.
+//!    file, starts no process, opens no socket but `AF_UNIX`, and signals nobody, on every kernel. Where it shows the copies on an SQL
+//!    server (`dash --source`), it opens sockets to other machines as the exporter does, where the kernel has Landlock for ports to
+//!    the port of that server and to 53, and may not read the log.
 //!
 //! The monitor is no [`Role`] either: it stays root and keeps its environment. The program that tries return probes
 //! (`capture::return_probe`) is none: it handles no data at all, and a seccomp filter of its own leaves it only

@@ -18,6 +18,7 @@ use nix::{
 use crate::{
     access::AccessWanted,
     capabilities,
+    confined::{DNS_PORT, RESOLVER},
     file_access::{FileAccess, directories_of},
     system_calls::{self, Process},
     user::{NOBODY, User},
@@ -30,6 +31,18 @@ const READABLE: [&str; 5] =
 /// could read secrets in it.
 const NAMES: &str = "/etc";
 const NAMES_OF_ROOT: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/services"];
+/// The same of what the resolver of the C library reads, and of the certificates of authorities, for a root that cannot become another user.
+const RESOLVER_OF_ROOT: [&str; 9] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/ssl/certs",
+    "/etc/pki/tls",
+    "/run/systemd/resolve",
+    "/usr/share/ca-certificates",
+    "/usr/share/pki",
+];
 
 /// What a web server reads.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +53,8 @@ pub struct WebServer<'a> {
     pub socket: &'a Path,
     /// Directories and files besides that of the log.
     pub readable: &'a [&'a Path],
+    /// The port of the SQL server that is shown in place of the log, and is connected to.
+    pub server_port: Option<u16>,
 }
 
 impl WebServer<'_> {
@@ -60,13 +75,21 @@ impl WebServer<'_> {
         capabilities::drop_all()?;
         // A change of the user sets it anew, so it comes after.
         prctl::set_dumpable(false)?;
-        FileAccess { readable: self.readable_paths(), ..FileAccess::default() }.restrict()?;
-        system_calls::restrict(Process::WebServer)
+        let ports = self.server_port.map_or(Vec::new(), |port| vec![port, DNS_PORT]);
+        FileAccess { readable: self.readable_paths(), writable: Vec::new(), ports }.restrict()?;
+        system_calls::restrict(match self.server_port {
+            None => Process::WebServer,
+            Some(_) => Process::WebServerOfServer,
+        })
     }
 
     /// The user with the least rights who can read the log and use the live socket: nobody in the group of the log, who can neither
-    /// write it nor signal the recorder; or the service user; or, where only root can, root without its capabilities.
+    /// write it nor signal the recorder; or the service user; or, where only root can, root without its capabilities. Where a server is
+    /// shown, nobody.
     fn least_user(&self) -> User {
+        if self.server_port.is_some() {
+            return User { uid: Uid::from_raw(NOBODY), gid: Gid::from_raw(NOBODY) };
+        }
         let log = fs::metadata(self.database).map(|log| Gid::from_raw(log.gid())).ok();
         let service = User::of_log(self.database).ok();
         let group = log.or(service.map(|user| user.gid)).unwrap_or(Gid::from_raw(NOBODY));
@@ -107,8 +130,14 @@ impl WebServer<'_> {
             true => paths.extend(NAMES_OF_ROOT.map(PathBuf::from)),
         }
         paths.extend(self.readable.iter().map(|path| (*path).to_owned()));
-        for file in [self.database, self.socket] {
-            paths.extend(directories_of(file));
+        match self.server_port {
+            Some(_) if Uid::effective().is_root() => paths.extend(RESOLVER_OF_ROOT.map(PathBuf::from)),
+            Some(_) => paths.extend(RESOLVER.map(PathBuf::from)),
+            None => {
+                for file in [self.database, self.socket] {
+                    paths.extend(directories_of(file));
+                }
+            }
         }
         paths
     }
@@ -155,7 +184,12 @@ mod tests {
 
     /// Enters as a web server of a log, in a child, and then runs checks there. Panics name what failed on standard error.
     fn in_child(database: &Path, check: impl FnOnce()) {
-        let server = WebServer { database, socket: Path::new("/missing/live.sock"), readable: &[] };
+        in_child_of(database, None, check);
+    }
+
+    fn in_child_of(database: &Path, server_port: Option<u16>, check: impl FnOnce()) {
+        let server =
+            WebServer { database, socket: Path::new("/missing/live.sock"), readable: &[], server_port };
         // SAFETY: the child has one thread, and glibc lets it allocate.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
@@ -245,6 +279,31 @@ mod tests {
         });
         kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         { browser }.wait().unwrap();
+    }
+
+    #[test]
+    fn a_web_server_of_a_server_reaches_that_and_reads_no_log() {
+        // SAFETY: asks for the version of Landlock (LANDLOCK_CREATE_RULESET_VERSION).
+        let version = unsafe { libc::syscall(444, std::ptr::null::<u8>(), 0, 1) };
+        let (_place, path) = log();
+        let [listener, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = listener.local_addr().unwrap().port();
+        in_child_of(&path, Some(port), || {
+            assert!(TcpStream::connect(listener.local_addr().unwrap()).is_ok());
+            assert!(std::net::UdpSocket::bind("0.0.0.0:0").is_ok(), "name servers are asked");
+            assert!(fs::read_to_string("/etc/passwd").is_ok());
+            assert!(Command::new("/bin/true").status().is_err());
+            assert!(fs::write(&path, "").is_err());
+            match version {
+                ..4 => eprintln!("skipped: the Landlock of this kernel has no ports"),
+                _ => assert!(TcpStream::connect(other.local_addr().unwrap()).is_err()),
+            }
+            match version {
+                ..1 => eprintln!("skipped: this kernel has no Landlock"),
+                _ => assert!(fs::read_to_string(&path).is_err()),
+            }
+            assert!(!Uid::effective().is_root());
+        });
     }
 
     #[test]
@@ -361,7 +420,8 @@ mod tests {
     #[test]
     fn with_other_threads_nobody_enters() {
         let (_place, path) = log();
-        let server = WebServer { database: &path, socket: Path::new("/missing"), readable: &[] };
+        let server =
+            WebServer { database: &path, socket: Path::new("/missing"), readable: &[], server_port: None };
         thread::scope(|scope| {
             let entered = scope.spawn(|| server.enter());
             assert!(entered.join().unwrap().unwrap_err().to_string().contains("threads run already"));
@@ -376,7 +436,8 @@ mod tests {
         }
         let (place, path) = log();
         let user = || {
-            WebServer { database: &path, socket: &place.path().join("live.sock"), readable: &[] }.least_user()
+            let socket = &place.path().join("live.sock");
+            WebServer { database: &path, socket, readable: &[], server_port: None }.least_user()
         };
         let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         let of = |uid, gid| User { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) };

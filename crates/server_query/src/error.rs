@@ -25,14 +25,19 @@ pub enum ServerQueryError {
         /// Rows that are read at most.
         max_rows: usize,
     },
-    /// Servers do not have what the log keeps about first and last sights.
-    #[error(
-        "servers do not tell yet when values were first and last seen; ask for --group-by time, or the log of the machine itself"
-    )]
-    Seen,
+    /// Another thread has ended the question.
+    #[error("the question was given up")]
+    Interrupted,
     /// The process that is to ask has no event loop.
     #[error("cannot prepare to connect")]
     Runtime(#[source] std::io::Error),
+}
+
+impl ServerQueryError {
+    /// Whether another thread has ended the question.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
 }
 
 impl From<ExportError> for ServerQueryError {

@@ -1,24 +1,23 @@
 //! Asks a server.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    future::Future,
-    pin::Pin,
-};
+use std::collections::{BTreeMap, HashMap};
 
-use export::{Cell, ExportError, Kind, Server, ServerSettings};
-use model::{Counters, Loss, LossKind, text::lossless};
+use export::{Cell, ExportError, Kind, ServerSettings};
+use model::{Counters, Event, EventKind, Loss, LossKind, text::lossless};
 use store::{
-    Answer, CompareOrder, Comparison, Dimension, Filter, Query, Range, Source, Value, calendar_value,
+    Answer, CompareOrder, Comparison, Dimension, Filter, HostEvent, ProgramSeen, Query, Range, SeriesByGroup,
+    Source, Value, calendar_value, divide_losses,
 };
-use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     bucket,
     column::{Column, value},
     condition::Conditions,
     error::ServerQueryError,
+    events::{self, is_of_hosts},
+    seen,
+    series::{self, interval},
+    session::{Connection, ServerInterrupter, Session},
     sighting::{HostSight, Sighting},
     statement::{SUMS, Statement},
 };
@@ -28,30 +27,55 @@ const MAX_ROWS: usize = 2_000_000;
 const READING: &str = "cannot read the records";
 
 /// The sums of a query by the values of its dimensions, and the times of the first and the last record.
-type Groups = HashMap<Vec<Value>, (Counters, i64, i64)>;
+pub(crate) type Groups = HashMap<Vec<Value>, (Counters, i64, i64)>;
 
-/// A server with copies of logs. It is asked in transactions that only read.
+/// A server with copies of logs. It is asked in transactions that only read. A connection that is gone is made again by the next
+/// question.
 pub struct ServerReader {
-    settings: ServerSettings,
-    runtime: Runtime,
-    /// `None` after an error.
-    server: RefCell<Option<Server>>,
+    session: Session,
 }
 
-/// What is done with a connection in one transaction.
-type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServerQueryError>> + 'a>>;
-
 impl ServerReader {
+    /// Prepares to ask a server, without connecting to it.
+    ///
+    /// # Errors
+    /// The system has no event loop.
+    pub fn new(settings: ServerSettings) -> Result<Self, ServerQueryError> {
+        Ok(Self { session: Session::new(settings, MAX_ROWS)? })
+    }
+
     /// Connects to a server, and looks whether it has the tables of copies.
     ///
     /// # Errors
     /// The server cannot be reached, has no tables that the account may read, or newer ones.
     pub fn connect(settings: ServerSettings) -> Result<Self, ServerQueryError> {
-        let runtime =
-            Builder::new_current_thread().enable_all().build().map_err(ServerQueryError::Runtime)?;
-        let reader = Self { settings, runtime, server: RefCell::new(None) };
-        reader.read(|server| Box::pin(check(server)))?;
+        let reader = Self::new(settings)?;
+        reader.check()?;
         Ok(reader)
+    }
+
+    /// Looks whether the server has the tables of copies.
+    ///
+    /// # Errors
+    /// As [`ServerReader::connect`].
+    pub fn check(&self) -> Result<(), ServerQueryError> {
+        self.session.read(async |server| check(server).await)
+    }
+
+    /// Bounds the memory of an answer: one with more different values fails with [`ServerQueryError::TooManyRows`]. To be called before
+    /// the first question.
+    pub fn limit_rows(&mut self, max_rows: usize) {
+        self.session.max_rows = max_rows;
+    }
+
+    /// A handle for another thread to interrupt the questions of this reader.
+    pub fn interrupter(&self) -> ServerInterrupter {
+        self.session.interrupter()
+    }
+
+    /// The server in a sentence, without secrets.
+    pub fn address(&self) -> String {
+        self.session.address()
     }
 
     /// Returns the groups of a query with the times of their first and last records, the one that was seen first first. Its order,
@@ -60,9 +84,7 @@ impl ServerReader {
     /// # Errors
     /// As [`Source::answer`].
     pub fn sightings(&self, query: &Query) -> Result<Vec<Sighting>, ServerQueryError> {
-        let query = query.clone();
-        let groups =
-            self.read(move |server| Box::pin(async move { groups(server, &query, query.range).await }))?;
+        let groups = self.session.read(async |server| groups(server, query, query.range).await)?;
         let sighting = |(values, (counters, first, last))| Sighting { values, counters, first, last };
         let mut sightings: Vec<Sighting> = groups.into_iter().map(sighting).collect();
         sightings.sort_by(|a, b| (a.first, &a.values).cmp(&(b.first, &b.values)));
@@ -74,35 +96,7 @@ impl ServerReader {
     /// # Errors
     /// As [`Source::answer`].
     pub fn hosts(&self) -> Result<Vec<HostSight>, ServerQueryError> {
-        self.read(|server| Box::pin(hosts(server)))
-    }
-
-    /// Reads in one transaction, so that all statements see the same state of the tables.
-    fn read<T>(
-        &self,
-        read: impl for<'a> FnOnce(&'a mut Server) -> Reading<'a, T>,
-    ) -> Result<T, ServerQueryError> {
-        let taken = self.server.borrow_mut().take();
-        let (result, server) = self.runtime.block_on(async {
-            let mut server = match taken {
-                Some(server) => server,
-                None => Server::connect(&self.settings).await?,
-            };
-            server.begin_read().await?;
-            let result = read(&mut server).await?;
-            server.execute("COMMIT", "cannot end a transaction").await?;
-            Ok::<_, ServerQueryError>((result, server))
-        })?;
-        *self.server.borrow_mut() = Some(server);
-        Ok(result)
-    }
-}
-
-impl Drop for ServerReader {
-    fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
-            self.runtime.block_on(server.close());
-        }
+        self.session.read(async |server| hosts(server).await)
     }
 }
 
@@ -110,13 +104,10 @@ impl Source for ServerReader {
     type Error = ServerQueryError;
 
     fn answer(&self, query: &Query) -> Result<Answer, ServerQueryError> {
-        refuse_seen(query)?;
-        let query = query.clone();
-        self.read(move |server| {
-            Box::pin(async move {
-                let groups = groups(server, &query, query.range).await?;
-                Ok(Answer::of_groups(&query, counters(groups)))
-            })
+        self.session.read(async |server| {
+            let seen = seen::seen_of(server, query).await?;
+            let groups = groups(server, query, query.range).await?;
+            Ok(Answer::of_groups(query, counters(groups), seen.as_ref()))
         })
     }
 
@@ -126,20 +117,16 @@ impl Source for ServerReader {
         before: Range,
         order: CompareOrder,
     ) -> Result<Comparison, ServerQueryError> {
-        refuse_seen(query)?;
-        let query = query.clone();
-        self.read(move |server| {
-            Box::pin(async move {
-                let now = groups(server, &query, query.range).await?;
-                let before = groups(server, &query, before).await?;
-                let sums = [now, before].map(|groups| counters(groups).collect());
-                Ok(Comparison::of_groups(&query, order, sums))
-            })
+        self.session.read(async |server| {
+            let now = groups(server, query, query.range).await?;
+            let before = groups(server, query, before).await?;
+            let sums = [now, before].map(|groups| counters(groups).collect());
+            Ok(Comparison::of_groups(query, order, sums))
         })
     }
 
     fn extent(&self) -> Result<Option<(i64, i64)>, ServerQueryError> {
-        self.read(|server| Box::pin(extent(server)))
+        self.session.read(async |server| extent(server).await)
     }
 
     fn detail_since(&self) -> Result<Option<i64>, ServerQueryError> {
@@ -147,24 +134,46 @@ impl Source for ServerReader {
         Ok(None)
     }
 
-    fn losses(&self, range: Range) -> Result<Vec<Loss>, ServerQueryError> {
-        self.read(move |server| Box::pin(losses(server, range)))
+    fn losses(&self, range: Range, filters: &[Filter]) -> Result<Vec<Loss>, ServerQueryError> {
+        self.session.read(async |server| losses(server, range, filters).await)
     }
 
-    fn knows_seen(&self) -> bool {
-        false
+    fn losses_between(&self, edges: &[i64], filters: &[Filter]) -> Result<Vec<Vec<Loss>>, ServerQueryError> {
+        let [begin, .., end] = edges else { return Ok(divide_losses([], edges)) };
+        let range = Range { since: Some(*begin), until: Some(end.saturating_sub(1)) };
+        let found = self.events(range, &[EventKind::Loss], u64::MAX, &|event| is_of_hosts(event, filters))?;
+        Ok(divide_losses(found.iter().map(|found| -> &Event { &found.event }), edges))
     }
-}
 
-fn refuse_seen(query: &Query) -> Result<(), ServerQueryError> {
-    match query.seen.is_some() || query.sort.is_by_seen() {
-        true => Err(ServerQueryError::Seen),
-        false => Ok(()),
+    fn series(&self, query: &Query, edges: &[i64]) -> Result<Vec<Counters>, ServerQueryError> {
+        self.session.read(async |server| series::series(server, query, edges).await)
+    }
+
+    fn series_by(&self, query: &Query, edges: &[i64], top: usize) -> Result<SeriesByGroup, ServerQueryError> {
+        self.session.read(async |server| series::series_by(server, query, edges, top).await)
+    }
+
+    fn events(
+        &self,
+        range: Range,
+        kinds: &[EventKind],
+        limit: u64,
+        passes: &dyn Fn(&HostEvent) -> bool,
+    ) -> Result<Vec<HostEvent>, ServerQueryError> {
+        self.session.read(async |server| events::events(server, range, kinds, limit, passes).await)
+    }
+
+    fn programs_seen(&self, filters: &[Filter]) -> Result<Vec<ProgramSeen>, ServerQueryError> {
+        self.session.read(async |server| seen::programs_seen(server, filters).await)
+    }
+
+    fn has_hosts(&self) -> bool {
+        true
     }
 }
 
 /// Looks whether the tables are there.
-async fn check(server: &mut Server) -> Result<(), ServerQueryError> {
+async fn check(server: &mut Connection) -> Result<(), ServerQueryError> {
     match server.tables_version().await {
         Ok(_) => Ok(()),
         Err(error @ ExportError::Sql { .. }) => Err(ServerQueryError::NoTables(error)),
@@ -173,7 +182,7 @@ async fn check(server: &mut Server) -> Result<(), ServerQueryError> {
 }
 
 /// The times of the first and the last record.
-async fn extent(server: &mut Server) -> Result<Option<(i64, i64)>, ServerQueryError> {
+async fn extent(server: &mut Connection) -> Result<Option<(i64, i64)>, ServerQueryError> {
     let sql = "SELECT min(time), max(time) FROM picosnitch_record";
     let rows = server.select(sql, &[], &[Kind::Integer; 2], READING).await?;
     let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
@@ -181,7 +190,7 @@ async fn extent(server: &mut Server) -> Result<Option<(i64, i64)>, ServerQueryEr
 }
 
 /// The last window of each host. One machine may have several logs or branches; they are few.
-async fn hosts(server: &mut Server) -> Result<Vec<HostSight>, ServerQueryError> {
+async fn hosts(server: &mut Connection) -> Result<Vec<HostSight>, ServerQueryError> {
     let sql = "SELECT l.host, w.last_time FROM picosnitch_log l \
                JOIN (SELECT log, MAX(time) AS last_time FROM picosnitch_window GROUP BY log) w ON w.log = l.id";
     let rows = server.select(sql, &[], &[Kind::Text, Kind::Integer], "cannot read the windows").await?;
@@ -197,23 +206,17 @@ async fn hosts(server: &mut Server) -> Result<Vec<HostSight>, ServerQueryError> 
     Ok(hosts)
 }
 
-/// What was lost in a range, by kind.
-async fn losses(server: &mut Server, range: Range) -> Result<Vec<Loss>, ServerQueryError> {
-    let dialect = server.dialect();
-    let sql = format!(
-        "SELECT subject, amount FROM picosnitch_event WHERE kind = 'loss' AND time BETWEEN {} AND {}",
-        dialect.placeholder(1),
-        dialect.placeholder(2)
-    );
-    let (since, until) = bounds(range);
-    let parameters = [Cell::Integer(since), Cell::Integer(until)];
-    let rows =
-        server.select(&sql, &parameters, &[Kind::Text, Kind::Integer], "cannot read what was lost").await?;
+/// What was lost in a range on the hosts that filters select, by kind.
+async fn losses(
+    server: &mut Connection,
+    range: Range,
+    filters: &[Filter],
+) -> Result<Vec<Loss>, ServerQueryError> {
+    let is_wanted = |event: &HostEvent| is_of_hosts(event, filters);
     let mut losses: Vec<Loss> = Vec::new();
-    for row in rows {
-        let [Cell::Text(subject), Cell::Integer(count)] = &row[..] else { continue };
-        let Some(kind) = LossKind::ALL.into_iter().find(|kind| kind.name() == *subject) else { continue };
-        let count = u64::try_from(*count).unwrap_or(0);
+    for found in events::events(server, range, &[EventKind::Loss], u64::MAX, &is_wanted).await? {
+        let Some(kind) = LossKind::from_name(&found.event.subject) else { continue };
+        let count = found.event.count;
         match losses.iter_mut().find(|loss| loss.kind == kind) {
             Some(loss) => loss.count = loss.count.saturating_add(count),
             None => losses.push(Loss { kind, count }),
@@ -223,32 +226,53 @@ async fn losses(server: &mut Server, range: Range) -> Result<Vec<Loss>, ServerQu
     Ok(losses)
 }
 
-fn bounds(range: Range) -> (i64, i64) {
+pub(crate) fn bounds(range: Range) -> (i64, i64) {
     (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX))
 }
 
 /// Adds up the records of a range that match a query.
-async fn groups(server: &mut Server, query: &Query, range: Range) -> Result<Groups, ServerQueryError> {
+async fn groups(server: &mut Connection, query: &Query, range: Range) -> Result<Groups, ServerQueryError> {
+    groups_within(server, query, range, &[]).await
+}
+
+/// As [`groups`]; with edges a time is the edge that begins the interval of the record.
+pub(crate) async fn groups_within(
+    server: &mut Connection,
+    query: &Query,
+    range: Range,
+    edges: &[i64],
+) -> Result<Groups, ServerQueryError> {
     let dialect = server.dialect();
     let conditions = Conditions::new(query, dialect);
     let dimensions: Vec<Dimension> = query.group_by.iter().copied().chain(conditions.dimensions()).collect();
     let (since, until) = bounds(range);
     let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
     // The clock changes that matter are those between the first and the last record.
-    let bucket = match dimensions.iter().any(|dimension| dimension.is_calendar()) {
-        false => bucket::expression(dimensions.iter().copied(), (since, until), &zone),
+    // In an interval the calendar divides further.
+    let divided: Vec<Dimension> = match edges {
+        [] => dimensions,
+        _ => dimensions.into_iter().filter(|dimension| *dimension != Dimension::Time).collect(),
+    };
+    let bucket = match divided.iter().any(|dimension| dimension.is_calendar()) {
+        false => bucket::expression(divided.iter().copied(), (since, until), &zone),
         true => {
             let Some((first, last)) = extent(server).await? else { return Ok(Groups::new()) };
-            bucket::expression(dimensions.iter().copied(), (since.max(first), until.min(last)), &zone)
+            bucket::expression(divided.iter().copied(), (since.max(first), until.min(last)), &zone)
         }
     };
+    let bucket = match (edges, bucket) {
+        ([], bucket) => bucket,
+        (edges, None) => Some(interval("time", edges)),
+        // The later one is in the same interval and in the same part of the calendar as the record.
+        (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval("time", edges))),
+    };
     let statement =
-        Statement::new(query, &conditions, (since, until), bucket.as_deref(), (dialect, MAX_ROWS));
+        Statement::new(query, &conditions, (since, until), bucket.as_deref(), (dialect, server.max_rows));
     let rows = server.select(&statement.sql, &statement.parameters, &statement.kinds, READING).await?;
-    if rows.len() > MAX_ROWS {
+    if rows.len() > server.max_rows {
         return Err(ServerQueryError::TooManyRows {
             server: server.address().to_owned(),
-            max_rows: MAX_ROWS,
+            max_rows: server.max_rows,
         });
     }
     let mut groups = Groups::new();
@@ -285,7 +309,7 @@ async fn groups(server: &mut Server, query: &Query, range: Range) -> Result<Grou
 }
 
 /// The groups without their times.
-fn counters(groups: Groups) -> impl Iterator<Item = (Vec<Value>, Counters)> {
+pub(crate) fn counters(groups: Groups) -> impl Iterator<Item = (Vec<Value>, Counters)> {
     groups.into_iter().map(|(values, (counters, ..))| (values, counters))
 }
 

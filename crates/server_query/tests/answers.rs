@@ -29,6 +29,7 @@ use random::Random;
 /// Questions to each server, and comparisons of two ranges beside them.
 const QUESTIONS: u64 = 1000;
 const COMPARISONS: u64 = 200;
+const CHARTS: u64 = 200;
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Record {
@@ -109,7 +110,23 @@ impl Log {
             let mut event = Event::new(EventKind::Loss, time, "");
             event.subject = LossKind::ALL[random.below(LossKind::ALL.len() as u64) as usize].name();
             event.count = 1 + random.below(100);
-            writer.write(&Window { time, records, events: vec![event], ..Window::default() }).unwrap();
+            let mut events = vec![event];
+            if random.below(3) == 0 {
+                let kind = random.pick(&[EventKind::Alert, EventKind::Error, EventKind::LateDigest]);
+                let mut event = Event::new(kind, time - random.below(20) as i64, "what\u{1b}[0m \\x41 \0");
+                event.begin = (random.below(2) == 0).then_some(time - 30);
+                event.uid = (random.below(2) == 0).then_some(u32::MAX);
+                (event.path, event.name) = (b"/a\0\xff b ".to_vec(), b"\xfe".to_vec());
+                event.sha256 = Some(Sha256([random.below(3) as u8; 32]));
+                event.writer = Some(model::Writer {
+                    pid: 5,
+                    path: b"/w\xff".to_vec(),
+                    name: b"w".to_vec(),
+                    uid: (random.below(2) == 0).then_some(7),
+                });
+                events.push(event);
+            }
+            writer.write(&Window { time, records, events, ..Window::default() }).unwrap();
         }
         writer.checkpoint().unwrap();
         time
@@ -170,7 +187,27 @@ fn question(random: &mut Random, first: i64, last: i64) -> Query {
         7 => query.filters.extend(typed(Dimension::Executable, b"/d\\x00", random.below(2) == 0)),
         _ => {}
     }
+    if query.group_by.len() == 1 && random.below(3) == 0 {
+        let time = |random: &mut Random| {
+            (random.below(3) == 0).then(|| first + random.below((last - first) as u64) as i64)
+        };
+        query.seen = Some(SeenFilter { new_since: time(random), changed_since: time(random) });
+        if random.below(2) == 0 {
+            query.sort = random.pick(&[Sort::FirstSeen, Sort::LastSeen, Sort::Digests]);
+        }
+    }
     query
+}
+
+/// Edges of a chart: even ones, or some at random.
+fn edges(random: &mut Random, first: i64, last: i64) -> Vec<i64> {
+    let mut edges: Vec<i64> = match random.below(2) {
+        0 => calendar::divide(first, last + 1, 1 + random.below(300) as usize, &TimeZone::UTC),
+        _ => (0..random.below(9)).map(|_| first + random.below((last - first) as u64) as i64).collect(),
+    };
+    edges.sort_unstable();
+    edges.dedup();
+    edges
 }
 
 fn equal_answers(system: System) {
@@ -204,7 +241,30 @@ fn equal_answers(system: System) {
             expected,
             "comparison {number} with {before:?}: {query:#?}"
         );
-        assert_eq!(remote.losses(before).unwrap(), local.losses(before).unwrap());
+        assert_eq!(remote.losses(before, &[]).unwrap(), local.losses(before).unwrap());
+    }
+    for number in 0..CHARTS {
+        let query = Query { seen: None, ..question(&mut random, first, last) };
+        let edges = edges(&mut random, first, last);
+        let top = random.below(5) as usize;
+        assert_eq!(
+            remote.series_by(&query, &edges, top).unwrap(),
+            local.series_by(&query, &edges, top).unwrap(),
+            "chart {number} in {edges:?}: {query:#?}"
+        );
+        assert_eq!(remote.series(&query, &edges).unwrap(), local.series(&query, &edges).unwrap());
+        assert_eq!(remote.losses_between(&edges, &[]).unwrap(), local.losses_between(&edges).unwrap());
+    }
+    assert_eq!(remote.programs_seen(&[]).unwrap(), local.programs_seen().unwrap());
+    for kinds in [&[][..], &[EventKind::Loss], &[EventKind::Alert, EventKind::Error], &[EventKind::Stop]] {
+        for limit in [0, 7, u64::MAX] {
+            let range = random.query(first, last).range;
+            let of_log = local.events(range, kinds, limit).unwrap();
+            let of_server = remote.events(range, kinds, limit, &|_| true).unwrap();
+            assert!(of_server.iter().all(|found| found.host == b"one"));
+            let of_server: Vec<Event> = of_server.into_iter().map(|found| found.event).collect();
+            assert_eq!(of_server, of_log, "{kinds:?} in {range:?}");
+        }
     }
     println!("{system:?}: {QUESTIONS} questions with {rows} rows, {COMPARISONS} comparisons");
 }
@@ -263,6 +323,102 @@ fn hosts_and_branches(system: System) {
     assert_eq!(by_host(&remote.answer(&found).unwrap().rows), expected[..1]);
 }
 
+/// What is seen is seen on the hosts that are asked; what is lost is lost there.
+fn seen_on_hosts(system: System) {
+    let server = ServerProcess::start(system);
+    let settings = server.settings("owner");
+    let program = |path: &[u8], digest: u8| {
+        let mut record = record(path, "192.0.2.1", 443, 1, 1);
+        let context = Arc::make_mut(&mut record.context);
+        context.program.sha256 = Some(Sha256([digest; 32]));
+        record
+    };
+    for (host, first, digest) in [("early", 1_700_000_000, 1), ("late", 1_700_001_000, 2)] {
+        let log = Log::new();
+        let mut writer = Writer::open(&log.path()).unwrap();
+        for (time, digest) in [(first, digest), (first + 10, 3)] {
+            let mut loss = Event::new(EventKind::Loss, time, "");
+            (loss.subject, loss.count) = (LossKind::ALL[0].name(), 5);
+            let records = vec![program(b"/bin/x", digest)];
+            writer.write(&Window { time, records, events: vec![loss], ..Window::default() }).unwrap();
+        }
+        writer.checkpoint().unwrap();
+        drop(writer);
+        log.send(&settings, host);
+    }
+    let remote = ServerReader::connect(settings).unwrap();
+    let seen = |filters: Vec<Filter>| {
+        let query = Query {
+            group_by: vec![Dimension::Executable],
+            filters,
+            seen: Some(SeenFilter::default()),
+            ..Query::default()
+        };
+        let seen = remote.answer(&query).unwrap().rows[0].seen.unwrap();
+        (seen.first, seen.last, seen.digests, seen.changed)
+    };
+    let late = typed(Dimension::Host, b"late", false);
+    assert_eq!(seen(vec![]), (1_700_000_000, 1_700_001_010, 3, Some(1_700_001_000)));
+    assert_eq!(seen(late.clone()), (1_700_001_000, 1_700_001_010, 2, Some(1_700_001_010)));
+    let lost = |filters: &[Filter]| remote.losses(Range::default(), filters).unwrap()[0].count;
+    assert_eq!((lost(&[]), lost(&late)), (20, 10));
+    let between = remote.losses_between(&[1_700_000_000, 1_700_000_500, 1_700_002_000], &late).unwrap();
+    assert_eq!((between[0].len(), between[1][0].count), (0, 10));
+    assert_eq!(remote.programs_seen(&[]).unwrap().len(), 3);
+    assert_eq!(remote.programs_seen(&late).unwrap().len(), 2);
+}
+
+/// A question can be given up from another thread, also while the server works on it, and then the next one is answered.
+fn interruptions(system: System) {
+    let mut server = ServerProcess::start(system);
+    let log = Log::new();
+    log.write(&mut Random(5), 1_700_000_000, 3, 10);
+    log.send(&server.settings("owner"), "one");
+    let remote = ServerReader::connect(server.settings("owner")).unwrap();
+    let interrupter = remote.interrupter();
+    let lock = match system {
+        System::PostgreSql => "BEGIN; LOCK TABLE picosnitch_record; SELECT pg_sleep(4); COMMIT",
+        System::MariaDb => "LOCK TABLES picosnitch_record WRITE; SELECT SLEEP(4); UNLOCK TABLES",
+    };
+    std::thread::scope(|scope| {
+        let server = &server;
+        scope.spawn(move || server.administer(server_process::DATABASE, lock));
+        std::thread::sleep(Duration::from_secs(1));
+        let begun = std::time::Instant::now();
+        let interrupter = &interrupter;
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            interrupter.interrupt();
+        });
+        assert!(remote.answer(&Query::default()).unwrap_err().is_interrupted());
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        // Until it is resumed.
+        assert!(remote.hosts().unwrap_err().is_interrupted());
+        interrupter.resume();
+        assert_eq!(remote.hosts().unwrap().len(), 1);
+        // The server does not go on with it either: there are this reader, and the one who counts.
+        let own = match system {
+            System::PostgreSql => "SELECT integer(count(*)) FROM pg_stat_activity WHERE usename = 'owner'",
+            System::MariaDb => {
+                "SELECT integer(count(*)) FROM information_schema.processlist WHERE user = 'owner'"
+            }
+        };
+        while server.numbers(own) != [2] {
+            assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", server.numbers(own));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let answer = remote.answer(&Query::default()).unwrap();
+    // A server that was started again is asked without an error; one that is away is one.
+    server.restart();
+    assert_eq!(remote.answer(&Query::default()).unwrap(), answer);
+    server.kill();
+    let away = remote.answer(&Query::default()).unwrap_err().to_string();
+    assert!(away.contains("nothing listens there"), "{away}");
+    server.restart();
+    assert_eq!(remote.answer(&Query::default()).unwrap(), answer);
+}
+
 /// What a server cannot answer is an error that says so, and an account that may only read can ask.
 fn limits(system: System) {
     let server = ServerProcess::start(system);
@@ -290,12 +446,6 @@ fn limits(system: System) {
         remote.answer(&Query::default()).unwrap().total,
         log.reader().answer(&Query::default()).unwrap().total
     );
-    let seen = Query {
-        group_by: vec![Dimension::Executable],
-        seen: Some(SeenFilter::default()),
-        ..Query::default()
-    };
-    assert!(matches!(remote.answer(&seen), Err(ServerQueryError::Seen)));
     // A range that no clock has.
     let far = Query {
         range: Range { since: Some(i64::MIN), until: Some(i64::MAX) },
@@ -308,5 +458,7 @@ fn limits(system: System) {
 with_each_system! {
     equal_answers
     hosts_and_branches
+    seen_on_hosts
+    interruptions
     limits
 }

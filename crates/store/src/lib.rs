@@ -44,8 +44,8 @@ pub use import_overlap::{LogBeforeImport, RecordsBeforeImport};
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,
-    Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, Source, UnknownDimension,
-    Value, calendar_step, calendar_value, change_text, protocol_name,
+    HostEvent, Interrupter, Query, Range, Reader, Row, Seen, SeenFilter, SeriesByGroup, Sort, Source,
+    UnknownDimension, Value, calendar_step, calendar_value, change_text, divide_losses, protocol_name,
 };
 pub use record_value::record_value;
 pub use retention::Purged;

@@ -6,6 +6,7 @@ use axum::{
 };
 use model::text::sanitize;
 use serde::Serialize;
+use server_query::{ServerQueryError, SourceError};
 use store::StoreError;
 use utoipa::ToSchema;
 
@@ -37,6 +38,8 @@ pub(crate) enum ErrorKind {
     NoRights,
     /// The log cannot be read.
     Log,
+    /// The server with the copies cannot be reached, or refuses.
+    Server,
 }
 
 impl ErrorKind {
@@ -52,6 +55,7 @@ impl ErrorKind {
             Self::Busy | Self::NoLog => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Log => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Server => StatusCode::BAD_GATEWAY,
         }
     }
 }
@@ -107,6 +111,38 @@ impl From<StoreError> for ApiError {
             _ => with_sources(&error),
         };
         Self::new(kind, text)
+    }
+}
+
+impl From<SourceError> for ApiError {
+    fn from(error: SourceError) -> Self {
+        let error = match error {
+            SourceError::Log(error) => return error.into(),
+            SourceError::Server(error) => error,
+        };
+        let kind = match &error {
+            ServerQueryError::TooManyRows { .. } => ErrorKind::BadRequest,
+            ServerQueryError::NoTables(_) => ErrorKind::NoLog,
+            ServerQueryError::Interrupted => ErrorKind::Timeout,
+            _ => ErrorKind::Server,
+        };
+        let text = match kind {
+            ErrorKind::BadRequest => {
+                "that has too many rows: ask with fewer dimensions, for a shorter range, or with a filter"
+                    .to_owned()
+            }
+            ErrorKind::Timeout => {
+                "the answer took too long; ask for a shorter range or set a filter".to_owned()
+            }
+            _ => with_sources(&error),
+        };
+        Self::new(kind, text)
+    }
+}
+
+impl From<ServerQueryError> for ApiError {
+    fn from(error: ServerQueryError) -> Self {
+        SourceError::from(error).into()
     }
 }
 

@@ -107,7 +107,7 @@ impl Server {
     pub fn run(self) -> Result<(), WebError> {
         let Self { listeners, settings, token } = self;
         let readers =
-            Readers::start(&settings.layout.database).map_err(WebError::system("start a thread"))?;
+            Readers::start(settings.source.source.clone()).map_err(WebError::system("start a thread"))?;
         let (access, users) = match (settings.authentication, token) {
             (Authentication::Token { users }, Some(token)) => (Access::Token(token), Some(users)),
             (Authentication::Password(password), _) => (Access::Password(password, Default::default()), None),
@@ -115,12 +115,9 @@ impl Server {
         };
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let guard = Arc::new(Guard { access, host_names: settings.host_names, scheme, users });
-        let files = match settings.static_directory {
-            Some(directory) => StaticFiles::Directory(directory),
-            None => StaticFiles::BuiltIn,
-        };
+        let files = StaticFiles::new(settings.static_directory, settings.source.kind());
         let router = router(
-            Arc::new(Api::new(settings.layout, settings.log, Arc::clone(&guard), readers)),
+            Arc::new(Api::new(settings.layout, settings.source, settings.log, Arc::clone(&guard), readers)),
             guard,
             files,
         );

@@ -23,14 +23,20 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 /// Some users, and the members of the group that can read the log.
 pub struct PermittedUsers {
     always: Vec<u32>,
-    database: PathBuf,
+    /// `None`: no group.
+    database: Option<PathBuf>,
     members: Mutex<Option<(Instant, Vec<u32>)>>,
 }
 
 impl PermittedUsers {
     /// These users, and the members of the group of the log at `database`, as it is when somebody asks.
     pub fn new(always: Vec<u32>, database: &Path) -> Self {
-        Self { always, database: database.to_owned(), members: Mutex::default() }
+        Self { always, database: Some(database.to_owned()), members: Mutex::default() }
+    }
+
+    /// These users only: what is shown is not the log of this machine, whose group has nothing to do with it.
+    pub fn only(users: Vec<u32>) -> Self {
+        Self { always: users, database: None, members: Mutex::default() }
     }
 
     /// Whether programs of a user may read.
@@ -51,28 +57,27 @@ impl PermittedUsers {
 
     /// The members of the group of the log; of the group of the service while there is no log.
     fn read_members(&self, before: Vec<u32>) -> Vec<u32> {
+        let Some(database) = &self.database else { return Vec::new() };
         let (groups, users) = (Groups::load(), Users::load());
         // A server that stays root may read the files that it has found, not those that replace them.
         if groups.is_empty() || users.is_empty() {
             return before;
         }
-        let group = match fs::metadata(&self.database) {
+        let group = match fs::metadata(database) {
             Ok(log) if log.permissions().mode() & GROUP_READS == 0 => None,
-            Ok(log) => Some(log.gid()).filter(|group| self.can_be_reached_by(*group)),
+            Ok(log) => Some(log.gid()).filter(|group| can_be_reached_by(database, *group)),
             Err(_) => groups.id(GROUP),
         };
         group.map(|group| groups.members(group, &users)).unwrap_or_default()
     }
+}
 
-    /// Whether the members of a group may pass through all directories of the log.
-    fn can_be_reached_by(&self, group: u32) -> bool {
-        self.database.ancestors().skip(1).filter_map(|directory| fs::metadata(directory).ok()).all(
-            |directory| {
-                let mode = directory.permissions().mode();
-                mode & OTHERS_PASS != 0 || mode & GROUP_PASSES != 0 && directory.gid() == group
-            },
-        )
-    }
+/// Whether the members of a group may pass through all directories of a log.
+fn can_be_reached_by(database: &Path, group: u32) -> bool {
+    database.ancestors().skip(1).filter_map(|directory| fs::metadata(directory).ok()).all(|directory| {
+        let mode = directory.permissions().mode();
+        mode & OTHERS_PASS != 0 || mode & GROUP_PASSES != 0 && directory.gid() == group
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +116,13 @@ mod tests {
         fs::set_permissions(&log, fs::Permissions::from_mode(0o640)).unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!contains(), "its directory is closed to them");
+    }
+
+    #[test]
+    fn without_a_log_no_group_counts() {
+        let users = PermittedUsers::only(vec![7]);
+        assert!(users.contains(7));
+        assert!(group_with_member().is_none_or(|(_, member)| member == 7 || !users.contains(member)));
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The readers of the log: a few threads, each with a connection of its own. Equal questions that are asked at the same time are
+//! The readers of the log or the server: a few threads, each with a connection of its own. Equal questions that are asked at the same time are
 //! answered once.
 
 use std::{
     collections::{HashMap, VecDeque},
-    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +12,7 @@ use std::{
 };
 
 use axum::body::Bytes;
-use store::{Interrupter, Reader};
+use server_query::{LogSource, SourceInterrupter, SourceReader};
 use tokio::sync::watch;
 
 use crate::{
@@ -33,6 +32,8 @@ const MAX_GROUPS: usize = 150_000;
 const MAX_WAIT: Duration = Duration::from_secs(20);
 /// How long a reader may work on an answer, whoever waits for it.
 const MAX_WORK: Duration = Duration::from_secs(20);
+/// The same for a server, which has the logs of many machines.
+const MAX_WORK_OF_SERVER: Duration = Duration::from_secs(60);
 /// How long an answer is given to those who ask the same again. The windows of the log are longer.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Answers that are kept, and bytes of the largest.
@@ -45,8 +46,8 @@ type Work = Box<dyn FnOnce(&LogFile) -> Result<Bytes, ApiError> + Send>;
 /// The log as a reader sees it.
 pub(crate) struct LogFile {
     /// Reads it.
-    pub reader: Reader,
-    /// Which file it is. A log that was replaced has another one.
+    pub reader: SourceReader,
+    /// Which log or server it is. A log that was replaced has another one.
     pub id: String,
     /// Colours of its programs.
     pub slots: Arc<Slots>,
@@ -56,7 +57,7 @@ pub(crate) struct LogFile {
 struct Flight {
     progress: watch::Sender<Progress>,
     /// Interrupts the work; `None` while it waits. Changed with the lock of the [`State`].
-    at_work: Mutex<Option<Interrupter>>,
+    at_work: Mutex<Option<SourceInterrupter>>,
     /// Nobody gets this answer any more. Written and read with the lock of the [`State`].
     is_abandoned: AtomicBool,
 }
@@ -80,7 +81,7 @@ impl Flight {
     }
 
     /// Sets what interrupts the work. The caller holds the lock of the [`State`].
-    fn set_at_work(&self, interrupter: Option<Interrupter>) {
+    fn set_at_work(&self, interrupter: Option<SourceInterrupter>) {
         *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
     }
 }
@@ -101,7 +102,7 @@ struct State {
 
 /// The threads and what they share.
 pub(crate) struct Readers {
-    path: PathBuf,
+    source: LogSource,
     state: Mutex<State>,
     wake: Condvar,
     slots: SharedSlots,
@@ -114,9 +115,9 @@ impl Readers {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(path: &Path) -> std::io::Result<Arc<Self>> {
+    pub fn start(source: LogSource) -> std::io::Result<Arc<Self>> {
         let readers = Arc::new(Self {
-            path: path.to_owned(),
+            source,
             state: Mutex::default(),
             wake: Condvar::new(),
             slots: SharedSlots::default(),
@@ -243,9 +244,17 @@ impl Readers {
         let mut file = match log.take().filter(|log| log.reader.is_current()) {
             Some(file) => file,
             None => {
-                let mut reader = Reader::open(&self.path)?;
-                reader.make_no_files()?;
-                reader.limit_groups(MAX_GROUPS);
+                let mut reader = SourceReader::open(&self.source)?;
+                match &mut reader {
+                    SourceReader::Log(reader) => {
+                        reader.make_no_files()?;
+                        reader.limit_groups(MAX_GROUPS);
+                    }
+                    SourceReader::Server(reader) => {
+                        reader.limit_rows(MAX_GROUPS);
+                        reader.check()?;
+                    }
+                }
                 LogFile { reader, id: String::new(), slots: Arc::default() }
             }
         };
@@ -256,6 +265,10 @@ impl Readers {
             file.id = id;
         }
         Ok(log.insert(file))
+    }
+
+    fn max_work(&self) -> Duration {
+        if self.source.is_server() { MAX_WORK_OF_SERVER } else { MAX_WORK }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -291,7 +304,7 @@ impl Waiter {
             let progress = self.progress.borrow_and_update().clone();
             let deadline = match &progress {
                 Progress::Waiting => joined + MAX_WAIT,
-                Progress::Working(begin) => *begin + MAX_WORK,
+                Progress::Working(begin) => *begin + self.readers.max_work(),
                 Progress::Done(answer) => return answer.clone(),
             };
             match (tokio::time::timeout_at(deadline.into(), self.progress.changed()).await, progress) {
@@ -349,7 +362,7 @@ mod tests {
         let path = place.path().join("snitch.db");
         drop(Writer::open(&path).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        (place, Readers::start(&path).unwrap(), runtime)
+        (place, Readers::start(LogSource::Log(path)).unwrap(), runtime)
     }
 
     /// Work that takes a while, and is counted.

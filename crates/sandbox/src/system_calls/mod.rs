@@ -40,6 +40,8 @@ const X32: c_long = 0x4000_0000;
 pub(crate) enum Process {
     /// Reads files and serves sockets that are open; connects to the live socket.
     WebServer,
+    /// The same, and connects to another machine, whose copies of logs it shows.
+    WebServerOfServer,
     /// Reads and writes files, and serves sockets that are open. It makes no socket.
     Recorder,
     /// Reads files and connects to other machines.
@@ -58,7 +60,7 @@ impl Process {
         match self {
             Self::WebServer => &[COMMON, READING, SERVING, CONNECTING],
             Self::Recorder => &[COMMON, READING, WRITING, SERVING, &[libc::SYS_getppid]],
-            Self::Exporter => &[COMMON, READING, SERVING, CONNECTING, RESOLVING],
+            Self::Exporter | Self::WebServerOfServer => &[COMMON, READING, SERVING, CONNECTING, RESOLVING],
             Self::Notifier => &[COMMON, READING, SERVING, CONNECTING, EVENT_LOOP],
             Self::FileOpener => &[COMMON, READING],
             Self::Parser => &[COMMON, &[libc::SYS_newfstatat, libc::SYS_statx]],
@@ -69,7 +71,9 @@ impl Process {
     const fn families(self) -> &'static [c_int] {
         match self {
             Self::WebServer | Self::Notifier => &[libc::AF_UNIX],
-            Self::Exporter => &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
+            Self::Exporter | Self::WebServerOfServer => {
+                &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
+            }
             Self::Recorder | Self::FileOpener | Self::Parser => &[],
         }
     }
@@ -157,7 +161,8 @@ fn allowed(process: Process) -> io::Result<Rules> {
         libc::SYS_fcntl,
         SIGNALLING.map(|operation| differs(1, operation)).into_iter().collect::<io::Result<_>>()?,
     )?;
-    let resolver = (process == Process::Exporter).then_some(libc::FIONREAD);
+    let resolves = matches!(process, Process::Exporter | Process::WebServerOfServer);
+    let resolver = resolves.then_some(libc::FIONREAD);
     for request in [libc::FIONBIO, libc::TCGETS].into_iter().chain(resolver) {
         allow_if(libc::SYS_ioctl, vec![masked(1, -1, request as c_int)?])?;
     }

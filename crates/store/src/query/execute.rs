@@ -33,10 +33,21 @@ struct GroupRow<K> {
 
 impl Answer {
     /// The answer to a query whose records were added up elsewhere: one group for each combination of values of its `group_by`,
-    /// without those of records that do not match. [`Query::seen`] is not answered.
-    pub fn of_groups(query: &Query, groups: impl IntoIterator<Item = (Vec<Value>, Counters)>) -> Self {
-        let mut rows: Vec<_> =
-            groups.into_iter().map(|(keys, counters)| GroupRow { keys, counters, seen: None }).collect();
+    /// without those of records that do not match. `seen` tells when the values of its one dimension were seen, if the query wants
+    /// to know.
+    pub fn of_groups(
+        query: &Query,
+        groups: impl IntoIterator<Item = (Vec<Value>, Counters)>,
+        seen: Option<&HashMap<Value, Seen>>,
+    ) -> Self {
+        let seen_of = |keys: &[Value]| seen?.get(keys.first()?).copied();
+        let mut rows: Vec<_> = groups
+            .into_iter()
+            .map(|(keys, counters)| GroupRow { seen: seen_of(&keys), keys, counters })
+            .collect();
+        if let Some(filter) = query.seen.filter(|_| seen.is_some()) {
+            keep_seen(&mut rows, filter);
+        }
         if query.group_by.is_empty() && rows.is_empty() {
             // The sum of nothing is a row as well.
             rows.push(GroupRow { keys: Vec::new(), counters: Counters::default(), seen: None });
@@ -101,8 +112,7 @@ pub(super) fn execute(
     drop(sums);
     if let Some((filter, seen)) = &seen {
         rows.iter_mut().for_each(|row| row.seen = seen.of(row.keys[0]));
-        let wants_all = *filter == SeenFilter::default();
-        rows.retain(|row| row.seen.map_or(wants_all, |seen| seen.passes(*filter)));
+        keep_seen(&mut rows, *filter);
         total = Counters::default();
         rows.iter().for_each(|row| total += row.counters);
     }
@@ -110,6 +120,12 @@ pub(super) fn execute(
     let row_count = rows.len();
     let decode = |GroupRow { keys, counters, seen }| Row { values: decode(&keys, &columns), counters, seen };
     Ok(Answer { rows: query.cut(rows).map(decode).collect(), row_count, total })
+}
+
+/// Keeps the rows whose value was seen as the filter wants.
+fn keep_seen<K>(rows: &mut Vec<GroupRow<K>>, filter: SeenFilter) {
+    let wants_all = filter == SeenFilter::default();
+    rows.retain(|row| row.seen.map_or(wants_all, |seen| seen.passes(filter)));
 }
 
 /// Adds up the sums of equal values.

@@ -31,7 +31,7 @@ pub use reader::{Interrupter, Reader};
 pub use row::{Answer, Row};
 pub use seen::Seen;
 pub use series::{GroupSeries, SeriesByGroup};
-pub use source::Source;
+pub use source::{HostEvent, Source, divide_losses};
 #[cfg(test)]
 pub(crate) use sql_value::{value_from_sql, value_to_sql};
 pub use value::Value;

@@ -21,6 +21,7 @@ use super::{
     limits::Limits,
     row::{Answer, Row},
     series::{SeriesByGroup, execute_series, execute_series_by},
+    source::divide_losses,
 };
 use crate::{
     error::{StoreError, sql_error},
@@ -347,21 +348,9 @@ impl Reader {
     /// # Errors
     /// The errors of SQLite.
     pub fn losses_between(&self, edges: &[i64]) -> Result<Vec<Vec<Loss>>, StoreError> {
-        let mut losses = vec![Vec::new(); edges.len().saturating_sub(1)];
-        let [begin, .., end] = edges else { return Ok(losses) };
+        let [begin, .., end] = edges else { return Ok(divide_losses([], edges)) };
         let range = Range { since: Some(*begin), until: Some(end.saturating_sub(1)) };
-        for event in self.events(range, &[EventKind::Loss], u64::MAX)? {
-            let part = edges.partition_point(|edge| *edge <= event.time).checked_sub(1);
-            if let (Some(kind), Some(losses)) =
-                (loss_kind(&event.subject), part.and_then(|part| losses.get_mut(part)))
-            {
-                match losses.iter_mut().find(|loss: &&mut Loss| loss.kind == kind) {
-                    Some(loss) => loss.count = loss.count.saturating_add(event.count),
-                    None => losses.push(Loss { kind, count: event.count }),
-                }
-            }
-        }
-        Ok(losses)
+        Ok(divide_losses(&self.events(range, &[EventKind::Loss], u64::MAX)?, edges))
     }
 
     /// Reads in one transaction, so that all statements see the same state of the log.

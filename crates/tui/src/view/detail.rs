@@ -5,7 +5,8 @@ use std::{cmp::Reverse, path::Path};
 use super::query::ScreenQuery;
 use known_programs::KnownPrograms;
 use model::Counters;
-use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, StoreError, Value};
+use server_query::{ServerReader, SourceError, SourceReader};
+use store::{Dimension, Filter, Query, Range, Reader, Row, Sort, Source, StoreError, Value};
 
 /// Rows of each short list.
 const MAX_LIST_ROWS: u64 = 5;
@@ -49,6 +50,8 @@ pub struct Detail {
     pub more_hashes: usize,
     /// Ends of the first and the last recording window with traffic of a program.
     pub seen: Option<(i64, i64)>,
+    /// Whether verdicts are known: they are on the machine that asked for them.
+    pub has_verdicts: bool,
     /// The reason why there are no verdicts.
     pub problem: Option<String>,
     /// Short lists for the period that is shown.
@@ -72,18 +75,22 @@ const OTHER_LISTS: [(&str, Dimension); 4] = [
     ("Users", Dimension::Uid),
 ];
 
-/// Reads the detail of a row from the log and from record.json.
+/// Reads the detail of a row from the log or the server, and from record.json.
 pub fn load(
-    reader: &Reader,
-    record_json: &Path,
+    reader: &SourceReader,
+    record_json: Option<&Path>,
     query: &ScreenQuery,
     subject: &DetailSubject,
-) -> Result<Detail, StoreError> {
+) -> Result<Detail, SourceError> {
     let is_program = subject.dimension == Dimension::Executable;
-    let mut detail =
-        if is_program { load_hashes(reader, record_json, &subject.value)? } else { Detail::default() };
+    let mut detail = match is_program {
+        true => load_hashes(reader, record_json, query, &subject.value)?,
+        false => Detail::default(),
+    };
     let lists: &[_] = if is_program { &PROGRAM_LISTS } else { &OTHER_LISTS };
-    for (title, dimension) in lists.iter().filter(|(_, dimension)| *dimension != subject.dimension) {
+    let hosts = reader.has_hosts().then_some(("Hosts", Dimension::Host));
+    let lists = hosts.iter().chain(lists);
+    for (title, dimension) in lists.filter(|(_, dimension)| *dimension != subject.dimension) {
         let rows = reader.query(&list_query(query, subject, *dimension))?;
         // A list whose only value is the empty one carries no information.
         if let [Row { values, .. }] = &*rows
@@ -96,10 +103,42 @@ pub fn load(
     Ok(detail)
 }
 
+/// A hash with the ends of the first and the last recording window with traffic under it.
+type SeenHash = (Value, Option<(i64, i64)>);
+
 /// The hashes of a program, and when it had traffic.
-fn load_hashes(reader: &Reader, record_json: &Path, path: &Value) -> Result<Detail, StoreError> {
+fn load_hashes(
+    reader: &SourceReader,
+    record_json: Option<&Path>,
+    query: &ScreenQuery,
+    path: &Value,
+) -> Result<Detail, SourceError> {
     let mut detail = Detail::default();
     let program = Filter::equal(Dimension::Executable, path.clone(), false);
+    let hashes = match reader {
+        SourceReader::Log(reader) => hashes_of_log(reader, &program, &mut detail)?,
+        SourceReader::Server(reader) => hashes_of_server(reader, query, &program, &mut detail)?,
+    };
+    let known_programs = record_json.map(KnownPrograms::load).transpose();
+    detail.has_verdicts = record_json.is_some();
+    detail.problem = known_programs.as_ref().err().map(|error| model::error_chain(error));
+    let known_programs = known_programs.ok().flatten();
+    let verdicts = known_programs.as_ref().map(KnownPrograms::verdicts).unwrap_or_default();
+    for (sha256, seen) in hashes {
+        let verdict = verdicts.iter().find(|(hash, _)| Value::Sha256(*hash) == sha256);
+        let verdict = verdict.map(|(_, verdict)| (*verdict).to_owned()).unwrap_or_default();
+        detail.hashes.push(ProgramHash { sha256, seen, verdict });
+    }
+    detail.hashes.sort_by_key(|hash| Reverse(hash.seen.map(|(first, last)| (last, first))));
+    Ok(detail)
+}
+
+/// The hashes with the most traffic in all of the log, and in `detail` what they are together.
+fn hashes_of_log(
+    reader: &Reader,
+    program: &Filter,
+    detail: &mut Detail,
+) -> Result<Vec<SeenHash>, StoreError> {
     let extent = reader.extent()?;
     let by_hash =
         Query { group_by: vec![Dimension::Sha256], filters: vec![program.clone()], ..Query::default() };
@@ -107,25 +146,42 @@ fn load_hashes(reader: &Reader, record_json: &Path, path: &Value) -> Result<Deta
         reader.query(&by_hash)?.into_iter().filter_map(|row| row.values.into_iter().next()).collect();
     detail.more_hashes = hashes.len().saturating_sub(MAX_HASHES);
     hashes.truncate(MAX_HASHES);
-    let known_programs = KnownPrograms::load(record_json);
-    detail.problem = known_programs.as_ref().err().map(|error| model::error_chain(error));
-    let verdicts = known_programs.as_ref().map(KnownPrograms::verdicts).unwrap_or_default();
+    let mut found = Vec::new();
     for sha256 in hashes {
         let filters = [program.clone(), Filter::equal(Dimension::Sha256, sha256.clone(), false)];
-        let verdict = verdicts.iter().find(|(hash, _)| Value::Sha256(*hash) == sha256);
-        detail.hashes.push(ProgramHash {
-            seen: seen(reader, &filters, extent)?,
-            verdict: verdict.map(|(_, verdict)| (*verdict).to_owned()).unwrap_or_default(),
-            sha256,
-        });
+        found.push((sha256, seen(reader, &filters, extent)?));
     }
-    detail.hashes.sort_by_key(|hash| Reverse(hash.seen.map(|(first, last)| (last, first))));
-    let all = detail.hashes.iter().filter_map(|hash| hash.seen);
     detail.seen = match detail.more_hashes {
-        0 => all.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))),
-        _ => seen(reader, &[program], extent)?,
+        0 => union(found.iter().filter_map(|(_, seen)| *seen)),
+        _ => seen(reader, std::slice::from_ref(program), extent)?,
     };
-    Ok(detail)
+    Ok(found)
+}
+
+/// The same of the hosts of a server that are shown. It knows the times of all hashes at once; the latest are kept.
+fn hashes_of_server(
+    reader: &ServerReader,
+    query: &ScreenQuery,
+    program: &Filter,
+    detail: &mut Detail,
+) -> Result<Vec<SeenHash>, SourceError> {
+    let of_hosts = query.filters.iter().filter(|filter| filter.dimension() == Dimension::Host);
+    let filters = of_hosts.chain([program]).cloned().collect();
+    let by_hash = Query { group_by: vec![Dimension::Sha256], filters, ..Query::default() };
+    let mut found = reader.sightings(&by_hash)?;
+    detail.seen = union(found.iter().map(|found| (found.first, found.last)));
+    detail.more_hashes = found.len().saturating_sub(MAX_HASHES);
+    found.sort_by_key(|found| Reverse(found.last));
+    found.truncate(MAX_HASHES);
+    let hash = |found: server_query::Sighting| {
+        Some((found.values.into_iter().next()?, Some((found.first, found.last))))
+    };
+    Ok(found.into_iter().filter_map(hash).collect())
+}
+
+/// The span of several.
+fn union(spans: impl Iterator<Item = (i64, i64)>) -> Option<(i64, i64)> {
+    spans.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
 }
 
 /// The query for a short list.

@@ -54,7 +54,7 @@ fn click(state: &mut ViewState, areas: &HitAreas, mouse: MouseEvent) -> Effect {
         return Effect::None;
     }
     if let Some(index) = areas.tabs.at(mouse.column, mouse.row) {
-        return Tab::ALL.get(index).map_or(Effect::None, |tab| state.go_to_tab(*tab));
+        return Tab::all(state.is_of_server()).get(index).map_or(Effect::None, |tab| state.go_to_tab(*tab));
     }
     if !areas.list.contains((mouse.column, mouse.row).into()) {
         return Effect::None;

@@ -25,6 +25,11 @@ impl Labels {
         Self { users: Users::load(), services: Services::load(), ascii }
     }
 
+    /// The same for copies of the logs of other machines, whose users have other names.
+    pub fn of_server(ascii: bool) -> Self {
+        Self { users: Users::default(), services: Services::load(), ascii }
+    }
+
     /// The same with the text of a `passwd` file.
     #[cfg(test)]
     pub fn with_passwd(passwd: &str, ascii: bool) -> Self {

@@ -1,7 +1,7 @@
 //! A row of the list: a value of the tab's dimension with its sums, or an event.
 
-use model::{Counters, Event};
-use store::{ComparedRow, Row, Seen, Value};
+use model::Counters;
+use store::{ComparedRow, HostEvent, Row, Seen, Value};
 
 /// A row of the list.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct ListRow {
     /// The period before beside this one, if they are compared.
     pub compared: Option<ComparedRow>,
     /// The event, on the tab of events.
-    pub event: Option<Box<Event>>,
+    pub event: Option<Box<HostEvent>>,
 }
 
 impl ListRow {
@@ -39,11 +39,12 @@ impl From<ComparedRow> for ListRow {
     }
 }
 
-impl From<Event> for ListRow {
-    fn from(event: Event) -> Self {
+impl From<HostEvent> for ListRow {
+    fn from(found: HostEvent) -> Self {
+        let HostEvent { host, event } = &found;
         let (time, kind) = (event.time, event.kind.name());
         let mut key = format!("{time} {kind} {} {} ", event.subject, event.count).into_bytes();
-        key.extend([&event.path[..], b" ", event.text.as_bytes()].concat());
-        Self { event: Some(Box::new(event)), ..Self::new(Value::Bytes(key), Counters::default()) }
+        key.extend([&event.path[..], b" ", event.text.as_bytes(), b" ", host].concat());
+        Self { event: Some(Box::new(found)), ..Self::new(Value::Bytes(key), Counters::default()) }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     query::{ChartSeries, ScreenQuery, ScreenRows},
 };
 use model::error_chain;
-use store::StoreError;
+use server_query::SourceError;
 
 /// A request to the query thread.
 #[derive(Clone, Debug)]
@@ -21,11 +21,11 @@ pub enum Request {
 /// A response of the query thread.
 #[derive(Debug)]
 pub enum Response {
-    /// The log could be opened at the start.
+    /// The log could be opened, or the server be reached, at the start.
     Opened,
     /// The log cannot be opened or read. The thread opens it again at the next request. The number is 0 if the log could
     /// not be opened at the start.
-    Failed(u64, StoreError),
+    Failed(u64, SourceError),
     /// The first response to a screen request.
     Rows(u64, Box<ScreenRows>),
     /// The second response to a screen request, and how long both took.
@@ -35,13 +35,14 @@ pub enum Response {
 }
 
 /// An error of the log as a sentence, with advice where there is some.
-pub fn error_sentence(error: &StoreError) -> String {
-    let advice = if error.is_permission() {
-        "; run it as root, or as a member of the group that owns the log"
-    } else if error.is_transient() {
-        "; press r to try again"
-    } else {
-        ""
+pub fn error_sentence(error: &SourceError) -> String {
+    let advice = match error {
+        SourceError::Log(error) if error.is_permission() => {
+            "; run it as root, or as a member of the group that owns the log"
+        }
+        SourceError::Log(error) if error.is_transient() => "; press r to try again",
+        SourceError::Log(_) => "",
+        SourceError::Server(_) => "; it is tried again every ten seconds, and when you press r",
     };
     format!("{}{advice}", error_chain(error))
 }

@@ -29,7 +29,7 @@ mod tests;
 use std::{
     io,
     ops::ControlFlow,
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -51,7 +51,7 @@ use crate::term::{
     theme_source::ThemeSource,
 };
 use model::text::time;
-use store::{Reader, StoreError};
+use server_query::{LogSource, SourceError, SourceReader};
 
 /// How long the log may take to open before the screen is shown without it.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(300);
@@ -70,27 +70,32 @@ pub enum ViewError {
     /// Standard input or output is not a terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
-    /// The log cannot be opened.
+    /// The log cannot be opened, or the server does not answer.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Source(#[from] SourceError),
     /// The terminal is gone, or the system refuses a thread.
     #[error("the screen cannot be shown")]
     Io(#[from] io::Error),
 }
 
-/// Shows the log until the user quits.
+/// Shows a log or the copies on a server until the user quits. `record_json` has the verdicts on the programs of a log, if that is of
+/// this machine.
 ///
 /// # Errors
-/// There is no terminal, or the log cannot be opened. Later errors of the log are shown on the screen.
-pub fn run(database: &Path, record_json: &Path, theme: Option<ThemeChoice>) -> Result<(), ViewError> {
+/// There is no terminal, the log cannot be opened, or the server refuses at once. Later errors are shown on the screen.
+pub fn run(
+    source: LogSource,
+    record_json: Option<PathBuf>,
+    theme: Option<ThemeChoice>,
+) -> Result<(), ViewError> {
     if let Err(error) = Screen::check("query") {
         // An error of the log is more useful than that of the terminal.
-        Reader::open(database)?;
+        SourceReader::open(&source)?.check()?;
         return Err(error.into());
     }
     let themes = ThemeSource::new(theme);
     let events = Events::start()?;
-    let mut view = View::start(database, record_json, &events, themes)?;
+    let mut view = View::start(source, record_json, &events, themes)?;
     let mut early = Vec::new();
     let started = Instant::now();
     while let Some(left) = OPEN_TIMEOUT.checked_sub(started.elapsed()) {
@@ -147,17 +152,22 @@ struct View {
 }
 
 impl View {
-    /// Starts the query thread and sends the first request, which it answers as soon as the log is open.
+    /// Starts the query thread and sends the first request, which it answers as soon as the log is open or the server is reached.
     fn start(
-        database: &Path,
-        record_json: &Path,
+        source: LogSource,
+        record_json: Option<PathBuf>,
         events: &Events<Response>,
         themes: ThemeSource,
     ) -> Result<Self, ViewError> {
-        let queries = QueryThread::start(database, record_json, events.sender())?;
+        let server = source.server_address();
+        let queries = QueryThread::start(source, record_json, events.sender())?;
         let (columns, _) = crossterm::terminal::size().unwrap_or((80, 24));
+        let ascii = themes.theme().ascii;
+        let labels = if server.is_some() { Labels::of_server(ascii) } else { Labels::load(ascii) };
+        let mut state = ViewState::new(calendar::zone(), time::now(), labels);
+        state.server = server;
         let mut view = Self {
-            state: ViewState::new(calendar::zone(), time::now(), Labels::load(themes.theme().ascii)),
+            state,
             themes,
             queries,
             areas: HitAreas::default(),

@@ -10,9 +10,8 @@ use jiff::tz::TimeZone;
 pub use super::row_choice::Only;
 use super::{event_rows, list_row::ListRow, period::Period};
 use model::{Bytes, Consequence, Counters, EventKind, Losses, Sha256};
-use store::{
-    Answer, CompareOrder, Dimension, Filter, Find, Query, Range, Reader, SeenFilter, Sort, StoreError, Value,
-};
+use server_query::{SourceError, SourceReader};
+use store::{Answer, CompareOrder, Dimension, Filter, Find, Query, Range, SeenFilter, Sort, Source, Value};
 
 /// Rows of an answer that are kept: more than a user scrolls through, and only a few megabytes.
 const MAX_ROWS: usize = 10_000;
@@ -135,10 +134,10 @@ pub struct ChartSeries {
 ///
 /// # Errors
 /// The log cannot be read, or the query was interrupted.
-pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreError> {
+pub fn rows(reader: &SourceReader, query: &ScreenQuery) -> Result<ScreenRows, SourceError> {
     let extent = reader.extent()?;
     let mut answer = ScreenRows {
-        losses: Losses::new(&reader.losses(query.period.range())?),
+        losses: Losses::new(&reader.losses(query.period.range(), &query.filters)?),
         sums_before: reader
             .detail_since()?
             .filter(|since| query.period.start.is_none_or(|start| start < *since)),
@@ -164,7 +163,7 @@ pub fn rows(reader: &Reader, query: &ScreenQuery) -> Result<ScreenRows, StoreErr
 }
 
 /// Adds the rows of a dimension, at least one more than are kept if there are more, and their sum.
-fn add_rows(reader: &Reader, query: &ScreenQuery, answer: &mut ScreenRows) -> Result<(), StoreError> {
+fn add_rows(reader: &SourceReader, query: &ScreenQuery, answer: &mut ScreenRows) -> Result<(), SourceError> {
     let limited = Query { limit: Some(MAX_ROWS as u64 + 1), ..query.rows_query() };
     if let Some(before) = query.before {
         let comparison = reader.compare(&limited, before.range(), CompareOrder::Difference)?;
@@ -176,7 +175,7 @@ fn add_rows(reader: &Reader, query: &ScreenQuery, answer: &mut ScreenRows) -> Re
     let Answer { mut rows, total, .. } = reader.answer(&rows_query)?;
     answer.total = total;
     if query.only == Only::Changed {
-        let changed = changed_programs(reader, query.period)?;
+        let changed = changed_programs(reader, query)?;
         rows.retain(|row| matches!(&row.values[..], [Value::Bytes(path)] if changed.contains(path)));
         answer.total = Counters::default();
         rows.iter().for_each(|row| answer.total += row.counters);
@@ -186,9 +185,10 @@ fn add_rows(reader: &Reader, query: &ScreenQuery, answer: &mut ScreenRows) -> Re
 }
 
 /// The paths of the programs that had a digest for the first time in a period, and another one before.
-fn changed_programs(reader: &Reader, period: Period) -> Result<HashSet<Bytes>, StoreError> {
+fn changed_programs(reader: &SourceReader, query: &ScreenQuery) -> Result<HashSet<Bytes>, SourceError> {
+    let period = query.period;
     let mut digests: HashMap<Bytes, BTreeMap<Sha256, i64>> = HashMap::new();
-    for program in reader.programs_seen()? {
+    for program in reader.programs_seen(&query.filters)? {
         let Some(digest) = program.sha256 else { continue };
         let first = digests.entry(program.path).or_default().entry(digest).or_insert(program.first);
         *first = program.first.min(*first);
@@ -205,7 +205,11 @@ fn changed_programs(reader: &Reader, period: Period) -> Result<HashSet<Bytes>, S
 
 /// The end of the last recording window, if it is more than three windows ago. On a machine that is used there is hardly a
 /// window without traffic.
-fn silent_since(reader: &Reader, extent: Option<(i64, i64)>, now: i64) -> Result<Option<i64>, StoreError> {
+fn silent_since(
+    reader: &SourceReader,
+    extent: Option<(i64, i64)>,
+    now: i64,
+) -> Result<Option<i64>, SourceError> {
     let Some((_, last)) = extent else { return Ok(None) };
     if now - last <= MAX_SILENT_WINDOWS * USUAL_WINDOW {
         return Ok(None);
@@ -214,7 +218,7 @@ fn silent_since(reader: &Reader, extent: Option<(i64, i64)>, now: i64) -> Result
 }
 
 /// How long recording windows are, about, in seconds: the log does not have it, but its last windows show it.
-fn window_length(reader: &Reader, last: i64) -> Result<i64, StoreError> {
+fn window_length(reader: &SourceReader, last: i64) -> Result<i64, SourceError> {
     for since in [last - 12 * USUAL_WINDOW, last - 3 * MAX_WINDOW] {
         let query = Query {
             range: Range { since: Some(since), until: Some(last) },
@@ -238,9 +242,13 @@ fn window_length(reader: &Reader, last: i64) -> Result<i64, StoreError> {
 }
 
 /// When recording was stopped, unless it was started again.
-fn stopped(reader: &Reader) -> Result<Option<i64>, StoreError> {
-    let events = reader.events(Range::default(), &[EventKind::Start, EventKind::Stop], 1)?;
-    Ok(events.first().filter(|event| event.kind == EventKind::Stop).map(|event| event.time))
+fn stopped(reader: &SourceReader) -> Result<Option<i64>, SourceError> {
+    // One of several machines says nothing about the others.
+    if reader.has_hosts() {
+        return Ok(None);
+    }
+    let events = reader.events(Range::default(), &[EventKind::Start, EventKind::Stop], 1, &|_| true)?;
+    Ok(events.first().filter(|found| found.event.kind == EventKind::Stop).map(|found| found.event.time))
 }
 
 /// Reads the chart of a screen, in at most `max_parts` parts: that of the records of `charted`, or of all that pass the filters.
@@ -249,19 +257,19 @@ fn stopped(reader: &Reader) -> Result<Option<i64>, StoreError> {
 /// # Errors
 /// The log cannot be read, or the query was interrupted.
 pub fn series(
-    reader: &Reader,
+    reader: &SourceReader,
     query: &ScreenQuery,
     extent: Option<(i64, i64)>,
     charted: Option<Query>,
     max_parts: usize,
-) -> Result<ChartSeries, StoreError> {
+) -> Result<ChartSeries, SourceError> {
     let Some((first, last)) = extent else { return Ok(ChartSeries::default()) };
     let start = query.period.start.unwrap_or(first);
     let end = query.period.end.unwrap_or(last.max(query.now) + 1);
     let edges = calendar::divide(start, end.max(start + 1), max_parts, &query.zone);
     let is_of_all = charted.is_none();
     let sums = reader.series(&charted.unwrap_or_else(|| query.rows_query()), &edges)?;
-    let losses = reader.losses_between(&edges)?;
+    let losses = reader.losses_between(&edges, &query.filters)?;
     let losses = losses.iter().map(|losses| Losses::new(losses).worst()).collect();
     Ok(ChartSeries { edges, sums, losses, is_of_all })
 }

@@ -1,8 +1,8 @@
-//! The thread that queries the log. Only the newest request counts: a query for an older one is interrupted.
+//! The thread that queries the log or the server. Only the newest request counts: a query for an older one is interrupted.
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
     thread,
     time::Instant,
@@ -14,7 +14,7 @@ use super::{
     query::{self, ScreenQuery},
 };
 use crate::term::events::Event;
-use store::{Interrupter, Reader, StoreError};
+use server_query::{LogSource, SourceError, SourceInterrupter, SourceReader};
 
 /// The kind of a request that is being answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Pending {
     detail: Option<(u64, ScreenQuery, DetailSubject)>,
     running: Option<Running>,
     /// Stops the query that is running.
-    interrupter: Option<Interrupter>,
+    interrupter: Option<SourceInterrupter>,
     /// Set when the screen ends.
     closed: bool,
 }
@@ -55,23 +55,18 @@ pub struct QueryThread {
 }
 
 impl QueryThread {
-    /// Starts the thread, which opens the log first.
+    /// Starts the thread, which opens the log or connects to the server first. `record_json` has the verdicts on the programs of a
+    /// log, if that is of this machine.
     ///
     /// # Errors
     /// The system refuses a thread.
     pub fn start(
-        database: &Path,
-        record_json: &Path,
+        source: LogSource,
+        record_json: Option<PathBuf>,
         responses: SyncSender<Event<Response>>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker {
-            shared: Arc::clone(&shared),
-            database: database.to_owned(),
-            record_json: record_json.to_owned(),
-            responses,
-            reader: None,
-        };
+        let worker = Worker { shared: Arc::clone(&shared), source, record_json, responses, reader: None };
         thread::Builder::new().name("log".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared })
     }
@@ -113,11 +108,11 @@ impl Drop for QueryThread {
 /// The state of the thread itself.
 struct Worker {
     shared: Arc<Shared>,
-    database: PathBuf,
-    record_json: PathBuf,
+    source: LogSource,
+    record_json: Option<PathBuf>,
     responses: SyncSender<Event<Response>>,
-    /// The open log, and device and inode of its file: another file may have taken its place.
-    reader: Option<Reader>,
+    /// The open log; another file may have taken its place. Or the server.
+    reader: Option<SourceReader>,
 }
 
 impl Worker {
@@ -165,18 +160,19 @@ impl Worker {
     }
 
     /// Opens the log, and opens it again if its file was replaced.
-    fn open(&mut self) -> Result<(), StoreError> {
-        if self.reader.as_ref().is_some_and(Reader::is_current) {
+    fn open(&mut self) -> Result<(), SourceError> {
+        if self.reader.as_ref().is_some_and(SourceReader::is_current) {
             return Ok(());
         }
         self.reader = None;
-        let reader = Reader::open(&self.database)?;
+        let reader = SourceReader::open(&self.source)?;
         self.shared.lock().interrupter = Some(reader.interrupter());
+        reader.check()?;
         self.reader = Some(reader);
         Ok(())
     }
 
-    fn answer(&self, number: u64, request: Request) -> Result<(), StoreError> {
+    fn answer(&self, number: u64, request: Request) -> Result<(), SourceError> {
         let Some(reader) = &self.reader else { return Ok(()) };
         match request {
             Request::Screen(query) => {
@@ -191,7 +187,7 @@ impl Worker {
                 self.respond(Response::Series(number, series, started.elapsed()));
             }
             Request::Detail(query, subject) => {
-                let detail = detail::load(reader, &self.record_json, &query, &subject)?;
+                let detail = detail::load(reader, self.record_json.as_deref(), &query, &subject)?;
                 self.respond(Response::Detail(number, Box::new(detail)));
             }
         }

@@ -71,7 +71,7 @@ impl RowList {
         let selected = self.selected_value().cloned();
         self.answer = answer;
         let events = self.answer.rows.iter().filter_map(|row| row.event.as_ref());
-        self.event_times = Offsets::new(events.map(|event| event.time), zone);
+        self.event_times = Offsets::new(events.map(|found| found.event.time), zone);
         let found = selected.and_then(|value| self.answer.rows.iter().position(|row| row.value == value));
         let other = if self.find.is_empty() { self.position.selected } else { 0 };
         self.select(found.unwrap_or(other));

@@ -59,6 +59,8 @@ pub struct ViewState {
     pub detail: DetailState,
     pub queries: QueryStatus,
     pub display: DisplaySettings,
+    /// The server that is asked, in words; `None`: a log.
+    pub server: Option<String>,
     pub help: Help,
     /// A message for the last line, until the next key.
     pub notice: Option<String>,
@@ -77,9 +79,15 @@ impl ViewState {
             detail: DetailState { shown: true, loaded: None },
             queries: QueryStatus::default(),
             display: DisplaySettings::new(labels),
+            server: None,
             help: Help::default(),
             notice: None,
         }
+    }
+
+    /// Whether the history is that of several machines.
+    pub fn is_of_server(&self) -> bool {
+        self.server.is_some()
     }
 
     /// The dimension whose values are the rows; `None`: the rows are events.
@@ -106,6 +114,10 @@ impl ViewState {
             (Some(stopped), _) => Some([
                 format!("recording was stopped at {}", point(stopped)),
                 "recording was stopped".to_owned(),
+            ]),
+            (None, Some(last)) if self.is_of_server() => Some([
+                format!("no host has sent anything since {}", point(last)),
+                format!("nothing since {}", point(last)),
             ]),
             (None, Some(last)) => Some([
                 format!("nothing was recorded since {}", point(last)),
@@ -197,10 +209,14 @@ impl ViewState {
     pub fn row_text(&self) -> Option<String> {
         let row = self.list.selected()?;
         let Some(dimension) = self.dimension() else {
-            let event = row.event.as_ref()?;
+            let found = row.event.as_ref()?;
+            let event = &found.event;
             let time = point_text(event.time, &self.time.zone);
             let parts = [&time, event.kind.name(), &event.program_text(), &event.sentence()];
-            return Some(parts.map(|part| self.display.labels.sentence(part)).join("\t"));
+            let parts = parts.map(|part| self.display.labels.sentence(part));
+            let host =
+                self.is_of_server().then(|| self.label(Dimension::Host, &Value::Bytes(found.host.clone())));
+            return Some(host.into_iter().chain(parts).collect::<Vec<_>>().join("\t"));
         };
         let label = self.label(dimension, &row.value);
         let counters = row.counters;
@@ -292,8 +308,8 @@ impl ViewState {
         let value =
             |dimension, value: &Value| AppliedFilter::Value { dimension, value: value.clone(), exclude };
         match (self.dimension(), &row.value, &row.event) {
-            (None, _, Some(event)) if !event.path.is_empty() && !exclude => {
-                Ok(value(Dimension::Executable, &Value::Bytes(event.path.clone())))
+            (None, _, Some(found)) if !found.event.path.is_empty() && !exclude => {
+                Ok(value(Dimension::Executable, &Value::Bytes(found.event.path.clone())))
             }
             (None, ..) if exclude => Err("an event cannot be excluded"),
             (None, ..) => Err("this event is about no program"),
@@ -440,7 +456,7 @@ impl ViewState {
             Action::First => self.select(0),
             Action::Last => self.select(usize::MAX),
             Action::NextTab | Action::PreviousTab => {
-                self.go_to_tab(cycle(&Tab::ALL, self.tab, action == Action::NextTab))
+                self.go_to_tab(cycle(Tab::all(self.is_of_server()), self.tab, action == Action::NextTab))
             }
             Action::Filter => self.push_filter(false),
             Action::Exclude => self.push_filter(true),

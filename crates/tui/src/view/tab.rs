@@ -44,6 +44,8 @@ pub enum Tab {
     Weekdays,
     HoursOfDay,
     Events,
+    /// Only of a server.
+    Hosts,
 }
 
 /// The constant properties of a tab.
@@ -59,7 +61,7 @@ const fn facts(dimension: Dimension, title: &'static str, detail: Tab, empty_val
 }
 
 impl Tab {
-    /// All tabs, from left to right.
+    /// All tabs of a log, from left to right.
     pub const ALL: [Self; 39] = [
         Self::Programs,
         Self::Names,
@@ -101,6 +103,20 @@ impl Tab {
         Self::HoursOfDay,
         Self::Events,
     ];
+
+    /// All tabs of a log, or of a server: that of the hosts is the first of these.
+    pub fn all(is_of_server: bool) -> &'static [Self] {
+        const OF_SERVER: [Tab; 40] = {
+            let mut tabs = [Tab::Hosts; 40];
+            let mut at = 0;
+            while at < Tab::ALL.len() {
+                tabs[at + 1] = Tab::ALL[at];
+                at += 1;
+            }
+            tabs
+        };
+        if is_of_server { &OF_SERVER } else { &Self::ALL }
+    }
 
     const fn facts(self) -> Facts {
         use Dimension as D;
@@ -149,6 +165,7 @@ impl Tab {
             Self::Years => facts(D::Year, "Years", Self::Programs, ""),
             Self::Weekdays => facts(D::Weekday, "Days of the week", Self::Programs, ""),
             Self::HoursOfDay => facts(D::HourOfDay, "Hours of the day", Self::Programs, ""),
+            Self::Hosts => facts(D::Host, "Hosts", Self::Programs, "(no name)"),
             Self::Events => {
                 Facts { dimension: None, title: "Events", detail: Self::Addresses, empty_value: "" }
             }
@@ -157,7 +174,8 @@ impl Tab {
 
     /// The tab of a dimension.
     pub fn of(dimension: Dimension) -> Self {
-        Self::ALL.into_iter().find(|tab| tab.dimension() == Some(dimension)).unwrap_or(Self::Programs)
+        let mut tabs = Self::all(true).iter().copied();
+        tabs.find(|tab| tab.dimension() == Some(dimension)).unwrap_or(Self::Programs)
     }
 
     /// The dimension whose values are the rows; `None` for events.

@@ -7,10 +7,10 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
-use model::{Event, EventKind};
+use model::EventKind;
 use question::{Asked, Now, PROGRAM_DIMENSIONS, Parameter, check_dimensions, json};
 use serde::Serialize;
-use store::{EVENT_DIMENSIONS, Filter, event_value};
+use store::{Dimension, EVENT_DIMENSIONS, Filter, HostEvent, Source};
 use utoipa::ToSchema;
 
 use super::{
@@ -38,7 +38,7 @@ pub(crate) struct ListAnswer {
     /// Its ends `since` and `until`, both included.
     #[schema(value_type = Object)]
     range: json::Object,
-    /// The rows: of events time, begin, kind, subject, uid, exe, name, sha256, count, text, sentence and writer; of programs exe,
+    /// The rows: of events time, begin, kind, subject, uid, exe, name, sha256, count, text, sentence and writer, of a server also host; of programs exe,
     /// sha256, uid, first, last and virustotal.
     #[schema(value_type = Vec<Object>)]
     rows: Vec<json::Object>,
@@ -71,21 +71,22 @@ pub(crate) async fn events(
             ApiError::bad_parameter("kind", format!("kind: there is no such kind; there are: {}", names()))
         })?);
     }
-    let (asked, now) = parameters.asked()?;
+    let (asked, now) = parameters.asked(&api)?;
     let (range, filters) = listed(&asked, &now)?;
-    check_dimensions(&filters, &EVENT_DIMENSIONS, "events")?;
+    let (_, others) = by_host(filters.clone());
+    check_dimensions(&others, &EVENT_DIMENSIONS, "events")?;
     let key = format!("events?{}", parameters.text);
     let work = move |file: &LogFile| {
-        let passes = |event: &Event| Filter::pass(&filters, |dimension| event_value(event, dimension));
-        let events = file.reader.events_that(question::for_log(range), &kinds, limit, passes)?;
+        let passes = |event: &HostEvent| Filter::pass(&filters, |dimension| event.value(dimension));
+        let events = file.reader.events(question::for_log(range), &kinds, limit, &passes)?;
         let mut labels = Labels::default();
-        labels.add_uids(events.iter().filter_map(|event| event.uid));
-        for event in &events {
-            labels.add_program(file, &event.path)?;
+        labels.add_uids(file, events.iter().filter_map(|found| found.event.uid));
+        for found in &events {
+            labels.add_program(file, &found.event.path)?;
         }
-        let row = |event: &Event| {
-            let mut row = json::event(event, &now.zone);
-            row.insert("sentence".to_owned(), event.sentence().into());
+        let row = |found: &HostEvent| {
+            let mut row = json::host_event(found, &now.zone);
+            row.insert("sentence".to_owned(), found.event.sentence().into());
             row
         };
         let rows = events.iter().map(row).collect();
@@ -110,25 +111,28 @@ pub(crate) async fn seen(
 ) -> Result<Response, ApiError> {
     let mut parameters = Parameters::parse(text)?;
     let limit = parameters.take_number("limit", MAX_ROWS)?.unwrap_or(DEFAULT_ROWS) as usize;
-    let (mut asked, now) = parameters.asked()?;
+    let (mut asked, now) = parameters.asked(&api)?;
     if asked.since.is_none() && asked.until.is_none() && asked.range.is_none() {
         asked.range = Some("all".to_owned());
     }
     let (range, filters) = listed(&asked, &now)?;
+    let (of_hosts, filters) = by_host(filters);
     check_dimensions(&filters, PROGRAM_DIMENSIONS, "programs")?;
     let known = Arc::clone(&api);
     let key = format!("seen?{}", parameters.text);
     let work = move |file: &LogFile| {
         let range_for_log = question::for_log(range);
-        let mut programs = question::programs_seen(file.reader.programs_seen()?, range_for_log, &filters);
+        let mut programs = file.reader.programs_seen(&of_hosts)?;
+        programs = question::programs_seen(programs, range_for_log, &filters);
         programs.reverse();
         programs.truncate(limit);
         let mut labels = Labels::default();
-        labels.add_uids(programs.iter().map(|program| program.uid));
+        labels.add_uids(file, programs.iter().map(|program| program.uid));
         for program in &programs {
             labels.add_program(file, &program.path)?;
         }
-        let verdicts = known.verdicts.now();
+        // Those of other machines are on these.
+        let verdicts = if known.source.is_own() { known.verdicts.now() } else { Default::default() };
         let rows = programs.iter().map(|program| {
             let verdict = program.sha256.and_then(|digest| verdicts.get(&digest).cloned());
             let mut row = json::program_seen(program, &now.zone);
@@ -139,6 +143,11 @@ pub(crate) async fn seen(
         list(file, (range, &now), rows, labels)
     };
     Ok(json_response(api.readers.answer(key, work).await?))
+}
+
+/// The filters of hosts, which only servers know, and the others.
+fn by_host(filters: Vec<Filter>) -> (Vec<Filter>, Vec<Filter>) {
+    filters.into_iter().partition(|filter| filter.dimension() == Dimension::Host)
 }
 
 /// The parts of a question that a list has.

@@ -17,7 +17,7 @@ use axum::{
 use calendar::TimeZone;
 use model::text::sanitize;
 use question::{Question, csv, json};
-use store::{ComparedRow, Query, Row};
+use store::{ComparedRow, Query, Row, Source};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
@@ -86,7 +86,7 @@ pub(crate) async fn export(
         Some("json") => Format::Json,
         Some(_) => return Err(ApiError::bad_parameter("format", "format: write csv or json")),
     };
-    let (asked, now) = parameters.asked()?;
+    let (asked, now) = parameters.asked(&api)?;
     let question = asked.read(&now)?;
     let place = Arc::clone(&api.exports.places).try_acquire_owned();
     let place = place.map_err(|_| {

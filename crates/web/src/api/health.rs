@@ -11,12 +11,13 @@ use model::{Consequence, Loss, LossKind, Losses, text::sanitize};
 use question::json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use store::Range;
+use server_query::SourceReader;
+use store::{Range, Source};
 use utoipa::ToSchema;
 
 use super::{Api, json_response, to_json};
 use crate::{
-    error::{ApiError, ErrorBody},
+    error::{ApiError, ErrorBody, ErrorKind},
     process::{ProcessUse, usage},
     readers::LogFile,
 };
@@ -169,10 +170,11 @@ pub(crate) struct Dash {
 /// Whether picosnitch records, what it could not see, what it costs, and how large its log is.
 #[utoipa::path(
     get, path = "/api/v1/health",
-    responses((status = 200, body = Health), (status = 401, body = ErrorBody)),
+    responses((status = 200, body = Health), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)),
     security(("token" = [])),
 )]
 pub(crate) async fn health(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    api.source.only_of_own_log("Health")?;
     let (layout, at_start) = (api.layout.clone(), api.log.clone());
     let retention = tokio::task::spawn_blocking(move || {
         let log = config::Config::load(&layout).ok().map(|loaded| loaded.config.log).or(at_start);
@@ -264,7 +266,7 @@ fn server(copy: &ServerCopy) -> Json {
 }
 
 fn losses_since(file: &LogFile, since: i64) -> Result<Vec<Json>, ApiError> {
-    let losses = file.reader.losses(Range { since: Some(since), until: None })?;
+    let losses = file.reader.losses(Range { since: Some(since), until: None }, &[])?;
     Ok(losses.iter().map(json::loss).collect())
 }
 
@@ -320,7 +322,8 @@ impl RecordCount {
         tokio::spawn(async move {
             let shared = Arc::clone(&api);
             let work = move |file: &LogFile| {
-                let count = file.reader.record_count()?;
+                let SourceReader::Log(reader) = &file.reader else { return Ok(Bytes::new()) };
+                let count = reader.record_count()?;
                 let end = Instant::now();
                 let counted = Counted { id: file.id.clone(), begin: end, end, count };
                 *shared.record_count.lock() = Some(counted);
@@ -341,7 +344,9 @@ struct LogState {
 }
 
 fn log_json(api: &Api, file: &LogFile, path: String) -> Result<Bytes, ApiError> {
-    let reader = &file.reader;
+    let SourceReader::Log(reader) = &file.reader else {
+        return Err(ApiError::new(ErrorKind::NotFound, "a server has no log of its own"));
+    };
     let (now, extent, bytes) = (model::text::time::now(), reader.extent()?, reader.used_bytes()?);
     let seconds = extent.map_or(0, |(first, last)| last.saturating_sub(first));
     let per_day = |bytes: u64| (u128::from(bytes) * 86_400 / u128::from(seconds.unsigned_abs())) as u64;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use store::{Dimension, StoreError, Value};
+use server_query::SourceError;
+use store::{Dimension, Source, Value};
 use system_names::{Services, Users};
 use utoipa::ToSchema;
 
@@ -27,11 +28,13 @@ impl Labels {
         file: &LogFile,
         group_by: &[Dimension],
         rows: impl Iterator<Item = &'a [Value]> + Clone,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, SourceError> {
         let mut labels = Self::default();
         for (at, dimension) in group_by.iter().enumerate() {
             let values = rows.clone().filter_map(|values| values.get(at));
             match dimension {
+                // The users of other machines have other names.
+                Dimension::Uid if file.reader.has_hosts() => {}
                 Dimension::Uid => labels.add_users(values),
                 Dimension::Port | Dimension::LocalPort => labels.add_services(*dimension, values),
                 Dimension::Executable | Dimension::ParentExecutable | Dimension::GrandparentExecutable => {
@@ -71,7 +74,7 @@ impl Labels {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn add_program(&mut self, file: &LogFile, path: &[u8]) -> Result<(), StoreError> {
+    pub fn add_program(&mut self, file: &LogFile, path: &[u8]) -> Result<(), SourceError> {
         if !path.is_empty() {
             let slot = file.slots.of(&file.reader, path)?;
             self.slots.insert(model::text::lossless::to_text(path), slot);
@@ -79,8 +82,11 @@ impl Labels {
         Ok(())
     }
 
-    /// Adds the names of users.
-    pub fn add_uids(&mut self, uids: impl Iterator<Item = u32>) {
+    /// Adds the names of users, if they are those of this machine.
+    pub fn add_uids(&mut self, file: &LogFile, uids: impl Iterator<Item = u32>) {
+        if file.reader.has_hosts() {
+            return;
+        }
         let uids: Vec<Value> = uids.map(|uid| Value::Integer(uid.into())).collect();
         self.add_users(uids.iter());
     }

@@ -77,6 +77,7 @@ impl Drop for Place {
     security(("token" = [])),
 )]
 pub(crate) async fn live(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    api.source.only_of_own_log("live traffic")?;
     let busy = || {
         ApiError::new(
             ErrorKind::Busy,

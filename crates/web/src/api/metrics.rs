@@ -19,7 +19,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
-use store::{Dimension, Query, Range, Value};
+use server_query::SourceReader;
+use store::{Dimension, Query, Range, Source, Value};
 
 use super::Api;
 use crate::{
@@ -108,6 +109,7 @@ struct ProcessLabels {
     security(("token" = [])),
 )]
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    api.source.only_of_own_log("/metrics")?;
     let status = api.daemon.now().await.ok();
     api.record_count.renew(&api);
     let (shared, of_daemon) = (Arc::clone(&api), status.clone());
@@ -155,7 +157,8 @@ fn gauge(value: u64) -> Gauge<i64> {
 
 /// Adds what the log says of itself.
 fn add_log(registry: &mut Registry, api: &Api, file: &LogFile) -> Result<(), ApiError> {
-    let (used, extent) = (file.reader.used_bytes()?, file.reader.extent()?);
+    let SourceReader::Log(reader) = &file.reader else { return Ok(()) };
+    let (used, extent) = (reader.used_bytes()?, reader.extent()?);
     registry.register_with_unit("log", "Bytes of the log that are in use", Unit::Bytes, gauge(used));
     if let Some(records) = api.record_count.known(&file.id) {
         registry.register("log_records", "Records of the log", gauge(records));

@@ -2,6 +2,7 @@
 
 mod events;
 mod export;
+mod fleet;
 mod health;
 mod labels;
 mod live;
@@ -12,6 +13,7 @@ mod query;
 mod search;
 mod series;
 mod session;
+mod source;
 
 use std::{
     io,
@@ -41,6 +43,7 @@ use crate::{
     error::{ApiError, ErrorKind},
     guard::Guard,
     readers::Readers,
+    settings::ShownSource,
     verdicts::Verdicts,
 };
 
@@ -50,6 +53,8 @@ const MAX_BODY_BYTES: usize = 4096;
 /// What the handlers share.
 pub(crate) struct Api {
     pub layout: Layout,
+    /// What is shown.
+    pub source: ShownSource,
     /// What the configuration said of the log at the start.
     pub log: Option<config::Log>,
     pub guard: Arc<Guard>,
@@ -65,8 +70,15 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub fn new(layout: Layout, log: Option<config::Log>, guard: Arc<Guard>, readers: Arc<Readers>) -> Self {
+    pub fn new(
+        layout: Layout,
+        source: ShownSource,
+        log: Option<config::Log>,
+        guard: Arc<Guard>,
+        readers: Arc<Readers>,
+    ) -> Self {
         Self {
+            source,
             daemon: DaemonStatus::new(&layout.run_dir),
             verdicts: Verdicts::new(&layout.record_json),
             layout,
@@ -90,6 +102,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/login", post(session::login))
         .route("/api/v1/query", get(query::query))
         .route("/api/v1/series", get(series::series))
+        .route("/api/v1/source", get(source::source))
+        .route("/api/v1/fleet", get(fleet::fleet))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/seen", get(events::seen))
         .route("/api/v1/search", get(search::search))

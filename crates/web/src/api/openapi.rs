@@ -19,7 +19,7 @@ use super::json_response;
     info(title = "picosnitch", description = "Which program talks to whom, how much, since when. All times are unix seconds."),
     paths(
         openapi, super::session::session, super::session::login, super::query::query, super::series::series,
-        super::events::events, super::events::seen, super::search::search, super::health::health, super::live::live,
+        super::source::source, super::fleet::fleet, super::events::events, super::events::seen, super::search::search, super::health::health, super::live::live,
         super::export::export, super::metrics::metrics,
     ),
     modifiers(&Token),

@@ -4,6 +4,7 @@ use question::{Asked, Now, Parameter, QuestionError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::Api;
 use crate::error::ApiError;
 
 /// Parameters of one request. More are no question of people.
@@ -113,12 +114,12 @@ impl Parameters {
     ///
     /// # Errors
     /// A value is wrong, or there is a parameter that is none of the question.
-    pub fn asked(&mut self) -> Result<(Asked, Now), ApiError> {
+    pub fn asked(&mut self, api: &Api) -> Result<(Asked, Now), ApiError> {
         let mut now = Now::read();
         if let Some(zone) = self.take(Parameter::Zone.name()) {
             now = now.in_zone(&zone)?;
         }
-        let mut asked = Asked::default();
+        let mut asked = Asked { is_of_server: api.source.is_server(), ..Asked::default() };
         for (name, value) in self.pairs.drain(..) {
             if !asked.set(&name, value.as_bytes())? {
                 let name = model::text::sanitize::message(&name);

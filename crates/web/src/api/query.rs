@@ -10,6 +10,7 @@ use axum::{
 use question::{Now, Question, json};
 use serde::Serialize;
 use serde_json::Value as Json;
+use store::Source;
 use utoipa::ToSchema;
 
 use super::{
@@ -106,7 +107,7 @@ pub(crate) async fn query(
     RawQuery(text): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut parameters = Parameters::parse(text)?;
-    let (mut asked, now) = parameters.asked()?;
+    let (mut asked, now) = parameters.asked(&api)?;
     asked.limit.get_or_insert(DEFAULT_ROWS);
     for (name, number, max) in [("limit", asked.limit, MAX_ROWS), ("offset", asked.offset, MAX_OFFSET)] {
         if number.is_some_and(|number| number > max) {
@@ -127,7 +128,8 @@ fn answer(
 ) -> Result<Bytes, ApiError> {
     let Question { range, query, before, order } = question;
     let setting = Setting::new(file, *range, scope, now)?;
-    let losses = file.reader.losses(question::for_log(*range))?.iter().map(json::loss).collect();
+    let losses =
+        file.reader.losses(question::for_log(*range), &query.filters)?.iter().map(json::loss).collect();
     let answer = match before {
         None => {
             let answer = file.reader.answer(query)?;
@@ -146,7 +148,7 @@ fn answer(
             let comparison = file.reader.compare(query, question::for_log(*before), *order)?;
             let values = comparison.rows.iter().map(|row| &row.values[..]);
             let mut compared_with = json::bounds(*before, &now.zone);
-            compared_with.extend(json::completeness(&file.reader, *before, &now.zone)?);
+            compared_with.extend(json::completeness(&file.reader, (*before, &query.filters), &now.zone)?);
             QueryAnswer {
                 setting,
                 losses,

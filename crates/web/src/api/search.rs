@@ -9,7 +9,7 @@ use axum::{
 };
 use question::{Asked, Now, Parameter, json};
 use serde::Serialize;
-use store::{Dimension, Query};
+use store::{Dimension, Query, Source};
 use utoipa::ToSchema;
 
 use super::{Api, json_response, labels::Labels, parameters::Parameters, to_json};
@@ -87,7 +87,7 @@ pub(crate) async fn search(
     if text.is_empty() || text.len() > MAX_BYTES {
         return Err(ApiError::bad_parameter("q", "q: write a text of 1 to 256 bytes"));
     }
-    let (mut asked, now) = parameters.asked()?;
+    let (mut asked, now) = parameters.asked(&api)?;
     if asked.range.is_none() && asked.since.is_none() {
         asked.range = Some(DEFAULT_RANGE.to_owned());
     }
@@ -101,7 +101,8 @@ pub(crate) async fn search(
 
 fn answer(file: &LogFile, text: &str, asked: &Asked, now: &Now) -> Result<Bytes, ApiError> {
     let (mut results, mut labels) = (Vec::new(), Labels::default());
-    for dimension in DIMENSIONS {
+    let host = file.reader.has_hosts().then_some(Dimension::Host);
+    for dimension in host.into_iter().chain(DIMENSIONS) {
         let find = Some(text.as_bytes().to_vec());
         let asked = Asked { group_by: vec![dimension], find, ..asked.clone() };
         let query = Query { limit: Some(ROWS), ..asked.read(now)?.query };

@@ -11,7 +11,7 @@ use model::{Counters, EventKind, Scope};
 use question::{Now, Parameter, Question, json};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use store::{Dimension, Query, Range, SeriesByGroup, Value};
+use store::{Dimension, HostEvent, Query, Range, SeriesByGroup, Source, Value};
 use utoipa::ToSchema;
 
 use super::{
@@ -87,7 +87,7 @@ pub(crate) struct SeriesAnswer {
     /// What was lost in which part: the fields of a loss, and `part`.
     #[schema(value_type = Vec<Object>)]
     losses: Vec<Json>,
-    /// Beginning and end of the times in which nothing was recorded, unix seconds.
+    /// Beginning and end of the times in which nothing was recorded, unix seconds; of a server none.
     gaps: Vec<(i64, i64)>,
     #[serde(flatten)]
     labels: Labels,
@@ -134,16 +134,16 @@ pub(crate) async fn series(
     State(api): State<Arc<Api>>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, ApiError> {
-    let question = SeriesQuestion::read(Parameters::parse(text.clone())?)?;
+    let question = SeriesQuestion::read(Parameters::parse(text.clone())?, &api)?;
     let key = format!("series?{}", text.unwrap_or_default());
     Ok(json_response(api.readers.answer(key, move |file| question.answer(file)).await?))
 }
 
 impl SeriesQuestion {
-    fn read(mut parameters: Parameters) -> Result<Self, ApiError> {
+    fn read(mut parameters: Parameters, api: &Api) -> Result<Self, ApiError> {
         let parts = parameters.take_number("parts", MAX_PARTS)?.unwrap_or(DEFAULT_PARTS).max(1) as usize;
         let top = parameters.take_number("top", MAX_GROUPS)?.unwrap_or(DEFAULT_GROUPS) as usize;
-        let (asked, now) = parameters.asked()?;
+        let (asked, now) = parameters.asked(api)?;
         asked.check_only("a series", &PARAMETERS)?;
         let question = asked.read(&now)?;
         match question.query.group_by[..] {
@@ -167,7 +167,7 @@ impl SeriesQuestion {
             _ => SeriesByGroup { groups: Vec::new(), total: reader.series(query, &edges)? },
         };
         let mut losses = Vec::new();
-        for (part, losses_of_part) in reader.losses_between(&edges)?.iter().enumerate() {
+        for (part, losses_of_part) in reader.losses_between(&edges, &query.filters)?.iter().enumerate() {
             for loss in losses_of_part {
                 let mut loss = json::loss(loss);
                 loss["part"] = json!(part);
@@ -243,11 +243,16 @@ fn share_edges(edges: &[i64], (first, last): (i64, i64), (start, end): (i64, i64
 /// The times between a stop and the next start, and those of gaps, within the edges.
 fn gaps(file: &LogFile, edges: &[i64], now: i64) -> Result<Vec<(i64, i64)>, ApiError> {
     let (Some(begin), Some(end)) = (edges.first(), edges.last()) else { return Ok(Vec::new()) };
+    // While one host recorded nothing, others did.
+    if file.reader.has_hosts() {
+        return Ok(Vec::new());
+    }
     let kinds = [EventKind::Start, EventKind::Stop, EventKind::Gap];
-    let mut events = file.reader.events(Range { since: None, until: Some(*end) }, &kinds, u64::MAX)?;
+    let mut events =
+        file.reader.events(Range { since: None, until: Some(*end) }, &kinds, u64::MAX, &|_| true)?;
     events.reverse();
     let (mut gaps, mut stopped) = (Vec::new(), None);
-    for event in events {
+    for HostEvent { event, .. } in events {
         match event.kind {
             EventKind::Stop => stopped = Some(event.time),
             EventKind::Start => gaps.extend(stopped.take().map(|stop| (stop, event.time))),

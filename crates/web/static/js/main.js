@@ -5,6 +5,7 @@ import { baseName, rate as rateText } from './lib/format.js';
 import { effect, html, render, useEffect, useErrorBoundary, useState, visible } from './lib/html.js';
 import { startKeys } from './lib/keys.js';
 import { daemonState, rate, startLive } from './lib/live.js';
+import { hasPage, isOwn } from './lib/source.js';
 import { hasRange, page, param, startRouting } from './lib/state.js';
 import { startTheme } from './lib/theme.js';
 import { firstLook, startWatch } from './lib/watch.js';
@@ -21,6 +22,7 @@ const MODULES = {
   destination: () => import('./pages/destination.js'),
   flows: () => import('./pages/flows.js'),
   live: () => import('./pages/live.js'),
+  fleet: () => import('./pages/fleet.js'),
   alerts: () => import('./pages/alerts.js'),
   health: () => import('./pages/health.js'),
 };
@@ -29,7 +31,8 @@ const loaded = new Map();
 
 /** @param {string} name @returns {Promise<unknown>} */
 async function load(name) {
-  if (!loaded.has(name)) loaded.set(name, (await MODULES[name]()).default);
+  const module = hasPage(name) ? MODULES[name] : () => import('./pages/not_here.js');
+  if (!loaded.has(name)) loaded.set(name, (await module()).default);
   return loaded.get(name);
 }
 
@@ -102,5 +105,5 @@ Promise.all([load(page.value), hasRange.value ? null : firstLook()]).then(() => 
   place.replaceChildren();
   render(html`<${App} />`, place);
   startWatch();
-  startLive();
+  if (isOwn) startLive();
 });

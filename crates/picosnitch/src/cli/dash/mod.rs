@@ -16,8 +16,9 @@ use std::{
 use anyhow::{Context, bail};
 use config::{Config, Log, Web, layout::Layout};
 
-use super::{common::Common, output::print};
+use super::{common::Common, output::print, source::SourceOptions};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use server_query::LogSource;
 use system_names::Users;
 use web::{PermittedUsers, Server, Settings, WebError};
 
@@ -25,12 +26,15 @@ use web::{PermittedUsers, Server, Settings, WebError};
 #[command(
     after_help = "The page shows what `query` and `top` do. It is served on http://localhost:5100; PICOSNITCH_HOST and \
     PICOSNITCH_PORT (or HOST and PORT) in the environment change that. The printed address has a secret token: only a \
-    program that shows it, of root, the user of this command or a member of the group of the log, can read. From another machine: \
+    program that shows it, of root, the user of this command or a member of the group of the log, can read. With --source it shows another \
+    log, or a server with its hosts; live traffic and Health are then those of the machines themselves and not shown. From another machine: \
     ssh -L 5100:localhost:5100 HOST, then open the printed address there."
 )]
 pub struct Options {
+    #[command(flatten)]
+    source: SourceOptions,
     /// Open the page that the system service serves (unit picosnitch-dash) in the browser, and serve none
-    #[arg(long, conflicts_with_all = ["no_auth", "static_dir", "hash_password"])]
+    #[arg(long, conflicts_with_all = ["no_auth", "static_dir", "hash_password", "source"])]
     open: bool,
     /// Open no browser; print the address only
     #[arg(long)]
@@ -62,9 +66,13 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         return open(&url, options).map(|_| ExitCode::SUCCESS);
     }
     sandbox::close_inherited();
-    let users = if options.no_auth { None } else { Some(permitted_users(&layout.database)) };
+    let source = options.source.read(common)?;
+    let users = if options.no_auth { None } else { Some(permitted_users(&source)) };
     let (web, log) = sections(&layout)?;
     let mut settings = Settings::new(layout.clone(), &web, users)?;
+    if !options.source.is_own_log() {
+        settings.show(source.clone());
+    }
     settings.static_directory.clone_from(&options.static_dir);
     settings.log = log;
     let server = Server::start(settings).map_err(explain)?;
@@ -77,7 +85,7 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
         }
         false => open(&url, options)?,
     };
-    give_up_rights(&layout, options)?;
+    give_up_rights(&layout, &source, options)?;
     if let Some(mut browser) = browser {
         // Where there is no room for a thread, its process stays a zombie.
         let _ = thread::Builder::new().name("browser".to_owned()).spawn(move || browser.wait());
@@ -87,13 +95,17 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Gives up all rights but to read what the page shows. There is one thread only until here.
-fn give_up_rights(layout: &Layout, options: &Options) -> anyhow::Result<()> {
+fn give_up_rights(layout: &Layout, source: &LogSource, options: &Options) -> anyhow::Result<()> {
     let files = [Some(&layout.config), layout.config_json.as_ref()];
     let mut readable: Vec<&Path> = files.into_iter().flatten().filter_map(|file| file.parent()).collect();
     let static_directory = options.static_dir.as_deref().map(std::path::absolute).transpose()?;
     readable.extend(static_directory.as_deref());
     let socket = layout.run_dir.join(live::SOCKET_NAME);
-    sandbox::WebServer { database: &layout.database, socket: &socket, readable: &readable }
+    let (database, server_port) = match source {
+        LogSource::Log(path) => (std::path::absolute(path)?, None),
+        LogSource::Server(server) => (layout.database.clone(), Some(server.port)),
+    };
+    sandbox::WebServer { database: &database, socket: &socket, readable: &readable, server_port }
         .enter()
         .context("cannot give up the rights that the page does not need")
 }
@@ -145,10 +157,13 @@ fn sections(layout: &Layout) -> anyhow::Result<(Web, Option<Log>)> {
 }
 
 /// The users who may read: root, the user of this command, the user who called sudo, and those in the group of the log.
-fn permitted_users(database: &Path) -> PermittedUsers {
+fn permitted_users(source: &LogSource) -> PermittedUsers {
     let mut users = vec![0, nix::unistd::geteuid().as_raw()];
     users.extend(browser::sudo_user());
-    PermittedUsers::new(users, database)
+    match source {
+        LogSource::Log(path) => PermittedUsers::new(users, path),
+        LogSource::Server(_) => PermittedUsers::only(users),
+    }
 }
 
 /// Adds what to do to an error of the server.

@@ -26,20 +26,20 @@ pub(super) fn output(
     let is_empty = comparison.row_count == 0;
     let mut notes = hints::notes(reader, setting, query, is_empty)?;
     let now = setting.now;
-    notes.extend(hints::of_comparison(reader, now, before, is_empty)?);
+    notes.extend(hints::of_comparison(reader, (query, now), before, is_empty)?);
     notes.extend(match hints::grain(reader, setting.range, now)? {
         None => hints::grain(reader, before, now)?,
         note => note,
     });
     let values = comparison.rows.iter().map(|row| &row.values[..]);
-    let labels = Labels::new(values, &query.group_by, &setting.now.zone);
+    let labels = Labels::new(values, &query.group_by, &setting.now.zone).of_hosts(reader.has_hosts());
     let text = match (setting.options.json, setting.options.csv) {
         (true, _) => {
-            let mut object = setting.json(reader)?;
+            let mut object = setting.json(reader, &query.filters)?;
             object.insert("row_count".to_owned(), comparison.row_count.into());
             object.insert("notes".to_owned(), notes.clone().into());
             let mut compared = json::bounds(before, &now.zone);
-            compared.extend(json::completeness(reader, before, &now.zone)?);
+            compared.extend(json::completeness(reader, (before, &query.filters), &now.zone)?);
             object.insert("compared_with".to_owned(), compared.into());
             object.insert("total".to_owned(), json::compared_total(&comparison).into());
             let row = |row| Json::Object(json::compared_row(query, row, &now.zone));

@@ -30,7 +30,7 @@ pub(super) fn notes(
     is_empty: bool,
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
-    notes.extend(losses(reader, setting.range, "in this range")?);
+    notes.extend(losses(reader, (setting.range, query), "in this range")?);
     notes.extend(without_scope(reader, setting, query)?);
     if is_empty {
         let why = future(setting.range, setting.now);
@@ -47,12 +47,12 @@ pub(super) fn notes(
 /// The errors of the log.
 pub(super) fn of_comparison(
     reader: &impl Source,
-    now: &Now,
+    (query, now): (&Query, &Now),
     before: calendar::Range,
     is_empty: bool,
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
-    notes.extend(losses(reader, before, "in the range that this one is compared with")?);
+    notes.extend(losses(reader, (before, query), "in the range that this one is compared with")?);
     let Some((first, _)) = reader.extent()?.filter(|_| !is_empty) else { return Ok(notes) };
     let begins = format!("the log begins at {}", now.text(first));
     if before.end.is_some_and(|end| end <= first) {
@@ -81,8 +81,12 @@ pub(super) fn nothing(
 }
 
 /// What the log lacks in a range.
-fn losses(reader: &impl Source, range: calendar::Range, place: &str) -> anyhow::Result<Option<String>> {
-    let losses = Losses::new(&reader.losses(for_log(range))?);
+fn losses(
+    reader: &impl Source,
+    (range, query): (calendar::Range, &Query),
+    place: &str,
+) -> anyhow::Result<Option<String>> {
+    let losses = Losses::new(&reader.losses(for_log(range), &query.filters)?);
     let note = || format!("the log is incomplete {place}: {}", losses.summary());
     Ok(losses.is_anything_missing().then(note))
 }
@@ -156,7 +160,7 @@ fn why_empty(reader: &impl Source, setting: &Setting<'_>, query: &Query) -> anyh
     let mut asked = Vec::new();
     let mut seen = Vec::new();
     // Without it each of these values would be looked for in all records.
-    let wanted = query.filters.iter().filter(|filter| !filter.is_exclude() && reader.knows_seen());
+    let wanted = query.filters.iter().filter(|filter| !filter.is_exclude() && !reader.has_hosts());
     for filter in wanted {
         let dimension = filter.dimension();
         // The windows by their times are all records.

@@ -38,6 +38,11 @@ impl Labels {
         Self::new(rows.iter().map(|row| &row.values[..]), dimensions, zone)
     }
 
+    /// The same for records of several hosts (`has_hosts`), whose users have other names than those of this machine.
+    pub fn of_hosts(self, has_hosts: bool) -> Self {
+        if has_hosts { Self { users: Users::default(), ..self } } else { self }
+    }
+
     /// A value for a table.
     pub fn cell(&self, dimension: Dimension, value: &Value) -> String {
         match (dimension, value) {

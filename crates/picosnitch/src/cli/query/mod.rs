@@ -12,11 +12,11 @@ mod zeros;
 use std::{
     ffi::OsString,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{anyhow, ensure};
 use question::{Asked, DefaultRange, Now, PROGRAM_DIMENSIONS, Parameter, Question, QuestionError, list};
 use serde_json::Value as Json;
 
@@ -25,10 +25,10 @@ use self::records::Setting;
 use super::{
     common::Common,
     output::print,
-    source::{self, Place},
+    source::{self, SourceOptions},
 };
 use model::{EventKind, Scope, text::sanitize};
-use store::{Dimension, EVENT_DIMENSIONS, Reader, Sort, Source, StoreError};
+use store::{Dimension, EVENT_DIMENSIONS, Sort, Source, StoreError};
 use system_names::Groups;
 
 #[derive(clap::Args)]
@@ -98,13 +98,8 @@ pub struct Options {
     /// of the first time, and the newest program comes last
     #[arg(long, conflicts_with_all = ["group_by", "sort"])]
     seen: bool,
-    /// Ask another log: the path of a file, or a server with copies of logs (postgres://USER@HOST/DATABASE, mysql://, mariadb://; or
-    /// log.server, export.NAME: one of the configuration)
-    #[arg(long, value_name = "SOURCE")]
-    source: Option<String>,
-    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD)
-    #[arg(long, value_name = "FILE", requires = "source")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceOptions,
     /// Print one JSON object: the rows, and the range, the total, what was lost; of --events and --seen an array of the rows
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -182,30 +177,20 @@ fn after_help() -> String {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let place = Place::new(common, options.source.as_deref(), options.password_file.as_deref())?;
-    let asked = options.asked(place.is_server());
-    let open = |path: &Path| Reader::open(path).map_err(|error| explain(error, path, "query"));
+    let source = options.source.read(common)?;
+    let asked = options.asked(source.is_server());
+    let open = || source::open(&source, "query");
     let output = if options.events || options.seen {
-        let Place::Log(path) = &place else {
-            bail!(
-                "a server does not list events and programs yet: leave out --events and --seen, or ask the log of the machine itself"
-            );
-        };
         let range = asked.range(&now).map_err(wrong_option)?;
         let filters = asked.filters(&now.zone).map_err(wrong_option)?;
         match options.events {
-            true => events::output(&|| open(path), options, (range, &filters), &now)?,
-            false => programs_seen::output(&|| open(path), options, (range, &filters), &now)?,
+            true => events::output(open, options, (range, &filters), &now)?,
+            false => programs_seen::output(open, options, (range, &filters), &now)?,
         }
     } else {
         ensure!(options.compare.is_none() || !options.zeros, "--compare does not go with --zeros");
         let question = asked.read(&now).map_err(wrong_option)?;
-        match place {
-            Place::Log(path) => records_output(&open(&path)?, options, &question, &now)?,
-            Place::Server(settings) => {
-                records_output(&source::connect(*settings)?, options, &question, &now)?
-            }
-        }
+        records_output(&open()?, options, &question, &now)?
     };
     for note in &output.notes {
         eprintln!("picosnitch: {note}");

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::cli::table::{self, Column, Kind};
 use model::{Sha256, text::sanitize};
-use store::{Filter, ProgramSeen, Reader};
+use server_query::SourceReader;
+use store::{Dimension, Filter, ProgramSeen, Source};
 
 /// Digits of a digest in a table, as in exe.log.
 const SHORT_DIGEST: usize = 16;
@@ -20,21 +21,25 @@ const SHORT_DIGEST: usize = 16;
 /// # Errors
 /// A filter that does not apply; an error of the log.
 pub(super) fn output(
-    open: &impl Fn() -> anyhow::Result<Reader>,
+    open: impl FnOnce() -> anyhow::Result<SourceReader>,
     options: &Options,
     (calendar_range, filters): (calendar::Range, &[Filter]),
     now: &Now,
 ) -> anyhow::Result<Output> {
+    // Hosts are told of servers only, which the filters know.
+    let (of_hosts, filters): (Vec<Filter>, Vec<Filter>) =
+        filters.iter().cloned().partition(|filter| filter.dimension() == Dimension::Host);
+    let filters = &filters[..];
     check_dimensions(filters, PROGRAM_DIMENSIONS, "programs of --seen").map_err(wrong_option)?;
     let reader = open()?;
-    let all = reader.programs_seen()?;
+    let all = reader.programs_seen(&of_hosts)?;
     let is_log_without = all.is_empty();
     let mut programs = question::programs_seen(all, for_log(calendar_range), filters);
     let limit = options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     programs.drain(..programs.len().saturating_sub(limit));
     let mut notes = Vec::new();
     if programs.is_empty() {
-        let what = match filters.is_empty() {
+        let what = match filters.is_empty() && of_hosts.is_empty() {
             true => "no program was first seen",
             false => "no program that passes all of these conditions was first seen",
         };
@@ -49,13 +54,13 @@ pub(super) fn output(
             let row = |program| csv::program_seen(program, &now.zone);
             csv::document(csv::PROGRAM_HEADING, programs.iter().map(row))
         }
-        _ => as_table(&programs, table::output_width(options.full), now),
+        _ => as_table(&programs, reader.has_hosts(), table::output_width(options.full), now),
     };
     Ok(Output { text, notes })
 }
 
-fn as_table(programs: &[ProgramSeen], width: Option<usize>, now: &Now) -> String {
-    let labels = Labels::new(std::iter::empty(), &[], &now.zone);
+fn as_table(programs: &[ProgramSeen], has_hosts: bool, width: Option<usize>, now: &Now) -> String {
+    let labels = Labels::new(std::iter::empty(), &[], &now.zone).of_hosts(has_hosts);
     let times = programs.iter().flat_map(|program| [program.first, program.last]);
     let time = seen_text(times, width, now);
     let columns = [

@@ -3,7 +3,7 @@
 use model::{Counters, text::units};
 use question::{Now, csv, json};
 use serde_json::{Map, Value as Json};
-use store::{Answer, Query, Row, Source, values};
+use store::{Answer, Filter, Query, Row, Source, values};
 
 use super::{
     Options, Output, hints, json_text,
@@ -42,11 +42,11 @@ impl Setting<'_> {
     }
 
     /// The fields of a JSON answer about the range: what it was, what was lost in it, and how fine the log is.
-    pub fn json(&self, reader: &impl Source) -> anyhow::Result<Map<String, Json>> {
+    pub fn json(&self, reader: &impl Source, filters: &[Filter]) -> anyhow::Result<Map<String, Json>> {
         let mut object = Map::new();
         object.insert("range".to_owned(), json::bounds(self.range, &self.now.zone).into());
         object.insert("scope".to_owned(), self.options.scope().map(model::Scope::name).into());
-        object.extend(json::completeness(reader, self.range, &self.now.zone)?);
+        object.extend(json::completeness(reader, (self.range, filters), &self.now.zone)?);
         Ok(object)
     }
 }
@@ -80,10 +80,10 @@ pub(super) fn output(reader: &impl Source, setting: &Setting<'_>, query: &Query)
     if !rows.is_empty() {
         notes.extend(hints::grain(reader, setting.range, setting.now)?);
     }
-    let labels = Labels::of_rows(&rows, &query.group_by, &setting.now.zone);
+    let labels = Labels::of_rows(&rows, &query.group_by, &setting.now.zone).of_hosts(reader.has_hosts());
     let text = match (setting.options.json, setting.options.csv) {
         (true, _) => {
-            let mut object = setting.json(reader)?;
+            let mut object = setting.json(reader, &query.filters)?;
             object.insert("row_count".to_owned(), count.into());
             object.insert("total".to_owned(), json::counters(total).into());
             object.insert("notes".to_owned(), notes.clone().into());

@@ -128,8 +128,15 @@ fn detail_blocks(detail: &Detail, state: &ViewState, theme: Theme) -> Vec<Block>
         ]);
     }
     if !detail.hashes.is_empty() {
-        let mut block = vec![Line::styled("SHA-256, since, VirusTotal", theme.dim())];
-        block.extend(detail.hashes.iter().flat_map(|hash| hash_lines(hash, state, theme)));
+        let heading = match detail.has_verdicts {
+            true => "SHA-256, since, VirusTotal",
+            false => "SHA-256, since (verdicts are on the machine)",
+        };
+        let mut block = vec![Line::styled(heading, theme.dim())];
+        let lines = if detail.has_verdicts { 2 } else { 1 };
+        block.extend(
+            detail.hashes.iter().flat_map(|hash| hash_lines(hash, state, theme).into_iter().take(lines)),
+        );
         if detail.more_hashes > 0 {
             block.push(Line::styled(format!("and {} more", detail.more_hashes), theme.dim()));
         }

@@ -15,12 +15,17 @@ use crate::{
     },
     view::{event_rows, state::ViewState},
 };
-use model::{Event, EventKind, text::units::grouped};
+use model::{
+    Event, EventKind,
+    text::{sanitize, units::grouped},
+};
+use store::HostEvent;
 
 /// Columns of a time with seconds and perhaps its offset, and of the longest kind.
 const TIME_WIDTH: u16 = 19;
 const OFFSET_WIDTH: u16 = 6;
 const KIND_WIDTH: u16 = 13;
+const HOST_WIDTH: u16 = 16;
 const MIN_TEXT_WIDTH: u16 = 20;
 /// Width of the list from which it has a column for the program.
 const MIN_WIDTH_PROGRAM: u16 = 76;
@@ -52,8 +57,12 @@ fn style(theme: Theme, event: &Event) -> Style {
 }
 
 impl Rows<'_> {
-    fn event(&self, row: usize) -> Option<&Event> {
+    fn found(&self, row: usize) -> Option<&HostEvent> {
         self.state.list.get(row)?.event.as_deref()
+    }
+
+    fn event(&self, row: usize) -> Option<&Event> {
+        self.found(row).map(|found| &found.event)
     }
 
     fn time_text(&self, event: &Event) -> String {
@@ -61,18 +70,22 @@ impl Rows<'_> {
     }
 }
 
-impl ListSource<3> for Rows<'_> {
+impl ListSource<4> for Rows<'_> {
     fn len(&self) -> usize {
         self.state.list.len()
     }
 
-    fn layout(&self, width: u16, visible: Range<usize>) -> ListLayout<3> {
+    fn layout(&self, width: u16, visible: Range<usize>) -> ListLayout<4> {
         let has_offsets = visible.start < visible.end
             && self
                 .event(visible.start)
                 .is_some_and(|event| crate::term::text::width(&self.time_text(event)) > TIME_WIDTH.into());
         let time = 1 + TIME_WIDTH + if has_offsets { OFFSET_WIDTH } else { 0 };
         let mut fit = ColumnFit::new(width.saturating_sub(time));
+        let host = match self.state.is_of_server() {
+            true => fit.take(HOST_WIDTH, MIN_TEXT_WIDTH),
+            false => 0,
+        };
         let kind = fit.take(KIND_WIDTH, 0);
         let program = match width >= MIN_WIDTH_PROGRAM {
             true => fit.take((fit.rest() / 3).min(MAX_PROGRAM_WIDTH), MIN_TEXT_WIDTH),
@@ -82,6 +95,7 @@ impl ListSource<3> for Rows<'_> {
         ListLayout {
             label: Column::text("Time", true, time.min(width)),
             columns: [
+                Column::text("host", false, host),
                 Column::text("kind", false, kind),
                 Column::text("program", false, program),
                 Column::text("what happened", false, text),
@@ -95,8 +109,10 @@ impl ListSource<3> for Rows<'_> {
         canvas.put(1, 0, &shorten(&self.time_text(event), columns, self.theme.ascii), Style::new());
     }
 
-    fn cells(&self, row: usize, columns: &[Column; 3]) -> [Cell; 3] {
-        let Some(event) = self.event(row) else { return std::array::from_fn(|_| Cell::Empty) };
+    fn cells(&self, row: usize, columns: &[Column; 4]) -> [Cell; 4] {
+        let Some(HostEvent { host, event }) = self.found(row) else {
+            return std::array::from_fn(|_| Cell::Empty);
+        };
         let labels = &self.state.display.labels;
         let (program, text) = (labels.sentence(&event.program_text()), labels.sentence(&event.sentence()));
         let ascii = self.theme.ascii;
@@ -105,9 +121,10 @@ impl ListSource<3> for Rows<'_> {
             false => text,
         };
         [
+            Cell::Text(end(labels.sentence(&sanitize::terminal(host)), columns[0].width)),
             Cell::Styled(event.kind.name().replace('_', " "), style(self.theme, event)),
-            Cell::Text(shorten_path(&program, columns[1].width.into(), ascii)),
-            Cell::Styled(end(text, columns[2].width), Style::new()),
+            Cell::Text(shorten_path(&program, columns[2].width.into(), ascii)),
+            Cell::Styled(end(text, columns[3].width), Style::new()),
         ]
     }
 
@@ -118,7 +135,8 @@ impl ListSource<3> for Rows<'_> {
 
 /// Draws everything about the selected event; its sentence is broken into lines.
 pub fn draw_detail(mut canvas: Canvas<'_>, state: &ViewState) {
-    let Some(event) = state.list.selected().and_then(|row| row.event.as_deref()) else { return };
+    let Some(found) = state.list.selected().and_then(|row| row.event.as_deref()) else { return };
+    let event = &found.event;
     let (area, theme) = (canvas.area, canvas.theme);
     let text = |seconds: i64| Offsets::new([seconds], &state.time.zone).text(seconds);
     canvas.rule(&format!("{}, {}", event.kind.name().replace('_', " "), text(event.time)));
@@ -137,6 +155,7 @@ pub fn draw_detail(mut canvas: Canvas<'_>, state: &ViewState) {
             add(&format!("{name}: {fact}"), theme.dim());
         }
     };
+    add_fact("host", sanitize::terminal(&found.host));
     add_fact("since", event.begin.map(text).unwrap_or_default());
     add_fact("program", event.program_text());
     let user = |uid: Option<u32>| {

@@ -57,6 +57,9 @@ pub fn draw_header(mut canvas: Canvas<'_>, state: &ViewState) {
     const FILTER_WIDTH: usize = 16;
     let theme = canvas.theme;
     let mut x = 1 + canvas.put(1, 0, &state.time.describe(state.period()), theme.strong());
+    if let Some(server) = &state.server {
+        x += canvas.put(x, 0, &format!("  on {}", state.display.labels.sentence(server)), theme.dim());
+    }
     x += canvas.put(x, 0, &choice_text(state), theme.strong());
     if let Some(texts) = comparison_texts(state) {
         let reserved = usize::from(x) + state.filters.iter().len() * FILTER_WIDTH;

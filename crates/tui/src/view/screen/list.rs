@@ -181,7 +181,10 @@ pub fn empty_message(state: &ViewState) -> String {
     if state.queries.error.is_some() {
         String::new()
     } else if state.queries.waiting {
-        "asking the log ...".to_owned()
+        match &state.server {
+            Some(server) => format!("asking {server} ..."),
+            None => "asking the log ...".to_owned(),
+        }
     } else if !state.list.find.is_empty() {
         "no row has this text in it; Esc shows all".to_owned()
     } else if state.only() == Only::New {

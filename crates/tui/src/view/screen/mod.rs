@@ -24,8 +24,10 @@ use crate::term::{
 pub fn draw(mut canvas: Canvas<'_>, state: &mut ViewState) -> HitAreas {
     let area = canvas.area;
     let layout = Layout::new(area, state.detail.shown);
-    let titles = Tab::ALL.map(Tab::title);
-    let tabs = draw_tab_strip(canvas.within(layout.tabs), &titles, state.tab as usize);
+    let tabs = Tab::all(state.is_of_server());
+    let titles: Vec<&str> = tabs.iter().map(|tab| tab.title()).collect();
+    let selected = tabs.iter().position(|tab| *tab == state.tab).unwrap_or(0);
+    let tabs = draw_tab_strip(canvas.within(layout.tabs), &titles, selected);
     header::draw_header(canvas.within(layout.header), state);
     header::draw_totals(canvas.within(layout.totals), state);
     chart::draw_chart(canvas.within(layout.chart), state);

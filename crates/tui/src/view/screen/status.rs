@@ -38,7 +38,11 @@ pub fn draw(canvas: Canvas<'_>, state: &ViewState) {
     match list.answer.extent {
         Some((first, last)) => {
             let (first, last) = (point_text(first, &state.time.zone), point_text(last, &state.time.zone));
-            line.put_whole(&format!("log from {first} to {last}"), theme.dim());
+            let what = if state.is_of_server() { "copies" } else { "log" };
+            line.put_whole(&format!("{what} from {first} to {last}"), theme.dim());
+        }
+        None if !state.queries.waiting && state.is_of_server() => {
+            line.put("the server has no records yet", theme.dim());
         }
         None if !state.queries.waiting => line.put("the log is empty", theme.dim()),
         None => {}

@@ -5,12 +5,13 @@ use std::{fs, os::unix::fs::symlink, time::Instant};
 use super::*;
 use crate::view::{keys::Action, messages::error_sentence, query};
 use model::EventKind;
-use store::{Reader, StoreError, Value};
+use server_query::{SourceError, SourceReader};
+use store::Value;
 
 /// Whether the query thread can open the log.
-fn open(base: &Path) -> Result<(), StoreError> {
+fn open(base: &Path) -> Result<(), SourceError> {
     let (sender, responses) = sync_channel(8);
-    let _thread = QueryThread::start(&base.join("snitch.db"), &base.join("record.json"), sender).unwrap();
+    let _thread = QueryThread::start(log_in(base), Some(base.join("record.json")), sender).unwrap();
     match responses.recv_timeout(TIMEOUT).unwrap() {
         Event::Message(Response::Opened) => Ok(()),
         Event::Message(Response::Failed(_, error)) => Err(error),
@@ -113,7 +114,7 @@ fn the_chart_ends_with_the_rows_when_the_log_grows_between_them() {
     screen.press("ttttt");
     let query = screen.state.query(78);
     let database = screen.base.path().join("snitch.db");
-    let reader = Reader::open(&database).unwrap();
+    let reader = SourceReader::open(&log_in(screen.base.path())).unwrap();
     let rows = query::rows(&reader, &query).unwrap();
     let context =
         Arc::new(ProcessContext { program: program("/usr/bin/new", 1), ..ProcessContext::default() });

@@ -38,6 +38,7 @@ use crate::term::{
 use model::{
     CgroupInfo, Counters, FlowTuple, GeoInfo, Loss, LossKind, ProcessContext, Program, Record, Sha256, Window,
 };
+use server_query::LogSource;
 use store::Writer;
 
 /// The present of all tests: 2026-03-01 14:20:05 in Berlin.
@@ -149,6 +150,11 @@ fn fill(base: &Path) {
     .unwrap();
 }
 
+/// The log in a directory.
+fn log_in(base: &Path) -> LogSource {
+    LogSource::Log(base.join("snitch.db"))
+}
+
 /// A screen without a terminal, with a log in a temporary directory.
 struct TestScreen {
     state: ViewState,
@@ -169,8 +175,7 @@ impl TestScreen {
         fill(base.path());
         let (sender, responses) = sync_channel(64);
         let queries =
-            QueryThread::start(&base.path().join("snitch.db"), &base.path().join("record.json"), sender)
-                .unwrap();
+            QueryThread::start(log_in(base.path()), Some(base.path().join("record.json")), sender).unwrap();
         let labels =
             Labels::with_passwd("root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/:/bin/sh\n", theme.ascii);
         let state = ViewState::new(berlin(), NOW, labels);

@@ -40,7 +40,7 @@ function keep(ones) {
 /** A short word for an alert: its time, and a hash of what it is about. @param {any} row */
 export function alertKey(row) {
   let hash = 0x811c9dc5;
-  for (const character of `${row.subject ?? row.kind} ${row.exe ?? ''} ${row.name ?? ''} ${row.sha256 ?? ''}`) {
+  for (const character of `${row.subject ?? row.kind} ${row.exe ?? ''} ${row.name ?? ''} ${row.sha256 ?? ''}${row.host ? ` ${row.host}` : ''}`) {
     hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
   }
   return `${row.time}-${(hash >>> 0).toString(36)}`;

@@ -1,5 +1,6 @@
 /** The dimensions of the log: what they are called, how a value is shown, and which page a value has. */
 import { baseName, calendarParts, clock, date, dayMonth, hourMinute, weekday } from './format.js';
+import { isServer } from './source.js';
 import { filterText, hasRange, link } from './state.js';
 
 /** @typedef {string | number | null} DimValue a value of an answer */
@@ -7,6 +8,7 @@ import { filterText, hasRange, link } from './state.js';
 
 /** Name, plural, what an unknown value is called. @type {Record<string, [string, string, string]>} */
 const NAMES = {
+  ...(isServer && { host: ['Host', 'hosts', 'no name'] }),
   exe: ['Program', 'programs', 'unknown program'],
   domain: ['Domain', 'domains', 'addresses without a name'],
   address: ['Address', 'addresses', 'no address'],
@@ -51,6 +53,7 @@ const NAMES = {
 export const DIMENSIONS = Object.keys(NAMES);
 /** Those that have a tab of their own. */
 export const TABS = [
+  ...(isServer ? ['host'] : []),
   'exe',
   'domain',
   'address',

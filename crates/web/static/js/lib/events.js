@@ -38,6 +38,7 @@ export function eventWord(row) {
  */
 export function shortSentence(row) {
   const text = String(row.sentence || row.text || '');
+  if (row.host) return `${row.host}: ${shortSentence({ ...row, host: null })}`;
   const found = /^A (?:(parent|grandparent) of a )?program on the network (.+)$/.exec(text);
   if (!found) return text;
   const rest = found[2].replace(/^has changed on disk: |^was |^is an? |^has an? /, '');
@@ -45,7 +46,7 @@ export function shortSentence(row) {
 }
 
 /** Events have only these. */
-const KNOWN = /^(exe|name|uid|sha256)=/;
+const KNOWN = /^(exe|name|uid|sha256|host)=/;
 /** What is said where others are set. */
 export const IGNORED =
   'Events have a program, a process name, a user and a digest: other filters do not apply here.';

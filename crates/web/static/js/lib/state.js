@@ -4,7 +4,17 @@ import { batch, computed, signal } from './html.js';
 /** @typedef {{dimension: string, value: string, exclude: boolean}} Filter */
 /** @typedef {Record<string, string | string[] | null | undefined>} Changes */
 
-export const PAGES = ['overview', 'explore', 'flows', 'live', 'alerts', 'health', 'program', 'destination'];
+export const PAGES = [
+  'overview',
+  'explore',
+  'flows',
+  'live',
+  'fleet',
+  'alerts',
+  'health',
+  'program',
+  'destination',
+];
 /** The ranges that have a button, with their seconds. @type {Record<string, number>} */
 export const LENGTHS = {
   '15m': 900,

@@ -5,6 +5,7 @@ import { hourMinute } from './format.js';
 import { batch, computed, effect, signal } from './html.js';
 import { daemonState } from './live.js';
 import { isMissing } from './losses.js';
+import { isOwn, source } from './source.js';
 import { logBegin, param, question, ZONE } from './state.js';
 
 /**
@@ -66,8 +67,21 @@ export const troubles = computed(() => {
   return list;
 });
 
+/** From when on there are records of what is no log of this machine. @returns {Promise<void>} */
+const lookAtSource = () =>
+  get('source').then(
+    (data) =>
+      batch(() => {
+        source.value = data;
+        logBegin.value = data.first;
+      }),
+    // What was asked for besides says why.
+    () => {},
+  );
+
 /** @returns {Promise<void>} */
 export function lookAtHealth() {
+  if (!isOwn) return lookAtSource();
   return get('health').then(
     (data) => {
       const old = healthAnswer.peek();

@@ -145,7 +145,8 @@ export default function Explore() {
   const groups = second ? [first, second] : [first];
   // Two ranges have no hour and no day in common.
   const compared = compare.value && !groups.some(isTime);
-  const seen = param('seen') === '1' && !second && !isCalendar(first) && first !== 'lport';
+  const seen =
+    param('seen') === '1' && !second && !isCalendar(first) && first !== 'lport' && first !== 'host';
   const asked = {
     ...question.value,
     group_by: groups,
@@ -188,6 +189,7 @@ export default function Explore() {
       ${
         !second &&
         !isTime(first) &&
+        first !== 'host' &&
         html`<${Switch} on=${seen} title="When each was first and last seen, in the whole log" onChange=${() => change({ seen: seen ? null : '1', compare: null, sort: null, reverse: null })}>First seen<//>`
       }
       <${CompareSwitch} /><${InternetSwitch} />

@@ -14,6 +14,7 @@ import {
 import { bytesParts, delta, difference, exactBytes, grouped } from '../lib/format.js';
 import { cls, html, useMemo, useState } from '../lib/html.js';
 import { missing } from '../lib/losses.js';
+import { isOwn } from '../lib/source.js';
 import { compare, filters, link, question } from '../lib/state.js';
 import { isStopped } from '../lib/watch.js';
 import { Chips } from '../parts/chips.js';
@@ -77,7 +78,7 @@ function Totals({ total, programs, destinations, fresh, losses }) {
       ${fresh.changed > 0 && html`<${Total} kind="wrong" value=${grouped(fresh.changed) + fresh.more} label="changed on disk" href=${link('alerts', { kind: 'changed' })} />`}
       ${
         lost &&
-        html`<${Total} kind="wrong" value=${lost.value} label=${lost.label} href=${link('health')}
+        html`<${Total} kind="wrong" value=${lost.value} label=${lost.label} href=${isOwn ? link('health') : link('alerts', { kind: 'lost' })}
           title=${lost.list.map((loss) => loss.text).join(' · ')} />`
       }
     </dl>

@@ -2,6 +2,7 @@
 import { useAnswer } from '../lib/answer.js';
 import { calendarParts, date, dayAndTime, duration, fullTime } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
+import { isOwn } from '../lib/source.js';
 import { Bytes, When } from './figures.js';
 import { shade } from './subject.js';
 
@@ -79,7 +80,8 @@ function Band({ list, now, color }) {
 /** @param {{text: string | null}} props */
 function VirusTotal({ text }) {
   const found = /(\d+)\s*(?:\/|of)\s*(\d+)/.exec(text ?? '');
-  if (!found) return html`<span class="dim-t" title=${text ?? undefined}>${text ?? 'not asked'}</span>`;
+  if (!found)
+    return html`<span class="dim-t" title=${text ?? undefined}>${text ?? (isOwn ? 'not asked' : 'on the machine itself')}</span>`;
   const bad = Number(found[1]);
   return html`
     <span class=${cls('vt', bad > 0 && 'wrong')}><i style=${{ width: `${(bad / Number(found[2])) * 100}%` }}></i></span>

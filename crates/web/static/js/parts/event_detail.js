@@ -70,6 +70,7 @@ function Facts({ row, users }) {
   const { writer } = row;
   return html`
     <dl class="det">
+      ${row.host && html`<${Fact} label="Host"><a href=${link('explore', { where: filterText('host', row.host) })}>${row.host}</a><//>`}
       ${row.name && (!row.exe || row.name !== baseName(row.exe)) && html`<${Fact} label="Process name">${row.name}<//>`}
       ${before && html`<${Fact} label="Before"><${Digest} digest=${before.sha256} /> <span class="dim-t">until ${dayAndTime(before.last)}</span><//>`}
       ${row.sha256 && html`<${Fact} label=${before ? 'After' : 'Digest'}><${Digest} digest=${row.sha256} wrong=${Boolean(before)} /><//>`}

@@ -2,6 +2,7 @@
 import { eventKind, eventName, eventWord, shortSentence } from '../lib/events.js';
 import { dayKey, dayMonth, hourMinute, weekday } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
+import { isOwn } from '../lib/source.js';
 import { filterText, link } from '../lib/state.js';
 import { When } from './figures.js';
 
@@ -15,7 +16,7 @@ function dayName(time, now) {
 export const eventLink = (row) =>
   row.exe?.startsWith('/')
     ? link('program', { exe: row.exe })
-    : link(row.kind === 'alert' ? 'alerts' : 'health');
+    : link(row.kind === 'alert' || !isOwn ? 'alerts' : 'health');
 
 /**
  * Events under the day they are of.

@@ -3,6 +3,7 @@ import { saveBlob, savePng, saveText, svgText } from '../charts/export.js';
 import { request } from '../lib/api.js';
 import { dayAndTime, zoneName } from '../lib/format.js';
 import { html, useState, visible } from '../lib/html.js';
+import { source } from '../lib/source.js';
 import { filters } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 import { Menu } from './controls.js';
@@ -70,7 +71,7 @@ export function ExportMenu({ params, series, dimension, title, range }) {
   const words = () => ({
     title,
     detail: detail(range),
-    source: `picosnitch${health.value ? ` ${health.value.version} on ${health.value.hostname}` : ''}`,
+    source: `picosnitch${health.value ? ` ${health.value.version} on ${health.value.hostname}` : source.value ? ` ${source.value.version}, ${source.value.name}` : ''}`,
   });
   const items = [
     { text: 'Table as CSV', note: 'all rows', run: () => watch(save(params, 'csv')) },

@@ -1,6 +1,7 @@
 /** The last line of every page: zone, units, keyboard, version. */
 import { setUnits, units, zoneName } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { source } from '../lib/source.js';
 import { ZONE } from '../lib/state.js';
 import { health } from '../lib/watch.js';
 import { helpOpen } from './help.js';
@@ -27,6 +28,7 @@ export const Footer = () => html`
       helpOpen.value = true;
     }}>Keyboard <kbd>?</kbd></button>
     <span class="grow"></span>
+    ${source.value && html`<span class="ell" title=${source.value.name}>${source.value.name} · picosnitch ${source.value.version}</span>`}
     ${health.value && html`<span class="ell">${health.value.hostname} · picosnitch ${health.value.version}</span>`}
   </footer>
 `;

@@ -5,21 +5,25 @@ import { unseenAlerts as unseen, unseenWrong } from '../lib/alerts.js';
 import { rateParts } from '../lib/format.js';
 import { cls, html } from '../lib/html.js';
 import { daemonState, rate } from '../lib/live.js';
+import { hasPage, isOwn } from '../lib/source.js';
 import { link, page } from '../lib/state.js';
 import { theme, toggleTheme } from '../lib/theme.js';
 import { troubles } from '../lib/watch.js';
 import { Brand, Icon } from './icons.js';
 import { Search } from './search.js';
 
-/** @type {[string, string][]} */
-export const NAV = [
+/** Name, title, and the key after `g` if it is not the first letter. @type {[string, string, string?][]} */
+const ALL = [
   ['overview', 'Overview'],
   ['explore', 'Explore'],
   ['flows', 'Flows'],
   ['live', 'Live'],
+  ['fleet', 'Fleet', 'h'],
   ['alerts', 'Alerts'],
   ['health', 'Health'],
 ];
+/** The pages that there are. */
+export const NAV = ALL.filter(([name]) => hasPage(name));
 
 /** @param {{name: string}} props */
 function NavMark({ name }) {
@@ -67,7 +71,7 @@ export function Header() {
         </nav>
         <span class="grow"></span>
         <${Search} />
-        <${RateNow} />
+        ${isOwn && html`<${RateNow} />`}
         <button class="iconb" type="button" aria-label=${theme.value === 'dark' ? 'Use light colours' : 'Use dark colours'}
           title="Light or dark  t" onClick=${toggleTheme}><${Icon} name="theme" /></button>
       </div>

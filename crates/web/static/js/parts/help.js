@@ -43,7 +43,11 @@ const CHART = [
 export function useCommonShortcuts() {
   useShortcuts(
     [
-      ...NAV.map(([name, text]) => ({ key: `g ${name[0]}`, text, run: () => navigate(link(name)) })),
+      ...NAV.map(([name, text, key]) => ({
+        key: `g ${key ?? name[0]}`,
+        text,
+        run: () => navigate(link(name)),
+      })),
       { key: '[', text: 'Earlier', run: () => move(-1) },
       { key: ']', text: 'Later', run: () => move(1) },
       ...PRESETS.map((preset, i) => ({

@@ -5,6 +5,7 @@ import { allowed, logIn, session } from '../lib/api.js';
 import { dayAndTime, hourMinute } from '../lib/format.js';
 import { cls, html, useEffect, useState, visible } from '../lib/html.js';
 import { daemonState, stoppedText } from '../lib/live.js';
+import { isServer } from '../lib/source.js';
 import { change, filters, find, here, link, page, scope } from '../lib/state.js';
 import { health, isStopped } from '../lib/watch.js';
 
@@ -163,7 +164,7 @@ export function NotAllowed() {
 /** In place of any figure when there is no log, or it may not be read. @param {{error: import('../lib/api.js').ApiError}} props */
 export const NoLog = ({ error }) => html`
   <div class="alone">
-    <h1>${error.kind === 'no_log' ? 'There is no log yet' : 'The log cannot be read'}</h1>
+    <h1>${error.kind !== 'no_log' ? 'The log cannot be read' : isServer ? 'The server has no copies of logs' : 'There is no log yet'}</h1>
     <p class="note"><${Said} text=${error.text} /></p>
     <button type="button" class="btn" onClick=${askAgain}>Try again</button>
   </div>
