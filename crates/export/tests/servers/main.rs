@@ -5,6 +5,7 @@
 mod contents;
 mod exporter;
 mod failures;
+mod grafana;
 mod log;
 mod refusals;
 #[path = "../server_process/mod.rs"]
