@@ -39,21 +39,22 @@ pub(crate) fn functions_of(library: &File) -> io::Result<Functions> {
     let (mut channel, theirs) = Channel::pair()?;
     let mut child = sandbox::command(Role::Parser, User::nobody()).stdin(Stdio::from(theirs)).spawn()?;
     let answer = ask(&mut channel, library);
+    // One that is ending already keeps its status.
     let _ = child.kill();
-    let _ = child.wait();
+    let status = child.wait()?;
+    let failed = || io::Error::other(format!("the process that looks into C libraries failed ({status})"));
     let size = library.metadata()?.len();
-    answer.map(|functions| plausible(functions, size))
+    Ok(plausible(answer?.ok_or_else(failed)?, size))
 }
 
-fn ask(channel: &mut Channel, library: &File) -> io::Result<Functions> {
+/// The answer; `None` if the parser has ended without one.
+fn ask(channel: &mut Channel, library: &File) -> io::Result<Option<Functions>> {
     channel.send(&Channel::encode(&Question::FindFunctions)?, Some(library.as_fd()))?;
     let until = Instant::now() + PATIENCE;
     loop {
         match channel.receive::<Functions>()? {
-            Received::Message(functions, _) => return Ok(functions),
-            Received::Closed => {
-                return Err(io::Error::other("the process that looks into C libraries failed"));
-            }
+            Received::Message(functions, _) => return Ok(Some(functions)),
+            Received::Closed => return Ok(None),
             Received::Nothing if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
             Received::Nothing => {
                 poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], Some(until))?;

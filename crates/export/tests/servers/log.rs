@@ -142,6 +142,20 @@ pub fn window(time: i64, records: u64) -> Window {
     }
 }
 
+/// A window with at least 40 records as on a busy machine: few programs, and one peer in four is new. Those of `host` are its own.
+pub fn busy_window(time: i64, host: u8, records: u64) -> Window {
+    let mut busy = window(time, 40);
+    let base = busy.records.clone();
+    for number in 40..records {
+        let mut record = base[number as usize % 40].clone();
+        record.tuple.local_port = 20_000 + number as i64;
+        let [high, low] = [(time / 10 % 250) as u8, (number % 250) as u8];
+        record.tuple.remote_address = Some([10, high, host, low].into_address());
+        busy.records.push(record);
+    }
+    busy
+}
+
 pub trait IntoAddress {
     fn into_address(self) -> Address;
 }

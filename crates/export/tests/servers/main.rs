@@ -5,6 +5,7 @@
 mod contents;
 mod exporter;
 mod failures;
+mod fleet;
 mod grafana;
 mod log;
 mod refusals;

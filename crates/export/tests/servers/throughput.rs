@@ -6,7 +6,7 @@ use store::Writer;
 
 use super::{
     exporter::Exporter,
-    log::{IntoAddress, Log, on_server, window},
+    log::{Log, busy_window, on_server},
     server_process::{DATABASE, ServerProcess, System},
 };
 
@@ -18,18 +18,7 @@ fn measure(system: System) {
     let log = Log::new();
     let mut writer = Writer::open(&log.path).unwrap();
     for number in 0..WINDOWS {
-        // As on a busy machine: few programs, and one peer in four is new.
-        let time = log.time + 10 * number;
-        let mut busy = window(time, 40);
-        let base = busy.records.clone();
-        for number in 40..RECORDS {
-            let mut record = base[number as usize % 40].clone();
-            record.tuple.local_port = 20_000 + number as i64;
-            let [high, low] = [(time / 10 % 250) as u8, (number % 250) as u8];
-            record.tuple.remote_address = Some([10, high, 0, low].into_address());
-            busy.records.push(record);
-        }
-        writer.write(&busy).unwrap();
+        writer.write(&busy_window(log.time + 10 * number, 0, RECORDS)).unwrap();
     }
     let memory = || {
         let status = fs::read_to_string("/proc/self/status").unwrap();

@@ -61,6 +61,8 @@ enum Command {
     Stop(life_cycle::stop::Options),
     /// Stop and start picosnitch, if its configuration is good
     Restart(life_cycle::restart::Options),
+    /// Have picosnitch read its configuration anew, if it is good, without a restart
+    Reload(life_cycle::reload::Options),
     /// Record in the foreground (what the service unit runs)
     StartNoDaemon(start_no_daemon::Options),
     /// Print whether picosnitch is running, what it does and what it could not see
@@ -127,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Start(options) => life_cycle::start::run(&cli.common, &options),
         Command::Stop(options) => life_cycle::stop::run(&cli.common, &options),
         Command::Restart(options) => life_cycle::restart::run(&cli.common, &options),
+        Command::Reload(life_cycle::reload::Options {}) => life_cycle::reload::run(&cli.common),
         Command::StartNoDaemon(options) => start_no_daemon::run(&cli.common, &options),
         Command::Status(options) => status::run(&cli.common, &options),
         Command::Query(options) => query::run(&cli.common, &options),

@@ -92,10 +92,16 @@ fn a_daemon_in_the_background_is_started_restarted_and_stopped() {
     assert!(code == 0 && text.contains(&format!("running already (process {first})")), "{text}");
     // A bad configuration does not end the daemon that runs.
     configure(base, "retention_days = 0\n");
-    let (code, text) = run(base, &["restart"]);
-    assert!(code == 78 && text.contains("log.retention_days"), "{code}: {text}");
+    for action in ["restart", "reload"] {
+        let (code, text) = run(base, &[action]);
+        assert!(code == 78 && text.contains("log.retention_days"), "{code}: {text}");
+    }
     assert_eq!((pid(base), run(base, &["status"]).0), (first, 0));
-    configure(base, "");
+    configure(base, "retention_days = 8\n");
+    let (code, text) = run(base, &["reload"]);
+    assert!(code == 0 && text.contains("reads its configuration anew"), "{code}: {text}");
+    let log = || fs::read_to_string(base.join("daemon.log")).unwrap();
+    wait_until("the reload", || log().contains("log.retention_days = 8 (was "));
     let (code, text) = run(base, &["restart"]);
     assert_eq!(code, 0, "{text}");
     assert_ne!(pid(base), first);
@@ -105,10 +111,11 @@ fn a_daemon_in_the_background_is_started_restarted_and_stopped() {
     assert_recorded(base, address, 2, 42, 24);
     let (code, text) = run(base, &["stop"]);
     assert!(code == 0 && text.contains("is not running"), "{text}");
+    let (code, text) = run(base, &["reload"]);
+    assert!(code == 1 && text.contains("is not running"), "{text}");
     let (code, text) = run(base, &["status"]);
     assert!(code == 3 && !text.contains("It has ended"), "it was stopped: {text}");
-    let log = fs::read_to_string(base.join("daemon.log")).unwrap();
-    assert_eq!(log.matches("picosnitch: recording\n").count(), 2, "{log}");
+    assert_eq!(log().matches("picosnitch: recording\n").count(), 2, "{}", log());
     assert_eq!(fs::metadata(base.join("daemon.log")).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
@@ -232,7 +239,7 @@ fn a_read_only_run_directory_and_missing_rights_are_told() {
     let place = place();
     let binary = place.path().join("picosnitch");
     executables::copy(env!("CARGO_BIN_EXE_picosnitch"), &binary);
-    for action in ["start", "stop", "restart"] {
+    for action in ["start", "stop", "restart", "reload"] {
         let output = Command::new(&binary).arg(action).uid(65_534).gid(65_534).output().unwrap();
         let (code, text) = text_of(&output);
         assert!(code == 77 && text.contains("run `sudo ") && text.contains(action), "{code}: {text}");

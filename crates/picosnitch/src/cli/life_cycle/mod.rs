@@ -1,4 +1,4 @@
-//! `picosnitch start`, `stop` and `restart`: the daemon in the background. Where systemd has the unit, they leave it to systemctl.
+//! `picosnitch start`, `stop`, `restart` and `reload`: the daemon in the background. Where systemd has the unit, they leave it to systemctl.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,7 @@ use super::common::{Common, EXIT_CONFIG, EXIT_NO_PERMISSION};
 use config::{Config, layout::Layout};
 
 mod hanging;
+pub mod reload;
 pub mod restart;
 pub mod start;
 pub mod stop;

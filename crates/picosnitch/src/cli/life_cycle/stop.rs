@@ -183,7 +183,7 @@ fn kill(daemon: &ProcessHandle) -> anyhow::Result<()> {
 }
 
 /// Sends a signal to a process, unless it has ended.
-fn send(process: &ProcessHandle, signal: Signal) -> anyhow::Result<()> {
+pub(super) fn send(process: &ProcessHandle, signal: Signal) -> anyhow::Result<()> {
     match process.signal(signal) {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => Ok(()),
         result => result.map_err(|error: io::Error| {
