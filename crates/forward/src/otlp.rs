@@ -85,7 +85,7 @@ impl<'a> Collector<'a> {
                     parts.extend([second, first]);
                 }
                 400 | 413 => refusals.push(all(reason(&answer))),
-                _ => return Err(self.server.refused(&answer, &reason(&answer))),
+                _ => return Err(self.error("logs", &answer)),
             }
         }
         Ok(refusals)
@@ -110,8 +110,15 @@ impl<'a> Collector<'a> {
         match answer.status {
             200..=299 => Ok(refused_metrics(&answer.body).into_iter().collect()),
             400 | 413 => Ok(vec![Refusal { count, what: "data points", reason: reason(&answer) }]),
-            _ => Err(self.server.refused(&answer, &reason(&answer))),
+            _ => Err(self.error("metrics", &answer)),
         }
+    }
+
+    /// The error of an answer, which may be about one of the signals only.
+    fn error(&self, signal: &str, answer: &Answer) -> ForwardError {
+        let reason = reason(answer);
+        let separator = if reason.is_empty() { "" } else { ": " };
+        self.server.refused(answer, &format!("/v1/{signal}{separator}{reason}"))
     }
 
     fn logs(&self, items: &[Item]) -> ExportLogsServiceRequest {

@@ -347,7 +347,7 @@ fn a_collector_may_ask_for_a_pause_and_refuse_for_good() {
     assert_eq!(requests[0]["encoding"], Value::Null);
     wait_until("it has all", || has_all(&sender, &log));
     assert!(
-        sender.told().problems.iter().any(|text| text.contains("status 503: no")),
+        sender.told().problems.iter().any(|text| text.contains("status 503: /v1/logs: no")),
         "{:?}",
         sender.told().problems
     );
