@@ -47,6 +47,10 @@ fn interpolate(system: System, sql: &str) -> String {
         let arguments: Vec<&str> = arguments.split(',').map(str::trim).collect();
         out += &match (name, system, &arguments[..]) {
             ("$__unixEpochFilter", _, [time]) => format!("{time} >= {FROM} AND {time} <= {UNTIL}"),
+            ("$__unixEpochGroup", System::PostgreSql, [time, "1m", "0"]) => {
+                format!("floor(({time})/{INTERVAL})*{INTERVAL}")
+            }
+            ("$__unixEpochGroup", _, [time, "1m", "0"]) => format!("{time} DIV {INTERVAL} * {INTERVAL}"),
             ("$__unixEpochGroupAlias", System::PostgreSql, [time, "1m", "0"]) => {
                 format!("floor(({time})/{INTERVAL})*{INTERVAL} AS \"time\"")
             }
