@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod ask;
+mod ask_server;
 mod bench;
 mod cost;
 mod generate;
@@ -32,6 +33,8 @@ struct Cli {
 enum Chore {
     /// Measure how long a log takes to answer every query of the screens, or print digests of random answers
     AskDb(ask::Options),
+    /// Measure how long a server with copies of logs takes to answer the questions of the pages
+    AskServer(ask_server::Options),
     /// Measure what picosnitch costs: each load with and without it, in the same run
     Bench(bench::Options),
     /// Count what picosnitch costs in instructions, on an emulated machine, and compare with the accepted figures
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
     // A debug build would measure something else: these run again in a release build.
     if cfg!(debug_assertions)
         && std::env::args_os().nth(1).is_some_and(|chore| {
-            ["gen-db", "ask-db", "original-log", "page"].iter().any(|slow| chore == *slow)
+            ["gen-db", "ask-db", "ask-server", "original-log", "page"].iter().any(|slow| chore == *slow)
         })
     {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().chore {
         Chore::AskDb(options) => ask::run(&options),
+        Chore::AskServer(options) => ask_server::run(&options),
         Chore::GenDb(options) => generate::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Cost(options) => cost::run(&options),

@@ -99,6 +99,7 @@ pub fn server_address(name: &str, server: &SqlServer) -> ServerSettings {
         authority: String::new(),
         client_certificate: None,
         backfill: server.backfill,
+        asks_sums: true,
     }
 }
 

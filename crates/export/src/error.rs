@@ -67,6 +67,19 @@ pub enum ExportError {
         "another process is sending windows of this log to {0} as well; the server is asked again what it has"
     )]
     Overtaken(String),
+    /// The sums on the server are said to have windows that were never sent.
+    #[error(
+        "on {server} the sums of this log are said to have its windows up to {claimed}, but it was sent up to window {sent}: another \
+         account has written into picosnitch_sum_claim. Ask with sums=off in the address of the server, and delete those rows"
+    )]
+    ForeignClaim {
+        /// The server.
+        server: String,
+        /// The last window that the sums are said to have.
+        claimed: i64,
+        /// The last window that was sent.
+        sent: i64,
+    },
     /// The server refused a statement, or the connection broke.
     #[error("{server}: {doing}{}", hint(.source))]
     Sql {

@@ -13,9 +13,11 @@ mod server;
 mod settings;
 mod sink_state;
 mod status;
+mod sum_kind;
+mod sums;
 
 pub use error::ExportError;
-pub use sender::run;
+pub use sender::{Heartbeats, run, run_beside};
 pub use server::{
     Server,
     dialect::Dialect,
@@ -27,3 +29,4 @@ pub use server::{
 pub use settings::{ClientCertificate, ServerSettings};
 pub use sink_state::{Failure, POLL_INTERVAL, SinkState};
 pub use status::{SinkNews, SinkPosition, SinkStatus, Unsent};
+pub use sum_kind::SumKind;

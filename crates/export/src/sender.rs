@@ -1,6 +1,7 @@
 //! Sends the windows of the log to one server, for ever.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashSet},
     convert::Infallible,
     path::PathBuf,
@@ -20,11 +21,12 @@ use crate::{
         OnDuplicate, Server,
         rows::Row,
         schema,
-        tables::{CONTEXT, ENDPOINT, EVENT, LOG, PROGRAM, RECORD, Table, WINDOW},
+        tables::{CONTEXT, ENDPOINT, EVENT, HEARTBEAT, LOG, PROGRAM, RECORD, Table, WINDOW},
     },
     settings::ServerSettings,
     sink_state::{Failure, POLL_INTERVAL, SinkState},
     status::{SinkNews, Unsent},
+    sums::{self, Sent},
 };
 
 /// A connection that was not used for so long is tried.
@@ -34,21 +36,56 @@ const MAX_RECORDS: u64 = 4000;
 /// Rows of other tables that the server is known to have. A full cache is emptied.
 const MAX_KNOWN: usize = 50_000;
 
+/// When heartbeats are sent: rows that say that a host records, and has nothing new, so that it is not taken for a silent one.
+pub struct Heartbeats<'a> {
+    /// The time without a new window after which there is one, and after which there is the next.
+    pub interval: Duration,
+    /// Whether the recorder is there. Without it there are none.
+    pub is_recording: &'a dyn Fn() -> bool,
+}
+
+impl Heartbeats<'_> {
+    /// The interval of the exporter: an idle host has 105,000 rows a year.
+    pub const INTERVAL: Duration = Duration::from_secs(300);
+}
+
 /// Sends the windows of the log at `log` to a server, and goes on after every failure. `report` gets what there is to tell; a
 /// status comes when it has changed.
 pub async fn run(
     settings: &ServerSettings,
     log: PathBuf,
     host: &str,
-    mut report: impl FnMut(SinkNews),
+    report: impl FnMut(SinkNews),
 ) -> Infallible {
+    let heartbeats = Heartbeats { interval: Heartbeats::INTERVAL, is_recording: &|| true };
+    run_beside(settings, log, host, &heartbeats, report).await
+}
+
+/// As [`run`], beside a recorder that may be gone.
+pub async fn run_beside(
+    settings: &ServerSettings,
+    log: PathBuf,
+    host: &str,
+    heartbeats: &Heartbeats<'_>,
+    report: impl FnMut(SinkNews),
+) -> Infallible {
+    let (sent, report) = (Cell::new(None), RefCell::new(report));
     let state = SinkState::new(&settings.name, settings.address());
-    let mut sender = Sender { settings, log, host, state };
+    let sender = Sender { settings, log, host, state, heartbeats, sent: &sent, may_beat: true };
+    tokio::select! {
+        never = send_all(sender, |news| report.borrow_mut()(news)) => never,
+        never = sums::run(settings, &sent, |news| report.borrow_mut()(news)) => never,
+    }
+}
+
+/// Sends, and goes on after every failure.
+async fn send_all(mut sender: Sender<'_>, mut report: impl FnMut(SinkNews)) -> Infallible {
     loop {
         let error = match sender.session(&mut report).await {
             Err(error) => error,
             Ok(never) => match never {},
         };
+        sender.sent.set(None);
         let failure = Failure {
             reason: error.sentence(),
             is_log_missing: error.is_log_missing(),
@@ -64,6 +101,11 @@ struct Sender<'a> {
     log: PathBuf,
     host: &'a str,
     state: SinkState,
+    heartbeats: &'a Heartbeats<'a>,
+    /// What the server has, while it has all.
+    sent: &'a Cell<Option<Sent>>,
+    /// False after the server has refused a heartbeat.
+    may_beat: bool,
 }
 
 impl Sender<'_> {
@@ -74,11 +116,14 @@ impl Sender<'_> {
         self.state.tell(report);
         let mut server = Server::connect(self.settings).await?;
         let Self { settings, .. } = self;
-        if let Some(notice) = schema::prepare(&mut server, &settings.view, &settings.name).await? {
+        let prepared = schema::prepare(&mut server, &settings.view, &settings.name).await?;
+        for notice in prepared.notices {
             self.state.tell_problem(format!("{}: {notice}", settings.name), report);
         }
         let mut known = KnownRows::default();
         let mut used = Instant::now();
+        // When the server has last heard that the host records.
+        let mut heard = Instant::now();
         loop {
             let mut position = self.find(&mut server, &reader).await?;
             while self.is_valid(&reader, &position)? {
@@ -86,15 +131,20 @@ impl Sender<'_> {
                     reader.after(position.window, MAX_RECORDS).map_err(|source| self.log_error(source))?;
                 if windows.is_empty() {
                     self.rest(&reader, &position, report).await?;
+                    if prepared.has_heartbeats && heard.elapsed() > self.heartbeats.interval {
+                        self.beat(&mut server, &position).await?;
+                        (heard, used) = (Instant::now(), Instant::now());
+                    }
                     if used.elapsed() > PING_INTERVAL {
                         server.ping().await?;
                         used = Instant::now();
                     }
                     continue;
                 }
+                self.sent.set(None);
                 let unsent = unsent(&position, &windows);
                 send(&mut server, &mut position, self.host, &windows, &mut known).await?;
-                used = Instant::now();
+                (heard, used) = (Instant::now(), Instant::now());
                 self.note_sent(&windows);
                 if let Some((what, unsent)) = unsent {
                     self.state.tell_deleted(&what, unsent, report);
@@ -106,6 +156,20 @@ impl Sender<'_> {
                 reader = self.open_log()?;
             }
         }
+    }
+
+    /// Writes that the host records, and has nothing new.
+    async fn beat(&mut self, server: &mut Server, position: &Position) -> Result<(), ExportError> {
+        let Target::Known(log) = position.target else { return Ok(()) };
+        if !self.may_beat || !(self.heartbeats.is_recording)() {
+            return Ok(());
+        }
+        let row = vec![log.into(), model::text::time::now().into()];
+        let doing = "cannot send a heartbeat";
+        let written = server.insert(&HEARTBEAT, &[row], OnDuplicate::Ignore, doing).await;
+        // A right that is lacking must not end the connection again and again.
+        self.may_beat = !matches!(&written, Err(ExportError::Sql { source: sqlx::Error::Database(_), .. }));
+        written
     }
 
     fn open_log(&self) -> Result<WindowReader, ExportError> {
@@ -145,6 +209,9 @@ impl Sender<'_> {
         self.state.settle();
         self.look(reader, Some(position))?;
         self.state.tell(report);
+        if let Target::Known(log) = position.target {
+            self.sent.set(Some(Sent { log, window: position.window }));
+        }
         sleep(POLL_INTERVAL).await;
         Ok(())
     }
@@ -240,7 +307,7 @@ async fn send(
 }
 
 /// A key that is there already was sent by another process, or by this one before its connection broke.
-fn overtaken(error: ExportError) -> ExportError {
+pub(crate) fn overtaken(error: ExportError) -> ExportError {
     match error {
         ExportError::Sql { server, source: sqlx::Error::Database(source), .. }
             if source.kind() == ErrorKind::UniqueViolation =>

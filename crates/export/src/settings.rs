@@ -32,6 +32,8 @@ pub struct ServerSettings {
     pub client_certificate: Option<ClientCertificate>,
     /// Send what was recorded before the first connection.
     pub backfill: bool,
+    /// Ask the sums on the server where they are exact, and not the records only.
+    pub asks_sums: bool,
 }
 
 /// A certificate of a client.
@@ -83,6 +85,7 @@ pub(crate) mod tests {
             authority: String::new(),
             client_certificate: None,
             backfill: true,
+            asks_sums: true,
         }
     }
 

@@ -165,7 +165,9 @@ fn serve(settings: &Settings, mut monitor: Option<Channel>) -> io::Result<ExitCo
     loop {
         if let Ok(recorder) = socket::connect(&socket) {
             let connected = Instant::now();
+            workers.set_recording(true);
             let ended = session::serve(recorder, &mut monitor, &mut workers, &problems)?;
+            workers.set_recording(false);
             if ended == session::Ended::MonitorGone {
                 return Ok(ExitCode::SUCCESS);
             }

@@ -7,12 +7,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
 
-use export::{ServerSettings, SinkNews, SinkPosition, SinkStatus};
+use export::{Heartbeats, ServerSettings, SinkNews, SinkPosition, SinkStatus};
 use forward::Target;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::{runtime, sync::oneshot, task::LocalSet};
@@ -32,6 +33,8 @@ pub(crate) struct SinkWorker {
     waiting: VecDeque<SinkNews>,
     /// By name the receivers that wait for their positions.
     unpositioned: BTreeMap<String, oneshot::Sender<Option<SinkPosition>>>,
+    /// Whether a recorder is there.
+    is_recording: Arc<AtomicBool>,
 }
 
 impl SinkWorker {
@@ -41,6 +44,8 @@ impl SinkWorker {
         let event_fd = Arc::new(EventFd::from_flags(flags)?);
         let (told, news) = channel();
         let (copies, waker) = (copies.clone(), Arc::clone(&event_fd));
+        let is_recording = Arc::new(AtomicBool::new(false));
+        let recording = Arc::clone(&is_recording);
         let (mut unpositioned, mut positions) = (BTreeMap::new(), Vec::new());
         for target in &copies.targets {
             let (sender, receiver) = oneshot::channel();
@@ -53,7 +58,7 @@ impl SinkWorker {
             let tasks = LocalSet::new();
             for server in copies.servers.clone() {
                 let (told, waker) = (told.clone(), Arc::clone(&waker));
-                tasks.spawn_local(send(server, copies.clone(), told, waker));
+                tasks.spawn_local(send(server, copies.clone(), told, waker, Arc::clone(&recording)));
             }
             for (target, position) in copies.targets.clone().into_iter().zip(positions) {
                 let (told, waker) = (told.clone(), Arc::clone(&waker));
@@ -61,7 +66,13 @@ impl SinkWorker {
             }
             runtime.block_on(tasks);
         })?;
-        Ok(Self { news, event_fd, status: BTreeMap::new(), waiting: VecDeque::new(), unpositioned })
+        let (status, waiting) = (BTreeMap::new(), VecDeque::new());
+        Ok(Self { news, event_fd, status, waiting, unpositioned, is_recording })
+    }
+
+    /// Takes note whether a recorder is there: without it, servers get no heartbeats.
+    pub(crate) fn set_recording(&self, is_recording: bool) {
+        self.is_recording.store(is_recording, Ordering::Relaxed);
     }
 
     /// Lets receivers that cannot be asked begin behind their positions. Those that have begun know theirs.
@@ -149,6 +160,7 @@ async fn send(
     copies: LogCopies,
     told: Sender<SinkNews>,
     waker: Arc<EventFd>,
+    is_recording: Arc<AtomicBool>,
 ) -> Infallible {
     let report = |news| {
         // Without a receiver the process ends.
@@ -156,7 +168,9 @@ async fn send(
             let _ = waker.write(1);
         }
     };
-    export::run(&server, copies.log(), &copies.host, report).await
+    let is_recording = || is_recording.load(Ordering::Relaxed);
+    let heartbeats = Heartbeats { interval: Heartbeats::INTERVAL, is_recording: &is_recording };
+    export::run_beside(&server, copies.log(), &copies.host, &heartbeats, report).await
 }
 
 #[cfg(test)]
@@ -173,6 +187,7 @@ mod tests {
             status: BTreeMap::new(),
             waiting: VecDeque::new(),
             unpositioned: BTreeMap::new(),
+            is_recording: Arc::default(),
         };
         let status = |last_window| {
             SinkNews::Status(SinkStatus { name: "a".into(), last_window, ..SinkStatus::default() })

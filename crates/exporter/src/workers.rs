@@ -49,6 +49,13 @@ impl Workers {
         }
     }
 
+    /// Takes note whether a recorder is there.
+    pub(crate) fn set_recording(&self, is_recording: bool) {
+        if let Some(sinks) = &self.sinks {
+            sinks.set_recording(is_recording);
+        }
+    }
+
     /// Keeps the news of the copies, while there is no recorder.
     pub(crate) fn collect(&mut self) {
         if let Some(sinks) = &mut self.sinks {

@@ -299,7 +299,7 @@ fn fleets_are_asked(system: System) {
     );
     let table = fleet(&["first", "curl"]);
     assert!(table.lines().count() == 3 && table.contains("first seen"), "{table}");
-    assert!(fleet(&["silent", "--minutes", "5"]).contains("last window"));
+    assert!(fleet(&["silent", "--minutes", "5"]).contains("last heard"));
     let local = run_command(base, &["fleet", "--source", "./laptop", "unique"], &[]);
     assert!(String::from_utf8_lossy(&local.stderr).contains("a log has one machine only"));
 }

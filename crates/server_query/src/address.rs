@@ -9,7 +9,7 @@ use thiserror::Error;
 use url::Url;
 
 /// Parameters behind the question mark.
-const PARAMETERS: &str = "tls, ca, host, password_file";
+const PARAMETERS: &str = "tls, ca, host, password_file, sums";
 /// The database if the address names none, as in the configuration.
 const DEFAULT_DATABASE: &str = "picosnitch";
 
@@ -36,6 +36,9 @@ pub enum AddressError {
     /// The value of a parameter is not one of its words.
     #[error("tls={0} is none of disable, prefer, require, verify-ca, verify-full")]
     Tls(String),
+    /// The value of `sums` is not one of its words.
+    #[error("sums={0} is neither on nor off")]
+    Sums(String),
     /// A file that the address names cannot be read.
     #[error("{0} cannot be read")]
     File(PathBuf, #[source] std::io::Error),
@@ -102,12 +105,20 @@ fn read(
         authority: String::new(),
         client_certificate: None,
         backfill: false,
+        asks_sums: true,
     };
     for (name, value) in url.query_pairs() {
         match &*name {
             "host" => settings.host = value.into_owned(),
             "tls" => settings.tls = value.parse().map_err(|()| AddressError::Tls(value.into_owned()))?,
             "ca" => settings.authority = read_file(PathBuf::from(&*value))?,
+            "sums" => {
+                settings.asks_sums = match &*value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(AddressError::Sums(value.into_owned())),
+                }
+            }
             "password_file" => password_file = Some(PathBuf::from(&*value)),
             _ => return Err(AddressError::Parameter(name.into_owned())),
         }
@@ -137,6 +148,7 @@ mod tests {
         let found = read("postgres://reader@db.example.org/fleet?tls=verify-full").unwrap();
         assert_eq!((found.kind, &*found.host, found.port), (ServerKind::PostgreSql, "db.example.org", 5432));
         assert_eq!((&*found.user, &*found.database, found.tls), ("reader", "fleet", TlsMode::VerifyFull));
+        assert!(found.asks_sums && !read("postgres://u@h/d?sums=off").unwrap().asks_sums);
         assert_eq!(found.password, "of PGPASSWORD");
         let found = read("mariadb://a%40b@[2001:db8::1]:33").unwrap();
         assert_eq!((&*found.host, found.port, &*found.user), ("2001:db8::1", 33, "a@b"));
@@ -169,6 +181,7 @@ mod tests {
         assert!(error("postgres://h/d").contains("postgres://USER@"), "{}", error("postgres://h/d"));
         assert!(error("postgres://u@h/d?sslmode=require").contains("no parameter sslmode"));
         assert!(error("postgres://u@h/d?tls=yes").contains("verify-full"));
+        assert!(error("postgres://u@h/d?sums=no").contains("neither on nor off"));
         assert!(error("postgres://u@h:port/d").contains("is no address"));
         assert!(error("postgres://u@h/d?ca=/nowhere").contains("/nowhere cannot be read"));
     }

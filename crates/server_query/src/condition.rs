@@ -21,6 +21,8 @@ pub(crate) struct Conditions {
     pub of_record: Vec<Condition>,
     /// On columns of other tables, with these.
     pub of_tables: Vec<(Table, Condition)>,
+    /// The columns of records that lead to those of both.
+    pub record_columns: Vec<&'static str>,
     /// Those that are compared here.
     pub rest: Vec<Filter>,
 }
@@ -36,17 +38,51 @@ impl Conditions {
             let column = Column::of(dimension);
             match (all(dimension, &filters, dialect), column.table) {
                 (None, _) => conditions.rest.extend(filters.into_iter().cloned()),
-                (Some(condition), None) => conditions.of_record.push(condition),
-                (Some(condition), Some(table)) => conditions.of_tables.push((table, condition)),
+                (Some(condition), None) => {
+                    conditions.of_record.push(condition);
+                    conditions.record_columns.push(match dimension {
+                        Dimension::Time => "time",
+                        _ => column.key(),
+                    });
+                }
+                (Some(condition), Some(table)) => {
+                    conditions.of_tables.push((table, condition));
+                    conditions.record_columns.push(column.key());
+                }
             }
         }
         conditions
+    }
+
+    /// All that the server compares, as conditions on records: those which do not match are neither grouped nor joined.
+    pub fn on_records(&self) -> Vec<Condition> {
+        let of_tables = self.of_tables.iter().map(|(table, condition)| of_record(*table, condition));
+        self.of_record.iter().cloned().chain(of_tables).collect()
+    }
+
+    /// Whether a filter on a dimension is compared here.
+    pub fn rest_has(&self, dimension: Dimension) -> bool {
+        self.dimensions().any(|other| other == dimension)
     }
 
     /// The dimensions of the filters that are compared here.
     pub fn dimensions(&self) -> impl Iterator<Item = Dimension> {
         self.rest.iter().map(Filter::dimension)
     }
+}
+
+/// A condition on another table as one on records.
+fn of_record(table: Table, condition: &Condition) -> Condition {
+    let Condition { sql, parameters } = condition;
+    let rows = match table {
+        Table::Log => "SELECT l.id FROM picosnitch_log l".to_owned(),
+        Table::Endpoint => "SELECT e.digest FROM picosnitch_endpoint e".to_owned(),
+        Table::Context => "SELECT c.digest FROM picosnitch_context c".to_owned(),
+        Table::Program | Table::Parent | Table::Grandparent => {
+            format!("SELECT c.digest FROM picosnitch_context c {}", table.join())
+        }
+    };
+    Condition { sql: format!("{} IN ({rows} WHERE {sql})", table.key()), parameters: parameters.clone() }
 }
 
 /// The filters of one dimension as one condition; `None` if the server cannot compare all of them.

@@ -24,7 +24,7 @@ pub enum FleetQuestion {
     Domain(Bytes),
     /// Which programs were seen on one host only.
     Unique,
-    /// Which hosts have sent no window for so many minutes.
+    /// Which hosts have sent neither a window nor a heartbeat for so many minutes.
     Silent(u32),
 }
 

@@ -18,6 +18,7 @@ mod session;
 mod sighting;
 mod source;
 mod statement;
+mod sums;
 
 pub use address::{AddressError, server_at};
 pub use error::ServerQueryError;

@@ -19,7 +19,8 @@ use crate::{
     series::{self, interval},
     session::{Connection, ServerInterrupter, Session},
     sighting::{HostSight, Sighting},
-    statement::{SUMS, Statement},
+    statement::{SUMS, Statement, record_keys},
+    sums::{Parts, plan},
 };
 
 /// Rows of an answer that are read at most: each takes some hundred bytes of memory.
@@ -79,19 +80,25 @@ impl ServerReader {
     }
 
     /// Returns the groups of a query with the times of their first and last records, the one that was seen first first. Its order,
-    /// offset and limit do not count.
+    /// offset and limit do not count. Records are asked, not sums: these a machine that was taken over can write falsely for what it
+    /// has sent shortly before.
     ///
     /// # Errors
     /// As [`Source::answer`].
     pub fn sightings(&self, query: &Query) -> Result<Vec<Sighting>, ServerQueryError> {
-        let groups = self.session.read(async |server| groups(server, query, query.range).await)?;
+        let groups = self.session.read(async |server| {
+            let asks_sums = std::mem::replace(&mut server.asks_sums, false);
+            let groups = groups(server, query, query.range).await;
+            server.asks_sums = asks_sums;
+            groups
+        })?;
         let sighting = |(values, (counters, first, last))| Sighting { values, counters, first, last };
         let mut sightings: Vec<Sighting> = groups.into_iter().map(sighting).collect();
         sightings.sort_by(|a, b| (a.first, &a.values).cmp(&(b.first, &b.values)));
         Ok(sightings)
     }
 
-    /// Returns when each host has last sent a window, the one that is silent for the longest time first.
+    /// Returns when each host has last sent a window or a heartbeat, the one that is silent for the longest time first.
     ///
     /// # Errors
     /// As [`Source::answer`].
@@ -189,11 +196,15 @@ async fn extent(server: &mut Connection) -> Result<Option<(i64, i64)>, ServerQue
     Ok(first.integer().zip(last.integer()))
 }
 
-/// The last window of each host. One machine may have several logs or branches; they are few.
+/// The last window or heartbeat of each host. One machine may have several logs or branches; they are few.
 async fn hosts(server: &mut Connection) -> Result<Vec<HostSight>, ServerQueryError> {
-    let sql = "SELECT l.host, w.last_time FROM picosnitch_log l \
-               JOIN (SELECT log, MAX(time) AS last_time FROM picosnitch_window GROUP BY log) w ON w.log = l.id";
-    let rows = server.select(sql, &[], &[Kind::Text, Kind::Integer], "cannot read the windows").await?;
+    let mut seen = "SELECT log, MAX(time) AS last_time FROM picosnitch_window GROUP BY log".to_owned();
+    // Older tables have none.
+    if !server.columns("picosnitch_heartbeat").await?.is_empty() {
+        seen += " UNION ALL SELECT log, MAX(time) AS last_time FROM picosnitch_heartbeat GROUP BY log";
+    }
+    let sql = format!("SELECT l.host, w.last_time FROM picosnitch_log l JOIN ({seen}) w ON w.log = l.id");
+    let rows = server.select(&sql, &[], &[Kind::Text, Kind::Integer], "cannot read the windows").await?;
     let mut last_times: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
     for row in rows {
         let [Cell::Text(host), Cell::Integer(time)] = &row[..] else { continue };
@@ -247,27 +258,39 @@ pub(crate) async fn groups_within(
     let dimensions: Vec<Dimension> = query.group_by.iter().copied().chain(conditions.dimensions()).collect();
     let (since, until) = bounds(range);
     let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
-    // The clock changes that matter are those between the first and the last record.
     // In an interval the calendar divides further.
     let divided: Vec<Dimension> = match edges {
         [] => dimensions,
         _ => dimensions.into_iter().filter(|dimension| *dimension != Dimension::Time).collect(),
     };
-    let bucket = match divided.iter().any(|dimension| dimension.is_calendar()) {
-        false => bucket::expression(divided.iter().copied(), (since, until), &zone),
-        true => {
-            let Some((first, last)) = extent(server).await? else { return Ok(Groups::new()) };
-            bucket::expression(divided.iter().copied(), (since.max(first), until.min(last)), &zone)
+    let calendar: Vec<Dimension> =
+        divided.iter().copied().filter(|dimension| dimension.is_calendar()).collect();
+    let is_by_time = divided.contains(&Dimension::Time) || conditions.rest_has(Dimension::Time);
+    let may_sum = !is_by_time && server.has_sums().await?;
+    let (mut times, mut sums) = ((since, until), None);
+    if !calendar.is_empty() || may_sum {
+        let Some((first, last)) = extent(server).await? else { return Ok(Groups::new()) };
+        if !calendar.is_empty() {
+            // The clock changes that matter are those between the first and the last record.
+            times = (since.max(first), until.min(last));
+        }
+        if may_sum {
+            let keys = record_keys(query, &conditions);
+            let parts = Parts { calendar: &calendar, zone: &zone, edges };
+            sums = plan(server, &keys, (since, until), (first, last), parts).await?;
+        }
+    }
+    let bucket = |column: &str| {
+        let part = bucket::expression(divided.iter().copied(), column, times, &zone);
+        match (edges, part) {
+            ([], part) => part,
+            (edges, None) => Some(interval(column, edges)),
+            // The later one is in the same interval and in the same part of the calendar as the record.
+            (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval(column, edges))),
         }
     };
-    let bucket = match (edges, bucket) {
-        ([], bucket) => bucket,
-        (edges, None) => Some(interval("time", edges)),
-        // The later one is in the same interval and in the same part of the calendar as the record.
-        (edges, Some(part)) => Some(format!("GREATEST({}, {part})", interval("time", edges))),
-    };
-    let statement =
-        Statement::new(query, &conditions, (since, until), bucket.as_deref(), (dialect, server.max_rows));
+    let bounds = (dialect, server.max_rows);
+    let statement = Statement::new(query, &conditions, (since, until), bucket, sums.as_ref(), bounds);
     let rows = server.select(&statement.sql, &statement.parameters, &statement.kinds, READING).await?;
     if rows.len() > server.max_rows {
         return Err(ServerQueryError::TooManyRows {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use export::{Cell as ServerCell, Dialect, Kind, Server, ServerSettings};
+use export::{Cell as ServerCell, Dialect, ExportError, Kind, Server, ServerSettings};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::watch,
@@ -40,6 +40,23 @@ pub(crate) struct Connection {
     server: Server,
     /// Rows of an answer that are read at most.
     pub max_rows: usize,
+    /// Whether sums are asked where they are exact.
+    pub asks_sums: bool,
+    /// Whether there are sums that the account may read; `None` if that was not looked at yet.
+    has_sums: Option<bool>,
+}
+
+impl Connection {
+    /// Whether there are sums to ask.
+    pub async fn has_sums(&mut self) -> Result<bool, ExportError> {
+        if !self.asks_sums {
+            return Ok(false);
+        }
+        if self.has_sums.is_none() {
+            self.has_sums = Some(self.server.has_sums().await?);
+        }
+        Ok(self.has_sums == Some(true))
+    }
 }
 
 impl Deref for Connection {
@@ -172,7 +189,8 @@ impl Session {
             }
         };
         server.begin_read().await?;
-        let server = Connection { server, max_rows: self.max_rows };
+        let asks_sums = self.settings.asks_sums;
+        let server = Connection { server, max_rows: self.max_rows, asks_sums, has_sums: None };
         Ok(Open { server, id, used: Instant::now() })
     }
 }

@@ -21,6 +21,6 @@ pub struct Sighting {
 pub struct HostSight {
     /// Its name.
     pub host: Bytes,
-    /// The end of its last window, unix seconds UTC by its own clock.
+    /// The end of its last window, or its last heartbeat, unix seconds UTC by its own clock.
     pub last: i64,
 }

@@ -11,7 +11,7 @@ mod server_process;
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use calendar::TimeZone;
-use export::{ServerSettings, SinkNews};
+use export::{ServerSettings, SinkNews, SumKind};
 use model::{
     Address, CgroupInfo, Counters, Event, EventKind, FlowTuple, GeoInfo, LossKind, Port, ProcessContext,
     Program, Record, Sha256, Window,
@@ -30,6 +30,8 @@ use random::Random;
 const QUESTIONS: u64 = 1000;
 const COMPARISONS: u64 = 200;
 const CHARTS: u64 = 200;
+/// Questions of which is counted how many are answered by sums.
+const BY_SUMS: u64 = 300;
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn record(path: &[u8], remote: &str, port: Port, sent: u64, received: u64) -> Record {
@@ -141,6 +143,25 @@ impl Log {
 
     /// Sends all windows to a server.
     fn send(&self, settings: &ServerSettings, host: &str) {
+        self.send_until(settings, host, || true);
+    }
+
+    /// Sends all windows to a server, and goes on until the sums that are due are made.
+    fn send_with_sums(&self, server: &ServerProcess, host: &str) {
+        let is_due = |kind: SumKind| {
+            let (number, seconds) = (kind.number(), kind.seconds());
+            let sql = format!(
+                "SELECT count(*) FROM picosnitch_log l JOIN picosnitch_window w ON w.log = l.id \
+                 WHERE l.host = '{host}' AND w.time < (SELECT max(time) - max(time) % {seconds} FROM picosnitch_window WHERE log = l.id) \
+                 AND w.window_number > (SELECT coalesce(max(last_window), 0) FROM picosnitch_sum_claim WHERE kind = {number} AND log = l.id)"
+            );
+            server.numbers(&sql) != [0]
+        };
+        let settings = server.settings("owner");
+        self.send_until(&settings, host, || !SumKind::ALL.into_iter().any(is_due));
+    }
+
+    fn send_until(&self, settings: &ServerSettings, host: &str, is_done: impl Fn() -> bool + Sync) {
         let last = WindowReader::open(&self.path()).unwrap().state().unwrap().last_window;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let news = runtime.block_on(async {
@@ -159,7 +180,13 @@ impl Log {
             };
             tokio::select! {
                 never = export::run(settings, self.path(), host, report) => match never {},
-                _ = is_sent => None,
+                _ = async {
+                    let _ = is_sent.await;
+                    // In a thread of its own, since it waits with a runtime of its own.
+                    while !std::thread::scope(|scope| scope.spawn(&is_done).join().unwrap()) {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                } => None,
                 () = tokio::time::sleep(SEND_TIMEOUT) => Some(format!("{:?}", news.borrow())),
             }
         });
@@ -218,8 +245,13 @@ fn equal_answers(system: System) {
     // Half a year, with clock changes.
     let first = 1_690_000_000;
     let last = log.write(&mut random, first, 400, 40_000);
+    log.send_with_sums(&server, "one");
+    // What is in no sum yet: of now, and of a time long ago.
+    log.write(&mut random, first + 5_000_000, 20, 10_000);
+    let last = log.write(&mut random, last + 10, 20, 10_000);
     log.send(&settings, "one");
-    let (local, remote) = (log.reader(), ServerReader::connect(settings).unwrap());
+    let (local, remote) = (log.reader(), ServerReader::connect(settings.clone()).unwrap());
+    let of_records = ServerReader::connect(ServerSettings { asks_sums: false, ..settings }).unwrap();
     assert_eq!(remote.extent().unwrap(), local.extent().unwrap());
     let everything = Query { group_by: Dimension::ALL.to_vec(), ..Query::default() };
     assert_eq!(remote.answer(&everything).unwrap(), local.answer(&everything).unwrap());
@@ -231,6 +263,19 @@ fn equal_answers(system: System) {
         assert_eq!(remote.answer(&query).unwrap(), expected, "question {number}: {query:#?}");
     }
     assert!(rows as u64 > 5 * QUESTIONS, "the questions find only {rows} rows");
+    // Sums that are wrong give wrong answers to many of the questions, unless only records are asked.
+    server.execute_as("owner", "UPDATE picosnitch_sum SET connections = connections + 1").unwrap();
+    let mut by_sums = 0;
+    for number in 0..BY_SUMS {
+        let query = question(&mut random, first, last);
+        let expected = local.answer(&query).unwrap();
+        by_sums += u64::from(remote.answer(&query).unwrap() != expected);
+        if number % 10 == 0 {
+            assert_eq!(of_records.answer(&query).unwrap(), expected, "question {number}: {query:#?}");
+        }
+    }
+    assert!(by_sums > BY_SUMS / 10, "only {by_sums} questions are answered by sums");
+    server.execute_as("owner", "UPDATE picosnitch_sum SET connections = connections - 1").unwrap();
     for number in 0..COMPARISONS {
         let query = question(&mut random, first, last);
         let before = random.query(first, last).range;
@@ -266,7 +311,9 @@ fn equal_answers(system: System) {
             assert_eq!(of_server, of_log, "{kinds:?} in {range:?}");
         }
     }
-    println!("{system:?}: {QUESTIONS} questions with {rows} rows, {COMPARISONS} comparisons");
+    println!(
+        "{system:?}: {QUESTIONS} questions with {rows} rows, {by_sums} of {BY_SUMS} by sums, {COMPARISONS} comparisons"
+    );
 }
 
 fn by_host(rows: &[Row]) -> Vec<(String, Counters)> {
@@ -283,15 +330,15 @@ fn hosts_and_branches(system: System) {
     let settings = server.settings("owner");
     let mut random = Random(0xfeed_beef_1234_5678);
     let (one, two) = (Log::new(), Log::new());
-    let last = one.write(&mut random, 1_700_000_000, 20, 10);
-    two.write(&mut random, 1_700_000_000, 20, 10);
+    let last = one.write(&mut random, 1_700_000_000, 40, 40_000);
+    two.write(&mut random, 1_700_000_000, 40, 40_000);
     let clone = one.copy();
     let past = one.reader().answer(&Query::default()).unwrap().total;
-    one.send(&settings, "one");
-    two.send(&settings, "two");
-    one.write(&mut random, last + 10, 10, 10);
-    clone.write(&mut random, last + 10, 10, 10);
-    clone.send(&settings, "clone");
+    one.send_with_sums(&server, "one");
+    two.send_with_sums(&server, "two");
+    one.write(&mut random, last + 10, 40, 40_000);
+    clone.write(&mut random, last + 10, 40, 40_000);
+    clone.send_with_sums(&server, "clone");
     one.send(&settings, "one");
     let total = |log: &Log| log.reader().answer(&Query::default()).unwrap().total;
     let minus = |a: Counters, b: Counters| Counters {
@@ -302,6 +349,8 @@ fn hosts_and_branches(system: System) {
     let remote = ServerReader::connect(settings).unwrap();
     let query =
         Query { group_by: vec![Dimension::Host], sort: Sort::Dimension(Dimension::Host), ..Query::default() };
+    let claims = "SELECT count(DISTINCT log), count(DISTINCT kind) FROM picosnitch_sum_claim";
+    assert_eq!(server.numbers(claims), [3, 4]);
     // The clone has only what it recorded itself: its past is that of the first host.
     let expected = [
         ("clone".to_owned(), minus(total(&clone), past)),
@@ -321,6 +370,39 @@ fn hosts_and_branches(system: System) {
     }
     let found = Query { find: Some(Find::new(Dimension::Host, b"LONE", [])), ..query };
     assert_eq!(by_host(&remote.answer(&found).unwrap().rows), expected[..1]);
+}
+
+/// A host without traffic is not silent as long as it sends heartbeats; tables without them are asked all the same.
+fn heartbeats(system: System) {
+    let server = ServerProcess::start(system);
+    let settings = server.settings("owner");
+    let mut random = Random(4711);
+    let (one, two) = (Log::new(), Log::new());
+    let last = one.write(&mut random, 1_700_000_000, 3, 10);
+    two.write(&mut random, 1_700_000_100, 3, 10);
+    one.send(&settings, "one");
+    two.send(&settings, "two");
+    let remote = ServerReader::connect(settings).unwrap();
+    let hosts = || -> Vec<(String, i64)> {
+        let hosts = remote.hosts().unwrap().into_iter();
+        hosts.map(|sight| (String::from_utf8(sight.host).unwrap(), sight.last)).collect()
+    };
+    assert_eq!(hosts()[0], ("one".to_owned(), last));
+    for time in [last + 5000, last + 4000] {
+        let beat = format!(
+            "INSERT INTO picosnitch_heartbeat SELECT id, {time} FROM picosnitch_log WHERE host = 'one'"
+        );
+        server.execute_as("owner", &beat).unwrap();
+    }
+    assert_eq!(hosts()[1], ("one".to_owned(), last + 5000));
+    server.execute_as("owner", "DROP TABLE picosnitch_heartbeat").unwrap();
+    assert_eq!(hosts()[0], ("one".to_owned(), last));
+    // Nor do questions need the tables of sums.
+    let query = Query::default();
+    let expected = remote.answer(&query).unwrap();
+    server.execute_as("owner", "DROP TABLE picosnitch_sum").unwrap();
+    let remote = ServerReader::connect(server.settings("owner")).unwrap();
+    assert_eq!(remote.answer(&query).unwrap(), expected);
 }
 
 /// What is seen is seen on the hosts that are asked; what is lost is lost there.
@@ -457,6 +539,7 @@ fn limits(system: System) {
 
 with_each_system! {
     equal_answers
+    heartbeats
     hosts_and_branches
     seen_on_hosts
     interruptions

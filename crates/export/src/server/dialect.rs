@@ -2,7 +2,7 @@
 
 use config::ServerKind;
 
-use super::tables::{Column, Kind, TABLES, Table};
+use super::tables::{Column, Kind, OPTIONAL_TABLES, TABLES, Table};
 
 /// Text that any character and case keeps apart. MEDIUMTEXT has at most 16 MB, and TEXT only 64 kB.
 const MYSQL_TEXT: &str = "MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
@@ -57,6 +57,31 @@ impl Dialect {
         }
     }
 
+    /// Whether the system has the transactions that sums need, and so the tables that came later.
+    pub(crate) fn has_optional_tables(self) -> bool {
+        match self {
+            Self::PostgreSql | Self::MySql => true,
+        }
+    }
+
+    /// No bytes, as a constant.
+    pub(crate) fn empty_bytes(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "CAST('' AS BYTEA)",
+            Self::MySql => "''",
+        }
+    }
+
+    /// The sum of a column with numbers that are not negative, as one of 64 bits: larger ones stop at the largest number, as
+    /// those of the log do far above.
+    pub fn sum(self, column: &str) -> String {
+        let type_name = match self {
+            Self::PostgreSql => "BIGINT",
+            Self::MySql => "SIGNED",
+        };
+        format!("CAST(LEAST(COALESCE(SUM({column}), 0), {}) AS {type_name})", i64::MAX)
+    }
+
     /// Quotes a name.
     fn quoted(self, name: &str) -> String {
         match self {
@@ -75,7 +100,7 @@ impl Dialect {
     }
 
     /// The statements that make a table and its index.
-    fn create_table(self, table: &Table) -> Vec<String> {
+    pub(crate) fn create_table(self, table: &Table) -> Vec<String> {
         let column = |column: &Column| {
             let null = if column.is_optional { "" } else { " NOT NULL" };
             format!("    {} {}{null},\n", column.name, self.type_name(column.kind))
@@ -104,7 +129,7 @@ impl Dialect {
 
     /// The statements that make all tables.
     pub(crate) fn create_tables(self) -> Vec<String> {
-        TABLES.iter().flat_map(|table| self.create_table(table)).collect()
+        OPTIONAL_TABLES.iter().chain(&TABLES).flat_map(|table| self.create_table(table)).collect()
     }
 
     /// The statement that makes the view with one row for each record. Its columns are those of `connection_log` in the log
@@ -151,7 +176,7 @@ impl Dialect {
     pub(crate) fn grants(self, user: &str, view: &str) -> Vec<String> {
         let grant = |right: &str, table: &str| format!("GRANT {right} ON {table} TO {}", self.account(user));
         let mut grants: Vec<String> =
-            TABLES.iter().map(|table| grant("SELECT, INSERT", table.name)).collect();
+            TABLES.iter().chain(&OPTIONAL_TABLES).map(|table| grant("SELECT, INSERT", table.name)).collect();
         grants.push(grant("SELECT", &self.quoted(view)));
         grants
     }
@@ -170,7 +195,7 @@ mod tests {
 
     #[test]
     fn no_key_has_long_text() {
-        for table in TABLES {
+        for table in TABLES.into_iter().chain(OPTIONAL_TABLES) {
             let keys = table.columns[..table.key]
                 .iter()
                 .chain(table.columns.iter().filter(|column| Some(column.name) == table.index));

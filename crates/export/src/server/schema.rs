@@ -3,7 +3,7 @@
 use super::{
     Server,
     rows::Cell,
-    tables::{Kind, SCHEMA, TABLES, Table, VERSION},
+    tables::{HEARTBEAT, Kind, OPTIONAL_TABLES, SCHEMA, TABLES, Table, VERSION},
 };
 use crate::error::ExportError;
 
@@ -15,14 +15,19 @@ pub(super) fn statements(server: &Server) -> Vec<String> {
     statements
 }
 
-/// Makes the tables if there are none, and checks that they are as they should be. Returns a sentence if the view could not be made,
-/// which nothing but people need.
-pub(crate) async fn prepare(
-    server: &mut Server,
-    view: &str,
-    name: &str,
-) -> Result<Option<String>, ExportError> {
-    let mut notice = None;
+/// What there is on a server besides the tables that copies need.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// Sentences about what could not be made.
+    pub notices: Vec<String>,
+    /// Whether heartbeats can be written.
+    pub has_heartbeats: bool,
+}
+
+/// Makes the tables if there are none, and checks that they are as they should be. The view, which nothing but people need, and the
+/// tables that came later may be missing.
+pub(crate) async fn prepare(server: &mut Server, view: &str, name: &str) -> Result<Prepared, ExportError> {
+    let mut prepared = Prepared::default();
     // The version is the last thing that is made: MariaDB and MySQL commit each table by itself, and may be killed between two.
     if !is_there(server, &SCHEMA).await? || server.tables_version().await? == 0 {
         for statement in statements(server) {
@@ -38,14 +43,49 @@ pub(crate) async fn prepare(
         let statement = server.dialect().create_view(view);
         if let Err(error) = server.execute(&statement, "cannot make the view").await {
             // The connection may be gone as well: then the next statement fails.
-            notice = Some(format!(
+            prepared.notices.push(format!(
                 "{}. Records are sent all the same; `picosnitch export-sql {name}` prints the statement that makes the view.",
                 error.sentence()
             ));
         }
     }
     check(server).await?;
-    Ok(notice)
+    if !server.dialect().has_optional_tables() {
+        return Ok(prepared);
+    }
+    let mut problems = Vec::new();
+    for table in OPTIONAL_TABLES {
+        if let Some(problem) = complete(server, table).await? {
+            problems.push(problem);
+        } else if table.name == HEARTBEAT.name {
+            prepared.has_heartbeats = true;
+        }
+    }
+    if !problems.is_empty() {
+        prepared.notices.push(format!(
+            "on {} {}. Records are sent all the same; but without sums questions about long times are slow, and without heartbeats \
+             a host without traffic cannot be told from a silent one. Run `picosnitch export-sql {name}` and give what it prints to \
+             an account that may make tables, and restart picosnitch.",
+            server.address(),
+            problems.join("; ")
+        ));
+    }
+    Ok(prepared)
+}
+
+/// Makes a table that came later, if it is missing. Returns what is wrong with it.
+async fn complete(server: &mut Server, table: &Table) -> Result<Option<String>, ExportError> {
+    if !is_there(server, table).await? {
+        for statement in server.dialect().create_table(table) {
+            if let Err(error) = server.execute(&statement, "cannot make a table").await {
+                // The connection may be gone as well: then the next statement fails.
+                return Ok(Some(format!("the table {} is missing ({})", table.name, error.sentence())));
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    check_table(server, table, &mut problems).await?;
+    Ok((!problems.is_empty()).then(|| problems.join("; ")))
 }
 
 /// Whether the account was refused a right.
@@ -92,7 +132,7 @@ async fn check(server: &mut Server) -> Result<(), ExportError> {
     }
 }
 
-async fn check_table(
+pub(super) async fn check_table(
     server: &mut Server,
     table: &Table,
     problems: &mut Vec<String>,

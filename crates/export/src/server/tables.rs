@@ -180,6 +180,44 @@ pub(crate) const EVENT: Table = Table {
     index: Some("time"),
 };
 
-/// All tables, the version last: where it is, all are.
+/// The sum of the records of some windows in a span of time by one of their columns ([`crate::SumKind`]); the other two have no
+/// value (empty, 0).
+pub(crate) const SUM: Table = Table {
+    name: "picosnitch_sum",
+    columns: &[
+        integer("kind"),
+        integer("start"),
+        integer("log"),
+        integer("last_window"),
+        bytes("context"),
+        bytes("endpoint"),
+        integer("remote_port"),
+        integer("connections"),
+        integer("sent"),
+        integer("received"),
+        integer("first_time"),
+        integer("last_time"),
+    ],
+    key: 7,
+    index: None,
+};
+
+/// The windows of a log, from the first to the last, whose records are in the sums of a kind.
+pub(crate) const SUM_CLAIM: Table = Table {
+    name: "picosnitch_sum_claim",
+    columns: &[integer("kind"), integer("log"), integer("first_window"), integer("last_window")],
+    key: 3,
+    index: None,
+};
+
+/// A time at which an exporter had sent all, and there was nothing new.
+pub(crate) const HEARTBEAT: Table =
+    Table { name: "picosnitch_heartbeat", columns: &[integer("log"), integer("time")], key: 2, index: None };
+
+/// The tables without which records are sent all the same. They came later, and the version does not count them: exporters that do
+/// not know them go on.
+pub(crate) const OPTIONAL_TABLES: [&Table; 3] = [&SUM, &SUM_CLAIM, &HEARTBEAT];
+
+/// All other tables, the version last: where it is, all are.
 pub(crate) const TABLES: [&Table; 8] =
     [&LOG, &WINDOW, &PROGRAM, &CONTEXT, &ENDPOINT, &RECORD, &EVENT, &SCHEMA];

@@ -155,6 +155,7 @@ impl ServerProcess {
             authority: String::new(),
             client_certificate: None,
             backfill: true,
+            asks_sums: true,
         }
     }
 

@@ -44,9 +44,14 @@ impl Log {
     }
 
     pub fn write(&mut self, windows: i64) {
+        self.write_every(windows, 10);
+    }
+
+    /// Writes windows that are so many seconds apart.
+    pub fn write_every(&mut self, windows: i64, seconds: i64) {
         let mut writer = Writer::open(&self.path).unwrap();
         for _ in 0..windows {
-            self.time += 10;
+            self.time += seconds;
             writer.write(&window(self.time, 1 + self.time as u64 / 10 % 7)).unwrap();
         }
     }

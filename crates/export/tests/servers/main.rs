@@ -11,4 +11,5 @@ mod log;
 mod refusals;
 #[path = "../server_process/mod.rs"]
 mod server_process;
+mod sums;
 mod throughput;

@@ -66,7 +66,7 @@ enum Question {
     },
     /// Which programs were seen on one host only, the newest last
     Unique,
-    /// Which hosts have sent no window for some time
+    /// Which hosts have sent neither a window nor a heartbeat for some time
     Silent {
         /// For how long, minutes
         #[arg(long)]
@@ -170,7 +170,7 @@ fn silent(hosts: &[HostSight], options: &Options, now: &Now) -> String {
     }
     let columns = [
         Column::new("host", Kind::Text),
-        Column::new("last window", Kind::Word),
+        Column::new("last heard", Kind::Word),
         Column::new("minutes", Kind::Number),
     ];
     let width = table::output_width(options.full);

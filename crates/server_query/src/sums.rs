@@ -1,0 +1,206 @@
+//! Which sums of a server stand for which records of a question.
+
+use std::collections::BTreeSet;
+
+use calendar::{TimeZone, after, floor};
+use export::{Cell, ExportError, Kind, Server, SumKind};
+use store::{Dimension, calendar_step};
+
+/// Parts of the calendar in a question; the hours of five years are fewer.
+const MAX_PARTS: usize = 50_000;
+/// Spans of sums in which a part of the calendar begins, so that records are asked for them.
+const MAX_SPLIT: usize = 100;
+
+/// The records that are asked for in place of those of a range: the sums of some spans of time, the records of the other ones, and
+/// in those spans the records of the windows that are in no sum yet. Each record is in one of them.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub kind: SumKind,
+    /// Spans of time, from their first to their last second, of which the sums are asked.
+    pub summed: Vec<(i64, i64)>,
+    /// Those of which the records are asked.
+    pub recorded: Vec<(i64, i64)>,
+    /// By id of a log the last window that is in the sums.
+    pub claims: Vec<(i64, i64)>,
+}
+
+/// Points of time that divide an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    /// The dimensions of the calendar.
+    pub calendar: &'a [Dimension],
+    pub zone: &'a TimeZone,
+    /// Points besides, ascending.
+    pub edges: &'a [i64],
+}
+
+/// Returns the kind of sums by all columns of a record with these names; `None` if there is none.
+fn kind_of(keys: &[&str]) -> Option<SumKind> {
+    // All sums are by log.
+    let mut keys = keys.iter().filter(|key| **key != "log");
+    let (first, second) = (keys.next().copied(), keys.next());
+    SumKind::ALL.into_iter().find(|kind| second.is_none() && kind.key() == first)
+}
+
+/// Decides which sums answer a question about the time from `since` to `until`, whose records are between `first` and `last`. `keys`
+/// are the columns of a record that it needs. Returns `None` if records have to be asked.
+pub(crate) async fn plan(
+    server: &mut Server,
+    keys: &[&str],
+    (since, until): (i64, i64),
+    (first, last): (i64, i64),
+    parts: Parts<'_>,
+) -> Result<Option<Plan>, ExportError> {
+    let Some(kind) = kind_of(keys) else { return Ok(None) };
+    let Some((summed, recorded)) = spans(kind.seconds(), (since, until), (first, last), parts) else {
+        return Ok(None);
+    };
+    let claims = claims(server, kind).await?;
+    // Where nothing was added up yet, records are quicker.
+    Ok(claims.iter().any(|(_, window)| *window > 0).then_some(Plan { kind, summed, recorded, claims }))
+}
+
+/// Of each log the last window that is in the sums; 0 if none is.
+async fn claims(server: &mut Server, kind: SumKind) -> Result<Vec<(i64, i64)>, ExportError> {
+    let sql = format!(
+        "SELECT l.id, COALESCE(MAX(c.last_window), 0) FROM picosnitch_log l \
+         LEFT JOIN picosnitch_sum_claim c ON c.log = l.id AND c.kind = {} GROUP BY l.id",
+        kind.number()
+    );
+    let rows = server.select(&sql, &[], &[Kind::Integer; 2], "cannot read the sums").await?;
+    let pair = |row: &Vec<Cell>| Some((row.first()?.integer()?, row.get(1)?.integer()?));
+    Ok(rows.iter().filter_map(pair).collect())
+}
+
+/// Spans of time, each from its first to its last second.
+type Spans = Vec<(i64, i64)>;
+
+/// Divides a range into spans of whole sums of this many seconds, in none of which a part of the calendar begins, and the rest.
+fn spans(
+    seconds: i64,
+    (since, until): (i64, i64),
+    (first, last): (i64, i64),
+    parts: Parts<'_>,
+) -> Option<(Spans, Spans)> {
+    let start_of = |point: i64| point.div_euclid(seconds).checked_mul(seconds);
+    // All records lie in whole sums of these.
+    let (first, end) = (start_of(first)?, start_of(last)?.checked_add(seconds)?);
+    let (since, until) = (since.max(first), until.min(end - 1));
+    let (begin, end) = (start_of(since.checked_add(seconds - 1)?)?, start_of(until.checked_add(1)?)?);
+    if begin >= end {
+        return None;
+    }
+    let split = split(seconds, (begin, end), parts)?;
+    let mut summed = Spans::new();
+    let mut recorded = Spans::new();
+    let add = |spans: &mut Spans, from: i64, to: i64| match spans.last_mut() {
+        _ if from > to => {}
+        Some(before) if before.1 + 1 == from => before.1 = to,
+        _ => spans.push((from, to)),
+    };
+    add(&mut recorded, since, begin - 1);
+    let mut from = begin;
+    for start in split {
+        add(&mut summed, from, start - 1);
+        add(&mut recorded, start, start + seconds - 1);
+        from = start + seconds;
+    }
+    add(&mut summed, from, end - 1);
+    add(&mut recorded, end, until);
+    (!summed.is_empty()).then_some((summed, recorded))
+}
+
+/// The starts of the sums in which a part of the calendar, or that behind an edge, begins after their first second; `None` if they
+/// are too many.
+fn split(seconds: i64, (begin, end): (i64, i64), parts: Parts<'_>) -> Option<BTreeSet<i64>> {
+    let Parts { calendar, zone, edges } = parts;
+    let mut split = BTreeSet::new();
+    let mut add = |edge: i64| {
+        if edge.rem_euclid(seconds) != 0 && edge > begin && edge < end {
+            split.insert(edge - edge.rem_euclid(seconds));
+        }
+        (split.len() <= MAX_SPLIT).then_some(())
+    };
+    edges.iter().try_for_each(|edge| add(*edge))?;
+    for dimension in calendar {
+        let step = calendar_step(*dimension);
+        let mut edge = floor(step, begin, zone);
+        for part in 0.. {
+            edge = after(step, edge, zone);
+            if edge >= end {
+                break;
+            }
+            add(edge)?;
+            if part >= MAX_PARTS {
+                return None;
+            }
+        }
+    }
+    Some(split)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    #[test]
+    fn there_are_sums_by_one_column_and_log() {
+        assert_eq!(kind_of(&[]), Some(SumKind::Total));
+        assert_eq!(kind_of(&["log"]), Some(SumKind::Total));
+        assert_eq!(kind_of(&["context", "log"]), Some(SumKind::Context));
+        assert_eq!(kind_of(&["remote_port"]), Some(SumKind::Port));
+        for keys in [&["context", "endpoint"][..], &["local_port"], &["log", "endpoint", "remote_port"]] {
+            assert_eq!(kind_of(keys), None, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn each_second_is_in_one_span_and_sums_are_whole() {
+        let zone = calendar::posix_zone("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let first = 1_680_000_123;
+        let last = first + 200 * DAY;
+        let edges = [first + 40_000, first + 30 * DAY, first + 300 * DAY];
+        let cases: [(&[Dimension], &[i64]); 4] = [
+            (&[], &[]),
+            (&[Dimension::Month], &[]),
+            (&[Dimension::Week, Dimension::Year], &[]),
+            (&[], &edges),
+        ];
+        for (calendar, edges) in cases {
+            let parts = Parts { calendar, zone: &zone, edges };
+            for (since, until) in [
+                (i64::MIN, i64::MAX),
+                (first + 5, last - 77),
+                (first + 10 * DAY, first + 12 * DAY),
+                (first - DAY, last + 400 * DAY),
+            ] {
+                let (summed, recorded) = spans(DAY, (since, until), (first, last), parts).unwrap();
+                let mut all = [&summed[..], &recorded].concat();
+                all.sort_unstable();
+                for pair in all.windows(2) {
+                    assert_eq!(pair[0].1 + 1, pair[1].0);
+                }
+                assert!(all[0].0 <= since.max(first) && all[0].0 >= since);
+                assert!(all.last().unwrap().1 >= until.min(last) && all.last().unwrap().1 <= until);
+                for (from, to) in summed {
+                    assert!(from % DAY == 0 && (to + 1) % DAY == 0);
+                    for start in (from..to).step_by(DAY as usize) {
+                        for part in calendar {
+                            let value = |point| store::calendar_value(*part, point, &zone);
+                            assert_eq!(value(start), value(start + DAY - 1));
+                        }
+                        assert!(!edges.iter().any(|edge| start < *edge && *edge < start + DAY));
+                    }
+                }
+            }
+        }
+        // Each local day begins in a day of UTC.
+        let days = Parts { calendar: &[Dimension::Day], zone: &zone, edges: &[] };
+        assert_eq!(spans(DAY, (first, last), (first, last), days), None);
+        assert!(spans(3600, (first, last), (first, last), days).is_some());
+        let none = Parts { calendar: &[], ..days };
+        assert_eq!(spans(DAY, (first, first + 3600), (first, last), none), None);
+    }
+}
