@@ -5,6 +5,7 @@
 
 pub mod guest;
 mod life;
+mod other_tools;
 mod package_steps;
 mod restarts;
 mod steps;

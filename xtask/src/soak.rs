@@ -187,6 +187,9 @@ fn judge(binary: &Path, base: &Path, options: &Options, measured: &Measured) -> 
     let what = format!("connections and bytes missing ({connections} connections, {moved} bytes moved)");
     figures.push(limit(&what, missing as f64, 0.0, 0.0));
     figures.push(limit("connections and bytes too many", surplus as f64, 0.0, 0.0));
+    if let Some(differences) = log.compare(&measured.moved)? {
+        figures.push(json!({"name": "differences", "value": differences, "within": false}));
+    }
     figures.push(json!({"name": "losses told", "value": answer["losses"], "within": true}));
     figures.push(json!({"name": "seconds", "value": measured.seconds, "within": true}));
     Ok(figures)

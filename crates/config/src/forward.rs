@@ -1,4 +1,5 @@
-//! `[export.NAME]` of other tools: a syslog server, journald, or a web server that get events, and records if they are wanted.
+//! `[export.NAME]` of other tools: a syslog server, journald, a web server, or a collector of OpenTelemetry that get events, and
+//! records if they are wanted.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -42,6 +43,8 @@ pub enum Destination {
     Journald,
     /// A web server: `webhook` in the file.
     Webhook(Webhook),
+    /// A collector of OpenTelemetry: `otlp` in the file.
+    Otlp(Otlp),
 }
 
 impl Destination {
@@ -52,7 +55,8 @@ impl Destination {
                 matches!(server.transport, SyslogTransport::Tcp | SyslogTransport::Tls).then_some(server.port)
             }
             Self::Journald => None,
-            Self::Webhook(hook) => Some(hook.port()),
+            Self::Webhook(hook) => Some(hook.url.port()),
+            Self::Otlp(collector) => Some(collector.url.port()),
         }
     }
 }
@@ -159,6 +163,13 @@ impl HookUrl {
         let length = self.0[begin..].find(['/', '?']).unwrap_or(self.0.len() - begin);
         &self.0[..begin + length]
     }
+
+    /// The TCP port.
+    fn port(&self) -> u16 {
+        let origin = self.origin();
+        let port = origin.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or(if origin.starts_with("http:") { 80 } else { 443 })
+    }
 }
 
 impl std::fmt::Debug for HookUrl {
@@ -184,11 +195,49 @@ impl Webhook {
     pub fn origin(&self) -> &str {
         self.url.origin()
     }
+}
 
-    fn port(&self) -> u16 {
-        let origin = self.origin();
-        let port = origin.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        port.unwrap_or(if origin.starts_with("http:") { 80 } else { 443 })
+/// A collector of OpenTelemetry, or another server that takes OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Otlp {
+    /// The URL to which `/v1/logs` and `/v1/metrics` are added; it does not end in a slash.
+    #[serde(with = "whole_url")]
+    pub url: HookUrl,
+    /// It gets events, and records if they are wanted, as logs.
+    pub logs: bool,
+    /// It gets sums of traffic, events and losses as metrics.
+    pub metrics: bool,
+    /// How the requests are compressed.
+    pub compression: Compression,
+}
+
+impl Otlp {
+    /// The server in a sentence, without what may be a secret.
+    pub fn origin(&self) -> &str {
+        self.url.origin()
+    }
+}
+
+/// How a request is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// With gzip.
+    #[default]
+    Gzip,
+    /// It is not.
+    None,
+}
+
+impl FromStr for Compression {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "gzip" => Ok(Self::Gzip),
+            "none" => Ok(Self::None),
+            _ => Err(()),
+        }
     }
 }
 
@@ -237,6 +286,7 @@ impl FromStr for HookMethod {
 const HOST_ALLOWED: &str = "a string of 1 to 255 characters without spaces and control characters";
 const FACILITY_ALLOWED: &str = "\"user\", \"daemon\", \"auth\", \"authpriv\", or \"local0\" to \"local7\"";
 const URL_ALLOWED: &str = "a URL with http:// or https:// of at most 1024 printable ASCII characters, without a user (@) and a fragment (#)";
+const BASE_URL_ALLOWED: &str = "a URL with http:// or https:// of at most 1024 printable ASCII characters, without a user (@), a question (?) and a fragment (#); /v1/logs and /v1/metrics are added to it";
 const BODY_ALLOWED: &str = "a string of at most 4096 bytes that is a document of JSON";
 const TOKEN_ALLOWED: &str = "a string of at most 1024 printable ASCII characters";
 const MAX_KINDS: usize = 32;
@@ -252,6 +302,10 @@ fn is_url(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'#'))
 }
 
+fn is_base_url(text: &str) -> bool {
+    is_url(text) && !text.contains('?')
+}
+
 fn is_body(text: &str) -> bool {
     text.len() <= 4096 && serde_json::from_str::<serde_json::Value>(text).is_ok()
 }
@@ -265,7 +319,7 @@ pub(super) fn is_forward(node: &Node) -> bool {
     let NodeValue::Table(entries) = &node.value else { return false };
     entries.iter().any(|(key, node)| {
         let NodeValue::Text(client) = &node.value else { return false };
-        key == "client" && matches!(client.as_str(), "syslog" | "journald" | "webhook")
+        key == "client" && matches!(client.as_str(), "syslog" | "journald" | "webhook" | "otlp")
     })
 }
 
@@ -276,10 +330,15 @@ pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) ->
     let destination = match client.as_str() {
         "syslog" => syslog(&mut table),
         "webhook" => webhook(&mut table),
+        "otlp" => otlp(&mut table),
         _ => Some(Destination::Journald),
     };
     let (mut records, mut backfill) = (false, false);
+    let line = table.line_of("records");
     table.boolean("records", &mut records);
+    if records && matches!(&destination, Some(Destination::Otlp(collector)) if !collector.logs) {
+        table.problem(line, "records", "they are sent as logs, which are not wanted (`logs`)");
+    }
     table.boolean("backfill", &mut backfill);
     let kinds = kinds(&mut table);
     let mut section = ForwardSection {
@@ -295,7 +354,7 @@ pub(super) fn read_toml(parent: &mut TableReader<'_>, name: &str, node: Node) ->
         let ca = table.text("ca", ranges::FILE_ALLOWED, ranges::is_file_path);
         section.ca = ca.map(PathBuf::from);
     }
-    if client == "webhook" {
+    if matches!(client.as_str(), "webhook" | "otlp") {
         let line = table.line_of("token_file");
         section.token = Secret(table.secret("token", TOKEN_ALLOWED, is_token).unwrap_or_default());
         let file = table.text("token_file", ranges::FILE_ALLOWED, ranges::is_file_path);
@@ -333,6 +392,21 @@ fn webhook(table: &mut TableReader<'_>) -> Option<Destination> {
     table.require(&["url"]);
     let method = method.unwrap_or_default();
     Some(Destination::Webhook(Webhook { url: HookUrl(url?), method, body }))
+}
+
+fn otlp(table: &mut TableReader<'_>) -> Option<Destination> {
+    let url = table.secret("url", BASE_URL_ALLOWED, is_base_url);
+    let (mut logs, mut metrics) = (true, true);
+    let line = table.line_of("metrics");
+    table.boolean("logs", &mut logs);
+    table.boolean("metrics", &mut metrics);
+    if !logs && !metrics {
+        table.problem(line, "metrics", "there are no logs either, so that nothing would be sent");
+    }
+    let compression = table.keyword("compression", "\"gzip\" or \"none\"");
+    table.require(&["url"]);
+    let url = HookUrl(url?.trim_end_matches('/').to_owned());
+    Some(Destination::Otlp(Otlp { url, logs, metrics, compression: compression.unwrap_or_default() }))
 }
 
 /// Reads a list of kinds of events.

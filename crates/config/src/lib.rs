@@ -31,7 +31,8 @@ mod tests;
 
 pub use directories::LayoutError;
 pub use forward::{
-    Destination, Facility, ForwardSection, HookMethod, HookUrl, SyslogServer, SyslogTransport, Webhook,
+    Compression, Destination, Facility, ForwardSection, HookMethod, HookUrl, Otlp, SyslogServer,
+    SyslogTransport, Webhook,
 };
 pub use from_original::{KeyFate, OriginalConfig, OriginalKey, is_original_toml, value_text};
 pub use ignore::IgnoreRule;

@@ -132,7 +132,7 @@ pub struct SqlServer {
     pub backfill: bool,
 }
 
-const CLIENT_ALLOWED: &str = "\"postgresql\", \"mariadb\", \"mysql\" or \"clickhouse\"; in [export.NAME] also \"syslog\", \"journald\" or \"webhook\"";
+const CLIENT_ALLOWED: &str = "\"postgresql\", \"mariadb\", \"mysql\" or \"clickhouse\"; in [export.NAME] also \"syslog\", \"journald\", \"webhook\" or \"otlp\"";
 const TLS_ALLOWED: &str = "\"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"";
 const TEXT_ALLOWED: &str = "a string of 1 to 255 characters without control characters";
 const TABLE_ALLOWED: &str = "1 to 63 letters, digits and underscores, not beginning with a digit";

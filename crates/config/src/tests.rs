@@ -25,7 +25,10 @@ fn the_default_file_has_every_key_with_its_default() {
     assert_eq!(config.monitor.rlimit_nofile, Some(1024));
     let names: Vec<String> = config.servers().map(|(name, _)| name).collect();
     assert_eq!(names, ["log.server", "export.office"]);
-    assert_eq!(config.forwards().map(|(name, _)| name).collect::<Vec<_>>(), ["export.chat", "export.siem"]);
+    assert_eq!(
+        config.forwards().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["export.chat", "export.otel", "export.siem"]
+    );
     let server = config.log.server.unwrap();
     assert_eq!((server.client, server.port, server.tls), (ServerKind::PostgreSql, 5432, TlsMode::Prefer));
     assert!(server.backfill && server.password_file.is_some() && server.ca.is_some());
@@ -53,7 +56,8 @@ fn other_tools_have_sections_beside_those_of_servers() {
                 [export.b]\nclient = \"journald\"\nrecords = true\nkinds = [\"alert\", \"error\"]\nbackfill = true\n\
                 [export.c]\nclient = \"webhook\"\nurl = \"https://h:8443/secret/{id}\"\ntoken = \"secret\"\nmethod = \"PUT\"\n\
                 body = '{\"text\": \"{summary}\"}'\n[export.d]\nclient = \"mysql\"\nuser = \"u\"\ndatabase = \"d\"\n\
-                [export.e]\nclient = \"syslog\"\ntransport = \"local\"";
+                [export.e]\nclient = \"syslog\"\ntransport = \"local\"\n\
+                [export.f]\nclient = \"otlp\"\nurl = \"http://h/secret/\"\nmetrics = false\ncompression = \"none\"";
     let config = Config::from_toml(text).unwrap();
     assert_eq!(config.servers().count(), 1);
     let sections: Vec<&ForwardSection> = config.forwards().map(|(_, section)| section).collect();
@@ -63,15 +67,20 @@ fn other_tools_have_sections_beside_those_of_servers() {
         (6514, 23, "syslog at h:6514".to_owned())
     );
     let ports = sections.iter().map(|section| section.destination.tcp_port());
-    assert_eq!(ports.collect::<Vec<_>>(), [Some(6514), None, Some(8443), None]);
+    assert_eq!(ports.collect::<Vec<_>>(), [Some(6514), None, Some(8443), None, Some(80)]);
     assert!(sections[1].records && sections[1].backfill && sections[1].kinds.len() == 2);
     let Destination::Webhook(hook) = &sections[2].destination else { panic!("{sections:?}") };
     assert_eq!((hook.origin(), sections[2].token.0.as_str()), ("https://h:8443", "secret"));
+    let Destination::Otlp(collector) = &sections[4].destination else { panic!("{sections:?}") };
+    assert_eq!((collector.url.0.as_str(), collector.origin()), ("http://h/secret", "http://h"));
+    assert_eq!((collector.logs, collector.metrics, collector.compression), (true, false, Compression::None));
     let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
     assert!(!shown.contains("secret"), "{shown}");
     let wrong = "[export.a]\nclient = \"syslog\"\ntransport = \"smoke\"\nurl = \"x\"\n[export.b]\nclient = \"webhook\"\nkinds = [\"no\"]\n\
                  [export.c]\nclient = \"webhook\"\nurl = \"ftp://secret\"\nbody = \"{\"\ntoken = \"a\"\ntoken_file = \"/t\"\n\
-                 [export.d]\nclient = \"fax\"";
+                 [export.d]\nclient = \"fax\"\n[export.e]\nclient = \"otlp\"\nurl = \"https://secret/?a\"\nlogs = false\n\
+                 metrics = false\n[export.f]\nclient = \"otlp\"\nurl = \"https://h\"\nlogs = false\nrecords = true\n\
+                 compression = \"zip\"";
     let found = problems(wrong, false);
     for expected in [
         "3: export.a.transport: the string \"smoke\" is not allowed",
@@ -82,6 +91,10 @@ fn other_tools_have_sections_beside_those_of_servers() {
         "11: export.c.body: ",
         "13: export.c.token_file: there is a token, too",
         "15: export.d.client: the string \"fax\" is not allowed",
+        "18: export.e.url: the value (not shown here) is not allowed",
+        "20: export.e.metrics: there are no logs either",
+        "25: export.f.records: they are sent as logs",
+        "26: export.f.compression: the string \"zip\" is not allowed",
     ] {
         assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
     }

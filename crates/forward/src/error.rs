@@ -1,6 +1,6 @@
 //! What can go wrong with sending, in sentences that say what to do.
 
-use std::io;
+use std::{io, time::Duration};
 
 use http_client::NoAuthorities;
 use store::StoreError;
@@ -25,8 +25,17 @@ pub enum ForwardError {
     #[error("{0} cannot be known (see the key `ca`)")]
     NoAuthorities(String, #[source] NoAuthorities),
     /// The web server answered with an error.
-    #[error("{0} has answered with status {1}")]
-    Status(String, u16),
+    #[error("{address} has answered with status {status}{reason}")]
+    Status {
+        /// The receiver.
+        address: String,
+        /// The status (RFC 9110, section 15).
+        status: u16,
+        /// What it says, behind a colon; or empty.
+        reason: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
     /// The request failed.
     #[error("{0} cannot be asked")]
     Request(String, #[source] Box<ureq::Error>),
@@ -36,6 +45,14 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
+    /// How long the receiver wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the log is not there yet, or is being made: the daemon starts.
     pub(crate) fn is_log_missing(&self) -> bool {
         let Self::Log(_, source) = self else { return false };

@@ -20,9 +20,9 @@ use tokio_rustls::TlsConnector;
 use crate::{delivery::in_time, error::ForwardError, item::Item, target::Target};
 
 /// Severities (RFC 5424, section 6.2.1).
-const ERROR: u8 = 3;
-const WARNING: u8 = 4;
-const NOTICE: u8 = 5;
+pub(crate) const ERROR: u8 = 3;
+pub(crate) const WARNING: u8 = 4;
+pub(crate) const NOTICE: u8 = 5;
 const INFORMATIONAL: u8 = 6;
 /// The cookie of JSON in a message, by which receivers know it (rsyslog's mmjsonparse, syslog-ng's json-parser).
 const COOKIE: &str = "@cee:";

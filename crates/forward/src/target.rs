@@ -23,6 +23,7 @@ impl Target {
             Destination::Syslog(server) => server.address(),
             Destination::Journald => "journald".to_owned(),
             Destination::Webhook(hook) => format!("webhook at {}", hook.origin()),
+            Destination::Otlp(collector) => format!("otlp at {}", collector.origin()),
         }
     }
 

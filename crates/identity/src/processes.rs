@@ -13,7 +13,7 @@ use crate::{
     running_program::{Launch, Origin, RunningProgram},
 };
 use capture::Event;
-use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, text::command_line};
+use model::{Bytes, FileIdentity, ProcessEvent, ProcessId, ShrinkAfterBurst as _, text::command_line};
 
 /// How long an ended process is kept, because its sockets are closed, and their flows drained, after its end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -172,6 +172,9 @@ impl Processes {
             }
             keep
         });
+        self.ended.shrink_after_burst();
+        self.table.shrink_after_burst();
+        self.current.shrink_after_burst();
     }
 
     /// The process; `None` when it is not in the table.

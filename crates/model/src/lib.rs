@@ -18,6 +18,7 @@ mod observation;
 mod process_event;
 mod scope;
 pub mod service;
+mod shrink;
 pub mod text;
 
 pub use address::{Address, AddressError};
@@ -37,3 +38,4 @@ pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};
 pub use process_event::{FileIdentity, ProcessEvent};
 pub use scope::Scope;
+pub use shrink::ShrinkAfterBurst;

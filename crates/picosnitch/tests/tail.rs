@@ -10,7 +10,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::Path,
     process::{Child, ChildStdout, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -262,6 +265,162 @@ fn a_log_that_is_written_and_replaced_is_followed() {
     kill(Pid::from_raw(following.child.id() as i32), Signal::SIGINT).unwrap();
     let (status, rest) = following.end();
     assert_eq!((status.signal(), rest), (Some(Signal::SIGINT as i32), 0));
+}
+
+/// Events and records of a window, each with a number of its own as count or bytes sent.
+fn full_window(time: i64, number: u64) -> Window {
+    let event = |count| Event { count, ..alert(time, b"/usr/bin/curl") };
+    Window {
+        time,
+        events: vec![event(number), event(number + 1)],
+        records: vec![traffic(b"/a", number + 2).record(), traffic(b"/b", number + 3).record()],
+        ..Window::default()
+    }
+}
+
+#[test]
+fn a_reader_that_remembers_its_last_line_misses_nothing_and_gets_nothing_twice() {
+    let log = Log::new(ZONE, &[]);
+    let state = log.path().join("state");
+    let after = ["--after", state.to_str().unwrap(), "--since", "1700000000"];
+    let number = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["sent"].as_u64().or(line["count"].as_u64()).unwrap()
+    };
+    let mut written: u32 = 0;
+    let mut write = |windows: u32| {
+        for _ in 0..windows {
+            log.write([full_window(1_700_000_000 + i64::from(written), 4 * u64::from(written))]);
+            written += 1;
+        }
+    };
+    write(3);
+    let mut read = Vec::new();
+    // It ends at every place of a window, some of them twice.
+    for lines in [1, 2, 3, 4, 5, 6, 7, 8] {
+        let following = Following::start(log.path(), &after);
+        for _ in 0..lines {
+            let line = following.lines.recv_timeout(TIMEOUT).unwrap();
+            read.push(number(&line));
+            // As a script does it: the line as a whole, at once.
+            fs::write(&state, line + "\n").unwrap();
+        }
+        kill(Pid::from_raw(following.child.id() as i32), Signal::SIGKILL).unwrap();
+        following.end();
+        // Meanwhile the log goes on.
+        write(1 + lines as u32 % 2);
+    }
+    assert_eq!(read, (0..36).collect::<Vec<_>>());
+    // The file may have all lines; what has no end was not written wholly.
+    let line = format!("{}junk", fs::read_to_string(&state).unwrap());
+    fs::write(&state, format!("not a line\n{line}")).unwrap();
+    let following = Following::start(log.path(), &[&after[..], &["--records-only"]].concat());
+    assert_eq!(following.sent(3), [38, 39, 42]);
+    kill(Pid::from_raw(following.child.id() as i32), Signal::SIGKILL).unwrap();
+    following.end();
+    // An older copy of the log takes its place: what it gets then has other names.
+    let identity = log.path().join("snitch.identity");
+    let text = fs::read_to_string(&identity).unwrap();
+    fs::write(&identity, text.replace(&format!("{written:>20}\n"), &format!("{:>20}\n", written + 5)))
+        .unwrap();
+    fs::write(&state, line.rsplit_once('\n').unwrap().0.to_owned() + "\n").unwrap();
+    log.write([full_window(1_700_001_000, 4000)]);
+    let following = Following::start(log.path(), &[&after[..], &["--records-only"]].concat());
+    let mut found = Vec::new();
+    while found.last() != Some(&4003) {
+        found.extend(following.sent(1));
+    }
+    kill(Pid::from_raw(following.child.id() as i32), Signal::SIGKILL).unwrap();
+    following.end();
+    assert_eq!(
+        found.first(),
+        Some(&34),
+        "from the time of the line on, which was one of window 9: {found:?}"
+    );
+    for wrong in ["{}\n", "x\n", "{\"id\": \"ab/1/2/3\", \"time\": 1}\n"] {
+        fs::write(&state, wrong).unwrap();
+        let answer = tail(&log, &after);
+        assert!(answer.code == Some(1) && answer.err.contains("is not one of"), "{answer:?}");
+    }
+}
+
+/// The script of docs/tail.md that runs a command for each alert.
+fn script_for_alerts() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tail.md");
+    let text = fs::read_to_string(path).unwrap();
+    let begin = text.find("#!/bin/sh").unwrap();
+    text[begin..].split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_script_for_alerts_runs_its_command_for_each_also_if_it_fails_and_is_killed() {
+    let log = Log::new(ZONE, &[]);
+    let directory = log.path().join("bin");
+    fs::create_dir(&directory).unwrap();
+    let install = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let script = install("on-alert", &script_for_alerts());
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_picosnitch"), directory.join("picosnitch")).unwrap();
+    // It fails while there is a file `fail`.
+    install(
+        "my-program",
+        "#!/bin/sh\nprintf '%s\\n' \"$1\" >>\"$STATE_DIRECTORY/got\" && [ ! -e \"$STATE_DIRECTORY/fail\" ]\n",
+    );
+    let fail = log.path().join("fail");
+    let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
+    let start = || {
+        let mut command = std::process::Command::new(&script);
+        command.env("PATH", &path).env("STATE_DIRECTORY", log.path()).env("PICOSNITCH_BASE_DIR", log.path());
+        // A group of its own, which ends as a unit does.
+        command.process_group(0).spawn().unwrap()
+    };
+    let got = || -> Vec<u64> {
+        let text = fs::read_to_string(log.path().join("got")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["count"].as_u64().unwrap())
+            .collect()
+    };
+    let wait_for = |last: u64| {
+        let began = Instant::now();
+        while got().last() != Some(&last) {
+            assert!(began.elapsed() < TIMEOUT, "{last} does not come: {:?}", got());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let write = |counts: std::ops::Range<u64>| {
+        // An odd name, and two alerts in each window.
+        let event = |count| Event { count, ..alert(now(), b"/tmp/$(touch x) \"`'\\\n\xff") };
+        counts.step_by(2).for_each(|count| {
+            log.write([Window { events: vec![event(count), event(count + 1)], ..window(now(), 1) }]);
+        });
+    };
+    write(0..4);
+    let mut child = start();
+    wait_for(3);
+    kill(Pid::from_raw(-(child.id() as i32)), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    write(4..8);
+    // Its command fails once: it ends, and the next start does it again.
+    fs::write(&fail, "").unwrap();
+    let mut child = start();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(got().last(), Some(&4));
+    fs::remove_file(&fail).unwrap();
+    let mut child = start();
+    wait_for(7);
+    write(8..10);
+    wait_for(9);
+    kill(Pid::from_raw(-(child.id() as i32)), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    let mut counts = got();
+    // Killed between the command and the note of it, it may run it again.
+    counts.dedup();
+    assert_eq!(counts, (0..10).collect::<Vec<_>>());
+    assert_eq!(got().iter().filter(|count| **count == 4).count(), 2);
 }
 
 #[test]

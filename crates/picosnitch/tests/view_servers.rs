@@ -32,6 +32,7 @@ fn lock_records(server: &ServerProcess) {
         System::MariaDb => {
             format!("LOCK TABLES picosnitch_record WRITE; SELECT SLEEP({seconds}); UNLOCK TABLES")
         }
+        System::ClickHouse | System::Chdb => panic!("nothing can be locked there"),
     };
     server.administer(DATABASE, &sql);
 }

@@ -71,6 +71,22 @@ impl ItemName {
         }
     }
 
+    /// The name with this id; `None` if there is none.
+    pub fn from_id(id: &str) -> Option<Self> {
+        let mut parts = id.split('/');
+        let mut uuid = [0; 16];
+        hex::decode_to_slice(parts.next()?, &mut uuid).ok()?;
+        let (epoch, window) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let item = match (parts.next()?, parts.next()) {
+            ("event", Some(number)) => Item::Event(number.parse().ok()?),
+            (sequence, None) => Item::Record(sequence.parse().ok()?),
+            _ => return None,
+        };
+        let name = Self { log: LogName { uuid, epoch }, window, item };
+        // No other text than that of the name.
+        (name.id() == id).then_some(name)
+    }
+
     /// What both kinds begin with.
     fn object(&self) -> Object {
         let (kind, key, number) = match self.item {
@@ -107,4 +123,23 @@ pub fn named_event(name: &ItemName, found: &Event, zone: &TimeZone) -> Object {
     let mut object = name.object();
     object.extend(event(found, zone));
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_that_of_one_name() {
+        for item in [Item::Record(0), Item::Record(17), Item::Event(3)] {
+            let name = ItemName { log: LogName { uuid: [0xab; 16], epoch: 2 }, window: 5, item };
+            assert_eq!(ItemName::from_id(&name.id()), Some(name));
+            for wrong in [format!("{}/1", name.id()), format!("{}x", name.id()), name.id().to_uppercase()] {
+                assert_eq!(ItemName::from_id(&wrong), None, "{wrong}");
+            }
+        }
+        for wrong in ["", "ab/1/2/3", "////", &format!("{}/01/2/3", "ab".repeat(16))] {
+            assert_eq!(ItemName::from_id(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -502,6 +502,19 @@ fn interruptions(system: System) {
         assert!(remote.hosts().unwrap_err().is_interrupted());
         interrupter.resume();
         assert_eq!(remote.hosts().unwrap().len(), 1);
+        // The server does not go on with it either: there are this reader, and the one who counts.
+        let own = match system {
+            System::PostgreSql => "SELECT integer(count(*)) FROM pg_stat_activity WHERE usename = 'owner'",
+            System::MariaDb => {
+                "SELECT integer(count(*)) FROM information_schema.processlist WHERE user = 'owner'"
+            }
+            // A question that was given up goes on there.
+            System::ClickHouse | System::Chdb => return,
+        };
+        while server.numbers(own) != [2] {
+            assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", server.numbers(own));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     });
     let answer = remote.answer(&Query::default()).unwrap();
     // A server that was started again is asked without an error; one that is away is one.

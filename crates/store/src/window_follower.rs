@@ -100,6 +100,22 @@ impl WindowFollower {
         Ok(follower)
     }
 
+    /// Opens the log to begin with the window of a name. If the log is not the one that has it, it is read from a time on (unix seconds
+    /// UTC), at which something of the window was written.
+    ///
+    /// # Errors
+    /// See [`WindowReader::open`].
+    pub fn open_at(path: PathBuf, log: LogName, window: i64, time: i64) -> Result<Self, StoreError> {
+        let mut follower = Self::open(path, Begin::Since(time))?;
+        let state = follower.reader.state()?;
+        if state.name == log && (1..=state.last_window).contains(&window) {
+            follower.position = window - 1;
+            follower.marks.clear();
+            follower.marks.extend(follower.reader.mark(window - 1)?);
+        }
+        Ok(follower)
+    }
+
     /// Behind the last window that was read or left out.
     pub fn position(&self) -> WindowPosition {
         let none = WindowMark { number: self.position, time: 0, uptime: 0, first_sequence: 0, nonce: None };

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::{life, package_steps, restarts, steps::Steps};
+use super::{life, other_tools, package_steps, restarts, steps::Steps};
 use crate::traffic::{Exchange, Load, Log, Moved, Plan};
 
 /// What the boots after the first one must know.
@@ -147,6 +147,7 @@ fn first(guest: &mut Guest, steps: &mut Steps, options: &Options) -> bool {
     }
     steps.run("restart under load", || restarts::restart(guest));
     steps.run("reload under load", || life::reload(guest));
+    steps.run("events for other tools", || other_tools::receivers(guest));
     if !options.essential {
         steps.run("watchdog", || restarts::watchdog(guest));
         steps.run("file system mounted later", || life::late_mount(guest));

@@ -37,7 +37,7 @@ use crate::{
     flow::{FlowCounters, FlowDelta, FlowEntry, TableSlot},
     hand_over::{Change, ReconcilerState, SavedSocket},
 };
-use model::{Counters, FlowId, LossKind, ProcessId};
+use model::{Counters, FlowId, LossKind, ProcessId, ShrinkAfterBurst as _};
 
 /// Remote ends of datagram sockets that are remembered as counted.
 const MAX_COUNTED_REMOTES: usize = 16_384;
@@ -224,10 +224,7 @@ impl Reconciler {
                 outcome.removals.extend(entry.slot);
             }
         }
-        // Memory is given back after a burst.
-        if self.previous.len() < self.previous.capacity() / 16 {
-            self.previous.shrink_to(self.previous.len() * 2);
-        }
+        self.previous.shrink_after_burst();
         outcome.flows.extend(self.charge_uncounted(released.iter().chain(&samples), &receivers));
         outcome.flows.sort_by_key(|flow| flow.id.began);
         for socket in released.iter() {

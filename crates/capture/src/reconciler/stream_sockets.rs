@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use crate::{event::SocketEvent, hand_over::SavedSocket};
-use model::ProcessId;
+use model::{ProcessId, ShrinkAfterBurst as _};
 
 /// One open socket with connections.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,7 @@ impl StreamSockets {
 
     /// Those that have changed since the last call.
     pub(crate) fn take_changed(&mut self) -> Vec<(u64, SavedSocket)> {
+        self.open.shrink_after_burst();
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().filter_map(|number| Some((number, self.open.get(&number)?.saved()))).collect()
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use identity::{Ancestry, CgroupPath, Container, ContainerNames, RunningProgram};
-use model::{CgroupInfo, ProcessContext, Program};
+use model::{CgroupInfo, ProcessContext, Program, ShrinkAfterBurst as _};
 
 /// Contexts that have an id at a time; with more, all get new ids.
 const MAX_CONTEXTS: usize = 8192;
@@ -120,6 +120,7 @@ impl ContextIds {
 
     /// Lets go of the programs that have ended. Must be called after each batch of flows.
     pub(super) fn forget_recent(&mut self) {
+        self.recent.shrink_after_burst();
         self.recent.clear();
     }
 

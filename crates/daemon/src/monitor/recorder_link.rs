@@ -36,7 +36,7 @@ use capture::Capture;
 use config::{Config, layout::Layout};
 use identity::LibraryRefusal;
 use ipc::{Channel, Received};
-use model::{Continuity, DrainId, Loss, LossKind};
+use model::{Continuity, DrainId, Loss, LossKind, ShrinkAfterBurst as _};
 use sandbox::{Role, User};
 
 /// Bytes that wait while the recorder is slow; flows beyond that are dropped and counted.
@@ -282,6 +282,7 @@ impl RecorderLink {
                 Err(error) => return Err(io_error(SEND_FAILED)(error)),
             }
         }
+        self.waiting.shrink_after_burst();
         Ok(())
     }
 

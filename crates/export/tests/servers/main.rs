@@ -6,6 +6,7 @@ mod contents;
 mod exporter;
 mod failures;
 mod fleet;
+mod grafana;
 mod log;
 mod refusals;
 mod replicas;

@@ -119,6 +119,7 @@ impl FleetServer {
         let scheme = match self.server.system {
             System::PostgreSql => "postgres",
             System::MariaDb => "mariadb",
+            System::ClickHouse | System::Chdb => "clickhouse",
         };
         format!("{scheme}://{user}@127.0.0.1:{}/{DATABASE}", self.server.port)
     }

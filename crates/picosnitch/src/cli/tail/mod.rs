@@ -1,12 +1,14 @@
 //! `picosnitch tail`: records and events of the log as they are written. Exit codes: 0, also when the reader of the output is gone; 1
 //! for an error, also in the value of an option; 2 for an option that does not exist.
 
+mod resume;
 mod text;
 
 use std::{
     ffi::OsString,
     io,
     os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -20,7 +22,7 @@ use question::{
     named::{Item, ItemName, named_event, named_record},
 };
 
-use self::text::Lines;
+use self::{resume::LastLine, text::Lines};
 use super::{
     common::Common,
     output::print_more,
@@ -49,6 +51,9 @@ pub struct Options {
     /// Begin with what was recorded at this time: 2026-11-28, "2026-11-28 14:30", 14:30, yesterday, 5m (ago), or unix seconds
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
+    /// Go on behind the last line in this file, which --json has printed; without the file begin as without this option
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["range", "no_follow"])]
+    after: Option<PathBuf>,
     /// Stop when the log has all up to this time, written as for --since
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
@@ -119,7 +124,11 @@ impl Options {
 
 pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     let now = Now::read();
-    let range = options.range(&now)?;
+    let last_line = options.after.as_deref().map(LastLine::read).transpose()?.flatten();
+    let range = match last_line {
+        Some(_) => calendar::Range { start: None, ..options.range(&now)? },
+        None => options.range(&now)?,
+    };
     let filters = options.asked().filters(&now.zone).map_err(wrong_option)?;
     let has_records = !options.events_only && options.kind.is_empty();
     if !has_records {
@@ -127,9 +136,14 @@ pub fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
     }
     let database = common.layout().database;
     let missing = |error| explain(error, &database, "tail");
-    let mut follower = WindowFollower::open(database.clone(), options.begin(range, &now)).map_err(missing)?;
+    let mut follower = match &last_line {
+        Some(line) => line.follower(database.clone()),
+        None => WindowFollower::open(database.clone(), options.begin(range, &now)),
+    }
+    .map_err(missing)?;
     let follow = !options.no_follow && range.end.is_none_or(|end| end > now.seconds);
-    let printer = Printer { options, range, filters, has_records, lines: Lines::new(&now), now: &now };
+    let lines = Lines::new(&now);
+    let printer = Printer { options, range, filters, has_records, last_line, lines, now: &now };
     let mut is_missing = false;
     loop {
         match follower.read().map_err(missing)? {
@@ -181,6 +195,8 @@ struct Printer<'a> {
     range: calendar::Range,
     filters: Vec<Filter>,
     has_records: bool,
+    /// What was printed before.
+    last_line: Option<LastLine>,
     lines: Lines<'a>,
     now: &'a Now,
 }
@@ -202,7 +218,11 @@ impl Printer<'_> {
         let (mut out, time) = (String::new(), window.mark.time);
         let name = |item| ItemName { log, window: window.mark.number, item };
         let zone = &self.now.zone;
-        for (number, event) in (0..).zip(&window.events).filter(|(_, event)| self.passes_event(event)) {
+        let is_new = |item| self.last_line.as_ref().is_none_or(|last| last.is_before(&name(item)));
+        for (number, event) in (0..).zip(&window.events) {
+            if !is_new(Item::Event(number)) || !self.passes_event(event) {
+                continue;
+            }
             out += &match self.options.json {
                 true => line(&named_event(&name(Item::Event(number)), event, zone))?,
                 false => self.lines.event(event),
@@ -210,7 +230,7 @@ impl Printer<'_> {
         }
         for numbered in &window.records {
             let record = &numbered.record;
-            if self.passes_record(record, time) {
+            if is_new(Item::Record(numbered.sequence)) && self.passes_record(record, time) {
                 out += &match self.options.json {
                     true => line(&named_record(&name(Item::Record(numbered.sequence)), record, time, zone))?,
                     false => self.lines.record(record, time),

@@ -1,6 +1,9 @@
-//! Real receivers, which are killed meanwhile: rsyslogd over TCP, TLS and UDP, a web server, journald if one runs.
+//! Real receivers, which are killed meanwhile: rsyslogd over TCP, TLS and UDP, a web server, journald if one runs, and one of OTLP that
+//! decodes with the packages of OpenTelemetry.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod otlp;
 
 use std::{
     collections::{HashMap, HashSet},
