@@ -27,7 +27,7 @@ use fleet_servers::FleetServer;
 use http::escape;
 use serde_json::Value;
 use server::Dash;
-use server_process::{PASSWORD, ServerProcess, System, with_each_system};
+use server_process::{PASSWORD, ServerProcess, System, with_each_sql_server};
 
 /// How the hostile host is written in JSON: only what acts on a terminal is escaped.
 const HOSTILE: &str = "evil\u{1b}]0;owned\u{7}<img src=x onerror=alert(1)>";
@@ -210,7 +210,7 @@ fn refusals(system: System) {
     }
 }
 
-with_each_system! {
+with_each_sql_server! {
     the_page_of_a_server
     refusals
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use fleet_servers::FleetServer;
-use server_process::{DATABASE, ServerProcess, System, with_each_system};
+use server_process::{DATABASE, ServerProcess, System, with_each_sql_server};
 use terminal::{Terminal, picosnitch};
 
 /// How long the server is kept from answering.
@@ -145,7 +145,7 @@ fn refusals(system: System) {
     assert!(run().contains("nothing listens there"), "{}", run());
 }
 
-with_each_system! {
+with_each_sql_server! {
     screens_of_a_server
     refusals
 }

@@ -49,12 +49,7 @@ impl System {
 #[allow(unused_macros, reason = "not all that start servers have such tests")]
 macro_rules! with_each_system {
     ($($test:ident)*) => {
-        mod postgresql {
-            $(#[test] fn $test() { super::$test(super::System::PostgreSql) })*
-        }
-        mod mariadb {
-            $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
-        }
+        $crate::server_process::with_each_sql_server! { $($test)* }
         mod clickhouse {
             $(#[test] fn $test() { super::$test(super::System::ClickHouse) })*
         }
@@ -65,6 +60,21 @@ macro_rules! with_each_system {
 }
 #[allow(unused_imports, reason = "not all that start servers have such tests")]
 pub(crate) use with_each_system;
+
+/// The same without ClickHouse, of which each version has other ways to make accounts, for tests about accounts.
+#[allow(unused_macros, reason = "not all that start servers have such tests")]
+macro_rules! with_each_sql_server {
+    ($($test:ident)*) => {
+        mod postgresql {
+            $(#[test] fn $test() { super::$test(super::System::PostgreSql) })*
+        }
+        mod mariadb {
+            $(#[test] fn $test() { super::$test(super::System::MariaDb) })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "not all that start servers have such tests")]
+pub(crate) use with_each_sql_server;
 
 /// A certificate of a server and its key, PEM.
 pub struct ServerCertificate {
