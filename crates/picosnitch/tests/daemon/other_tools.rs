@@ -260,7 +260,7 @@ fn receivers_of_every_kind_are_reached_out_of_the_sandbox() {
     ));
     let base = base.path();
     let daemon = Daemon::start(base);
-    assert!(exporter_of(&daemon).is_some());
+    wait_until("the exporter", || exporter_of(&daemon).is_some());
     let messages = || fs::read_to_string(log_place.path().join("messages")).unwrap_or_default();
     for input in ["imtcp 29 picosnitch start ", "imudp 29 picosnitch start "] {
         wait_until(input, || {
