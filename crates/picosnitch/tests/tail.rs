@@ -398,9 +398,19 @@ fn the_script_for_alerts_runs_its_command_for_each_also_if_it_fails_and_is_kille
             log.write([Window { events: vec![event(count), event(count + 1)], ..window(now(), 1) }]);
         });
     };
+    let noted = || {
+        let line = fs::read_to_string(log.path().join("line")).unwrap_or_default();
+        serde_json::from_str::<Value>(&line).ok().and_then(|line| line["count"].as_u64())
+    };
     write(0..4);
     let mut child = start();
     wait_for(3);
+    // Before that note the next start would begin with this one.
+    let began = Instant::now();
+    while noted() != Some(3) {
+        assert!(began.elapsed() < TIMEOUT, "it is not noted: {:?}", noted());
+        thread::sleep(Duration::from_millis(20));
+    }
     kill(Pid::from_raw(-(child.id() as i32)), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
     write(4..8);
