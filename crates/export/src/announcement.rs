@@ -36,14 +36,16 @@ const DOING: &str = "cannot announce windows";
 /// The columns of an announcement that are the mark of its window, behind the branch; then comes the session.
 const MARK: std::ops::Range<usize> = 1..6;
 
-/// A session: from one connection to the next.
+/// A session: the sending of one batch.
 pub(crate) struct Session(i64);
 
 impl Session {
-    /// A session with a number that no other one has.
+    /// A session with a number that no other one has. The kernel is asked for each: two machines that were cloned while they ran
+    /// would have the same one else, and not see each other.
     pub fn new() -> Self {
-        // The keys of the hash are random.
-        Self(i64::from_ne_bytes(RandomState::new().hash_one(std::process::id()).to_ne_bytes()))
+        // In the first moments of a machine the kernel has none; the keys of the hash are random then.
+        let by_hash = || i64::from(RandomState::new().hash_one(std::process::id()) as u32);
+        Self(store::random_nonce().unwrap_or_else(by_hash))
     }
 
     /// Its number.

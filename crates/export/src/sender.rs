@@ -131,8 +131,8 @@ impl Sender<'_> {
             self.state.tell_problem(format!("{}: {notice}", settings.name), report);
         }
         let mut known = KnownRows::default();
-        let clickhouse = (server.dialect() == Dialect::ClickHouse).then(Session::new);
-        let max_records = if clickhouse.is_some() { MAX_RECORDS_OF_CLICKHOUSE } else { MAX_RECORDS };
+        let is_clickhouse = server.dialect() == Dialect::ClickHouse;
+        let max_records = if is_clickhouse { MAX_RECORDS_OF_CLICKHOUSE } else { MAX_RECORDS };
         let mut used = Instant::now();
         // When the server has last heard that the host records.
         let mut heard = Instant::now();
@@ -140,7 +140,8 @@ impl Sender<'_> {
             let mut position = self.find(&mut server, &reader).await?;
             let mut looked = None;
             while self.is_valid(&reader, &position)? {
-                if let (Some(_), Target::Known(branch)) = (&clickhouse, &position.target)
+                if let Target::Known(branch) = &position.target
+                    && is_clickhouse
                     && looked.is_none_or(|looked: Instant| looked.elapsed() > LOOK_INTERVAL)
                 {
                     announcement::note_repeated(&mut server, *branch, position.window).await?;
@@ -162,12 +163,10 @@ impl Sender<'_> {
                 }
                 self.sent.set(None);
                 let before = position.clone();
-                let sent = match &clickhouse {
-                    None => send(&mut server, &mut position, self.host, &windows, &mut known).await?,
-                    Some(session) => {
-                        let to = (&mut server, session);
-                        send_to_clickhouse(to, &mut position, self.host, &windows, &mut known).await?
-                    }
+                let sent = if is_clickhouse {
+                    send_to_clickhouse(&mut server, &mut position, self.host, &windows, &mut known).await?
+                } else {
+                    send(&mut server, &mut position, self.host, &windows, &mut known).await?
                 };
                 let windows = &windows[..sent];
                 let unsent = unsent(&before, windows);
@@ -354,13 +353,14 @@ async fn send(
 /// Sends windows to a ClickHouse (see `announcement.rs`), and moves the position behind them. Returns how many were sent. If that is
 /// none, the position has a new branch to send them to.
 async fn send_to_clickhouse(
-    (server, session): (&mut Server, &Session),
+    server: &mut Server,
     position: &mut Position,
     host: &str,
     windows: &[WholeWindow],
     known: &mut KnownRows,
 ) -> Result<usize, ExportError> {
     let Some(first) = windows.first() else { return Ok(0) };
+    let session = Session::new();
     let (id, branch) = branch_of(position, host, first);
     server.insert(&LOG, &branch, OnDuplicate::Ignore, SENDING_WINDOWS).await?;
     let allowed = session.announce(server, id, windows).await?;

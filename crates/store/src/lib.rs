@@ -41,6 +41,7 @@ pub use forget::{Forget, Forgotten, TextMatcher, temporary_directory};
 pub use growth_budget::{Allowance, GrowthLimit};
 pub use import::{ImportMarker, ImportProgress, ImportSource, ImportWindow};
 pub use import_overlap::{LogBeforeImport, RecordsBeforeImport};
+pub use nonce::random as random_nonce;
 pub use program_seen::ProgramSeen;
 pub use query::{
     Answer, Change, CompareOrder, ComparedRow, Comparison, Dimension, Filter, FilterError, Find, GroupSeries,

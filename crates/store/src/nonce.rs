@@ -4,7 +4,7 @@
 /// A random number of 32 bits from the kernel; `None` if it has none yet, in the first moments of a machine. Time and uptime tell
 /// windows apart as well, and each window keeps the number as long as it is there, so that it should be short. SQLite's own random
 /// numbers would be the same in two machines that were cloned while they ran: it asks the kernel only once.
-pub(crate) fn random() -> Option<i64> {
+pub fn random() -> Option<i64> {
     let mut bytes = [0; 4];
     // The C library has the call from glibc 2.25 on; packages run with older ones.
     // SAFETY: the buffer is valid for its length, and the call only writes into it (getrandom(2)).
