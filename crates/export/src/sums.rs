@@ -49,7 +49,7 @@ pub(crate) async fn run(
             sleep(POLL_INTERVAL).await;
         }
         match make_all(settings, sent).await {
-            Ok(true) => {}
+            Ok(true) => told = None,
             // The sender has got something to send: once that is done it goes on.
             Ok(false) => continue,
             // Of these the sender tells.
