@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bytes::Bytes, digest::Sha256, text::sanitize};
+use crate::{
+    bytes::Bytes,
+    digest::Sha256,
+    loss::{Loss, LossKind},
+    text::sanitize,
+};
 
 /// A kind of event. In JSON and in the log it has its name in snake case, which must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +140,20 @@ impl Event {
             count: 1,
             text: text.into(),
         }
+    }
+
+    /// What was lost, if it is about that, and this version knows the kind.
+    pub fn loss(&self) -> Option<Loss> {
+        let kind = (self.kind == EventKind::Loss).then(|| LossKind::from_name(&self.subject))??;
+        Some(Loss { kind, count: self.count })
+    }
+
+    /// The event as it was read: the sentence of a loss is that of its kind, so it is not stored.
+    pub fn with_sentence(mut self) -> Self {
+        if let Some(loss) = self.loss().filter(|_| self.text.is_empty()) {
+            self.text = loss.sentence();
+        }
+        self
     }
 
     /// The program that it is about, as text that is safe for a terminal: the path, and the name where the path does not end in it.

@@ -32,7 +32,7 @@ pub use flow::{
     Continuity, Counters, DomainSource, DrainId, Flow, FlowId, FlowTuple, GeoInfo, PORT_EXECUTION, PORT_MANY,
     Port, Record, Window,
 };
-pub use loss::{Consequence, Loss, LossKind, Losses};
+pub use loss::{Consequence, Loss, LossKind, Losses, add_losses};
 pub use many::MANY;
 pub use mount::Mount;
 pub use observation::{NameObservation, ObservedPayload};

@@ -126,6 +126,16 @@ pub struct Loss {
     pub count: u64,
 }
 
+/// Adds losses to a list with one entry for each kind.
+pub fn add_losses(losses: &mut Vec<Loss>, more: impl IntoIterator<Item = Loss>) {
+    for loss in more {
+        match losses.iter_mut().find(|known| known.kind == loss.kind) {
+            Some(known) => known.count = known.count.saturating_add(loss.count),
+            None => losses.push(loss),
+        }
+    }
+}
+
 impl Loss {
     /// The count and what it counts, such as `7 flows`.
     pub fn amount(&self) -> String {
@@ -273,6 +283,17 @@ mod tests {
     fn losses(counts: &[(LossKind, u64)]) -> Losses {
         let losses: Vec<_> = counts.iter().map(|(kind, count)| Loss { kind: *kind, count: *count }).collect();
         Losses::new(&losses)
+    }
+
+    #[test]
+    fn losses_of_one_kind_are_added_up() {
+        let loss = |kind, count| Loss { kind, count };
+        let mut losses = vec![loss(LossKind::Log, 1)];
+        add_losses(
+            &mut losses,
+            [loss(LossKind::Names, 2), loss(LossKind::Log, u64::MAX), loss(LossKind::Names, 3)],
+        );
+        assert_eq!(losses, [loss(LossKind::Log, u64::MAX), loss(LossKind::Names, 5)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use export::{Cell, Dialect, Kind, Server};
-use store::{Dimension, Query, Range};
+use store::{Dimension, Query};
 
 use crate::{
     column::{BUCKET, Column, Table},
@@ -29,9 +29,8 @@ pub(crate) enum Repeated {
 }
 
 impl Repeated {
-    /// Asks a server.
-    pub async fn read(server: &mut Server, range: Range) -> Result<Self, ServerQueryError> {
-        let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
+    /// Asks a server about the time from one second to another.
+    pub async fn read(server: &mut Server, (since, until): (i64, i64)) -> Result<Self, ServerQueryError> {
         let p = Dialect::ClickHouse.placeholder(1);
         let sql = format!(
             "SELECT DISTINCT time FROM picosnitch_repeated WHERE time BETWEEN {p} AND {p} LIMIT {}",

@@ -1,10 +1,10 @@
 //! The events of all hosts.
 
 use export::{Cell, Dialect, Kind};
-use model::{Event, EventKind, Loss, LossKind, Sha256, Writer, text::lossless};
+use model::{Event, EventKind, Sha256, Writer, text::lossless};
 use store::{Filter, HostEvent, Range};
 
-use crate::{error::ServerQueryError, reader::bounds, session::Connection};
+use crate::{error::ServerQueryError, session::Connection};
 
 /// Rows of the first statement, and of a later one at most.
 const MIN_ROWS: usize = 200;
@@ -41,19 +41,19 @@ pub(crate) async fn events(
     passes: &dyn Fn(&HostEvent) -> bool,
 ) -> Result<Vec<HostEvent>, ServerQueryError> {
     let dialect = server.dialect();
-    let (since, until) = bounds(range);
+    let (since, until) = range.bounds();
     let parameters = [Cell::Integer(since), Cell::Integer(until)];
     let names: Vec<String> = kinds.iter().map(|kind| format!("'{}'", kind.name())).collect();
     let of_kind = match names.is_empty() {
         true => String::new(),
-        false => format!("AND e.kind IN ({})", names.join(", ")),
+        false => format!("AND kind IN ({})", names.join(", ")),
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut events, mut offset, mut rows_wanted) = (Vec::new(), 0, limit.clamp(MIN_ROWS, MAX_ROWS));
     while events.len() < limit {
         // All pages are of one transaction, so that they are parts of the same list.
         let [since, until] = [1, 2].map(|number| dialect.placeholder(number));
-        let range = format!("e.time BETWEEN {since} AND {until} {of_kind}");
+        let range = format!("time BETWEEN {since} AND {until} {of_kind}");
         let tables = match dialect {
             Dialect::PostgreSql | Dialect::MySql => {
                 format!("picosnitch_event e JOIN picosnitch_log l ON l.id = e.log WHERE {range}")
@@ -62,7 +62,7 @@ pub(crate) async fn events(
             Dialect::ClickHouse => format!(
                 "(SELECT * FROM picosnitch_event FINAL WHERE {}) AS e \
                  ANY LEFT JOIN (SELECT id AS log, host FROM picosnitch_log) AS l USING (log)",
-                range.replace("e.", "")
+                range
             ),
         };
         let sql = format!(
@@ -98,7 +98,7 @@ fn event(row: &[Cell]) -> Option<HostEvent> {
         Some(Cell::Bytes(digest)) => digest[..].try_into().ok().map(Sha256),
         _ => None,
     };
-    let mut event = Event {
+    let event = Event {
         time: integer(1)?,
         begin: integer(2),
         kind,
@@ -111,12 +111,7 @@ fn event(row: &[Cell]) -> Option<HostEvent> {
         count: integer(9).and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
         text: plain(10),
     };
-    if event.text.is_empty()
-        && let Some(kind) = LossKind::from_name(&event.subject)
-    {
-        event.text = Loss { kind, count: event.count }.sentence();
-    }
-    Some(HostEvent { host: bytes(0), event })
+    Some(HostEvent { host: bytes(0), event: event.with_sentence() })
 }
 
 /// Whether an event is of a host that filters select.

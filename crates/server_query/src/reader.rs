@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use export::{Cell, Dialect, ExportError, Kind, ServerSettings};
-use model::{Counters, Event, EventKind, Loss, LossKind, text::lossless};
+use model::{Counters, Event, EventKind, Loss, add_losses, text::lossless};
 use store::{
     Answer, CompareOrder, Comparison, Dimension, Filter, HostEvent, ProgramSeen, Query, Range, SeriesByGroup,
     Source, Value, calendar_value, divide_losses,
@@ -228,19 +228,10 @@ async fn losses(
     let is_wanted = |event: &HostEvent| is_of_hosts(event, filters);
     let mut losses: Vec<Loss> = Vec::new();
     for found in events::events(server, range, &[EventKind::Loss], u64::MAX, &is_wanted).await? {
-        let Some(kind) = LossKind::from_name(&found.event.subject) else { continue };
-        let count = found.event.count;
-        match losses.iter_mut().find(|loss| loss.kind == kind) {
-            Some(loss) => loss.count = loss.count.saturating_add(count),
-            None => losses.push(Loss { kind, count }),
-        }
+        add_losses(&mut losses, found.event.loss());
     }
     losses.sort_by_key(|loss| loss.kind);
     Ok(losses)
-}
-
-pub(crate) fn bounds(range: Range) -> (i64, i64) {
-    (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX))
 }
 
 /// Adds up the records of a range that match a query.
@@ -258,7 +249,7 @@ pub(crate) async fn groups_within(
     let dialect = server.dialect();
     let conditions = Conditions::new(query, dialect);
     let dimensions: Vec<Dimension> = query.group_by.iter().copied().chain(conditions.dimensions()).collect();
-    let (since, until) = bounds(range);
+    let (since, until) = range.bounds();
     let zone = query.zone.clone().unwrap_or(calendar::TimeZone::UTC);
     // In an interval the calendar divides further.
     let divided: Vec<Dimension> = match edges {
@@ -297,7 +288,7 @@ pub(crate) async fn groups_within(
             Statement::new(query, &conditions, (since, until), bucket, sums.as_ref(), bounds)
         }
         Dialect::ClickHouse => {
-            let repeated = Repeated::read(server, range).await?;
+            let repeated = Repeated::read(server, (since, until)).await?;
             let (conditions, repeated, bucket) = (&conditions, &repeated, bucket("time"));
             let (range, max_rows) = ((since, until), server.max_rows);
             Question { query, conditions, range, bucket: bucket.as_deref(), repeated, max_rows }.statement()

@@ -1,6 +1,6 @@
 //! Events in the log: what happened besides traffic. Their number is bounded.
 
-use model::{Event, EventKind, Loss, LossKind, Sha256, Writer};
+use model::{Event, EventKind, Loss, Sha256, Writer};
 use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use crate::{
@@ -108,7 +108,7 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
         _ => Vec::new(),
     };
     let digest: Option<Vec<u8>> = row.get(7)?;
-    let mut event = Event {
+    let event = Event {
         time: row.get(0)?,
         begin: row.get(1)?,
         kind,
@@ -124,12 +124,7 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
         count: row.get::<_, i64>(8)?.max(0) as u64,
         text: row.get(9)?,
     };
-    if event.text.is_empty()
-        && let Some(kind) = loss_kind(&event.subject)
-    {
-        event.text = Loss { kind, count: event.count }.sentence();
-    }
-    Ok(Some(event))
+    Ok(Some(event.with_sentence()))
 }
 
 /// The dimensions that events have.
@@ -145,9 +140,4 @@ pub fn event_value(event: &Event, dimension: Dimension) -> Value {
         Dimension::Sha256 => event.sha256.map_or(Value::None, Value::Sha256),
         _ => Value::None,
     }
-}
-
-/// The kind of loss with this name.
-pub(crate) fn loss_kind(name: &str) -> Option<LossKind> {
-    LossKind::ALL.into_iter().find(|kind| kind.name() == name)
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::losses::add_losses;
 use crate::messages::Settings;
 use live::{
     protocol::{FilePaths, HelloLine, LastError, ServerCopy},
     server::LiveServer,
 };
 use model::{
-    Loss,
+    Loss, add_losses,
     text::{lossless, sanitize, time},
 };
 use virustotal::LookupSchedule;

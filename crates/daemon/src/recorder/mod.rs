@@ -33,7 +33,6 @@ mod file_changes;
 mod late_digests;
 mod live_connections;
 mod live_status;
-mod losses;
 mod message_handler;
 mod notification_text;
 mod reload;

@@ -7,14 +7,13 @@ use std::{
 
 use super::{
     contexts::ContextTable,
-    losses::add_losses,
     window_groups::{ContextGroups, Group, GroupKey},
 };
 use config::log_rules::{LogRules, MAX_DIGEST_WAIT_SECONDS};
 use live::connections::Contexts;
 use model::{
     Counters, Event, EventKind, Flow, FlowTuple, GeoInfo, Loss, PORT_EXECUTION, ProcessContext, Record,
-    Window,
+    Window, add_losses,
 };
 use names::DomainDecision;
 

@@ -19,7 +19,8 @@ pub struct Range {
 }
 
 impl Range {
-    pub(crate) fn bounds(self) -> (i64, i64) {
+    /// The first and the last second (unix seconds UTC).
+    pub fn bounds(self) -> (i64, i64) {
         (self.since.unwrap_or(i64::MIN), self.until.unwrap_or(i64::MAX))
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Counters, Event, EventKind, Loss};
+use model::{Counters, Event, EventKind, Loss, LossKind};
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::{StoreError, sql_error},
-    event::{self, loss_kind},
+    event,
     identity::Identity,
     immutable,
     import::{self, ImportSource},
@@ -335,7 +335,7 @@ impl Reader {
             )?;
             let rows = statement.query_map([since, until], |row| {
                 let (subject, count): (String, i64) = (row.get(0)?, row.get(1)?);
-                Ok(loss_kind(&subject).map(|kind| Loss { kind, count: count.max(0) as u64 }))
+                Ok(LossKind::from_name(&subject).map(|kind| Loss { kind, count: count.max(0) as u64 }))
             })?;
             let mut losses = rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
             losses.sort_by_key(|loss| loss.kind);

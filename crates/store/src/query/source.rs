@@ -1,6 +1,6 @@
 //! What answers queries: the log of this machine, or a server with copies of logs.
 
-use model::{Bytes, Counters, Event, EventKind, Loss};
+use model::{Bytes, Counters, Event, EventKind, Loss, add_losses};
 
 use super::{
     compare::{CompareOrder, Comparison},
@@ -12,11 +12,7 @@ use super::{
     series::SeriesByGroup,
     value::Value,
 };
-use crate::{
-    error::StoreError,
-    event::{event_value, loss_kind},
-    program_seen::ProgramSeen,
-};
+use crate::{error::StoreError, event::event_value, program_seen::ProgramSeen};
 
 /// An event, and the machine that recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,13 +124,8 @@ pub fn divide_losses<'a>(events: impl IntoIterator<Item = &'a Event>, edges: &[i
     let mut losses = vec![Vec::new(); edges.len().saturating_sub(1)];
     for event in events {
         let part = edges.partition_point(|edge| *edge <= event.time).checked_sub(1);
-        if let (Some(kind), Some(losses)) =
-            (loss_kind(&event.subject), part.and_then(|part| losses.get_mut(part)))
-        {
-            match losses.iter_mut().find(|loss: &&mut Loss| loss.kind == kind) {
-                Some(loss) => loss.count = loss.count.saturating_add(event.count),
-                None => losses.push(Loss { kind, count: event.count }),
-            }
+        if let Some(losses) = part.and_then(|part| losses.get_mut(part)) {
+            add_losses(losses, event.loss());
         }
     }
     losses

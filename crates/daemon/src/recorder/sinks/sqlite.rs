@@ -13,8 +13,8 @@ use super::{
     sink::{Outcome, Sink},
     worker::Worker,
 };
-use crate::{messages::Settings, problems::Problems, recorder::losses::add_losses};
-use model::{Continuity, Event, EventKind, Loss, LossKind, Window, text::time};
+use crate::{messages::Settings, problems::Problems};
+use model::{Continuity, Event, EventKind, Loss, LossKind, Window, add_losses, text::time};
 use store::{GrowthLimit, StoreError, Writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
