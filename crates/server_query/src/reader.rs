@@ -191,8 +191,12 @@ async fn check(server: &mut Connection) -> Result<(), ServerQueryError> {
 
 /// The times of the first and the last record.
 async fn extent(server: &mut Connection) -> Result<Option<(i64, i64)>, ServerQueryError> {
-    // Without records ClickHouse would have the zeros of nothing.
-    let sql = "SELECT min(time), max(time) FROM picosnitch_record HAVING count(*) > 0";
+    let sql = match server.dialect() {
+        // It looks at both ends of an index.
+        Dialect::PostgreSql | Dialect::MySql => "SELECT min(time), max(time) FROM picosnitch_record",
+        // Without records there would be the zeros of nothing.
+        Dialect::ClickHouse => "SELECT min(time), max(time) FROM picosnitch_record HAVING count() > 0",
+    };
     let rows = server.select(sql, &[], &[Kind::Integer; 2], READING).await?;
     let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
     Ok(first.integer().zip(last.integer()))
