@@ -1,4 +1,5 @@
-//! Scripts without their comments and the indentation of code: a fifth of what is sent would be for those who read the source.
+//! Scripts without their comments and the indentation of code and markup: a fifth of what is sent would be for those who read the
+//! source.
 
 /// What precedes a slash that begins a regular expression, and not a division (ECMA-262, section 12.9.5).
 const BEFORE_REGEX: &[u8] = b"(,=:[!&|?{};+-*%~^<>";
@@ -10,10 +11,12 @@ enum Place {
     /// In an expression of a template; the number of braces that are open in it.
     TemplateCode(u32),
     Template,
+    /// In a template of markup, which `html` makes.
+    Markup,
 }
 
-/// Leaves out comments (between `/*` and `*/`, and from `//` on) and the spaces at the beginning of lines of code. Returns the text as it is if it does not end
-/// where code ends: then it was not understood.
+/// Leaves out comments (between `/*` and `*/`, and from `//` on) and the spaces at the beginning of lines of code and markup. Returns
+/// the text as it is if it does not end where code ends: then it was not understood.
 pub(crate) fn without_comments(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -23,18 +26,24 @@ pub(crate) fn without_comments(text: &str) -> String {
         let place = places.last().copied().unwrap_or(Place::Code);
         let rest = &bytes[at..];
         let length = match (place, byte) {
-            (Place::Template, b'\\') => 2,
-            (Place::Template, b'`') => {
+            (Place::Template | Place::Markup, b'\\') => 2,
+            (Place::Template | Place::Markup, b'`') => {
                 places.pop();
                 1
             }
-            (Place::Template, b'$') if rest.starts_with(b"${") => {
+            (Place::Template | Place::Markup, b'$') if rest.starts_with(b"${") => {
                 places.push(Place::TemplateCode(0));
                 2
             }
-            (Place::Template, _) => 1,
+            (Place::Markup, b'\n') => {
+                // Several spaces are one there, and a line break is one (CSS Text, section 4.1).
+                out.push(b'\n');
+                at += 1 + rest[1..].iter().take_while(|byte| **byte == b' ').count();
+                continue;
+            }
+            (Place::Template | Place::Markup, _) => 1,
             (_, b'`') => {
-                places.push(Place::Template);
+                places.push(if out.ends_with(b"html") { Place::Markup } else { Place::Template });
                 1
             }
             (Place::TemplateCode(0), b'}') => {
@@ -155,6 +164,10 @@ mod tests {
             ("if (a) {\n  b(`\n  c`);\n}\n", "if (a) {\nb(`\n  c`);\n}\n"),
             ("a = b +/**/+ c;\nreturn /*\n*/ d;\n", "a = b + + c;\nreturn\nd;\n"),
             ("t = `\n\n  a  \n`;\n\n\nb;\n", "t = `\n\n  a  \n`;\nb;\n"),
+            (
+                "html`\n  <b title='a\n  b'>${c(`\n  d`)}\n    e  f</b>`;\n",
+                "html`\n<b title='a\nb'>${c(`\n  d`)}\ne  f</b>`;\n",
+            ),
             ("let open = `${ // c\n", "let open = `${ // c\n"),
         ] {
             assert_eq!(without_comments(source), expected);
