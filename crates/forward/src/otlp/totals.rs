@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calendar::TimeZone;
-use model::{Counters, EventKind, LossKind, PORT_EXECUTION, Record, text::sanitize};
+use model::{Counters, PORT_EXECUTION, Record, text::sanitize};
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     metrics::v1::{
@@ -60,9 +60,8 @@ impl Totals {
             window.records.iter().for_each(|numbered| totals.add_record(&numbered.record));
             for event in &window.events {
                 *totals.events.entry(event.kind.name()).or_default() += 1;
-                let kind = LossKind::from_name(&event.subject);
-                if let (EventKind::Loss, Some(kind)) = (event.kind, kind) {
-                    *totals.losses.entry(kind.name()).or_default() += event.count;
+                if let Some(loss) = event.loss() {
+                    *totals.losses.entry(loss.kind.name()).or_default() += loss.count;
                 }
             }
         }
