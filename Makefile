@@ -34,16 +34,16 @@ check: lint
 # Everything that must hold before a commit: `check`, the tests that need root, this kernel, the page in a browser, the .deb, Debian 12's
 # kernel in a virtual machine, the unit under systemd, and what recording costs, counted in instructions.
 test: setup-test lint
-	cargo build --release
-	cargo test --workspace
-	scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored
-	scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
-	scripts/as-root scripts/test-page "$$(scripts/release-binary)"
-	cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
-	cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
-	scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
-	cargo xtask service --suite trixie --essential --binary "$$(scripts/release-binary)"
-	cargo xtask cost --binary "$$(scripts/release-binary)"
+	scripts/timed cargo build --release
+	scripts/timed cargo test --workspace
+	scripts/timed scripts/cargo-as-root test -p picosnitch -p virustotal -- --ignored
+	scripts/timed scripts/as-root "$$(scripts/release-binary)" selftest --timeout 3000
+	scripts/timed scripts/as-root scripts/test-page "$$(scripts/release-binary)"
+	scripts/timed cargo xtask vm --binary "$$(scripts/release-binary)" --kernel 6.1 -- picosnitch selftest --timeout 3000
+	scripts/timed cargo xtask package deb --binary "$$(scripts/release-binary)" --output target/package-test
+	scripts/timed scripts/as-root env PACKAGES=target/package-test SUITES=trixie scripts/test-packages deb
+	scripts/timed cargo xtask service --suite trixie --essential --binary "$$(scripts/release-binary)"
+	scripts/timed cargo xtask cost --binary "$$(scripts/release-binary)"
 
 # The same proof under every kernel we support, three times in a row each, and the tests that need root. The lab of names
 # needs compilers, the screens need tmux, and copies and receivers need servers, which the guests do not have; `test` runs those on
@@ -70,10 +70,10 @@ soak: setup
 lint: setup-check
 	cargo fmt --all --check
 	clang-format --dry-run --Werror crates/capture/bpf/*.[ch] xtask/cost/*.[ch]
-	cargo clippy --workspace --all-targets -- -D warnings
+	scripts/timed cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --quiet
 	scripts/check-page
-	scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
+	scripts/timed scripts/cargo-deny check --hide-inclusion-graph bans licenses sources
 
 # Known vulnerabilities in what we depend on; needs the network, so it is not part of `test`.
 audit: setup-check
@@ -86,7 +86,7 @@ setup-check:
 	scripts/setup build check
 
 setup-test:
-	scripts/setup build check test
+	scripts/timed scripts/setup build check test
 
 setup-package:
 	scripts/setup build package

@@ -23,7 +23,8 @@ use tokio::runtime::Runtime;
 
 /// The user of the servers if the tests run as root, which PostgreSQL refuses: `nobody`.
 const NOBODY: u32 = 65_534;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest time until a server answers; the first time, the current ClickHouse is fetched before.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 pub const PASSWORD: &str = "p'a\\ss \"wörd";
 pub const DATABASE: &str = "picosnitch";
 

@@ -13,11 +13,11 @@ use super::{common::Common, query::explain};
 /// The options about what is asked.
 #[derive(clap::Args)]
 pub struct SourceOptions {
-    /// Ask another log: the path of a file, or a server with copies of logs (postgres://USER@HOST/DATABASE, mysql://, mariadb://; or
-    /// log.server, export.NAME: one of the configuration)
+    /// Ask another log: the path of a file, or a server with copies of logs (postgres://USER@HOST/DATABASE, mysql://, mariadb://,
+    /// clickhouse://; or log.server, export.NAME: one of the configuration)
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD)
+    /// The file with the password of that server; otherwise it is in the environment (PGPASSWORD, MYSQL_PWD, CLICKHOUSE_PASSWORD)
     #[arg(long, value_name = "FILE", requires = "source")]
     password_file: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ pub fn read(
         return Ok(LogSource::Log(path.strip_prefix("//").unwrap_or(path).into()));
     }
     if source.contains("://") {
-        bail!("--source {source}: there are postgres://, mysql://, mariadb:// and sqlite:");
+        bail!("--source {source}: there are postgres://, mysql://, mariadb://, clickhouse:// and sqlite:");
     }
     if source.contains('/') || Path::new(source).exists() {
         return Ok(LogSource::Log(source.into()));
