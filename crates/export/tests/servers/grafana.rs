@@ -19,7 +19,7 @@ const INTERVAL: i64 = 60;
 const UNTIL: i64 = 1_700_000_500;
 const FROM: i64 = 1_700_000_100;
 /// One has a name that is more than a text in a statement where a backslash is special.
-const HOSTS: [&str; 3] = ["host-1", "host '2'\\", "host-3"];
+pub const HOSTS: [&str; 3] = ["host-1", "host '2'\\", "host-3"];
 const CLICKHOUSE: &str = "grafana-clickhouse-datasource";
 
 #[test]
@@ -337,6 +337,24 @@ fn has_the_sums_of_the_logs(system: System, file: &str, data_source: &str) {
     let mut expected = HOSTS.map(|host| (host.to_owned(), value(system, host)));
     expected.sort();
     assert_eq!(hosts, expected);
+    if system.is_clickhouse() {
+        let beat = "INSERT INTO picosnitch_heartbeat SELECT id, toUnixTimestamp(now()) FROM picosnitch_log WHERE host = 'host-1'";
+        server.administer(DATABASE, beat);
+        assert_eq!(number(&ask(&server, &queries["Silent hosts"])[0], "silent"), 1);
+    }
     // All panels were looked at.
     assert_eq!(queries.len(), 17, "{:?}", queries.keys());
+}
+
+/// Asks one of several shards all queries of the dashboard for ClickHouse; what it says was received is that of the logs of all.
+pub fn is_answered_by_a_shard(server: &ServerProcess, logs: &[Log]) {
+    server.allow_agent(Agent::Reader);
+    let received = sums(logs, |_, _, _| String::new())[""][0];
+    for (title, sql) in queries("picosnitch-clickhouse.json", CLICKHOUSE) {
+        let answer = ask(server, &sql);
+        if answer.iter().any(|row| row.contains_key("received")) {
+            let sum: u64 = answer.iter().map(|row| number(row, "received")).sum();
+            assert_eq!(sum, received, "{title}");
+        }
+    }
 }
