@@ -27,7 +27,7 @@ use fleet_servers::FleetServer;
 use http::escape;
 use serde_json::Value;
 use server::Dash;
-use server_process::{PASSWORD, ServerProcess, System, with_each_sql_server};
+use server_process::{PASSWORD, ServerProcess, System, with_each_system};
 
 /// How the hostile host is written in JSON: only what acts on a terminal is escaped.
 const HOSTILE: &str = "evil\u{1b}]0;owned\u{7}<img src=x onerror=alert(1)>";
@@ -177,9 +177,8 @@ fn refusals(system: System) {
     let server = ServerProcess::start(system);
     let place = tempfile::tempdir().unwrap();
     let password = place.path().join("password");
-    let scheme = if system == System::PostgreSql { "postgres" } else { "mysql" };
     // By its name, which is looked up after the rights are given up.
-    let address = format!("{scheme}://owner@localhost:{}/{}", server.port, server_process::DATABASE);
+    let address = fleet_servers::address(&server, "owner", "localhost");
     let start = |text: &str| {
         fs::write(&password, text).unwrap();
         let file = password.display().to_string();
@@ -210,7 +209,7 @@ fn refusals(system: System) {
     }
 }
 
-with_each_sql_server! {
+with_each_system! {
     the_page_of_a_server
     refusals
 }

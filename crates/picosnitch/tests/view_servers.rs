@@ -21,8 +21,10 @@ use terminal::{Terminal, picosnitch};
 
 /// How long the server is kept from answering.
 const LOCKED: Duration = Duration::from_secs(6);
+/// The same for a ClickHouse: less than a connection may take to begin.
+const FROZEN: Duration = Duration::from_secs(5);
 
-/// Keeps the server from reading records for a while.
+/// Keeps the server from answering questions about records for a while.
 fn lock_records(server: &ServerProcess) {
     let seconds = LOCKED.as_secs();
     let sql = match server.system {
@@ -32,7 +34,8 @@ fn lock_records(server: &ServerProcess) {
         System::MariaDb => {
             format!("LOCK TABLES picosnitch_record WRITE; SELECT SLEEP({seconds}); UNLOCK TABLES")
         }
-        System::ClickHouse | System::Chdb => panic!("nothing can be locked there"),
+        // It has no locks.
+        System::ClickHouse | System::Chdb => return server.freeze_for(FROZEN),
     };
     server.administer(DATABASE, &sql);
 }
@@ -50,7 +53,8 @@ fn screens_of_a_server(system: System) {
     assert!(screen.contains("  on ") && screen.contains("incomplete"), "{screen}");
     // The first tab has the hosts; what a host is called is text.
     terminal.press(&["BTab"]);
-    terminal.wait_for("evil\\x1b]0");
+    // A row; the detail of the other tab may name it, too.
+    terminal.wait_until("the hosts", |screen| screen.lines().any(|line| line.starts_with(" evil\\x1b]0")));
     terminal.press(&["Down", "Down"]);
     terminal.wait_for("evil\\x1b]0;owned\\x07<img src=x onerror=alert(1)> ──");
     assert!(!terminal.tmux(&["display", "-p", "#{pane_title}"]).contains("owned"));
@@ -91,7 +95,7 @@ fn screens_of_a_server(system: System) {
         terminal.wait_for("aaaaaaaaaaaaaa");
     });
     if system == System::PostgreSql {
-        // Questions that were given up are ended on the server, too.
+        // Questions that were given up are ended on the server, too. (For ClickHouse a test of server_query has an endless one.)
         let of_agent = "SELECT integer(count(*)) FROM pg_stat_activity WHERE usename = 'agent'";
         let until = Instant::now() + Duration::from_secs(20);
         while fleet.server.numbers(of_agent) != [1] {
@@ -103,8 +107,9 @@ fn screens_of_a_server(system: System) {
     // The server goes, and comes back.
     fleet.server.kill();
     terminal.press(&["r"]);
-    let screen = terminal.wait_for("it is tried again every ten seconds");
-    assert!(screen.contains("nothing listens there"), "{screen}");
+    // A question that was asked just before may have failed otherwise.
+    let screen = terminal.wait_for("nothing listens there");
+    assert!(screen.contains("it is tried again every ten seconds"), "{screen}");
     assert!(screen.contains("aaaaaaaaaaaaaa"), "the rows stay: {screen}");
     fleet.server.restart();
     terminal.wait_until("recovery without a key", |screen| !screen.contains("it is tried again"));
@@ -122,8 +127,7 @@ fn refusals(system: System) {
     let mut server = ServerProcess::start(system);
     let place = tempfile::tempdir().unwrap();
     let password = place.path().join("password");
-    let scheme = if system == System::PostgreSql { "postgres" } else { "mysql" };
-    let address = format!("{scheme}://owner@127.0.0.1:{}/{DATABASE}", server.port);
+    let address = fleet_servers::address(&server, "owner", "127.0.0.1");
     let run = || {
         let output = Command::new(env!("CARGO_BIN_EXE_picosnitch"))
             .arg("--base-dir")
@@ -148,6 +152,22 @@ fn refusals(system: System) {
 with_each_sql_server! {
     screens_of_a_server
     refusals
+}
+
+/// The old version alone: the current one answers one question after the other here, which takes too long for a screen. The tests of
+/// `dash` ask it the same.
+mod clickhouse {
+    use super::System;
+
+    #[test]
+    fn screens_of_a_server() {
+        super::screens_of_a_server(System::ClickHouse);
+    }
+
+    #[test]
+    fn refusals() {
+        super::refusals(System::ClickHouse);
+    }
 }
 
 #[test]

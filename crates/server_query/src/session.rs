@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use export::{Cell as ServerCell, Dialect, ExportError, Kind, Server, ServerSettings};
+use export::{ExportError, Server, ServerSettings};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::watch,
@@ -175,37 +175,15 @@ impl Session {
 
     async fn connect(&self) -> Result<Open, ServerQueryError> {
         let mut server = Server::connect(&self.settings).await?;
-        let [own_id, end] = statements(server.dialect());
         if let Some(id) = self.abandoned.take() {
             // It may have ended by itself.
-            let _ = server.execute(&format!("{end} {id}"), "cannot end a question").await;
+            let _ = server.end_question(id).await;
         }
-        let id = match own_id {
-            "" => None,
-            own_id => {
-                let rows: Vec<Vec<ServerCell>> =
-                    server.select(own_id, &[], &[Kind::Integer], "cannot begin").await?;
-                rows.first().and_then(|row| row.first()).and_then(ServerCell::integer)
-            }
-        };
+        let id = server.id().await?;
         server.begin_read().await?;
         let asks_sums = self.settings.asks_sums;
         let server = Connection { server, max_rows: self.max_rows, asks_sums, has_sums: None };
         Ok(Open { server, id, used: Instant::now() })
-    }
-}
-
-/// The statement that tells the id of a connection, and the one that ends the connection whose id stands behind it. An account may end
-/// its own connections (pg_terminate_backend, KILL).
-fn statements(dialect: Dialect) -> [&'static str; 2] {
-    match dialect {
-        Dialect::PostgreSql => [
-            "SELECT CAST(pg_backend_pid() AS BIGINT)",
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid =",
-        ],
-        Dialect::MySql => ["SELECT CAST(CONNECTION_ID() AS SIGNED)", "KILL"],
-        // It has no connections; who reads only goes on being worked for until the statement has taken its longest time.
-        Dialect::ClickHouse => ["", ""],
     }
 }
 

@@ -508,7 +508,7 @@ fn interruptions(system: System) {
             System::MariaDb => {
                 "SELECT integer(count(*)) FROM information_schema.processlist WHERE user = 'owner'"
             }
-            // A question that was given up goes on there.
+            // This one was given up before it began: another one is below.
             System::ClickHouse | System::Chdb => return,
         };
         while server.numbers(own) != [2] {
@@ -517,6 +517,11 @@ fn interruptions(system: System) {
         }
     });
     let answer = remote.answer(&Query::default()).unwrap();
+    match system {
+        System::ClickHouse => an_endless_question_is_ended(&server, &remote),
+        System::Chdb => println!("as a module it answers one question after the other: none can end another"),
+        System::PostgreSql | System::MariaDb => {}
+    }
     // A server that was started again is asked without an error; one that is away is one.
     server.restart();
     assert_eq!(remote.answer(&Query::default()).unwrap(), answer);
@@ -525,6 +530,67 @@ fn interruptions(system: System) {
     assert!(away.contains("nothing listens there"), "{away}");
     server.restart();
     assert_eq!(remote.answer(&Query::default()).unwrap(), answer);
+}
+
+/// A ClickHouse is told to end a question that was given up; otherwise it would work on it for ever.
+fn an_endless_question_is_ended(server: &ServerProcess, remote: &ServerReader) {
+    let endless = "SELECT toInt64(number) AS time, toInt64(1) AS log, toInt64(1) AS connections, toInt64(1) AS sent, toInt64(1) AS received \
+                   FROM system.numbers";
+    for statement in
+        ["RENAME TABLE picosnitch_record TO kept", &format!("CREATE VIEW picosnitch_record AS {endless}")]
+    {
+        server.administer(server_process::DATABASE, statement);
+    }
+    server.allow_agent(Agent::Reader);
+    // An account that may only read may end its own questions.
+    let reader = ServerReader::connect(server.settings("agent")).unwrap();
+    let interrupter = reader.interrupter();
+    let at_work = || server.numbers("SELECT count() FROM system.processes WHERE user = 'agent'") != [0];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let deadline = Instant::now() + SEND_TIMEOUT;
+            while !at_work() {
+                assert!(Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            interrupter.interrupt();
+        });
+        assert!(reader.answer(&Query::default()).unwrap_err().is_interrupted());
+    });
+    interrupter.resume();
+    assert!(at_work());
+    assert_eq!(reader.hosts().unwrap().len(), 1);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while at_work() {
+        assert!(Instant::now() < deadline, "the server still works on a question that was given up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for statement in ["DROP TABLE picosnitch_record", "RENAME TABLE kept TO picosnitch_record"] {
+        server.administer(server_process::DATABASE, statement);
+    }
+    let total = |reader: &ServerReader| reader.answer(&Query::default()).unwrap().total;
+    assert_eq!(total(&reader), total(remote));
+}
+
+/// A server that takes a connection and then says nothing, over HTTP, holds up nobody who gives the question up.
+#[test]
+fn silence_holds_nobody_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("clickhouse://u@{}?tls=disable", silent.local_addr().unwrap());
+    let settings = server_query::server_at(&address, None, |_| None).unwrap().unwrap();
+    let reader = ServerReader::new(settings).unwrap();
+    let interrupter = reader.interrupter();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            interrupter.interrupt();
+        });
+        assert!(reader.answer(&Query::default()).unwrap_err().is_interrupted());
+    });
+    drop(reader);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 /// What a server cannot answer is an error that says so, and an account that may only read can ask.

@@ -92,6 +92,35 @@ impl Server {
         let _ = timeout(CLOSE_TIMEOUT, closed).await;
     }
 
+    /// A number by which [`Server::end_question`] knows the questions of this connection; `None` if the server does not tell it.
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer.
+    pub async fn id(&mut self) -> Result<Option<i64>, ExportError> {
+        let sql = match &self.connection {
+            Connection::PostgreSql(_) => "SELECT CAST(pg_backend_pid() AS BIGINT)",
+            Connection::MySql(_) => "SELECT CAST(CONNECTION_ID() AS SIGNED)",
+            Connection::ClickHouse(server) => return Ok(server.id()),
+        };
+        let rows = self.select(sql, &[], &[Kind::Integer], "cannot begin").await?;
+        Ok(rows.iter().flatten().find_map(Cell::integer))
+    }
+
+    /// Ends the question of another connection of this account, which it may always do (pg_terminate_backend, KILL, KILL QUERY).
+    ///
+    /// # Errors
+    /// The server refuses it or does not answer; the question may have ended by itself.
+    pub async fn end_question(&mut self, id: i64) -> Result<(), ExportError> {
+        let sql = match self.dialect() {
+            Dialect::PostgreSql => format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid = {id}"
+            ),
+            Dialect::MySql => format!("KILL {id}"),
+            Dialect::ClickHouse => clickhouse::end_statements(id),
+        };
+        self.execute(&sql, "cannot end a question").await
+    }
+
     /// The server in a sentence.
     pub fn address(&self) -> &str {
         &self.address

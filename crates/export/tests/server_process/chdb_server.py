@@ -22,7 +22,8 @@ def answer(user, password, parameters, sql):
     if PASSWORDS.get(user) != password:
         return 403, f"Code: 516. DB::Exception: {user}: Authentication failed. (AUTHENTICATION_FAILED)".encode()
     database = parameters.pop("database", "default")
-    parameters.pop("wait_end_of_query", None)
+    for name in ("wait_end_of_query", "query_id"):
+        parameters.pop(name, None)
     settings = ", ".join(f"{name} = {value}" for name, value in parameters.items())
     if settings:
         sql = sql.replace(" FORMAT ", f" SETTINGS {settings} FORMAT ", 1)

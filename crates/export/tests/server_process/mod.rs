@@ -372,6 +372,16 @@ impl ServerProcess {
         }
     }
 
+    /// Lets the server, if it is one process, do nothing for a while: it takes connections, as the kernel does for it, and answers none.
+    #[allow(dead_code, reason = "not all of it is needed by all tests")]
+    pub fn freeze_for(&self, time: Duration) {
+        let process = self.child.as_ref().unwrap().id();
+        let process = nix::unistd::Pid::from_raw(process.try_into().unwrap());
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        thread::sleep(time);
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGCONT).unwrap();
+    }
+
     /// Executes a statement with all rights.
     pub fn administer(&self, database: &str, sql: &str) {
         self.try_administer(Some(database), sql).unwrap_or_else(|error| panic!("{sql}: {error}"));

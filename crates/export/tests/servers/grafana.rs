@@ -10,7 +10,7 @@ use store::{WholeWindow, WindowReader, Writer};
 use super::{
     exporter::Exporter,
     log::{Log, window},
-    server_process::{DATABASE, PASSWORD, ServerProcess, System},
+    server_process::{DATABASE, PASSWORD, ServerProcess, System, clickhouse::Agent},
 };
 
 /// Seconds of `$__interval`.
@@ -18,7 +18,9 @@ const INTERVAL: i64 = 60;
 /// The time up to which the dashboard asks, in the middle of the logs.
 const UNTIL: i64 = 1_700_000_500;
 const FROM: i64 = 1_700_000_100;
-const HOSTS: [&str; 3] = ["host-1", "host '2'", "host-3"];
+/// One has a name that is more than a text in a statement where a backslash is special.
+pub const HOSTS: [&str; 3] = ["host-1", "host '2'\\", "host-3"];
+const CLICKHOUSE: &str = "grafana-clickhouse-datasource";
 
 #[test]
 fn the_dashboard_for_postgresql_has_the_sums_of_the_logs() {
@@ -34,11 +36,38 @@ fn the_dashboard_for_mariadb_has_the_sums_of_the_logs() {
     has_the_sums_of_the_logs(System::MariaDb, "picosnitch-mysql.json", "mysql");
 }
 
-/// Replaces macros and variables as Grafana does (grafana.com/docs/grafana/latest/datasources/postgres/query-editor, mysql/query-editor, and
-/// the variable format `sqlstring`). What it does not know stays, and is no SQL.
+#[test]
+fn the_dashboard_for_clickhouse_has_the_sums_of_the_logs() {
+    has_the_sums_of_the_logs(System::ClickHouse, "picosnitch-clickhouse.json", CLICKHOUSE);
+}
+
+#[test]
+fn the_dashboard_for_a_current_clickhouse_has_the_sums_of_the_logs() {
+    has_the_sums_of_the_logs(System::Chdb, "picosnitch-clickhouse.json", CLICKHOUSE);
+}
+
+/// The value of the variable for a host, which is written into a statement.
+fn value(system: System, host: &str) -> String {
+    let digits = || hex::encode_upper(host);
+    match system {
+        System::PostgreSql => host.to_owned(),
+        System::MariaDb => digits(),
+        System::ClickHouse | System::Chdb => format!("h{}", digits()),
+    }
+}
+
+/// Replaces macros and variables as Grafana does (grafana.com/docs/grafana/latest/datasources/postgres/query-editor, mysql/query-editor,
+/// grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/query-editor, and the variable format `sqlstring`). What it does not
+/// know stays, and is no SQL.
 fn interpolate(system: System, sql: &str) -> String {
-    let hosts = HOSTS.map(|host| format!("'{}'", host.replace('\'', "''"))).join(",");
-    let sql = sql.replace("${host:sqlstring}", &hosts).replace("$silent", "10").replace("$__interval", "1m");
+    let hosts = HOSTS.map(|host| format!("'{}'", value(system, host).replace('\'', "''"))).join(",");
+    let sql = sql.replace("${host:sqlstring}", &hosts).replace("$silent", "10");
+    if system.is_clickhouse() {
+        let sql = sql.replace("$__fromTime", &format!("toDateTime({FROM})"));
+        let sql = sql.replace("$__toTime", &format!("toDateTime({UNTIL})"));
+        return sql.replace("$__interval_s", &INTERVAL.to_string());
+    }
+    let sql = sql.replace("$__interval", "1m");
     let (mut out, mut rest) = (String::new(), sql.as_str());
     while let Some(begin) = rest.find("$__") {
         out += &rest[..begin];
@@ -67,6 +96,9 @@ fn interpolate(system: System, sql: &str) -> String {
 /// The rows of an answer as texts by the names of their columns.
 fn ask(server: &ServerProcess, sql: &str) -> Vec<BTreeMap<String, String>> {
     let sql = interpolate(server.system, sql);
+    if server.system.is_clickhouse() {
+        return ask_clickhouse(server, &sql);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// All columns of the rows of a system.
     macro_rules! rows {
@@ -106,6 +138,43 @@ fn ask(server: &ServerProcess, sql: &str) -> Vec<BTreeMap<String, String>> {
     })
 }
 
+/// The same of a ClickHouse. A column `time` of a chart must be a `DateTime`; it is told as unix time.
+fn ask_clickhouse(server: &ServerProcess, sql: &str) -> Vec<BTreeMap<String, String>> {
+    let is_chart = sql.contains(" AS metric");
+    let sql = match is_chart {
+        true => format!("SELECT toTypeName(time) AS type, toUnixTimestamp(time) AS seconds, * FROM ({sql})"),
+        false => sql.to_owned(),
+    };
+    // An account that may only read may ask it.
+    if server.system == System::ClickHouse {
+        server.execute_as("agent", &sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let lines = server.texts(&format!("{sql} FORMAT TabSeparatedWithNames"));
+    let rows: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
+    let (names, rows) = rows.split_first().unwrap();
+    let row = |cells: &Vec<&str>| {
+        let cells = names.iter().zip(cells).map(|(name, cell)| ((*name).to_owned(), (*cell).to_owned()));
+        let mut row: BTreeMap<String, String> = cells.collect();
+        if is_chart {
+            assert!(row["type"].starts_with("DateTime"), "{row:?}");
+            row.insert("time".to_owned(), row["seconds"].clone());
+        }
+        row
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Sends all rows twice, as an exporter may that was killed before it had sent the windows.
+fn send_twice(server: &ServerProcess) {
+    for table in ["log", "window", "heartbeat", "program", "context", "record", "event"] {
+        let table = format!("picosnitch_{table}");
+        server.administer(DATABASE, &format!("SYSTEM STOP MERGES {table}"));
+        server.administer(DATABASE, &format!("INSERT INTO {table} SELECT * FROM {table}"));
+    }
+    let count = |table: &str| server.numbers(&format!("SELECT count(*) FROM {table}"))[0];
+    assert_eq!(count("picosnitch_record"), 2 * count("picosnitch_record FINAL"));
+}
+
 /// The queries of a dashboard by the titles of their panels.
 fn queries(file: &str, data_source: &str) -> BTreeMap<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/grafana").join(file);
@@ -116,6 +185,11 @@ fn queries(file: &str, data_source: &str) -> BTreeMap<String, String> {
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().into_iter().flatten() {
             assert_eq!(target["datasource"]["type"], data_source);
+            if data_source == CLICKHOUSE {
+                // FormatQueryOption of grafana-plugin-sdk-go: a time series, or a table.
+                let format = if panel["type"] == "timeseries" { 0 } else { 1 };
+                assert_eq!((&target["editorType"], &target["format"]), (&"sql".into(), &format.into()));
+            }
             let title = panel["title"].as_str().unwrap().to_owned();
             let before = queries.insert(title, target["rawSql"].as_str().unwrap().to_owned());
             assert_eq!(before, None, "two panels with one title");
@@ -184,6 +258,12 @@ fn has_the_sums_of_the_logs(system: System, file: &str, data_source: &str) {
     for (log, host) in logs.iter().zip(HOSTS) {
         Exporter::start(&server.settings("owner"), &log.path, host).wait_until_sent(log);
     }
+    if system.is_clickhouse() {
+        send_twice(&server);
+    }
+    if system == System::ClickHouse {
+        server.allow_agent(Agent::Reader);
+    }
     let queries = queries(file, data_source);
     let answers: BTreeMap<&str, Vec<BTreeMap<String, String>>> =
         queries.iter().map(|(title, sql)| (title.as_str(), ask(&server, sql))).collect();
@@ -241,11 +321,40 @@ fn has_the_sums_of_the_logs(system: System, file: &str, data_source: &str) {
     assert_eq!(number(&new[0], "time"), 1000 * (FROM as u64 + 6));
     let others = &answers["Other alerts and errors"];
     assert_eq!(others.iter().filter(|row| row["kind"] == "error").count(), 3, "{others:?}");
-    let last: Vec<&str> =
-        answers["Last window of each host"].iter().map(|row| row["host"].as_str()).collect();
-    assert_eq!(last, HOSTS);
-    assert!(number(&answers["Last window of each host"][2], "silence") < 600);
-    assert_eq!(answers["variable"].len(), 3);
+    let last =
+        &answers[if system.is_clickhouse() { "Last sign of each host" } else { "Last window of each host" }];
+    assert_eq!(last.iter().map(|row| row["host"].as_str()).collect::<Vec<_>>(), HOSTS);
+    assert!(number(&last[2], "silence") < 600);
+    // What is chosen, and how it is shown.
+    let [chosen, shown] = match system {
+        System::PostgreSql => ["host"; 2],
+        System::MariaDb => ["__value", "__text"],
+        System::ClickHouse | System::Chdb => ["value", "text"],
+    };
+    let mut hosts: Vec<(String, String)> =
+        answers["variable"].iter().map(|row| (row[shown].clone(), row[chosen].clone())).collect();
+    hosts.sort();
+    let mut expected = HOSTS.map(|host| (host.to_owned(), value(system, host)));
+    expected.sort();
+    assert_eq!(hosts, expected);
+    if system.is_clickhouse() {
+        let beat = "INSERT INTO picosnitch_heartbeat SELECT id, toUnixTimestamp(now()) FROM picosnitch_log WHERE host = 'host-1'";
+        server.administer(DATABASE, beat);
+        assert_eq!(number(&ask(&server, &queries["Silent hosts"])[0], "silent"), 1);
+    }
     // All panels were looked at.
     assert_eq!(queries.len(), 17, "{:?}", queries.keys());
+}
+
+/// Asks one of several shards all queries of the dashboard for ClickHouse; what it says was received is that of the logs of all.
+pub fn is_answered_by_a_shard(server: &ServerProcess, logs: &[Log]) {
+    server.allow_agent(Agent::Reader);
+    let received = sums(logs, |_, _, _| String::new())[""][0];
+    for (title, sql) in queries("picosnitch-clickhouse.json", CLICKHOUSE) {
+        let answer = ask(server, &sql);
+        if answer.iter().any(|row| row.contains_key("received")) {
+            let sum: u64 = answer.iter().map(|row| number(row, "received")).sum();
+            assert_eq!(sum, received, "{title}");
+        }
+    }
 }

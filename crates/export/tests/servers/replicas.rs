@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     exporter::{Exporter, TIMEOUT, send_all, wait_until},
+    grafana,
     log::{Log, on_server},
     server_process::{DATABASE, ServerProcess, free_port},
 };
@@ -174,7 +175,8 @@ fn shards_have_a_log_each() {
         .map(|number| {
             let mut log = Log::new();
             log.write(50 + number);
-            send_all(&settings[number as usize % 2], &log);
+            let (settings, host) = (&settings[number as usize % 2], grafana::HOSTS[number as usize % 3]);
+            Exporter::start(settings, &log.path, host).wait_until_sent(&log);
             log
         })
         .collect();
@@ -185,5 +187,6 @@ fn shards_have_a_log_each() {
         let parts = server.numbers("SELECT count(DISTINCT log) FROM picosnitch_record_local")[0];
         assert!((1..6).contains(&parts), "{parts} logs on a shard");
         assert_eq!(server.numbers("SELECT count(*) FROM connections"), [expected.records]);
+        grafana::is_answered_by_a_shard(server, &logs);
     }
 }

@@ -15,7 +15,7 @@ use model::{
 use store::{WindowReader, Writer};
 use tempfile::TempDir;
 
-use super::server_process::{DATABASE, PASSWORD, ServerProcess, System};
+use super::server_process::{DATABASE, PASSWORD, ServerProcess, System, clickhouse::Agent};
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A name with a control character and markup, as an attacker may choose it.
@@ -78,9 +78,17 @@ impl FleetServer {
         );
         fleet.send_host(HOSTILE, end - 7200, &[("/usr/bin/curl", 0xaa, "example.org", 7)]);
         // An account that may only read.
-        for table in TABLES {
-            let account = if system == System::MariaDb { "'agent'@'%'" } else { "agent" };
-            fleet.server.administer(DATABASE, &format!("GRANT SELECT ON picosnitch_{table} TO {account}"));
+        match system {
+            System::PostgreSql | System::MariaDb => {
+                for table in TABLES {
+                    let account = if system == System::MariaDb { "'agent'@'%'" } else { "agent" };
+                    let grant = format!("GRANT SELECT ON picosnitch_{table} TO {account}");
+                    fleet.server.administer(DATABASE, &grant);
+                }
+            }
+            System::ClickHouse => fleet.server.allow_agent(Agent::Reader),
+            // Its accounts may do anything.
+            System::Chdb => {}
         }
         fleet
     }
@@ -116,12 +124,7 @@ impl FleetServer {
 
     /// The address for --source, for an account.
     pub fn address(&self, user: &str) -> String {
-        let scheme = match self.server.system {
-            System::PostgreSql => "postgres",
-            System::MariaDb => "mariadb",
-            System::ClickHouse | System::Chdb => "clickhouse",
-        };
-        format!("{scheme}://{user}@127.0.0.1:{}/{DATABASE}", self.server.port)
+        address(&self.server, user, "127.0.0.1")
     }
 
     /// The file with the password of all accounts.
@@ -134,6 +137,16 @@ impl FleetServer {
         let file = self.password_file().display().to_string();
         ["--source".to_owned(), self.address(user), "--password-file".to_owned(), file]
     }
+}
+
+/// The address for --source of a server, for an account, by a name of this machine.
+pub fn address(server: &ServerProcess, user: &str, host: &str) -> String {
+    let scheme = match server.system {
+        System::PostgreSql => "postgres",
+        System::MariaDb => "mariadb",
+        System::ClickHouse | System::Chdb => "clickhouse",
+    };
+    format!("{scheme}://{user}@{host}:{}/{DATABASE}", server.port)
 }
 
 /// Sends all windows of a log.

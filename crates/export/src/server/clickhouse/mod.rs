@@ -6,12 +6,18 @@ mod text;
 
 pub(crate) use text::PLACEHOLDER;
 
-use std::{borrow::Cow, fmt, io, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt, io,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use config::TlsMode;
 use http_client::{ServerTls, Timeouts, is_certificate_refused, is_tls_refused};
 use sqlx::error::{DatabaseError, ErrorKind};
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use ureq::{Agent, http::HeaderValue};
 
 use super::{
@@ -48,6 +54,10 @@ pub(super) struct ClickHouse {
     password: HeaderValue,
     /// The major version, for example 18.
     version: u32,
+    /// What the names of its statements have in common (`query_id`); `None` if the kernel has no random number yet.
+    id: Option<i64>,
+    /// Statements that were sent.
+    statements: AtomicU64,
 }
 
 /// An error of the server.
@@ -155,8 +165,24 @@ async fn speaks_plainly(settings: &ServerSettings) -> bool {
     let timeouts = Timeouts { connect: PROBE_TIMEOUT, request: PROBE_TIMEOUT };
     let Ok(agent) = http_client::server_agent(None, timeouts, MAX_IDLE) else { return false };
     let url = format!("{}ping", url(settings, "http"));
-    let asked = spawn_blocking(move || agent.get(&url).call());
+    let asked = in_thread(move || agent.get(&url).call());
     matches!(asked.await, Ok(Ok(answer)) if answer.status().is_success())
+}
+
+/// Does what blocks in a thread of its own. Nobody waits for one whose answer is not wanted any longer, as a runtime would at its end
+/// for its own threads: a server that does not answer would hold up the end of a program.
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (sender, answer) = oneshot::channel();
+    let work = move || {
+        let _ = sender.send(work());
+    };
+    thread::Builder::new().name("clickhouse".to_owned()).spawn(work)?;
+    answer.await.map_err(io::Error::other)
+}
+
+/// The statement that ends those of the connection with this number, whoever waits for them.
+pub(super) fn end_statements(id: i64) -> String {
+    format!("KILL QUERY WHERE query_id LIKE 'picosnitch-{id}-%'")
 }
 
 fn url(settings: &ServerSettings, scheme: &str) -> String {
@@ -188,6 +214,8 @@ async fn connect_with(settings: &ServerSettings, is_verified: Option<bool>) -> s
         user: value(&settings.user)?,
         password: value(&settings.password)?,
         version: 0,
+        id: store::random_nonce(),
+        statements: AtomicU64::new(0),
     };
     let version = server.ask("SELECT version()".to_owned()).await?;
     let version = String::from_utf8_lossy(&version);
@@ -202,9 +230,13 @@ impl ClickHouse {
     }
 
     async fn ask_with(&self, sql: String, settings: &[(&str, &str)]) -> sqlx::Result<Vec<u8>> {
+        // No other statement may have its name while it runs.
+        let number = self.statements.fetch_add(1, Ordering::Relaxed);
+        let name = self.id.map(|id| ("query_id", format!("picosnitch-{id}-{number}")));
         let request = self
             .agent
             .post(&self.url)
+            .query_pairs(name)
             .query("database", &self.database)
             // The status is that of the whole statement: the answer begins when it is ready.
             .query("wait_end_of_query", "1")
@@ -212,7 +244,7 @@ impl ClickHouse {
             .header("x-clickhouse-user", self.user.clone())
             .header("x-clickhouse-key", self.password.clone())
             .content_type("text/plain");
-        let asked = spawn_blocking(move || {
+        let asked = in_thread(move || {
             let answer = request.send(sql)?;
             let status = answer.status();
             let body = answer.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?;
@@ -222,8 +254,13 @@ impl ClickHouse {
             Ok(Ok((true, body))) => Ok(body),
             Ok(Ok((false, body))) => Err(sqlx::Error::Database(Box::new(ClickHouseError::new(&body)))),
             Ok(Err(error)) => Err(client_error(error)),
-            Err(error) => Err(sqlx::Error::Io(error.into())),
+            Err(error) => Err(sqlx::Error::Io(error)),
         }
+    }
+
+    /// The number by which [`end_statements`] knows the statements of this connection.
+    pub fn id(&self) -> Option<i64> {
+        self.id
     }
 
     pub async fn execute(&self, sql: &str) -> sqlx::Result<()> {
