@@ -114,7 +114,7 @@ const Sightings = ({ rows, second }) => html`
 const Silent = ({ rows }) => html`
   <table class="fleet" aria-label="Silent hosts">
     <thead><tr>
-      <th scope="col" class="w-id">Host</th><th scope="col" class="w-t num">Last window</th><th scope="col" class="w-t num">Silent for</th>
+      <th scope="col" class="w-id">Host</th><th scope="col" class="w-t num">Last sign</th><th scope="col" class="w-t num">Silent for</th>
     </tr></thead>
     <tbody>
       ${rows.map(
