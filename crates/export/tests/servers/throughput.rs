@@ -1,6 +1,9 @@
 //! How fast records are sent.
 
-use std::{fs, time::Instant};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use store::Writer;
 
@@ -71,4 +74,44 @@ fn measure_clickhouse() {
 #[ignore = "a measurement"]
 fn measure_current_clickhouse() {
     measure(System::Chdb);
+}
+
+/// Prints how long the recorder takes to write a window while nothing is sent, and while an exporter sends a long backlog.
+#[test]
+#[ignore = "a measurement"]
+fn measure_recording() {
+    const BACKLOG: i64 = 1500;
+    const WINDOWS: i64 = 100;
+    const RECORDS: u64 = 1000;
+    let server = ServerProcess::start(System::PostgreSql);
+    let log = Log::new();
+    let mut writer = Writer::open(&log.path).unwrap();
+    let mut number = 0;
+    let mut write = |windows: i64| -> Vec<Duration> {
+        let time = |_| {
+            let window = busy_window(log.time + 10 * number, 0, RECORDS);
+            number += 1;
+            let begin = Instant::now();
+            writer.write(&window).unwrap();
+            begin.elapsed()
+        };
+        (0..windows).map(time).collect()
+    };
+    write(BACKLOG);
+    let mut told = Vec::new();
+    for is_sent in [false, true] {
+        let exporter = is_sent.then(|| Exporter::start(&server.settings("owner"), &log.path, "host"));
+        // It has connected and is in the middle of the backlog.
+        thread::sleep(Duration::from_secs(2));
+        let mut times = write(WINDOWS);
+        times.sort_unstable();
+        if let Some(exporter) = exporter {
+            assert_ne!(exporter.status().lag_windows, Some(0), "the backlog was too short");
+        }
+        let [median, most] =
+            [50, 95].map(|percent| times[times.len() * percent / 100].as_secs_f64() * 1000.0);
+        let what = if is_sent { "beside the exporter" } else { "alone" };
+        told.push(format!("{what} {median:.1} ms, 95 % within {most:.1} ms"));
+    }
+    println!("a window of {RECORDS} records is written {}", told.join("; "));
 }
