@@ -272,6 +272,12 @@ impl ServerProcess {
         }
     }
 
+    /// Where its files are; it belongs to the user of the server.
+    #[allow(dead_code, reason = "not all of it is needed by all tests")]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A command as the user of the server.
     fn command(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
@@ -475,6 +481,22 @@ impl ServerProcess {
         });
         let texts = numbers.unwrap_or_else(|error| panic!("{sql}: {error}"));
         texts.into_iter().map(|text| text.unwrap().parse().unwrap()).collect()
+    }
+
+    /// The number of windows, records and events in a database, and the bytes that were sent and received. Rows that are there twice are
+    /// one.
+    #[allow(dead_code, reason = "not all of it is needed by all tests")]
+    pub fn amounts(&self, database: &str) -> [i64; 5] {
+        let last = if self.system.is_clickhouse() { " FINAL" } else { "" };
+        let of = |what: &str, table: &str| format!("(SELECT {what} FROM picosnitch_{table}{last})");
+        let questions = [
+            of("count(*)", "window"),
+            of("count(*)", "record"),
+            of("count(*)", "event"),
+            of("coalesce(sum(sent), 0)", "record"),
+            of("coalesce(sum(received), 0)", "record"),
+        ];
+        self.numbers_in(database, &format!("SELECT {}", questions.join(", "))).try_into().unwrap()
     }
 
     /// The texts in the first column of the rows of a question to [`DATABASE`].

@@ -103,18 +103,7 @@ impl std::ops::Add for Copied {
 
 /// All that a server has in a database.
 pub fn on_server(server: &ServerProcess, database: &str) -> Copied {
-    let sql = "SELECT (SELECT count(*) FROM picosnitch_window), (SELECT count(*) FROM picosnitch_record), \
-               (SELECT count(*) FROM picosnitch_event), (SELECT coalesce(sum(sent), 0) FROM picosnitch_record), \
-               (SELECT coalesce(sum(received), 0) FROM picosnitch_record)";
-    // Rows that were sent twice are one.
-    let sql = match server.system.is_clickhouse() {
-        true => ["window", "record", "event"].iter().fold(sql.to_owned(), |sql, table| {
-            sql.replace(&format!("picosnitch_{table})"), &format!("picosnitch_{table} FINAL)"))
-        }),
-        false => sql.to_owned(),
-    };
-    let numbers = server.numbers_in(database, &sql);
-    let [windows, records, events, sent, received] = numbers[..] else { panic!("{numbers:?}") };
+    let [windows, records, events, sent, received] = server.amounts(database);
     Copied { windows, records, events, sent, received }
 }
 

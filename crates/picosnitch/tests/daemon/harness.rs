@@ -311,6 +311,12 @@ impl SmallDisk {
             .unwrap();
         Self(at.to_owned())
     }
+
+    pub fn resize(&self, size: &str) {
+        let options = format!("size={size}");
+        let none: Option<&str> = None;
+        mount(none, &self.0, none, MsFlags::MS_REMOUNT, Some(OsStr::new(&options))).unwrap();
+    }
 }
 
 impl Drop for SmallDisk {

@@ -2,21 +2,24 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    net::Ipv4Addr,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use model::{Counters, FlowTuple, GeoInfo, ProcessContext, Record, Window, text::time::now};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-use store::WindowReader;
+use store::{WindowReader, Writer};
 
 use super::{
-    harness::{Daemon, base, error_log, fresh_address, picosnitch, root, talk, wait_until},
+    harness::{Daemon, SmallDisk, base, error_log, fresh_address, picosnitch, place, root, talk, wait_until},
     server_process::{DATABASE, PASSWORD, ServerProcess, System},
 };
 
@@ -57,9 +60,9 @@ pub fn exporter_of(daemon: &Daemon) -> Option<Pid> {
 }
 
 /// Windows, records, events and bytes of the windows up to a number.
-fn in_log(base: &Path, until: i64) -> Vec<i64> {
+fn in_log(base: &Path, until: i64) -> [i64; 5] {
     let windows = WindowReader::open(&base.join("snitch.db")).unwrap().after(0, u64::MAX).unwrap();
-    let mut sums = vec![0; 5];
+    let mut sums = [0; 5];
     for window in windows.iter().filter(|window| window.mark.number <= until) {
         sums[0] += 1;
         sums[1] += window.records.len() as i64;
@@ -71,10 +74,6 @@ fn in_log(base: &Path, until: i64) -> Vec<i64> {
     }
     sums
 }
-
-const ON_SERVER: &str = "SELECT (SELECT count(*) FROM picosnitch_window), (SELECT count(*) FROM picosnitch_record), \
-                         (SELECT count(*) FROM picosnitch_event), (SELECT coalesce(sum(sent), 0) FROM picosnitch_record), \
-                         (SELECT coalesce(sum(received), 0) FROM picosnitch_record)";
 
 fn a_server_has_each_record_once(system: System, name: &str) {
     let _lock = root();
@@ -112,13 +111,16 @@ fn a_server_has_each_record_once(system: System, name: &str) {
     assert!(text.contains("log.server    ") && text.contains(" has all"), "{text}");
     daemon.stop(Signal::SIGTERM);
     let last = server.numbers("SELECT max(window_number) FROM picosnitch_window")[0];
-    assert_eq!(server.numbers(ON_SERVER), in_log(base, last));
+    assert_eq!(server.amounts(DATABASE), in_log(base, last));
     // What was written at the end is sent at the next start.
     let daemon = Daemon::start(base);
     let written = WindowReader::open(&base.join("snitch.db")).unwrap().state().unwrap().last_window;
     wait_until("the rest is sent", || copy(base)["last_window"].as_i64() >= Some(written));
-    assert_eq!(server.numbers("SELECT count(*) FROM picosnitch_log"), [1]);
-    assert_eq!(server.numbers("SELECT count(*) FROM picosnitch_event WHERE kind = 'stop'"), [1]);
+    assert_eq!(server.numbers("SELECT count(DISTINCT id) FROM picosnitch_log"), [1]);
+    assert_eq!(
+        server.numbers("SELECT count(DISTINCT window_number) FROM picosnitch_event WHERE kind = 'stop'"),
+        [1]
+    );
     // A server that is away is told.
     server.kill();
     wait_until("the server is missed", || copy(base)["problem"].is_string());
@@ -129,7 +131,7 @@ fn a_server_has_each_record_once(system: System, name: &str) {
     let last = daemon.stop(Signal::SIGTERM);
     assert!(!last.contains("panicked"), "{last}");
     let last = server.numbers("SELECT max(window_number) FROM picosnitch_window")[0];
-    assert_eq!(server.numbers(ON_SERVER), in_log(base, last));
+    assert_eq!(server.amounts(DATABASE), in_log(base, last));
 }
 
 #[test]
@@ -142,6 +144,72 @@ fn postgresql_has_each_record_once() {
 #[ignore = "needs root"]
 fn mariadb_has_each_record_once() {
     a_server_has_each_record_once(System::MariaDb, "mariadb");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn clickhouse_has_each_record_once() {
+    a_server_has_each_record_once(System::ClickHouse, "clickhouse");
+}
+
+/// Writes a log with 100,000 records of as many peers.
+fn write_long_log(path: &Path) {
+    let context: Arc<ProcessContext> = Arc::default();
+    let record = |number: u32| Record {
+        context: Arc::clone(&context),
+        geo: GeoInfo::default(),
+        tuple: FlowTuple {
+            family: 2,
+            protocol: 6,
+            remote_address: Some(Ipv4Addr::from(0x0a00_0000 + number).into()),
+            remote_port: 443,
+            ..FlowTuple::default()
+        },
+        counters: Counters { connections: 1, sent: number.into(), received: 1 },
+        opened: true,
+        folded: 0,
+    };
+    let mut writer = Writer::open(path).unwrap();
+    let first = now() - 10_000;
+    for number in 0..1000 {
+        let records = (100 * number..100 * (number + 1)).map(record).collect();
+        let time = first + i64::from(number);
+        writer.write(&Window { time, records, ..Window::default() }).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_disk_of_a_postgresql_is_told_and_loses_nothing() {
+    let _lock = root();
+    let server = ServerProcess::start(System::PostgreSql);
+    let place = place();
+    let disk = SmallDisk::mount(place.path(), "24m");
+    let owner = fs::metadata(server.directory()).unwrap().uid();
+    chown(place.path(), Some(owner), None).unwrap();
+    server.administer("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", place.path().display()));
+    server.administer("postgres", &format!("ALTER DATABASE {DATABASE} SET TABLESPACE small"));
+    let base = base_with(&server, "postgresql");
+    let base = base.path();
+    write_long_log(&base.join("snitch.db"));
+    let daemon = Daemon::start(base);
+    let full = "the disk of the server is full";
+    wait_until("the full disk is told", || {
+        copy(base)["problem"].as_str().is_some_and(|why| why.contains(full))
+    });
+    wait_until("it is in error.log", || error_log(base).contains(full));
+    let [windows, records, ..] = server.amounts(DATABASE);
+    assert!(
+        windows > 0 && windows < 1000 && records == 100 * windows,
+        "{windows} windows, {records} records"
+    );
+    talk(fresh_address(), 1000, 2000);
+    disk.resize("500m");
+    wait_until("all is sent", || copy(base)["problem"].is_null() && copy(base)["lag_windows"] == 0);
+    daemon.stop(Signal::SIGTERM);
+    let last = server.numbers("SELECT max(window_number) FROM picosnitch_window")[0];
+    assert!(last > 1000);
+    assert_eq!(server.amounts(DATABASE), in_log(base, last));
 }
 
 #[test]
