@@ -76,6 +76,14 @@ function watchRequests(page) {
  * @property {boolean} [touch]
  */
 
+/** Waits for frames, in the page. @param {number} count @returns {Promise<void>} */
+const frames = (count) =>
+  new Promise((resolve) => {
+    const next = (/** @type {number} */ left) =>
+      left ? requestAnimationFrame(() => next(left - 1)) : setTimeout(resolve);
+    next(count);
+  });
+
 /** What is drawn while an answer is awaited. */
 const WAITING = '.hold, .skel, .waiting, [aria-busy=true]';
 
@@ -111,6 +119,9 @@ export class Tab {
   /** Waits until nothing is asked for and nothing is held back. */
   async settled() {
     const end = Date.now() + 15_000;
+    // What was done last is drawn in a frame, and asked for after it. A document that is being left may have no frames any more.
+    const drawn = this.page.evaluate(frames, 4).catch(() => {});
+    await Promise.race([drawn, this.page.waitForTimeout(1000)]);
     for (;;) {
       if (this.requests.isQuiet() && !(await this.page.$(WAITING))) return;
       if (Date.now() > end) {
