@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Time between two calls of malloc_trim(3).
 const TRIM_PERIOD: Duration = Duration::from_secs(10);
-/// Bytes from which a block is mapped by itself (mallopt(3)): more than what a window takes, whose blocks would be mapped and
-/// given back again and again.
+/// Bytes from which a block is mapped by itself (mallopt(3)).
 #[cfg(target_env = "gnu")]
-const MMAP_THRESHOLD: libc::c_int = 1 << 20;
+const MMAP_THRESHOLD: libc::c_int = 128 << 10;
 
 /// Must be called before the first thread is started.
 ///
