@@ -103,14 +103,17 @@ fn programs_of_records(condition: &str) -> String {
     )
 }
 
-/// Brings the table up to date with the records of a span of time, both ends included.
-pub(crate) fn settle(connection: &Connection, span: [i64; 2]) -> rusqlite::Result<()> {
-    let sql = format!(
-        "UPDATE program_seen SET first = min(program_seen.first, r.first), last = max(program_seen.last, r.last) FROM ({}) \
-         AS r WHERE program_seen.path = r.path AND program_seen.sha256 = r.sha256 AND program_seen.uid = r.uid",
-        programs_of_records("time BETWEEN ?1 AND ?2")
-    );
-    connection.prepare_cached(&sql)?.execute(span)?;
+/// Brings the rows that are there up to date with the times at which contexts were seen. One statement over all records would sort
+/// them, which takes megabytes in small pieces.
+pub(crate) fn settle(connection: &Connection, contexts: &TimesById) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "UPDATE program_seen SET first = min(first, ?2), last = max(last, ?3) WHERE (path, sha256, uid) = \
+         (SELECT program.path, coalesce(program.sha256, x''), context.uid FROM context \
+         JOIN program ON program.id = context.program WHERE context.id = ?1) AND (first > ?2 OR last < ?3)",
+    )?;
+    for (id, seen) in contexts {
+        update.execute([*id, seen.first, seen.last])?;
+    }
     Ok(())
 }
 

@@ -43,8 +43,8 @@ pub(crate) fn settle(connection: &Connection, time: i64) -> rusqlite::Result<()>
     let mut seen = SeenInLog::default();
     seen.add_records(connection, "time BETWEEN ?1 AND ?2", quarter)?;
     seen.store(connection)?;
-    port_seen::add(connection, seen.ports)?;
-    program_seen::settle(connection, quarter)
+    program_seen::settle(connection, &seen.contexts)?;
+    port_seen::add(connection, seen.ports)
 }
 
 /// Times by the ids of rows, or by ports. Hashed: a vector would be as long as the log is old, and the daemon makes such maps.
