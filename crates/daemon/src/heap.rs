@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Time between two calls of malloc_trim(3).
 const TRIM_PERIOD: Duration = Duration::from_secs(10);
-/// Bytes from which a block is mapped by itself (mallopt(3)).
+/// Bytes from which a block is mapped by itself: the default of mallopt(3), which moves upwards unless it is set.
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD: libc::c_int = 128 << 10;
 

@@ -93,11 +93,11 @@ fn insert(connection: &Connection, context: &ProcessContext, time: i64) -> rusql
     Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
 }
 
-/// The programs of the records that a condition selects, with their first and last times.
-fn programs_of_records(condition: &str) -> String {
+/// The programs of the records that the table may not know yet, with their first and last times.
+fn unsettled_programs() -> String {
     format!(
         "SELECT program.path AS path, coalesce(program.sha256, x'') AS sha256, context.uid AS uid, min(r.first) AS first, \
-         max(r.last) AS last FROM (SELECT context, min(time) AS first, max(time) AS last FROM record WHERE {condition} \
+         max(r.last) AS last FROM (SELECT context, min(time) AS first, max(time) AS last FROM record WHERE {UNSETTLED} \
          GROUP BY context) AS r JOIN context ON context.id = r.context JOIN program ON program.id = context.program \
          GROUP BY 1, 2, 3"
     )
@@ -188,7 +188,7 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<ProgramSeen>
         "SELECT s.path, s.sha256, s.uid, min(s.first, coalesce(r.first, s.first)), max(s.last, coalesce(r.last, s.last)) AS \
          latest FROM program_seen AS s LEFT JOIN ({}) AS r ON r.path = s.path AND r.sha256 = s.sha256 AND r.uid = s.uid \
          ORDER BY latest DESC, s.path, s.sha256, s.uid",
-        programs_of_records(UNSETTLED)
+        unsettled_programs()
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], from_row)?;
