@@ -146,7 +146,7 @@ fn a_replica_that_was_killed_has_all_when_it_is_back() {
     two.restart();
     wait_for_copy(&two, &log);
     // The first one is killed while it is written to, and the exporter goes on with the second one.
-    for round in 0..3 {
+    for round in 0..5 {
         log.write(400);
         let exporter = Exporter::start(&settings[0], &log.path, "host");
         thread::sleep(Duration::from_millis(60 * round + 40));
