@@ -5,7 +5,7 @@ use model::{DomainSource, PORT_MANY, Port};
 use super::*;
 
 /// A generator of pseudo-random numbers (xorshift).
-pub(super) struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     pub fn below(&mut self, end: u64) -> u64 {
