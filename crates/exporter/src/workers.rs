@@ -1,4 +1,4 @@
-//! The threads that wait for other machines: one for VirusTotal, one for name servers, one for all SQL servers.
+//! The threads that wait for other machines: one for VirusTotal, one for name servers, one for all SQL servers and other tools.
 
 use std::{
     collections::VecDeque,

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(check_place(Path::new("/usr/local/bin/picosnitch")).unwrap(), "/usr/local/bin/picosnitch");
         for (path, why) in [
             ("/home/a/bin/picosnitch", "/home is hidden"),
-            ("/root/.local/bin/picosnitch", "/root is hidden"),
+            ("/root/picosnitch", "/root is hidden"),
             ("/opt/a b/picosnitch", "special characters"),
             ("/opt/%h/picosnitch", "special characters"),
             ("/opt/a\nExecStartPre=x/picosnitch", "special characters"),
