@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params, types::ValueRef};
 use sha2::Digest;
 
 use crate::{
-    seen_times::{TimesById, UNSETTLED},
+    seen_times::{TimesById, UNSETTLED, in_order},
     text_or_blob::TextOrBlob,
 };
 
@@ -111,8 +111,8 @@ pub(crate) fn settle(connection: &Connection, contexts: &TimesById) -> rusqlite:
          (SELECT program.path, coalesce(program.sha256, x''), context.uid FROM context \
          JOIN program ON program.id = context.program WHERE context.id = ?1) AND (first > ?2 OR last < ?3)",
     )?;
-    for (id, seen) in contexts {
-        update.execute([*id, seen.first, seen.last])?;
+    for (id, seen) in in_order(contexts) {
+        update.execute([id, seen.first, seen.last])?;
     }
     Ok(())
 }

@@ -50,6 +50,13 @@ pub(crate) fn settle(connection: &Connection, time: i64) -> rusqlite::Result<()>
 /// Times by the ids of rows, or by ports. Hashed: a vector would be as long as the log is old, and the daemon makes such maps.
 pub(crate) type TimesById = HashMap<i64, SeenTimes, FixedState>;
 
+/// The times in the order of the ids, in which rows lie beside each other: the cache of pages is small.
+pub(crate) fn in_order(times: &TimesById) -> Vec<(i64, SeenTimes)> {
+    let mut times: Vec<(i64, SeenTimes)> = times.iter().map(|(id, seen)| (*id, *seen)).collect();
+    times.sort_unstable_by_key(|(id, _)| *id);
+    times
+}
+
 /// When contexts, endpoints and remote ports were seen.
 #[derive(Default)]
 pub(crate) struct SeenInLog {
@@ -93,8 +100,8 @@ impl SeenInLog {
                  WHERE id = ?1 AND (first > ?2 OR last < ?3)"
             );
             let mut update = connection.prepare_cached(&sql)?;
-            for (id, times) in times {
-                update.execute([*id, times.first, times.last])?;
+            for (id, times) in in_order(times) {
+                update.execute([id, times.first, times.last])?;
             }
         }
         Ok(())
