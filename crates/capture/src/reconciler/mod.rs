@@ -207,9 +207,10 @@ impl Reconciler {
         let mut outcome =
             DrainOutcome { drain_soon: self.first_flows.settle(&entries), ..DrainOutcome::default() };
         let mut receivers = LastReceivers::default();
-        for (entry, opened) in self.order(entries, &endpoints) {
-            let ended = released.contains(entry.key.socket) || self.expiry.is_expired(&entry);
-            let delta = self.delta(&entry, News { opened, ended }, &endpoints);
+        let opened = self.count_opened(&entries, &endpoints);
+        for (entry, opened) in entries.iter().zip(opened) {
+            let ended = released.contains(entry.key.socket) || self.expiry.is_expired(entry);
+            let delta = self.delta(entry, News { opened, ended }, &endpoints);
             if entry.is_stream && (ended || !samples.is_empty()) {
                 receivers.add(entry.key.socket, &delta);
             }
@@ -300,9 +301,9 @@ impl Reconciler {
         is_young(entry, now) && endpoints.is_incomplete(entry) && !self.previous.contains_key(&entry.key)
     }
 
-    /// Pairs each entry with the number of connections that it opens besides its connects. Within a socket, entries that
-    /// are read for the first time are counted in the order in which they began.
-    fn order(&mut self, entries: Vec<FlowEntry>, endpoints: &Endpoints) -> Vec<(FlowEntry, u64)> {
+    /// The number of connections that each entry opens besides its connects. Within a socket, entries that are read for the
+    /// first time are counted in the order in which they began.
+    fn count_opened(&mut self, entries: &[FlowEntry], endpoints: &Endpoints) -> Vec<u64> {
         let mut new: Vec<usize> =
             (0..entries.len()).filter(|at| !self.previous.contains_key(&entries[*at].key)).collect();
         // The flow with a connect() is the first one of its socket by definition.
@@ -330,7 +331,7 @@ impl Reconciler {
                 self.sockets.add_flow(key.socket, entry.counters.connects, key.process)
             };
         }
-        entries.into_iter().zip(opened).collect()
+        opened
     }
 
     fn delta(&mut self, entry: &FlowEntry, news: News, endpoints: &Endpoints) -> FlowDelta {
