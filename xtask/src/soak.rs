@@ -183,6 +183,10 @@ fn judge(binary: &Path, base: &Path, options: &Options, measured: &Measured) -> 
         surplus += more;
     }
     let answer = log.query(&["--range", "all"])?;
+    // Their ports are not known any more, so they are missing below.
+    let folded = log.amounts("lport=many")?.connections;
+    let what = "connections in folded records: if there are some, a window took too long for this load";
+    figures.push(limit(what, folded as f64, 0.0, 0.0));
     // What a loss takes is not known to the byte, so one that is told excuses nothing here.
     let what = format!("connections and bytes missing ({connections} connections, {moved} bytes moved)");
     figures.push(limit(&what, missing as f64, 0.0, 0.0));
