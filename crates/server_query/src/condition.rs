@@ -19,7 +19,7 @@ pub(crate) struct Condition {
 pub(crate) struct Conditions {
     /// On columns of the records.
     pub of_record: Vec<Condition>,
-    /// On columns of other tables, with these.
+    /// On columns of other tables, with these. Some let pass more than the filter, which is in `rest` then.
     pub of_tables: Vec<(Table, Condition)>,
     /// The columns of records that lead to those of both.
     pub record_columns: Vec<&'static str>,
@@ -37,7 +37,14 @@ impl Conditions {
         for (dimension, filters) in by_dimension {
             let column = Column::of(dimension);
             match (all(dimension, &filters, dialect), column.table) {
-                (None, _) => conditions.rest.extend(filters.into_iter().cloned()),
+                (None, table) => {
+                    // Fewer values have to be compared here.
+                    if let Some((condition, table)) = rough(dimension, &filters, dialect).zip(table) {
+                        conditions.of_tables.push((table, condition));
+                        conditions.record_columns.push(column.key());
+                    }
+                    conditions.rest.extend(filters.into_iter().cloned());
+                }
                 (Some(condition), None) => {
                     conditions.of_record.push(condition);
                     conditions.record_columns.push(match dimension {
@@ -112,6 +119,40 @@ fn all(dimension: Dimension, filters: &[&Filter], dialect: Dialect) -> Option<Co
     }
     all.sql = parts.join(" AND ");
     Some(all)
+}
+
+/// A condition that all values fulfil which some filters of one dimension select, and perhaps others; `None` if there is none.
+fn rough(dimension: Dimension, filters: &[&Filter], dialect: Dialect) -> Option<Condition> {
+    let column = Column::of(dimension);
+    if column.kind != Kind::Text || dimension == Dimension::Scope || column_is_quoted(dimension) {
+        return None;
+    }
+    let expression = column.expression_in(dialect);
+    let mut rough = Condition::default();
+    let mut alternatives = Vec::new();
+    for filter in filters.iter().filter(|filter| !filter.is_exclude()) {
+        let condition = match filter.single_value() {
+            Some(value) => equality(dimension, value, dialect),
+            None => {
+                let text = std::str::from_utf8(filter.literal()?).ok()?;
+                // Other characters may be escaped in a column.
+                let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
+                if text.is_empty() || !text.as_bytes().iter().all(is_plain) {
+                    return None;
+                }
+                let sql = match dialect {
+                    Dialect::PostgreSql => format!("(strpos({expression}, \0) > 0)"),
+                    Dialect::MySql => format!("(LOCATE(\0, CAST({expression} AS BINARY)) > 0)"),
+                    Dialect::ClickHouse => format!("(position({expression}, \0) > 0)"),
+                };
+                Condition { sql, parameters: vec![Cell::Text(text.to_owned())] }
+            }
+        };
+        alternatives.push(condition.sql);
+        rough.parameters.extend(condition.parameters);
+    }
+    rough.sql = format!("({})", alternatives.join(" OR "));
+    (!alternatives.is_empty()).then_some(rough)
 }
 
 fn column_is_quoted(dimension: Dimension) -> bool {

@@ -116,6 +116,14 @@ impl Filter {
         }
     }
 
+    /// For one that may select several values: a text that all of them contain, byte for byte, unless it is of command lines.
+    pub fn literal(&self) -> Option<&[u8]> {
+        match &self.operand {
+            FilterOperand::Pattern(pattern) => pattern.literal(),
+            FilterOperand::Value(_) | FilterOperand::Network(..) => None,
+        }
+    }
+
     /// Whether a value passes the condition.
     fn matches(&self, value: &Value) -> bool {
         match (&self.operand, value) {

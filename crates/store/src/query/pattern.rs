@@ -79,6 +79,17 @@ impl Pattern {
         }
     }
 
+    /// A text that all values contain that match, with the case of its letters; the longest one that is known.
+    pub fn literal(&self) -> Option<&[u8]> {
+        match self {
+            Self::FileName(text) | Self::DomainAndBelow(text) | Self::Named(text) => Some(text),
+            Self::Glob(parts) | Self::FileNameGlob(parts) => {
+                parts.iter().map(Vec::as_slice).max_by_key(|part| part.len())
+            }
+            Self::Contains(_) | Self::Scope(_) | Self::DigestPrefix(_) => None,
+        }
+    }
+
     fn matches_bytes(&self, bytes: &[u8]) -> bool {
         match self {
             Self::FileName(name) => file_name(bytes) == name,
