@@ -8,16 +8,20 @@ mod announcement;
 mod batch;
 mod content_digest;
 mod error;
+mod flat_sums;
 mod position;
+mod repeated;
 mod sender;
 mod server;
 mod settings;
 mod sink_state;
 mod status;
+mod sum_claims;
 mod sum_kind;
 mod sums;
 
 pub use error::ExportError;
+pub use repeated::Repeated;
 pub use sender::{Heartbeats, run, run_beside};
 pub use server::{
     Server,
@@ -30,4 +34,5 @@ pub use server::{
 pub use settings::{ClientCertificate, ServerSettings};
 pub use sink_state::{Failure, POLL_INTERVAL, SinkState};
 pub use status::{SinkNews, SinkPosition, SinkStatus, Unsent};
+pub use sum_claims::{Claimed, claimed};
 pub use sum_kind::SumKind;

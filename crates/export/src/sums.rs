@@ -1,4 +1,4 @@
-//! Makes the sums of the records on a server ([`SumKind`]), while nothing waits to be sent.
+//! Makes the sums of the records on a server ([`SumKind`]), while nothing waits to be sent. On a ClickHouse `flat_sums.rs` makes them.
 //!
 //! Rows are only added. A claim says that the records of some windows, from one number to another, are in the sums of a kind; it is
 //! committed with the sums, and its key is the first window: so the records of a window are in the sums of a kind once or not at
@@ -10,9 +10,11 @@ use tokio::time::sleep;
 
 use crate::{
     error::ExportError,
+    flat_sums,
     sender::overtaken,
     server::{
         OnDuplicate, Server,
+        dialect::Dialect,
         rows::Cell as Value,
         tables::{Kind, SUM_CLAIM},
     },
@@ -78,7 +80,10 @@ async fn make_all(settings: &ServerSettings, sent: &Cell<Option<Sent>>) -> Resul
     if server.has_sums().await? {
         for kind in SumKind::ALL {
             while let Some(sent) = sent.get()
-                && claim(&mut server, sent, kind).await?
+                && match server.dialect() {
+                    Dialect::PostgreSql | Dialect::MySql => claim(&mut server, sent, kind).await?,
+                    Dialect::ClickHouse => flat_sums::claim(&mut server, sent, kind).await?,
+                }
             {}
             is_done &= sent.get().is_some();
         }
@@ -152,12 +157,12 @@ async fn add_up(
     server.begin().await?;
     let claim = [number, log, first, last].map(Value::from).to_vec();
     server.insert(&SUM_CLAIM, &[claim], OnDuplicate::Refuse, DOING).await.map_err(overtaken)?;
-    server.execute(&sql, DOING).await?;
+    server.insert_selected(&sql, DOING).await?;
     server.commit().await
 }
 
 /// The start of the span of so many seconds that has the time in a column.
-fn start(column: &str, seconds: i64) -> String {
+pub(crate) fn start(column: &str, seconds: i64) -> String {
     // The remainder has the sign of the dividend.
     format!("{column} - (({column} % {seconds} + {seconds}) % {seconds})")
 }

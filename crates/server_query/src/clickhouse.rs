@@ -1,49 +1,74 @@
 //! A query as one statement of ClickHouse, in the SQL that its version 18 knows: one join in a SELECT, with a subquery.
-//!
-//! Nothing is unique there (`export`): windows that were sent more than once are read with FINAL, which makes one of equal rows. It
-//! takes several times as long, so that only the times of such windows are read with it.
 
 use std::collections::BTreeSet;
 
-use export::{Cell, Dialect, Kind, Server};
+use export::{Dialect, ExportError, Kind, Repeated, Server};
 use store::{Dimension, Query};
 
 use crate::{
     column::{BUCKET, Column, Table},
     condition::{Condition, Conditions},
-    error::ServerQueryError,
-    statement::{Builder, SUMS, Statement, clause, columns_of},
+    statement::{Builder, SUMS, Statement, clause, columns_of, within},
+    sums::{Plan, last_claimed},
 };
 
-/// Times of repeated windows that are written into a statement. Beyond it the whole range is read with FINAL.
-const MAX_REPEATED: usize = 5000;
 const COUNTERS: [&str; 3] = ["connections", "sent", "received"];
 
-/// The times of windows in a range that may be there more than once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Repeated {
-    /// These, and no others.
-    Times(Vec<i64>),
-    /// More than are looked at.
-    Many,
+const READING_ENDS: &str = "cannot read when records begin and end";
+/// A time of which all records are read for the first or the last one, seconds.
+const DAY: i64 = 86_400;
+
+/// The times of the first and the last record. There is no index at whose ends to look, but records of a time are found quickly: so it
+/// begins where the windows begin and end, though these may be there when their records were dropped.
+pub(crate) async fn extent(server: &mut Server) -> Result<Option<(i64, i64)>, ExportError> {
+    let Some((begin, end)) = ends(server, "picosnitch_window", "1 = 1").await? else { return Ok(None) };
+    let (early, late) = (begin.saturating_add(DAY), end.saturating_sub(DAY));
+    let found = records(server, &[(begin, early), (late, end)]).await?;
+    if let Some((first, last)) = found.filter(|(first, last)| *first <= early && late <= *last) {
+        return Ok(Some((first, last)));
+    }
+    let first = narrowed(server, (begin, end), End::First).await?;
+    let last = narrowed(server, (begin, end), End::Last).await?;
+    records(server, &[first, last]).await
 }
 
-impl Repeated {
-    /// Asks a server about the time from one second to another.
-    pub async fn read(server: &mut Server, (since, until): (i64, i64)) -> Result<Self, ServerQueryError> {
-        let p = Dialect::ClickHouse.placeholder(1);
-        let sql = format!(
-            "SELECT DISTINCT time FROM picosnitch_repeated WHERE time BETWEEN {p} AND {p} LIMIT {}",
-            MAX_REPEATED + 1
-        );
-        let parameters = [Cell::Integer(since), Cell::Integer(until)];
-        let doing = "cannot read which windows were sent twice";
-        let rows = server.select(&sql, &parameters, &[Kind::Integer], doing).await?;
-        Ok(match rows.len() > MAX_REPEATED {
-            true => Self::Many,
-            false => Self::Times(rows.iter().flatten().filter_map(Cell::integer).collect()),
-        })
+/// One of the two ends of the records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    First,
+    Last,
+}
+
+/// Halves a time until it is short; the first or the last record of it stays in it.
+async fn narrowed(
+    server: &mut Server,
+    (mut from, mut to): (i64, i64),
+    end: End,
+) -> Result<(i64, i64), ExportError> {
+    while to.saturating_sub(from) > DAY {
+        let middle = from + to.saturating_sub(from) / 2;
+        let (near, far) = match end {
+            End::First => ((from, middle), (middle + 1, to)),
+            End::Last => ((middle + 1, to), (from, middle)),
+        };
+        let sql = format!("SELECT 1 FROM picosnitch_record WHERE {} LIMIT 1", within("time", &[near]));
+        let is_empty = server.select(&sql, &[], &[Kind::Integer], READING_ENDS).await?.is_empty();
+        (from, to) = if is_empty { far } else { near };
     }
+    Ok((from, to))
+}
+
+/// The times of the first and the last record of some spans.
+async fn records(server: &mut Server, spans: &[(i64, i64)]) -> Result<Option<(i64, i64)>, ExportError> {
+    ends(server, "picosnitch_record", &within("time", spans)).await
+}
+
+async fn ends(server: &mut Server, table: &str, condition: &str) -> Result<Option<(i64, i64)>, ExportError> {
+    // Without rows there would be the zeros of nothing.
+    let sql = format!("SELECT min(time), max(time) FROM {table} WHERE {condition} HAVING count() > 0");
+    let rows = server.select(&sql, &[], &[Kind::Integer; 2], READING_ENDS).await?;
+    let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
+    Ok(first.integer().zip(last.integer()))
 }
 
 /// What a statement is made of.
@@ -55,6 +80,8 @@ pub(crate) struct Question<'a> {
     /// The expression of the time, if the query needs it.
     pub bucket: Option<&'a str>,
     pub repeated: &'a Repeated,
+    /// The sums that are asked in place of records.
+    pub plan: Option<&'a Plan>,
     /// Rows that are returned at most.
     pub max_rows: usize,
 }
@@ -123,49 +150,62 @@ impl Question<'_> {
         let sums = COUNTERS.map(|name| format!("SUM({name}) AS sum_{name}"));
         // As numbers that do not wrap.
         let rough = COUNTERS.map(|name| format!("SUM(toFloat64({name})) AS rough_{name}"));
-        let times = ["MIN(time) AS first_time", "MAX(time) AS last_time"].map(str::to_owned);
+        let times = ["MIN(begin_time) AS first_time", "MAX(end_time) AS last_time"].map(str::to_owned);
         let selected: Vec<String> = selected.chain(sums).chain(rough).chain(times).collect();
         let grouped: Vec<&str> = keys.iter().map(|(_, alias)| alias.as_str()).collect();
-        let source = match self.repeated {
-            Repeated::Times(times) if times.is_empty() => {
-                format!("picosnitch_record WHERE {}", self.inner_where(builder))
-            }
-            Repeated::Times(times) => {
-                let list: Vec<String> = times.iter().map(i64::to_string).collect();
-                let list = list.join(", ");
-                let names = needed(keys, columns);
-                let mut part = |table: &str, condition: &str| {
-                    format!(
-                        "SELECT {names} FROM {table} WHERE {} AND time {condition} ({list})",
-                        self.inner_where(builder)
-                    )
-                };
-                format!(
-                    "({} UNION ALL {})",
-                    part("picosnitch_record", "NOT IN"),
-                    part("picosnitch_record FINAL", "IN")
-                )
-            }
-            Repeated::Many => format!("picosnitch_record FINAL WHERE {}", self.inner_where(builder)),
-        };
         format!(
-            "SELECT {} FROM {source}{} HAVING count() > 0",
+            "SELECT {} FROM ({}){} HAVING count() > 0",
             selected.join(", "),
+            self.parts(&needed(keys, columns), builder).join(" UNION ALL "),
             clause(" GROUP BY ", &grouped.join(", ")),
         )
     }
 
-    fn inner_where(&self, builder: &mut Builder) -> String {
-        let (since, until) = self.range;
-        let range = Condition {
-            sql: "time BETWEEN \0 AND \0".to_owned(),
-            parameters: vec![Cell::Integer(since), Cell::Integer(until)],
+    /// The statements that together have each record of the range once, by itself or in a sum.
+    fn parts(&self, names: &BTreeSet<&str>, builder: &mut Builder) -> Vec<String> {
+        let names: Vec<&str> = names.iter().copied().collect();
+        let names = names.join(", ");
+        let mut records = |spans: &[(i64, i64)], condition: &str| {
+            self.repeated.parts(|table, repeated| {
+                format!(
+                    "SELECT time, {names}, time AS begin_time, time AS end_time FROM {table} WHERE {}{condition}{}{repeated}",
+                    within("time", spans),
+                    self.conditions(builder)
+                )
+            })
         };
+        let Some(plan) = self.plan else { return records(&[self.range], "") };
+        let last_claimed = last_claimed(&plan.claims);
+        let mut parts = Vec::new();
+        if !plan.recorded.is_empty() {
+            parts.extend(records(&plan.recorded, ""));
+        }
+        if !plan.behind.is_empty() {
+            parts.extend(records(&plan.behind, &format!(" AND window_number > {last_claimed}")));
+        }
+        let kind = plan.kind.number();
+        let void: Vec<String> = plan.void.iter().map(i64::to_string).collect();
+        let void = match void.is_empty() {
+            true => String::new(),
+            false => format!(" AND attempt NOT IN ({})", void.join(", ")),
+        };
+        // Claims that were made since the others were read do not count: the records of their windows do.
+        parts.push(format!(
+            "SELECT start AS time, {names}, first_time AS begin_time, last_time AS end_time FROM picosnitch_sum \
+             WHERE kind = {kind} AND {} AND last_window <= {last_claimed} \
+             AND attempt GLOBAL IN (SELECT attempt FROM picosnitch_sum_claim WHERE kind = {kind}){void}{}",
+            within("start", &plan.summed),
+            self.conditions(builder)
+        ));
+        parts
+    }
+
+    /// The conditions on records and sums, each after AND.
+    fn conditions(&self, builder: &mut Builder) -> String {
         let of_tables =
             self.conditions.of_tables.iter().map(|(table, condition)| of_record(*table, condition));
         let of_record = self.conditions.of_record.iter().cloned();
-        let all = [range].into_iter().chain(of_record).chain(of_tables);
-        all.map(|condition| builder.add(&condition)).collect::<Vec<String>>().join(" AND ")
+        of_record.chain(of_tables).map(|condition| format!(" AND {}", builder.add(&condition))).collect()
     }
 }
 
@@ -189,9 +229,9 @@ fn of_record(table: Table, condition: &Condition) -> Condition {
     Condition { sql: format!("{key} GLOBAL IN (SELECT {key} FROM {rows} WHERE {sql})"), parameters }
 }
 
-/// The columns of records that are added up by keys.
-fn needed(keys: &[(String, String)], columns: &[Dimension]) -> String {
-    let mut names: BTreeSet<&str> = COUNTERS.into_iter().chain(["time"]).collect();
+/// The columns of records that are added up by keys, besides the time.
+fn needed<'a>(keys: &'a [(String, String)], columns: &[Dimension]) -> BTreeSet<&'a str> {
+    let mut names: BTreeSet<&str> = COUNTERS.into_iter().collect();
     names.extend(keys.iter().filter(|(expression, alias)| expression == alias).map(|(key, _)| key.as_str()));
     for dimension in columns {
         match (dimension, Column::of(*dimension)) {
@@ -205,7 +245,7 @@ fn needed(keys: &[(String, String)], columns: &[Dimension]) -> String {
             _ => {}
         }
     }
-    names.into_iter().collect::<Vec<&str>>().join(", ")
+    names
 }
 
 /// The column that a record, or a context that was joined to it, has in common with a table.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use export::{Cell, Dialect, ExportError, Kind, ServerSettings};
+use export::{Cell, Dialect, ExportError, Kind, Repeated, ServerSettings};
 use model::{Counters, Event, EventKind, Loss, add_losses, text::lossless};
 use store::{
     Answer, CompareOrder, Comparison, Dimension, Filter, HostEvent, ProgramSeen, Query, Range, SeriesByGroup,
@@ -11,7 +11,7 @@ use store::{
 
 use crate::{
     bucket,
-    clickhouse::{Question, Repeated},
+    clickhouse::{self, Question},
     column::{Column, value},
     condition::Conditions,
     error::ServerQueryError,
@@ -191,12 +191,11 @@ async fn check(server: &mut Connection) -> Result<(), ServerQueryError> {
 
 /// The times of the first and the last record.
 async fn extent(server: &mut Connection) -> Result<Option<(i64, i64)>, ServerQueryError> {
-    let sql = match server.dialect() {
-        // It looks at both ends of an index.
-        Dialect::PostgreSql | Dialect::MySql => "SELECT min(time), max(time) FROM picosnitch_record",
-        // Without records there would be the zeros of nothing.
-        Dialect::ClickHouse => "SELECT min(time), max(time) FROM picosnitch_record HAVING count() > 0",
-    };
+    if server.dialect() == Dialect::ClickHouse {
+        return Ok(clickhouse::extent(server).await?);
+    }
+    // It looks at both ends of an index.
+    let sql = "SELECT min(time), max(time) FROM picosnitch_record";
     let rows = server.select(sql, &[], &[Kind::Integer; 2], READING).await?;
     let Some([first, last]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
     Ok(first.integer().zip(last.integer()))
@@ -292,10 +291,10 @@ pub(crate) async fn groups_within(
             Statement::new(query, &conditions, (since, until), bucket, sums.as_ref(), bounds)
         }
         Dialect::ClickHouse => {
-            let repeated = Repeated::read(server, (since, until)).await?;
-            let (conditions, repeated, bucket) = (&conditions, &repeated, bucket("time"));
-            let (range, max_rows) = ((since, until), server.max_rows);
-            Question { query, conditions, range, bucket: bucket.as_deref(), repeated, max_rows }.statement()
+            let repeated = &Repeated::read(server, (since, until), None).await?;
+            let (conditions, bucket, plan) = (&conditions, bucket("time"), sums.as_ref());
+            let (range, bucket, max_rows) = ((since, until), bucket.as_deref(), server.max_rows);
+            Question { query, conditions, range, bucket, repeated, plan, max_rows }.statement()
         }
     };
     let rows = server.select(&statement.sql, &statement.parameters, &statement.kinds, READING).await?;

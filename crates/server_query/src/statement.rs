@@ -160,11 +160,6 @@ impl Plan {
     fn parts(&self) -> Vec<Part> {
         let record =
             |condition| Part { table: "picosnitch_record", condition, time: "time", times: ["time", "time"] };
-        let within = |column: &str, spans: &[(i64, i64)]| {
-            let spans: Vec<String> =
-                spans.iter().map(|(first, last)| format!("{column} BETWEEN {first} AND {last}")).collect();
-            format!("({})", spans.join(" OR "))
-        };
         let sums = Part {
             table: "picosnitch_sum",
             condition: format!("kind = {} AND {}", self.kind.number(), within("start", &self.summed)),
@@ -176,13 +171,20 @@ impl Plan {
             .iter()
             .map(|(log, window)| format!("log = {log} AND window_number > {window}"))
             .collect();
-        let behind = record(format!("{} AND ({})", within("time", &self.summed), behind.join(" OR ")));
+        let behind = record(format!("{} AND ({})", within("time", &self.behind), behind.join(" OR ")));
         let mut parts = vec![sums, behind];
         if !self.recorded.is_empty() {
             parts.push(record(within("time", &self.recorded)));
         }
         parts
     }
+}
+
+/// The condition that a column has a time in one of some spans.
+pub(crate) fn within(column: &str, spans: &[(i64, i64)]) -> String {
+    let spans: Vec<String> =
+        spans.iter().map(|(first, last)| format!("{column} BETWEEN {first} AND {last}")).collect();
+    format!("({})", spans.join(" OR "))
 }
 
 impl Table {

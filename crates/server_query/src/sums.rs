@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use calendar::{TimeZone, after, floor};
-use export::{Cell, ExportError, Kind, Server, SumKind};
+use export::{Cell, Dialect, ExportError, Kind, Server, SumKind, claimed};
 use store::{Dimension, calendar_step};
 
 /// Parts of the calendar in a question; the hours of five years are fewer.
 const MAX_PARTS: usize = 50_000;
 /// Spans of sums in which a part of the calendar begins, so that records are asked for them.
 const MAX_SPLIT: usize = 100;
+/// Hours, or longer times, in which a ClickHouse has windows that are in no sum yet: as many as a statement should have.
+const MAX_BEHIND: usize = 200;
+/// Logs of a ClickHouse whose claims fit into its statements: `max_query_size` is 256 KiB by default, and they are there three times.
+const MAX_LOGS: usize = 2500;
 
 /// The records that are asked for in place of those of a range: the sums of some spans of time, the records of the other ones, and
 /// in those spans the records of the windows that are in no sum yet. Each record is in one of them.
@@ -22,6 +26,10 @@ pub(crate) struct Plan {
     pub recorded: Vec<(i64, i64)>,
     /// By id of a log the last window that is in the sums.
     pub claims: Vec<(i64, i64)>,
+    /// Attempts of claims on a ClickHouse that do not count.
+    pub void: Vec<i64>,
+    /// Those of the first spans in which there may be windows that are in no sum yet.
+    pub behind: Vec<(i64, i64)>,
 }
 
 /// Points of time that divide an answer.
@@ -52,12 +60,25 @@ pub(crate) async fn plan(
     parts: Parts<'_>,
 ) -> Result<Option<Plan>, ExportError> {
     let Some(kind) = kind_of(keys) else { return Ok(None) };
+    let is_clickhouse = server.dialect() == Dialect::ClickHouse;
+    // There old records are dropped by months, with a part of the sum that has the first one.
+    let since = if is_clickhouse { since.max(first) } else { since };
     let Some((summed, recorded)) = spans(kind.seconds(), (since, until), (first, last), parts) else {
         return Ok(None);
     };
-    let claims = claims(server, kind).await?;
+    let (claims, void) = match is_clickhouse {
+        false => (claims(server, kind).await?, Vec::new()),
+        true => flat_claims(server, kind).await?,
+    };
     // Where nothing was added up yet, records are quicker.
-    Ok(claims.iter().any(|(_, window)| *window > 0).then_some(Plan { kind, summed, recorded, claims }))
+    if claims.len() > MAX_LOGS && is_clickhouse || claims.iter().all(|(_, window)| *window == 0) {
+        return Ok(None);
+    }
+    let behind = match is_clickhouse {
+        false => summed.clone(),
+        true => behind(&summed, unclaimed_hours(server, &summed, &claims).await?),
+    };
+    Ok(Some(Plan { kind, summed, recorded, claims, void, behind }))
 }
 
 /// Of each log the last window that is in the sums; 0 if none is. The last claim of each is looked up in the key, as a fleet makes
@@ -71,6 +92,60 @@ async fn claims(server: &mut Server, kind: SumKind) -> Result<Vec<(i64, i64)>, E
     let rows = server.select(&sql, &[], &[Kind::Integer; 2], "cannot read the sums").await?;
     let pair = |row: &Vec<Cell>| Some((row.first()?.integer()?, row.get(1)?.integer()?));
     Ok(rows.iter().filter_map(pair).collect())
+}
+
+/// As [`claims`] of a ClickHouse, of the logs that have some, and the attempts that do not count.
+async fn flat_claims(server: &mut Server, kind: SumKind) -> Result<(Vec<(i64, i64)>, Vec<i64>), ExportError> {
+    let found = claimed(server, kind, None).await?;
+    let claims = found.iter().map(|(log, claimed)| (*log, claimed.last_window)).collect();
+    Ok((claims, found.into_values().flat_map(|claimed| claimed.void).collect()))
+}
+
+/// The last window of a record's log that is in the sums of a ClickHouse, as an expression.
+pub(crate) fn last_claimed(claims: &[(i64, i64)]) -> String {
+    let list = |number: fn(&(i64, i64)) -> i64| {
+        let numbers: Vec<String> = claims.iter().map(|claim| number(claim).to_string()).collect();
+        format!("CAST([{}] AS Array(Int64))", numbers.join(","))
+    };
+    format!("transform(log, {}, {}, toInt64(0))", list(|claim| claim.0), list(|claim| claim.1))
+}
+
+/// The hours of the windows that are in no sum of a ClickHouse yet, between the first and the last second of some spans: its records
+/// are sorted by time, so that all of them would be looked at otherwise.
+async fn unclaimed_hours(
+    server: &mut Server,
+    summed: &[(i64, i64)],
+    claims: &[(i64, i64)],
+) -> Result<BTreeSet<i64>, ExportError> {
+    let [(first, _), ..] = summed else { return Ok(BTreeSet::new()) };
+    let last = summed.last().map_or(*first, |(_, last)| *last);
+    let sql = format!(
+        "SELECT DISTINCT toInt64(floor(time / 3600)) FROM picosnitch_window WHERE time BETWEEN {first} AND {last} \
+         AND window_number > {}",
+        last_claimed(claims)
+    );
+    let rows = server.select(&sql, &[], &[Kind::Integer], "cannot read the windows").await?;
+    Ok(rows.iter().flatten().filter_map(Cell::integer).collect())
+}
+
+/// The parts of spans that these hours have; longer times if they are many.
+fn behind(summed: &[(i64, i64)], mut hours: BTreeSet<i64>) -> Spans {
+    let mut seconds = 3600;
+    while hours.len() > MAX_BEHIND {
+        seconds *= 2;
+        hours = hours.into_iter().map(|hour| hour.div_euclid(2)).collect();
+    }
+    let mut found = Spans::new();
+    for hour in hours {
+        let (from, to) = (hour * seconds, hour * seconds + seconds - 1);
+        match found.last_mut() {
+            Some(before) if before.1 + 1 == from => before.1 = to,
+            _ => found.push((from, to)),
+        }
+    }
+    let common = |one: &(i64, i64), other: &(i64, i64)| (one.0.max(other.0), one.1.min(other.1));
+    let found = summed.iter().flat_map(|span| found.iter().map(move |other| common(span, other)));
+    found.filter(|(from, to)| from <= to).collect()
 }
 
 /// Spans of time, each from its first to its last second.
@@ -154,6 +229,25 @@ mod tests {
         assert_eq!(kind_of(&["remote_port"]), Some(SumKind::Port));
         for keys in [&["context", "endpoint"][..], &["local_port"], &["log", "endpoint", "remote_port"]] {
             assert_eq!(kind_of(keys), None, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn windows_behind_claims_are_found_in_the_spans_of_sums() {
+        let hours = |hours: &[i64]| hours.iter().copied().collect();
+        assert_eq!(behind(&[(0, DAY - 1)], hours(&[])), []);
+        let spans = [(0, DAY - 1), (2 * DAY, 3 * DAY - 1)];
+        // Those of the second day are asked anyway.
+        assert_eq!(
+            behind(&spans, hours(&[0, 1, 23, 24, 48])),
+            [(0, 7199), (23 * 3600, DAY - 1), (2 * DAY, 2 * DAY + 3599)]
+        );
+        let many: Vec<i64> = (-1000..1000).step_by(4).collect();
+        let all = [(-4_000_000, 4_000_000)];
+        let found = behind(&all, many.iter().copied().collect());
+        assert!(found.len() <= MAX_BEHIND);
+        for hour in many {
+            assert!(found.iter().any(|(from, to)| *from <= hour * 3600 && hour * 3600 + 3599 <= *to));
         }
     }
 

@@ -8,21 +8,27 @@
 mod server_process;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use calendar::TimeZone;
-use export::{ServerSettings, SinkNews};
+use export::SumKind;
 use model::{Counters, FlowTuple, GeoInfo, ProcessContext, Program, Record, Sha256, Window};
 use server_process::{DATABASE, ServerProcess, System};
 use server_query::ServerReader;
 use store::{Dimension, Filter, Query, Range, Source, Writer};
 
-const FIRST: i64 = 1_690_000_000;
+/// The beginning of a week of sums.
+const FIRST: i64 = 2794 * 604_800;
 const DAY: i64 = 86_400;
+/// Four weeks, so that sums of weeks stay what they are when they are shifted by it.
+const MONTH: i64 = 28 * DAY;
 const WINDOWS: i64 = 500;
+/// Windows of the last days, of which there are no sums yet.
+const BEHIND: i64 = 60;
 const RECORDS: i64 = 200;
 
 /// A record of one of 60 programs; one peer in four is new.
@@ -68,58 +74,86 @@ fn record(window: i64, number: i64) -> Record {
     }
 }
 
-/// A month of one host.
+/// Four weeks of one host, and a window behind them, without which those are not over.
 fn write(path: &Path) {
     let mut writer = Writer::open(path).unwrap();
-    for window in 0..WINDOWS {
-        let time = FIRST + window * 30 * DAY / WINDOWS;
+    for window in 0..=WINDOWS {
+        let time = FIRST + window * MONTH / WINDOWS;
         let records = (0..RECORDS).map(|number| record(window, number)).collect();
         writer.write(&Window { time, records, ..Window::default() }).unwrap();
     }
     writer.checkpoint().unwrap();
 }
 
-fn send(settings: &ServerSettings, log: &Path) {
+/// Sends the log, until there are the sums of the four weeks.
+fn send(server: &ServerProcess, log: &Path) {
+    let claimed = "SELECT count() FROM picosnitch_sum_claim WHERE last_window = 500";
+    let settings = server.settings("owner");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let done = Arc::new(tokio::sync::Notify::new());
-    let told = Arc::clone(&done);
     runtime.block_on(async {
-        let report = |news| {
-            if let SinkNews::Status(status) = news
-                && status.last_window == WINDOWS
-            {
-                told.notify_one();
-            }
-        };
         tokio::select! {
-            never = export::run(settings, log.to_owned(), "host", report) => match never {},
-            () = done.notified() => {}
+            never = export::run(&settings, log.to_owned(), "host", |_| {}) => match never {},
+            () = async {
+                let has_tables = "SELECT count() FROM system.tables WHERE name = 'picosnitch_schema'";
+                // In a thread of its own, since it waits with a runtime of its own.
+                let ask = |sql| std::thread::scope(|scope| scope.spawn(|| server.numbers(sql)[0]).join().unwrap());
+                while ask(has_tables) == 0 || ask(claimed) < SumKind::ALL.len() as i64 {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            } => {}
         }
     });
+    for table in ["picosnitch_record", "picosnitch_window"] {
+        server.administer(DATABASE, &format!("ALTER TABLE {table} DELETE WHERE window_number > {WINDOWS}"));
+    }
+    while server.numbers("SELECT max(window_number) FROM picosnitch_record") != [WINDOWS]
+        || server.numbers("SELECT max(window_number) FROM picosnitch_window") != [WINDOWS]
+    {
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Makes of what is there as much again: other months of the same hosts, or other hosts.
 fn double(server: &ServerProcess, number: usize) {
     let (shift, offset) = match number {
-        0..3 => ((30 * DAY) << number, 0),
-        _ => (3 << number, 1 << number),
+        0..3 => (MONTH << number, 0),
+        _ => (0, 1 << number),
     };
-    let columns = "context, remote_address, local_address, domain, domain_source, family, protocol, country, network_number, network, \
-                   local_port, remote_port, connections, sent, received, folded, session";
-    server.administer(
-        DATABASE,
-        &format!(
-            "INSERT INTO picosnitch_record (log, window_number, sequence, time, {columns}) SELECT log + {offset}, \
-             window_number + {}, sequence, time + {shift}, {columns} FROM picosnitch_record",
-            if offset == 0 { WINDOWS << number } else { 0 }
-        ),
-    );
+    let windows = if offset == 0 { WINDOWS << number } else { 0 };
+    let tables = ["picosnitch_record", "picosnitch_window", "picosnitch_sum", "picosnitch_sum_claim"];
+    repeat(server, &tables, [offset, windows, shift], "1 = 1");
     if offset > 0 {
         server.administer(
             DATABASE,
             &format!(
                 "INSERT INTO picosnitch_log SELECT id + {offset}, uuid, epoch, concat(host, '-{offset}'), parent, parent_window, began \
                  FROM picosnitch_log"
+            ),
+        );
+    }
+}
+
+/// Adds what tables have once more, with other logs, windows and times.
+fn repeat(server: &ServerProcess, tables: &[&str], [offset, windows, shift]: [i64; 3], condition: &str) {
+    for table in tables {
+        let columns = server.texts(&format!(
+            "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{table}'"
+        ));
+        let value = |name: &String| match name.as_str() {
+            "log" => format!("log + {offset}"),
+            "window_number" | "first_window" | "last_window" => format!("{name} + {windows}"),
+            "time" | "start" | "first_time" | "last_time" => format!("{name} + {shift}"),
+            // Each claim has its own.
+            "attempt" => format!("attempt + {}", 1 + offset + windows),
+            name => name.to_owned(),
+        };
+        let values: Vec<String> = columns.iter().map(value).collect();
+        server.administer(
+            DATABASE,
+            &format!(
+                "INSERT INTO {table} ({}) SELECT {} FROM {table} WHERE {condition}",
+                columns.join(", "),
+                values.join(", ")
             ),
         );
     }
@@ -166,7 +200,7 @@ fn measure(system: System) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("snitch.db");
     write(&log);
-    send(&settings, &log);
+    send(&server, &log);
     let mut doublings = 0;
     let mut records = WINDOWS * RECORDS;
     while records < millions * 1_000_000 {
@@ -174,12 +208,26 @@ fn measure(system: System) {
         doublings += 1;
         records *= 2;
     }
+    repeat(
+        &server,
+        &["picosnitch_record", "picosnitch_window"],
+        [0, WINDOWS << doublings.min(3), MONTH << doublings.min(3)],
+        &format!("window_number <= {BEHIND}"),
+    );
     let count = server.numbers("SELECT count(*) FROM picosnitch_record")[0];
+    let records = records + (records >> doublings.min(3)) * BEHIND / WINDOWS;
     assert!(count > records - records / 10 && count <= records, "{count} of {records}");
-    let bytes = server
-        .numbers("SELECT sum(bytes_on_disk) FROM system.parts WHERE database = currentDatabase() AND active")
-        [0];
-    println!("{system:?}: {count} records, {} bytes each on disk", bytes / count);
+    let [bytes, sum_bytes, sums] = server.numbers(
+        "SELECT sum(bytes_on_disk), sumIf(bytes_on_disk, table = 'picosnitch_sum'), sumIf(rows, table = 'picosnitch_sum') \
+         FROM system.parts WHERE database = currentDatabase() AND active",
+    )[..] else {
+        panic!()
+    };
+    println!(
+        "{system:?}: {count} records, {sums} sums; {} MB on disk, {} MB of them sums",
+        bytes / 1_000_000,
+        sum_bytes / 1_000_000
+    );
     let reader = ServerReader::connect(settings).unwrap();
     let (_, last) = reader.extent().unwrap().unwrap();
     for (name, days) in [("a day", 1), ("a week", 7), ("30 days", 30), ("all", 400)] {
@@ -198,6 +246,11 @@ fn measure(system: System) {
         times.sort();
         let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
         println!("{name}: median {:?}, p95 {:?}, longest {:?}", at(50).0, at(95).0, at(100));
+        let mut by_question: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+        times.iter().for_each(|(time, question)| by_question.entry(question).or_default().push(*time));
+        for (question, times) in by_question {
+            println!("    {question}: {:?}", times[1]);
+        }
     }
 }
 

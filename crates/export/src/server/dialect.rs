@@ -3,7 +3,7 @@
 use config::ServerKind;
 
 use super::{
-    clickhouse::{self, PLACEHOLDER},
+    clickhouse::{self, PLACEHOLDER, tables::Kept},
     tables::{Column, Kind, OPTIONAL_TABLES, TABLES, Table},
 };
 
@@ -69,11 +69,20 @@ impl Dialect {
         }
     }
 
-    /// Whether the system has the transactions that sums need, and so the tables that came later.
-    pub(crate) fn has_optional_tables(self) -> bool {
+    /// The tables without which nothing is sent, the version last: where it is, all are.
+    pub(crate) fn tables(self) -> Vec<&'static Table> {
         match self {
-            Self::PostgreSql | Self::MySql => true,
-            Self::ClickHouse => false,
+            Self::PostgreSql | Self::MySql => TABLES.to_vec(),
+            Self::ClickHouse => clickhouse::tables::TABLES.iter().map(|kept| kept.table).collect(),
+        }
+    }
+
+    /// The tables that came later, without which records are sent all the same. The version does not count them: exporters that do not
+    /// know them go on.
+    pub(crate) fn optional_tables(self) -> Vec<&'static Table> {
+        match self {
+            Self::PostgreSql | Self::MySql => OPTIONAL_TABLES.to_vec(),
+            Self::ClickHouse => clickhouse::tables::OPTIONAL_TABLES.iter().map(|kept| kept.table).collect(),
         }
     }
 
@@ -91,7 +100,11 @@ impl Dialect {
         let type_name = match self {
             Self::PostgreSql => "BIGINT",
             Self::MySql => "SIGNED",
-            Self::ClickHouse => "Int64",
+            // It wraps there.
+            Self::ClickHouse => {
+                let (limit, max) = (i64::MAX as f64, i64::MAX);
+                return format!("if(SUM(toFloat64({column})) > {limit:e}, toInt64({max}), SUM({column}))");
+            }
         };
         format!("CAST(LEAST(COALESCE(SUM({column}), 0), {}) AS {type_name})", i64::MAX)
     }
@@ -116,6 +129,9 @@ impl Dialect {
 
     /// The statements that make a table and its index.
     pub(crate) fn create_table(self, table: &Table) -> Vec<String> {
+        if self == Self::ClickHouse {
+            return Kept::of(table).iter().map(clickhouse::schema::create_table).collect();
+        }
         let column = |column: &Column| {
             let null = if column.is_optional { "" } else { " NOT NULL" };
             format!("    {} {}{null},\n", column.name, self.type_name(column.kind))
@@ -144,12 +160,8 @@ impl Dialect {
 
     /// The statements that make all tables.
     pub(crate) fn create_tables(self) -> Vec<String> {
-        match self {
-            Self::PostgreSql | Self::MySql => {
-                OPTIONAL_TABLES.iter().chain(&TABLES).flat_map(|table| self.create_table(table)).collect()
-            }
-            Self::ClickHouse => clickhouse::schema::create_tables(),
-        }
+        let tables = self.optional_tables().into_iter().chain(self.tables());
+        tables.flat_map(|table| self.create_table(table)).collect()
     }
 
     /// The statement that makes the view with one row for each record. Its columns are those of `connection_log` in the log
@@ -199,14 +211,8 @@ impl Dialect {
     /// The statements that give an account all rights that it needs.
     pub(crate) fn grants(self, user: &str, view: &str) -> Vec<String> {
         let grant = |right: &str, table: &str| format!("GRANT {right} ON {table} TO {}", self.account(user));
-        let tables: Vec<&str> = match self {
-            Self::PostgreSql | Self::MySql => {
-                TABLES.iter().chain(&OPTIONAL_TABLES).map(|table| table.name).collect()
-            }
-            Self::ClickHouse => clickhouse::tables::TABLES.iter().map(|kept| kept.table.name).collect(),
-        };
-        let mut grants: Vec<String> =
-            tables.into_iter().map(|table| grant("SELECT, INSERT", table)).collect();
+        let tables = self.tables().into_iter().chain(self.optional_tables());
+        let mut grants: Vec<String> = tables.map(|table| grant("SELECT, INSERT", table.name)).collect();
         grants.push(grant("SELECT", &self.quoted(view)));
         grants
     }

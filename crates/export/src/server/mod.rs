@@ -17,7 +17,7 @@ use self::{
     clickhouse::ClickHouse,
     dialect::Dialect,
     rows::{Cell, Row, parts},
-    tables::{Kind, Table, VERSION},
+    tables::{Kind, SUM, SUM_CLAIM, Table, VERSION},
 };
 use crate::{error::ExportError, settings::ServerSettings};
 
@@ -160,6 +160,19 @@ impl Server {
         bounded(address, doing, execute).await
     }
 
+    /// Executes an INSERT of what a SELECT finds.
+    pub(crate) async fn insert_selected(
+        &mut self,
+        sql: &str,
+        doing: &'static str,
+    ) -> Result<(), ExportError> {
+        let Self { address, connection } = self;
+        match connection {
+            Connection::PostgreSql(_) | Connection::MySql(_) => self.execute(sql, doing).await,
+            Connection::ClickHouse(server) => bounded(address, doing, server.insert_selected(sql)).await,
+        }
+    }
+
     /// Begins a transaction that writes. A client that falls silent in it, since its machine lost power or the network, would keep what it has
     /// claimed for hours, until TCP gives up: the server ends such a transaction after [`IDLE_TIMEOUT`].
     pub(crate) async fn begin(&mut self) -> Result<(), ExportError> {
@@ -295,12 +308,12 @@ impl Server {
     /// # Errors
     /// [`ExportError::Sql`], [`ExportError::Timeout`].
     pub async fn has_sums(&mut self) -> Result<bool, ExportError> {
-        if !self.dialect().has_optional_tables() {
-            return Ok(false);
-        }
         let mut problems = Vec::new();
-        schema::check_table(self, &tables::SUM, &mut problems).await?;
-        schema::check_table(self, &tables::SUM_CLAIM, &mut problems).await?;
+        for table in self.dialect().optional_tables() {
+            if [SUM.name, SUM_CLAIM.name].contains(&table.name) {
+                schema::check_table(self, table, &mut problems).await?;
+            }
+        }
         Ok(problems.is_empty())
     }
 

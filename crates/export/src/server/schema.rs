@@ -1,11 +1,11 @@
 //! Makes the tables on a server, or checks those that are there.
 
 use super::{
-    Server, clickhouse,
-    clickhouse::ClickHouseError,
+    Server,
+    clickhouse::{self, ClickHouseError, tables::Kept},
     dialect::Dialect,
     rows::Cell,
-    tables::{HEARTBEAT, Kind, OPTIONAL_TABLES, SCHEMA, TABLES, Table, VERSION},
+    tables::{HEARTBEAT, Kind, SCHEMA, Table, VERSION},
 };
 use crate::error::ExportError;
 
@@ -52,24 +52,22 @@ pub(crate) async fn prepare(server: &mut Server, view: &str, name: &str) -> Resu
         }
     }
     check(server).await?;
-    if !server.dialect().has_optional_tables() {
-        // Heartbeats are among the tables that were checked.
-        prepared.has_heartbeats = true;
-        return Ok(prepared);
-    }
+    prepared.has_heartbeats = true;
     let mut problems = Vec::new();
-    for table in OPTIONAL_TABLES {
+    for table in server.dialect().optional_tables() {
         if let Some(problem) = complete(server, table).await? {
             problems.push(problem);
-        } else if table.name == HEARTBEAT.name {
-            prepared.has_heartbeats = true;
+            prepared.has_heartbeats &= table.name != HEARTBEAT.name;
         }
     }
     if !problems.is_empty() {
+        let without_heartbeats = match prepared.has_heartbeats {
+            true => "",
+            false => ", and without heartbeats a host without traffic cannot be told from a silent one",
+        };
         prepared.notices.push(format!(
-            "on {} {}. Records are sent all the same; but without sums questions about long times are slow, and without heartbeats \
-             a host without traffic cannot be told from a silent one. Run `picosnitch export-sql {name}` and give what it prints to \
-             an account that may make tables, and restart picosnitch.",
+            "on {} {}. Records are sent all the same; but without sums questions about long times are slow{without_heartbeats}. \
+             Run `picosnitch export-sql {name}` and give what it prints to an account that may make tables, and restart picosnitch.",
             server.address(),
             problems.join("; ")
         ));
@@ -135,14 +133,8 @@ async fn check(server: &mut Server) -> Result<(), ExportError> {
     if version < VERSION && server.dialect() != Dialect::ClickHouse {
         problems.push("picosnitch_schema has no version".to_owned());
     }
-    if server.dialect() == Dialect::ClickHouse {
-        for kept in &clickhouse::tables::TABLES {
-            clickhouse::schema::check_table(server, kept, &mut problems).await?;
-        }
-    } else {
-        for table in TABLES {
-            check_table(server, table, &mut problems).await?;
-        }
+    for table in server.dialect().tables() {
+        check_table(server, table, &mut problems).await?;
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -155,6 +147,11 @@ pub(super) async fn check_table(
     table: &Table,
     problems: &mut Vec<String>,
 ) -> Result<(), ExportError> {
+    if server.dialect() == Dialect::ClickHouse
+        && let Some(kept) = Kept::of(table)
+    {
+        return clickhouse::schema::check_table(server, &kept, problems).await;
+    }
     let there = server.columns(table.name).await?;
     if there.is_empty() {
         problems.push(format!("{} is missing, or the account may not use it", table.name));

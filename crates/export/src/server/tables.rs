@@ -214,8 +214,7 @@ pub(crate) const SUM_CLAIM: Table = Table {
 pub(crate) const HEARTBEAT: Table =
     Table { name: "picosnitch_heartbeat", columns: &[integer("log"), integer("time")], key: 2, index: None };
 
-/// The tables without which records are sent all the same. They came later, and the version does not count them: exporters that do
-/// not know them go on.
+/// The tables that came later, see [`super::dialect::Dialect::optional_tables`].
 pub(crate) const OPTIONAL_TABLES: [&Table; 3] = [&SUM, &SUM_CLAIM, &HEARTBEAT];
 
 /// All other tables, the version last: where it is, all are.

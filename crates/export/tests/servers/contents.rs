@@ -143,7 +143,7 @@ fn grants_of_a_current_clickhouse_are_its_sql() {
     let server = ServerProcess::start(System::Chdb);
     let settings = ServerSettings { user: "a`b".into(), ..server.settings("agent") };
     let grants = grant_sql(&settings);
-    assert_eq!(grants.len(), 11);
+    assert_eq!(grants.len(), 13);
     for statement in grants {
         server.administer(DATABASE, &format!("EXPLAIN AST {statement}"));
     }

@@ -17,6 +17,7 @@ use super::{
     grafana,
     log::{Log, on_server},
     server_process::{DATABASE, ServerProcess, free_port},
+    sums::{assert_sums_are_right, wait_for_sums},
 };
 
 /// A ZooKeeper that runs as long as this lives.
@@ -160,6 +161,28 @@ fn a_replica_that_was_killed_has_all_when_it_is_back() {
         assert_eq!(one.numbers("SELECT count(DISTINCT id) FROM picosnitch_log"), [1]);
     }
     println!("{:?} on both", log.copied());
+}
+
+#[test]
+fn shards_have_the_sums_of_all_logs() {
+    let zookeeper = ZooKeeper::start();
+    let cluster = start_cluster(&zookeeper, true);
+    let settings = cluster[0].settings("owner");
+    for server in &cluster {
+        execute(server, &statements(&settings, "Distributed"));
+    }
+    let mut log = Log::new();
+    log.write_every(100, 20_000);
+    let exporter = Exporter::start(&settings, &log.path, "host");
+    exporter.wait_until_sent(&log);
+    wait_for_sums(&cluster[0]);
+    assert_eq!(exporter.problems(), [""; 0]);
+    drop(exporter);
+    for server in &cluster {
+        assert!(assert_sums_are_right(server) >= 4);
+        let rows = server.numbers("SELECT count() FROM picosnitch_sum_local")[0];
+        assert!(rows == 0 || [rows] == server.numbers("SELECT count() FROM picosnitch_sum")[..], "{rows}");
+    }
 }
 
 #[test]

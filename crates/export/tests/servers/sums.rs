@@ -11,19 +11,41 @@ use export::{Heartbeats, SumKind, grant_sql, run_beside, schema_sql};
 use super::{
     exporter::{Exporter, send_all, wait_until},
     log::{Log, on_server},
-    server_process::{DATABASE, ServerProcess, System, with_each_sql_server},
+    server_process::{
+        DATABASE, ServerProcess, System, clickhouse::Agent, with_each_sql_server, with_each_system,
+    },
 };
 
-with_each_sql_server! {
+with_each_system! {
     sums_are_those_of_the_records_whenever_the_exporter_is_killed
-    tables_without_sums_are_completed_or_the_lack_is_told
-    claims_of_others_are_told
-    a_host_without_traffic_sends_heartbeats_while_it_records
+}
+
+mod with_accounts {
+    use super::{
+        System, a_host_without_traffic_sends_heartbeats_while_it_records, claims_of_others_are_told,
+        tables_without_sums_are_completed_or_the_lack_is_told, with_each_sql_server,
+    };
+
+    with_each_sql_server! {
+        tables_without_sums_are_completed_or_the_lack_is_told
+        claims_of_others_are_told
+        a_host_without_traffic_sends_heartbeats_while_it_records
+    }
 }
 
 /// The last window that the sums of a kind have, once they have all that are over.
 fn last_due(server: &ServerProcess, kind: SumKind) -> i64 {
     let seconds = kind.seconds();
+    if server.system.is_clickhouse() {
+        // No claim there is shorter than a day, and no statement has a join by order.
+        let seconds = seconds.max(86_400);
+        let last = server.numbers("SELECT max(time) FROM picosnitch_window")[0];
+        let sql = format!(
+            "SELECT max(window_number) FROM picosnitch_window WHERE time < {}",
+            last - last % seconds
+        );
+        return server.numbers(&sql)[0];
+    }
     let sql = format!(
         "SELECT max(w.window_number) FROM picosnitch_window w JOIN (SELECT max(time) AS time FROM picosnitch_window) l \
          ON w.time - w.time % {seconds} < l.time - l.time % {seconds}"
@@ -32,7 +54,7 @@ fn last_due(server: &ServerProcess, kind: SumKind) -> i64 {
 }
 
 /// Waits until all sums that are due are made; false if the exporter has ended before.
-fn wait_for_sums(server: &ServerProcess) {
+pub fn wait_for_sums(server: &ServerProcess) {
     for kind in SumKind::ALL {
         let due = last_due(server, kind);
         wait_until(&format!("sums of {kind:?} up to window {due}"), || {
@@ -49,7 +71,7 @@ fn claimed(server: &ServerProcess, kind: SumKind) -> i64 {
 }
 
 /// Compares the sums with the records of the windows that they have.
-fn assert_sums_are_right(server: &ServerProcess) -> i64 {
+pub fn assert_sums_are_right(server: &ServerProcess) -> i64 {
     let mut claims = 0;
     for kind in SumKind::ALL {
         let (number, seconds) = (kind.number(), kind.seconds());
@@ -62,6 +84,10 @@ fn assert_sums_are_right(server: &ServerProcess) -> i64 {
         let [count, windows] = server.numbers(&sql)[..] else { panic!() };
         assert_eq!(windows, last, "{kind:?}");
         claims += count;
+        if server.system.is_clickhouse() {
+            assert_flat_sums_are_right(server, kind, last);
+            continue;
+        }
         let sums = |columns: &str, table: &str, condition: &str| {
             format!(
                 "SELECT {columns}{key}, sum(connections) AS connections, sum(sent) AS sent, sum(received) AS received \
@@ -90,6 +116,45 @@ fn assert_sums_are_right(server: &ServerProcess) -> i64 {
     claims
 }
 
+/// The same on a ClickHouse, where sums have the ends of records, and count only with a claim.
+fn assert_flat_sums_are_right(server: &ServerProcess, kind: SumKind, last: i64) {
+    let (number, seconds) = (kind.number(), kind.seconds());
+    let keys = match kind {
+        SumKind::Total => "",
+        SumKind::Context => ", hex(context)",
+        SumKind::Endpoint => {
+            ", domain, domain_source, remote_address, local_address, toString(family), toString(protocol), country, \
+             toString(network_number), network"
+        }
+        SumKind::Port => ", toString(remote_port)",
+    };
+    let sums = |start: &str, [first, last]: [&str; 2], from: &str| {
+        let sum = |column: &str| format!("', ', toString(sum({column}))");
+        let [connections, sent, received] = ["connections", "sent", "received"].map(sum);
+        let mut rows = server.texts(&format!(
+            "SELECT concat({connections}, {sent}, {received}, ', ', toString(min({first})), ', ', toString(max({last})), \
+             ', ', toString({start}){}) FROM {from} GROUP BY {start}{keys}",
+            keys.replace(", ", ", '|', ")
+        ));
+        rows.sort_unstable();
+        rows
+    };
+    let of_records = sums(
+        &format!("(time - time % {seconds})"),
+        ["time", "time"],
+        &format!("picosnitch_record FINAL WHERE window_number <= {last}"),
+    );
+    let of_sums = sums(
+        "start",
+        ["first_time", "last_time"],
+        &format!(
+            "picosnitch_sum WHERE kind = {number} \
+             AND attempt GLOBAL IN (SELECT attempt FROM picosnitch_sum_claim WHERE kind = {number})"
+        ),
+    );
+    assert_eq!(of_sums, of_records, "{kind:?}");
+}
+
 /// A random number below `end` (xorshift).
 fn random(state: &mut u64, end: u64) -> u64 {
     *state ^= *state << 13;
@@ -116,6 +181,12 @@ mod many_kills {
     #[ignore = "takes minutes"]
     fn mariadb() {
         kill_while_adding_up(System::MariaDb, 100, 11);
+    }
+
+    #[test]
+    #[ignore = "takes minutes"]
+    fn clickhouse() {
+        kill_while_adding_up(System::ClickHouse, 100, 11);
     }
 }
 
@@ -213,6 +284,41 @@ fn tables_without_sums_are_completed_or_the_lack_is_told(system: System) {
     log.write(3);
     exporter.wait_until_sent(&log);
     assert_eq!(on_server(&server, DATABASE), log.copied());
+}
+
+/// Tables of a ClickHouse of a version that knew no sums, and an account that may do no more than add rows.
+#[test]
+fn tables_of_a_clickhouse_without_sums_are_completed_or_the_lack_is_told() {
+    let server = ServerProcess::start(System::ClickHouse);
+    let settings = server.settings("agent");
+    let mut log = Log::new();
+    log.write_every(100, 20_000);
+    for statement in schema_sql(&settings).iter().filter(|sql| !sql.contains("picosnitch_sum")) {
+        server.execute_as("owner", statement).unwrap();
+    }
+    server.allow_agent(Agent::Writer);
+    let exporter = Exporter::start(&settings, &log.path, "host");
+    exporter.wait_until_sent(&log);
+    let problem = exporter.wait_for_problem("picosnitch_sum is missing");
+    for part in ["Records are sent all the same; but without sums", "slow. Run", "export-sql log.server"] {
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert_eq!(on_server(&server, DATABASE), log.copied());
+    drop(exporter);
+    for statement in schema_sql(&settings) {
+        server.execute_as("owner", &statement).unwrap();
+    }
+    server.allow_agent(Agent::Writer);
+    let exporter = Exporter::start(&settings, &log.path, "host");
+    wait_for_sums(&server);
+    assert_eq!(exporter.problems(), [""; 0]);
+    drop(exporter);
+    assert!(assert_sums_are_right(&server) >= SumKind::ALL.len() as i64);
+    for table in ["picosnitch_sum", "picosnitch_sum_claim"] {
+        for statement in [format!("DROP TABLE {table}"), format!("ALTER TABLE {table} DELETE WHERE 1")] {
+            assert!(server.execute_as("agent", &statement).is_err(), "{statement}");
+        }
+    }
 }
 
 fn claims_of_others_are_told(system: System) {

@@ -134,12 +134,11 @@ impl Log {
 
     /// Sends all windows to a server, and goes on until the sums that are due are made.
     pub fn send_with_sums(&self, server: &ServerProcess, host: &str) {
-        if server.system.is_clickhouse() {
-            // It has no sums.
-            return self.send(&server.settings("owner"), host);
-        }
         let is_due = |kind: SumKind| {
             let (number, seconds) = (kind.number(), kind.seconds());
+            if server.system.is_clickhouse() {
+                return is_due_on_clickhouse(server, kind, host);
+            }
             let sql = format!(
                 "SELECT count(*) FROM picosnitch_log l JOIN picosnitch_window w ON w.log = l.id \
                  WHERE l.host = '{host}' AND w.time < (SELECT max(time) - max(time) % {seconds} FROM picosnitch_window WHERE log = l.id) \
@@ -182,6 +181,23 @@ impl Log {
         });
         assert_eq!(news, None, "the windows are not sent");
     }
+}
+
+/// Whether windows of a host are not in the sums, and in another span of time than the last one.
+fn is_due_on_clickhouse(server: &ServerProcess, kind: SumKind, host: &str) -> bool {
+    let (number, seconds) = (kind.number(), kind.seconds().max(86_400));
+    let logs = server.texts(&format!("SELECT toString(id) FROM picosnitch_log FINAL WHERE host = '{host}'"));
+    logs.into_iter().any(|log| {
+        let sql = format!("SELECT max(last_window) FROM picosnitch_sum_claim WHERE kind = {number} AND log = {log}");
+        let claimed = server.numbers(&sql)[0];
+        let sql = format!("SELECT max(time) FROM picosnitch_window WHERE log = {log}");
+        let last = server.numbers(&sql)[0];
+        let sql = format!(
+            "SELECT count() FROM picosnitch_window WHERE log = {log} AND window_number > {claimed} AND time < {}",
+            last - last % seconds
+        );
+        server.numbers(&sql) != [0]
+    })
 }
 
 /// The questions of the log, with others that only `query` asks.

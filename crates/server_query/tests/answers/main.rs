@@ -4,6 +4,7 @@
 
 mod equality;
 mod failures;
+mod flat_sums;
 mod hosts;
 mod log;
 #[path = "../../../export/tests/server_process/mod.rs"]

@@ -276,18 +276,28 @@ impl ClickHouse {
     /// Inserts rows with one statement; the server has them when this returns.
     pub async fn insert(&self, table: &Table, rows: &[Row]) -> sqlx::Result<()> {
         let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-        // The shards have the rows when the statement ends, if the table is one of a cluster.
-        let mut settings = vec![("insert_distributed_sync", "1")];
-        if self.version >= HAS_PARTITION_LIMIT {
-            // An imported history has windows of many months.
-            settings.push(("max_partitions_per_insert_block", "0"));
-        }
+        let mut settings = self.insert_settings();
         if self.version >= HAS_ASYNC_INSERT && rows.len() <= MAX_COLLECTED_ROWS {
             settings.extend([("async_insert", "1"), ("wait_for_async_insert", "1")]);
         }
         let mut sql = format!("INSERT INTO {} ({}) FORMAT TabSeparated\n", table.name, names.join(", "));
         text::write_rows(&mut sql, rows);
         self.ask_with(sql, &settings).await.map(|_| ())
+    }
+
+    /// Executes an INSERT of what a SELECT finds; the server has the rows when this returns.
+    pub async fn insert_selected(&self, sql: &str) -> sqlx::Result<()> {
+        self.ask_with(sql.to_owned(), &self.insert_settings()).await.map(|_| ())
+    }
+
+    fn insert_settings(&self) -> Vec<(&'static str, &'static str)> {
+        // The shards have the rows when the statement ends, if the table is one of a cluster.
+        let mut settings = vec![("insert_distributed_sync", "1")];
+        if self.version >= HAS_PARTITION_LIMIT {
+            // An imported history has windows of many months.
+            settings.push(("max_partitions_per_insert_block", "0"));
+        }
+        settings
     }
 }
 

@@ -1,9 +1,6 @@
 //! Makes the tables on a ClickHouse, and compares them with what they should be.
 
-use super::{
-    super::Server,
-    tables::{Kept, TABLES},
-};
+use super::{super::Server, tables::Kept};
 use crate::{
     error::ExportError,
     server::{dialect::Dialect, tables::Column},
@@ -14,24 +11,18 @@ fn type_name(column: &Column) -> String {
     if column.is_optional { format!("Nullable({name})") } else { name.to_owned() }
 }
 
-fn create_table(kept: &Kept) -> String {
+/// The statement that makes a table.
+pub(crate) fn create_table(kept: &Kept) -> String {
     let column = |column: &Column| format!("    {} {}", column.name, type_name(column));
     let columns: Vec<String> = kept.table.columns.iter().map(column).collect();
-    let partition = match kept.is_by_month {
-        true => " PARTITION BY toYYYYMM(toDateTime(time, 'UTC'))",
-        false => "",
-    };
+    let by_month = |time: &str| format!(" PARTITION BY toYYYYMM(toDateTime({time}, 'UTC'))");
+    let partition = kept.month_of.map(by_month).unwrap_or_default();
     format!(
         "CREATE TABLE IF NOT EXISTS {} (\n{}\n) ENGINE = ReplacingMergeTree(){partition} ORDER BY ({})",
         kept.table.name,
         columns.join(",\n"),
         kept.order.join(", ")
     )
-}
-
-/// The statements that make all tables.
-pub(crate) fn create_tables() -> Vec<String> {
-    TABLES.iter().map(create_table).collect()
 }
 
 /// The statement that makes the view with one row for each record. Its columns are those of the view on the other systems. Each

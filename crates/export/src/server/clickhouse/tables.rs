@@ -9,8 +9,8 @@ use crate::{
     server::{
         rows::{Cell, Row},
         tables::{
-            CONTEXT, EVENT, HEARTBEAT, LOG, PROGRAM, RECORD, SCHEMA, Table, WINDOW, bytes, integer, optional,
-            text,
+            CONTEXT, ENDPOINT, EVENT, HEARTBEAT, LOG, PROGRAM, RECORD, SCHEMA, SUM, SUM_CLAIM, Table, WINDOW,
+            bytes, integer, optional, text,
         },
     },
 };
@@ -69,33 +69,116 @@ pub(crate) const REPEATED: Table = Table {
     index: None,
 };
 
+/// The sum of the records of some windows, with the ends of records in place of an endpoint. It counts if there is a claim with its
+/// attempt, see `sum_claims.rs`.
+pub(crate) const FLAT_SUM: Table = Table {
+    name: SUM.name,
+    columns: &[
+        integer("log"),
+        integer("kind"),
+        integer("start"),
+        integer("last_window"),
+        integer("attempt"),
+        bytes("context"),
+        text("remote_address"),
+        text("local_address"),
+        text("domain"),
+        text("domain_source"),
+        integer("family"),
+        integer("protocol"),
+        text("country"),
+        integer("network_number"),
+        text("network"),
+        integer("remote_port"),
+        integer("connections"),
+        integer("sent"),
+        integer("received"),
+        integer("first_time"),
+        integer("last_time"),
+    ],
+    key: 5,
+    index: None,
+};
+
+/// The windows of a log whose records are in the sums of a kind that have this attempt.
+pub(crate) const FLAT_SUM_CLAIM: Table = Table {
+    name: SUM_CLAIM.name,
+    columns: &[
+        integer("log"),
+        integer("kind"),
+        integer("first_window"),
+        integer("last_window"),
+        integer("attempt"),
+    ],
+    key: 5,
+    index: None,
+};
+
 /// How a table is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub table: &'static Table,
     /// The columns by which rows are sorted. Rows that are equal in all of them are one, sooner or later.
     pub order: &'static [&'static str],
-    /// Divided by the month of `time`, so that old months can be dropped as a whole.
-    pub is_by_month: bool,
+    /// Divided by the month of this time, so that old months can be dropped as a whole.
+    pub month_of: Option<&'static str>,
 }
 
-const fn kept(table: &'static Table, order: &'static [&'static str], is_by_month: bool) -> Kept {
-    Kept { table, order, is_by_month }
+impl Kept {
+    /// How a table is kept; `None` if it is not one of a ClickHouse.
+    pub fn of(table: &Table) -> Option<Self> {
+        TABLES.into_iter().chain(OPTIONAL_TABLES).find(|kept| kept.table.name == table.name)
+    }
+}
+
+const fn kept(table: &'static Table, order: &'static [&'static str], month_of: Option<&'static str>) -> Kept {
+    Kept { table, order, month_of }
 }
 
 /// All tables, the version last: where it is, all are. Records are sorted by time, since nearly all questions have a range.
 pub(crate) const TABLES: [Kept; 10] = [
-    kept(&LOG, &["id"], false),
-    kept(&WINDOW, &["log", "window_number"], false),
-    kept(&PROGRAM, &["digest"], false),
-    kept(&CONTEXT, &["digest"], false),
-    kept(&FLAT_RECORD, &["time", "log", "window_number", "sequence"], true),
-    kept(&EVENT, &["time", "log", "window_number", "event_number"], true),
-    kept(&ANNOUNCEMENT, &["log", "window_number", "session"], false),
-    kept(&REPEATED, &["time", "log", "window_number"], false),
-    kept(&HEARTBEAT, &["log", "time"], false),
-    kept(&SCHEMA, &["version"], false),
+    kept(&LOG, &["id"], None),
+    kept(&WINDOW, &["log", "window_number"], None),
+    kept(&PROGRAM, &["digest"], None),
+    kept(&CONTEXT, &["digest"], None),
+    kept(&FLAT_RECORD, &["time", "log", "window_number", "sequence"], Some("time")),
+    kept(&EVENT, &["time", "log", "window_number", "event_number"], Some("time")),
+    kept(&ANNOUNCEMENT, &["log", "window_number", "session"], None),
+    kept(&REPEATED, &["time", "log", "window_number"], None),
+    kept(&HEARTBEAT, &["log", "time"], None),
+    kept(&SCHEMA, &["version"], None),
 ];
+
+/// The tables that came later, without which records are sent all the same.
+pub(crate) const OPTIONAL_TABLES: [Kept; 2] = [
+    kept(
+        &FLAT_SUM,
+        &[
+            "kind",
+            "start",
+            "log",
+            "attempt",
+            "context",
+            "remote_port",
+            "domain",
+            "domain_source",
+            "remote_address",
+            "local_address",
+            "family",
+            "protocol",
+            "country",
+            "network_number",
+            "network",
+        ],
+        Some("start"),
+    ),
+    kept(&FLAT_SUM_CLAIM, &["kind", "log", "first_window", "last_window", "attempt"], None),
+];
+
+/// The columns of the two ends of a record, without their ports.
+pub(crate) fn endpoint_columns() -> impl Iterator<Item = &'static str> {
+    ENDPOINT.columns[1..].iter().map(|column| column.name)
+}
 
 /// Puts the ends of records in the place of their digests, and adds the session that sends them.
 pub(crate) fn flat_records(
@@ -121,15 +204,37 @@ pub(crate) fn flat_records(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::tables::ENDPOINT;
+
+    fn with_ends(table: &Table) -> Vec<&'static str> {
+        let mut names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let at = names.iter().position(|name| *name == "endpoint").unwrap();
+        names.splice(at..=at, endpoint_columns());
+        names
+    }
 
     #[test]
-    fn records_have_the_columns_of_their_ends() {
-        let mut names: Vec<&str> = RECORD.columns.iter().map(|column| column.name).collect();
-        let at = names.iter().position(|name| *name == "endpoint").unwrap();
-        names.splice(at..=at, ENDPOINT.columns[1..].iter().map(|column| column.name));
+    fn records_and_sums_have_the_columns_of_their_ends() {
+        let mut names = with_ends(&RECORD);
         names.push("session");
         let flat: Vec<&str> = FLAT_RECORD.columns.iter().map(|column| column.name).collect();
         assert_eq!(flat, names);
+        let mut names = with_ends(&SUM);
+        names.push("attempt");
+        names.sort_unstable();
+        let mut flat: Vec<&str> = FLAT_SUM.columns.iter().map(|column| column.name).collect();
+        flat.sort_unstable();
+        assert_eq!(flat, names);
+    }
+
+    #[test]
+    fn equal_sums_are_one_only_if_they_are_of_the_same_claim_and_thing() {
+        let counted = ["last_window", "connections", "sent", "received", "first_time", "last_time"];
+        let [sum, _] = &OPTIONAL_TABLES;
+        let mut names: Vec<&str> = sum.table.columns.iter().map(|column| column.name).collect();
+        names.retain(|name| !counted.contains(name));
+        names.sort_unstable();
+        let mut order = sum.order.to_vec();
+        order.sort_unstable();
+        assert_eq!(order, names);
     }
 }
