@@ -103,7 +103,7 @@ fn due(mut runs: Vec<Run>, now: i64) -> Option<Run> {
     due
 }
 
-/// Adds up the records of a run, and claims it. Returns false if the server does not have all of them yet, as a replica may.
+/// Adds up the records of a run, and claims it. Returns false if the server does not have all of them yet, as may be with a replica.
 async fn add_up(server: &mut Server, log: i64, kind: SumKind, run: Run) -> Result<bool, ExportError> {
     const DOING: &str = "cannot add up records";
     let ((first, last), (begin, end)) = (run.windows, run.times);
@@ -126,15 +126,11 @@ async fn add_up(server: &mut Server, log: i64, kind: SumKind, run: Run) -> Resul
         format!("SELECT {columns} FROM {table} {clauses} time BETWEEN {begin} AND {end}{condition}")
     });
     let records = parts.join(" UNION ALL ");
-    let there = server
-        .select(&format!("SELECT count() FROM ({records})"), &[], &[Kind::Integer], DOING)
-        .await?
-        .iter()
-        .flatten()
-        .find_map(Cell::integer);
-    let Some(attempt) = store::random_nonce().filter(|_| there >= Some(run.records)) else {
-        return Ok(false);
-    };
+    let there = number(server, &format!("SELECT count() FROM ({records})"), DOING).await?;
+    // What is missing may have been dropped, with all that is older.
+    let is_complete = there >= Some(run.records)
+        || number(server, "SELECT min(time) FROM picosnitch_record", DOING).await? > Some(begin);
+    let Some(attempt) = store::random_nonce().filter(|_| is_complete) else { return Ok(false) };
     let start = start("time", kind.seconds());
     let value = |name: &str| match name {
         "log" => log.to_string(),
@@ -170,6 +166,10 @@ async fn add_up(server: &mut Server, log: i64, kind: SumKind, run: Run) -> Resul
     let claim = [log, kind.number(), first, last, attempt].map(Cell::from).to_vec();
     server.insert(&FLAT_SUM_CLAIM, &[claim], OnDuplicate::Refuse, DOING).await?;
     Ok(true)
+}
+
+async fn number(server: &mut Server, sql: &str, doing: &'static str) -> Result<Option<i64>, ExportError> {
+    Ok(server.select(sql, &[], &[Kind::Integer], doing).await?.iter().flatten().find_map(Cell::integer))
 }
 
 #[cfg(test)]
