@@ -367,6 +367,19 @@ mod tests {
         Layout::new(Some(base), None).prepare(Uid::current(), Gid::current())
     }
 
+    /// Others would be refused at the first start.
+    #[test]
+    fn packages_make_the_directories_with_their_modes() {
+        for directory in ["/var/lib/picosnitch", "/var/log/picosnitch"] {
+            let line = format!("d {directory} {LOG_MODE:04o} root picosnitch -");
+            assert!(include_str!("../../../packaging/systemd/picosnitch.tmpfiles").contains(&line), "{line}");
+        }
+        let made = format!(
+            "install --directory --mode={LOG_MODE:04o} --group=picosnitch /var/lib/picosnitch /var/log/picosnitch"
+        );
+        assert!(include_str!("../../../packaging/container/Containerfile").contains(&made), "{made}");
+    }
+
     #[test]
     fn missing_directories_are_made_with_their_modes() {
         let temporary = tempfile::tempdir().unwrap();
