@@ -94,7 +94,8 @@ fn measure(system: System) {
         });
     });
     let begin = Instant::now();
-    let (mut late, mut most_behind, mut processor) = (Duration::ZERO, 0, 0.0);
+    let (mut late, mut processor) = (Duration::ZERO, 0.0);
+    let mut lags: Vec<i64> = Vec::new();
     for number in 0..windows {
         if number == SETTLED {
             processor = processor_seconds();
@@ -110,9 +111,11 @@ fn measure(system: System) {
             host.written += 1;
         }
         if number >= SETTLED {
-            most_behind = most_behind.max(fleet.iter().map(Host::lag).max().unwrap_or(0));
+            lags.push(fleet.iter().map(Host::lag).max().unwrap_or(0));
         }
     }
+    println!("{system:?}: the most that a host lacked after each round of windows: {lags:?}");
+    let most_behind = lags.into_iter().max().unwrap_or(0);
     let measured = WINDOW.as_secs_f64() * (windows - SETTLED) as f64;
     let processor = (processor_seconds() - processor) / measured;
     let end = Instant::now();
