@@ -15,14 +15,14 @@ use crate::{
 const COUNTERS: [&str; 3] = ["connections", "sent", "received"];
 
 const READING_ENDS: &str = "cannot read when records begin and end";
-/// A time of which all records are read for the first or the last one, seconds.
-const DAY: i64 = 86_400;
+/// A time of which all records are read for the first or the last one, seconds: a fleet has millions in it.
+const HOUR: i64 = 3600;
 
 /// The times of the first and the last record. There is no index at whose ends to look, but records of a time are found quickly: so it
 /// begins where the windows begin and end, though these may be there when their records were dropped.
 pub(crate) async fn extent(server: &mut Server) -> Result<Option<(i64, i64)>, ExportError> {
     let Some((begin, end)) = ends(server, "picosnitch_window", "1 = 1").await? else { return Ok(None) };
-    let (early, late) = (begin.saturating_add(DAY), end.saturating_sub(DAY));
+    let (early, late) = (begin.saturating_add(HOUR), end.saturating_sub(HOUR));
     let found = records(server, &[(begin, early), (late, end)]).await?;
     if let Some((first, last)) = found.filter(|(first, last)| *first <= early && late <= *last) {
         return Ok(Some((first, last)));
@@ -45,7 +45,7 @@ async fn narrowed(
     (mut from, mut to): (i64, i64),
     end: End,
 ) -> Result<(i64, i64), ExportError> {
-    while to.saturating_sub(from) > DAY {
+    while to.saturating_sub(from) > HOUR {
         let middle = from + to.saturating_sub(from) / 2;
         let (near, far) = match end {
             End::First => ((from, middle), (middle + 1, to)),

@@ -21,7 +21,7 @@ use crate::{
     session::{Connection, ServerInterrupter, Session},
     sighting::{HostSight, Sighting},
     statement::{SUMS, Statement, record_keys},
-    sums::{Parts, plan},
+    sums::{MAX_STATEMENT_BYTES, Parts, plan},
 };
 
 /// Rows of an answer that are read at most: each takes some hundred bytes of memory.
@@ -294,7 +294,13 @@ pub(crate) async fn groups_within(
             let repeated = &Repeated::read(server, (since, until), None).await?;
             let (conditions, bucket, plan) = (&conditions, bucket("time"), sums.as_ref());
             let (range, bucket, max_rows) = ((since, until), bucket.as_deref(), server.max_rows);
-            Question { query, conditions, range, bucket, repeated, plan, max_rows }.statement()
+            let question = Question { query, conditions, range, bucket, repeated, plan, max_rows };
+            let statement = question.statement();
+            // Claims of many logs, or the times of many windows that were sent twice.
+            match plan.is_some() && statement.sql.len() > MAX_STATEMENT_BYTES {
+                true => Question { plan: None, ..question }.statement(),
+                false => statement,
+            }
         }
     };
     let rows = server.select(&statement.sql, &statement.parameters, &statement.kinds, READING).await?;

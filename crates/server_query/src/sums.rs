@@ -12,8 +12,8 @@ const MAX_PARTS: usize = 50_000;
 const MAX_SPLIT: usize = 100;
 /// Hours, or longer times, in which a ClickHouse has windows that are in no sum yet: as many as a statement should have.
 const MAX_BEHIND: usize = 200;
-/// Logs of a ClickHouse whose claims fit into its statements: `max_query_size` is 256 KiB by default, and they are there three times.
-const MAX_LOGS: usize = 2500;
+/// Bytes of a statement of a ClickHouse: its `max_query_size` is 256 KiB by default.
+pub(crate) const MAX_STATEMENT_BYTES: usize = 250_000;
 
 /// The records that are asked for in place of those of a range: the sums of some spans of time, the records of the other ones, and
 /// in those spans the records of the windows that are in no sum yet. Each record is in one of them.
@@ -71,12 +71,15 @@ pub(crate) async fn plan(
         true => flat_claims(server, kind).await?,
     };
     // Where nothing was added up yet, records are quicker.
-    if claims.len() > MAX_LOGS && is_clickhouse || claims.iter().all(|(_, window)| *window == 0) {
+    if claims.iter().all(|(_, window)| *window == 0) {
         return Ok(None);
     }
     let behind = match is_clickhouse {
         false => summed.clone(),
-        true => behind(&summed, unclaimed_hours(server, &summed, &claims).await?),
+        true => match unclaimed_hours(server, &summed, &claims).await? {
+            Some(hours) => behind(&summed, hours),
+            None => return Ok(None),
+        },
     };
     Ok(Some(Plan { kind, summed, recorded, claims, void, behind }))
 }
@@ -111,21 +114,24 @@ pub(crate) fn last_claimed(claims: &[(i64, i64)]) -> String {
 }
 
 /// The hours of the windows that are in no sum of a ClickHouse yet, between the first and the last second of some spans: its records
-/// are sorted by time, so that all of them would be looked at otherwise.
+/// are sorted by time, so that all of them would be looked at otherwise. Returns `None` if the claims do not fit into a statement.
 async fn unclaimed_hours(
     server: &mut Server,
     summed: &[(i64, i64)],
     claims: &[(i64, i64)],
-) -> Result<BTreeSet<i64>, ExportError> {
-    let [(first, _), ..] = summed else { return Ok(BTreeSet::new()) };
+) -> Result<Option<BTreeSet<i64>>, ExportError> {
+    let [(first, _), ..] = summed else { return Ok(None) };
     let last = summed.last().map_or(*first, |(_, last)| *last);
     let sql = format!(
         "SELECT DISTINCT toInt64(floor(time / 3600)) FROM picosnitch_window WHERE time BETWEEN {first} AND {last} \
          AND window_number > {}",
         last_claimed(claims)
     );
+    if sql.len() > MAX_STATEMENT_BYTES {
+        return Ok(None);
+    }
     let rows = server.select(&sql, &[], &[Kind::Integer], "cannot read the windows").await?;
-    Ok(rows.iter().flatten().filter_map(Cell::integer).collect())
+    Ok(Some(rows.iter().flatten().filter_map(Cell::integer).collect()))
 }
 
 /// The parts of spans that these hours have; longer times if they are many.

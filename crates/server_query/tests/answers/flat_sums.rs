@@ -106,6 +106,28 @@ fn late_claims(system: System) {
     assert_equal_answers(&server, &log, None, last);
 }
 
+/// Claims of a fleet, and windows that were sent twice: more than fit into a statement with sums.
+fn long_statements(system: System) {
+    let (server, log, last) = with_sums(system);
+    server.administer(
+        DATABASE,
+        &format!(
+            "INSERT INTO picosnitch_repeated (log, window_number, time) SELECT 1, number, {FIRST} + number FROM system.numbers LIMIT 4900"
+        ),
+    );
+    let claims = |logs: u64| {
+        format!(
+            "INSERT INTO picosnitch_sum_claim (log, kind, first_window, last_window, attempt) \
+             SELECT 1000000000000000000 + number, kind, 1, 3000000, 7 FROM (SELECT number FROM system.numbers LIMIT {logs}) \
+             CROSS JOIN (SELECT DISTINCT kind FROM picosnitch_sum_claim)"
+        )
+    };
+    for logs in [1500, 20_000] {
+        server.administer(DATABASE, &claims(logs));
+        assert_equal_answers(&server, &log, None, last);
+    }
+}
+
 /// Months are dropped as docs/export.md says: sums of a week in which one begins are asked no more.
 fn dropped_months(system: System) {
     let (server, log, last) = with_sums(system);
@@ -130,6 +152,11 @@ fn claims_may_come_late() {
 #[test]
 fn claims_may_come_late_on_a_current_version() {
     late_claims(System::Chdb);
+}
+
+#[test]
+fn statements_with_sums_may_be_too_long() {
+    long_statements(System::ClickHouse);
 }
 
 #[test]
